@@ -1,0 +1,21 @@
+"""Adversarially robust distillation: small image classifiers that stay accurate under attack."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ard.distillation import Distillation, FreeDistillation
+    from ard.models import load
+
+__version__ = "0.1.0"
+__all__ = ["Distillation", "FreeDistillation", "load"]
+
+_HOMES = {"load": "ard.models", "Distillation": "ard.distillation", "FreeDistillation": "ard.distillation"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `import ard` and `ard --help` must not wait for torch and Lightning."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ard' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,7 @@
+"""Balls, the attacks that climb inside them, and the guard around an attack."""
+
+from ard.attacks.attacking import attacking, harmless
+from ard.attacks.balls import L2, Ball, Linf, Radius
+from ard.attacks.gradient import FGSM, PGD, Attack, AttackFactory, Loss, ascent
+
+__all__ = ["FGSM", "L2", "PGD", "Attack", "AttackFactory", "Ball", "Linf", "Loss", "Radius", "ascent", "attacking", "harmless"]

@@ -1,0 +1,51 @@
+"""The one place that prepares a network for being attacked, and puts everything back."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def harmless(*roots: nn.Module, train: bool = False) -> Iterator[None]:
+    """Every network in eval (or train) mode with frozen parameters; modes, parameters and random state come back."""
+    modes = {module: module.training for root in roots for module in root.modules()}
+    trainable = [parameter for root in roots for parameter in root.parameters() if parameter.requires_grad]
+    try:
+        with torch.random.fork_rng({parameter.device for parameter in trainable if parameter.is_cuda}):
+            for root in roots:
+                root.train(train)
+            for parameter in trainable:
+                parameter.requires_grad_(False)
+            yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+        for module, training in modes.items():
+            module.training = training
+
+
+@contextmanager
+def attacking(student: nn.Module, objective: nn.Module, *, mode: Literal["eval", "train"] = "eval") -> Iterator[None]:
+    """Student and objective made harmless, and the student guarded against losing its gradient.
+
+    While it lasts, a student forward with grad mode on whose input needs no gradient raises RuntimeError: it would have
+    no graph, and a loss built on it would lose that gradient in silence while every parameter still gets one.
+    """
+    guard = student.register_forward_pre_hook(_refuse_lost_gradient)
+    try:
+        with harmless(student, objective, train=mode == "train"):
+            yield
+    finally:
+        guard.remove()
+
+
+def _refuse_lost_gradient(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+    needs_grad = any(isinstance(value, Tensor) and value.requires_grad for value in inputs)
+    if torch.is_grad_enabled() and not needs_grad:
+        raise RuntimeError(
+            "the objective called the student outside `inner` and `outer`, where its gradient is lost: "
+            "move the call into `outer`, or under torch.no_grad() if it is a constant for the attack"
+        )

@@ -1,0 +1,107 @@
+"""Threat models: the set of images an adversary may choose from, and how to move inside it."""
+
+from abc import ABC, abstractmethod
+from fractions import Fraction
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ard.errors import UserError
+
+
+class Radius(float):
+    """A number that may be written as people say it, "8/255", and that is written back the same way."""
+
+    text: str
+
+    def __new__(cls, value: float | str) -> Self:
+        try:
+            number = float(Fraction(value) if isinstance(value, str) else value)
+        except (ValueError, ZeroDivisionError) as error:
+            raise UserError(f"eps: {value!r}: expected a number or a fraction such as 8/255") from error
+        radius = super().__new__(cls, number)
+        radius.text = str(value)
+        return radius
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Ball(ABC):
+    """All images in [0, 1] within `eps` of x in one norm; x has shape (batch, channels, height, width)."""
+
+    def __init__(self, *, eps: float) -> None:
+        self.eps = float(eps)
+        if not self.eps >= 0:
+            raise UserError(f"eps = {eps}: expected a radius of at least 0")
+
+    @property
+    def norm(self) -> str:
+        """The name under which records list this threat."""
+        return type(self).__name__
+
+    @abstractmethod
+    def uniform(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """A random perturbation inside the ball, of x's shape."""
+
+    @abstractmethod
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The direction of norm 1 along which a linear loss with this gradient rises fastest."""
+
+    @abstractmethod
+    def shrink(self, delta: Tensor) -> Tensor:
+        """The nearest perturbation inside the ball."""
+
+    @abstractmethod
+    def distance(self, delta: Tensor) -> Tensor:
+        """The norm of each perturbation, shape (batch,)."""
+
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """Into the ball around x, then into [0, 1]; clamping to [0, 1] never leaves the ball, since x lies in both."""
+        return (x + self.shrink(x_adv - x)).clamp(0, 1)
+
+
+class Linf(Ball):
+    """‖x' − x‖∞ ≤ eps. Raises UserError above 0.5, where any image can be made solid grey: the units must be wrong."""
+
+    def __init__(self, *, eps: Radius) -> None:
+        super().__init__(eps=eps)
+        if self.eps > 0.5:
+            raise UserError(f"Linf eps = {eps}: pixels are in [0, 1], so expected at most 0.5; did you mean {eps}/255?")
+
+    def uniform(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        return self.eps * (2 * torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) - 1)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        return gradient.sign()
+
+    def shrink(self, delta: Tensor) -> Tensor:
+        return delta.clamp(-self.eps, self.eps)
+
+    def distance(self, delta: Tensor) -> Tensor:
+        return delta.abs().flatten(1).amax(dim=1)
+
+
+class L2(Ball):
+    """‖x' − x‖₂ ≤ eps."""
+
+    def __init__(self, *, eps: Radius) -> None:
+        super().__init__(eps=eps)
+
+    def uniform(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        direction = self.steepest(torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype))
+        share = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype) ** (1 / x[0].numel())
+        return self.eps * share.view(-1, 1, 1, 1) * direction
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        return gradient / self._norms(gradient).clamp_min(torch.finfo(gradient.dtype).tiny)
+
+    def shrink(self, delta: Tensor) -> Tensor:
+        return delta * (self.eps / self._norms(delta).clamp_min(torch.finfo(delta.dtype).tiny)).clamp_max(1)
+
+    def distance(self, delta: Tensor) -> Tensor:
+        return delta.flatten(1).norm(dim=1)
+
+    def _norms(self, delta: Tensor) -> Tensor:
+        return self.distance(delta).view(-1, 1, 1, 1)

@@ -1,0 +1,110 @@
+"""LightningCLI with our defaults and with errors of one line."""
+
+import os
+import re
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse.typing import register_type
+from pytorch_lightning import Trainer
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+
+from ard.attacks import Radius
+from ard.data import DataModule
+from ard.engine import Engine
+from ard.errors import UserError
+from ard.run.checkpoints import AtomicCheckpointIO, best_and_last
+from ard.run.files import RunFiles
+from ard.run.metrics import MetricsCSV
+
+register_type(Radius, serializer=str, deserializer=Radius, fail_already_registered=False)
+
+TRAINER_DEFAULTS = {
+    "inference_mode": False,  # attacks in validation need gradients
+    "use_distributed_sampler": False,  # our loader splits the global batch itself
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 10,
+    "enable_model_summary": False,
+    "default_root_dir": "checkpoints/fit",
+}
+
+
+class Parser(LightningArgumentParser):
+    """A parser whose errors are one line: found, expected, what to do."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # noqa: ARG002
+        raise UserError(one_line(message))
+
+
+class CLI(LightningCLI):
+    """`ard fit` and `ard validate`: base config first, recipe after."""
+
+    def __init__(self, args: list[str]) -> None:
+        check_order([args[i + 1] for i, arg in enumerate(args[:-1]) if arg in ("-c", "--config")])
+        super().__init__(
+            Engine,
+            DataModule,
+            save_config_callback=RunFiles,
+            trainer_defaults=TRAINER_DEFAULTS,
+            seed_everything_default=0,
+            parser_class=Parser,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {name: LightningCLI.subcommands()[name] for name in ("fit", "validate")}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.link_arguments("seed_everything", "model.init_args.seed")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+        parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = parser.parse_args(args)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self._get(self.config_init, "trainer")
+        directory, logger = config["default_root_dir"], config["logger"]
+        loggers = logger if isinstance(logger, list) else [logger] if logger not in (None, True, False) else []
+        return super().instantiate_trainer(
+            logger=[MetricsCSV(directory), *loggers],
+            callbacks=[*(config["callbacks"] or []), *best_and_last(directory, self.model.training_block.monitor)],
+            plugins=[*(config["plugins"] or []), AtomicCheckpointIO()],
+            **kwargs,
+        )
+
+
+class Rehearsal(CLI):
+    """Parses a command and builds its parts, but trains nothing: a study checks all its runs before the first."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ARG002
+        return None  # type: ignore[return-value]
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        self.resolved = yaml.safe_load(self._parser(subcommand).dump(self.config[subcommand], skip_none=False))
+
+
+def check_order(configs: list[str]) -> None:
+    """Raises UserError where a recipe comes before its base: the base would silently take back what the recipe set."""
+    seen_recipe = ""
+    for path in configs:
+        if not Path(path).is_file():
+            raise UserError(f"{path}: no such config file")
+        is_base = "data" in (yaml.safe_load(Path(path).read_text()) or {})
+        if is_base and seen_recipe:
+            raise UserError(f"-c {seen_recipe} comes before -c {path}: expected the base (with `data:`) first, recipes after")
+        seen_recipe = seen_recipe or ("" if is_base else path)
+
+
+def one_line(message: str) -> str:
+    return message

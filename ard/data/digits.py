@@ -1,0 +1,46 @@
+"""Handwritten digits that come with scikit-learn: real images, nothing to download. A smoke test, not a benchmark."""
+
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from ard.data.base import DataModule
+from ard.data.loading import MemoryImages
+
+TEST_SIZE, TEST_SEED = 400, 0
+
+
+class Digits(DataModule):
+    """1,797 grey 8×8 digits: 400 for test by a fixed seed, 200 for validation, 1,197 for training; never flipped."""
+
+    classes = tuple("0123456789")
+    input_shape = (1, 8, 8)
+
+    def __init__(
+        self, *, batch_size: int = 128, val_size: int = 200, crop_padding: int = 0, seed: int = 0, split_seed: int = 0
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            val_size=val_size,
+            crop_padding=crop_padding,
+            flip=False,
+            workers=0,
+            seed=seed,
+            split_seed=split_seed,
+        )
+
+    def training_images(self) -> MemoryImages:
+        return _digits(test=False)
+
+    def test_images(self) -> MemoryImages:
+        return _digits(test=True)
+
+
+def _digits(*, test: bool) -> MemoryImages:
+    digits = load_digits()
+    # Values are 0..16: stored as whole multiples of 1/255, as every other image, so that evaluation can check them.
+    pixels = torch.as_tensor(digits.images * 255 / 16).round().to(torch.uint8).unsqueeze(1)
+    labels = torch.as_tensor(digits.target, dtype=torch.long)
+    split = train_test_split(range(len(labels)), test_size=TEST_SIZE, stratify=labels, random_state=TEST_SEED)
+    chosen = split[1] if test else split[0]
+    return MemoryImages(pixels[chosen], labels[chosen])

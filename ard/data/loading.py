@@ -1,0 +1,144 @@
+"""Images in memory or on disk, and a loader whose order depends on seed and epoch alone."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ard.randomness import keyed_generator
+
+Batch = tuple[Tensor, Tensor]  # uint8 images (batch, C, H, W), labels (batch,)
+
+
+class Images(Protocol):
+    """Labelled images fetched a batch at a time; `labels` (n,) is known without reading a single image."""
+
+    labels: Tensor
+
+    def __len__(self) -> int: ...
+
+    def __getitems__(self, indices: list[int]) -> Batch: ...
+
+
+@dataclass(frozen=True)
+class MemoryImages:
+    """uint8 images (n, C, H, W) and labels (n,) held as tensors."""
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.pixels[index], self.labels[index]
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        return self.pixels[indices], self.labels[indices]
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some of the images, by index."""
+
+    images: Images
+    indices: Tensor
+
+    @property
+    def labels(self) -> Tensor:
+        return self.images.labels[self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        return self.images.__getitems__(self.indices[indices].tolist())
+
+
+class Loader(DataLoader):
+    """Batches of a global size, each rank its share; shuffled by (seed, epoch), and resumable inside an epoch.
+
+    `epoch` is asked anew at every pass: Lightning's checkpoints hold no random state, so an order drawn from the global
+    generator would repeat the first epoch's after a resume.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        *,
+        batch_size: int,
+        epoch: Callable[[], int] | None,
+        seed: int,
+        rank: int,
+        world_size: int,
+        workers: int = 0,
+    ) -> None:
+        self.order = Order(len(images), batch_size, epoch, seed, rank, world_size)
+        self.yielded = 0
+        keep = {"persistent_workers": True} if workers else {}
+        super().__init__(images, batch_sampler=self.order, num_workers=workers, collate_fn=_already_batched, **keep)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[Any]:
+        self.yielded = self.order.skip
+        for batch in super().__iter__():
+            self.yielded += 1
+            yield batch
+        self.order.skip = self.yielded = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"yielded": self.yielded}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.order.skip = state["yielded"]
+
+
+@dataclass
+class Order:
+    """Index lists for one rank. Training (`epoch` given) shuffles and drops the last partial global batch, which can
+    break BatchNorm; validation keeps every index, in order, exactly once over all ranks.
+    """
+
+    n: int
+    batch_size: int
+    epoch: Callable[[], int] | None
+    seed: int
+    rank: int
+    world_size: int
+    skip: int = 0
+
+    def __len__(self) -> int:
+        if self.epoch is not None:
+            return self.n // self.batch_size
+        return -(-len(range(self.rank, self.n, self.world_size)) // self._share)
+
+    @property
+    def _share(self) -> int:
+        return self.batch_size // self.world_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self.epoch is None:
+            mine = range(self.rank, self.n, self.world_size)
+            batches = [list(mine[i : i + self._share]) for i in range(0, len(mine), self._share)]
+        else:
+            generator = keyed_generator("cpu", "order", self.seed, self.epoch())
+            order = torch.randperm(self.n, generator=generator).tolist()
+            starts = range(0, len(self) * self.batch_size, self.batch_size)
+            batches = [order[i + self.rank : i + self.batch_size : self.world_size] for i in starts]
+        yield from batches[self.skip :]
+
+
+def _already_batched(batch: Batch) -> Batch:
+    return batch
+
+
+def balanced(labels: Tensor, limit: int, seed: int = 0) -> Tensor:
+    """Indices of `limit` images, as equally many of each class as there are, in the order of the data; fixed by seed."""
+    shuffled = torch.randperm(len(labels), generator=keyed_generator("cpu", "limit", seed))
+    rank = torch.zeros_like(labels)  # an image's turn among those of its class
+    for label in labels.unique():
+        mine = shuffled[labels[shuffled] == label]
+        rank[mine] = torch.arange(len(mine))
+    return shuffled[torch.argsort(rank[shuffled], stable=True)][:limit].sort().values

@@ -1,0 +1,156 @@
+"""What both ways of training share: parts, optimiser, validation, averaging."""
+
+from abc import ABC
+from functools import cached_property
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from ard.attacks import AttackFactory, Ball
+from ard.data import DataModule
+from ard.errors import UserError
+from ard.losses import cross_entropy
+from ard.models import Frozen, Network
+from ard.models.weights import fill, read_weights
+from ard.objectives.base import Objective
+from ard.randomness import key_seed, keyed_generator
+from ard.training import Training
+
+
+class Engine(pl.LightningModule, ABC):
+    """A student, an objective, a threat, attacks for training and for validation, and perhaps a teacher.
+
+    `attack_mode` is the student's mode while it is attacked: eval, or train as some released codes do, which moves
+    BatchNorm statistics. `init` starts the student from given weights.
+    """
+
+    def __init__(
+        self,
+        *,
+        student: Network,
+        objective: Objective,
+        threat: Ball,
+        attack: AttackFactory,
+        val_attack: AttackFactory,
+        training: Training,
+        teacher: Frozen | None = None,
+        attack_mode: Literal["eval", "train"] = "eval",
+        init: str | None = None,
+        num_classes: int = 10,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        with torch.random.fork_rng([]):
+            torch.manual_seed(key_seed("student", seed))  # the same start for every method of a study
+            self.student = student(num_classes=num_classes).to(memory_format=torch.channels_last)  # same maths, faster
+        self.objective, self.training_block, self.teacher = objective, training, teacher
+        self.threat, self.attack, self.val_attack = threat, attack(ball=threat), val_attack(ball=threat)
+        self.attack_mode, self.num_classes, self.seed = attack_mode, num_classes, seed
+        if objective.needs_teacher and teacher is None:
+            raise UserError(f"{type(objective).__name__} needs a teacher: add --model.init_args.teacher.init_args.weights FILE")
+        if init is not None:
+            fill(self.student, read_weights(init)[0], init)
+        objective.label_smoothing = training.label_smoothing
+        self.average = training.averaged(self.student)
+        accuracies = {name: MulticlassAccuracy(num_classes, average="micro") for name in ("clean", "robust", "teacher")}
+        self.accuracies = nn.ModuleDict(accuracies)
+
+    @property
+    def data(self) -> DataModule:
+        """The run's data, which also knows how to augment a batch."""
+        return self.trainer.datamodule  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def selected(self) -> nn.Module:
+        """The network that is validated, selected and shipped: the average where there is one."""
+        return self.student if self.average is None else self.average.module
+
+    def setup(self, stage: str) -> None:
+        if stage != "fit":
+            return
+        if self.teacher is not None:
+            self.teacher.load(num_classes=self.num_classes, input_shape=self.data.input_shape).to(self.device)
+        self.objective.setup(
+            num_classes=self.num_classes,
+            class_counts=self.data.class_counts,
+            eps=self.threat.eps,
+            max_epochs=self.trainer.max_epochs or 1,
+        )
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        groups = [{"params": list(self.student.parameters())}, *self.objective.param_groups()]
+        optimizer = self.training_block.optimizer(groups)
+        scheduler = self.training_block.scheduler(optimizer, self.optimizer_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    @cached_property
+    def optimizer_steps(self) -> int:
+        """How many times the optimiser will step in the whole run."""
+        return int(self.trainer.estimated_stepping_batches)
+
+    def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        # Here and not at the epoch's start: Lightning skips that hook when it resumes, and keeps modules in eval mode.
+        self.student.train()
+        self.objective.train()
+        if batch_idx == 0:
+            _check_batch(*batch, num_classes=self.num_classes)
+        torch.manual_seed(key_seed("dropout", *self.step_key(batch_idx)))
+        self.objective.epoch = self.trainer.current_epoch
+        self.objective.progress = self.trainer.global_step / self.optimizer_steps
+        self.objective.lr_factor = self.trainer.optimizers[0].param_groups[0]["lr"] / self.training_block.lr
+        self.objective.generator = self.generator("objective", batch_idx)
+
+    def step_key(self, batch_idx: int) -> tuple[int, int, int, int]:
+        """What every random draw of a training step is keyed by."""
+        return self.seed, self.trainer.current_epoch, batch_idx, self.global_rank
+
+    def generator(self, purpose: str, batch_idx: int) -> torch.Generator:
+        """The generator of one purpose in one step."""
+        return keyed_generator(self.device, purpose, *self.step_key(batch_idx))
+
+    def report(self, terms: dict[str, Tensor]) -> None:
+        """Log the terms of a step and the objective's diagnostics."""
+        values = terms | self.objective.diagnostics()
+        self.log_dict({f"train/{name}": value.detach() for name, value in values.items()})
+
+    def after_step(self, terms: dict[str, Tensor]) -> None:
+        """After every optimiser step: the objective moves its state, the average follows the student."""
+        self.objective.after_step(terms)
+        if self.average is not None:
+            self.average.update_parameters(self.student)
+
+    def on_train_epoch_end(self) -> None:
+        self.objective.on_epoch_end()
+        if self.trainer.world_size > 1:  # under manual optimisation BatchNorm statistics drift apart between ranks
+            for buffer in self.student.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        x, y = batch
+        network = self.selected
+        generator = keyed_generator(self.device, "val_attack", self.seed, batch_idx, self.global_rank)
+        with torch.autocast(self.device.type, enabled=False):
+            x_adv = self.val_attack(lambda x_adv: cross_entropy(network(x_adv), y), x, generator)
+            logits = network(x)
+            self._count("clean", logits, y)
+            self._count("robust", network(x_adv), y)
+            if self.teacher is not None and self.teacher.loaded:
+                self._count("teacher", self.teacher(x_adv), y)
+        self.log("val/loss", cross_entropy(logits, y).mean(), batch_size=len(y), sync_dist=True)
+
+    def _count(self, name: str, logits: Tensor, y: Tensor) -> None:
+        metric = self.accuracies[name]
+        metric.update(logits, y)  # type: ignore[operator]
+        label = "teacher_on_student_adv_acc" if name == "teacher" else f"{name}_acc"
+        self.log(f"val/{label}", metric, on_step=False, on_epoch=True, prog_bar=name != "teacher")  # type: ignore[arg-type]
+
+
+def _check_batch(x: Tensor, y: Tensor, *, num_classes: int) -> None:
+    low, high = float(x.min()), float(x.max())
+    if not 0 <= low <= high <= 1:
+        raise UserError(f"pixels in [{low:g}, {high:g}]; expected [0, 1]: normalise inside the model (ard.models.Normalized)")
+    if not 0 <= int(y.min()) <= int(y.max()) < num_classes:
+        raise UserError(f"labels in [{int(y.min())}, {int(y.max())}]; expected 0 to {num_classes - 1}")

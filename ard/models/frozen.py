@@ -1,0 +1,65 @@
+"""Teachers: networks that speak but never learn."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from ard.errors import UserError
+from ard.models.weights import load, sha256
+from ard.models.wrappers import Network
+
+
+class Frozen(nn.Module):
+    """A pretrained network that is never in `parameters()`, a checkpoint or train mode, and passes input gradients.
+
+    Pixels (batch, channels, H, W) in, logits (batch, C) out. The file is read by `load`, when training starts, so that
+    validation and export do not need it; `network` is needed where the file does not say what it is for.
+    Raises UserError when the file does not fit or its number of classes is not the data's.
+    """
+
+    def __init__(self, *, weights: str, network: Network | None = None) -> None:
+        super().__init__()
+        self.weights = weights
+        self._factory = network
+        self._held: list[nn.Module] = []  # a list hides the network from parameters(), state_dict() and train()
+
+    def load(self, *, num_classes: int, input_shape: tuple[int, ...]) -> Self:
+        """Read the file once, and try one image: shape errors belong before training, not into it."""
+        if not self._held:
+            network = load(self.weights, self._factory).requires_grad_(False)
+            try:
+                with torch.no_grad():
+                    logits = network(torch.zeros(1, *input_shape))
+            except RuntimeError as error:
+                reason = str(error).splitlines()[0]
+                raise UserError(f"teacher {self.weights} cannot read images of shape {input_shape}: {reason}") from error
+            if not isinstance(logits, Tensor) or logits.shape != (1, num_classes):
+                found = tuple(logits.shape[1:]) if isinstance(logits, Tensor) else type(logits).__name__
+                raise UserError(f"teacher {self.weights} answers with {found}, data has {num_classes} classes")
+            self._held.append(network)
+        return self
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the weights have been read."""
+        return bool(self._held)
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file of weights, for records."""
+        return sha256(self.weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self._held:
+            raise RuntimeError(f"the teacher {self.weights} was asked before it was loaded")
+        return self._held[0](x)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        for network in self._held:
+            network._apply(fn)
+        return super()._apply(fn, recurse)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self

@@ -1,0 +1,69 @@
+"""MobileNetV2 for small images, the usual small student."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CIFAR_STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+
+
+class MobileNetV2(nn.Module):
+    """Sandler et al., CVPR 2018, in the variant of the ARD and RSLAD papers; pixels (batch, in_channels, H, W) -> logits.
+
+    ReLU instead of ReLU6, stride 1 in the stem and in the 24-channel stage. `width` multiplies every channel count;
+    `stages` lists (expansion, channels, blocks, stride), so that tiny images and tiny machines can have fewer.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        width: float = 1.0,
+        in_channels: int = 3,
+        stem_stride: int = 1,
+        stages: Sequence[Sequence[int]] = CIFAR_STAGES,
+        head: int = 1280,
+    ) -> None:
+        super().__init__()
+        channels = _scaled(32, width)
+        blocks: list[nn.Module] = [_conv_norm(in_channels, channels, kernel=3, stride=stem_stride), nn.ReLU()]
+        for expansion, base, depth, stride in stages:
+            for block in range(depth):
+                out_channels = _scaled(base, width)
+                blocks.append(InvertedResidual(channels, out_channels, expansion, stride=1 if block else stride))
+                channels = out_channels
+        last = _scaled(head, max(width, 1.0))
+        self.features = nn.Sequential(*blocks, _conv_norm(channels, last, kernel=1), nn.ReLU())
+        self.head = nn.Linear(last, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x).mean(dim=(2, 3)))
+
+
+class InvertedResidual(nn.Module):
+    """Expand, filter each channel, project; the shortcut of a stride-1 block is projected where the width changes."""
+
+    def __init__(self, in_channels: int, out_channels: int, expansion: int, *, stride: int) -> None:
+        super().__init__()
+        hidden = expansion * in_channels
+        self.expand = _conv_norm(in_channels, hidden, kernel=1)
+        self.depthwise = _conv_norm(hidden, hidden, kernel=3, stride=stride, groups=hidden)
+        self.project = _conv_norm(hidden, out_channels, kernel=1)
+        self.residual = stride == 1
+        self.shortcut = nn.Sequential()
+        if self.residual and in_channels != out_channels:
+            self.shortcut = _conv_norm(in_channels, out_channels, kernel=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.project(F.relu(self.depthwise(F.relu(self.expand(x)))))
+        return out + self.shortcut(x) if self.residual else out
+
+
+def _conv_norm(in_channels: int, out_channels: int, *, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
+
+
+def _scaled(channels: int, width: float) -> int:
+    return max(8, int(channels * width + 4) // 8 * 8)

@@ -1,0 +1,162 @@
+"""Reading and writing weights: safetensors and weights_only alone, every parameter filled or an error."""
+
+import hashlib
+import importlib
+import json
+import os
+import pickle
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ard.errors import UserError
+from ard.models.wrappers import Network
+
+State = dict[str, Tensor]
+
+# A Lightning checkpoint of ours holds the averaged student beside the raw one: the averaged one was selected.
+SECTIONS = ("average.module.", "student.")
+PREFIXES = ("module.", "model.", "student.", "_orig_mod.")
+
+
+def save_weights(path: Path, network: nn.Module | State, card: dict[str, Any]) -> None:
+    """Write weights with `card` (class_path, init_args, num_classes, ...) as metadata; replaces `path` atomically."""
+    state = network if isinstance(network, dict) else network.state_dict()
+    data = save({name: value.contiguous().cpu() for name, value in state.items()}, {"model": json.dumps(card)})
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+def load(path: str | Path, network: Network | None = None) -> nn.Module:
+    """The network whose weights lie at `path`, in eval mode: pixels in [0, 1] in, logits out.
+
+    Classes under `ard.models` are rebuilt from the file's own card; for anything else pass `network`, because a name
+    read from a file is never imported. Raises UserError when the file is missing, foreign, or does not fill everything.
+    """
+    state, card = read_weights(path)
+    if network is None:
+        if not card:
+            raise UserError(f"{path} does not say which network it is for: name one (`network:`)")
+        network = network_of(card, path)
+    num_classes = card.get("num_classes") or _guess_classes(state, path)
+    model = network(num_classes=num_classes)
+    fill(model, state, path)
+    return model.eval()
+
+
+def read_weights(path: str | Path) -> tuple[State, dict[str, Any]]:
+    """State dict and card (empty where there is none) of a safetensors file, a Lightning checkpoint or a state dict."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected weights (.safetensors, .ckpt, .pt)")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).partition("WeightsUnpickler error: ")[2] or str(error) or type(error).__name__
+        raise UserError(f"{path}: refused, not a plain file of weights ({_first_line(reason)}); nothing in it ran") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}; expected a state dict")
+    card = content.get("ard", {})
+    state = content.get("state_dict", content.get("model", content))
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    return _section(tensors), card
+
+
+def card_of(path: str | Path) -> dict[str, Any]:
+    """The card alone, without reading the weights."""
+    path = Path(path)
+    return _read_safetensors(path, tensors=False)[1] if path.suffix == ".safetensors" else read_weights(path)[1]
+
+
+def network_of(card: dict[str, Any], path: str | Path) -> Network:
+    """The factory that a card describes; refuses every class that is not one of ours."""
+    return partial(_our_class(card["class_path"], path), **_build_args(card.get("init_args", {}), path))
+
+
+def fill(model: nn.Module, state: State, path: str | Path) -> None:
+    """Load `state` into `model` after stripping the usual prefixes; anything missing or left over is an error."""
+    expected = model.state_dict()
+    state = _strip(state, expected)
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
+    if missing or unexpected:
+        raise UserError(
+            f"{path} does not fit {type(model).__name__}: {len(expected) - len(missing)} of {len(expected)} tensors found"
+            f"; missing: {', '.join(missing[:3]) or 'none'}; unexpected: {', '.join(unexpected[:3]) or 'none'}"
+        )
+    for key, value in expected.items():
+        if state[key].shape != value.shape:
+            raise UserError(
+                f"{path} does not fit {type(model).__name__}: {key} is {tuple(state[key].shape)} in the file, "
+                f"{tuple(value.shape)} in the network"
+            )
+    model.load_state_dict(state)
+
+
+def sha256(path: str | Path) -> str:
+    """Hex digest of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_safetensors(path: Path, *, tensors: bool = True) -> tuple[State, dict[str, Any]]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected weights (.safetensors)")
+    try:
+        with safe_open(path, "pt") as file:
+            card = json.loads((file.metadata() or {}).get("model", "{}"))
+            return {key: file.get_tensor(key) for key in file.keys()} if tensors else {}, card  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise UserError(f"{path} ({path.stat().st_size} bytes) is not a safetensors file: {_first_line(error)}") from error
+
+
+def _our_class(class_path: str, path: str | Path) -> Any:
+    models = importlib.import_module("ard.models")
+    package, _, name = class_path.rpartition(".")
+    if not (package == "ard.models" or package.startswith("ard.models.")) or name not in models.__all__:
+        raise UserError(f"{path} asks for {class_path}, which is not a network of ard.models: pass the network yourself")
+    return getattr(models, name)
+
+
+def _build_args(init_args: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """Nested class_path entries (a network inside Normalized) become factories under the same rule."""
+    nested = {key: value for key, value in init_args.items() if isinstance(value, dict) and "class_path" in value}
+    return init_args | {key: network_of(value, path) for key, value in nested.items()}
+
+
+def _section(state: State) -> State:
+    for section in SECTIONS:
+        part = {key.removeprefix(section): value for key, value in state.items() if key.startswith(section)}
+        if part:
+            return part
+    return state
+
+
+def _strip(state: State, expected: State) -> State:
+    """Remove a prefix that all keys share, from the front only, as long as the keys do not fit."""
+    while state and not set(state) & set(expected):
+        prefix = next((p for p in PREFIXES if all(key.startswith(p) for key in state)), None)
+        if prefix is None:
+            return state
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def _guess_classes(state: State, path: str | Path) -> int:
+    """Without a card: the rows of the last matrix, which in every usual classifier is the head."""
+    matrices = [value for value in state.values() if value.ndim == 2]
+    if not matrices:
+        raise UserError(f"{path} holds no linear layer to read the number of classes from")
+    return len(matrices[-1])
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else "empty"

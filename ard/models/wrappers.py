@@ -1,0 +1,69 @@
+"""What a network is to the rest of the code, and wrappers that make other people's networks into one."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ard.errors import UserError
+
+
+class Network(Protocol):
+    """A network that still wants its number of classes, called by keyword; pixels in [0, 1] in, logits out."""
+
+    def __call__(self, *, num_classes: int) -> nn.Module: ...
+
+
+class Normalized(nn.Module):
+    """(x − mean) / std before `network`, so that attacks stay in pixel space; mean and std one number per channel."""
+
+    def __init__(self, *, network: Network, mean: Sequence[float], std: Sequence[float], num_classes: int) -> None:
+        super().__init__()
+        self.network = network(num_classes=num_classes)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network((x - self.mean) / self.std)
+
+
+class Torchvision(nn.Module):
+    """A torchvision classifier by name, such as `resnet18`; raises UserError for a name torchvision does not list."""
+
+    def __init__(self, *, name: str, num_classes: int) -> None:
+        super().__init__()
+        from torchvision import models
+
+        _check_listed(name, models.list_models(module=models), "torchvision")
+        self.network = models.get_model(name, weights=None, num_classes=num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)
+
+
+class Timm(nn.Module):
+    """A timm classifier by name, such as `resnet18`; `pretrained` starts from timm's own weights (network needed).
+
+    Raises UserError where timm is not installed or does not list the name.
+    """
+
+    def __init__(self, *, name: str, num_classes: int, in_channels: int = 3, pretrained: bool = False) -> None:
+        super().__init__()
+        try:
+            import timm
+        except ImportError as error:
+            raise UserError("ard.models.Timm needs timm: install ard-robust-distillation[timm]") from error
+        _check_listed(name, timm.list_models(), "timm")
+        self.network: Any = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)
+
+
+def _check_listed(name: str, names: Sequence[str], library: str) -> None:
+    if name not in names:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, names, n=1)
+        raise UserError(f"{library} lists no model {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))

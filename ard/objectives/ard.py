@@ -1,0 +1,32 @@
+"""Adversarially robust distillation."""
+
+from torch import Tensor, nn
+
+from ard.losses import kl
+from ard.objectives.base import Objective, Pair, attack_labels
+
+
+class ARD(Objective):
+    """Goldblum et al., AAAI 2020, arXiv:1905.09747. inner: CE(S(x'), y), labels only.
+
+    outer: mean α t² KL(T(x)/t ‖ S(x')/t) + (1 − α) CE(S(x), y), t the temperature; the teacher sees clean images.
+    `mean_over_classes` divides the KL by the number of classes, as the released code does (nn.KLDivLoss's default).
+    """
+
+    needs_teacher = True
+
+    def __init__(self, *, alpha: float = 1.0, temperature: float = 30.0, mean_over_classes: bool = False) -> None:
+        super().__init__()
+        self.alpha, self.temperature, self.mean_over_classes = alpha, temperature, mean_over_classes
+
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
+        target, t = teacher(x).detach(), self.temperature
+        scale = self.alpha * t**2 / (target.shape[1] if self.mean_over_classes else 1)
+
+        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+            terms = {"kl": scale * kl(target, student(x_adv), t).mean()}
+            if self.alpha < 1:
+                terms["ce"] = (1 - self.alpha) * self.hard_label(student(x), y)
+            return terms
+
+        return attack_labels(student, y), outer

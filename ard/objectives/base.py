@@ -1,0 +1,62 @@
+"""The contract of a training objective: a pair of functions, what the attack climbs and what the optimiser descends."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ard import losses
+
+Inner = Callable[[Tensor], Tensor]  # x' -> one number per example
+Outer = Callable[[Tensor], dict[str, Tensor]]  # x' -> {term: scalar}; the sum is descended
+Pair = tuple[Inner | None, Outer]  # inner None: the method trains without an attack
+
+
+class Objective(nn.Module, ABC):
+    """objective(student, teacher, x, y) -> inner, outer; x (batch, channels, H, W) in [0, 1], y (batch,). `teacher` is None for
+    methods that need none, `y` may be None for methods without labels.
+
+    Call the student inside `inner` and `outer` only; the body is where the teacher speaks, once a batch. `inner` is pure
+    and of fixed shape; `outer` has no side effects. Buffers are saved with the run, parameters are optimised.
+    `epoch`, `progress` in [0, 1], `lr_factor` and `generator` are set before every batch.
+    """
+
+    needs_teacher: bool = False
+    label_smoothing: float = 0.0
+    epoch: int = 0
+    progress: float = 0.0
+    lr_factor: float = 1.0
+    generator: torch.Generator
+
+    @abstractmethod
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
+        """The pair for one batch."""
+
+    def setup(self, *, num_classes: int, class_counts: Sequence[int], eps: float, max_epochs: int) -> None:  # noqa: B027
+        """Told once before training."""
+
+    def after_step(self, terms: dict[str, Tensor]) -> None:  # noqa: B027
+        """Move state by what the step's terms were; never done inside `outer`."""
+
+    def on_epoch_end(self) -> None:  # noqa: B027
+        """Move state once an epoch."""
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Optimiser groups for parameters of the objective's own, such as a peer network."""
+        parameters = list(self.parameters())
+        return [{"params": parameters}] if parameters else []
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        """What is logged beside the terms but not descended."""
+        return {}
+
+    def hard_label(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Mean cross entropy with the run's label smoothing: the same switch for every method that has such a term."""
+        return losses.cross_entropy(logits, y, self.label_smoothing).mean()
+
+
+def attack_labels(student: nn.Module, y: Tensor) -> Inner:
+    """The inner loss of PGD-AT and ARD: cross entropy with the true label, never smoothed."""
+    return lambda x_adv: losses.cross_entropy(student(x_adv), y)

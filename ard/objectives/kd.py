@@ -1,0 +1,31 @@
+"""Knowledge distillation on clean images: how much robustness comes over for nothing?"""
+
+from torch import Tensor, nn
+
+from ard.losses import kl
+from ard.objectives.base import Objective, Pair
+
+
+class KD(Objective):
+    """Hinton et al. 2015, arXiv:1503.02531, with a robust teacher as in the ARD paper. inner: none.
+
+    outer: mean α t² KL(T(x)/t ‖ S(x)/t) + (1 − α) CE(S(x), y), t the temperature.
+    """
+
+    needs_teacher = True
+
+    def __init__(self, *, alpha: float = 1.0, temperature: float = 30.0) -> None:
+        super().__init__()
+        self.alpha, self.temperature = alpha, temperature
+
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
+        target, t = teacher(x).detach(), self.temperature
+
+        def outer(_: Tensor) -> dict[str, Tensor]:
+            logits = student(x)
+            terms = {"kl": self.alpha * t**2 * kl(target, logits, t).mean()}
+            if self.alpha < 1:
+                terms["ce"] = (1 - self.alpha) * self.hard_label(logits, y)
+            return terms
+
+        return None, outer

@@ -1,0 +1,74 @@
+"""Writing checkpoints so that a killed run never loses the one it had."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from ard.errors import UserError
+from ard.models.weights import sha256
+
+LAST, BEST, PREVIOUS = "last", "best", "previous"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Temporary file in the same directory, fsync, replace, SHA-256 beside it; a digest that differs is an error.
+
+    Lightning's own writer passes through $TMPDIR, and a kill between two filesystems leaves an empty checkpoint.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:  # noqa: ARG002
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.tmp")
+        with open(temporary, "wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        digest = sha256(temporary)
+        if path.stem == LAST and path.exists():
+            for suffix in ("", ".sha256"):
+                os.replace(f"{path}{suffix}", f"{path.with_stem(PREVIOUS)}{suffix}")
+        os.replace(temporary, path)
+        _write_text(_sidecar(path), f"{digest}  {path.name}\n")
+
+    def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = True) -> Any:
+        check_digest(Path(path))
+        return super().load_checkpoint(path, map_location, weights_only=weights_only)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        for file in (Path(path), _sidecar(Path(path))):
+            file.unlink(missing_ok=True)
+
+
+def check_digest(path: Path) -> None:
+    """Raises UserError where the SHA-256 beside a checkpoint is not the file's."""
+    sidecar = _sidecar(path)
+    if not (path.is_file() and sidecar.is_file()):
+        return
+    expected = sidecar.read_text().split()[0]
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise UserError(f"{path} ({path.stat().st_size} bytes) is damaged: SHA-256 {found[:12]}…, expected {expected[:12]}…")
+
+
+def best_and_last(directory: str, monitor: str) -> list[ModelCheckpoint]:
+    """Lightning's callbacks for best.ckpt (highest `monitor`) and last.ckpt, written after every epoch."""
+    shared: dict[str, Any] = {"dirpath": directory, "enable_version_counter": False, "save_on_train_epoch_end": True}
+    best = ModelCheckpoint(filename=BEST, monitor=monitor, mode="max", **shared)
+    return [best, ModelCheckpoint(filename=LAST, **shared)]
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)

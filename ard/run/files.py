@@ -1,0 +1,114 @@
+"""What a run leaves: its config, its weights with a card that says everything about them."""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from pytorch_lightning.cli import SaveConfigCallback
+
+from ard.engine import Engine
+from ard.models.weights import read_weights, save_weights
+from ard.run.checkpoints import BEST, LAST
+from ard.run.metrics import MetricsCSV
+
+# What a run may change without becoming another run: where it writes, how it shows itself, where the teacher lies.
+PRESENTATION = ("default_root_dir", "logger", "enable_progress_bar", "enable_model_summary", "log_every_n_steps", "callbacks")
+
+
+class RunFiles(SaveConfigCallback):
+    """Writes config.yaml when training starts and student.safetensors and last.safetensors when it ends."""
+
+    def __init__(self, parser: Any, config: Any, **kwargs: Any) -> None:
+        super().__init__(parser, config, save_to_log_dir=False, **kwargs)
+        self.resolved = yaml.safe_load(parser.dump(config, skip_none=False))
+        self.clock = {"seconds": 0.0, "images": 0}
+        self._since = 0.0
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
+        if stage == "fit":
+            path = Path(trainer.default_root_dir) / "config.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(yaml.safe_dump(self.resolved, sort_keys=False))
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCSV):
+                logger.resume_before(trainer.fit_loop.epoch_loop._batches_that_stepped)
+        self._since = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self.clock["images"] += len(args[2][1]) * trainer.world_size
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        now = time.monotonic()
+        self.clock["seconds"] += now - self._since
+        self._since = now
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.interrupted:
+            return
+        directory = Path(trainer.default_root_dir)
+        for name, file in ((BEST, "student"), (LAST, "last")):
+            checkpoint = directory / f"{name}.ckpt"
+            if checkpoint.is_file():
+                epoch = int(torch.load(checkpoint, weights_only=True, map_location="cpu")["epoch"])
+                card = self.card(trainer, pl_module, selected_by="last epoch" if name == LAST else None, epoch=epoch)
+                save_weights(directory / f"{file}.safetensors", read_weights(checkpoint)[0], card)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["ard"] = self.card(trainer, pl_module, selected_by="checkpoint", epoch=trainer.current_epoch)
+
+    def card(self, trainer: pl.Trainer, engine: pl.LightningModule, *, selected_by: str | None, epoch: int) -> dict[str, Any]:
+        """Everything a reader of the weights may ask: network, data, recipe, teacher, training block."""
+        assert isinstance(engine, Engine)
+        arguments = self.resolved["model"]["init_args"]
+        seconds = self.clock["seconds"]
+        return {
+            **arguments["student"],
+            "num_classes": engine.num_classes,
+            "classes": list(engine.data.classes),
+            "input_shape": list(engine.data.input_shape),
+            "data": self.resolved["data"],
+            "recipe": {"engine": self.resolved["model"]["class_path"], **arguments["objective"]},
+            "teacher": engine.teacher.sha256 if engine.teacher is not None else None,
+            "threat": {"norm": engine.threat.norm, "eps": engine.threat.eps},
+            "training": {
+                "block": arguments["training"],
+                "epochs": self.resolved["trainer"]["max_epochs"],
+                "seconds": round(seconds, 1),
+                "images_per_s": round(self.clock["images"] / seconds, 1) if seconds else None,
+                "device": trainer.strategy.root_device.type,
+                "precision": str(trainer.precision),
+                "selected_by": selected_by or engine.training_block.monitor,
+                "epoch": epoch,
+                "seed": engine.seed,
+                "config_digest": config_digest(self.resolved),
+            },
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self.clock)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.clock = dict(state)
+
+
+def config_digest(config: dict[str, Any], teacher_sha256: str | None = None) -> str:
+    """A digest of everything in a resolved config that the result depends on; a teacher counts by its contents."""
+    config = json.loads(json.dumps(config))
+    for key in ("ckpt_path", "config", "weights_only"):
+        config.pop(key, None)
+    for key in PRESENTATION:
+        config["trainer"].pop(key, None)
+    teacher = config["model"]["init_args"].get("teacher")
+    if teacher:
+        weights = Path(teacher["init_args"].pop("weights"))
+        if teacher_sha256 is None and weights.is_file():
+            teacher_sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+        teacher["init_args"]["sha256"] = teacher_sha256
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]

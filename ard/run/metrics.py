@@ -1,0 +1,64 @@
+"""metrics.csv: every logged metric, complete across resumes (Lightning's CSVLogger deletes the file on resume)."""
+
+import csv
+import os
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
+from pytorch_lightning.utilities import rank_zero_only
+
+
+class MetricsCSV(Logger):
+    """One row a step, one column a metric; the file is replaced atomically, so a killed run leaves a readable one."""
+
+    def __init__(self, directory: str | Path) -> None:
+        super().__init__()
+        self.path = Path(directory) / "metrics.csv"
+        self.rows: dict[int, dict[str, Any]] = {}
+
+    @property
+    def name(self) -> str:
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Path:
+        return self.path
+
+    def resume_before(self, step: int) -> None:
+        """Keep what an earlier part of the run wrote below `step`; what lies above will be written again."""
+        self.rows = {int(row["step"]): row for row in read_metrics(self.path) if int(row["step"]) < step}
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Hyperparameters stand in config.yaml."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.rows.setdefault(step or 0, {"step": step or 0}).update(metrics)
+        self.save()
+
+    @rank_zero_only
+    def save(self) -> None:
+        columns = ["step", "epoch", *sorted({key for row in self.rows.values() for key in row} - {"step", "epoch"})]
+        temporary = self.path.with_name(".metrics.csv.tmp")
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows.values())
+        os.replace(temporary, self.path)
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """The rows of a metrics.csv without empty cells; none where there is no file yet."""
+    if not path.is_file():
+        return []
+    with open(path, newline="") as file:
+        return [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
