@@ -1,0 +1,152 @@
+"""The verbs of the command line; the one module that joins all others."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import ard
+from ard.errors import UserError
+
+USAGE = """usage: ard VERB ...
+
+  fit       -c configs/<data>.yaml -c configs/objectives/<method>.yaml    train one student
+  validate  -c configs/<data>.yaml -c configs/objectives/<method>.yaml --ckpt_path FILE
+  study     configs/studies/<name>.yaml        teachers, methods, seeds, evaluation, comparison; resumes
+  evaluate  WEIGHTS...                         clean and robust accuracy, with evidence
+  test      WEIGHTS...                         evaluate --suite quick
+  compare   RUN_DIR...                         records -> table.md, table.csv, tradeoff.png
+
+ard VERB --help says more. Errors are one line; exit status 2 means that you can mend it.
+"""
+
+EXIT_STATUS = {"sound": 0, "warnings": 3, "unreliable": 4}
+
+
+def evaluate(
+    weights: list[str],
+    data: str | None = None,
+    network: str | None = None,
+    split: Literal["test", "val"] = "test",
+    limit: int | None = None,
+    suite: str = "quick",
+    eps: str | None = None,
+    norm: Literal["Linf", "L2"] | None = None,
+    seed: int = 0,
+) -> int:
+    """Measure clean and robust accuracy and write a record beside each file of weights.
+
+    Args:
+        weights: files of weights: ours (.safetensors), Lightning checkpoints or plain state dicts.
+        data: a config with a `data:` section; by default what the weights were trained on.
+        network: a YAML file {class_path, init_args} for weights that do not say which network they are for.
+        split: images to evaluate on.
+        limit: evaluate on this many images, equally many a class, chosen by a fixed seed.
+        suite: which attacks to run.
+        eps: radius such as 8/255; by default the one the weights were trained against.
+        norm: by default the one the weights were trained against.
+        seed: of the attacks' random starts.
+    """
+    from ard.evaluate import Request, evaluate_file
+
+    request = Request(data=data, network=network, split=split, limit=limit, suite=suite, eps=eps, norm=norm, seed=seed)
+    return max(EXIT_STATUS[evaluate_file(Path(file), request)] for file in weights)
+
+
+def test(weights: list[str], data: str | None = None, limit: int | None = None, eps: str | None = None) -> int:
+    """The quick suite on the test split: shorthand for `evaluate --suite quick`.
+
+    Args:
+        weights: files of weights.
+        data: a config with a `data:` section; by default what the weights were trained on.
+        limit: evaluate on this many images, equally many a class.
+        eps: radius such as 8/255; by default the one the weights were trained against.
+    """
+    return evaluate(weights, data=data, limit=limit, eps=eps)
+
+
+def study(config: str) -> int:
+    """Train teachers and students, evaluate and compare them; finished runs are not repeated.
+
+    Args:
+        config: the study, such as configs/studies/digits.yaml.
+    """
+    from ard.cli import rehearse
+    from ard.report import compare as compare_records
+    from ard.study import run_study
+
+    return run_study(Path(config), rehearse, compare_records)
+
+
+def compare(directories: list[str], output: str | None = None, mixed: bool = False, baseline: str | None = None) -> int:
+    """Put the records below run directories side by side: table.md, table.csv, tradeoff.png.
+
+    Args:
+        directories: run directories, or folders of them such as checkpoints/digits.
+        output: where to write; by default the first directory.
+        mixed: allow rows with different data, eps, suite or number of images.
+        baseline: the method that differences are taken to; by default the strongest one without a teacher.
+    """
+    from ard.report import compare as compare_records
+
+    paths = [Path(directory) for directory in directories]
+    print(compare_records(paths, Path(output or directories[0]), mixed=mixed, baseline=baseline))
+    return 0
+
+
+COMMANDS: dict[str, Callable[..., int]] = {f.__name__: f for f in (evaluate, test, study, compare)}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb and return its exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return _dispatch(argv)
+    except UserError as error:
+        print(f"ard: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ard: interrupted", file=sys.stderr)
+        return 130
+
+
+def _dispatch(argv: list[str]) -> int:
+    verb = argv[0] if argv else "--help"
+    if verb in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if verb == "--version":
+        print(ard.__version__)
+        return 0
+    _quiet()
+    if verb in ("fit", "validate"):
+        from ard.cli import CLI
+
+        CLI(argv)
+        return 0
+    if verb in COMMANDS:
+        from ard.arguments import parse
+
+        return COMMANDS[verb](**parse(COMMANDS[verb], argv[1:]))
+    from difflib import get_close_matches
+
+    near = get_close_matches(verb, ["fit", "validate", *COMMANDS], n=1)
+    raise UserError(f"no verb {verb!r}" + (f"; did you mean {near[0]!r}?" if near else "; ard --help lists them"))
+
+
+def _quiet() -> None:
+    """Lightning's advertisements and other people's deprecations are not the user's business."""
+    import logging
+
+    os.environ.setdefault("KMP_AFFINITY", "disabled")
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,11 +1,5 @@
 """LightningCLI with our defaults and with errors of one line."""
 
-import os
-import re
-import sys
-from difflib import get_close_matches
-from importlib import import_module
-from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +8,7 @@ from jsonargparse.typing import register_type
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
+from ard.arguments import user_error
 from ard.attacks import Radius
 from ard.data import DataModule
 from ard.engine import Engine
@@ -37,8 +32,8 @@ TRAINER_DEFAULTS = {
 class Parser(LightningArgumentParser):
     """A parser whose errors are one line: found, expected, what to do."""
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # noqa: ARG002
-        raise UserError(one_line(message))
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise user_error(message, ex)
 
 
 class CLI(LightningCLI):
@@ -72,6 +67,20 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
 
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand]
+        directory = Path(config.trainer.default_root_dir)
+        if self.subcommand == "fit" and config.ckpt_path is None and (directory / "last.ckpt").exists():
+            raise UserError(
+                f"{directory} already holds a run: --ckpt_path last continues it, --trainer.default_root_dir DIR starts anew"
+            )
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # the parser wraps what our constructors raise
+            raise user_error(str(error), error) from error
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
         directory, logger = config["default_root_dir"], config["logger"]
@@ -94,6 +103,11 @@ class Rehearsal(CLI):
         self.resolved = yaml.safe_load(self._parser(subcommand).dump(self.config[subcommand], skip_none=False))
 
 
+def rehearse(args: list[str]) -> dict[str, Any]:
+    """The resolved config of an `ard fit` command whose parts can all be built; raises UserError where they cannot."""
+    return Rehearsal(args).resolved
+
+
 def check_order(configs: list[str]) -> None:
     """Raises UserError where a recipe comes before its base: the base would silently take back what the recipe set."""
     seen_recipe = ""
@@ -104,7 +118,3 @@ def check_order(configs: list[str]) -> None:
         if is_base and seen_recipe:
             raise UserError(f"-c {seen_recipe} comes before -c {path}: expected the base (with `data:`) first, recipes after")
         seen_recipe = seen_recipe or ("" if is_base else path)
-
-
-def one_line(message: str) -> str:
-    return message

@@ -1,6 +1,5 @@
 """The record of one evaluation: a number with everything needed to doubt it."""
 
-import base64
 import json
 import math
 import os
@@ -11,13 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ard
 from ard.attacks import Ball, harmless
+from ard.bits import pack
 from ard.errors import UserError
 from ard.evaluation.adversaries import SUITES
 from ard.evaluation.cascade import judge
@@ -66,7 +65,7 @@ def evaluate(
         "robust_acc": robust_acc,
         "stderr": math.sqrt(robust_acc * (1 - robust_acc) / len(y)),
         "per_class": _per_class(verdicts.correct["clean"], robust, y.cpu(), classes),
-        "bits": {name: pack(bits) for name, bits in {**verdicts.correct, "worst": robust}.items()},
+        "bits": {name: pack(bits.numpy()) for name, bits in {**verdicts.correct, "worst": robust}.items()},
         "checks": checks,
         "verdict": overall(checks),
         "seconds": round(time.monotonic() - start, 2),
@@ -74,16 +73,6 @@ def evaluate(
         "versions": versions(),
         "commit": _commit(),
     }
-
-
-def pack(bits: Tensor) -> str:
-    """One bit an image, in the order of the data, as base64."""
-    return base64.b64encode(np.packbits(bits.cpu().numpy()).tobytes()).decode()
-
-
-def unpack(text: str, n: int) -> np.ndarray:
-    """The inverse of `pack`: a boolean array of n images."""
-    return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=n).astype(bool)
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ class Frozen(nn.Module):
     Raises UserError when the file does not fit or its number of classes is not the data's.
     """
 
-    def __init__(self, *, weights: str, network: Network | None = None) -> None:
+    def __init__(self, *, weights: str = "", network: Network | None = None) -> None:
         super().__init__()
         self.weights = weights
         self._factory = network
@@ -27,6 +27,8 @@ class Frozen(nn.Module):
 
     def load(self, *, num_classes: int, input_shape: tuple[int, ...]) -> Self:
         """Read the file once, and try one image: shape errors belong before training, not into it."""
+        if not self.weights:
+            raise UserError("a teacher without weights: add --model.init_args.teacher.init_args.weights FILE")
         if not self._held:
             network = load(self.weights, self._factory).requires_grad_(False)
             try:

@@ -29,13 +29,14 @@ class RunFiles(SaveConfigCallback):
         self.clock = {"seconds": 0.0, "images": 0}
         self._since = 0.0
 
-    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
-        if stage == "fit":
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Later, in on_train_start: a run that is refused leaves nothing behind."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        if trainer.is_global_zero:
             path = Path(trainer.default_root_dir) / "config.yaml"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(yaml.safe_dump(self.resolved, sort_keys=False))
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
                 logger.resume_before(trainer.fit_loop.epoch_loop._batches_that_stepped)

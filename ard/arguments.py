@@ -1,0 +1,88 @@
+"""Parsers whose errors are one line, with the nearest right name where one was misspelt."""
+
+import pkgutil
+import re
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from importlib import import_module
+from inspect import isclass, signature
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser
+
+import ard
+from ard.errors import UserError
+
+# Lines of a parser's message that tell of its search, not of the user's mistake.
+SEARCH = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value|Parser key|Problem with")
+
+
+class OneLineErrors(ArgumentParser):
+    """A parser that raises UserError with the innermost reason instead of printing its usage and exiting."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise user_error(message, ex)
+
+
+def parse(function: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
+    """The arguments of a typed function from the command line; those without a default are positional."""
+    parser = OneLineErrors(prog=f"ard {function.__name__}", description=(function.__doc__ or "").split("\n")[0])
+    parameters = signature(function).parameters.values()
+    several = [p.name for p in parameters if p.default is p.empty and p.annotation == list[str]]
+    for name in several:
+        parser.add_argument(name, nargs="+", metavar=name.upper())
+    parser.add_function_arguments(function, as_positional=True, fail_untyped=True, skip=set(several))
+    arguments = parser.parse_args(argv)
+    return {p.name: arguments[p.name] for p in parameters}
+
+
+def build(kind: Any, section: dict[str, Any]) -> Any:
+    """An instance of `kind` from {class_path, init_args}, or a factory where `kind` is a Protocol."""
+    parser = OneLineErrors()
+    parser.add_argument("--part", type=kind)
+    try:
+        return parser.instantiate(parser.parse_object({"part": section}))["part"]
+    except ValueError as error:
+        raise user_error(str(error), error) from error
+
+
+def user_error(message: str, error: BaseException | None = None) -> UserError:
+    """A UserError raised by one of our constructors as it stands; else the innermost reason of the parser's message."""
+    while error is not None:
+        if isinstance(error, UserError):
+            return error
+        error = error.__cause__ or error.__context__
+    lines = [line.strip(" -") for line in message.splitlines()]
+    reasons = [line for line in lines if line and not SEARCH.match(line)] or lines[:1]
+    reason = re.sub(r"\.? Got value: (Namespace|\{).*", "", reasons[-1])
+    keys = re.findall(r'Parser key "([\w.]+)"', message)
+    return UserError((f"{'.'.join(keys)}: " if keys else "") + reason + _suggestion(reason))
+
+
+def _suggestion(reason: str) -> str:
+    missing = re.search(r"module '([\w.]+)' has no attribute '(\w+)'", reason)
+    if missing:
+        module = import_module(missing[1])
+        return _nearest(missing[2], getattr(module, "__all__", None) or [name for name in vars(module) if name[0] != "_"])
+    wrong = re.search(r"(?:[Oo]ption '|arguments: --)([\w.]+)", reason)
+    words = wrong[1].split(".") if wrong else []
+    known = set(_vocabulary()) if words else set()
+    return next((_nearest(word, known) for word in words if word not in known), "")
+
+
+def _vocabulary() -> Iterator[str]:
+    """Every word a config may contain: parameters of our classes and of the trainer."""
+    from pytorch_lightning import Trainer
+
+    yield from ("model", "data", "trainer", "class_path", "init_args", "config", "ckpt_path", "seed_everything")
+    yield from signature(Trainer.__init__).parameters
+    for module in pkgutil.walk_packages(ard.__path__, "ard."):
+        if not module.name.endswith("__main__"):
+            for value in vars(import_module(module.name)).values():
+                if isclass(value) and value.__module__ == module.name:
+                    yield from signature(value.__init__).parameters
+
+
+def _nearest(word: str, candidates: Any) -> str:
+    near = get_close_matches(word, list(candidates), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,159 @@
+"""Images in one folder a class: decoded once where they fit into memory, else batch by batch in DataLoader workers."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from ard.data.base import DataModule
+from ard.data.loading import Batch, Images, MemoryImages
+from ard.errors import UserError
+
+BLOCK = 32  # images a thread decodes at a time: for small ones the hand-over costs more than the decoding
+
+
+class ImageError(UserError):
+    """Names the file; a DataLoader worker turns the message into a traceback, which is cut back to its last line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.strip().splitlines()[-1].split(f"{type(self).__name__}: ")[-1])
+
+
+class ImageFolder(DataModule):
+    """root/train/<class>/* and root/test/<class>/*; classes are the sorted folder names of train, hidden ones ignored.
+
+    Images become grey or RGB, upright, on white where transparent, and size×size: bilinear with antialiasing to a
+    shorter side of `size`, then the centre. `val_size` is a number of images, at least one a class. A split below
+    `memory_limit_mb` is decoded once and held by each process; `workers` decode a larger one as it is used.
+    Raises UserError for missing, empty or differing folders, and for a file that is not an image when it is read.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        size: int,
+        grey: bool = False,
+        batch_size: int = 128,
+        val_size: int = 1000,
+        crop_padding: int = 4,
+        flip: bool = True,
+        workers: int = 2,
+        memory_limit_mb: int = 2000,
+        seed: int = 0,
+        split_seed: int = 0,
+    ) -> None:
+        if size < 1:
+            raise UserError(f"size = {size}: expected the side of the images in pixels, at least 1")
+        self.root, self.memory_limit_mb = Path(root).expanduser(), memory_limit_mb
+        self.input_shape = (1 if grey else 3, size, size)
+        self.train_files = _class_files(self.root / "train", at_least=2)  # one to train on, one to validate on
+        self.classes = tuple(self.train_files)
+        super().__init__(
+            batch_size=batch_size,
+            val_size=val_size,
+            crop_padding=crop_padding,
+            flip=flip,
+            workers=0 if self._fits_memory(self.train_files) else workers,
+            seed=seed,
+            split_seed=split_seed,
+        )
+
+    def training_images(self) -> Images:
+        return self._open(self.train_files)
+
+    def test_images(self) -> Images:
+        files = _class_files(self.root / "test", at_least=1)
+        if differing := sorted(set(files) ^ set(self.classes)):
+            names = ", ".join(differing[:5]) + (", …" if len(differing) > 5 else "")
+            raise UserError(f"{self.root}: {names} only in one of train/ and test/; expected the same classes in both")
+        return self._open(files)
+
+    def _open(self, files: dict[str, list[str]]) -> Images:
+        paths = [path for name in self.classes for path in files[name]]
+        counts = torch.tensor([len(files[name]) for name in self.classes])
+        labels = torch.arange(self.num_classes).repeat_interleave(counts)
+        images = DiskImages(paths, labels, self.input_shape)
+        return images.in_memory() if self._fits_memory(files) else images
+
+    def _fits_memory(self, files: dict[str, list[str]]) -> bool:
+        n, (channels, height, width) = sum(map(len, files.values())), self.input_shape
+        return n * channels * height * width < self.memory_limit_mb * 1e6
+
+
+@dataclass(frozen=True)
+class DiskImages:
+    """Image files and labels (n,), decoded to uint8 (C, H, W) = `shape` whenever they are fetched."""
+
+    paths: list[str]
+    labels: Tensor
+    shape: tuple[int, int, int]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        return torch.stack([decode(self.paths[i], self.shape) for i in indices]), self.labels[indices]
+
+    def in_memory(self) -> MemoryImages:
+        """All images, decoded now."""
+        pixels = torch.empty(len(self), *self.shape, dtype=torch.uint8)
+
+        def fill(indices: range) -> None:
+            pixels[indices.start : indices.stop] = self.__getitems__(list(indices))[0]
+
+        blocks = [range(len(self))[i : i + BLOCK] for i in range(0, len(self), BLOCK)]
+        with ThreadPoolExecutor() as pool:  # threads do: Pillow decodes and resizes without holding the interpreter
+            list(pool.map(fill, blocks))
+        return MemoryImages(pixels, self.labels)
+
+
+def decode(path: str, shape: tuple[int, int, int]) -> Tensor:
+    """The image as uint8 (C, H, W) = `shape`; raises UserError for a file that is not a whole image."""
+    channels, *size = shape
+    try:
+        with Image.open(path) as file:
+            image = _plain(ImageOps.exif_transpose(file)).convert("L" if channels == 1 else "RGB")
+        if image.size != tuple(size):
+            image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path}: not an image; replace or delete it") from error
+    except Exception as error:  # on a damaged file Pillow's decoders raise nearly anything, even SyntaxError
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ImageError(f"{path}: not a readable image ({reason}); replace or delete it") from error
+    return torch.from_numpy(np.array(image)).view(*size, channels).permute(2, 0, 1)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Eight bits a channel and no transparency, which Pillow's own conversion would clip and drop."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("32 bits a pixel, expected 8 or 16 a channel")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image
+
+
+def _class_files(split: Path, *, at_least: int) -> dict[str, list[str]]:
+    """The sorted files of each class folder, hidden ones ignored; raises UserError where there are too few."""
+    if not split.is_dir():
+        raise UserError(f"{split}: no such folder; expected {split}/<class>/<images>, a folder a class")
+    names = [name for name in _visible(split) if (split / name).is_dir()]
+    if len(names) < 2:
+        raise UserError(f"{split} holds {len(names)} class folders; expected two or more: {split}/<class>/<images>")
+    files = {name: [os.path.join(split, name, file) for file in _visible(split / name)] for name in names}
+    for name, found in files.items():
+        if len(found) < at_least:
+            raise UserError(f"{split / name} holds {len(found)} images; expected {at_least} or more: fill or delete it")
+    return files
+
+
+def _visible(folder: Path) -> list[str]:
+    return sorted(name for name in os.listdir(folder) if not name.startswith("."))

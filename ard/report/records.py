@@ -1,0 +1,188 @@
+"""Records as rows: which evaluations lie below a directory, whether they compare, which are seeds of one method."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ard.bits import unpack
+from ard.errors import UserError
+
+FILES = ("evaluation.json", "last.evaluation.json")
+REQUIRED = (
+    *("suite", "params", "n", "split", "threat.norm", "threat.eps", "clean_acc", "robust_acc", "attacks", "checks"),
+    *("verdict", "bits.clean", "bits.worst", "weights.sha256", "model.class_path", "dataset.name", "dataset.digest"),
+    *("teacher", "training"),
+)
+REQUIRED_OF_TRAINING = ("training.block", "training.epochs", "training.precision", "training.seconds")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One file: its content, and what its place says of the method, the seed and the checkpoint."""
+
+    path: Path
+    content: dict[str, Any]
+    method: str
+    seed: int
+    clean: np.ndarray  # (n,) booleans: right on the image
+    worst: np.ndarray  # (n,) booleans: right on the image and after every attack
+
+    @property
+    def is_last(self) -> bool:
+        return self.path.name != FILES[0]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What must agree before two rows may be compared, as a reader would write it."""
+        content = self.content
+        return {
+            "dataset": f"{content['dataset']['name']} ({str(content['dataset']['digest'])[:8]})",
+            "split": str(content["split"]),
+            "n": str(content["n"]),
+            "threat": f"{content['threat']['norm']} {radius(content['threat']['eps'])}",
+            "suite": str(content["suite"]),
+        }
+
+
+@dataclass(frozen=True)
+class Row:
+    """The records of one method and one kind of checkpoint, one a seed, in the order of the seeds."""
+
+    records: tuple[Record, ...]
+    teacher: str | None  # as the table names it
+
+    @property
+    def method(self) -> str:
+        return self.records[0].method
+
+    @property
+    def is_last(self) -> bool:
+        return self.records[0].is_last
+
+    @property
+    def is_teacher(self) -> bool:
+        return "teachers" in self.method.split("/")[:-1]
+
+    @property
+    def label(self) -> str:
+        return f"{self.method} (last)" if self.is_last else self.method
+
+    @property
+    def warning(self) -> str:
+        """What stands in place of robust numbers that failed a check; empty where they may be shown."""
+        contents = [record.content for record in self.records if record.content["verdict"] == "unreliable"]
+        ids = {check["id"] for content in contents for check in content["checks"] if check["verdict"] == "fail"}
+        return f"UNRELIABLE ({', '.join(sorted(ids)) or 'no check named'})" if contents else ""
+
+    def values(self, key: str) -> list[Any]:
+        """A field of the records, one value a seed."""
+        return [record.content[key] for record in self.records]
+
+    def accuracies(self, attack: str) -> list[float]:
+        """Accuracy after one attack, one value a seed; empty where not every record ran it."""
+        found = [a["accuracy"] for record in self.records for a in record.content["attacks"] if a["name"] == attack]
+        return found if len(found) == len(self.records) else []
+
+    def bits(self, kind: str, seeds: Sequence[int] | None = None) -> np.ndarray:
+        """Verdicts "clean" or "worst" (seeds, n) of the seeds asked for."""
+        return np.stack([getattr(r, kind) for r in self.records if seeds is None or r.seed in seeds])
+
+
+def load(directories: Sequence[Path]) -> list[Record]:
+    """Every record below the directories, each once; raises UserError where one holds none or a file is damaged."""
+    found: dict[Path, tuple[Path, int]] = {}  # resolved, so that a run is read once: as given, parts of its method's name
+    for directory in directories:
+        files = sorted(path for name in FILES for path in directory.rglob(name))
+        if not files:
+            raise UserError(f"{directory}: found no {' or '.join(FILES)}; expected folders of runs: ard evaluate first")
+        for path in files:
+            found.setdefault(path.resolve(), (path, _parts(path, directory)))
+    homes = {_home(resolved) for resolved in found}
+    return [_read(path, _method(_home(resolved), parts, homes)) for resolved, (path, parts) in found.items()]
+
+
+def differing(records: Sequence[Record], *, mixed: bool) -> list[str]:
+    """The settings in which records differ; raises UserError naming two such records unless `mixed`."""
+    first, found = records[0], []
+    for key in first.settings:
+        other = next((record for record in records if record.settings[key] != first.settings[key]), None)
+        if other and not mixed:
+            raise UserError(
+                f"{first.path} and {other.path} differ in {key}: {first.settings[key]} and {other.settings[key]}; "
+                "expected comparable records: evaluate them alike, or add --mixed"
+            )
+        found += [key] if other else []
+    return found
+
+
+def group(records: Sequence[Record]) -> list[Row]:
+    """Rows over seeds: teachers first, then by mean worst-case accuracy; what cannot be relied on comes last."""
+    names = {r.content["weights"]["sha256"]: r.method.split("/")[-1] for r in records if Row((r,), None).is_teacher}
+
+    def key(record: Record) -> tuple[Any, ...]:
+        return (record.method, record.is_last, *record.settings.values())
+
+    rows = []
+    for _, members in groupby(sorted(records, key=lambda r: (*key(r), r.seed)), key):
+        same = tuple(members)
+        hashes = [record.content["teacher"] for record in same if record.content["teacher"]]
+        shown = dict.fromkeys(names.get(sha256, sha256[:8]) for sha256 in hashes)
+        rows.append(Row(same, ", ".join(shown) or None))
+    return sorted(rows, key=lambda row: (not row.is_teacher, bool(row.warning), -np.mean(row.values("robust_acc"))))
+
+
+def radius(eps: float) -> str:
+    """A radius as people write it: a short decimal as it is, otherwise a multiple of 1/255 where it is one."""
+    levels = round(eps * 255)
+    short = float(f"{eps:.3g}") == eps  # 0.2 is 51/255 too, but nobody means that
+    return f"{levels}/255" if levels and not short and abs(eps * 255 - levels) < 1e-3 else f"{eps:g}"
+
+
+def _home(path: Path) -> Path:
+    """The folder of all seeds of the method whose record this is."""
+    return path.parent.parent if re.fullmatch(r"seed\d+", path.parent.name) else path.parent
+
+
+def _parts(path: Path, directory: Path) -> int:
+    """How many last parts of a method's folder name it: those below `directory`, and that it is a teacher's."""
+    home, root = _home(path.resolve()), directory.resolve()
+    below = len(home.relative_to(root).parts) if home.is_relative_to(root) else 0
+    return max(below, 2 if home.parent.name == "teachers" else 1)
+
+
+def _method(home: Path, parts: int, homes: set[Path]) -> str:
+    """Equal names in two places are two methods, not further seeds of one: they are told apart by the folders above."""
+    while any(other != home and other.parts[-parts:] == home.parts[-parts:] for other in homes):
+        parts += 1
+    return "/".join(home.parts[-parts:])
+
+
+def _read(path: Path, method: str) -> Record:
+    try:
+        content = json.loads(path.read_text())
+        for key in REQUIRED if _at(content, "training") is None else REQUIRED + REQUIRED_OF_TRAINING:
+            _at(content, key)
+        clean, worst = (unpack(content["bits"][kind], content["n"]) for kind in ("clean", "worst"))
+        [(attack["name"], float(attack["accuracy"])) for attack in content["attacks"]]
+        [(check["id"], check["verdict"]) for check in content["checks"]]
+        float(content["clean_acc"]), float(content["robust_acc"]), float(content["threat"]["eps"])
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"has no {error}" if isinstance(error, KeyError) else f"is damaged ({str(error).splitlines()[0]})"
+        raise UserError(f"{path} {reason}; expected a record of `ard evaluate`: evaluate these weights again") from error
+    number = re.fullmatch(r"seed(\d+)", path.parent.name)
+    seed = int(number[1]) if number else int((content["training"] or {}).get("seed") or 0)
+    return Record(path, content, method, seed, clean, worst)
+
+
+def _at(content: Any, key: str) -> Any:
+    for part in key.split("."):
+        if not isinstance(content, dict) or part not in content:
+            raise KeyError(key)
+        content = content[part]
+    return content

@@ -1,0 +1,136 @@
+"""The main table: what every method reached, for readers (Markdown) and for programs (CSV)."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ard.report.differences import FIELDS, Kind, leader
+from ard.report.records import Row
+from ard.statistics import mean_and_spread
+
+NONE = "–"
+Leaders = dict[Kind, tuple[Row, bool] | None]
+
+
+def main_table(rows: Sequence[Row], differ: Sequence[str]) -> str:
+    """Accuracies in percent, mean ± standard deviation over seeds; the best student is bold where that is significant."""
+    attacks, training = attack_names(rows), differing_training(rows)
+    best: Leaders = {} if differ else {kind: leader(rows, kind) for kind in FIELDS}
+    header = ["Method", "Teacher", "Student", "Clean", *attacks, "Worst", "params", "training time", "seeds"]
+    header += [*(["Training"] if training else []), *differ]
+    lines = [header, ["---"] * len(header)]
+    for row in rows:
+        cells = [row.label, row.teacher or NONE, student(row), *_accuracy_cells(row, attacks, best)]
+        cells += [f"{row.values('params')[0]:,}", duration(training_seconds(row)), str(len(row.records))]
+        cells += [", ".join(f"{key} {training_value(row, key)}" for key in training)] if training else []
+        lines.append(cells + [row.records[0].settings[key] for key in differ])
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def settings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
+    """What all rows share: data, split, number of images, threat, suite, seeds."""
+    shared = [f"{key} {value}" for key, value in shared_settings(rows, differ).items()]
+    counts = {len(row.records) for row in rows if not row.is_teacher} or {len(row.records) for row in rows}
+    if counts == {1}:
+        seeds = "one seed: the intervals cover the choice of test images, not of the training run"
+    else:
+        seeds = " to ".join(str(count) for count in sorted({min(counts), max(counts)})) + " seeds"
+    return ", ".join([*shared, seeds]) + "."
+
+
+def shared_settings(rows: Sequence[Row], differ: Sequence[str]) -> dict[str, str]:
+    """The settings in which all rows agree; the data by name, without the digest that only tells data apart."""
+    settings = rows[0].records[0].settings
+    return {key: value.partition(" (")[0] for key, value in settings.items() if key not in differ}
+
+
+def write_csv(rows: Sequence[Row], differ: Sequence[str], path: Path) -> None:
+    """The same rows with accuracies as fractions; a robust number that cannot be relied on says so here too."""
+    attacks, training = attack_names(rows), differing_training(rows)
+    kinds = [f"{kind}{end}" for kind in ("clean", *attacks, "worst") for end in ("", " sd")]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        header = ["method", "checkpoint", "teacher", "student", *kinds, "params", "seconds", "seeds"]
+        writer.writerow([*header, *training, *differ])
+        for row in rows:
+            cells = [row.method, "last" if row.is_last else "best", row.teacher, student(row)]
+            cells += _numbers(row, attacks)
+            cells += [row.values("params")[0], training_seconds(row), len(row.records)]
+            cells += [training_value(row, key) for key in training]
+            writer.writerow(cells + [row.records[0].settings[key] for key in differ])
+
+
+def attack_names(rows: Sequence[Row]) -> list[str]:
+    """All attacks that any record ran, in the order of the records."""
+    names = [attack["name"] for row in rows for attacks in row.values("attacks") for attack in attacks]
+    return list(dict.fromkeys(names))
+
+
+def differing_training(rows: Sequence[Row]) -> list[str]:
+    """The parts of the training block, precision and epochs in which students differ: there the method is not all."""
+    blocks = [_block(training) for row in rows if not row.is_teacher for training in row.values("training") if training]
+    keys = dict.fromkeys(key for block in blocks for key in block)
+    return [key for key in keys if any(block.get(key) != blocks[0].get(key) for block in blocks)]
+
+
+def training_value(row: Row, key: str) -> str:
+    """One setting of a row's training; several where its seeds do not agree, a dash where training is not known."""
+    values = [_block(training).get(key) for training in row.values("training") if training]
+    words = ["none" if v is None else str(v).lower() if isinstance(v, bool) else str(v) for v in values]
+    return "/".join(dict.fromkeys(words)) or NONE
+
+
+def training_seconds(row: Row) -> float | None:
+    """Mean over the seeds of which it is known."""
+    seconds = [training["seconds"] for training in row.values("training") if training]
+    return mean_and_spread(seconds)[0] if seconds else None
+
+
+def student(row: Row) -> str:
+    """The class of the network."""
+    return str(row.values("model")[0]["class_path"]).rpartition(".")[2]
+
+
+def percent(fractions: Sequence[float]) -> str:
+    """81.2 ± 0.4 of accuracies over seeds; without ± for one seed."""
+    if not fractions:
+        return NONE
+    mean, spread = mean_and_spread(fractions)
+    return f"{100 * mean:.1f}" if spread is None else f"{100 * mean:.1f} ± {100 * spread:.1f}"
+
+
+def duration(seconds: float | None) -> str:
+    """72 -> 1 min 12 s."""
+    if seconds is None:
+        return NONE
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _accuracy_cells(row: Row, attacks: Sequence[str], best: Leaders) -> list[str]:
+    clean = _mark(percent(row.values("clean_acc")), row, best.get("clean"))
+    if row.warning:
+        return [clean, *[row.warning] * (len(attacks) + 1)]
+    worst = _mark(percent(row.values("robust_acc")), row, best.get("worst"))
+    return [clean, *(percent(row.accuracies(name)) for name in attacks), worst]
+
+
+def _mark(text: str, row: Row, best: tuple[Row, bool] | None) -> str:
+    if best is None or best[0] is not row:
+        return text
+    return f"**{text}**" if best[1] else f"{text} n.s."
+
+
+def _numbers(row: Row, attacks: Sequence[str]) -> list[Any]:
+    robust = [*(row.accuracies(name) for name in attacks), row.values("robust_acc")]
+    cells: list[Any] = [*mean_and_spread(row.values("clean_acc"))]
+    for fractions in robust:
+        cells += (row.warning, None) if row.warning else mean_and_spread(fractions) if fractions else (None, None)
+    return cells
+
+
+def _block(training: dict[str, Any]) -> dict[str, Any]:
+    return {**training["block"], "precision": training["precision"], "epochs": training["epochs"]}

@@ -1,0 +1,79 @@
+"""What a person sees while a study runs: which runs, how far, how long still."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ard.run.metrics import read_metrics
+
+
+class Display:
+    """A bar for the study and one for each running run; plain lines where the output is not a terminal."""
+
+    def __init__(self, runs: int) -> None:
+        console = Console()
+        columns = (TextColumn("{task.description:<28}"), BarColumn(), TextColumn("{task.fields[state]:<16}"))
+        times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        self.progress = Progress(*columns, *times, console=console, disable=not console.is_terminal, refresh_per_second=2)
+        self.total = self.progress.add_task("study", total=runs, state=f"0/{runs} runs")
+        self.runs, self.done = runs, 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.progress.stop()
+
+    def skipped(self, name: str) -> None:
+        """A run that a matching record makes unnecessary."""
+        self._say(f"{name}: finished before")
+        self._advance(1.0)
+
+    @contextmanager
+    def running(self, name: str, directory: Path, resolved: dict[str, Any]) -> Iterator[None]:
+        """Follow a run's metrics.csv until the block ends."""
+        self._say(f"{name}: started")
+        start, stop = time.monotonic(), threading.Event()
+        task = self.progress.add_task(name, total=_epochs(resolved), state="starting")
+        follower = threading.Thread(target=self._follow, args=(task, directory, _epochs(resolved), stop), daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            follower.join()
+            self.progress.remove_task(task)
+            self._advance(1.0)
+            self._say(f"{name}: ended after {time.monotonic() - start:.0f} s ({self.done}/{self.runs} runs)")
+
+    def _follow(self, task: TaskID, directory: Path, epochs: int, stop: threading.Event) -> None:
+        while not stop.wait(1.0):
+            rows = [row for row in read_metrics(directory / "metrics.csv") if "val/clean_acc" in row]
+            state = "evaluating" if len(rows) >= epochs else f"epoch {len(rows)}/{epochs}"
+            self.progress.update(task, completed=len(rows), state=state)
+
+    def _advance(self, amount: float) -> None:
+        with self._lock:
+            self.done += 1
+            self.progress.update(self.total, advance=amount, state=f"{self.done}/{self.runs} runs")
+
+    def _say(self, line: str) -> None:
+        if self.progress.disable:
+            print(line, flush=True)
+        else:
+            self.progress.console.print(line, highlight=False)
+
+
+def _epochs(resolved: dict[str, Any]) -> int:
+    """Validations a run will make: free replays see the data once for several epochs' worth of updates."""
+    replays = resolved["model"]["init_args"].get("replays", 1)
+    return int(resolved["trainer"]["max_epochs"]) // int(replays)

@@ -1,0 +1,170 @@
+"""The contract of every objective that ard.objectives holds: the pair, its gradients, its manners."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from tiny import concrete, generator, images, labels, tiny_net
+from torch import nn
+
+import ard.objectives
+from ard.attacks import attacking
+from ard.objectives.base import Objective
+
+OBJECTIVES = concrete(ard.objectives, Objective)
+every_objective = pytest.mark.parametrize("kind", OBJECTIVES, ids=lambda kind: kind.__name__)
+STEP = 1e-5  # of the central differences, whose error is about its square in float64
+
+
+class Scene:
+    """One batch, a smooth student in eval mode, a teacher of another kind whose parameters could take a gradient."""
+
+    def __init__(self, kind):
+        self.objective = kind().eval()
+        self.objective.setup(num_classes=4, class_counts=[1, 1, 1, 1], eps=0.1, max_epochs=2)
+        self.objective.generator = generator()
+        self.student = tiny_net(0, activation=nn.Softplus).double().eval()
+        self.teacher = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.Tanh(), nn.Linear(8, 4)).double().eval()
+        self.x, self.y = images().double(), labels()
+        self.x_adv = (self.x + 0.2 * (images(seed=1) - 0.5)).clamp(0, 1)
+
+    def pair(self):
+        with attacking(self.student, self.objective):
+            return self.objective(self.student, self.teacher if self.objective.needs_teacher else None, self.x, self.y)
+
+
+@pytest.fixture
+def scene(kind):
+    with torch.random.fork_rng([]):
+        torch.manual_seed(1)
+        return Scene(kind)
+
+
+def assert_close_relative(found, expected, scale):
+    """Relative to `scale` where the derivative happens to be tiny along a direction."""
+    assert abs(found - expected) <= 1e-5 * max(abs(expected), 1e-3 * scale), (found, expected)
+
+
+def directions(tensors, count=3):
+    for seed in range(count):
+        random = generator(seed)
+        yield [torch.randn(t.shape, generator=random, dtype=t.dtype) for t in tensors]
+
+
+def test_discovery_finds_the_methods():
+    assert {"ARD", "KD", "Natural", "PGDAT", "RSLAD", "TRADES"} <= {kind.__name__ for kind in OBJECTIVES}
+
+
+@every_objective
+def test_the_shape_of_the_pair(scene):
+    inner, outer = scene.pair()
+    if inner is not None:
+        values = inner(scene.x_adv)
+        assert values.shape == (4,)
+        assert values.isfinite().all()
+    terms = outer(scene.x_adv)
+    assert terms
+    for name, term in terms.items():
+        assert isinstance(name, str)
+        assert term.shape == ()
+        assert term.isfinite()
+
+
+@every_objective
+def test_every_terms_gradient_is_right(scene):
+    """Against central differences; the pair is built once, so that what the body holds constant stays constant."""
+    _, outer = scene.pair()
+    parameters = list(scene.student.parameters())
+    home = [parameter.detach().clone() for parameter in parameters]
+    gradients = {
+        name: torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True)
+        for name, term in outer(scene.x_adv).items()
+    }
+    for direction in directions(parameters):
+        ends = []
+        for step in (STEP, -STEP):
+            with torch.no_grad():
+                for parameter, start, d in zip(parameters, home, direction, strict=True):
+                    parameter.copy_(start + step * d)
+                ends.append(outer(scene.x_adv))
+        for name, gradient in gradients.items():
+            scale = sum(g.square().sum() for g in gradient).sqrt()
+            assert scale > 1e-4, f"{name} moves nothing"
+            slope = sum((g * d).sum() for g, d in zip(gradient, direction, strict=True))
+            assert_close_relative(slope, (ends[0][name] - ends[1][name]) / (2 * STEP), scale)
+
+
+@every_objective
+def test_the_attacks_gradient_is_right(scene):
+    inner, _ = scene.pair()
+    if inner is None:
+        pytest.skip("the method trains without an attack")
+    x_adv = scene.x_adv.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(inner(x_adv).sum(), x_adv)
+    assert gradient.norm() > 1e-4
+    for (direction,) in directions([scene.x_adv]):
+        with torch.no_grad():
+            ends = [inner(scene.x_adv + step * direction).sum() for step in (STEP, -STEP)]
+        assert_close_relative((gradient * direction).sum(), (ends[0] - ends[1]) / (2 * STEP), gradient.norm())
+
+
+@every_objective
+def test_examples_do_not_mix_in_the_attacks_loss(scene):
+    inner, _ = scene.pair()
+    if inner is None:
+        pytest.skip("the method trains without an attack")
+    before, moved = inner(scene.x_adv), scene.x_adv.clone()
+    moved[0] = scene.x[0]
+    after = inner(moved)
+    assert after[0] != before[0]
+    torch.testing.assert_close(after[1:], before[1:])
+
+
+@every_objective
+def test_the_student_learns_everywhere_and_the_teacher_nowhere(scene):
+    teacher_before = copy.deepcopy(scene.teacher.state_dict())
+    _, outer = scene.pair()
+    sum(outer(scene.x_adv).values()).backward()
+    for name, parameter in scene.student.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+    assert all(parameter.grad is None for parameter in scene.teacher.parameters())
+    assert all(torch.equal(value, teacher_before[name]) for name, value in scene.teacher.state_dict().items())
+
+
+@every_objective
+def test_outer_has_no_side_effects(scene):
+    buffers = copy.deepcopy(scene.objective.state_dict())
+    _, outer = scene.pair()
+    first, second = outer(scene.x_adv), outer(scene.x_adv)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert all(torch.equal(value, buffers[name]) for name, value in scene.objective.state_dict().items())
+
+
+@every_objective
+def test_a_teacher_is_asked_only_by_methods_that_say_so(scene):
+    if not scene.objective.needs_teacher:
+        inner, outer = scene.objective(scene.student, None, scene.x, scene.y)
+        assert inner is None or inner(scene.x_adv).isfinite().all()
+        assert outer(scene.x_adv)
+    else:
+        with pytest.raises(TypeError), attacking(scene.student, scene.objective):
+            scene.objective(scene.student, None, scene.x, scene.y)
+        calls = []
+        scene.teacher.register_forward_hook(lambda *_: calls.append(1))
+        scene.pair()
+        assert calls == [1]
+
+
+@every_objective
+def test_pickle_and_state_dict_give_the_same_objective(scene):
+    expected = scene.pair()[1](scene.x_adv)
+    fresh = type(scene.objective)()
+    fresh.load_state_dict(scene.objective.state_dict())
+    for twin in (pickle.loads(pickle.dumps(scene.objective)), fresh.eval()):
+        twin.generator = generator()
+        scene.objective = twin
+        found = scene.pair()[1](scene.x_adv)
+        assert {name: term.item() for name, term in found.items()} == {n: t.item() for n, t in expected.items()}

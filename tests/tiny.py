@@ -1,0 +1,57 @@
+"""Tiny networks, discovery of concrete classes, and the one-line error: what several test files share."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ard.errors import UserError
+
+
+def concrete(package: ModuleType, parent: type) -> list[type]:
+    """Every class below `parent` that a module of `package` defines and that can be instantiated."""
+    modules = [importlib.import_module(f"{package.__name__}.{m.name}") for m in pkgutil.iter_modules(package.__path__)]
+    found = {
+        value
+        for module in modules
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, parent) and value.__module__ == module.__name__
+    }
+    return sorted((kind for kind in found if not inspect.isabstract(kind)), key=lambda kind: kind.__qualname__)
+
+
+@contextmanager
+def user_error(match: str) -> Iterator[None]:
+    """The block raises UserError, its message fits `match` and takes one line."""
+    with pytest.raises(UserError, match=match) as caught:
+        yield
+    assert "\n" not in str(caught.value)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def tiny_net(seed: int = 0, *, classes: int = 4, activation: type[nn.Module] = nn.ReLU) -> nn.Module:
+    """A network with BatchNorm for images of shape (1, 6, 6), its statistics moved away from their start."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        net = nn.Sequential(
+            nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), activation(), nn.Flatten(), nn.Linear(108, classes)
+        )
+        net(torch.randn(16, 1, 6, 6))
+    return net
+
+
+def images(count: int = 4, seed: int = 0) -> Tensor:
+    return torch.rand(count, 1, 6, 6, generator=generator(seed))
+
+
+def labels(count: int = 4, classes: int = 4) -> Tensor:
+    return torch.arange(count) % classes
