@@ -27,10 +27,10 @@ def concrete(package: ModuleType, parent: type) -> list[type]:
 
 
 @contextmanager
-def user_error(match: str) -> Iterator[None]:
+def user_error(match: str) -> Iterator[pytest.ExceptionInfo]:
     """The block raises UserError, its message fits `match` and takes one line."""
     with pytest.raises(UserError, match=match) as caught:
-        yield
+        yield caught
     assert "\n" not in str(caught.value)
 
 

@@ -54,8 +54,9 @@ class DataModule(pl.LightningDataModule, ABC):
     def splits(self) -> tuple[Images, Images]:
         """Training and validation images."""
         images = self.training_images()
-        if not self.num_classes <= self.val_size < len(images):
-            raise UserError(f"val_size = {self.val_size}: expected at least one a class and fewer than {len(images)} images")
+        most = len(images) - self.num_classes
+        if not self.num_classes <= self.val_size <= most:
+            raise UserError(f"val_size = {self.val_size}: expected {self.num_classes} (one a class) to {most} images")
         train, val = train_test_split(
             torch.arange(len(images)).numpy(),
             test_size=self.val_size,

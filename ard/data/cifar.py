@@ -78,7 +78,8 @@ class CIFAR(DataModule):
         if self.trainer is None:  # a trainer has called it already
             self.prepare_data()
         dataset = self.source()(self.root, train=train)
-        return MemoryImages(torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(dataset.targets))
+        pixels = torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous()
+        return MemoryImages(pixels, torch.tensor(dataset.targets))
 
 
 class CIFAR10(CIFAR):
@@ -113,16 +114,17 @@ def _fetch(source: Any, root: Path) -> None:
     given, folder = root / source.filename, root / source.base_folder
     by_hand = f"put {source.filename} from {PAGE} into {root}/"
     if given.exists() and not check_integrity(given, source.tgz_md5):
-        raise UserError(f"{given} is damaged: expected MD5 {source.tgz_md5}; {by_hand}, or delete it to download it again")
+        raise UserError(f"{given} is damaged: expected MD5 {source.tgz_md5}; {by_hand}, or delete it and try again")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=root, prefix=".cifar-") as scratch:
             if not given.exists():
                 download_url(source.url, scratch, source.filename, source.tgz_md5)
             with tarfile.open(given if given.exists() else Path(scratch, source.filename)) as archive:
                 archive.extractall(scratch, filter="data")
+            folder.mkdir(exist_ok=True)
             for file in Path(scratch, source.base_folder).iterdir():
                 os.replace(file, folder / file.name)
     except (OSError, RuntimeError, HTTPException, tarfile.TarError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{root}/ holds no intact {source.__name__}, and fetching it failed ({reason}); {by_hand}") from error
+        raise UserError(f"{root}/ holds no intact {source.__name__}, fetching failed ({reason}); {by_hand}") from error

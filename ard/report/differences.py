@@ -12,9 +12,9 @@ from ard.statistics import Difference, paired_difference
 Kind = Literal["clean", "worst"]
 FIELDS: dict[Kind, str] = {"clean": "clean_acc", "worst": "robust_acc"}
 EXPLANATION = (
-    "Differences in points, row − baseline, with paired bootstrap 95 % intervals (2000 resamples of test images and, where "
-    "there are several, of seeds). Bold: the interval excludes 0; n.s.: it does not. Each interval is for its row alone: "
-    "not corrected for the number of rows, nor for choosing the best of them."
+    "Differences in points, row − baseline, with paired bootstrap 95 % intervals (2000 resamples of test images and, "
+    "where there are several, of seeds). Bold: the interval excludes 0; n.s.: it does not. Each interval is for its "
+    "row alone: not corrected for the number of rows, nor for choosing the best of them."
 )
 
 
@@ -44,7 +44,7 @@ def differences_table(rows: Sequence[Row], baseline: str | None) -> str:
         return f"No differences: no other student beside {reference.label}."
     lines = [f"| Method − {reference.label} | Worst | Clean | paired seeds |", "| --- | --- | --- | --- |"]
     for row in others:
-        worst, clean = (difference_of(row, reference, kind) for kind in ("worst", "clean"))  # type: ignore[arg-type]
+        worst, clean = difference_of(row, reference, "worst"), difference_of(row, reference, "clean")
         shown = row.warning or reference.warning or _points(worst)
         lines.append(f"| {row.label} | {shown} | {_points(clean)} | {clean.seeds if clean else 0} |")
     return "\n".join(lines) + "\n\n" + EXPLANATION
@@ -70,6 +70,6 @@ def _reference(rows: Sequence[Row], baseline: str | None) -> Row | None:
 def _points(difference: Difference | None) -> str:
     if difference is None:
         return "no seed in common"
-    mean, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in (difference.mean, difference.low, difference.high))
-    text = f"{mean} [{low}, {high}]"
+    points = [f"{100 * value:+.1f}" for value in (difference.mean, difference.low, difference.high)]
+    text = "{} [{}, {}]".format(*points).replace("-", "−")
     return f"**{text}**" if difference.significant else f"{text} n.s."

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -89,14 +89,14 @@ class Row:
         found = [a["accuracy"] for record in self.records for a in record.content["attacks"] if a["name"] == attack]
         return found if len(found) == len(self.records) else []
 
-    def bits(self, kind: str, seeds: Sequence[int] | None = None) -> np.ndarray:
+    def bits(self, kind: str, seeds: Collection[int] | None = None) -> np.ndarray:
         """Verdicts "clean" or "worst" (seeds, n) of the seeds asked for."""
         return np.stack([getattr(r, kind) for r in self.records if seeds is None or r.seed in seeds])
 
 
 def load(directories: Sequence[Path]) -> list[Record]:
     """Every record below the directories, each once; raises UserError where one holds none or a file is damaged."""
-    found: dict[Path, tuple[Path, int]] = {}  # resolved, so that a run is read once: as given, parts of its method's name
+    found: dict[Path, tuple[Path, int]] = {}  # by resolved path: each file once, as given, and _parts of it
     for directory in directories:
         files = sorted(path for name in FILES for path in directory.rglob(name))
         if not files:
@@ -174,7 +174,7 @@ def _read(path: Path, method: str) -> Record:
         float(content["clean_acc"]), float(content["robust_acc"]), float(content["threat"]["eps"])
     except (KeyError, TypeError, ValueError) as error:
         reason = f"has no {error}" if isinstance(error, KeyError) else f"is damaged ({str(error).splitlines()[0]})"
-        raise UserError(f"{path} {reason}; expected a record of `ard evaluate`: evaluate these weights again") from error
+        raise UserError(f"{path} {reason}; expected a record of `ard evaluate`: evaluate the weights again") from error
     number = re.fullmatch(r"seed(\d+)", path.parent.name)
     seed = int(number[1]) if number else int((content["training"] or {}).get("seed") or 0)
     return Record(path, content, method, seed, clean, worst)

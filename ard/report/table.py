@@ -14,7 +14,7 @@ Leaders = dict[Kind, tuple[Row, bool] | None]
 
 
 def main_table(rows: Sequence[Row], differ: Sequence[str]) -> str:
-    """Accuracies in percent, mean ± standard deviation over seeds; the best student is bold where that is significant."""
+    """Accuracies in percent, mean ± standard deviation over seeds; the best student bold where significant."""
     attacks, training = attack_names(rows), differing_training(rows)
     best: Leaders = {} if differ else {kind: leader(rows, kind) for kind in FIELDS}
     header = ["Method", "Teacher", "Student", "Clean", *attacks, "Worst", "params", "training time", "seeds"]
@@ -54,7 +54,7 @@ def write_csv(rows: Sequence[Row], differ: Sequence[str], path: Path) -> None:
         header = ["method", "checkpoint", "teacher", "student", *kinds, "params", "seconds", "seeds"]
         writer.writerow([*header, *training, *differ])
         for row in rows:
-            cells = [row.method, "last" if row.is_last else "best", row.teacher, student(row)]
+            cells: list[Any] = [row.method, "last" if row.is_last else "best", row.teacher, student(row)]
             cells += _numbers(row, attacks)
             cells += [row.values("params")[0], training_seconds(row), len(row.records)]
             cells += [training_value(row, key) for key in training]

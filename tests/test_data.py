@@ -1,0 +1,207 @@
+"""Data modules: every one keeps the contract; order, ranks, resume, augmentation and balance obey their laws."""
+
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from image_files import fake_cifar, image_folder
+from tiny import concrete, generator, user_error
+
+import ard.data
+from ard.data import DataModule, Digits, to_pixels
+from ard.data.augmentation import random_crop, random_flip
+from ard.data.loading import Loader, MemoryImages, balanced
+
+# What a class needs on disk and as arguments; a class that is missing here must work without either.
+NEEDS = {
+    "CIFAR10": lambda patch, at: dict(root=str(fake_cifar(patch, at, "CIFAR10")[0].parent), batch_size=8, val_size=10),
+    "CIFAR100": lambda patch, at: dict(root=str(fake_cifar(patch, at, "CIFAR100")[0].parent), batch_size=8, val_size=100),
+    "ImageFolder": lambda _, at: dict(root=str(image_folder(at)), size=8, batch_size=8, val_size=6),
+}
+
+
+@pytest.fixture(params=concrete(ard.data, DataModule), ids=lambda kind: kind.__name__)
+def data(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DataModule:
+    needs = NEEDS.get(request.param.__name__, lambda *_: {})
+    return request.param(**needs(monkeypatch, tmp_path / "data"))
+
+
+def numbered(n: int) -> MemoryImages:
+    return MemoryImages(torch.zeros(n, 1, 1, 1, dtype=torch.uint8), torch.arange(n))
+
+
+def batches(n: int = 103, batch_size: int = 12, epoch: int | None = 0, seed: int = 0, rank: int = 0, ranks: int = 1):
+    order = None if epoch is None else lambda: epoch
+    loader = Loader(numbered(n), batch_size=batch_size, epoch=order, seed=seed, rank=rank, world_size=ranks)
+    found = [labels.tolist() for _, labels in loader]
+    assert len(found) == len(loader)
+    return found
+
+
+def test_images_are_bytes_of_the_promised_shape(data: DataModule) -> None:
+    assert data.num_classes == len(set(data.classes)) > 1
+    for images in (*data.splits, data.test_images()):
+        pixels, labels = images.__getitems__(list(range(len(images))))
+        assert pixels.dtype == torch.uint8
+        assert pixels.shape == (len(images), *data.input_shape)
+        assert torch.equal(labels, images.labels)
+        assert labels.dtype == torch.long
+        assert set(labels.tolist()) == set(range(data.num_classes))
+
+
+def test_splits_share_no_image_and_lose_none(data: DataModule) -> None:
+    train, val, test = ([*map(bytes, pixels_of(images).flatten(1).numpy())] for images in (*data.splits, data.test_images()))
+    everything = data.training_images()
+    assert Counter(train) + Counter(val) == Counter(map(bytes, pixels_of(everything).flatten(1).numpy()))
+    assert len(val) == data.val_size
+    assert not set(train) & set(val)
+    assert not set(train + val) & set(test)
+
+
+def test_validation_is_stratified(data: DataModule) -> None:
+    train, val = (torch.bincount(images.labels, minlength=data.num_classes) for images in data.splits)
+    assert ((train + val) * data.val_size / (train + val).sum() - val).abs().max() <= 1
+    assert data.class_counts == train.tolist()
+
+
+def test_batches_are_pixels_of_the_global_size(data: DataModule) -> None:
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        x, y = data.on_after_batch_transfer(next(iter(loader)), 0)
+        assert x.shape == (min(data.batch_size, data.val_size) if loader.order.epoch is None else data.batch_size, *data.input_shape)
+        assert len(y) == len(x)
+        assert x.min() >= 0
+        assert x.max() <= 1
+        assert torch.equal((x * 255).round() / 255, x)
+        assert data.augment(x, generator()).shape == x.shape
+
+
+def test_seed_shuffles_and_split_seed_splits() -> None:
+    first, shuffled, split = Digits(), Digits(seed=1), Digits(split_seed=1)
+    for mine, same in zip(first.splits, shuffled.splits, strict=True):
+        assert torch.equal(mine.indices, same.indices)
+    assert set(first.splits[1].indices.tolist()) != set(split.splits[1].indices.tolist())
+    first_batch, other_batch = (next(iter(data.train_dataloader()))[1] for data in (first, shuffled))
+    assert not torch.equal(first_batch, other_batch)
+
+
+def test_digits_sizes() -> None:
+    data = Digits()
+    assert [len(images) for images in (*data.splits, data.test_images())] == [1197, 200, 400]
+    assert torch.equal(pixels_of(data.test_images()), pixels_of(Digits(seed=3, split_seed=3).test_images()))
+
+
+@pytest.mark.parametrize("val_size", [9, 1388])
+def test_a_validation_split_too_small_or_too_large_is_refused(val_size: int) -> None:
+    with user_error(rf"val_size = {val_size}: expected 10 \(one a class\) to 1387"):
+        _ = Digits(val_size=val_size).splits
+
+
+def test_batch_sizes_that_do_not_fit_are_refused() -> None:
+    with user_error("batch_size = 1198: expected at most the 1197 training images"):
+        Digits(batch_size=1198).train_dataloader()
+    data = Digits(batch_size=128)
+    data.trainer = SimpleNamespace(world_size=3, global_rank=0, current_epoch=0)
+    with user_error("batch_size = 128 is the global one: expected a multiple of 3 processes"):
+        data.train_dataloader()
+
+
+def test_order_depends_on_seed_and_epoch_alone() -> None:
+    first = batches()
+    torch.manual_seed(1)
+    assert batches() == first
+    assert batches(epoch=1) != first
+    assert batches(seed=1) != first
+    assert len(first) == 103 // 12
+    assert all(len(batch) == 12 for batch in first)
+    assert len(set(sum(first, []))) == 96
+
+
+def test_a_loader_asks_for_the_epoch_at_every_pass() -> None:
+    now = [0]
+    loader = Loader(numbered(20), batch_size=5, epoch=lambda: now[0], seed=0, rank=0, world_size=1)
+    first = [labels.tolist() for _, labels in loader]
+    now[0] = 1
+    assert [labels.tolist() for _, labels in loader] == batches(20, 5, epoch=1) != first
+
+
+def test_ranks_share_each_global_batch() -> None:
+    shares = [batches(rank=rank, ranks=4) for rank in range(4)]
+    for whole, *parts in zip(batches(), *shares, strict=True):
+        assert sorted(sum(parts, [])) == sorted(whole)
+        assert [len(part) for part in parts] == [3] * 4
+
+
+@pytest.mark.parametrize("n", [1, 12, 102, 103, 104])
+def test_validation_sees_each_image_once_on_any_number_of_ranks(n: int) -> None:
+    assert sum(batches(n, epoch=None), []) == list(range(n))
+    seen = sum((sum(batches(n, epoch=None, rank=rank, ranks=3), []) for rank in range(3)), [])
+    assert sorted(seen) == list(range(n))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resume_inside_an_epoch_yields_the_remaining_batches(workers: int) -> None:
+    def loader() -> Loader:
+        return Loader(numbered(103), batch_size=12, epoch=lambda: 0, seed=0, rank=0, world_size=1, workers=workers)
+
+    interrupted, resumed = loader(), loader()
+    passing = iter(interrupted)
+    for _ in range(3):
+        next(passing)
+    resumed.load_state_dict(interrupted.state_dict())
+    assert [labels.tolist() for _, labels in resumed] == batches()[3:]
+    assert [labels.tolist() for _, labels in resumed] == batches()
+    assert resumed.state_dict() == {"yielded": 0}
+
+
+def test_random_crop_cuts_each_image_at_a_place_of_its_own() -> None:
+    x, padding = torch.rand(300, 2, 5, 4, generator=generator(1)), 2
+    places = []
+    for image, crop in zip(x, random_crop(x, padding, generator()), strict=True):
+        padded = torch.zeros(2, 5 + 2 * padding, 4 + 2 * padding)
+        padded[:, padding:-padding, padding:-padding] = image
+        windows = {(i, j): padded[:, i : i + 5, j : j + 4] for i in range(5) for j in range(5)}
+        places += [place for place, window in windows.items() if torch.equal(window, crop)]
+    assert len(places) == 300
+    assert len(set(places)) == 25
+
+
+def test_random_flip_mirrors_about_half() -> None:
+    x = torch.rand(200, 2, 5, 4, generator=generator(1))
+    flipped = [torch.equal(out, image.flip(-1)) for image, out in zip(x, random_flip(x, generator()), strict=True)]
+    kept = [torch.equal(out, image) for image, out in zip(x, random_flip(x, generator()), strict=True)]
+    assert all(a != b for a, b in zip(flipped, kept, strict=True))
+    assert 70 < sum(flipped) < 130
+
+
+@pytest.mark.parametrize("draw", [lambda x, g: random_crop(x, 2, g), random_flip], ids=["crop", "flip"])
+def test_augmentation_is_its_generators_alone(draw) -> None:
+    x = torch.rand(50, 1, 6, 6, generator=generator(1))
+    assert torch.equal(draw(x, generator(3)), draw(x, generator(3)))
+    assert not torch.equal(draw(x, generator(3)), draw(x, generator(4)))
+
+
+def test_augment_obeys_its_switches() -> None:
+    data, x = Digits(), to_pixels(pixels_of(Digits().splits[1]))
+    assert torch.equal(data.augment(x, generator()), x)
+    data.flip = True
+    assert torch.equal(data.augment(x, generator()), random_flip(x, generator()))
+    data.flip, data.crop_padding = False, 1
+    assert torch.equal(data.augment(x, generator()), random_crop(x, 1, generator()))
+
+
+def test_balanced_takes_equally_many_of_each_class() -> None:
+    labels = torch.randint(3, (500,), generator=generator())
+    chosen = balanced(labels, 61)
+    assert torch.equal(chosen, balanced(labels, 61))
+    assert not torch.equal(chosen, balanced(labels, 61, seed=1))
+    assert chosen.tolist() == sorted(set(chosen.tolist()))
+    assert sorted(torch.bincount(labels[chosen]).tolist()) == [20, 20, 21]
+    scarce = torch.tensor([0] * 50 + [1] * 4)
+    assert torch.bincount(scarce[balanced(scarce, 20)]).tolist() == [16, 4]
+    assert torch.equal(balanced(labels, 900), torch.arange(500))
+
+
+def pixels_of(images) -> torch.Tensor:
+    return images.__getitems__(list(range(len(images))))[0]

@@ -1,0 +1,146 @@
+"""Weights on disk: round trips, prefixes, and files that do not fit."""
+
+import json
+from functools import partial
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import generator, user_error
+from torch import nn
+
+from ard.models import Normalized, ResNet, load
+from ard.models.weights import card_of, read_weights, save_weights
+
+SMALL = {"blocks": [1, 1], "width": 4, "in_channels": 1}
+CARD = {"class_path": "ard.models.ResNet", "init_args": SMALL, "num_classes": 3, "recipe": "ard"}
+PIXELS = torch.rand(2, 1, 8, 8, generator=generator())
+
+
+def small(seed=0, num_classes=3):
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        network = ResNet(num_classes=num_classes, **SMALL)
+        network(torch.rand(8, 1, 8, 8))  # moves BatchNorm's statistics off their start
+    return network.eval()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Writes a state dict, plain or as the file a trainer leaves, and gives its path."""
+
+    def save(content, name="weights.pt"):
+        torch.save(content, tmp_path / name)
+        return tmp_path / name
+
+    return save
+
+
+def assert_same(found, expected):
+    assert not any(module.training for module in found.modules())
+    with torch.no_grad():
+        assert torch.equal(found(PIXELS), expected(PIXELS))
+
+
+def test_round_trip_with_a_card(tmp_path):
+    network, path = small(), tmp_path / "student.safetensors"
+    save_weights(path, network, CARD)
+    found = load(path)
+    assert type(found) is ResNet
+    assert_same(found, network)
+    assert card_of(path) == read_weights(path)[1] == CARD
+    assert [file.name for file in tmp_path.iterdir()] == ["student.safetensors"]  # no temporary file stays
+
+
+def test_round_trip_of_a_nested_network(tmp_path):
+    network = Normalized(network=partial(ResNet, **SMALL), mean=[0.4], std=[0.3], num_classes=3).eval()
+    inner = {"class_path": "ard.models.ResNet", "init_args": SMALL}
+    card = {"class_path": "ard.models.Normalized", "init_args": {"network": inner, "mean": [0.9], "std": [0.9]}}
+    save_weights(tmp_path / "n.safetensors", network, card | {"num_classes": 3})
+    assert_same(load(str(tmp_path / "n.safetensors")), network)
+
+
+def test_saving_replaces_and_takes_any_memory_format(tmp_path):
+    path = tmp_path / "student.safetensors"
+    save_weights(path, small(0), CARD)
+    network = small(1).to(memory_format=torch.channels_last)
+    save_weights(path, network.state_dict(), CARD)
+    assert_same(load(path), small(1))
+
+
+def test_weights_without_a_card_want_a_network(tmp_path, saved):
+    save_file(small().state_dict(), tmp_path / "bare.safetensors")
+    for path in (tmp_path / "bare.safetensors", saved(small().state_dict())):
+        with user_error("does not say which network it is for"):
+            load(path)
+        assert_same(load(path, partial(ResNet, **SMALL)), small())
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "student.", "_orig_mod.", "module.model.", "model._orig_mod."])
+def test_prefixes_are_stripped_from_the_front(prefix, saved):
+    state = {prefix + key: value for key, value in small().state_dict().items()}
+    assert_same(load(saved(state), partial(ResNet, **SMALL)), small())
+
+
+def test_prefixes_are_stripped_from_the_front_only(saved):
+    """A network whose own names hold the prefixes: `model.module.head` must not become `head` or `model.head`."""
+
+    class Nested(nn.Module):
+        def __init__(self, num_classes):
+            super().__init__()
+            self.model = nn.ModuleDict({"module": nn.Linear(4, num_classes), "student": nn.Linear(4, num_classes)})
+
+    network = Nested(3)
+    for prefix in ("", "module.", "model.", "module.model."):
+        state = {prefix + key: value for key, value in network.state_dict().items()}
+        found = load(saved(state), Nested).state_dict()
+        assert all(torch.equal(value, found[key]) for key, value in network.state_dict().items())
+
+
+def test_of_a_lightning_checkpoint_the_average_is_taken(saved):
+    raw = {f"student.{key}": value for key, value in small(0).state_dict().items()}
+    average = {f"average.module.{key}": value for key, value in small(1).state_dict().items()}
+    rest = {"average.n_averaged": torch.tensor(3), "objective.weights": torch.ones(3)}
+    network = partial(ResNet, **SMALL)
+    assert_same(load(saved({"state_dict": raw | average | rest, "epoch": 3}), network), small(1))
+    assert_same(load(saved({"state_dict": raw, "epoch": 3}), network), small(0))
+    assert_same(load(saved({"state_dict": raw, "ard": CARD})), small(0))
+    assert_same(load(saved({"model": small(1).state_dict(), "optimizer": {}}), network), small(1))
+
+
+def without(state, key):
+    return {name: value for name, value in state.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: without(s, "head.bias"), r"of 30 tensors found; missing: head\.bias; unexpected: none"),
+        (lambda s: s | {"extra.bias": torch.ones(1)}, r"missing: none; unexpected: extra\.bias"),
+        (lambda s: s | {"head.weight": torch.ones(3, 9)}, r"head\.weight is \(3, 9\) in the file, \(3, 8\) in the net"),
+        (lambda s: {f"other.{k}": v for k, v in s.items()}, r"0 of 30 tensors found; missing: stem\.weight"),
+    ],
+    ids=["missing", "extra", "shape", "foreign"],
+)
+def test_what_does_not_fit_is_named(change, message, tmp_path, saved):
+    state = change(small().state_dict())
+    message = message.replace("30", str(len(small().state_dict())))
+    save_weights(tmp_path / "w.safetensors", state, CARD)
+    with user_error(message):
+        load(tmp_path / "w.safetensors")
+    with user_error(message):
+        load(saved(state), partial(ResNet, **SMALL))
+
+
+def test_the_number_of_classes_is_read_from_the_head(saved):
+    assert load(saved(small(num_classes=6).state_dict()), partial(ResNet, **SMALL)).head.out_features == 6
+    with user_error("holds no linear layer"):
+        load(saved({"weight": torch.ones(3)}), partial(ResNet, **SMALL))
+
+
+def test_a_card_lies_in_the_metadata_as_json(tmp_path):
+    save_weights(tmp_path / "w.safetensors", small(), CARD)
+    data = (tmp_path / "w.safetensors").read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    assert json.loads(header["__metadata__"]["model"]) == CARD
+    assert load_file(tmp_path / "w.safetensors").keys() == small().state_dict().keys()
