@@ -1,6 +1,5 @@
 """The verbs of the command line; the one module that joins all others."""
 
-import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -138,14 +137,9 @@ def _dispatch(argv: list[str]) -> int:
 
 def _quiet() -> None:
     """Lightning's advertisements and other people's deprecations are not the user's business."""
-    import logging
-
-    os.environ.setdefault("KMP_AFFINITY", "disabled")
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """LightningCLI with our defaults and with errors of one line."""
 
+import logging
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +17,9 @@ from ard.errors import UserError
 from ard.run.checkpoints import AtomicCheckpointIO, best_and_last
 from ard.run.files import RunFiles
 from ard.run.metrics import MetricsCSV
+
+for library in ("pytorch_lightning", "lightning_fabric"):  # here, because importing them sets their level to INFO
+    logging.getLogger(library).setLevel(logging.WARNING)
 
 register_type(Radius, serializer=str, deserializer=Radius, fail_already_registered=False)
 

@@ -1,6 +1,5 @@
 """The two ways to train: attack and descend, or replay each batch and do both with one backward pass."""
 
-import time
 from functools import cached_property
 from typing import Any
 
@@ -17,16 +16,17 @@ class Distillation(Engine):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = self.data.augment(batch[0], self.generator("augmentation", batch_idx)), batch[1]
-        start = time.perf_counter()
+        start = self.now()
         with attacking(self.student, self.objective, mode=self.attack_mode):
             inner, outer = self.objective(self.student, self.teacher, x, y)
             x_adv = x if inner is None else self.attack(inner, x, self.generator("attack", batch_idx))
-        self.attack_seconds = time.perf_counter() - start
+        self.attack_seconds = self.now() - start
         self.terms = outer(x_adv)
         self.report(self.terms)
         return torch.stack(list(self.terms.values())).sum()
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+    def on_train_batch_end(self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        super().on_train_batch_end(outputs, batch, batch_idx)
         self.after_step({name: term.detach() for name, term in self.terms.items()})
 
 
@@ -43,7 +43,6 @@ class FreeDistillation(Engine):
         self.replays = replays
         self.automatic_optimization = False
         self.delta: Tensor | None = None  # not a buffer: DDP would overwrite every rank's with the first's
-        self.attack_seconds = 0.0
 
     def setup(self, stage: str) -> None:
         if stage == "fit":

@@ -1,5 +1,6 @@
 """What both ways of training share: parts, optimiser, validation, averaging."""
 
+import time
 from abc import ABC
 from functools import cached_property
 from typing import Any, Literal
@@ -95,6 +96,8 @@ class Engine(pl.LightningModule, ABC):
         # Here and not at the epoch's start: Lightning skips that hook when it resumes, and keeps modules in eval mode.
         self.student.train()
         self.objective.train()
+        self.timed = batch_idx % self.trainer.log_every_n_steps == 0
+        self.step_start, self.attack_seconds = self.now(), 0.0
         if batch_idx == 0:
             _check_batch(*batch, num_classes=self.num_classes)
         torch.manual_seed(key_seed("dropout", *self.step_key(batch_idx)))
@@ -102,6 +105,18 @@ class Engine(pl.LightningModule, ABC):
         self.objective.progress = self.trainer.global_step / self.optimizer_steps
         self.objective.lr_factor = self.trainer.optimizers[0].param_groups[0]["lr"] / self.training_block.lr
         self.objective.generator = self.generator("objective", batch_idx)
+
+    def on_train_batch_end(self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:  # noqa: ARG002
+        if self.timed:
+            seconds = self.now() - self.step_start
+            images = len(batch[1]) * self.trainer.world_size
+            self.log_dict({"train/images_per_s": images / seconds, "train/attack_share": self.attack_seconds / seconds})
+
+    def now(self) -> float:
+        """Seconds, exact on the steps that are logged; in between nothing waits for the GPU."""
+        if self.timed and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
 
     def step_key(self, batch_idx: int) -> tuple[int, int, int, int]:
         """What every random draw of a training step is keyed by."""

@@ -16,7 +16,7 @@ Arrays = dict[bool, tuple[np.ndarray, list[int]]]  # by train: pixels (n, 3, 32,
 
 
 def fake_cifar(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, per_class: int = 4) -> tuple[Path, Arrays]:
-    """An archive that torchvision's class `name` takes for the real one, without its network; what the archive holds."""
+    """An archive that torchvision's class `name` takes for the real one, without its network; and its content."""
     source, (train, test, key) = getattr(datasets, name), BATCHES[name]
     folder.mkdir(parents=True, exist_ok=True)
     classes = 100 if name == "CIFAR100" else 10

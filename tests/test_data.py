@@ -1,6 +1,7 @@
-"""Data modules: every one keeps the contract; order, ranks, resume, augmentation and balance obey their laws."""
+"""Data modules: every one keeps the contract; order, ranks and resume obey their laws."""
 
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,22 +11,21 @@ from image_files import fake_cifar, image_folder
 from tiny import concrete, generator, user_error
 
 import ard.data
-from ard.data import DataModule, Digits, to_pixels
-from ard.data.augmentation import random_crop, random_flip
+from ard.data import DataModule, Digits
 from ard.data.loading import Loader, MemoryImages, balanced
 
 # What a class needs on disk and as arguments; a class that is missing here must work without either.
 NEEDS = {
-    "CIFAR10": lambda patch, at: dict(root=str(fake_cifar(patch, at, "CIFAR10")[0].parent), batch_size=8, val_size=10),
-    "CIFAR100": lambda patch, at: dict(root=str(fake_cifar(patch, at, "CIFAR100")[0].parent), batch_size=8, val_size=100),
-    "ImageFolder": lambda _, at: dict(root=str(image_folder(at)), size=8, batch_size=8, val_size=6),
+    "CIFAR10": lambda patch, at: {"root": str(fake_cifar(patch, at, "CIFAR10")[0].parent), "val_size": 10},
+    "CIFAR100": lambda patch, at: {"root": str(fake_cifar(patch, at, "CIFAR100")[0].parent), "val_size": 100},
+    "ImageFolder": lambda _, at: {"root": str(image_folder(at)), "size": 8, "val_size": 6},
 }
 
 
 @pytest.fixture(params=concrete(ard.data, DataModule), ids=lambda kind: kind.__name__)
 def data(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DataModule:
     needs = NEEDS.get(request.param.__name__, lambda *_: {})
-    return request.param(**needs(monkeypatch, tmp_path / "data"))
+    return request.param(batch_size=8, **needs(monkeypatch, tmp_path / "data"))
 
 
 def numbered(n: int) -> MemoryImages:
@@ -52,9 +52,9 @@ def test_images_are_bytes_of_the_promised_shape(data: DataModule) -> None:
 
 
 def test_splits_share_no_image_and_lose_none(data: DataModule) -> None:
-    train, val, test = ([*map(bytes, pixels_of(images).flatten(1).numpy())] for images in (*data.splits, data.test_images()))
-    everything = data.training_images()
-    assert Counter(train) + Counter(val) == Counter(map(bytes, pixels_of(everything).flatten(1).numpy()))
+    parts = (*data.splits, data.test_images(), data.training_images())
+    train, val, test, both = ([*map(bytes, pixels_of(images).flatten(1).numpy())] for images in parts)
+    assert Counter(train) + Counter(val) == Counter(both)
     assert len(val) == data.val_size
     assert not set(train) & set(val)
     assert not set(train + val) & set(test)
@@ -67,10 +67,10 @@ def test_validation_is_stratified(data: DataModule) -> None:
 
 
 def test_batches_are_pixels_of_the_global_size(data: DataModule) -> None:
-    for loader in (data.train_dataloader(), data.val_dataloader()):
+    for loader, size in ((data.train_dataloader(), 8), (data.val_dataloader(), min(8, data.val_size))):
         x, y = data.on_after_batch_transfer(next(iter(loader)), 0)
-        assert x.shape == (min(data.batch_size, data.val_size) if loader.order.epoch is None else data.batch_size, *data.input_shape)
-        assert len(y) == len(x)
+        assert x.shape == (size, *data.input_shape)
+        assert len(y) == size
         assert x.min() >= 0
         assert x.max() <= 1
         assert torch.equal((x * 255).round() / 255, x)
@@ -115,7 +115,7 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
     assert batches(seed=1) != first
     assert len(first) == 103 // 12
     assert all(len(batch) == 12 for batch in first)
-    assert len(set(sum(first, []))) == 96
+    assert len({*chain(*first)}) == 96
 
 
 def test_a_loader_asks_for_the_epoch_at_every_pass() -> None:
@@ -129,15 +129,15 @@ def test_a_loader_asks_for_the_epoch_at_every_pass() -> None:
 def test_ranks_share_each_global_batch() -> None:
     shares = [batches(rank=rank, ranks=4) for rank in range(4)]
     for whole, *parts in zip(batches(), *shares, strict=True):
-        assert sorted(sum(parts, [])) == sorted(whole)
+        assert sorted(chain(*parts)) == sorted(whole)
         assert [len(part) for part in parts] == [3] * 4
 
 
 @pytest.mark.parametrize("n", [1, 12, 102, 103, 104])
 def test_validation_sees_each_image_once_on_any_number_of_ranks(n: int) -> None:
-    assert sum(batches(n, epoch=None), []) == list(range(n))
-    seen = sum((sum(batches(n, epoch=None, rank=rank, ranks=3), []) for rank in range(3)), [])
-    assert sorted(seen) == list(range(n))
+    assert [*chain(*batches(n, epoch=None))] == list(range(n))
+    shares = [batches(n, epoch=None, rank=rank, ranks=3) for rank in range(3)]
+    assert sorted(chain(*chain(*shares))) == list(range(n))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -153,42 +153,6 @@ def test_resume_inside_an_epoch_yields_the_remaining_batches(workers: int) -> No
     assert [labels.tolist() for _, labels in resumed] == batches()[3:]
     assert [labels.tolist() for _, labels in resumed] == batches()
     assert resumed.state_dict() == {"yielded": 0}
-
-
-def test_random_crop_cuts_each_image_at_a_place_of_its_own() -> None:
-    x, padding = torch.rand(300, 2, 5, 4, generator=generator(1)), 2
-    places = []
-    for image, crop in zip(x, random_crop(x, padding, generator()), strict=True):
-        padded = torch.zeros(2, 5 + 2 * padding, 4 + 2 * padding)
-        padded[:, padding:-padding, padding:-padding] = image
-        windows = {(i, j): padded[:, i : i + 5, j : j + 4] for i in range(5) for j in range(5)}
-        places += [place for place, window in windows.items() if torch.equal(window, crop)]
-    assert len(places) == 300
-    assert len(set(places)) == 25
-
-
-def test_random_flip_mirrors_about_half() -> None:
-    x = torch.rand(200, 2, 5, 4, generator=generator(1))
-    flipped = [torch.equal(out, image.flip(-1)) for image, out in zip(x, random_flip(x, generator()), strict=True)]
-    kept = [torch.equal(out, image) for image, out in zip(x, random_flip(x, generator()), strict=True)]
-    assert all(a != b for a, b in zip(flipped, kept, strict=True))
-    assert 70 < sum(flipped) < 130
-
-
-@pytest.mark.parametrize("draw", [lambda x, g: random_crop(x, 2, g), random_flip], ids=["crop", "flip"])
-def test_augmentation_is_its_generators_alone(draw) -> None:
-    x = torch.rand(50, 1, 6, 6, generator=generator(1))
-    assert torch.equal(draw(x, generator(3)), draw(x, generator(3)))
-    assert not torch.equal(draw(x, generator(3)), draw(x, generator(4)))
-
-
-def test_augment_obeys_its_switches() -> None:
-    data, x = Digits(), to_pixels(pixels_of(Digits().splits[1]))
-    assert torch.equal(data.augment(x, generator()), x)
-    data.flip = True
-    assert torch.equal(data.augment(x, generator()), random_flip(x, generator()))
-    data.flip, data.crop_padding = False, 1
-    assert torch.equal(data.augment(x, generator()), random_crop(x, 1, generator()))
 
 
 def test_balanced_takes_equally_many_of_each_class() -> None:

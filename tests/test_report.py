@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
 
 from ard.bits import pack, unpack
 from ard.errors import UserError
@@ -109,15 +108,17 @@ def test_unknown_teacher_is_its_hash(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", ["", "ard", "ard/seed0"])
 def test_any_level_gives_the_recipe_its_name(study: Path, given: str) -> None:
-    assert cells(compare([study / given], study / "out"), "ard")["Worst"].startswith("80.0")
+    assert "80.0" in cells(compare([study / given], study / "out"), "ard")["Worst"]
 
 
 def test_one_name_in_two_studies_is_two_methods(study: Path) -> None:
     other = study.parent / "other"
     write(other / "ard/seed0/evaluation.json", first(0.9), first(0.6))
     text = compare([study, other, study / "ard"], study / "out")
-    assert cells(text, "digits/ard")["Worst"].startswith("80.0")
-    assert cells(text, "other/ard")["Worst"].startswith("60.0")
+    assert "80.0" in cells(text, "digits/ard")["Worst"]
+    assert "60.0" in cells(text, "other/ard")["Worst"]
+    write(study / "robust/seed0/evaluation.json", first(0.9), first(0.5))  # a teacher's name is no clash
+    assert "50.0" in cells(compare([study], study / "out"), "robust")["Worst"]
     assert cells(text, "digits/ard")["seeds"] == "1"  # found twice, read once
 
 
@@ -144,7 +145,7 @@ def test_differences_against_the_strongest_without_a_teacher(study: Path) -> Non
     assert differences(text, "ard")[2] == "+0.0 [+0.0, +0.0] n.s."
     assert differences(text, "natural")[1].startswith("**−70.0 [−7")
     assert differences(compare([study], study / "out", baseline="natural"), "ard")[1].startswith("**+80.0")
-    with pytest.raises(UserError, match="--baseline trades: no such row; expected one of .*ard"):
+    with pytest.raises(UserError, match=r"--baseline trades: no such row; expected one of .*ard"):
         compare([study], study / "out", baseline="trades")
 
 
@@ -268,7 +269,7 @@ def test_labels_of_a_crowd_do_not_overlap() -> None:
     axes = Figure(figsize=(6, 4), dpi=100).add_subplot(xlim=(0, 1), ylim=(0, 1))
     labels = [(f"method {k}", (0.5 + 0.01 * k, 0.5), "black") for k in range(8)]
     boxes = place_labels(axes, labels, [])
-    assert not any(Bbox.intersection(a, b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert all(axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 for box in boxes)
 
 

@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 from ard.report.labels import place_labels
 from ard.report.records import Row
 from ard.report.table import shared_settings
-from ard.statistics import Difference, paired_difference
+from ard.statistics import paired_difference
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D")  # after Okabe and Ito
 MARKERS = "osD^vP"
@@ -68,12 +68,12 @@ def _marks(rows: Sequence[Row], differ: Sequence[str]) -> list[Mark]:
         k = 0 if row.is_teacher else methods.index(name)
         colour, marker = TEACHER if row.is_teacher else (COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)])
         clean, worst = _interval(row.bits("clean")), _interval(row.bits("worst"))
-        marks.append(Mark(name.removeprefix("teachers/"), clean, worst, colour, marker, row.is_last))
+        marks.append(Mark(name, clean, worst, colour, marker, row.is_last))
     return marks
 
 
 def _interval(bits: np.ndarray) -> tuple[float, float, float]:
-    accuracy: Difference = paired_difference(bits, np.zeros_like(bits))
+    accuracy = paired_difference(bits, np.zeros_like(bits))
     return 100 * accuracy.mean, 100 * accuracy.low, 100 * accuracy.high
 
 
@@ -104,5 +104,10 @@ def _label(axes: Axes, marks: Sequence[Mark]) -> None:
         (x, x_low, x_high), (y, y_low, y_high) = mark.clean, mark.worst
         for low, high, width in (((x_low, y), (x_high, y), 1), ((x, y_low), (x, y_high), 1), ((x, y), (x, y), 5)):
             obstacles.append(Bbox(axes.transData.transform([low, high])).padded(width * scale))
-    named = {mark.name: mark for mark in sorted(marks, key=lambda mark: not mark.hollow)}
-    place_labels(axes, [(mark.name, mark.point, mark.colour) for mark in named.values()], obstacles)
+    best = {mark.name: mark for mark in sorted(marks, key=lambda mark: not mark.hollow)}
+    place_labels(axes, [(_short(name), mark.point, mark.colour) for name, mark in best.items()], obstacles)
+
+
+def _short(name: str) -> str:
+    """teachers/robust -> robust (teacher): a student may have the same name."""
+    return f"{name.removeprefix('teachers/')} (teacher)" if name.startswith("teachers/") else name

@@ -24,8 +24,8 @@ def place_labels(
         text.set(ha="center", va="center", in_layout=False, zorder=6)
         size, centre = text.get_window_extent(), axes.transData.transform(point)
         places = [_box(centre, size, distance * scale, angle) for distance in DISTANCES for angle in ANGLES]
-        taken = [*obstacles, *(box.padded(scale) for box in boxes)]
-        costs = [_cost(box, taken, axes.bbox, centre, scale) for box in places]
+        names = [box.padded(scale) for box in boxes]
+        costs = [_cost(box, obstacles, names, axes.bbox, centre, scale) for box in places]
         boxes.append(places[int(np.argmin(costs))])
         text.set_position(tuple((boxes[-1].get_points().mean(axis=0) - centre) / scale))
         nearest = np.clip(centre, boxes[-1].min, boxes[-1].max)
@@ -42,12 +42,14 @@ def _box(centre: np.ndarray, size: Bbox, distance: float, angle: float) -> Bbox:
     return Bbox.from_bounds(x - size.width / 2, y - size.height / 2, size.width, size.height)
 
 
-def _cost(box: Bbox, taken: Sequence[Bbox], axes: Bbox, centre: np.ndarray, scale: float) -> float:
-    """Pixels shared with what is there, dearer ones outside the axes, and the way to the point."""
-    covered = sum(_shared(box, other) for other in taken)
-    outside = box.width * box.height - _shared(box, axes)
+def _cost(
+    box: Bbox, obstacles: Sequence[Bbox], names: Sequence[Bbox], axes: Bbox, centre: np.ndarray, scale: float
+) -> float:
+    """Pixels shared with obstacles, dearer ones shared with names or outside the axes, and the way to the point."""
+    covered = sum(_shared(box, other) for other in obstacles)
+    unreadable = sum(_shared(box, other) for other in names) + box.width * box.height - _shared(box, axes)
     way = float(np.linalg.norm(np.clip(centre, box.min, box.max) - centre))
-    return covered + 10 * outside + 3 * scale * way
+    return covered + 20 * unreadable + 3 * scale * way
 
 
 def _shared(a: Bbox, b: Bbox) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -103,8 +104,8 @@ def load(directories: Sequence[Path]) -> list[Record]:
             raise UserError(f"{directory}: found no {' or '.join(FILES)}; expected folders of runs: ard evaluate first")
         for path in files:
             found.setdefault(path.resolve(), (path, _parts(path, directory)))
-    homes = {_home(resolved) for resolved in found}
-    return [_read(path, _method(_home(resolved), parts, homes)) for resolved, (path, parts) in found.items()]
+    names = _names({_home(resolved): parts for resolved, (_, parts) in found.items()})
+    return [_read(path, names[_home(resolved)]) for resolved, (path, _) in found.items()]
 
 
 def differing(records: Sequence[Record], *, mixed: bool) -> list[str]:
@@ -156,11 +157,13 @@ def _parts(path: Path, directory: Path) -> int:
     return max(below, 2 if home.parent.name == "teachers" else 1)
 
 
-def _method(home: Path, parts: int, homes: set[Path]) -> str:
-    """Equal names in two places are two methods, not further seeds of one: they are told apart by the folders above."""
-    while any(other != home and other.parts[-parts:] == home.parts[-parts:] for other in homes):
-        parts += 1
-    return "/".join(home.parts[-parts:])
+def _names(parts: dict[Path, int]) -> dict[Path, str]:
+    """Equal names in two places are two methods, not further seeds of one: the folders above tell them apart."""
+    names = {home: "/".join(home.parts[-count:]) for home, count in parts.items()}
+    counts = Counter(names.values())
+    if max(counts.values()) == 1:
+        return names
+    return _names({home: count + (counts[names[home]] > 1) for home, count in parts.items()})
 
 
 def _read(path: Path, method: str) -> Record:

@@ -1,0 +1,183 @@
+"""Image folders as people have them: odd sizes, odd modes, damage; each is an image, or a line that names the file."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from image_files import image_folder
+from PIL import Image
+from tiny import user_error
+
+from ard.data import ImageFolder
+from ard.data.image_folder import DiskImages, decode
+
+
+def small(root: Path, **changes) -> ImageFolder:
+    return ImageFolder(**{"root": str(root), "size": 8, "val_size": 6, "batch_size": 4} | changes)
+
+
+@pytest.mark.parametrize(("grey", "mode"), [(False, "RGB"), (True, "L")])
+def test_a_folder_holds_its_files_in_order(grey: bool, mode: str, tmp_path: Path) -> None:
+    (image_folder(tmp_path) / "train" / ".hidden").mkdir()
+    (tmp_path / "train" / "cat" / ".DS_Store").write_bytes(b"x")
+    module = small(tmp_path, grey=grey)
+    assert (module.classes, module.input_shape) == (("cat", "dog", "owl"), (1 if grey else 3, 8, 8))
+    images = module.test_images()
+    assert images.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    expected = np.array(Image.open(tmp_path / "test" / "dog" / "1.png").convert(mode)).reshape(8, 8, -1)
+    assert np.array_equal(images.pixels[5].permute(1, 2, 0).numpy(), expected)
+
+
+def test_images_above_the_memory_limit_are_the_same(tmp_path: Path) -> None:
+    held = small(image_folder(tmp_path))
+    read = small(tmp_path, memory_limit_mb=0)
+    assert (held.workers, read.workers) == (0, 2)
+    assert isinstance(read.test_images(), DiskImages)
+    for loader in ("train_dataloader", "val_dataloader"):
+        for mine, same in zip(getattr(held, loader)(), getattr(read, loader)(), strict=True):
+            assert torch.equal(mine[0], same[0])
+            assert torch.equal(mine[1], same[1])
+
+
+def test_training_does_without_the_test_folder(tmp_path: Path) -> None:
+    shutil.rmtree(image_folder(tmp_path) / "test")
+    module = small(tmp_path)
+    assert sum(len(y) for loader in (module.train_dataloader(), module.val_dataloader()) for _, y in loader) == 16 + 6
+    with user_error("test: no such folder"):
+        module.test_images()
+
+
+def test_the_validation_split_depends_on_split_seed_alone(tmp_path: Path) -> None:
+    image_folder(tmp_path)
+    first, shuffled, split = small(tmp_path), small(tmp_path, seed=1), small(tmp_path, split_seed=1)
+    assert torch.equal(first.splits[1].indices, shuffled.splits[1].indices)
+    assert set(first.splits[1].indices.tolist()) != set(split.splits[1].indices.tolist())
+
+
+def empty_class(root: Path) -> None:
+    shutil.rmtree(root / "train" / "cat")
+    (root / "train" / "cat").mkdir()
+
+
+def lone_class(split: Path) -> None:
+    for name in ("cat", "owl"):
+        shutil.rmtree(split / name)
+
+
+DAMAGE = {
+    "train: no such folder; expected .*train/<class>/": lambda root: shutil.rmtree(root / "train"),
+    "test: no such folder; expected .*test/<class>/": lambda root: shutil.rmtree(root / "test"),
+    "train/cat holds 0 images; expected 2 or more": empty_class,
+    "train holds 1 class folders; expected two or more": lambda root: lone_class(root / "train"),
+    ": owl only in one of train/ and test/": lambda root: shutil.rmtree(root / "test" / "owl"),
+    "cat, emu only in one of train/ and test/": lambda root: (root / "test" / "cat").rename(root / "test" / "emu"),
+    "dog/note.txt: not an image": lambda root: (root / "train" / "dog" / "note.txt").write_text("a note"),
+    "dog/0.png: not an image": lambda root: (root / "train" / "dog" / "0.png").write_bytes(b""),
+    "owl/1.png: not a readable image .*truncated": lambda root: truncate(root / "train" / "owl" / "1.png"),
+    "cat/more: not a readable image .*directory": lambda root: (root / "train" / "cat" / "more").mkdir(),
+}
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize("memory_limit_mb", [0, 100])
+@pytest.mark.parametrize("message", DAMAGE)
+def test_damage_is_one_line(message: str, memory_limit_mb: int, tmp_path: Path) -> None:
+    DAMAGE[message](image_folder(tmp_path))
+    with user_error(message):
+        module = small(tmp_path, memory_limit_mb=memory_limit_mb, workers=0, batch_size=1)
+        list(module.train_dataloader())
+        list(module.val_dataloader())
+        module.test_images()
+
+
+def test_damage_met_by_a_worker_is_one_line(tmp_path: Path) -> None:
+    (image_folder(tmp_path) / "train" / "dog" / "0.png").write_bytes(b"")
+    module = small(tmp_path, memory_limit_mb=0, workers=1, batch_size=1)
+    with user_error("^/.*dog/0.png: not an image; replace or delete it$"):
+        list(module.train_dataloader()) + list(module.val_dataloader())
+
+
+def test_a_size_below_one_is_refused(tmp_path: Path) -> None:
+    with user_error("size = 0"):
+        small(image_folder(tmp_path), size=0)
+
+
+def saved(image: Image.Image, path: Path, **options: Any) -> str:
+    image.save(path, **options)
+    return str(path)
+
+
+def photo(width: int, height: int) -> Image.Image:
+    """Smooth, as photographs are, so that JPEG and resizing change it little."""
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return Image.fromarray(np.stack([x, y, 255 - x], axis=2).round().astype(np.uint8))
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 40), (40, 20), (20, 40), (5, 10), (33, 57)])
+def test_the_shorter_side_is_resized_and_the_centre_kept(width: int, height: int, tmp_path: Path) -> None:
+    size, image = 10, photo(width, height)
+    scale = size / min(width, height)
+    resized = image.resize((round(width * scale), round(height * scale)), Image.Resampling.BILINEAR)
+    left, top = (resized.width - size) // 2, (resized.height - size) // 2
+    expected = np.array(resized.crop((left, top, left + size, top + size))).astype(int)
+    found = decode(saved(image, tmp_path / "a.png"), (3, size, size)).permute(1, 2, 0).numpy()
+    assert np.abs(found - expected).max() <= (0 if width == height else 16)  # half a pixel where the rest is odd
+    assert np.abs(found - expected).mean() < 7
+
+
+def test_downsizing_averages(tmp_path: Path) -> None:
+    stripes = Image.fromarray(np.tile(np.array([0, 255], np.uint8), (64, 32)))
+    found = decode(saved(stripes, tmp_path / "a.png"), (1, 8, 8)).float()
+    assert (found - 127.5).abs().max() < 8
+
+
+def transparent(colour: str, mode: str) -> Callable[[], Image.Image]:
+    return lambda: Image.new("RGBA", (8, 8), colour).convert(mode)
+
+
+MODES = {
+    "bits": (lambda: Image.new("1", (8, 8), 1), "png", (255, 255, 255)),
+    "grey": (lambda: Image.new("L", (8, 8), 90), "jpg", (90, 90, 90)),
+    "palette": (lambda: Image.new("RGB", (8, 8), (200, 10, 30)).quantize(), "png", (200, 10, 30)),
+    "sixteen bits": (lambda: Image.fromarray(np.full((8, 8), 200 * 256 + 77, np.uint16)), "png", (200, 200, 200)),
+    "see-through": (transparent("#ff000000", "RGBA"), "png", (255, 255, 255)),
+    "half see-through": (transparent("#00000080", "RGBA"), "png", (127, 127, 127)),
+    "see-through grey": (transparent("#00000000", "LA"), "png", (255, 255, 255)),
+    "see-through palette": (transparent("#00000000", "P"), "gif", (0, 0, 0)),
+    "print": (lambda: Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "jpg", (254, 0, 0)),
+    "webp": (lambda: Image.new("RGB", (8, 8), (60, 60, 60)), "webp", (60, 60, 60)),
+}
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_every_mode_becomes_eight_bits_without_transparency(name: str, tmp_path: Path) -> None:
+    image, suffix, colour = MODES[name]
+    found = decode(saved(image(), tmp_path / f"a.{suffix}"), (3, 8, 8))
+    assert (found - torch.tensor(colour).view(3, 1, 1)).abs().max() <= 1
+
+
+def test_numbers_that_are_no_pixels_are_refused(tmp_path: Path) -> None:
+    path = saved(Image.fromarray(np.ones((8, 8), np.float32)), tmp_path / "a.tiff")
+    with user_error("a.tiff: not a readable image .*32 bits a pixel"):
+        decode(path, (1, 8, 8))
+
+
+def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:
+    path = saved(photo(64, 64), tmp_path / "a.jpg")
+    truncate(Path(path))
+    with user_error("a.jpg: not a readable image"):
+        decode(path, (3, 8, 8))
+
+
+def test_photographs_stand_upright(tmp_path: Path) -> None:
+    image, exif = photo(8, 8), Image.Exif()
+    exif[0x0112] = 3  # "turned by 180 degrees"
+    found = decode(saved(image, tmp_path / "a.png", exif=exif), (3, 8, 8))
+    assert np.array_equal(found.permute(1, 2, 0).numpy(), np.array(image)[::-1, ::-1])
