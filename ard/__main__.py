@@ -54,7 +54,7 @@ def evaluate(
     return max(EXIT_STATUS[evaluate_file(Path(file), request)] for file in weights)
 
 
-def test(weights: list[str], data: str | None = None, limit: int | None = None, eps: str | None = None) -> int:
+def quick_test(weights: list[str], data: str | None = None, limit: int | None = None, eps: str | None = None) -> int:
     """The quick suite on the test split: shorthand for `evaluate --suite quick`.
 
     Args:
@@ -95,7 +95,12 @@ def compare(directories: list[str], output: str | None = None, mixed: bool = Fal
     return 0
 
 
-COMMANDS: dict[str, Callable[..., int]] = {f.__name__: f for f in (evaluate, test, study, compare)}
+COMMANDS: dict[str, Callable[..., int]] = {
+    "evaluate": evaluate,
+    "test": quick_test,
+    "study": study,
+    "compare": compare,
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -128,7 +133,7 @@ def _dispatch(argv: list[str]) -> int:
     if verb in COMMANDS:
         from ard.arguments import parse
 
-        return COMMANDS[verb](**parse(COMMANDS[verb], argv[1:]))
+        return COMMANDS[verb](**parse(verb, COMMANDS[verb], argv[1:]))
     from difflib import get_close_matches
 
     near = get_close_matches(verb, ["fit", "validate", *COMMANDS], n=1)

@@ -24,9 +24,9 @@ class OneLineErrors(ArgumentParser):
         raise user_error(message, ex)
 
 
-def parse(function: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
+def parse(verb: str, function: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
     """The arguments of a typed function from the command line; those without a default are positional."""
-    parser = OneLineErrors(prog=f"ard {function.__name__}", description=(function.__doc__ or "").split("\n")[0])
+    parser = OneLineErrors(prog=f"ard {verb}", description=(function.__doc__ or "").split("\n")[0])
     parameters = signature(function).parameters.values()
     several = [p.name for p in parameters if p.default is p.empty and p.annotation == list[str]]
     for name in several:

@@ -120,5 +120,7 @@ def check_order(configs: list[str]) -> None:
             raise UserError(f"{path}: no such config file")
         is_base = "data" in (yaml.safe_load(Path(path).read_text()) or {})
         if is_base and seen_recipe:
-            raise UserError(f"-c {seen_recipe} comes before -c {path}: expected the base (with `data:`) first, recipes after")
+            raise UserError(
+                f"-c {seen_recipe} comes before -c {path}: expected the base (with `data:`) first, recipes after"
+            )
         seen_recipe = seen_recipe or ("" if is_base else path)

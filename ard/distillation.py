@@ -48,7 +48,9 @@ class FreeDistillation(Engine):
         if stage == "fit":
             epochs = self.trainer.max_epochs or 1
             if epochs % self.replays:
-                raise UserError(f"max_epochs = {epochs}: expected a multiple of replays = {self.replays}, see FreeDistillation")
+                raise UserError(
+                    f"max_epochs = {epochs}: expected a multiple of replays = {self.replays}, see FreeDistillation"
+                )
             self.trainer.fit_loop.max_epochs = epochs // self.replays
         super().setup(stage)
 
@@ -61,7 +63,9 @@ class FreeDistillation(Engine):
         with attacking(self.student, self.objective, mode=self.attack_mode):
             inner, outer = self.objective(self.student, self.teacher, x, y)
         if inner is None:
-            raise UserError(f"{type(self.objective).__name__} has no attack, so there is nothing to replay: use ard.Distillation")
+            raise UserError(
+                f"{type(self.objective).__name__} has no attack, so there is nothing to replay: use ard.Distillation"
+            )
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
         delta = torch.zeros_like(x) if self.delta is None else self.delta
         for _ in range(self.replays):
@@ -72,14 +76,15 @@ class FreeDistillation(Engine):
             ascent = self.threat.steepest(x_adv.grad)  # type: ignore[arg-type]
             delta = self.threat.shrink(delta + self.threat.eps * ascent)
             optimizer.step()  # type: ignore[union-attr]
-            scheduler.step()  # type: ignore[union-attr, call-arg]
+            scheduler.step()  # type: ignore[union-attr]
             self.after_step({name: term.detach() for name, term in terms.items()})
         self.delta = delta
         self.report(terms)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.delta is not None:
-            checkpoint["delta"] = self.all_gather(self.delta).view(self.trainer.world_size, *self.delta.shape).cpu()
+            deltas = torch.as_tensor(self.all_gather(self.delta))
+            checkpoint["delta"] = deltas.view(self.trainer.world_size, *self.delta.shape).cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "delta" in checkpoint:

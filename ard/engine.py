@@ -51,7 +51,9 @@ class Engine(pl.LightningModule, ABC):
         self.threat, self.attack, self.val_attack = threat, attack(ball=threat), val_attack(ball=threat)
         self.attack_mode, self.num_classes, self.seed = attack_mode, num_classes, seed
         if objective.needs_teacher and teacher is None:
-            raise UserError(f"{type(objective).__name__} needs a teacher: add --model.init_args.teacher.init_args.weights FILE")
+            raise UserError(
+                f"{type(objective).__name__} needs a teacher: add --model.init_args.teacher.init_args.weights FILE"
+            )
         if init is not None:
             fill(self.student, read_weights(init)[0], init)
         objective.label_smoothing = training.label_smoothing
@@ -62,7 +64,7 @@ class Engine(pl.LightningModule, ABC):
     @property
     def data(self) -> DataModule:
         """The run's data, which also knows how to augment a batch."""
-        return self.trainer.datamodule  # type: ignore[attr-defined, no-any-return]
+        return self.trainer.datamodule  # type: ignore[attr-defined]
 
     @property
     def selected(self) -> nn.Module:
@@ -81,7 +83,7 @@ class Engine(pl.LightningModule, ABC):
             max_epochs=self.trainer.max_epochs or 1,
         )
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         groups = [{"params": list(self.student.parameters())}, *self.objective.param_groups()]
         optimizer = self.training_block.optimizer(groups)
         scheduler = self.training_block.scheduler(optimizer, self.optimizer_steps)
@@ -96,7 +98,7 @@ class Engine(pl.LightningModule, ABC):
         # Here and not at the epoch's start: Lightning skips that hook when it resumes, and keeps modules in eval mode.
         self.student.train()
         self.objective.train()
-        self.timed = batch_idx % self.trainer.log_every_n_steps == 0
+        self.timed = batch_idx % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         self.step_start, self.attack_seconds = self.now(), 0.0
         if batch_idx == 0:
             _check_batch(*batch, num_classes=self.num_classes)
@@ -166,6 +168,8 @@ class Engine(pl.LightningModule, ABC):
 def _check_batch(x: Tensor, y: Tensor, *, num_classes: int) -> None:
     low, high = float(x.min()), float(x.max())
     if not 0 <= low <= high <= 1:
-        raise UserError(f"pixels in [{low:g}, {high:g}]; expected [0, 1]: normalise inside the model (ard.models.Normalized)")
+        raise UserError(
+            f"pixels in [{low:g}, {high:g}]; expected [0, 1]: normalise inside the model (ard.models.Normalized)"
+        )
     if not 0 <= int(y.min()) <= int(y.max()) < num_classes:
         raise UserError(f"labels in [{int(y.min())}, {int(y.max())}]; expected 0 to {num_classes - 1}")

@@ -68,6 +68,28 @@ def test_linf_start_is_uniform_in_the_ball():
     assert np.abs(np.sort(share) - grid).max() < 1.63 / np.sqrt(3600)
 
 
+def test_ascent_gives_each_example_its_own_value_and_gradient_whatever_the_batch():
+    weight, x = torch.randn(1, 1, 6, 6, generator=generator()), images(8)
+    value, gradient = ascent(lambda x_adv: (weight * x_adv).sum(dim=(1, 2, 3)), x)
+    np.testing.assert_allclose(value, (weight * x).numpy().sum(axis=(1, 2, 3)), rtol=1e-4)
+    assert torch.equal(gradient, weight.expand(8, 1, 6, 6))
+
+
+@pytest.mark.parametrize(("settings", "expected"), [({}, 0.25), ({"steps": 5}, 0.5), ({"relative_step": 0.1}, 0.1)])
+def test_the_step_is_relative_to_the_radius(settings, expected):
+    """On a slope nothing but the step size and the ball decide where two steps end."""
+    x = torch.full((1, 1, 6, 6), 0.5, dtype=torch.float64)
+    path = []
+
+    def slope(x_adv):
+        path.append((x_adv.detach() - x).max().item() / 0.2)
+        return x_adv.sum(dim=(1, 2, 3))
+
+    PGD(Linf(eps=0.2), start="zero", **settings)(slope, x, generator())
+    assert path[:3] == pytest.approx([0, expected, 2 * expected])
+    assert len(path) == settings.get("steps", 10)
+
+
 @pytest.mark.parametrize("start", ["uniform", "gaussian", "zero"])
 def test_starts(start):
     """A flat loss moves nothing, so that PGD returns its start."""

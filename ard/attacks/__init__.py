@@ -4,4 +4,17 @@ from ard.attacks.attacking import attacking, harmless
 from ard.attacks.balls import L2, Ball, Linf, Radius
 from ard.attacks.gradient import FGSM, PGD, Attack, AttackFactory, Loss, ascent
 
-__all__ = ["FGSM", "L2", "PGD", "Attack", "AttackFactory", "Ball", "Linf", "Loss", "Radius", "ascent", "attacking", "harmless"]
+__all__ = [
+    "FGSM",
+    "L2",
+    "PGD",
+    "Attack",
+    "AttackFactory",
+    "Ball",
+    "Linf",
+    "Loss",
+    "Radius",
+    "ascent",
+    "attacking",
+    "harmless",
+]

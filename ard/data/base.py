@@ -84,7 +84,9 @@ class DataModule(pl.LightningDataModule, ABC):
         trainer = self.trainer
         world_size = trainer.world_size if trainer else 1
         if self.batch_size % world_size:
-            raise UserError(f"batch_size = {self.batch_size} is the global one: expected a multiple of {world_size} processes")
+            raise UserError(
+                f"batch_size = {self.batch_size} is the global one: expected a multiple of {world_size} processes"
+            )
         if train and len(images) < self.batch_size:
             raise UserError(f"batch_size = {self.batch_size}: expected at most the {len(images)} training images")
         return Loader(

@@ -16,7 +16,8 @@ Batch = tuple[Tensor, Tensor]  # uint8 images (batch, C, H, W), labels (batch,)
 class Images(Protocol):
     """Labelled images fetched a batch at a time; `labels` (n,) is known without reading a single image."""
 
-    labels: Tensor
+    @property
+    def labels(self) -> Tensor: ...
 
     def __len__(self) -> int: ...
 
@@ -81,7 +82,7 @@ class Loader(DataLoader):
         keep = {"persistent_workers": True} if workers else {}
         super().__init__(images, batch_sampler=self.order, num_workers=workers, collate_fn=_already_batched, **keep)  # type: ignore[arg-type]
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self.yielded = self.order.skip
         for batch in super().__iter__():
             self.yielded += 1

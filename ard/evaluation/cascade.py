@@ -102,4 +102,6 @@ def _check_images(x: Tensor) -> None:
         raise UserError("no images to evaluate; expected at least one")
     low, high = float(x.min()), float(x.max())
     if not 0 <= low <= high <= 1:
-        raise UserError(f"pixels in [{low:g}, {high:g}]; expected [0, 1]: normalise inside the model (ard.models.Normalized)")
+        raise UserError(
+            f"pixels in [{low:g}, {high:g}]; expected [0, 1]: normalise inside the model (ard.models.Normalized)"
+        )

@@ -61,11 +61,13 @@ def read_weights(path: str | Path) -> tuple[State, dict[str, Any]]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).partition("WeightsUnpickler error: ")[2] or str(error) or type(error).__name__
-        raise UserError(f"{path}: refused, not a plain file of weights ({_first_line(reason)}); nothing in it ran") from error
+        raise UserError(
+            f"{path}: refused, not a plain file of weights ({_first_line(reason)}); nothing in it ran"
+        ) from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}; expected a state dict")
     card = content.get("ard", {})
-    state = content.get("state_dict", content.get("model", content))
+    state: dict[str, Any] = content.get("state_dict") or content.get("model") or content
     tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     return _section(tensors), card
 

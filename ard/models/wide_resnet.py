@@ -41,9 +41,7 @@ class PreActivationBlock(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
-        self.shortcut = (
-            None if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
-        )
+        self.shortcut = None if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         activated = F.relu(self.norm1(x))

@@ -21,8 +21,8 @@ class Normalized(nn.Module):
     def __init__(self, *, network: Network, mean: Sequence[float], std: Sequence[float], num_classes: int) -> None:
         super().__init__()
         self.network = network(num_classes=num_classes)
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        self.mean = nn.Buffer(torch.tensor(mean).view(1, -1, 1, 1))
+        self.std = nn.Buffer(torch.tensor(std).view(1, -1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network((x - self.mean) / self.std)

@@ -15,12 +15,12 @@ Pair = tuple[Inner | None, Outer]  # inner None: the method trains without an at
 
 
 class Objective(nn.Module, ABC):
-    """objective(student, teacher, x, y) -> inner, outer; x (batch, channels, H, W) in [0, 1], y (batch,). `teacher` is None for
-    methods that need none, `y` may be None for methods without labels.
+    """objective(student, teacher, x, y) -> inner, outer; x (batch, channels, H, W) in [0, 1], y (batch,).
 
-    Call the student inside `inner` and `outer` only; the body is where the teacher speaks, once a batch. `inner` is pure
-    and of fixed shape; `outer` has no side effects. Buffers are saved with the run, parameters are optimised.
-    `epoch`, `progress` in [0, 1], `lr_factor` and `generator` are set before every batch.
+    `teacher` is None for methods that need none, `y` may be None for methods without labels. Call the student inside
+    `inner` and `outer` only; the body is where the teacher speaks, once a batch. `inner` is pure and of fixed shape;
+    `outer` has no side effects. Buffers are saved with the run, parameters are optimised. `epoch`, `progress` in [0, 1],
+    `lr_factor` and `generator` are set before every batch.
     """
 
     needs_teacher: bool = False
@@ -34,13 +34,13 @@ class Objective(nn.Module, ABC):
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         """The pair for one batch."""
 
-    def setup(self, *, num_classes: int, class_counts: Sequence[int], eps: float, max_epochs: int) -> None:  # noqa: B027
+    def setup(self, *, num_classes: int, class_counts: Sequence[int], eps: float, max_epochs: int) -> None:
         """Told once before training."""
 
-    def after_step(self, terms: dict[str, Tensor]) -> None:  # noqa: B027
+    def after_step(self, terms: dict[str, Tensor]) -> None:
         """Move state by what the step's terms were; never done inside `outer`."""
 
-    def on_epoch_end(self) -> None:  # noqa: B027
+    def on_epoch_end(self) -> None:
         """Move state once an epoch."""
 
     def param_groups(self) -> list[dict[str, Any]]:

@@ -17,7 +17,14 @@ from ard.run.checkpoints import BEST, LAST
 from ard.run.metrics import MetricsCSV
 
 # What a run may change without becoming another run: where it writes, how it shows itself, where the teacher lies.
-PRESENTATION = ("default_root_dir", "logger", "enable_progress_bar", "enable_model_summary", "log_every_n_steps", "callbacks")
+PRESENTATION = (
+    "default_root_dir",
+    "logger",
+    "enable_progress_bar",
+    "enable_model_summary",
+    "log_every_n_steps",
+    "callbacks",
+)
 
 
 class RunFiles(SaveConfigCallback):
@@ -64,7 +71,9 @@ class RunFiles(SaveConfigCallback):
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["ard"] = self.card(trainer, pl_module, selected_by="checkpoint", epoch=trainer.current_epoch)
 
-    def card(self, trainer: pl.Trainer, engine: pl.LightningModule, *, selected_by: str | None, epoch: int) -> dict[str, Any]:
+    def card(
+        self, trainer: pl.Trainer, engine: pl.LightningModule, *, selected_by: str | None, epoch: int
+    ) -> dict[str, Any]:
         """Everything a reader of the weights may ask: network, data, recipe, teacher, training block."""
         assert isinstance(engine, Engine)
         arguments = self.resolved["model"]["init_args"]

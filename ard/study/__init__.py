@@ -1,0 +1,40 @@
+"""`ard study`: plan, check every run before the first, run what is not finished, compare."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ard.study.display import Display
+from ard.study.job import Job
+from ard.study.plan import plan, read_study
+
+Rehearse = Callable[[list[str]], dict[str, Any]]  # arguments of `ard fit` -> the resolved config; trains nothing
+
+
+def run_study(path: Path, rehearse: Rehearse, compare: Callable[..., str]) -> int:
+    """Run what is not finished, compare everything, and return 1 only where a run failed."""
+    study = read_study(path)
+    directory = Path("checkpoints") / path.stem
+    runs = plan(study, directory)
+    resolved = {run.name: rehearse(run.arguments) for run in runs}  # every mistake comes before the first training
+    processes: list[subprocess.Popen[bytes]] = []
+    with Display(len(runs)) as display, ThreadPoolExecutor(study.jobs) as pool:
+        futures: dict[str, Future[str | None]] = {}
+        for run in runs:
+            teacher = futures[run.teacher.name] if run.teacher else None
+            futures[run.name] = pool.submit(Job(study, run, resolved[run.name], display, teacher, processes).execute)
+        try:
+            failures = {name: reason for name, future in futures.items() if (reason := future.result())}
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.terminate()
+            raise
+    output = Path(study.results) if study.results else directory
+    print(compare([directory], output, baseline=study.baseline))
+    for name, reason in failures.items():
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    return 1 if failures else 0

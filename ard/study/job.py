@@ -1,0 +1,110 @@
+"""One run of a study: train and evaluate in processes of its own, unless that was done before."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ard.run.files import config_digest
+from ard.study.display import Display
+from ard.study.plan import Run, Study
+
+RECORDS = ("evaluation.json", "last.evaluation.json")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Trains and evaluates one run in processes of its own, unless a matching record exists."""
+
+    study: Study
+    run: Run
+    resolved: dict[str, Any]
+    display: Display
+    teacher: Future[str | None] | None
+    processes: list[subprocess.Popen[bytes]]  # of all jobs, so that an interrupted study leaves none behind
+
+    def execute(self) -> str | None:
+        """Nothing where all went well, else the reason in one line."""
+        if self.teacher is not None and self.teacher.result():
+            return "its teacher failed"
+        digest = config_digest(self.resolved)
+        if self._finished(digest):
+            self.display.skipped(self.run.name)
+            return None
+        self._clear_stale(digest)
+        with self.display.running(self.run.name, self.run.directory, self.resolved):
+            reason = self._train() or self._evaluate()
+        if reason is None and self.study.results:
+            self._publish(Path(self.study.results))
+        return reason
+
+    def _train(self) -> str | None:
+        resume = ["--ckpt_path=last"] if (self.run.directory / "last.ckpt").exists() else []
+        return self._process([*self.run.arguments, *resume, "--trainer.enable_progress_bar=false"])
+
+    def _evaluate(self) -> str | None:
+        options = [f"--{key}={value}" for key, value in self.study.evaluate.items()]
+        files = [str(self.run.weights), str(self.run.directory / "last.safetensors")]
+        return self._process(["evaluate", *files, *options], accept=(0, 3, 4))
+
+    def _process(self, arguments: list[str], accept: Sequence[int] = (0,)) -> str | None:
+        self.run.directory.mkdir(parents=True, exist_ok=True)
+        threads = str(max(1, (os.cpu_count() or 1) // self.study.jobs))
+        with open(self.run.directory / "log.txt", "a") as log:
+            log.write(f"$ ard {' '.join(arguments)}\n")
+            log.flush()
+            command = [sys.executable, "-m", "ard", *arguments]
+            environment = {**os.environ, "OMP_NUM_THREADS": threads}
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+            self.processes.append(process)
+            status = process.wait()
+        if status in accept:
+            return None
+        last = [line for line in log_lines(self.run.directory) if line.strip()][-1:]
+        return f"ard {arguments[0]} ended with status {status}: {''.join(last).strip()} (see {self.run.directory}/log.txt)"
+
+    def _finished(self, digest: str) -> bool:
+        """A matching record here, or among the published results, whence it is brought here."""
+        if all(self._matches(self.run.directory / name, digest) for name in RECORDS):
+            return True
+        published = Path(self.study.results or "") / self.run.name
+        if not self.study.results or not all(self._matches(published / name, digest) for name in RECORDS):
+            return False
+        return _copy(published, self.run.directory)
+
+    def _matches(self, path: Path, digest: str) -> bool:
+        if not path.is_file():
+            return False
+        record = json.loads(path.read_text())
+        wanted = {"suite": "quick", "limit": None, **self.study.evaluate}
+        return record["training"]["config_digest"] == digest and all(
+            record[key] == wanted[key] for key in ("suite", "limit")
+        )
+
+    def _clear_stale(self, digest: str) -> None:
+        config = self.run.directory / "config.yaml"
+        if config.is_file() and config_digest(yaml.safe_load(config.read_text())) != digest:
+            shutil.rmtree(self.run.directory)
+
+    def _publish(self, results: Path) -> None:
+        _copy(self.run.directory, results / self.run.name)
+
+
+def _copy(source: Path, destination: Path) -> bool:
+    destination.mkdir(parents=True, exist_ok=True)
+    for name in (*RECORDS, "config.yaml"):
+        shutil.copy(source / name, destination / name)
+    return True
+
+
+def log_lines(directory: Path) -> list[str]:
+    """What the run's processes printed."""
+    return (directory / "log.txt").read_text(errors="replace").splitlines()

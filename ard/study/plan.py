@@ -1,0 +1,121 @@
+"""What a study consists of: teachers, then recipes × seeds."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ard.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study's file. `teachers` and `recipes` name configs; `overrides` set keys of one recipe (or teacher).
+
+    With `results`, finished records are copied there, and a run whose record lies there already is not trained again.
+    """
+
+    base: str
+    recipes: Sequence[str]
+    teachers: dict[str, str] = field(default_factory=dict)
+    seeds: Sequence[int] = (0,)
+    jobs: int = 1
+    overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
+    evaluate: dict[str, Any] = field(default_factory=dict)
+    results: str | None = None
+    baseline: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training run: its directory below the study's, its configs, and the teacher it waits for."""
+
+    name: str
+    directory: Path
+    configs: tuple[str, ...]
+    overrides: dict[str, Any]
+    seed: int
+    teacher: "Run | None" = None
+
+    @property
+    def weights(self) -> Path:
+        """The selected student."""
+        return self.directory / "student.safetensors"
+
+    @cached_property
+    def arguments(self) -> list[str]:
+        """Of `ard fit`; printed in the log, so that a run can be repeated by hand."""
+        options = {"seed_everything": self.seed, "trainer.default_root_dir": self.directory, **self.overrides}
+        if self.teacher is not None:
+            options["model.init_args.teacher.init_args.weights"] = self.teacher.weights
+        configs = [part for config in self.configs for part in ("-c", config)]
+        return ["fit", *configs, *(f"--{key}={_text(value)}" for key, value in options.items())]
+
+
+def read_study(path: Path) -> Study:
+    """The study in a YAML file; raises UserError for unknown keys, missing keys and missing configs."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such study; expected a file such as configs/studies/digits.yaml")
+    content = yaml.safe_load(path.read_text())
+    known = [f.name for f in fields(Study)]
+    for key in content if isinstance(content, dict) else [f"{path} itself"]:
+        if key not in known:
+            near = get_close_matches(str(key), known, n=1) or known
+            raise UserError(f"{path}: unknown key {key!r}; did you mean {near[0]!r}?")
+    missing = {"base", "recipes"} - set(content)
+    if missing:
+        raise UserError(f"{path}: missing {', '.join(sorted(missing))}")
+    return Study(**content)
+
+
+def plan(study: Study, directory: Path) -> list[Run]:
+    """All runs, teachers first and those that wait for a teacher last."""
+    teachers = [
+        Run(
+            name=f"teachers/{name}",
+            directory=directory / "teachers" / name,
+            configs=(study.base, config),
+            overrides=study.overrides.get(name, {}),
+            seed=0,
+        )
+        for name, config in study.teachers.items()
+    ]
+    runs = [
+        run for seed in study.seeds for recipe in study.recipes for run in _runs(study, directory, recipe, seed, teachers)
+    ]
+    return teachers + sorted(runs, key=lambda run: run.teacher is not None)
+
+
+def _runs(study: Study, directory: Path, recipe: str, seed: int, teachers: list[Run]) -> list[Run]:
+    """One run of a recipe without a teacher, else one for each teacher of the study."""
+    config = recipe if recipe.endswith(".yaml") else f"configs/objectives/{recipe}.yaml"
+    if not Path(config).is_file():
+        raise UserError(f"recipe {recipe!r}: no file {config}")
+    name = Path(config).stem
+    distils = "teacher" in yaml.safe_load(Path(config).read_text())["model"]["init_args"]
+    if distils and not teachers:
+        raise UserError(f"recipe {recipe!r} distils, but the study names no `teachers:`")
+    chosen: list[Run | None] = [*teachers] if distils else [None]
+    runs = []
+    for teacher in chosen:
+        label = f"{name}-{teacher.directory.name}" if teacher and len(chosen) > 1 else name
+        runs.append(
+            Run(
+                name=f"{label}/seed{seed}",
+                directory=directory / label / f"seed{seed}",
+                configs=(study.base, config),
+                overrides=study.overrides.get(name, {}),
+                seed=seed,
+                teacher=teacher,
+            )
+        )
+    return runs
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, list | dict | bool) or value is None else str(value)
