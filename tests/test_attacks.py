@@ -137,9 +137,7 @@ def test_keep_best_is_never_lower_than_the_last_point(ball, step):
     def loss(x_adv):
         return torch.sin(20 * cross_entropy(net(x_adv), y))
 
-    last, best = (
-        PGD(ball_of(ball), relative_step=step, keep_best=keep)(loss, x, generator()) for keep in (False, True)
-    )
+    last, best = (PGD(ball_of(ball), relative_step=step, keep_best=keep)(loss, x, generator()) for keep in (False, True))
     assert (loss(best) >= loss(last)).all()
     assert (loss(best) > loss(last)).any()
 

@@ -18,7 +18,7 @@ class Radius(float):
     def __new__(cls, value: float | str) -> Self:
         try:
             number = float(Fraction(value) if isinstance(value, str) else value)
-        except (ValueError, ZeroDivisionError) as error:
+        except (ValueError, ZeroDivisionError, OverflowError) as error:
             raise UserError(f"eps: {value!r}: expected a number or a fraction such as 8/255") from error
         radius = super().__new__(cls, number)
         radius.text = str(value)
@@ -68,7 +68,9 @@ class Linf(Ball):
     def __init__(self, *, eps: Radius) -> None:
         super().__init__(eps=eps)
         if self.eps > 0.5:
-            raise UserError(f"Linf eps = {eps}: pixels are in [0, 1], so expected at most 0.5; did you mean {eps}/255?")
+            raise UserError(
+                f"Linf eps = {eps}: pixels are in [0, 1], so expected at most 0.5; did you mean {self.eps:g}/255?"
+            )
 
     def uniform(self, x: Tensor, generator: torch.Generator) -> Tensor:
         return self.eps * (2 * torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) - 1)
@@ -95,7 +97,10 @@ class L2(Ball):
         return self.eps * share.view(-1, 1, 1, 1) * direction
 
     def steepest(self, gradient: Tensor) -> Tensor:
-        return gradient / self._norms(gradient).clamp_min(torch.finfo(gradient.dtype).tiny)
+        # By the largest entry first: squares of the tiny gradients of confident examples underflow.
+        largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
+        scaled = gradient / largest.clamp_min(torch.finfo(gradient.dtype).tiny)
+        return scaled / self._norms(scaled).clamp_min(torch.finfo(gradient.dtype).tiny)
 
     def shrink(self, delta: Tensor) -> Tensor:
         return delta * (self.eps / self._norms(delta).clamp_min(torch.finfo(delta.dtype).tiny)).clamp_max(1)

@@ -94,7 +94,7 @@ def ascent(loss: Loss, x: Tensor) -> tuple[Tensor, Tensor]:
     Examples are summed, not averaged, and float16 autocast is left for float32: a mean over the batch, or half
     precision, turns the gradients of confident examples into exact zeros.
     """
-    if torch.is_inference_mode_enabled():
+    if torch.is_inference_mode_enabled() or x.is_inference():
         raise UserError("an attack under inference mode has no gradient: use Trainer(inference_mode=False) or no_grad")
     with torch.enable_grad(), _no_float16(x.device.type):
         x = x.detach().requires_grad_()

@@ -34,8 +34,8 @@ class Frozen(nn.Module):
             try:
                 with torch.no_grad():
                     logits = network(torch.zeros(1, *input_shape))
-            except RuntimeError as error:
-                reason = str(error).splitlines()[0]
+            except Exception as error:  # networks from elsewhere refuse a wrong size each in its own way
+                reason = (str(error) or type(error).__name__).splitlines()[0]
                 raise UserError(f"teacher {self.weights} cannot read images of shape {input_shape}: {reason}") from error
             if not isinstance(logits, Tensor) or logits.shape != (1, num_classes):
                 found = tuple(logits.shape[1:]) if isinstance(logits, Tensor) else type(logits).__name__

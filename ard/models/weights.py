@@ -4,8 +4,9 @@ import hashlib
 import importlib
 import json
 import os
-import pickle
+import re
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,10 @@ def load(path: str | Path, network: Network | None = None) -> nn.Module:
             raise UserError(f"{path} does not say which network it is for: name one (`network:`)")
         network = network_of(card, path)
     num_classes = card.get("num_classes") or _guess_classes(state, path)
-    model = network(num_classes=num_classes)
+    try:
+        model = network(num_classes=num_classes)
+    except Exception as error:  # whatever a constructor says to arguments that a file made up
+        raise UserError(f"{path} describes a network that cannot be built: {_first_line(error)}") from error
     fill(model, state, path)
     return model.eval()
 
@@ -59,17 +63,15 @@ def read_weights(path: str | Path) -> tuple[State, dict[str, Any]]:
         return _read_safetensors(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).partition("WeightsUnpickler error: ")[2] or str(error) or type(error).__name__
-        raise UserError(
-            f"{path}: refused, not a plain file of weights ({_first_line(reason)}); nothing in it ran"
-        ) from error
+    except Exception as error:  # damaged and hostile files raise nearly anything
+        raise UserError(f"{path}: refused, not a plain file of weights ({_refusal(error)}); nothing in it ran") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}; expected a state dict")
-    card = content.get("ard", {})
-    state: dict[str, Any] = content.get("state_dict") or content.get("model") or content
-    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
-    return _section(tensors), card
+    state = next((content[key] for key in ("state_dict", "model") if key in content), content)
+    if not isinstance(state, dict):
+        raise UserError(f"{path} holds a {type(state).__name__} where its state dict should be")
+    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+    return _section(tensors), _card(content.get("ard", {}), path)
 
 
 def card_of(path: str | Path) -> dict[str, Any]:
@@ -80,7 +82,10 @@ def card_of(path: str | Path) -> dict[str, Any]:
 
 def network_of(card: dict[str, Any], path: str | Path) -> Network:
     """The factory that a card describes; refuses every class that is not one of ours."""
-    return partial(_our_class(card["class_path"], path), **_build_args(card.get("init_args", {}), path))
+    init_args = card.get("init_args") or {}
+    if not isinstance(init_args, dict):
+        raise UserError(f"{path} describes a network with arguments {init_args!r}; expected a mapping")
+    return partial(_our_class(card.get("class_path"), path), **_build_args(init_args, path))
 
 
 def fill(model: nn.Module, state: State, path: str | Path) -> None:
@@ -114,24 +119,44 @@ def _read_safetensors(path: Path, *, tensors: bool = True) -> tuple[State, dict[
         raise UserError(f"{path}: no such file; expected weights (.safetensors)")
     try:
         with safe_open(path, "pt") as file:
-            card = json.loads((file.metadata() or {}).get("model", "{}"))
+            card = _card(json.loads((file.metadata() or {}).get("model", "{}")), path)
             return {key: file.get_tensor(key) for key in file.keys()} if tensors else {}, card  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+    except UserError:
+        raise
+    except (SafetensorError, ValueError, OSError) as error:
         raise UserError(f"{path} ({path.stat().st_size} bytes) is not a safetensors file: {_first_line(error)}") from error
 
 
-def _our_class(class_path: str, path: str | Path) -> Any:
+def _our_class(class_path: Any, path: str | Path) -> Any:
     models = importlib.import_module("ard.models")
-    package, _, name = class_path.rpartition(".")
-    if not (package == "ard.models" or package.startswith("ard.models.")) or name not in models.__all__:
+    package, _, name = str(class_path).rpartition(".")
+    known = package.split(".")[:2] == ["ard", "models"] and name in models.__all__
+    cls = getattr(models, name) if known else None
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module) and "num_classes" in signature(cls).parameters):
         raise UserError(f"{path} asks for {class_path}, which is not a network of ard.models: pass the network yourself")
-    return getattr(models, name)
+    return cls
 
 
 def _build_args(init_args: dict[str, Any], path: str | Path) -> dict[str, Any]:
-    """Nested class_path entries (a network inside Normalized) become factories under the same rule."""
+    """Nested class_path entries (a network inside Normalized) become factories under the same rule.
+
+    Weights follow, so nothing `pretrained` is fetched first.
+    """
     nested = {key: value for key, value in init_args.items() if isinstance(value, dict) and "class_path" in value}
-    return init_args | {key: network_of(value, path) for key, value in nested.items()}
+    fetched = {key: False for key in init_args if key == "pretrained"}
+    return init_args | fetched | {key: network_of(value, path) for key, value in nested.items()}
+
+
+def _card(card: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(card, dict):
+        raise UserError(f"{path} describes its network by a {type(card).__name__}; expected a mapping")
+    return card
+
+
+def _refusal(error: Exception) -> str:
+    """The foreign name where there is one: torch's own message advises to load unsafely."""
+    name = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return f"it asks for {name[1]}" if name else _first_line(error) or type(error).__name__
 
 
 def _section(state: State) -> State:

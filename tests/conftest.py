@@ -1,0 +1,72 @@
+"""A training run of a second through the real command line: few digits, tiny student, small random teacher."""
+
+from pathlib import Path
+
+import pytest
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+TINY = [f"--model.init_args.student.init_args.{part}" for part in ("stages=[[1,16,1,1],[2,16,1,2]]", "head=16")]
+FAST = [
+    "--data.init_args.batch_size=32",
+    "--trainer.accelerator=cpu",
+    "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=2",
+    "--trainer.limit_val_batches=1",
+    "--trainer.log_every_n_steps=1",
+    "--trainer.enable_progress_bar=false",
+]
+
+
+@pytest.fixture(scope="session")
+def teacher_of(tmp_path_factory):
+    """teacher_of(num_classes): a file with the weights of a small random ResNet."""
+    return lambda num_classes: random_teacher(tmp_path_factory.mktemp("teacher") / "teacher.safetensors", num_classes)
+
+
+@pytest.fixture(scope="session")
+def teacher_file(teacher_of):
+    return teacher_of(10)
+
+
+@pytest.fixture(scope="session")
+def command(teacher_file):
+    """command(directory, recipe, *more): arguments of a fast run on digits; what comes in `more` wins."""
+
+    def arguments(directory, recipe, *more, verb="fit", student=TINY):
+        path = CONFIGS / "objectives" / f"{recipe}.yaml"
+        teacher = [f"--model.init_args.teacher.init_args.weights={teacher_file}"] if "teacher:" in path.read_text() else []
+        base = [verb, "-c", str(CONFIGS / "digits.yaml"), "-c", str(path)]
+        return [*base, *student, *FAST, *teacher, f"--trainer.default_root_dir={directory}", *more]
+
+    return arguments
+
+
+@pytest.fixture(scope="session")
+def fit(command):
+    """fit(directory, recipe, *more, callbacks=()): does it and gives the CLI object, whose `model` is the engine."""
+    from ard.cli import CLI
+
+    def run(directory, recipe, *more, callbacks=(), **other):
+        class Watched(CLI):
+            def instantiate_trainer(self, **kwargs):
+                trainer = super().instantiate_trainer(**kwargs)
+                trainer.callbacks[:0] = callbacks  # in front: a test looks before the checkpoint is written
+                return trainer
+
+        return Watched(command(directory, recipe, *more, **other))
+
+    return run
+
+
+def random_teacher(path, num_classes):
+    import torch
+
+    from ard.models import ResNet
+    from ard.models.weights import save_weights
+
+    init_args = {"in_channels": 1, "width": 8, "blocks": [1]}
+    with torch.random.fork_rng([]):
+        torch.manual_seed(1)
+        network = ResNet(num_classes=num_classes, **init_args)
+    save_weights(path, network, {"class_path": "ard.models.ResNet", "init_args": init_args, "num_classes": num_classes})
+    return path

@@ -1,0 +1,161 @@
+"""Laws of a training run: who learns, who does not, and what is drawn from what."""
+
+from copy import deepcopy
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import Callback
+from torch import nn
+
+from ard.cli import Rehearsal
+from ard.engine import Engine
+from ard.models import load
+from ard.models.weights import read_weights
+from ard.run.metrics import read_metrics
+
+
+class Watch(Callback):
+    """Keeps what the run looked like before and during training."""
+
+    def __init__(self):
+        self.losses, self.teacher_modes, self.dtypes = [], [], []
+
+    def on_train_start(self, trainer, engine):
+        self.student = deepcopy(engine.student)
+        self.average = deepcopy(engine.average)
+        engine.student.head.register_forward_hook(lambda _, inputs, out: self.dtypes.append((trainer.training, out.dtype)))
+        if engine.teacher is not None:
+            network = engine.teacher._held[0]
+            network.register_forward_hook(lambda *_: self.teacher_modes.append({m.training for m in network.modules()}))
+
+    def on_train_batch_start(self, trainer, engine, batch, batch_idx):  # noqa: ARG002
+        self.batch = batch
+
+
+class Disturb(Callback):
+    """Draws from the global generator, as other people's code does."""
+
+    def on_train_batch_start(self, *_):
+        torch.rand(7)
+
+    def on_train_batch_end(self, *_):
+        torch.rand(3)
+
+
+class Dropped(nn.Sequential):
+    """A student whose forward draws random numbers in train mode."""
+
+    def __init__(self, *, num_classes):
+        super().__init__(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, num_classes))
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+def weights(engine):
+    return engine.student.state_dict()
+
+
+@pytest.mark.parametrize("recipe", ["ard", "fast_ard", "kd"])
+def test_the_teacher_speaks_and_never_learns(fit, tmp_path, teacher_file, recipe):
+    replays = ["--model.init_args.replays=1"] if recipe == "fast_ard" else []
+    engine = fit(tmp_path, recipe, *replays, callbacks=[watch := Watch()]).model
+    held = engine.teacher._held[0]
+    assert equal(held.state_dict(), load(teacher_file).state_dict())
+    assert len(watch.teacher_modes) > 2
+    assert all(modes == {False} for modes in watch.teacher_modes)
+    hidden = {id(parameter) for parameter in held.parameters()}
+    optimised = {
+        id(p) for optimizer in engine.trainer.optimizers for group in optimizer.param_groups for p in group["params"]
+    }
+    assert hidden & optimised == hidden & {id(parameter) for parameter in engine.parameters()} == set()
+    assert optimised == {id(parameter) for parameter in engine.student.parameters()}
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
+    assert set(checkpoint) == {f"student.{name}" for name in weights(engine)}
+
+
+@pytest.mark.parametrize(("mode", "forwards"), [("eval", 1), ("train", 1 + 7)])
+def test_an_attack_moves_batch_norm_only_in_train_mode(fit, tmp_path, mode, forwards):
+    """PGD-AT on digits attacks with seven steps and then trains with one forward pass."""
+    engine = fit(tmp_path, "pgd_at", f"--model.init_args.attack_mode={mode}").model
+    counts = {int(value) for name, value in weights(engine).items() if name.endswith("num_batches_tracked")}
+    assert counts == {2 * forwards}
+
+
+def test_every_method_starts_from_the_same_student(command, tmp_path):
+    def start(recipe, seed):
+        rest = len(recipe) * 1000  # whatever happened before
+        torch.manual_seed(rest)
+        arguments = command(tmp_path, recipe, f"--seed_everything={seed}")
+        return weights(Rehearsal(arguments).model)
+
+    first = start("natural", 3)
+    assert all(equal(first, start(recipe, 3)) for recipe in ("pgd_at_ema", "ard", "fast_ard"))
+    assert not equal(first, start("natural", 4))
+
+
+def test_label_smoothing_reaches_the_loss(fit, tmp_path):
+    few = ["--trainer.limit_train_batches=1", "--model.init_args.training.label_smoothing=0.3"]
+    fit(tmp_path, "natural", *few, callbacks=[watch := Watch()])
+    x, y = watch.batch
+    expected = F.cross_entropy(watch.student.train()(x), y, label_smoothing=0.3).item()
+    assert float(read_metrics(tmp_path / "metrics.csv")[0]["train/ce"]) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("recipe", ["pgd_at", "ard"])
+def test_a_seed_says_everything(fit, tmp_path, recipe):
+    """Crops, attack starts and dropout too, whatever else draws from the global generator; only the seed matters."""
+    options = ["--model.init_args.student.class_path=test_engine.Dropped", "--data.init_args.crop_padding=1"]
+    first = fit(tmp_path / "a", recipe, *options, student=[]).model
+    again = fit(tmp_path / "b", recipe, *options, student=[], callbacks=[Disturb()]).model
+    assert equal(weights(first), weights(again))
+    same_start = [*options, f"--model.init_args.init={tmp_path / 'a' / 'last.safetensors'}"]
+    ends = [
+        weights(fit(tmp_path / f"{seed}", recipe, *same_start, f"--seed_everything={seed}", student=[]).model)
+        for seed in (0, 1)
+    ]
+    assert not equal(*ends)
+
+
+def test_every_purpose_epoch_step_and_rank_draws_its_own():
+    keys = [("attack", 0), ("attack", 1), ("augmentation", 0), ("objective", 0)]
+    seeds = set()
+    for seed, epoch, rank in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]:
+        run = SimpleNamespace(device="cpu", seed=seed, trainer=SimpleNamespace(current_epoch=epoch), global_rank=rank)
+        run.step_key = partial(Engine.step_key, run)
+        seeds |= {Engine.generator(run, *key).initial_seed() for key in keys}
+    assert len(seeds) == 4 * len(keys)
+
+
+def test_init_starts_from_the_given_weights(fit, tmp_path):
+    fit(tmp_path / "first", "natural")
+    file = tmp_path / "first" / "student.safetensors"
+    more = [f"--model.init_args.init={file}", "--model.init_args.training.average=0.9", "--seed_everything=5"]
+    fit(tmp_path / "second", "pgd_at", *more, callbacks=[watch := Watch()])
+    assert equal(watch.student.state_dict(), read_weights(file)[0])
+    assert equal(watch.average.module.state_dict(), read_weights(file)[0])
+
+
+def test_bf16_trains_in_half_and_validates_in_single_precision(fit, tmp_path):
+    engine = fit(tmp_path, "ard", "--trainer.precision=bf16-mixed", callbacks=[watch := Watch()]).model
+    assert {dtype for training, dtype in watch.dtypes if training} == {torch.bfloat16}
+    assert {dtype for training, dtype in watch.dtypes if not training} == {torch.float32}
+    assert all(value.isfinite().all() for value in weights(engine).values())
+    assert {value.dtype for value in weights(engine).values()} == {torch.float32, torch.int64}
+
+
+def test_validate_needs_no_teacher_and_leaves_the_run_alone(fit, tmp_path, teacher_of):
+    teacher = teacher_of(10)
+    option = f"--model.init_args.teacher.init_args.weights={teacher}"
+    fit(tmp_path, "ard", option)
+    teacher.unlink()
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    expected = read_metrics(tmp_path / "metrics.csv")[-1]
+    found = fit(tmp_path, "ard", option, f"--ckpt_path={tmp_path / 'last.ckpt'}", verb="validate").trainer.callback_metrics
+    for name in ("val/clean_acc", "val/robust_acc", "val/loss"):
+        assert float(found[name]) == pytest.approx(float(expected[name]), rel=1e-5)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

@@ -1,0 +1,73 @@
+"""What a run refuses, each in one line and as early as it can be known."""
+
+import pytest
+from pytorch_lightning import Callback
+from tiny import user_error
+
+from ard.__main__ import main
+from ard.data import Digits
+from ard.data.loading import MemoryImages
+
+
+class Steps(Callback):
+    """Counts what got as far as an optimiser step."""
+
+    def __init__(self):
+        self.count = 0
+
+    def on_before_optimizer_step(self, *_):
+        self.count += 1
+
+
+class Bright(Digits):
+    """Floats that nobody divided by 255."""
+
+    def training_images(self):
+        images = super().training_images()
+        return MemoryImages(images.pixels.float(), images.labels)
+
+
+class Shifted(Digits):
+    """Labels that count from 1."""
+
+    def training_images(self):
+        images = super().training_images()
+        return MemoryImages(images.pixels, images.labels + 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"), [("Bright", r"pixels in \[0, 255\]; expected \[0, 1\]"), ("Shifted", r"labels in \[1, 10\]")]
+)
+@pytest.mark.parametrize("recipe", ["pgd_at", "free_at"])
+def test_wrong_pixels_and_labels_are_refused(fit, tmp_path, recipe, data, message):
+    options = [f"--data=test_engine_refusals.{data}", "--data.init_args.batch_size=512", "--trainer.max_epochs=8"]
+    steps = Steps()
+    with user_error(message):
+        fit(tmp_path, recipe, *options, callbacks=[steps])
+    assert steps.count == 0
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_init_from_another_network_is_refused(fit, tmp_path, teacher_file):
+    with user_error("does not fit MobileNetV2"):
+        fit(tmp_path / "run", "natural", f"--model.init_args.init={teacher_file}")
+
+
+def test_a_teacher_that_does_not_fit_is_refused_before_anything_is_written(fit, tmp_path, teacher_of):
+    weights = "--model.init_args.teacher.init_args.weights"
+    with user_error("answers with .*7.*, data has 10 classes"):
+        fit(tmp_path / "run", "ard", f"{weights}={teacher_of(7)}")
+    with user_error("gone.safetensors: no such file"):
+        fit(tmp_path / "run", "ard", f"{weights}=gone.safetensors")
+    with user_error("add --model.init_args.teacher"):
+        fit(tmp_path / "run", "ard", f"{weights}=")
+    assert [file.name for file in tmp_path.rglob("*")] == []
+
+
+def test_validation_under_inference_mode_says_what_to_do(command, fit, tmp_path, capsys):
+    fit(tmp_path, "pgd_at")
+    words = command(
+        tmp_path, "pgd_at", f"--ckpt_path={tmp_path}/last.ckpt", "--trainer.inference_mode=true", verb="validate"
+    )
+    assert main(words) == 2
+    assert "inference_mode=False" in capsys.readouterr().err.splitlines()[-1]

@@ -1,0 +1,189 @@
+"""Every file of configs/ through the real parser, every recipe through one step; what a recipe says and leaves unsaid."""
+
+import re
+from copy import deepcopy
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from image_files import image_folder
+from pytorch_lightning import Callback
+from tiny import concrete, user_error
+
+import ard.objectives
+from ard.__main__ import main
+from ard.cli import rehearse
+from ard.objectives.base import Objective
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
+DIGITS = CONFIGS / "digits.yaml"
+BASES = sorted(CONFIGS.glob("*.yaml"))
+RECIPES = sorted((CONFIGS / "objectives").glob("*.yaml"))
+TEACHERS = sorted((CONFIGS / "teachers").glob("*.yaml"))
+SCHEDULES = sorted((CONFIGS / "schedules").glob("*.yaml"))
+PGD_AT = CONFIGS / "objectives" / "pgd_at.yaml"
+
+
+def each(name, files):
+    return pytest.mark.parametrize(name, files, ids=lambda path: path.stem)
+
+
+def content(path):
+    return yaml.safe_load(path.read_text())
+
+
+def parts(path):
+    return content(path)["model"]["init_args"]
+
+
+def head(path):
+    """The comment that a file begins with, as one line of words."""
+    lines = path.read_text().splitlines()
+    length = next(i for i, line in enumerate(lines) if not line.startswith("#"))
+    return " ".join(line.lstrip("# ").rstrip("\\").strip() for line in lines[:length])
+
+
+def keys(tree):
+    """Every key at every depth."""
+    if isinstance(tree, dict):
+        yield from tree
+    for branch in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from keys(branch)
+
+
+def rehearsed(*paths, more=()):
+    return rehearse(["fit", *(word for path in paths for word in ("-c", str(path))), *more])
+
+
+class Start(Callback):
+    """Remembers the student's state before the first step."""
+
+    def on_train_start(self, trainer, engine):  # noqa: ARG002
+        self.state = deepcopy(engine.student.state_dict())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return image_folder(tmp_path / "images")
+
+
+def test_discovery_finds_the_files():
+    assert {"ard", "rslad", "kd", "pgd_at", "trades", "natural", "fast_ard"} <= {path.stem for path in RECIPES}
+    assert {"digits", "cifar10", "cifar100", "image_folder"} <= {path.stem for path in BASES}
+    assert len(TEACHERS) >= 2
+    assert {"ard", "rslad", "one_cycle"} <= {path.stem for path in SCHEDULES}
+
+
+def test_every_objective_has_a_recipe():
+    written = {parts(path)["objective"]["class_path"] for path in RECIPES}
+    assert written >= {f"{kind.__module__}.{kind.__name__}" for kind in concrete(ard.objectives, Objective)}
+
+
+@each("recipe", RECIPES)
+def test_a_recipe_is_what_the_parser_makes_of_it(recipe):
+    """On digits, with nothing that a base or an earlier file slipped in."""
+    found, expected = rehearsed(DIGITS, recipe)["model"], content(recipe)["model"]
+    assert found["class_path"] == expected["class_path"]
+    assert found["init_args"]["objective"]["class_path"] == expected["init_args"]["objective"]["class_path"]
+    arguments = found["init_args"]["objective"].get("init_args") or {}
+    assert arguments == expected["init_args"]["objective"].get("init_args", {})
+    assert found["init_args"]["training"]["monitor"] == expected["init_args"]["training"]["monitor"]
+
+
+@each("recipe", RECIPES)
+def test_a_recipe_trains_one_step(recipe, fit, tmp_path):
+    replays = parts(recipe).get("replays", 1)
+    start = ["--trainer.limit_train_batches=1", f"--trainer.max_epochs={replays}"]
+    before = Start()
+    engine = fit(tmp_path, recipe.stem, *start, callbacks=[before]).model
+    assert engine.trainer.global_step == replays
+    after = engine.student.state_dict()
+    assert all(value.isfinite().all() for value in after.values())
+    assert [name for name, _ in engine.student.named_parameters() if torch.equal(before.state[name], after[name])] == []
+    assert (tmp_path / "student.safetensors").is_file()
+
+
+@each("recipe", RECIPES)
+def test_the_head_names_its_source_its_command_and_published_numbers(recipe):
+    text = head(recipe)
+    assert re.search(r"arXiv:\d{4}\.\d{5}|et al\.|authors' code|baseline", text)
+    assert "published: " in text
+    assert "outer: " in text
+
+
+@each("recipe", RECIPES + TEACHERS)
+def test_the_command_of_the_head_parses(recipe, folder, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    words = re.search(r"ard (fit( -c \S+)+( --\S+ FILE)?)", head(recipe))[1].split()
+    assert str(recipe.relative_to(ROOT)) in words
+    assert ("FILE" in words) == ("teacher" in parts(recipe))
+    monkeypatch.chdir(folder.parent)
+    small = [f"--data.init_args.root={folder}"] if "digits" not in words[2] else []
+    found = rehearse([str(ROOT / word) if word.startswith("configs/") else word for word in words] + small)
+    assert found["model"]["init_args"]["objective"]["class_path"] == parts(recipe)["objective"]["class_path"]
+
+
+@each("recipe", RECIPES)
+def test_a_recipe_leaves_the_threat_and_the_data_to_the_base(recipe):
+    absolute = {"eps", "step_size", "threat", "val_attack", "student", "data", "seed_everything", "max_epochs"}
+    assert set(keys(content(recipe))) & absolute == set()
+
+
+@each("recipe", RECIPES + TEACHERS)
+def test_a_recipe_writes_every_argument_of_its_objective(recipe):
+    objective = parts(recipe)["objective"]
+    module, _, name = objective["class_path"].rpartition(".")
+    parameters = signature(getattr(import_module(module), name)).parameters.values()
+    named = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+    assert set(objective.get("init_args", {})) == named
+    assert parts(recipe)["training"]["monitor"] in ("val/robust_acc", "val/clean_acc")
+
+
+@each("base", BASES)
+def test_a_base_names_no_method(base):
+    assert "data" in content(base)
+    assert set(parts(base)) & {"objective", "teacher", "replays", "attack_mode", "init"} == set()
+    assert {"threat", "attack", "val_attack", "student", "training"} <= set(parts(base))
+
+
+@each("base", BASES)
+def test_a_base_parses(base, folder):
+    root = [] if base == DIGITS else [f"--data.init_args.root={folder}"]
+    found = rehearsed(base, PGD_AT, more=root)
+    assert found["data"]["class_path"] == content(base)["data"]["class_path"]
+    eps = [threat["init_args"]["eps"] for threat in (found["model"]["init_args"]["threat"], parts(base)["threat"])]
+    assert eps[0] == str(eps[1])
+
+
+@each("schedule", SCHEDULES)
+def test_a_schedule_sets_the_schedule_alone(schedule):
+    written = content(schedule)
+    assert set(written) == {"trainer", "model"}
+    assert set(written["trainer"]) == {"max_epochs"}
+    assert set(parts(schedule)) == {"training"}
+    found = rehearsed(DIGITS, PGD_AT, schedule)
+    assert found["trainer"]["max_epochs"] == written["trainer"]["max_epochs"]
+    training = found["model"]["init_args"]["training"]
+    assert {name: training[name] for name in parts(schedule)["training"]} == parts(schedule)["training"]
+    assert training["monitor"] == "val/robust_acc"
+
+
+@each("teacher", [path for path in TEACHERS if path.stem.startswith("digits")])
+def test_a_teacher_of_digits_trains_one_step(teacher, fit, tmp_path):
+    tiny = ["--model.init_args.student.init_args.width=8", "--model.init_args.student.init_args.blocks=[1]"]
+    engine = fit(tmp_path, f"../teachers/{teacher.stem}", *tiny, student=[]).model
+    assert engine.trainer.global_step == 2
+    assert type(engine.student).__name__ == parts(teacher)["student"]["class_path"].rpartition(".")[2]
+
+
+@each("recipe", RECIPES[:1] + SCHEDULES[:1])
+def test_a_recipe_before_its_base_is_refused(recipe, capsys):
+    words = ["fit", "-c", str(recipe), "-c", str(DIGITS)]
+    with user_error("expected the base"):
+        rehearse(words)
+    assert main(words) == 2
+    assert capsys.readouterr().err.count("\n") == 1
