@@ -76,7 +76,9 @@ def study(config: str) -> int:
     from ard.report import compare as compare_records
     from ard.study import run_study
 
-    return run_study(Path(config), rehearse, compare_records)
+    status, table = run_study(Path(config), rehearse, compare_records)
+    _show(table)
+    return status
 
 
 def compare(directories: list[str], output: str | None = None, mixed: bool = False, baseline: str | None = None) -> int:
@@ -91,7 +93,7 @@ def compare(directories: list[str], output: str | None = None, mixed: bool = Fal
     from ard.report import compare as compare_records
 
     paths = [Path(directory) for directory in directories]
-    print(compare_records(paths, Path(output or directories[0]), mixed=mixed, baseline=baseline))
+    _show(compare_records(paths, Path(output or directories[0]), mixed=mixed, baseline=baseline))
     return 0
 
 
@@ -126,9 +128,9 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     _quiet()
     if verb in ("fit", "validate"):
-        from ard.cli import CLI
+        from ard.cli import run
 
-        CLI(argv)
+        run(argv)
         return 0
     if verb in COMMANDS:
         from ard.arguments import parse
@@ -138,6 +140,18 @@ def _dispatch(argv: list[str]) -> int:
 
     near = get_close_matches(verb, ["fit", "validate", *COMMANDS], n=1)
     raise UserError(f"no verb {verb!r}" + (f"; did you mean {near[0]!r}?" if near else "; ard --help lists them"))
+
+
+def _show(markdown: str) -> None:
+    """A table that fits a terminal, or the Markdown itself where the output is a file."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console()
+    if console.is_terminal:
+        console.print(Markdown(markdown))
+    else:
+        print(markdown)
 
 
 def _quiet() -> None:

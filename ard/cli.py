@@ -8,6 +8,7 @@ import yaml
 from jsonargparse.typing import register_type
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ard.arguments import user_error
 from ard.attacks import Radius
@@ -29,7 +30,6 @@ TRAINER_DEFAULTS = {
     "num_sanity_val_steps": 0,
     "log_every_n_steps": 10,
     "enable_model_summary": False,
-    "default_root_dir": "checkpoints/fit",
 }
 
 
@@ -44,7 +44,8 @@ class CLI(LightningCLI):
     """`ard fit` and `ard validate`: base config first, recipe after."""
 
     def __init__(self, args: list[str]) -> None:
-        check_order([args[i + 1] for i, arg in enumerate(args[:-1]) if arg in ("-c", "--config")])
+        self.configs = [args[i + 1] for i, arg in enumerate(args[:-1]) if arg in ("-c", "--config")]
+        check_order(self.configs)
         super().__init__(
             Engine,
             DataModule,
@@ -73,6 +74,9 @@ class CLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
+        if config.trainer.default_root_dir is None:
+            names = [Path(path).stem for path in self.configs] or ["fit"]
+            config.trainer.default_root_dir = "/".join(["checkpoints", *names[:2], f"seed{config.seed_everything}"])
         directory = Path(config.trainer.default_root_dir)
         if self.subcommand == "fit" and config.ckpt_path is None and (directory / "last.ckpt").exists():
             raise UserError(
@@ -105,6 +109,14 @@ class Rehearsal(CLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         self.resolved = yaml.safe_load(self._parser(subcommand).dump(self.config[subcommand], skip_none=False))
+
+
+def run(args: list[str]) -> None:
+    """`ard fit` or `ard validate`; what Lightning finds wrong with the trainer's options is the user's to mend, too."""
+    try:
+        CLI(args)
+    except MisconfigurationException as error:
+        raise user_error(str(error)) from error
 
 
 def rehearse(args: list[str]) -> dict[str, Any]:

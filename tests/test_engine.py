@@ -26,7 +26,7 @@ class Watch(Callback):
     def on_train_start(self, trainer, engine):
         self.student = deepcopy(engine.student)
         self.average = deepcopy(engine.average)
-        engine.student.head.register_forward_hook(lambda _, inputs, out: self.dtypes.append((trainer.training, out.dtype)))
+        engine.student.head.register_forward_hook(lambda _, __, out: self.dtypes.append((trainer.training, out.dtype)))
         if engine.teacher is not None:
             network = engine.teacher._held[0]
             network.register_forward_hook(lambda *_: self.teacher_modes.append({m.training for m in network.modules()}))

@@ -14,8 +14,8 @@ from ard.study.plan import plan, read_study
 Rehearse = Callable[[list[str]], dict[str, Any]]  # arguments of `ard fit` -> the resolved config; trains nothing
 
 
-def run_study(path: Path, rehearse: Rehearse, compare: Callable[..., str]) -> int:
-    """Run what is not finished, compare everything, and return 1 only where a run failed."""
+def run_study(path: Path, rehearse: Rehearse, compare: Callable[..., str]) -> tuple[int, str]:
+    """Run what is not finished and compare everything; returns 1 only where a run failed, and the table."""
     study = read_study(path)
     directory = Path("checkpoints") / path.stem
     runs = plan(study, directory)
@@ -33,8 +33,7 @@ def run_study(path: Path, rehearse: Rehearse, compare: Callable[..., str]) -> in
             for process in processes:
                 process.terminate()
             raise
-    output = Path(study.results) if study.results else directory
-    print(compare([directory], output, baseline=study.baseline))
     for name, reason in failures.items():
         print(f"failed: {name}: {reason}", file=sys.stderr)
-    return 1 if failures else 0
+    output = Path(study.results) if study.results else directory
+    return int(bool(failures)), compare([directory], output, baseline=study.baseline)

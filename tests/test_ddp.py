@@ -1,0 +1,124 @@
+"""Two processes on the CPU: the same weights on both, random draws of their own, every image validated once."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import Callback
+from tiny import user_error
+
+from ard.data import Digits
+from ard.data.loading import Order
+from ard.models import load
+from ard.models.weights import sha256
+from ard.run.metrics import read_metrics
+
+TESTS = Path(__file__).parent
+VAL_SIZE = 193  # 97 and 96 images: seven and six batches of 16
+REPLAYS = 2
+
+
+class Probe(Callback):
+    """Each process writes what it drew, saw and became."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory, self.found = Path(directory), {"starts": [], "labels": []}
+
+    def on_train_start(self, trainer, engine):  # noqa: ARG002
+        uniform = engine.threat.uniform
+
+        def watched(x, generator):
+            noise = uniform(x, generator)
+            self.found["starts"].append(noise.flatten()[:4].tolist())
+            return noise
+
+        engine.threat.uniform = watched
+
+    def on_train_batch_start(self, trainer, engine, batch, batch_idx):  # noqa: ARG002
+        self.found["labels"].append(batch[1].tolist())
+
+    def on_fit_end(self, trainer, engine):
+        self.found["weights"] = {name: value.double().sum().item() for name, value in engine.student.state_dict().items()}
+        self.found["delta"] = None if getattr(engine, "delta", None) is None else engine.delta.flatten(1).sum(1).tolist()
+        (self.directory / f"rank{trainer.global_rank}.json").write_text(json.dumps(self.found))
+
+
+@pytest.fixture(scope="module", params=["ard", "fast_ard"])
+def run(request, command, tmp_path_factory):
+    """One epoch of three steps on two processes, started as a user starts it."""
+    directory = tmp_path_factory.mktemp("ddp")
+    more = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.limit_train_batches=3"]
+    more += ["--trainer.limit_val_batches=1.0", f"--data.init_args.val_size={VAL_SIZE}"]
+    more += ["--trainer.callbacks=test_ddp.Probe", f"--trainer.callbacks.directory={directory}"]
+    if request.param == "fast_ard":
+        more += [f"--model.init_args.replays={REPLAYS}", f"--trainer.max_epochs={REPLAYS}"]
+    words = [sys.executable, "-m", "ard", *command(directory / "run", request.param, *more)]
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    ranks = [json.loads((directory / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    return SimpleNamespace(files=directory / "run", ranks=ranks, free=request.param == "fast_ard")
+
+
+def test_both_processes_end_with_the_same_weights(run):
+    """BatchNorm statistics too, which the first process's checkpoint holds."""
+    first, second = (rank["weights"] for rank in run.ranks)
+    assert first == second
+    saved = torch.load(run.files / "last.ckpt", weights_only=True)["state_dict"]
+    for name, total in first.items():
+        assert saved[f"student.{name}"].double().sum().item() == total
+
+
+def test_the_weights_are_written_once(run):
+    names = {file.name for file in run.files.iterdir()}
+    assert {"student.safetensors", "last.safetensors", "last.ckpt", "metrics.csv", "config.yaml"} <= names
+    assert [name for name in names if name.endswith(".tmp") or "-v1" in name] == []
+    assert (run.files / "last.ckpt.sha256").read_text().split()[0] == sha256(run.files / "last.ckpt")
+
+
+def test_every_process_trains_on_images_of_its_own(run):
+    """Together they see the batches that one process would see."""
+    first, second = (rank["labels"] for rank in run.ranks)
+    data = Digits(batch_size=32, val_size=VAL_SIZE)
+    images = data.splits[0]
+    batches = list(Order(len(images), 32, lambda: 0, seed=0, rank=0, world_size=1))[:3]
+    expected = [images.labels[batch].tolist() for batch in batches]
+    assert [sorted(a + b) for a, b in zip(first, second, strict=True)] == [sorted(labels) for labels in expected]
+    assert [len(labels) for labels in first] == [16, 16, 16]
+
+
+def test_every_process_draws_starts_of_its_own(run):
+    if run.free:
+        first, second = (rank["delta"] for rank in run.ranks)
+        saved = torch.load(run.files / "last.ckpt", weights_only=True)["delta"]
+        assert saved.flatten(2).sum(2) == pytest.approx(torch.tensor([first, second]))
+    else:
+        first, second = (rank["starts"] for rank in run.ranks)
+        assert len(first) == 3 + 7  # attacks in training; in validation, the process with more batches
+        assert len(second) == 3 + 6
+        assert not {tuple(start) for start in first} & {tuple(start) for start in second}
+    assert first != second
+
+
+def test_validation_counts_every_image_once(run):
+    images = Digits(batch_size=32, val_size=VAL_SIZE).splits[1]
+    pixels, labels = images.__getitems__(list(range(VAL_SIZE)))
+    with torch.no_grad():
+        logits = load(run.files / "last.safetensors")(pixels.float() / 255)
+    right = (logits.argmax(1) == labels).sum().item()
+    row = read_metrics(run.files / "metrics.csv")[-1]
+    assert float(row["val/clean_acc"]) == pytest.approx(right / VAL_SIZE, abs=1e-6)
+    assert float(row["val/loss"]) == pytest.approx(F.cross_entropy(logits, labels).item(), rel=0.02)  # of shares' means
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    data = Digits(batch_size=33)
+    data.trainer = SimpleNamespace(world_size=2, global_rank=0, current_epoch=0)
+    with user_error("batch_size = 33 is the global one: expected a multiple of 2 processes"):
+        data.train_dataloader()

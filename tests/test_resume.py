@@ -1,0 +1,142 @@
+"""A run that was stopped and resumed against the same run left alone: same order, same weights, same rows."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import ModelCheckpoint
+from tiny import user_error
+
+from ard.cli import rehearse
+from ard.run.files import config_digest
+from ard.run.metrics import read_metrics
+
+TIMES = ("train/images_per_s", "train/attack_share")
+WHOLE = ["--trainer.limit_train_batches=1.0", "--data.init_args.batch_size=300"]  # three steps an epoch
+RUNS = {
+    "pgd_at": [
+        *WHOLE,
+        "--trainer.max_epochs=3",
+        "--data.init_args.crop_padding=1",
+        "--model.init_args.training.average=0.9",
+    ],
+    "fast_ard": [*WHOLE, "--trainer.max_epochs=6", "--model.init_args.replays=2"],
+}
+
+
+class KilledError(Exception):
+    """The end of a process, as far as a run can tell."""
+
+
+class Order(Callback):
+    """Keeps the labels of every batch; `kill=(epoch, step)` ends the run before that step."""
+
+    def __init__(self, kill=None):
+        self.seen, self.kill = {}, kill
+
+    def on_train_batch_start(self, trainer, engine, batch, batch_idx):  # noqa: ARG002
+        if (trainer.current_epoch, batch_idx) == self.kill:
+            raise KilledError
+        self.seen[trainer.current_epoch, batch_idx] = batch[1].tolist()
+
+
+def killed(fit, directory, recipe, *options, kill, callbacks=()):
+    with pytest.raises(KilledError):
+        fit(directory, recipe, *options, callbacks=[*callbacks, Order(kill)])
+
+
+def timeless(directory):
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in read_metrics(directory / "metrics.csv")]
+
+
+def assert_same_state(first, second):
+    first, second = first.state_dict(), second.state_dict()
+    assert first.keys() == second.keys()
+    assert [name for name, value in first.items() if not torch.equal(value, second[name])] == []
+
+
+@pytest.fixture(scope="module", params=RUNS)
+def pair(request, fit, tmp_path_factory):
+    """A run left alone, and the same one killed in its second epoch and resumed."""
+    root, options = tmp_path_factory.mktemp("pair"), RUNS[request.param]
+    alone = fit(root / "alone", request.param, *options, callbacks=[order := Order()]).model
+    killed(fit, root / "killed", request.param, *options, kill=(1, 1))
+    resumed = fit(root / "killed", request.param, *options, "--ckpt_path=last", callbacks=[again := Order()]).model
+    return SimpleNamespace(root=root, alone=alone, resumed=resumed, order=order.seen, again=again.seen)
+
+
+def test_a_resumed_run_ends_with_the_same_weights(pair):
+    assert_same_state(pair.alone, pair.resumed)
+
+
+def test_a_resumed_run_sees_the_images_in_the_same_order(pair):
+    assert len(pair.order) == 9
+    assert pair.again == {key: labels for key, labels in pair.order.items() if key[0] >= 1}
+    epochs = [[pair.order[epoch, step] for step in range(3)] for epoch in range(3)]
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
+def test_a_resumed_run_has_the_same_metrics(pair):
+    assert len(timeless(pair.root / "alone")) == 9
+    assert timeless(pair.root / "killed") == timeless(pair.root / "alone")
+
+
+def test_a_resumed_run_leaves_the_same_files(pair):
+    files = [{file.name for file in (pair.root / name).iterdir()} for name in ("alone", "killed")]
+    assert files[0] == files[1]
+    assert {"config.yaml", "metrics.csv", "best.ckpt", "last.ckpt", "previous.ckpt", "student.safetensors"} <= files[0]
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_run_resumes_inside_an_epoch(fit, tmp_path, step):
+    """From a checkpoint of Lightning's own callback, after `step` of the three steps of an epoch."""
+    options = [*WHOLE, "--trainer.max_epochs=3", "--data.init_args.crop_padding=1"]
+    alone = fit(tmp_path / "alone", "pgd_at", *options, callbacks=[order := Order()]).model
+    every = ModelCheckpoint(tmp_path / "steps", filename="{step}", every_n_train_steps=3 + step, save_top_k=-1)
+    killed(fit, tmp_path / "killed", "pgd_at", *options, kill=(1 + step // 3, step % 3), callbacks=[every])
+    checkpoint = tmp_path / "steps" / f"step={3 + step}.ckpt"
+    rest = [*options, f"--ckpt_path={checkpoint}"]
+    resumed = fit(tmp_path / "resumed", "pgd_at", *rest, callbacks=[again := Order()]).model
+    assert again.seen == {key: labels for key, labels in order.seen.items() if key >= (1 + step // 3, step % 3)}
+    assert_same_state(alone, resumed)
+
+
+def test_the_average_resumes_inside_an_epoch(fit, tmp_path):
+    """Lightning's callback writes before the engine's own end of the step: the average must not miss it."""
+    every = ModelCheckpoint(tmp_path / "steps", filename="{step}", every_n_train_steps=2)
+    fit(tmp_path / "run", "pgd_at", "--model.init_args.training.average=0.9", callbacks=[every])
+    state = torch.load(tmp_path / "steps" / "step=2.ckpt", weights_only=True)["state_dict"]
+    assert int(state["average.n_averaged"]) == 2
+
+
+def test_an_epoch_cut_short_by_a_limit_resumes_at_the_start_of_the_next(fit, tmp_path):
+    options = ["--trainer.limit_train_batches=2", "--trainer.max_epochs=3"]
+    alone = fit(tmp_path / "alone", "natural", *options, callbacks=[order := Order()]).model
+    killed(fit, tmp_path / "killed", "natural", *options, kill=(1, 0))
+    resumed = fit(tmp_path / "killed", "natural", *options, "--ckpt_path=last", callbacks=[again := Order()]).model
+    assert again.seen == {key: labels for key, labels in order.seen.items() if key[0] >= 1}
+    assert_same_state(alone, resumed)
+
+
+def test_a_second_run_in_the_same_directory_is_refused(fit, tmp_path):
+    fit(tmp_path, "natural")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with user_error(f"{tmp_path} already holds a run: --ckpt_path last continues it"):
+        fit(tmp_path, "natural")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("recipe", ["ard", "free_at"])
+def test_the_config_of_a_run_is_the_run(fit, tmp_path, recipe):
+    replays = ["--trainer.max_epochs=8"] if recipe == "free_at" else []
+    fit(tmp_path / "run", recipe, *replays, "--seed_everything=3")
+    written = tmp_path / "run" / "config.yaml"
+    again = rehearse(["fit", "-c", str(written), f"--trainer.default_root_dir={tmp_path / 'other'}"])
+    found = yaml.safe_load(written.read_text())
+    assert config_digest(again) == config_digest(found)
+    card = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["ard"]
+    assert card["training"]["config_digest"] == config_digest(found)
+    found["model"]["init_args"]["training"]["lr"] = 0.2
+    assert config_digest(again) != config_digest(found)
