@@ -77,11 +77,6 @@ class CLI(LightningCLI):
         if config.trainer.default_root_dir is None:
             names = [Path(path).stem for path in self.configs] or ["fit"]
             config.trainer.default_root_dir = "/".join(["checkpoints", *names[:2], f"seed{config.seed_everything}"])
-        directory = Path(config.trainer.default_root_dir)
-        if self.subcommand == "fit" and config.ckpt_path is None and (directory / "last.ckpt").exists():
-            raise UserError(
-                f"{directory} already holds a run: --ckpt_path last continues it, --trainer.default_root_dir DIR starts anew"
-            )
 
     def instantiate_classes(self) -> None:
         try:
@@ -92,6 +87,11 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
         directory, logger = config["default_root_dir"], config["logger"]
+        resumed = self.config[self.subcommand].ckpt_path is not None
+        if self.subcommand == "fit" and not resumed and Path(directory, "last.ckpt").exists():
+            raise UserError(
+                f"{directory} already holds a run: --ckpt_path last continues it, --trainer.default_root_dir DIR starts anew"
+            )
         loggers = logger if isinstance(logger, list) else [logger] if logger not in (None, True, False) else []
         return super().instantiate_trainer(
             logger=[MetricsCSV(directory), *loggers],

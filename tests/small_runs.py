@@ -1,0 +1,187 @@
+"""A digits network of a second, files of weights around it, the command line in process, and a study's fake processes."""
+
+import hashlib
+import json
+import shutil
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from torch import nn
+
+from ard.__main__ import main
+from ard.bits import pack
+from ard.data import Digits, to_pixels
+from ard.losses import cross_entropy
+from ard.models import ResNet
+from ard.models.weights import save_weights
+from ard.run.files import config_digest
+
+ROOT = Path(__file__).parents[1]
+NETWORK = {"in_channels": 1, "width": 4, "blocks": [1, 1]}
+DATA = {"class_path": "ard.data.Digits", "init_args": {"batch_size": 128, "val_size": 200}}
+CARD = {
+    "class_path": "ard.models.ResNet",
+    "init_args": NETWORK,
+    "num_classes": 10,
+    "data": DATA,
+    "recipe": {"engine": "ard.Distillation", "class_path": "ard.objectives.pgd_at.PGDAT"},
+    "teacher": "ab" * 32,
+    "threat": {"norm": "Linf", "eps": 0.1},
+    "training": {"block": {"lr": 0.1}, "epochs": 1, "seconds": 1.0, "precision": "32-true", "config_digest": "cd" * 8},
+}
+
+
+@cache
+def _trained_state():
+    images = Digits().training_images()
+    x, y = to_pixels(images.pixels), images.labels
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        net = ResNet(num_classes=10, **NETWORK)
+        optimizer = torch.optim.Adam(net.parameters(), 0.01)
+        for _ in range(120):
+            chosen = torch.randint(len(y), (128,))
+            noisy = (x[chosen] + 0.3 * torch.randn(128, 1, 8, 8)).clamp(0, 1)
+            optimizer.zero_grad()
+            cross_entropy(net(noisy), y[chosen]).mean().backward()
+            optimizer.step()
+    return net.state_dict()
+
+
+def trained():
+    """A small network that knows the digits and withstands a little noise, fresh, in eval mode."""
+    net = ResNet(num_classes=10, **NETWORK)
+    net.load_state_dict(_trained_state())
+    return net.eval()
+
+
+@cache
+def digits(count):
+    """The first test images (count, 1, 8, 8) in [0, 1] and their labels."""
+    images = Digits().test_images()
+    return to_pixels(images.pixels[:count]), images.labels[:count]
+
+
+class Probabilities(nn.Module):
+    """A network that answers with probabilities, as evaluation must not believe it."""
+
+    def __init__(self, *, num_classes):
+        super().__init__()
+        self.network = ResNet(num_classes=num_classes, **NETWORK)
+
+    def forward(self, x):
+        return self.network(x).softmax(dim=1)
+
+
+def write_weights(path, net=None, **changes):
+    """Our safetensors with CARD changed by `changes`; a value of None takes the entry out."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    card = {key: value for key, value in {**CARD, **changes}.items() if value is not None}
+    save_weights(path, trained() if net is None else net, card)
+    return path
+
+
+def narrow(num_classes=10, **changes):
+    """An untrained network of the trained one's kind."""
+    return partial(ResNet, **{**NETWORK, **changes})(num_classes=num_classes)
+
+
+def workplace(path, monkeypatch):
+    """A current folder with the configs of the repository, where studies may write checkpoints/."""
+    (path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(path)
+    return path
+
+
+def cli(capsys, *arguments):
+    """Exit status, stdout and stderr of one command, in this process."""
+    capsys.readouterr()
+    status = main([str(argument) for argument in arguments])
+    return status, *capsys.readouterr()
+
+
+def files_below(path):
+    """Every file below a folder that may be missing, except the configs."""
+    return sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+
+
+class FakeProcesses:
+    """Stands in for Job._process: remembers every command, and leaves at once the files that a real one leaves."""
+
+    def __init__(self):
+        self.commands = []
+        self.broken = set()  # runs, by a part of their directory, whose training fails
+
+    def install(self, monkeypatch):
+        fake = self
+        monkeypatch.setattr("ard.study.job.Job._process", lambda job, arguments, accept=(0,): fake.run(job, arguments))
+        return self
+
+    def run(self, job, arguments):
+        directory = job.run.directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self.commands.append(arguments)
+        if arguments[0] == "fit":
+            if any(name in str(directory) for name in self.broken):
+                return f"ard fit ended with status 2: boom (see {directory}/log.txt)"
+            return self.fit(directory, job.resolved, resumes="--ckpt_path=last" in arguments)
+        return self.evaluate(directory, job.study.evaluate)
+
+    def fit(self, directory, resolved, *, resumes):
+        """Weights are a digest of the config, and of what the run was before where it resumes."""
+        before = (directory / "last.ckpt").read_bytes() if resumes else config_digest(resolved).encode()
+        (directory / "config.yaml").write_text(yaml.safe_dump(resolved))
+        for name in ("last.ckpt", "student.safetensors", "last.safetensors"):
+            (directory / name).write_bytes(before)
+
+    def evaluate(self, directory, request):
+        for name in ("student", "last"):
+            record = plausible_record(directory, f"{name}.safetensors", request)
+            file = "evaluation.json" if name == "student" else "last.evaluation.json"
+            (directory / file).write_text(json.dumps(record))
+
+    def trained(self):
+        """The runs whose training was asked for since the last call, by directory below the study's, sorted."""
+        fits = [command for command in self.commands if command[0] == "fit"]
+        self.commands = []
+        roots = [option.partition("=")[2] for fit in fits for option in fit if "default_root_dir" in option]
+        return sorted(str(Path(*Path(root).parts[2:])) for root in roots)
+
+
+def plausible_record(directory, weights, request):
+    """A record that `compare` accepts, of the weights and the config that lie in the directory."""
+    bits = np.arange(40) < 30
+    resolved = yaml.safe_load((directory / "config.yaml").read_text())
+    teacher = resolved["model"]["init_args"].get("teacher")
+    return {
+        "weights": {"path": weights, "sha256": sha256(directory / weights)},
+        "model": {"class_path": "ard.models.ResNet", "init_args": {}},
+        "dataset": {"name": "Digits", "digest": "0123456789abcdef"},
+        **{"split": "test", "suite": "quick", "limit": None, "params": 10, "n": 40, "seed": 0},
+        **{"clean_acc": 0.75, "robust_acc": 0.75, "attacks": [], "checks": [], "verdict": "sound"},
+        "threat": {"norm": "Linf", "eps": 0.15},
+        "bits": {"clean": pack(bits), "worst": pack(bits)},
+        "recipe": None,
+        "teacher": sha256(teacher["init_args"]["weights"]) if teacher else None,
+        "training": {**CARD["training"], "seed": 0, "config_digest": config_digest(resolved)},
+        **{key: value for key, value in request.items() if key != "eps"},
+        **({"threat": {"norm": "Linf", "eps": request["eps"]}} if "eps" in request else {}),
+    }
+
+
+def sha256(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def write_yaml(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def forget(directory):
+    """A lost machine."""
+    shutil.rmtree(directory)

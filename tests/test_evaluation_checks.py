@@ -1,0 +1,150 @@
+"""ard.evaluation: what must make a verdict unreliable does, and what cannot be measured is refused in one line."""
+
+import json
+
+import pytest
+import torch
+from small_runs import digits, trained
+from tiny import user_error
+from torch import nn
+
+from ard.attacks import Attack, Linf
+from ard.evaluation import evaluate
+from ard.evaluation.adversaries import SUITES, Adversary
+from ard.losses import cross_entropy
+
+BALL = Linf(eps=0.1)
+
+
+class Shift(Attack):
+    """Adds a constant: by its size an attack that leaves the ball, leaves [0, 1], or does nothing."""
+
+    def __init__(self, ball, *, by, clamp):
+        super().__init__(ball)
+        self.by, self.clamp = by, clamp
+
+    def __call__(self, loss, x, generator):  # noqa: ARG002
+        return (x + self.by).clamp(0, 1) if self.clamp else x + self.by
+
+
+class Answers(nn.Module):
+    """The trained network with its logits put through `change(logits, x)`."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.net, self.change = trained(), change
+
+    def forward(self, x):
+        return self.change(self.net(x), x)
+
+
+def failed(record):
+    return [check["id"] for check in record["checks"] if check["verdict"] == "fail"]
+
+
+def test_a_sound_evaluation_passes_every_check():
+    record = evaluate(trained(), *digits(100), BALL)
+    assert [check["id"] for check in record["checks"]] == ["V1", "V2", "V3", "V4", "M3", "M7"]
+    assert (failed(record), record["verdict"]) == ([], "sound")
+    assert all(set(check) == {"id", "value", "threshold", "verdict", "reason"} for check in record["checks"])
+
+
+@pytest.mark.parametrize(
+    ("by", "clamp", "found"),
+    [(0.2, True, ["V1"]), (0.1005, True, ["V1"]), (0.09, False, ["V2"]), (-0.09, False, ["V2"]), (0.0, True, ["V4"])],
+)
+def test_an_attack_that_breaks_its_rules_is_not_believed(by, clamp, found, monkeypatch):
+    attack = Shift(BALL, by=by, clamp=clamp)
+    monkeypatch.setitem(SUITES, "fake", lambda _: [Adversary(name="fake", attack=attack, loss=cross_entropy)])
+    record = evaluate(trained(), *digits(100), BALL, suite="fake")
+    assert (failed(record), record["verdict"]) == (found, "unreliable")
+
+
+def test_an_attack_may_reach_the_edge_of_the_ball(monkeypatch):
+    attack = Shift(BALL, by=0.1, clamp=True)
+    monkeypatch.setitem(SUITES, "fake", lambda _: [Adversary(name="fake", attack=attack, loss=cross_entropy)])
+    assert evaluate(trained(), *digits(100), BALL, suite="fake")["verdict"] == "sound"
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda logits, _: logits.softmax(1), "M3"),
+        (lambda logits, _: torch.where(torch.arange(10) == 3, torch.nan, logits), "V3"),
+        (lambda logits, _: torch.where(torch.arange(10) == 3, -torch.inf, logits), "V3"),
+    ],
+    ids=["probabilities", "NaN", "minus infinity"],
+)
+def test_a_model_in_bad_condition_is_not_believed(change, found):
+    record = evaluate(Answers(change), *digits(100), BALL)
+    assert found in failed(record)
+    assert record["verdict"] == "unreliable"
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["among the first images", "among later ones"])
+def test_logits_that_are_not_finite_are_found_wherever_they_are(first):
+    """One image of two blocks, told by its pixels, gets logits without a number."""
+    x, y = digits(200)
+    marked = x[10 if first else 150]
+    model = Answers(lambda logits, x: torch.where(((x - marked).abs().amax((1, 2, 3)) < 1e-6)[:, None], torch.nan, logits))
+    assert "V3" in failed(evaluate(model, x, y, BALL))
+
+
+@pytest.mark.parametrize("block", [0, 1])
+def test_gradients_that_are_not_finite_are_found_in_any_block(block):
+    """Finite logits whose gradient is NaN, as a square root at zero has: attacks that cannot move are no evidence."""
+    x, y = digits(200)
+    marked = x[(trained()(x).argmax(1) == y).nonzero().squeeze(1)]
+    marked = marked[0 if block == 0 else -1]
+
+    def change(logits, x):
+        here = (x - marked).abs().amax((1, 2, 3)).min() < 0.3
+        return logits + (0 * x.sum()).sqrt() if here else logits
+
+    record = evaluate(Answers(change), x, y, BALL)
+    assert record["verdict"] == "unreliable"
+    json.loads(json.dumps(record), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def test_pixels_between_the_levels_are_not_believed():
+    """An image that was resized or normalised after quantisation is not the image that was published."""
+    x, y = digits(100)
+    record = evaluate(trained(), x * 0.999, y, BALL)
+    assert (failed(record), record["verdict"]) == (["M7"], "unreliable")
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda logits, _: (logits, logits), "returns tuple for"),
+        (lambda logits, _: {"logits": logits}, "returns dict for"),
+        (lambda logits, _: logits[:-1], "for 100 images; expected one logit a class for each image"),
+        (lambda logits, _: logits[:, 0], "for 100 images; expected one logit a class for each image"),
+        (lambda logits, _: logits[..., None], "for 100 images; expected one logit a class for each image"),
+    ],
+    ids=["tuple", "dict", "an image short", "one number an image", "three dimensions"],
+)
+def test_what_are_not_logits_is_refused(change, found):
+    with user_error(found):
+        evaluate(Answers(change), *digits(100), BALL)
+
+
+def test_what_are_not_pixels_is_refused():
+    x, y = digits(20)
+    with user_error(r"pixels in \[0, 255\]; expected \[0, 1\]"):
+        evaluate(trained(), x * 255, y, BALL)
+    with user_error(r"pixels in \[-0.5, "):
+        evaluate(trained(), x - 0.5, y, BALL)
+    with user_error("pixels in"):
+        evaluate(trained(), x * torch.nan, y, BALL)
+
+
+def test_an_empty_set_is_refused():
+    x, y = digits(20)
+    with user_error("no images to evaluate"):
+        evaluate(trained(), x[:0], y[:0], BALL)
+
+
+def test_a_suite_that_does_not_exist_is_refused():
+    with user_error("suite 'quikc': expected one of quick"):
+        evaluate(trained(), *digits(20), BALL, suite="quikc")
