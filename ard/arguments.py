@@ -2,12 +2,15 @@
 
 import pkgutil
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import isclass, signature
+from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import ArgumentParser
 
 import ard
@@ -20,8 +23,10 @@ SEARCH = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'Non
 class OneLineErrors(ArgumentParser):
     """A parser that raises UserError with the innermost reason instead of printing its usage and exiting."""
 
+    words: Collection[str] = ()  # what a misspelt key may have meant; by default every word a config may contain
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise user_error(message, ex)
+        raise user_error(message, ex, self.words)
 
 
 def parse(verb: str, function: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
@@ -39,6 +44,7 @@ def parse(verb: str, function: Callable[..., Any], argv: list[str]) -> dict[str,
 def build(kind: Any, section: dict[str, Any]) -> Any:
     """An instance of `kind` from {class_path, init_args}, or a factory where `kind` is a Protocol."""
     parser = OneLineErrors()
+    parser.words = [field.name for field in fields(kind)] if is_dataclass(kind) else []
     parser.add_argument("--part", type=kind)
     try:
         return parser.instantiate(parser.parse_object({"part": section}))["part"]
@@ -46,7 +52,20 @@ def build(kind: Any, section: dict[str, Any]) -> Any:
         raise user_error(str(error), error) from error
 
 
-def user_error(message: str, error: BaseException | None = None) -> UserError:
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file; raises UserError where there is none."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such config file")
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds {type(content).__name__}, expected a mapping of keys to values")
+    return content
+
+
+def user_error(message: str, error: BaseException | None = None, words: Collection[str] = ()) -> UserError:
     """A UserError raised by one of our constructors as it stands; else the innermost reason of the parser's message."""
     while error is not None:
         if isinstance(error, UserError):
@@ -55,19 +74,21 @@ def user_error(message: str, error: BaseException | None = None) -> UserError:
     lines = [line.strip(" -") for line in message.splitlines()]
     reasons = [line for line in lines if line and not SEARCH.match(line)] or lines[:1]
     reason = re.sub(r"\.? Got value: (Namespace|\{).*", "", reasons[-1])
-    keys = re.findall(r'Parser key "([\w.]+)"', message)
-    return UserError((f"{'.'.join(keys)}: " if keys else "") + reason + _suggestion(reason))
+    reason = re.sub(r"\w+ '\w+' does not accept option", "unknown key", reason).replace("part.", "")
+    keys = [key for key in re.findall(r'Parser key "([\w.]+)"', message) if key != "part"]
+    return UserError((f"{'.'.join(keys)}: " if keys else "") + reason + _suggestion(reason, words))
 
 
-def _suggestion(reason: str) -> str:
+def _suggestion(reason: str, words: Collection[str]) -> str:
     missing = re.search(r"module '([\w.]+)' has no attribute '(\w+)'", reason)
     if missing:
         module = import_module(missing[1])
         return _nearest(missing[2], getattr(module, "__all__", None) or [name for name in vars(module) if name[0] != "_"])
-    wrong = re.search(r"(?:[Oo]ption '|arguments: --)([\w.]+)", reason)
-    words = wrong[1].split(".") if wrong else []
-    known = set(_vocabulary()) if words else set()
-    return next((_nearest(word, known) for word in words if word not in known), "")
+    wrong = re.search(r"(?:[Oo]ption '|key '|arguments: --)([\w.]+)", reason)
+    if not wrong:
+        return ""
+    known = set(words or _vocabulary())
+    return next((_nearest(word, known) for word in wrong[1].split(".") if word not in known), "")
 
 
 def _vocabulary() -> Iterator[str]:

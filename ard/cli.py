@@ -10,7 +10,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from ard.arguments import user_error
+from ard.arguments import read_yaml, user_error
 from ard.attacks import Radius
 from ard.data import DataModule
 from ard.engine import Engine
@@ -128,9 +128,7 @@ def check_order(configs: list[str]) -> None:
     """Raises UserError where a recipe comes before its base: the base would silently take back what the recipe set."""
     seen_recipe = ""
     for path in configs:
-        if not Path(path).is_file():
-            raise UserError(f"{path}: no such config file")
-        is_base = "data" in (yaml.safe_load(Path(path).read_text()) or {})
+        is_base = "data" in read_yaml(path)
         if is_base and seen_recipe:
             raise UserError(
                 f"-c {seen_recipe} comes before -c {path}: expected the base (with `data:`) first, recipes after"

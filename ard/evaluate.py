@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from ard.arguments import build
+from ard.arguments import build, read_yaml
 from ard.attacks import L2, Ball, Linf, Radius
 from ard.data import DataModule, to_pixels
 from ard.data.loading import balanced
@@ -36,11 +35,17 @@ class Request:
     norm: str | None = None
     seed: int = 0
 
+    def answered_by(self, record: dict[str, Any]) -> bool:
+        """Whether a record measured what this asks for, so that it need not be measured again."""
+        same = all(record[key] == getattr(self, key) for key in ("split", "limit", "suite", "seed"))
+        norm, eps = record["threat"]["norm"], record["threat"]["eps"]
+        return same and self.norm in (None, norm) and (self.eps is None or float(Radius(self.eps)) == eps)
+
 
 def evaluate_file(weights: Path, request: Request) -> str:
     """Evaluate one file of weights, write the record beside it, print a summary, and return the verdict."""
     card = card_of(weights)
-    network = build(Network, _read_yaml(request.network)) if request.network else None
+    network = build(Network, read_yaml(request.network)) if request.network else None
     ball = _ball(card, request)
     section = _data_section(card, request, weights)
     data: DataModule = build(DataModule, section)
@@ -105,7 +110,7 @@ def _ball(card: dict[str, Any], request: Request) -> Ball:
 
 def _data_section(card: dict[str, Any], request: Request, weights: Path) -> dict[str, Any]:
     if request.data:
-        section = _read_yaml(request.data).get("data")
+        section = read_yaml(request.data).get("data")
         if not section:
             raise UserError(f"{request.data} has no `data:` section; expected a base config such as configs/cifar10.yaml")
         return dict(section)
@@ -134,15 +139,6 @@ def _check_fit(model: torch.nn.Module, x: Tensor, num_classes: int, weights: Pat
         raise UserError(f"{weights} cannot read images of shape {tuple(x.shape[1:])}: {reason}") from error
     if isinstance(logits, Tensor) and logits.ndim == 2 and logits.shape[1] != num_classes:
         raise UserError(f"{weights} answers with {logits.shape[1]} classes, the data have {num_classes}")
-
-
-def _read_yaml(path: str) -> dict[str, Any]:
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such config file")
-    content = yaml.safe_load(Path(path).read_text())
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a YAML mapping")
-    return content
 
 
 @contextmanager

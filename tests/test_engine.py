@@ -10,11 +10,15 @@ import torch.nn.functional as F
 from pytorch_lightning import Callback
 from torch import nn
 
+from ard.attacks import PGD, Linf
 from ard.cli import Rehearsal
+from ard.distillation import Distillation
 from ard.engine import Engine
 from ard.models import load
 from ard.models.weights import read_weights
+from ard.objectives.natural import Natural
 from ard.run.metrics import read_metrics
+from ard.training import Training
 
 
 class Watch(Callback):
@@ -88,14 +92,26 @@ def test_an_attack_moves_batch_norm_only_in_train_mode(fit, tmp_path, mode, forw
 
 def test_every_method_starts_from_the_same_student(command, tmp_path):
     def start(recipe, seed):
-        rest = len(recipe) * 1000  # whatever happened before
-        torch.manual_seed(rest)
-        arguments = command(tmp_path, recipe, f"--seed_everything={seed}")
-        return weights(Rehearsal(arguments).model)
+        return weights(Rehearsal(command(tmp_path, recipe, f"--seed_everything={seed}")).model)
 
     first = start("natural", 3)
     assert all(equal(first, start(recipe, 3)) for recipe in ("pgd_at_ema", "ard", "fast_ard"))
     assert not equal(first, start("natural", 4))
+
+
+def test_the_start_does_not_depend_on_what_was_drawn_before_and_disturbs_nothing():
+    """Such as the parameters of an objective with a network of its own."""
+
+    def start(seed):
+        parts = {"threat": Linf(eps=0.1), "attack": PGD, "val_attack": PGD, "training": Training()}
+        return weights(Distillation(student=Dropped, objective=Natural(), seed=seed, **parts))
+
+    torch.manual_seed(1)
+    first, drawn = start(0), torch.rand(3)
+    assert equal(first, start(0))
+    assert not equal(first, start(1))
+    torch.manual_seed(1)
+    assert torch.equal(drawn, torch.rand(3))
 
 
 def test_label_smoothing_reaches_the_loss(fit, tmp_path):

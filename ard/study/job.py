@@ -84,10 +84,7 @@ class Job:
         if not path.is_file():
             return False
         record = json.loads(path.read_text())
-        wanted = {"suite": "quick", "limit": None, **self.study.evaluate}
-        return record["training"]["config_digest"] == digest and all(
-            record[key] == wanted[key] for key in ("suite", "limit")
-        )
+        return record["training"]["config_digest"] == digest and self.study.request.answered_by(record)
 
     def _clear_stale(self, digest: str) -> None:
         config = self.run.directory / "config.yaml"

@@ -3,14 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ard.arguments import build, read_yaml
 from ard.errors import UserError
+from ard.evaluate import Request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +28,19 @@ class Study:
     evaluate: dict[str, Any] = field(default_factory=dict)
     results: str | None = None
     baseline: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1 or not self.seeds:
+            raise UserError(f"jobs = {self.jobs}, seeds = {list(self.seeds)}: expected at least one of each")
+
+    @property
+    def request(self) -> Request:
+        """What every run's record must answer."""
+        known = {field.name for field in fields(Request)}
+        for key in set(self.evaluate) - known:
+            raise UserError(f"evaluate: unknown key {key!r}; expected some of {', '.join(sorted(known))}")
+        values: dict[str, Any] = {key: str(value) if key == "eps" else value for key, value in self.evaluate.items()}
+        return Request(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,19 +70,15 @@ class Run:
 
 
 def read_study(path: Path) -> Study:
-    """The study in a YAML file; raises UserError for unknown keys, missing keys and missing configs."""
+    """The study in a YAML file; raises UserError for unknown or missing keys, wrong types and missing configs."""
     if not path.is_file():
         raise UserError(f"{path}: no such study; expected a file such as configs/studies/digits.yaml")
-    content = yaml.safe_load(path.read_text())
-    known = [f.name for f in fields(Study)]
-    for key in content if isinstance(content, dict) else [f"{path} itself"]:
-        if key not in known:
-            near = get_close_matches(str(key), known, n=1) or known
-            raise UserError(f"{path}: unknown key {key!r}; did you mean {near[0]!r}?")
-    missing = {"base", "recipes"} - set(content)
-    if missing:
-        raise UserError(f"{path}: missing {', '.join(sorted(missing))}")
-    return Study(**content)
+    content = read_yaml(path)
+    study: Study = build(Study, content)
+    for config in (study.base, *study.teachers.values()):
+        if not Path(config).is_file():
+            raise UserError(f"{path} names {config}, which does not exist")
+    return study
 
 
 def plan(study: Study, directory: Path) -> list[Run]:
@@ -97,7 +105,7 @@ def _runs(study: Study, directory: Path, recipe: str, seed: int, teachers: list[
     if not Path(config).is_file():
         raise UserError(f"recipe {recipe!r}: no file {config}")
     name = Path(config).stem
-    distils = "teacher" in yaml.safe_load(Path(config).read_text())["model"]["init_args"]
+    distils = "teacher" in read_yaml(Path(config)).get("model", {}).get("init_args", {})
     if distils and not teachers:
         raise UserError(f"recipe {recipe!r} distils, but the study names no `teachers:`")
     chosen: list[Run | None] = [*teachers] if distils else [None]

@@ -1,0 +1,203 @@
+"""What a user can get wrong: one line that says what to do, exit status 2, and nothing written."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import random_teacher
+from small_runs import CARD, cli, files_below, narrow, workplace, write_weights, write_yaml
+
+FIT = ["-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml", "--trainer.default_root_dir=run"]
+DISTIL = [*FIT[:3], "configs/objectives/ard.yaml", FIT[4]]
+ARGS, TEACHER = "--model.init_args.", "--model.init_args.teacher.init_args.weights="
+STUDY = {"base": "configs/digits.yaml", "recipes": ["pgd_at"]}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A work place where nothing can be trained: a mistake that is found too late does not cost an hour."""
+    monkeypatch.setattr("ard.study.job.Job._process", lambda *_, **__: pytest.fail("a training was started"))
+    monkeypatch.setattr("pytorch_lightning.loops.fit_loop._FitLoop.run", lambda *_: pytest.fail("a training was started"))
+    return workplace(tmp_path, monkeypatch)
+
+
+def one_line(place, capsys, *arguments):
+    """The message of a refused command; it may leave no file that was not there before."""
+    before = files_below(place)
+    status, out, err = cli(capsys, *arguments)
+    assert err.startswith("ard: "), err
+    assert err.count("\n") == 1, err
+    assert "Traceback" not in out + err
+    assert (status, out) == (2, "")
+    assert files_below(place) == before
+    return err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["fti"], "no verb 'fti'; did you mean 'fit'?"),
+        (["evalute"], "did you mean 'evaluate'?"),
+        (["zzz"], "ard --help lists them"),
+        (["fit"], "required"),
+        (["validate"], "required"),
+        (["study"], "required"),
+        (["evaluate"], "required"),
+        (["compare"], "required"),
+        (["compare", "empty"], "empty: found no evaluation.json"),
+        (["compare", "nowhere"], "nowhere: found no evaluation.json"),
+        (["compare", "empty", "--mixd"], "did you mean 'mixed'?"),
+        (["fit", "-c", "nope.yaml"], "nope.yaml: no such config file"),
+        (["fit", "--config=nope.yaml"], "nope.yaml"),
+        (["fit", *DISTIL[:2], "-c", "nope.yaml"], "nope.yaml: no such config file"),
+        (["fit", "-c", "empty"], "empty: no such config file"),
+        (["fit", *FIT[2:4], *FIT[:2]], "expected the base (with `data:`) first"),
+        (["fit", f"--config={FIT[3]}", f"--config={FIT[1]}"], "expected the base (with `data:`) first"),
+        (["validate", *FIT[2:4], *FIT[:2]], "expected the base (with `data:`) first"),
+        (["validate", *FIT, "--ckpt_path=nope.ckpt"], "nope.ckpt"),
+        (["fit", *FIT, "--ckpt_path=nope.ckpt"], "nope.ckpt"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
+)
+def test_commands_that_cannot_start(arguments, found, place, capsys):
+    (place / "empty").mkdir()
+    assert found in one_line(place, capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("option", "found"),
+    [
+        (f"{ARGS}student.init_args.widht=1", "did you mean 'width'?"),
+        (f"{ARGS}stundent.init_args.width=1", "did you mean 'student'?"),
+        (f"{ARGS}training.lrr=1", "did you mean 'lr'?"),
+        ("--modle.init_args.seed=1", "did you mean 'model'?"),
+        ("--trainer.max_epochz=1", "did you mean 'max_epochs'?"),
+        ("--data.init_args.batchsize=1", "did you mean 'batch_size'?"),
+        (f"{ARGS}objective.class_path=ard.objectives.pgd_at.PGDA", "did you mean 'PGDAT'?"),
+        (f"{ARGS}attack.class_path=ard.attacks.PDG", "did you mean 'PGD'?"),
+        ("--data.class_path=ard.data.Digit", "did you mean 'Digits'?"),
+        (f"{ARGS}threat.init_args.eps=8", "did you mean 8/255?"),
+        (f"{ARGS}threat.init_args.eps=8/abc", "'8/abc': expected a number or a fraction such as 8/255"),
+        (f"{ARGS}threat.init_args.eps=-0.1", "eps = -0.1: expected a radius of at least 0"),
+        (f"{ARGS}threat.init_args.eps=nan", "nan"),
+        (f"{ARGS}attack.init_args.steps=0", "steps = 0: expected at least 1"),
+        (f"{ARGS}attack.init_args.steps=few", "steps: "),
+        ("--data.init_args.batch_size=5000", "batch_size = 5000: expected at most the 1197 training images"),
+        ("--data.init_args.batch_size=0", "batch_size = 0"),
+        ("--data.init_args.val_size=0", "val_size = 0: expected 10 (one a class)"),
+        ("--trainer.devices=several", "devices"),
+        ("--trainer.accelerator=gpux", "gpux"),
+        ("--trainer.accelerator=tpu", "tpu"),
+    ],
+)
+def test_options_of_fit(option, found, place, capsys):
+    assert found in one_line(place, capsys, "fit", *FIT, option)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("model: {init_args: {student: {init_args: {widht: 1}}}}", "did you mean 'width'?"),
+        ("model: {init_args: {stundent: {class_path: ard.models.ResNet}}}", "did you mean 'student'?"),
+        ("model: {init_args: {training: {lrr: 1}}}", "did you mean 'lr'?"),
+        ("modle: {init_args: {seed: 1}}", "did you mean 'model'?"),
+        ("model: {init_args: {objective: {class_path: ard.objectives.pgd_at.PGDA}}}", "did you mean 'PGDAT'?"),
+        ("model: {init_args: {threat: {class_path: ard.attacks.Linf, init_args: {eps: 8}}}}", "did you mean 8/255?"),
+        ("model: {init_args: {threat: {init_args: {eps: 8/abc}}}}", "'8/abc': expected a number"),
+        ("model: {init_args: {attack: {init_args: {steps: 0}}}}", "steps = 0"),
+        ("a: [1", "part.yaml"),
+        ("a: 1\n\tb: 2", "part.yaml"),
+        ("- 1", "part.yaml"),
+        ("hello", "part.yaml"),
+        ("", "part.yaml"),
+    ],
+)
+def test_config_files_of_fit(content, found, place, capsys):
+    write_yaml(place / "part.yaml", content)
+    assert found in one_line(place, capsys, "fit", *FIT, "-c", "part.yaml")
+
+
+def test_teachers_that_cannot_teach(place, capsys):
+    (place / "page.safetensors").write_text("<!DOCTYPE html>" * 20)
+    (place / "page.pt").write_text("<!DOCTYPE html>" * 20)
+    write_weights(place / "colour.safetensors", narrow(in_channels=3), init_args={**CARD["init_args"], "in_channels": 3})
+    random_teacher(place / "hundred.safetensors", 100)
+    assert "a teacher without weights: add" in one_line(place, capsys, "fit", *DISTIL)
+    for name, found in {
+        "nope.pt": "nope.pt: no such file",
+        "page.safetensors": "page.safetensors (300 bytes) is not a safetensors file",
+        "page.pt": "page.pt: refused, not a plain file of weights",
+        "hundred.safetensors": "answers with (100,), data has 10 classes",
+        "colour.safetensors": "cannot read images of shape (1, 8, 8)",
+    }.items():
+        message = one_line(place, capsys, "fit", *DISTIL, f"{TEACHER}{name}")
+        assert found in message
+        assert "weights_only" not in message  # torch advises to turn the protection off
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"recipse": []}, "unknown key 'recipse'; did you mean 'recipes'?"),
+        ({"recipes": ["pgdat"]}, "recipe 'pgdat': no file configs/objectives/pgdat.yaml"),
+        ({"recipes": ["ard"]}, "recipe 'ard' distils, but the study names no `teachers:`"),
+        ({"recipes": ["empty.yaml"]}, "empty.yaml"),
+        ({"recipes": ["broken.yaml"]}, "broken.yaml"),
+        ({"recipes": ["configs/schedules/one_cycle.yaml"]}, "objective"),
+        ({"recipes": "pgd_at"}, "recipes"),
+        ({"base": "configs/digit.yaml"}, "configs/digit.yaml"),
+        ({"teachers": {"robust": "configs/teachers/nope.yaml"}}, "configs/teachers/nope.yaml"),
+        ({"teachers": ["configs/teachers/digits_resnet.yaml"]}, "teachers"),
+        ({"seeds": 3}, "seeds"),
+        ({"seeds": ["a"]}, "seed"),
+        ({"seeds": [1.5]}, "seed"),
+        ({"seeds": []}, "seeds"),
+        ({"jobs": "two"}, "jobs"),
+        ({"jobs": 0}, "jobs"),
+        ({"overrides": ["trainer.max_epochs"]}, "overrides"),
+        ({"overrides": {"pgdat": {"trainer.max_epochs": 1}}}, "pgdat"),
+        ({"overrides": {"pgd_at": {"trainer.max_epochz": 1}}}, "did you mean 'max_epochs'?"),
+        ({"evaluate": {"siute": "quick"}}, "siute"),
+        ({"evaluate": {"suite": "quikc"}}, "quikc"),
+        ({"evaluate": {"eps": 8}}, "8"),
+        ({"evaluate": "quick"}, "evaluate"),
+    ],
+    ids=str,
+)
+def test_studies_that_cannot_run(changes, found, place, capsys):
+    write_yaml(place / "empty.yaml", "")
+    write_yaml(place / "broken.yaml", "a: [1")
+    write_yaml(place / "study.yaml", {**STUDY, **changes})
+    assert found in one_line(place, capsys, "study", "study.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("a: [1", "study.yaml"),
+        ("- base", "study.yaml"),
+        ("", "study.yaml"),
+        ("hello", "study.yaml"),
+        ("base: configs/digits.yaml", "recipes"),
+        ("recipes: [pgd_at]", "base"),
+    ],
+)
+def test_files_that_are_no_studies(content, found, place, capsys):
+    write_yaml(place / "study.yaml", content)
+    assert found in one_line(place, capsys, "study", "study.yaml")
+    assert "nope.yaml: no such study" in one_line(place, capsys, "study", "nope.yaml")
+
+
+def test_a_run_is_not_overwritten(place, capsys):
+    (place / "run").mkdir()
+    (place / "run" / "last.ckpt").write_bytes(b"hours of work")
+    assert "run already holds a run: --ckpt_path last continues it" in one_line(place, capsys, "fit", *FIT)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["--version"]])
+def test_help_and_version_wait_for_nothing(arguments):
+    code = "import sys, ard.__main__ as m; status = m.main(sys.argv[1:]); print(status, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, timeout=10)
+    *text, last = done.stdout.splitlines()
+    assert last == "0 False"
+    assert text[0][0].isdigit() if "--version" in arguments else text[0] == "usage: ard VERB ..."

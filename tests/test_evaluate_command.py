@@ -1,0 +1,231 @@
+"""`ard evaluate`: weights in, a record beside them, its provenance, and an exit status that follows the verdict."""
+
+import hashlib
+import json
+import pickle
+import resource
+import subprocess
+import sys
+
+import pytest
+import torch
+from small_runs import DATA, NETWORK, cli, files_below, narrow, trained, write_weights, write_yaml
+
+from ard.data import Digits
+from ard.evaluation import unpack
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def foreign(place):
+    """A plain state dict, and the options that say what it is."""
+    torch.save(trained().state_dict(), place / "plain.pt")
+    write_yaml(place / "network.yaml", {"class_path": "ard.models.ResNet", "init_args": NETWORK})
+    write_yaml(place / "data.yaml", {"data": DATA})
+    return {"--network": "network.yaml", "--data": "data.yaml", "--eps": "0.1"}
+
+
+def record_of(path):
+    return json.loads(path.read_text())
+
+
+def refused(capsys, *arguments):
+    """The one line with which a command is refused; no record may be left."""
+    status, out, err = cli(capsys, "evaluate", *arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("ard: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_a_record_says_what_was_measured_and_on_what(place, capsys):
+    weights = write_weights(place / "runs" / "student.safetensors")
+    status, out, err = cli(capsys, "evaluate", weights)
+    record = record_of(place / "runs" / "evaluation.json")
+    images = Digits().test_images()
+    digest = hashlib.sha256(images.pixels.numpy().tobytes() + images.labels.numpy().tobytes()).hexdigest()[:16]
+    assert (status, err) == (0, "")
+    assert record["weights"] == {
+        "path": "runs/student.safetensors",
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+    }
+    assert record["dataset"] == {"name": "Digits", **DATA, "digest": digest}
+    assert record["model"] == {"class_path": "ard.models.ResNet", "init_args": NETWORK}
+    assert (record["split"], record["limit"], record["suite"], record["n"]) == ("test", None, "quick", 400)
+    assert record["threat"] == {"norm": "Linf", "eps": 0.1}
+    card = json.loads(json.dumps({key: record[key] for key in ("recipe", "teacher", "training")}))
+    assert (card["teacher"], card["training"]["config_digest"]) == ("ab" * 32, "cd" * 8)
+    assert card["recipe"]["class_path"] == "ard.objectives.pgd_at.PGDAT"
+    assert [row["class"] for row in record["per_class"]] == list("0123456789")
+    assert f"{record['robust_acc']:.1%}" in out
+    assert files_below(place) == ["runs/evaluation.json", "runs/student.safetensors"]
+
+
+def test_weights_elsewhere_are_named_without_their_place(place, capsys, monkeypatch):
+    weights = write_weights(place / "elsewhere" / "last.safetensors")
+    (place / "here").mkdir()
+    monkeypatch.chdir(place / "here")
+    assert cli(capsys, "evaluate", weights, "--limit", 20)[0] == 0
+    text = (place / "elsewhere" / "last.evaluation.json").read_text()
+    assert json.loads(text)["weights"]["path"] == "last.safetensors"
+    assert str(place) not in text
+
+
+def test_a_limit_takes_equally_many_of_each_class(place, capsys):
+    weights = write_weights(place / "student.safetensors")
+    assert cli(capsys, "evaluate", weights, "--limit", 50)[0] == 0
+    record = record_of(place / "evaluation.json")
+    assert (record["n"], record["limit"]) == (50, 50)
+    assert {row["n"] for row in record["per_class"]} == {5}
+
+
+def test_options_win_over_the_card_and_an_old_record_is_replaced(place, capsys):
+    weights = write_weights(place / "student.safetensors")
+    (place / "evaluation.json").write_text("old")
+    cli(capsys, "evaluate", weights, "--eps", "8/255", "--norm", "L2", "--split", "val", "--seed", 3)
+    record = record_of(place / "evaluation.json")
+    assert record["threat"] == {"norm": "L2", "eps": 8 / 255}
+    assert (record["split"], record["n"], record["seed"]) == ("val", 200, 3)
+    images, labels = Digits().splits[1].__getitems__(list(range(200)))
+    clean = trained()(images / 255).argmax(1) == labels
+    assert (unpack(record["bits"]["clean"], 200) == clean.numpy()).all()
+
+
+def test_test_is_the_quick_suite(place, capsys):
+    weights = write_weights(place / "student.safetensors")
+    assert cli(capsys, "test", weights, "--limit", 20)[0] == 0
+    assert record_of(place / "evaluation.json")["suite"] == "quick"
+
+
+def test_the_status_is_that_of_the_worst_verdict(place, capsys, monkeypatch):
+    verdicts = {"a": "sound", "b": "warnings", "c": "unreliable"}
+    monkeypatch.setattr("ard.evaluate.evaluate_file", lambda path, _: verdicts[str(path)])
+    assert [cli(capsys, "evaluate", *files)[0] for files in ("a", "ab", "acb")] == [0, 3, 4]
+
+
+def test_what_is_unreliable_ends_with_status_4_and_says_why(place, foreign, capsys):
+    network = write_yaml(place / "probabilities.yaml", {"class_path": "small_runs.Probabilities"})
+    torch.save({f"network.{key}": value for key, value in trained().state_dict().items()}, place / "soft.pt")
+    status, out, _ = cli(capsys, "evaluate", "soft.pt", *flat({**foreign, "--network": network, "--limit": 20}))
+    assert status == 4
+    assert "UNRELIABLE: M3" in out
+    assert record_of(place / "soft.evaluation.json")["verdict"] == "unreliable"
+
+
+def flat(options):
+    return [part for option in options.items() for part in option]
+
+
+def test_a_plain_state_dict_needs_to_be_told_what_it_is(place, foreign, capsys):
+    assert cli(capsys, "evaluate", "plain.pt", *flat(foreign), "--limit", 20)[0] == 0
+    record = record_of(place / "plain.evaluation.json")
+    assert record["model"]["class_path"].endswith("ResNet")
+    assert (record["recipe"], record["teacher"], record["training"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(("missing", "found"), [("--network", "network"), ("--data", "add --data"), ("--eps", "add --eps")])
+def test_each_thing_that_a_state_dict_lacks_is_one_clear_line(missing, found, place, foreign, capsys):
+    options = {key: value for key, value in foreign.items() if key != missing}
+    assert found in refused(capsys, "plain.pt", *flat(options))
+    assert not list(place.glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--eps", "8"], "did you mean 8/255"),
+        (["--eps", "8/abc"], "8/abc"),
+        (["--eps", "-0.1"], "eps = -0.1"),
+        (["--limit", "0"], "--limit 0: expected 1 to 400"),
+        (["--limit", "401"], "--limit 401: expected 1 to 400"),
+        (["--limit", "201", "--split", "val"], "--limit 201: expected 1 to 200"),
+        (["--suite", "quikc"], "suite 'quikc': expected one of quick"),
+        (["--norm", "L3"], "L2"),
+        (["--split", "train"], "val"),
+        (["--limit", "many"], "int"),
+        (["--splt", "val"], "did you mean 'split'"),
+        (["--data", "nope.yaml"], "nope.yaml: no such config file"),
+        (["--network", "nope.yaml"], "nope.yaml: no such config file"),
+    ],
+    ids=" ".join,
+)
+def test_options_that_cannot_be_meant_are_one_line(options, found, place, capsys):
+    weights = write_weights(place / "student.safetensors")
+    assert found in refused(capsys, weights, *options)
+    assert files_below(place) == ["student.safetensors"]
+
+
+@pytest.mark.parametrize("option", ["--data", "--network"])
+@pytest.mark.parametrize("content", ["a: [1", "- 1", "", "class_path: ard.models.Resnet\ndata: {class_path: ard.data.Digit}"])
+def test_files_of_options_that_say_nothing_are_one_line(option, content, place, capsys):
+    weights = write_weights(place / "student.safetensors")
+    file = write_yaml(place / "part.yaml", content)
+    refused(capsys, weights, option, file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"data": {"class_path": "small_runs.Digits", "init_args": {}}}, "not of ard.data"),
+        ({"data": {"class_path": "os.system", "init_args": {"command": "touch ran"}}}, "not of ard.data"),
+        ({"data": {"class_path": "ard.data.base.torch.hub.load"}}, "ard.data"),
+        ({"data": {"class_path": "ard.data.Digit"}}, "did you mean 'Digits'"),
+        ({"data": {"init_args": {}}}, "data"),
+        ({"data": "ard.data.Digits"}, "data"),
+        ({"threat": {"norm": "L7", "eps": 0.1}}, "L7"),
+        ({"threat": {"norm": "Linf", "eps": "wide"}}, "wide"),
+        ({"threat": "Linf"}, "threat"),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_a_card_that_cannot_be_followed_is_one_line(changes, found, place, capsys):
+    weights = write_weights(place / "student.safetensors", **changes)
+    assert found in refused(capsys, weights)
+    assert files_below(place) == ["student.safetensors"]
+
+
+def test_weights_that_do_not_fit_the_data_are_one_line(place, capsys):
+    five = write_weights(place / "five.safetensors", narrow(5), num_classes=5)
+    assert "5 classes, the data have 10" in refused(capsys, five)
+    colour = {**NETWORK, "in_channels": 3}
+    weights = write_weights(place / "colour.safetensors", narrow(in_channels=3), init_args=colour)
+    assert "cannot read images of shape (1, 8, 8)" in refused(capsys, weights)
+    assert "nope.safetensors: no such file" in refused(capsys, "nope.safetensors")
+
+
+class Touch:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("name", ["evil.pt", "evil.ckpt", "evil.safetensors"])
+def test_nothing_in_a_file_of_weights_runs(name, place, foreign, capsys):
+    (place / name).write_bytes(pickle.dumps({"state_dict": Touch(str(place / "marker"))}))
+    refused(capsys, name, *flat(foreign))
+    assert not (place / "marker").exists()
+    assert not list(place.glob("*.json"))
+
+
+def test_several_files_are_evaluated_in_one_go(place, capsys):
+    files = [write_weights(place / f"{name}.safetensors") for name in ("student", "last")]
+    status, out, _ = cli(capsys, "evaluate", *files, "--limit", 20)
+    assert status == 0
+    assert sorted(file.name for file in place.glob("*.json")) == ["evaluation.json", "last.evaluation.json"]
+    assert out.count("worst case") == 2
+
+
+def test_help_is_quick_and_names_every_option():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-m", "ard", "evaluate", "--help"], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
+    for option in ("--data", "--network", "--split", "--limit", "--suite", "--eps", "--norm", "--seed", "WEIGHTS"):
+        assert option in done.stdout

@@ -1,0 +1,249 @@
+"""`ard study`: which runs are trained, in which order and when again; the processes are fakes that leave plausible files."""
+
+import json
+import shlex
+import subprocess
+
+import pytest
+import yaml
+from small_runs import FakeProcesses, cli, files_below, forget, sha256, workplace, write_yaml
+
+from ard.cli import rehearse
+from ard.errors import UserError
+from ard.run.files import config_digest
+from ard.study.job import RECORDS
+from ard.study.plan import plan, read_study
+
+TEACHER = "configs/teachers/digits_resnet.yaml"
+STUDY = {
+    "base": "configs/digits.yaml",
+    "teachers": {"robust": TEACHER},
+    "recipes": ["pgd_at", "ard", "fast_ard"],
+    "jobs": 2,
+    "overrides": {"fast_ard": {"trainer.max_epochs": 8}},
+}
+ALL = ["ard/seed0", "fast_ard/seed0", "pgd_at/seed0", "teachers/robust"]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    monkeypatch.setattr("ard.study.display.Display._follow", lambda *_: None)  # it looks once a second
+    return workplace(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    return FakeProcesses().install(monkeypatch)
+
+
+@pytest.fixture
+def study(place, capsys):
+    """study(**changes): status, stdout, stderr of the study with changed keys."""
+
+    def run(**changes):
+        write_yaml(place / "tiny.yaml", {**STUDY, **changes})
+        return cli(capsys, "study", "tiny.yaml")
+
+    return run
+
+
+def test_a_study_trains_evaluates_and_compares_once(place, fake, study):
+    status, out, err = study()
+    assert (status, err) == (0, "")
+    orders = [command for command in fake.commands if command[0] == "fit"]
+    assert fake.trained() == ALL
+    directory = place / "checkpoints" / "tiny"
+    assert all((directory / run / name).is_file() for run in ALL for name in RECORDS)
+    assert all((directory / name).is_file() for name in ("table.md", "table.csv", "tradeoff.png"))
+    table = (directory / "table.md").read_text()
+    assert table in out
+    assert all(name in table for name in ("pgd_at", "ard (last)", "fast_ard", "teachers/robust"))
+    teacher = f"--model.init_args.teacher.init_args.weights={directory.relative_to(place)}/teachers/robust/student.safetensors"
+    assert [teacher in order for order in orders].count(True) == 2
+    again = study()
+    assert (again[0], fake.trained()) == (0, [])
+    assert table in again[1]
+    assert again[1].count("finished before") == len(ALL)
+
+
+def test_seeds_and_teachers_multiply_what_depends_on_them(fake, study):
+    """The split stays the same over seeds: no teacher may have seen a validation image."""
+    status, out, _ = study(teachers={"wide": TEACHER, "deep": TEACHER}, recipes=["pgd_at", "ard"], seeds=[0, 1])
+    students = [f"{name}/seed{seed}" for name in ("ard-deep", "ard-wide", "pgd_at") for seed in (0, 1)]
+    fits = [rehearse(command) for command in fake.commands if command[0] == "fit"]
+    assert status == 0
+    assert fake.trained() == sorted([*students, "teachers/deep", "teachers/wide"])
+    assert all(name in out for name in ("ard-deep", "ard-wide"))
+    assert sorted(config["model"]["init_args"]["seed"] for config in fits) == [0] * 5 + [1] * 3
+    assert {config["data"]["init_args"]["split_seed"] for config in fits} == {0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "trained"),
+    [
+        ({"overrides": {"fast_ard": {"trainer.max_epochs": 16}}}, ["fast_ard/seed0"]),
+        ({"overrides": {**STUDY["overrides"], "robust": {"trainer.max_epochs": 3}}}, ALL[:2] + ALL[3:]),
+        ({"seeds": [1]}, ["ard/seed1", "fast_ard/seed1", "pgd_at/seed1"]),
+        ({"recipes": ["pgd_at", "natural"]}, ["natural/seed0"]),
+    ],
+    ids=["a recipe's override", "a teacher's override", "a seed", "a recipe"],
+)
+def test_what_changed_is_trained_again_from_its_start_and_no_more(changes, trained, fake, study):
+    """From its start: a last.ckpt of the run as it was, or under the teacher that was, is not to be continued."""
+    study()
+    fake.commands = []
+    assert study(**changes)[0] == 0
+    assert [command for command in fake.commands if "--ckpt_path=last" in command] == []
+    assert fake.trained() == trained
+
+
+def test_another_question_is_answered_without_training_anew(place, fake, study):
+    """As it stands the finished run is continued, which ends at once."""
+    study()
+    fake.commands = []
+    assert study(evaluate={"eps": 0.1})[0] == 0
+    assert all("--ckpt_path=last" in command for command in fake.commands if command[0] == "fit")
+    assert sum(command[0] == "evaluate" for command in fake.commands) == len(ALL)
+    record = json.loads((place / "checkpoints/tiny/ard/seed0/evaluation.json").read_text())
+    assert record["threat"]["eps"] == 0.1
+
+
+def test_an_interrupted_run_continues(place, fake, study):
+    study()
+    fake.commands = []
+    for name in RECORDS:
+        (place / "checkpoints/tiny/pgd_at/seed0" / name).unlink()
+    assert study()[0] == 0
+    fits = [command for command in fake.commands if command[0] == "fit"]
+    assert ["--ckpt_path=last" in fit for fit in fits] == [True]
+    assert fake.trained() == ["pgd_at/seed0"]
+
+
+@pytest.mark.parametrize("broken", ["pgd_at", "robust"])
+def test_a_failed_run_is_named_and_the_others_finish(broken, fake, study):
+    fake.broken = {broken}
+    status, out, err = study()
+    assert status == 1
+    hurt = ["teachers/robust", "ard/seed0", "fast_ard/seed0"] if broken == "robust" else ["pgd_at/seed0"]
+    assert [line.split(": ")[1] for line in err.splitlines()] == hurt
+    assert "ended with status 2: boom" in err
+    assert ("its teacher failed" in err) == (broken == "robust")
+    assert "| pgd_at" in out or broken == "pgd_at"
+    fake.trained()
+    fake.broken = set()
+    assert study()[0] == 0
+    assert fake.trained() == sorted(hurt)
+
+
+def test_a_study_whose_runs_all_fail_says_why(fake, study):
+    fake.broken = {"checkpoints"}
+    status, _, err = study(recipes=["pgd_at"], teachers={})
+    assert "failed: pgd_at/seed0: ard fit ended with status 2: boom" in err
+    assert status == 1
+
+
+def test_a_damaged_record_is_measured_again(place, fake, study):
+    study()
+    fake.commands = []
+    (place / "checkpoints/tiny/ard/seed0/evaluation.json").write_text('{"schema": 1, "wei')
+    assert study()[0] == 0
+    assert {command[0] for command in fake.commands} >= {"evaluate"}
+    assert all("ard/seed0" in " ".join(command) for command in fake.commands)
+
+
+def test_published_results_outlive_the_machine(place, fake, study):
+    study(results="results")
+    published = sorted(f"{run}/{name}" for run in ALL for name in (*RECORDS, "config.yaml"))
+    tables = ["table.csv", "table.md", "tradeoff.png"]
+    assert files_below(place / "results") == sorted([*published, *tables])
+    table = (place / "results" / "table.md").read_text()
+    forget(place / "checkpoints")
+    fake.commands = []
+    status, out, err = study(results="results")
+    assert (status, err, fake.commands) == (0, "", [])
+    assert table in out
+    records = [(place / "results" / run / "evaluation.json").read_text() for run in ALL]
+    assert records == [(place / "checkpoints/tiny" / run / "evaluation.json").read_text() for run in ALL]
+
+
+def test_a_new_student_after_a_lost_machine_gets_a_teacher(fake, study, place):
+    """Its record is published, its weights are lost: they are needed again."""
+    study(results="results", recipes=["pgd_at"])
+    forget(place / "checkpoints")
+    fake.trained()
+    assert study(results="results", recipes=["pgd_at", "ard"])[0] == 0
+    assert fake.trained() == ["ard/seed0", "teachers/robust"]
+
+
+def test_results_may_be_asked_for_afterwards(place, fake, study):
+    study()
+    fake.trained()
+    assert study(results="results")[0] == 0
+    assert fake.trained() == []
+    assert (place / "results/ard/seed0/evaluation.json").is_file()
+
+
+def test_published_records_of_another_config_do_not_count(fake, study, place):
+    study(results="results")
+    forget(place / "checkpoints")
+    fake.trained()
+    study(results="results", overrides={**STUDY["overrides"], "pgd_at": {"trainer.max_epochs": 3}})
+    assert "pgd_at/seed0" in fake.trained()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recipes": ["pgd_at", "pgd_at"]},
+        {"recipes": ["pgd_at", "mine/pgd_at.yaml"]},
+        {"seeds": [0, 0]},
+        {"recipes": ["ard-a", "ard"], "teachers": {"a": TEACHER, "b": TEACHER}},
+    ],
+    ids=str,
+)
+def test_no_two_runs_share_a_directory(changes, place):
+    write_yaml(place / "mine/pgd_at.yaml", (place / "configs/objectives/pgd_at.yaml").read_text())
+    write_yaml(place / "tiny.yaml", {**STUDY, **changes})
+    try:
+        runs = plan(read_study(place / "tiny.yaml"), place)
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert len({run.directory for run in runs}) == len(runs)
+
+
+def test_a_command_in_the_log_can_be_given_to_a_shell(place, monkeypatch, capsys):
+    """The real _process, its program replaced: what it logs, read as a shell reads it, is the run that it is for."""
+
+    class Program:
+        def __init__(self, command, **_):
+            self.command = command
+
+        def wait(self):
+            return 2
+
+    monkeypatch.setattr(subprocess, "Popen", Program)
+    stages = [[1, 16, 1, 1], [2, 24, 1, 2]]
+    overrides = {"pgd_at": {"model.init_args.student.init_args.stages": stages, "trainer.max_epochs": 3}}
+    write_yaml(place / "tiny.yaml", {**STUDY, "teachers": {}, "recipes": ["pgd_at"], "overrides": overrides})
+    cli(capsys, "study", "tiny.yaml")
+    log = (place / "checkpoints/tiny/pgd_at/seed0/log.txt").read_text()
+    program, *arguments = shlex.split(log.splitlines()[0].removeprefix("$ "))
+    run = plan(read_study(place / "tiny.yaml"), place / "checkpoints/tiny")[0]
+    resolved = rehearse(arguments)
+    assert program == "ard"
+    assert resolved["model"]["init_args"]["student"]["init_args"]["stages"] == stages
+    assert config_digest(resolved) == config_digest(rehearse(run.arguments))
+
+
+def test_a_teacher_counts_by_its_contents_wherever_it_lies(place):
+    resolved = rehearse(["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/ard.yaml"])
+    digests = []
+    for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (place / name).write_bytes(content)
+        config = yaml.safe_load(yaml.safe_dump(resolved))
+        config["model"]["init_args"]["teacher"]["init_args"]["weights"] = name
+        digests.append(config_digest(config))
+        assert config_digest(config, sha256(place / name)) == digests[-1]
+    assert digests[0] == digests[1] != digests[2]
