@@ -117,6 +117,10 @@ def run(args: list[str]) -> None:
         CLI(args)
     except MisconfigurationException as error:
         raise user_error(str(error)) from error
+    except SystemExit as error:  # how Lightning ends after Ctrl-C, with a status that says nothing
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def rehearse(args: list[str]) -> dict[str, Any]:

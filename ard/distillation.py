@@ -25,8 +25,8 @@ class Distillation(Engine):
         self.report(self.terms)
         return torch.stack(list(self.terms.values())).sum()
 
-    def on_train_batch_end(self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        super().on_train_batch_end(outputs, batch, batch_idx)
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)  # runs training_step; a checkpoint of this step must hold what follows
         self.after_step({name: term.detach() for name, term in self.terms.items()})
 
 
@@ -56,7 +56,7 @@ class FreeDistillation(Engine):
 
     @cached_property
     def optimizer_steps(self) -> int:
-        return int(self.trainer.estimated_stepping_batches) * self.replays
+        return super().optimizer_steps * self.replays
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         x, y = self.data.augment(batch[0], self.generator("augmentation", batch_idx)), batch[1]

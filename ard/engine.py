@@ -91,8 +91,15 @@ class Engine(pl.LightningModule, ABC):
 
     @cached_property
     def optimizer_steps(self) -> int:
-        """How many times the optimiser will step in the whole run."""
-        return int(self.trainer.estimated_stepping_batches)
+        """How many times the optimiser will step in the whole run.
+
+        Not `trainer.estimated_stepping_batches`: that sets up the loader before a resumed run has restored its place.
+        """
+        trainer, batches = self.trainer, len(self.data.train_dataloader())
+        limit = trainer.limit_train_batches
+        batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+        steps = -(-batches // trainer.accumulate_grad_batches) * (trainer.max_epochs or 1)
+        return steps if trainer.max_steps < 0 else min(steps, trainer.max_steps)
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         # Here and not at the epoch's start: Lightning skips that hook when it resumes, and keeps modules in eval mode.

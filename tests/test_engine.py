@@ -90,6 +90,18 @@ def test_an_attack_moves_batch_norm_only_in_train_mode(fit, tmp_path, mode, forw
     assert counts == {2 * forwards}
 
 
+class Asleep(Callback):
+    """Leaves everything in eval mode, as loading and validating do; Lightning keeps it so."""
+
+    def on_train_start(self, trainer, engine):  # noqa: ARG002
+        engine.eval()
+
+
+def test_the_student_trains_in_train_mode_however_it_came(fit, tmp_path):
+    counts = weights(fit(tmp_path, "pgd_at", callbacks=[Asleep()]).model)
+    assert {int(value) for name, value in counts.items() if name.endswith("num_batches_tracked")} == {2}
+
+
 def test_every_method_starts_from_the_same_student(command, tmp_path):
     def start(recipe, seed):
         return weights(Rehearsal(command(tmp_path, recipe, f"--seed_everything={seed}")).model)

@@ -1,18 +1,13 @@
 """`ard study`: which runs are trained, in which order and when again; the processes are fakes that leave plausible files."""
 
 import json
-import shlex
 import subprocess
 
 import pytest
-import yaml
-from small_runs import FakeProcesses, cli, files_below, forget, sha256, workplace, write_yaml
+from small_runs import FakeProcesses, cli, files_below, forget, workplace, write_yaml
 
 from ard.cli import rehearse
-from ard.errors import UserError
-from ard.run.files import config_digest
 from ard.study.job import RECORDS
-from ard.study.plan import plan, read_study
 
 TEACHER = "configs/teachers/digits_resnet.yaml"
 STUDY = {
@@ -38,18 +33,22 @@ def fake(monkeypatch):
 
 
 @pytest.fixture
-def study(place, capsys):
-    """study(**changes): status, stdout, stderr of the study with changed keys."""
+def study(place, capsys, monkeypatch):
+    """study(**changes): status, stdout, stderr of the study with changed keys; no picture, which takes a second."""
 
-    def run(**changes):
+    def run(*, picture=False, **changes):
         write_yaml(place / "tiny.yaml", {**STUDY, **changes})
-        return cli(capsys, "study", "tiny.yaml")
+        with monkeypatch.context() as patch:
+            if not picture:
+                patch.setattr("ard.report.draw", lambda *_: "no picture")
+                patch.setattr("ard.report.differences_table", lambda *_: "no differences")
+            return cli(capsys, "study", "tiny.yaml")
 
     return run
 
 
 def test_a_study_trains_evaluates_and_compares_once(place, fake, study):
-    status, out, err = study()
+    status, out, err = study(picture=True)
     assert (status, err) == (0, "")
     orders = [command for command in fake.commands if command[0] == "fit"]
     assert fake.trained() == ALL
@@ -59,9 +58,11 @@ def test_a_study_trains_evaluates_and_compares_once(place, fake, study):
     table = (directory / "table.md").read_text()
     assert table in out
     assert all(name in table for name in ("pgd_at", "ard (last)", "fast_ard", "teachers/robust"))
-    teacher = f"--model.init_args.teacher.init_args.weights={directory.relative_to(place)}/teachers/robust/student.safetensors"
+    teacher = (
+        f"--model.init_args.teacher.init_args.weights={directory.relative_to(place)}/teachers/robust/student.safetensors"
+    )
     assert [teacher in order for order in orders].count(True) == 2
-    again = study()
+    again = study(picture=True)
     assert (again[0], fake.trained()) == (0, [])
     assert table in again[1]
     assert again[1].count("finished before") == len(ALL)
@@ -75,7 +76,7 @@ def test_seeds_and_teachers_multiply_what_depends_on_them(fake, study):
     assert status == 0
     assert fake.trained() == sorted([*students, "teachers/deep", "teachers/wide"])
     assert all(name in out for name in ("ard-deep", "ard-wide"))
-    assert sorted(config["model"]["init_args"]["seed"] for config in fits) == [0] * 5 + [1] * 3
+    assert sorted(config["seed_everything"] for config in fits) == [0] * 5 + [1] * 3
     assert {config["data"]["init_args"]["split_seed"] for config in fits} == {0}
 
 
@@ -155,7 +156,7 @@ def test_a_damaged_record_is_measured_again(place, fake, study):
 def test_published_results_outlive_the_machine(place, fake, study):
     study(results="results")
     published = sorted(f"{run}/{name}" for run in ALL for name in (*RECORDS, "config.yaml"))
-    tables = ["table.csv", "table.md", "tradeoff.png"]
+    tables = ["table.csv", "table.md"]
     assert files_below(place / "results") == sorted([*published, *tables])
     table = (place / "results" / "table.md").read_text()
     forget(place / "checkpoints")
@@ -190,60 +191,3 @@ def test_published_records_of_another_config_do_not_count(fake, study, place):
     fake.trained()
     study(results="results", overrides={**STUDY["overrides"], "pgd_at": {"trainer.max_epochs": 3}})
     assert "pgd_at/seed0" in fake.trained()
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"recipes": ["pgd_at", "pgd_at"]},
-        {"recipes": ["pgd_at", "mine/pgd_at.yaml"]},
-        {"seeds": [0, 0]},
-        {"recipes": ["ard-a", "ard"], "teachers": {"a": TEACHER, "b": TEACHER}},
-    ],
-    ids=str,
-)
-def test_no_two_runs_share_a_directory(changes, place):
-    write_yaml(place / "mine/pgd_at.yaml", (place / "configs/objectives/pgd_at.yaml").read_text())
-    write_yaml(place / "tiny.yaml", {**STUDY, **changes})
-    try:
-        runs = plan(read_study(place / "tiny.yaml"), place)
-    except UserError as error:
-        assert "\n" not in str(error)
-    else:
-        assert len({run.directory for run in runs}) == len(runs)
-
-
-def test_a_command_in_the_log_can_be_given_to_a_shell(place, monkeypatch, capsys):
-    """The real _process, its program replaced: what it logs, read as a shell reads it, is the run that it is for."""
-
-    class Program:
-        def __init__(self, command, **_):
-            self.command = command
-
-        def wait(self):
-            return 2
-
-    monkeypatch.setattr(subprocess, "Popen", Program)
-    stages = [[1, 16, 1, 1], [2, 24, 1, 2]]
-    overrides = {"pgd_at": {"model.init_args.student.init_args.stages": stages, "trainer.max_epochs": 3}}
-    write_yaml(place / "tiny.yaml", {**STUDY, "teachers": {}, "recipes": ["pgd_at"], "overrides": overrides})
-    cli(capsys, "study", "tiny.yaml")
-    log = (place / "checkpoints/tiny/pgd_at/seed0/log.txt").read_text()
-    program, *arguments = shlex.split(log.splitlines()[0].removeprefix("$ "))
-    run = plan(read_study(place / "tiny.yaml"), place / "checkpoints/tiny")[0]
-    resolved = rehearse(arguments)
-    assert program == "ard"
-    assert resolved["model"]["init_args"]["student"]["init_args"]["stages"] == stages
-    assert config_digest(resolved) == config_digest(rehearse(run.arguments))
-
-
-def test_a_teacher_counts_by_its_contents_wherever_it_lies(place):
-    resolved = rehearse(["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/ard.yaml"])
-    digests = []
-    for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
-        (place / name).write_bytes(content)
-        config = yaml.safe_load(yaml.safe_dump(resolved))
-        config["model"]["init_args"]["teacher"]["init_args"]["weights"] = name
-        digests.append(config_digest(config))
-        assert config_digest(config, sha256(place / name)) == digests[-1]
-    assert digests[0] == digests[1] != digests[2]

@@ -8,78 +8,91 @@ import sys
 import time
 
 import pytest
+import yaml
 from conftest import FAST, TINY
 from small_runs import cli, workplace, write_yaml
 
-TEACHER = ["model.init_args.student.init_args.width=4", "model.init_args.student.init_args.blocks=[1, 1]"]
+from ard.run.metrics import read_metrics
+from ard.study.job import RECORDS
+
+TEACHER = [f"--model.init_args.student.init_args.{part}" for part in ("width=4", "blocks=[1,1]")]
+EPOCHS = 30  # of the run that is interrupted after its first
 
 
-def overrides(*options, epochs=1):
+def overrides(options, epochs):
     pairs = (option.removeprefix("--").split("=") for option in (*FAST, *options))
-    return {**{key: json.loads(value) if value[0] in "[0123456789ft" else value for key, value in pairs}, "trainer.max_epochs": epochs}
+    return {**{key: yaml.safe_load(value) for key, value in pairs}, "trainer.max_epochs": epochs}
 
 
 STUDY = {
     "base": "configs/digits.yaml",
     "teachers": {"robust": "configs/teachers/digits_resnet.yaml"},
-    "recipes": ["pgd_at", "ard", "fast_ard"],
+    "recipes": ["pgd_at", "fast_ard"],
     "jobs": 2,
+    "overrides": {"robust": overrides(TEACHER, 1), "pgd_at": overrides(TINY, EPOCHS), "fast_ard": overrides(TINY, 8)},
     "evaluate": {"limit": 50},
 }
+RUNS = ["fast_ard/seed0", "pgd_at/seed0", "teachers/robust"]
 
 
-def interrupt_when(process, condition, seconds=120):
-    """Sends SIGINT to the study alone, as soon as the condition holds, and gives the time it took to end."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, "the study ended before it could be interrupted"
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    start = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    process.wait(60)
-    return time.monotonic() - start
-
-
-def group_is_empty(group):
-    """Whether no process of the study's group is left; a moment for those that were just told to end."""
-    for _ in range(50):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.1)
-    return False
-
-
-@pytest.mark.slow
-def test_an_interrupted_study_ends_its_processes_and_goes_on_when_started_again(tmp_path, monkeypatch, capsys):
-    place = workplace(tmp_path, monkeypatch)
-    settings = {"robust": overrides(*TEACHER), "pgd_at": overrides(*TINY, epochs=2000), "ard": overrides(*TINY)}
-    settings["fast_ard"] = overrides(*TINY, epochs=8)
-    write_yaml(place / "tiny.yaml", {**STUDY, "overrides": settings})
-    process = subprocess.Popen(
+def start_study():
+    """In a group of its own, so that what it leaves behind can be found; a shell's `&` would have SIGINT ignored."""
+    return subprocess.Popen(
         [sys.executable, "-m", "ard", "study", "tiny.yaml"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's `&` has it ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    student = place / "checkpoints/tiny/pgd_at/seed0"
+
+
+def wait_until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+def is_empty(group):
     try:
-        seconds = interrupt_when(process, lambda: (student / "last.ckpt.sha256").exists())
-        assert seconds < 15
-        assert group_is_empty(process.pid)
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.slow
+def test_an_interrupted_study_leaves_no_process_and_goes_on_when_started_again(tmp_path, monkeypatch, capsys):
+    directory = workplace(tmp_path, monkeypatch) / "checkpoints" / "tiny"
+    student = directory / "pgd_at" / "seed0"
+    write_yaml(tmp_path / "tiny.yaml", STUDY)
+    process = start_study()
+    try:
+        assert wait_until((student / "last.ckpt.sha256").exists, 120)
+        process.send_signal(signal.SIGINT)  # to the study alone, not to its processes
+        assert wait_until(lambda: process.poll() is not None and is_empty(process.pid), 15)
     finally:
-        if not group_is_empty(process.pid):
+        if not is_empty(process.pid):
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
-    assert process.stdout.read().strip().splitlines()[-1] == "ard: interrupted"
-    assert not (student / "evaluation.json").exists()
+    assert process.communicate()[0].splitlines()[-1] == "ard: interrupted"
+    assert "$ ard evaluate" not in (student / "log.txt").read_text()  # SIGTERM ends a training with status 0 in Lightning
 
-    interrupted = (student / "metrics.csv").read_text().splitlines()
-    (student / "log.txt").rename(place / "first.txt")
-    settings["pgd_at"]["trainer.max_epochs"] = 2000
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert len(interrupted) < 2000
+    status, out, err = cli(capsys, "study", "tiny.yaml")
+    assert (status, err) == (0, "")
+    fits = [line for line in (student / "log.txt").read_text().splitlines() if line.startswith("$ ard fit")]
+    assert ["--ckpt_path=last" in fit for fit in fits] == [False, True]
+    validated = [int(row["epoch"]) for row in read_metrics(student / "metrics.csv") if "val/robust_acc" in row]
+    assert validated == list(range(EPOCHS))
+    table = (directory / "table.md").read_text()
+    assert table in out
+    assert (directory / "tradeoff.png").stat().st_size > 1000
+    for run in RUNS:
+        assert f"| {run.removesuffix('/seed0')} " in table
+        assert [json.loads((directory / run / name).read_text())["n"] for name in RECORDS] == [50, 50]
+
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    status, out, err = cli(capsys, "study", "tiny.yaml")
+    assert (status, err, out.count("finished before")) == (0, "", len(RUNS))
+    assert table in out

@@ -78,22 +78,25 @@ class Loader(DataLoader):
         workers: int = 0,
     ) -> None:
         self.order = Order(len(images), batch_size, epoch, seed, rank, world_size)
-        self.yielded = 0
+        self.place = {"epoch": -1, "yielded": 0}
+        self.restored: dict[int, int] = {}  # epoch -> batches it has seen already
         keep = {"persistent_workers": True} if workers else {}
         super().__init__(images, batch_sampler=self.order, num_workers=workers, collate_fn=_already_batched, **keep)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        self.yielded = self.order.skip
+        epoch = self.order.epoch() if self.order.epoch else -1
+        self.order.skip = self.restored.pop(epoch, 0)
+        self.place = {"epoch": epoch, "yielded": self.order.skip}
         for batch in super().__iter__():
-            self.yielded += 1
+            self.place["yielded"] += 1
             yield batch
-        self.order.skip = self.yielded = 0
 
     def state_dict(self) -> dict[str, int]:
-        return {"yielded": self.yielded}
+        return dict(self.place)
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self.order.skip = state["yielded"]
+        """Go on inside the epoch that `state` names; any other epoch begins at its beginning."""
+        self.restored = {state["epoch"]: state["yielded"]}
 
 
 @dataclass

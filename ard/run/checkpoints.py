@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             os.fsync(file.fileno())
         digest = sha256(temporary)
         if path.stem == LAST and path.exists():
-            for suffix in ("", ".sha256"):
-                os.replace(f"{path}{suffix}", f"{path.with_stem(PREVIOUS)}{suffix}")
+            _keep_as(path, path.with_stem(PREVIOUS))
+        # The old digest goes first and the new one comes last: a kill in between leaves a checkpoint without a digest,
+        # which loads, never one beside the wrong digest.
+        _sidecar(path).unlink(missing_ok=True)
         os.replace(temporary, path)
         _write_text(_sidecar(path), f"{digest}  {path.name}\n")
 
@@ -62,6 +65,20 @@ def best_and_last(directory: str, monitor: str) -> list[ModelCheckpoint]:
     shared: dict[str, Any] = {"dirpath": directory, "enable_version_counter": False, "save_on_train_epoch_end": True}
     best = ModelCheckpoint(filename=BEST, monitor=monitor, mode="max", **shared)
     return [best, ModelCheckpoint(filename=LAST, **shared)]
+
+
+def _keep_as(path: Path, kept: Path) -> None:
+    """Give `path` a second name, so that there is no moment at which neither exists."""
+    temporary = kept.with_name(f".{kept.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(path, temporary)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, temporary)
+    _sidecar(kept).unlink(missing_ok=True)
+    os.replace(temporary, kept)
+    if _sidecar(path).is_file():
+        _write_text(_sidecar(kept), f"{_sidecar(path).read_text().split()[0]}  {kept.name}\n")
 
 
 def _sidecar(path: Path) -> Path:

@@ -11,12 +11,16 @@ from pytorch_lightning.utilities import rank_zero_only
 
 
 class MetricsCSV(Logger):
-    """One row a step, one column a metric; the file is replaced atomically, so a killed run leaves a readable one."""
+    """One row a step, one column a metric; the file is replaced atomically, so a killed run leaves a readable one.
+
+    Nothing is written before `resume_before` says that training begins: a refused start or a validation of an old run
+    must not touch what that run wrote.
+    """
 
     def __init__(self, directory: str | Path) -> None:
         super().__init__()
         self.path = Path(directory) / "metrics.csv"
-        self.rows: dict[int, dict[str, Any]] = {}
+        self.rows: dict[int, dict[str, Any]] | None = None
 
     @property
     def name(self) -> str:
@@ -41,11 +45,14 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self.rows.setdefault(step or 0, {"step": step or 0}).update(metrics)
-        self.save()
+        if self.rows is not None:
+            self.rows.setdefault(step or 0, {"step": step or 0}).update(metrics)
+            self.save()
 
     @rank_zero_only
     def save(self) -> None:
+        if not self.rows:
+            return
         columns = ["step", "epoch", *sorted({key for row in self.rows.values() for key in row} - {"step", "epoch"})]
         temporary = self.path.with_name(".metrics.csv.tmp")
         temporary.parent.mkdir(parents=True, exist_ok=True)

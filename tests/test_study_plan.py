@@ -1,0 +1,88 @@
+"""A study's runs: a directory of its own for each, and a command that anybody can repeat."""
+
+import contextlib
+import shlex
+import subprocess
+
+import pytest
+import yaml
+from small_runs import cli, sha256, workplace, write_yaml
+
+from ard.cli import rehearse
+from ard.errors import UserError
+from ard.run.files import config_digest
+from ard.study.plan import plan, read_study
+
+TEACHER = "configs/teachers/digits_resnet.yaml"
+STUDY = {"base": "configs/digits.yaml", "teachers": {"robust": TEACHER}, "recipes": ["pgd_at", "ard"]}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    return workplace(tmp_path, monkeypatch)
+
+
+def directories(study_file):
+    """Of all runs; none where the study is refused, which is as good."""
+    with contextlib.suppress(UserError):
+        return [run.directory for run in plan(read_study(study_file), study_file.parent)]
+    return []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recipes": ["pgd_at", "pgd_at"]},
+        {"recipes": ["pgd_at", "mine/pgd_at.yaml"]},
+        {"seeds": [0, 0]},
+        {"recipes": ["ard-a", "ard"], "teachers": {"a": TEACHER, "b": TEACHER}},
+    ],
+    ids=str,
+)
+def test_no_two_runs_share_a_directory(changes, place):
+    write_yaml(place / "mine/pgd_at.yaml", (place / "configs/objectives/pgd_at.yaml").read_text())
+    write_yaml(place / "tiny.yaml", {**STUDY, **changes})
+    found = directories(place / "tiny.yaml")
+    assert len(set(found)) == len(found)
+
+
+def test_a_plan_has_teachers_first_and_a_run_for_each_recipe_and_seed(place):
+    write_yaml(place / "tiny.yaml", {**STUDY, "seeds": [0, 1]})
+    found = [str(directory.relative_to(place)) for directory in directories(place / "tiny.yaml")]
+    assert found == ["teachers/robust", "pgd_at/seed0", "pgd_at/seed1", "ard/seed0", "ard/seed1"]
+
+
+def test_a_command_in_the_log_can_be_given_to_a_shell(place, monkeypatch, capsys):
+    """The real _process, its program replaced: what it logs, read as a shell reads it, is the run that it is for."""
+
+    class Program:
+        def __init__(self, command, **_):
+            self.command = command
+
+        def wait(self):
+            return 2
+
+    monkeypatch.setattr(subprocess, "Popen", Program)
+    stages = [[1, 16, 1, 1], [2, 24, 1, 2]]
+    overrides = {"pgd_at": {"model.init_args.student.init_args.stages": stages, "trainer.max_epochs": 3}}
+    write_yaml(place / "tiny.yaml", {**STUDY, "teachers": {}, "recipes": ["pgd_at"], "overrides": overrides})
+    cli(capsys, "study", "tiny.yaml")
+    log = (place / "checkpoints/tiny/pgd_at/seed0/log.txt").read_text()
+    program, *arguments = shlex.split(log.splitlines()[0].removeprefix("$ "))
+    run = plan(read_study(place / "tiny.yaml"), place / "checkpoints/tiny")[0]
+    resolved = rehearse(arguments)
+    assert program == "ard"
+    assert resolved["model"]["init_args"]["student"]["init_args"]["stages"] == stages
+    assert config_digest(resolved) == config_digest(rehearse(run.arguments))
+
+
+def test_a_teacher_counts_by_its_contents_wherever_it_lies(place):
+    resolved = rehearse(["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/ard.yaml"])
+    digests = []
+    for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (place / name).write_bytes(content)
+        config = yaml.safe_load(yaml.safe_dump(resolved))
+        config["model"]["init_args"]["teacher"]["init_args"]["weights"] = name
+        digests.append(config_digest(config))
+        assert config_digest(config, sha256(place / name)) == digests[-1]
+    assert digests[0] == digests[1] != digests[2]
