@@ -33,6 +33,7 @@ def parse(verb: str, function: Callable[..., Any], argv: list[str]) -> dict[str,
     """The arguments of a typed function from the command line; those without a default are positional."""
     parser = OneLineErrors(prog=f"ard {verb}", description=(function.__doc__ or "").split("\n")[0])
     parameters = signature(function).parameters.values()
+    parser.words = [p.name for p in parameters]
     several = [p.name for p in parameters if p.default is p.empty and p.annotation == list[str]]
     for name in several:
         parser.add_argument(name, nargs="+", metavar=name.upper())

@@ -1,6 +1,7 @@
 """LightningCLI with our defaults and with errors of one line."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,7 +45,7 @@ class CLI(LightningCLI):
     """`ard fit` and `ard validate`: base config first, recipe after."""
 
     def __init__(self, args: list[str]) -> None:
-        self.configs = [args[i + 1] for i, arg in enumerate(args[:-1]) if arg in ("-c", "--config")]
+        self.configs = re.findall(r"(?:^|\n)(?:-c|--config)[\n=](.+)", "\n".join(args))
         check_order(self.configs)
         super().__init__(
             Engine,
@@ -87,18 +88,23 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
         directory, logger = config["default_root_dir"], config["logger"]
-        resumed = self.config[self.subcommand].ckpt_path is not None
-        if self.subcommand == "fit" and not resumed and Path(directory, "last.ckpt").exists():
+        checkpoint = self.config[self.subcommand].ckpt_path
+        if checkpoint not in (None, "last", "best") and not Path(checkpoint).is_file():
+            raise UserError(f"--ckpt_path {checkpoint}: no such checkpoint; expected a file, or last")
+        if self.subcommand == "fit" and checkpoint is None and Path(directory, "last.ckpt").exists():
             raise UserError(
                 f"{directory} already holds a run: --ckpt_path last continues it, --trainer.default_root_dir DIR starts anew"
             )
         loggers = logger if isinstance(logger, list) else [logger] if logger not in (None, True, False) else []
-        return super().instantiate_trainer(
-            logger=[MetricsCSV(directory), *loggers],
-            callbacks=[*(config["callbacks"] or []), *best_and_last(directory, self.model.training_block.monitor)],
-            plugins=[*(config["plugins"] or []), AtomicCheckpointIO()],
-            **kwargs,
-        )
+        try:
+            return super().instantiate_trainer(
+                logger=[MetricsCSV(directory), *loggers],
+                callbacks=[*(config["callbacks"] or []), *best_and_last(directory, self.model.training_block.monitor)],
+                plugins=[*(config["plugins"] or []), AtomicCheckpointIO()],
+                **kwargs,
+            )
+        except Exception as error:  # the trainer raises all sorts of things at options that it cannot use
+            raise user_error(f"trainer: {error}", error) from error
 
 
 class Rehearsal(CLI):
@@ -114,13 +120,15 @@ class Rehearsal(CLI):
 def run(args: list[str]) -> None:
     """`ard fit` or `ard validate`; what Lightning finds wrong with the trainer's options is the user's to mend, too."""
     try:
-        CLI(args)
+        cli = CLI(args)
     except MisconfigurationException as error:
         raise user_error(str(error)) from error
     except SystemExit as error:  # how Lightning ends after Ctrl-C, with a status that says nothing
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
+    if cli.trainer.received_sigterm:  # Lightning saves, stops and calls it a success
+        raise SystemExit(143)
 
 
 def rehearse(args: list[str]) -> dict[str, Any]:

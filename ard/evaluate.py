@@ -17,7 +17,7 @@ from ard.attacks import L2, Ball, Linf, Radius
 from ard.data import DataModule, to_pixels
 from ard.data.loading import balanced
 from ard.errors import UserError
-from ard.evaluation import evaluate, write_record
+from ard.evaluation import check_suite, evaluate, write_record
 from ard.models.weights import card_of, load, sha256
 from ard.models.wrappers import Network
 
@@ -34,6 +34,12 @@ class Request:
     eps: str | None = None
     norm: str | None = None
     seed: int = 0
+
+    def check(self) -> None:
+        """Raises UserError for what could not be measured, before anything is trained for it."""
+        check_suite(self.suite)
+        if self.eps is not None:
+            _norm(self.norm or "Linf")(eps=Radius(self.eps))
 
     def answered_by(self, record: dict[str, Any]) -> bool:
         """Whether a record measured what this asks for, so that it need not be measured again."""
@@ -102,10 +108,19 @@ def _provenance(
 
 def _ball(card: dict[str, Any], request: Request) -> Ball:
     threat = card.get("threat", {})
+    if not isinstance(threat, dict):
+        raise UserError(f"these weights name the threat {threat!r}; expected norm and eps: add --norm and --eps")
     eps, norm = request.eps or threat.get("eps"), request.norm or threat.get("norm", "Linf")
     if eps is None:
         raise UserError("these weights do not say against which radius they were trained: add --eps, such as --eps 8/255")
-    return {"Linf": Linf, "L2": L2}[norm](eps=Radius(eps))
+    return _norm(norm)(eps=Radius(eps))
+
+
+def _norm(name: str) -> type[Linf | L2]:
+    norms: dict[str, type[Linf | L2]] = {"Linf": Linf, "L2": L2}
+    if name not in norms:
+        raise UserError(f"norm {name!r}: expected one of {', '.join(norms)}")
+    return norms[name]
 
 
 def _data_section(card: dict[str, Any], request: Request, weights: Path) -> dict[str, Any]:
@@ -117,8 +132,9 @@ def _data_section(card: dict[str, Any], request: Request, weights: Path) -> dict
     section = card.get("data")
     if not section:
         raise UserError(f"{weights} does not say on which data it was trained: add --data configs/<data>.yaml")
-    if not str(section["class_path"]).startswith("ard.data."):
-        raise UserError(f"{weights} names data of {section['class_path']}, not of ard.data: pass them with --data FILE.yaml")
+    path = section.get("class_path") if isinstance(section, dict) else section
+    if not (isinstance(section, dict) and str(path).startswith("ard.data.")):
+        raise UserError(f"{weights} names data of {path}, not of ard.data: pass them with --data FILE.yaml")
     return dict(section)
 
 

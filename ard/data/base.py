@@ -28,6 +28,8 @@ class DataModule(pl.LightningDataModule, ABC):
         self, *, batch_size: int, val_size: int, crop_padding: int, flip: bool, workers: int, seed: int, split_seed: int
     ) -> None:
         super().__init__()
+        if batch_size < 1:
+            raise UserError(f"batch_size = {batch_size}: expected at least 1")
         self.batch_size, self.val_size, self.workers = batch_size, val_size, workers
         self.crop_padding, self.flip = crop_padding, flip
         self.seed, self.split_seed = seed, split_seed

@@ -22,6 +22,7 @@ class Verdicts:
     largest: dict[str, float] = field(default_factory=dict)  # distance travelled, by attack
     outside: float = 0.0  # how far any attacked pixel left [0, 1]
     unmoved: float = 0.0  # share of clean-correct images that no attack moved
+    broken: int = 0  # images with NaN or Inf among attacked pixels or logits
 
     @property
     def worst(self) -> Tensor:
@@ -55,6 +56,7 @@ def judge(
         {a.name: max(block.largest.get(a.name, 0.0) for block in blocks) for a in adversaries},
         max(block.outside for block in blocks),
         sum(moved) / max(1, sum(int(block.correct["clean"].sum()) for block in blocks)),
+        sum(block.broken for block in blocks),
     )
 
 
@@ -68,8 +70,9 @@ def _judge_block(
     progress: Callable[[int], None],
 ) -> Verdicts:
     with harmless(model), torch.autocast(x.device.type, enabled=False):
-        clean = _predict(model, x) == y
-        verdicts = Verdicts({"clean": clean.cpu()})
+        predicted, finite = _predict(model, x)
+        clean = predicted == y
+        verdicts = Verdicts({"clean": clean.cpu()}, broken=int((~finite).sum()))
         standing = clean.nonzero().squeeze(1)
         moved = torch.zeros(len(standing), dtype=torch.bool, device=x.device)
         for adversary in adversaries:
@@ -77,7 +80,9 @@ def _judge_block(
             if len(standing):
                 generator = keyed_generator(x.device, adversary.name, *key)
                 x_adv = adversary(model, x[standing], y[standing], generator).detach()
-                correct[standing] = _predict(model, x_adv) == y[standing]
+                predicted, finite = _predict(model, x_adv)
+                correct[standing] = predicted == y[standing]
+                verdicts.broken += int((~(finite & x_adv.isfinite().flatten(1).all(dim=1))).sum())
                 distance = ball.distance(x_adv - x[standing])
                 moved |= distance > 1e-6
                 verdicts.largest[adversary.name] = float(distance.max())
@@ -89,12 +94,13 @@ def _judge_block(
 
 
 @torch.no_grad()
-def _predict(model: nn.Module, x: Tensor) -> Tensor:
+def _predict(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The predicted class of each image, and whether its logits are finite."""
     logits = model(x)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UserError(f"the model returns {found} for {len(x)} images; expected one logit a class for each image")
-    return logits.argmax(dim=1)
+    return logits.argmax(dim=1), logits.isfinite().all(dim=1)
 
 
 def _check_images(x: Tensor) -> None:

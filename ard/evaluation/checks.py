@@ -1,5 +1,6 @@
 """Soundness checks: what must hold before a robust accuracy may be believed."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -32,7 +33,7 @@ def soundness(model: nn.Module, x: Tensor, verdicts: Verdicts, ball: Ball) -> li
     checks = [
         _at_most("V1", travelled, ball.eps * (1 + 1e-5) + 1e-6, "the largest perturbation, in the threat's norm"),
         _at_most("V2", verdicts.outside, 0.0, "how far attacked pixels leave [0, 1]"),
-        _at_most("V3", float((~logits.isfinite()).float().mean()), 0.0, "share of logits that are not finite"),
+        _at_most("V3", verdicts.broken, 0, "NaN or Inf among attacked pixels or logits: so many images"),
         _at_most("V4", verdicts.unmoved, 0.01, "share of rightly classified images that no attack moved"),
         _is("M3", _probabilities(logits), expected=False, reason="the model returns probabilities instead of logits"),
         _at_most("M7", float(levels), 1e-3, "distance of clean pixels from whole multiples of 1/255"),
@@ -49,7 +50,8 @@ def overall(checks: list[dict[str, Any]]) -> Literal["sound", "warnings", "unrel
 
 
 def _at_most(name: str, value: float, threshold: float, reason: str) -> Check:
-    return Check(name, value, threshold, "pass" if value <= threshold else "fail", reason)
+    shown = value if math.isfinite(value) else None  # JSON has no NaN
+    return Check(name, shown, threshold, "pass" if value <= threshold else "fail", reason)
 
 
 def _is(name: str, value: bool, *, expected: bool, reason: str) -> Check:

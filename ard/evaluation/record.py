@@ -41,8 +41,7 @@ def evaluate(
     `robust_acc` is the per-image worst case over all attacks of the suite. Raises UserError for a suite that does not
     exist, an empty set of images, pixels outside [0, 1] or a model that does not return logits.
     """
-    if suite not in SUITES:
-        raise UserError(f"suite {suite!r}: expected one of {', '.join(SUITES)}")
+    check_suite(suite)
     start = time.monotonic()
     adversaries = SUITES[suite](ball)
     verdicts = judge(model, x, y, adversaries, ball, seed=seed, progress=progress)
@@ -73,6 +72,12 @@ def evaluate(
         "versions": versions(),
         "commit": _commit(),
     }
+
+
+def check_suite(name: str) -> None:
+    """Raises UserError for a suite that does not exist."""
+    if name not in SUITES:
+        raise UserError(f"suite {name!r}: expected one of {', '.join(SUITES)}")
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:

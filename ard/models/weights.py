@@ -156,7 +156,9 @@ def _card(card: Any, path: Path) -> dict[str, Any]:
 def _refusal(error: Exception) -> str:
     """The foreign name where there is one: torch's own message advises to load unsafely."""
     name = re.search(r"GLOBAL ([\w.]+)", str(error))
-    return f"it asks for {name[1]}" if name else _first_line(error) or type(error).__name__
+    if name:
+        return f"it asks for {name[1]}"
+    return "not a pickle of tensors" if "weights_only" in str(error) else f"{type(error).__name__}: {_first_line(error)}"
 
 
 def _section(state: State) -> State:

@@ -12,7 +12,7 @@ import yaml
 from pytorch_lightning.cli import SaveConfigCallback
 
 from ard.engine import Engine
-from ard.models.weights import read_weights, save_weights
+from ard.models.weights import read_weights, save_weights, sha256
 from ard.run.checkpoints import BEST, LAST
 from ard.run.metrics import MetricsCSV
 
@@ -119,6 +119,6 @@ def config_digest(config: dict[str, Any], teacher_sha256: str | None = None) -> 
     if teacher:
         weights = Path(teacher["init_args"].pop("weights"))
         if teacher_sha256 is None and weights.is_file():
-            teacher_sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+            teacher_sha256 = sha256(weights)
         teacher["init_args"]["sha256"] = teacher_sha256
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]

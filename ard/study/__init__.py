@@ -1,5 +1,6 @@
 """`ard study`: plan, check every run before the first, run what is not finished, compare."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ Rehearse = Callable[[list[str]], dict[str, Any]]  # arguments of `ard fit` -> th
 
 def run_study(path: Path, rehearse: Rehearse, compare: Callable[..., str]) -> tuple[int, str]:
     """Run what is not finished and compare everything; returns 1 only where a run failed, and the table."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the runs of a killed study end with it
     study = read_study(path)
     directory = Path("checkpoints") / path.stem
     runs = plan(study, directory)
@@ -35,5 +37,7 @@ def run_study(path: Path, rehearse: Rehearse, compare: Callable[..., str]) -> tu
             raise
     for name, reason in failures.items():
         print(f"failed: {name}: {reason}", file=sys.stderr)
+    if len(failures) == len(runs):
+        return 1, "no run was finished, so there is nothing to compare"
     output = Path(study.results) if study.results else directory
     return int(bool(failures)), compare([directory], output, baseline=study.baseline)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from ard.run.files import config_digest
 from ard.study.display import Display
@@ -35,16 +34,27 @@ class Job:
         """Nothing where all went well, else the reason in one line."""
         if self.teacher is not None and self.teacher.result():
             return "its teacher failed"
-        digest = config_digest(self.resolved)
+        digest = config_digest(self.resolved, self._teacher_sha256())
         if self._finished(digest):
             self.display.skipped(self.run.name)
+        else:
+            if self.run.teacher is not None and not self.run.teacher.weights.is_file():
+                return f"{self.run.teacher.weights} is gone: delete its records, here and in results, to train it again"
+            self._begin(digest)
+            with self.display.running(self.run.name, self.run.directory, self.resolved):
+                reason = self._train() or self._evaluate()
+            if reason is not None:
+                return reason
+        if self.study.results:
+            _copy(self.run.directory, Path(self.study.results) / self.run.name)
+        return None
+
+    def _teacher_sha256(self) -> str | None:
+        """By the teacher's record: it outlives the weights."""
+        if self.run.teacher is None:
             return None
-        self._clear_stale(digest)
-        with self.display.running(self.run.name, self.run.directory, self.resolved):
-            reason = self._train() or self._evaluate()
-        if reason is None and self.study.results:
-            self._publish(Path(self.study.results))
-        return reason
+        record = read_record(self.run.teacher.directory / RECORDS[0])
+        return record["weights"]["sha256"] if record else None
 
     def _train(self) -> str | None:
         resume = ["--ckpt_path=last"] if (self.run.directory / "last.ckpt").exists() else []
@@ -56,10 +66,9 @@ class Job:
         return self._process(["evaluate", *files, *options], accept=(0, 3, 4))
 
     def _process(self, arguments: list[str], accept: Sequence[int] = (0,)) -> str | None:
-        self.run.directory.mkdir(parents=True, exist_ok=True)
         threads = str(max(1, (os.cpu_count() or 1) // self.study.jobs))
         with open(self.run.directory / "log.txt", "a") as log:
-            log.write(f"$ ard {' '.join(arguments)}\n")
+            log.write(f"$ {shlex.join(['ard', *arguments])}\n")
             log.flush()
             command = [sys.executable, "-m", "ard", *arguments]
             environment = {**os.environ, "OMP_NUM_THREADS": threads}
@@ -81,18 +90,26 @@ class Job:
         return _copy(published, self.run.directory)
 
     def _matches(self, path: Path, digest: str) -> bool:
-        if not path.is_file():
-            return False
-        record = json.loads(path.read_text())
-        return record["training"]["config_digest"] == digest and self.study.request.answered_by(record)
+        record = read_record(path)
+        return (
+            record is not None and record["training"]["config_digest"] == digest and self.study.request.answered_by(record)
+        )
 
-    def _clear_stale(self, digest: str) -> None:
-        config = self.run.directory / "config.yaml"
-        if config.is_file() and config_digest(yaml.safe_load(config.read_text())) != digest:
+    def _begin(self, digest: str) -> None:
+        """An unfinished run of the same config and teacher goes on; anything else makes room."""
+        mark = self.run.directory / "digest.txt"
+        if self.run.directory.exists() and (not mark.is_file() or mark.read_text() != digest):
             shutil.rmtree(self.run.directory)
+        self.run.directory.mkdir(parents=True, exist_ok=True)
+        mark.write_text(digest)
 
-    def _publish(self, results: Path) -> None:
-        _copy(self.run.directory, results / self.run.name)
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """None where there is no record, or not a whole one."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _copy(source: Path, destination: Path) -> bool:

@@ -75,6 +75,14 @@ def read_study(path: Path) -> Study:
         raise UserError(f"{path}: no such study; expected a file such as configs/studies/digits.yaml")
     content = read_yaml(path)
     study: Study = build(Study, content)
+    study.request.check()
+    stems = [Path(recipe).stem for recipe in study.recipes]
+    for what, names in (("recipes", stems), ("seeds", list(study.seeds))):
+        if len(set(names)) < len(names):
+            raise UserError(f"{path}: {what} {names} repeat; expected each once")
+    for name in study.overrides:
+        if name not in (*stems, *study.teachers):
+            raise UserError(f"{path}: overrides for {name!r}, which is neither a recipe nor a teacher of the study")
     for config in (study.base, *study.teachers.values()):
         if not Path(config).is_file():
             raise UserError(f"{path} names {config}, which does not exist")
