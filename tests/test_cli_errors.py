@@ -83,7 +83,7 @@ def test_commands_that_cannot_start(arguments, found, place, capsys):
         ("--data.init_args.val_size=0", "val_size = 0: expected 10 (one a class)"),
         ("--trainer.devices=several", "devices"),
         ("--trainer.accelerator=gpux", "gpux"),
-        ("--trainer.accelerator=tpu", "tpu"),
+        ("--trainer.accelerator=tpu", "torch_xla"),
     ],
 )
 def test_options_of_fit(option, found, place, capsys):

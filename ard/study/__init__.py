@@ -24,10 +24,14 @@ def run_study(path: Path, rehearse: Rehearse, compare: Callable[..., str]) -> tu
     resolved = {run.name: rehearse(run.arguments) for run in runs}  # every mistake comes before the first training
     processes: list[subprocess.Popen[bytes]] = []
     with Display(len(runs)) as display, ThreadPoolExecutor(study.jobs) as pool:
+        jobs: dict[str, Job] = {}
+        for run in reversed(runs):  # students before their teachers
+            students = [jobs[other.name] for other in runs if other.teacher is run]
+            jobs[run.name] = Job(study, run, resolved[run.name], display, processes, students)
         futures: dict[str, Future[str | None]] = {}
         for run in runs:
             teacher = futures[run.teacher.name] if run.teacher else None
-            futures[run.name] = pool.submit(Job(study, run, resolved[run.name], display, teacher, processes).execute)
+            futures[run.name] = pool.submit(jobs[run.name].execute, teacher)
         try:
             failures = {name: reason for name, future in futures.items() if (reason := future.result())}
         except BaseException:

@@ -27,20 +27,17 @@ class Job:
     run: Run
     resolved: dict[str, Any]
     display: Display
-    teacher: Future[str | None] | None
     processes: list[subprocess.Popen[bytes]]  # of all jobs, so that an interrupted study leaves none behind
+    students: Sequence["Job"] = ()  # who need this run's weights
 
-    def execute(self) -> str | None:
+    def execute(self, teacher: Future[str | None] | None) -> str | None:
         """Nothing where all went well, else the reason in one line."""
-        if self.teacher is not None and self.teacher.result():
+        if teacher is not None and teacher.result():
             return "its teacher failed"
-        digest = config_digest(self.resolved, self._teacher_sha256())
-        if self._finished(digest):
+        if self.finished and (self.run.weights.is_file() or all(student.finished for student in self.students)):
             self.display.skipped(self.run.name)
         else:
-            if self.run.teacher is not None and not self.run.teacher.weights.is_file():
-                return f"{self.run.teacher.weights} is gone: delete its records, here and in results, to train it again"
-            self._begin(digest)
+            self._begin()
             with self.display.running(self.run.name, self.run.directory, self.resolved):
                 reason = self._train() or self._evaluate()
             if reason is not None:
@@ -48,6 +45,11 @@ class Job:
         if self.study.results:
             _copy(self.run.directory, Path(self.study.results) / self.run.name)
         return None
+
+    @property
+    def digest(self) -> str:
+        """Of the config and the teacher as they are now."""
+        return config_digest(self.resolved, self._teacher_sha256())
 
     def _teacher_sha256(self) -> str | None:
         """By the teacher's record: it outlives the weights."""
@@ -80,8 +82,10 @@ class Job:
         last = [line for line in log_lines(self.run.directory) if line.strip()][-1:]
         return f"ard {arguments[0]} ended with status {status}: {''.join(last).strip()} (see {self.run.directory}/log.txt)"
 
-    def _finished(self, digest: str) -> bool:
-        """A matching record here, or among the published results, whence it is brought here."""
+    @property
+    def finished(self) -> bool:
+        """A matching record lies here, or among the published results, whence it is brought here."""
+        digest = self.digest
         if all(self._matches(self.run.directory / name, digest) for name in RECORDS):
             return True
         published = Path(self.study.results or "") / self.run.name
@@ -95,9 +99,9 @@ class Job:
             record is not None and record["training"]["config_digest"] == digest and self.study.request.answered_by(record)
         )
 
-    def _begin(self, digest: str) -> None:
+    def _begin(self) -> None:
         """An unfinished run of the same config and teacher goes on; anything else makes room."""
-        mark = self.run.directory / "digest.txt"
+        mark, digest = self.run.directory / "digest.txt", self.digest
         if self.run.directory.exists() and (not mark.is_file() or mark.read_text() != digest):
             shutil.rmtree(self.run.directory)
         self.run.directory.mkdir(parents=True, exist_ok=True)

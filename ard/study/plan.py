@@ -81,8 +81,8 @@ def read_study(path: Path) -> Study:
         if len(set(names)) < len(names):
             raise UserError(f"{path}: {what} {names} repeat; expected each once")
     for name in study.overrides:
-        if name not in (*stems, *study.teachers):
-            raise UserError(f"{path}: overrides for {name!r}, which is neither a recipe nor a teacher of the study")
+        if name not in (*stems, *study.teachers) and not Path(f"configs/objectives/{name}.yaml").is_file():
+            raise UserError(f"{path}: overrides for {name!r}, which is neither a recipe nor a teacher")
     for config in (study.base, *study.teachers.values()):
         if not Path(config).is_file():
             raise UserError(f"{path} names {config}, which does not exist")
