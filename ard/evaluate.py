@@ -70,6 +70,7 @@ def evaluate_file(weights: Path, request: Request) -> str:
             classes=list(data.classes),
             progress=advance,
         )
+    section = {"name": data.title, **section}
     record = _provenance(record, weights, card, section, request, x, y, type(model).__name__)
     write_record(record_path(weights), record)
     _print(record, weights)
@@ -98,7 +99,7 @@ def _provenance(
         "schema": record.pop("schema"),
         "weights": {"path": str(path.relative_to(Path.cwd()) if inside else path.name), "sha256": sha256(weights)},
         "model": {"class_path": card.get("class_path", network), "init_args": card.get("init_args", {})},
-        "dataset": {"name": section["class_path"].rpartition(".")[2], **section, "digest": digest},
+        "dataset": {**section, "digest": digest},
         "split": request.split,
         "limit": request.limit,
         **record,

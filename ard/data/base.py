@@ -43,6 +43,11 @@ class DataModule(pl.LightningDataModule, ABC):
         """The test split; nothing in training calls this."""
 
     @property
+    def title(self) -> str:
+        """What tables and pictures call these images."""
+        return type(self).__name__
+
+    @property
     def num_classes(self) -> int:
         """How many classes the labels distinguish."""
         return len(self.classes)

@@ -29,7 +29,8 @@ class ImageFolder(DataModule):
 
     Images become grey or RGB, upright, on white where transparent, and size×size: bilinear with antialiasing to a
     shorter side of `size`, then the centre. `val_size` is a number of images, at least one a class. A split below
-    `memory_limit_mb` is decoded once and held by each process; `workers` decode a larger one as it is used.
+    `memory_limit_mb` is decoded once and held by each process; `workers` decode a larger one as it is used. Tables call
+    the images `name`, by default their folder's.
     Raises UserError for missing, empty or differing folders, and for a file that is not an image when it is read.
     """
 
@@ -45,12 +46,14 @@ class ImageFolder(DataModule):
         flip: bool = True,
         workers: int = 2,
         memory_limit_mb: int = 2000,
+        name: str | None = None,
         seed: int = 0,
         split_seed: int = 0,
     ) -> None:
         if size < 1:
             raise UserError(f"size = {size}: expected the side of the images in pixels, at least 1")
         self.root, self.memory_limit_mb = Path(root).expanduser(), memory_limit_mb
+        self.label = name or self.root.name
         self.input_shape = (1 if grey else 3, size, size)
         self.train_files = _class_files(self.root / "train", at_least=2)  # one to train on, one to validate on
         self.classes = tuple(self.train_files)
@@ -63,6 +66,10 @@ class ImageFolder(DataModule):
             seed=seed,
             split_seed=split_seed,
         )
+
+    @property
+    def title(self) -> str:
+        return self.label
 
     def training_images(self) -> Images:
         return self._open(self.train_files)

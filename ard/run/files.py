@@ -115,6 +115,7 @@ def config_digest(config: dict[str, Any], teacher_sha256: str | None = None) -> 
         config.pop(key, None)
     for key in PRESENTATION:
         config["trainer"].pop(key, None)
+    config["data"]["init_args"].pop("name", None)
     teacher = config["model"]["init_args"].get("teacher")
     if teacher:
         weights = Path(teacher["init_args"].pop("weights"))
