@@ -181,3 +181,17 @@ def test_photographs_stand_upright(tmp_path: Path) -> None:
     exif[0x0112] = 3  # "turned by 180 degrees"
     found = decode(saved(image, tmp_path / "a.png", exif=exif), (3, 8, 8))
     assert np.array_equal(found.permute(1, 2, 0).numpy(), np.array(image)[::-1, ::-1])
+
+
+def test_tables_call_the_images_by_name_and_a_name_makes_no_other_run(tmp_path: Path) -> None:
+    from ard.cli import rehearse
+    from ard.run.files import config_digest
+
+    folder = image_folder(tmp_path / "my-birds")
+    assert small(folder).title == "my-birds"
+    assert small(folder, name="Birds").title == "Birds"
+    args = ["fit", "-c", "configs/image_folder.yaml", "-c", "configs/objectives/pgd_at.yaml"]
+    args += [f"--data.init_args.root={folder}"]
+    digests = [config_digest(rehearse([*args, *more])) for more in ([], ["--data.init_args.name=Birds"])]
+    assert digests[0] == digests[1]
+    assert config_digest(rehearse([*args, "--data.init_args.flip=false"])) != digests[0]
