@@ -9,7 +9,7 @@ import yaml
 from jsonargparse.typing import register_type
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from ard.arguments import read_yaml, user_error
 from ard.attacks import Radius
@@ -120,15 +120,15 @@ class Rehearsal(CLI):
 def run(args: list[str]) -> None:
     """`ard fit` or `ard validate`; what Lightning finds wrong with the trainer's options is the user's to mend, too."""
     try:
-        cli = CLI(args)
+        CLI(args)
     except MisconfigurationException as error:
         raise user_error(str(error)) from error
+    except SIGTERMException as error:  # Lightning would call it a success
+        raise SystemExit(143) from error
     except SystemExit as error:  # how Lightning ends after Ctrl-C, with a status that says nothing
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
-    if cli.trainer.received_sigterm:  # Lightning saves, stops and calls it a success
-        raise SystemExit(143)
 
 
 def rehearse(args: list[str]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """`ard study`: plan, check every run before the first, run what is not finished, compare."""
 
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ard.study.display import Display
-from ard.study.job import Job
+from ard.study.job import Job, Processes
 from ard.study.plan import plan, read_study
 
 Rehearse = Callable[[list[str]], dict[str, Any]]  # arguments of `ard fit` -> the resolved config; trains nothing
@@ -22,7 +21,7 @@ def run_study(path: Path, rehearse: Rehearse, compare: Callable[..., str]) -> tu
     directory = Path("checkpoints") / path.stem
     runs = plan(study, directory)
     resolved = {run.name: rehearse(run.arguments) for run in runs}  # every mistake comes before the first training
-    processes: list[subprocess.Popen[bytes]] = []
+    processes = Processes()
     with Display(len(runs)) as display, ThreadPoolExecutor(study.jobs) as pool:
         jobs: dict[str, Job] = {}
         for run in reversed(runs):  # students before their teachers
@@ -36,8 +35,7 @@ def run_study(path: Path, rehearse: Rehearse, compare: Callable[..., str]) -> tu
             failures = {name: reason for name, future in futures.items() if (reason := future.result())}
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in processes:
-                process.terminate()
+            processes.stop()
             raise
     for name, reason in failures.items():
         print(f"failed: {name}: {reason}", file=sys.stderr)

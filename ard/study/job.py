@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -19,6 +20,31 @@ from ard.study.plan import Run, Study
 RECORDS = ("evaluation.json", "last.evaluation.json")
 
 
+class Processes:
+    """All processes of a study, so that an interrupted one leaves none behind and starts no more."""
+
+    def __init__(self) -> None:
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def run(self, command: list[str], **options: Any) -> int:
+        """The exit status of a command, 130 where the study was interrupted before it."""
+        with self._lock:
+            if self._stopped:
+                return 130
+            process = subprocess.Popen(command, **options)
+            self._running.append(process)
+        return process.wait()
+
+    def stop(self) -> None:
+        """Ask every process to end."""
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                process.terminate()
+
+
 @dataclass(frozen=True)
 class Job:
     """Trains and evaluates one run in processes of its own, unless a matching record exists."""
@@ -27,7 +53,7 @@ class Job:
     run: Run
     resolved: dict[str, Any]
     display: Display
-    processes: list[subprocess.Popen[bytes]]  # of all jobs, so that an interrupted study leaves none behind
+    processes: Processes
     students: Sequence["Job"] = ()  # who need this run's weights
 
     def execute(self, teacher: Future[str | None] | None) -> str | None:
@@ -74,9 +100,7 @@ class Job:
             log.flush()
             command = [sys.executable, "-m", "ard", *arguments]
             environment = {**os.environ, "OMP_NUM_THREADS": threads}
-            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-            self.processes.append(process)
-            status = process.wait()
+            status = self.processes.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         if status in accept:
             return None
         last = [line for line in log_lines(self.run.directory) if line.strip()][-1:]
