@@ -42,7 +42,8 @@ def settings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
 def shared_settings(rows: Sequence[Row], differ: Sequence[str]) -> dict[str, str]:
     """The settings in which all rows agree; the data by name, without the digest that only tells data apart."""
     settings = rows[0].records[0].settings
-    return {key: value.partition(" (")[0] for key, value in settings.items() if key not in differ}
+    shown = settings | {"dataset": settings["dataset"].rpartition(" (")[0]}
+    return {key: value for key, value in shown.items() if key not in differ}
 
 
 def write_csv(rows: Sequence[Row], differ: Sequence[str], path: Path) -> None:
