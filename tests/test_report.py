@@ -101,6 +101,12 @@ def test_rows_order_and_names(study: Path) -> None:
     assert (study / "out/tradeoff.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_data_set_with_a_bracket_in_its_name_keeps_it(tmp_path: Path) -> None:
+    dataset = {"name": "CIFAR-10 (JPEG)", "digest": "0123456789abcdef"}
+    write(tmp_path / "pgd_at" / "seed0" / "evaluation.json", first(0.8), first(0.5), dataset=dataset)
+    assert "dataset CIFAR-10 (JPEG), split test" in compare([tmp_path], tmp_path)
+
+
 def test_unknown_teacher_is_its_hash(tmp_path: Path) -> None:
     write(tmp_path / "ard/seed0/evaluation.json", first(0.9), first(0.7), teacher="abcdef0123" + "0" * 54)
     assert cells(compare([tmp_path], tmp_path), "ard")["Teacher"] == "abcdef01"

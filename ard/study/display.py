@@ -68,7 +68,7 @@ class Display:
 
     def _say(self, line: str) -> None:
         if self.progress.disable:
-            print(line, flush=True)
+            print(f"{line}\n", end="", flush=True)  # in one piece: several jobs speak
         else:
             self.progress.console.print(line, highlight=False)
 
