@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import struct
+import sys
 
 import pytest
 import yaml
@@ -92,6 +93,7 @@ def test_wandb_from_a_file(fit, tmp_path, plain):
     path = tmp_path / "loggers.yaml"
     path.write_text(yaml.safe_dump({"trainer": {"logger": [WANDB | {"init_args": options}]}}))
     fit(tmp_path / "run", "ard", *EPOCHS, "-c", str(path))
+    sys.modules["wandb"].finish()  # it writes from a process of its own, at the latest when the run's process ends
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     assert timeless(rows) == timeless(plain)
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
