@@ -1,7 +1,6 @@
 """Intervals for accuracies and their differences, over training seeds and test images.
 
-With few seeds a 95 % interval is only roughly that. Simulated with 2 or 3 seeds of 500 images, it held the truth in 98
-to 99.7 % of the trials where seeds differ by chance alone, in 84 to 92 % where a seed moves the accuracy by 3 points.
+With few seeds a 95 % interval is only roughly that: it is too narrow where the choice of seed moves the accuracy much.
 """
 
 from collections.abc import Sequence

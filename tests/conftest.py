@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+import torch
+from small_runs import DATA, NETWORK, trained, write_yaml
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 TINY = [f"--model.init_args.student.init_args.{part}" for part in ("stages=[[1,16,1,1],[2,16,1,2]]", "head=16")]
@@ -70,3 +72,18 @@ def random_teacher(path, num_classes):
         network = ResNet(num_classes=num_classes, **init_args)
     save_weights(path, network, {"class_path": "ard.models.ResNet", "init_args": init_args, "num_classes": num_classes})
     return path
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def foreign(place):
+    """A plain state dict, and the options that say what it is."""
+    torch.save(trained().state_dict(), place / "plain.pt")
+    write_yaml(place / "network.yaml", {"class_path": "ard.models.ResNet", "init_args": NETWORK})
+    write_yaml(place / "data.yaml", {"data": DATA})
+    return {"--network": "network.yaml", "--data": "data.yaml", "--eps": "0.1"}

@@ -6,27 +6,11 @@ import resource
 import subprocess
 import sys
 
-import pytest
 import torch
 from small_runs import DATA, NETWORK, cli, files_below, trained, write_weights, write_yaml
 
 from ard.data import Digits
 from ard.evaluation import unpack
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def foreign(place):
-    """A plain state dict, and the options that say what it is."""
-    torch.save(trained().state_dict(), place / "plain.pt")
-    write_yaml(place / "network.yaml", {"class_path": "ard.models.ResNet", "init_args": NETWORK})
-    write_yaml(place / "data.yaml", {"data": DATA})
-    return {"--network": "network.yaml", "--data": "data.yaml", "--eps": "0.1"}
 
 
 def record_of(path):

@@ -3,23 +3,7 @@
 import pickle
 
 import pytest
-import torch
-from small_runs import DATA, NETWORK, cli, files_below, narrow, trained, write_weights, write_yaml
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def foreign(place):
-    """A plain state dict, and the options that say what it is."""
-    torch.save(trained().state_dict(), place / "plain.pt")
-    write_yaml(place / "network.yaml", {"class_path": "ard.models.ResNet", "init_args": NETWORK})
-    write_yaml(place / "data.yaml", {"data": DATA})
-    return {"--network": "network.yaml", "--data": "data.yaml", "--eps": "0.1"}
+from small_runs import NETWORK, cli, files_below, narrow, write_weights, write_yaml
 
 
 def flat(options):

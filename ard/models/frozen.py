@@ -1,6 +1,7 @@
 """Teachers: networks that speak but never learn."""
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -48,9 +49,9 @@ class Frozen(nn.Module):
         """Whether the weights have been read."""
         return bool(self._held)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
-        """Digest of the file of weights, for records."""
+        """Digest of the file of weights, for records; read once, since every checkpoint names it."""
         return sha256(self.weights)
 
     def forward(self, x: Tensor) -> Tensor:

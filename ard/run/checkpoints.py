@@ -1,6 +1,5 @@
 """Writing checkpoints so that a killed run never loses the one it had."""
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -53,9 +52,7 @@ def check_digest(path: Path) -> None:
     sidecar = _sidecar(path)
     if not (path.is_file() and sidecar.is_file()):
         return
-    expected = sidecar.read_text().split()[0]
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    expected, found = sidecar.read_text().split()[0], sha256(path)
     if found != expected:
         raise UserError(f"{path} ({path.stat().st_size} bytes) is damaged: SHA-256 {found[:12]}…, expected {expected[:12]}…")
 
