@@ -1,6 +1,7 @@
 """metrics.csv is always there and complete; other loggers beside it see the same numbers and change none."""
 
 import importlib.util
+import sys
 
 import pytest
 import yaml
