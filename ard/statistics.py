@@ -5,6 +5,8 @@ With few seeds a 95 % interval is only roughly that: it is too narrow where the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 
@@ -52,3 +54,16 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     if not len(values):
         raise ValueError("no values; expected at least one seed")
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def wilson_interval(accuracy: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """The Wilson score interval of an accuracy p over n images: (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n).
+
+    z is the normal quantile of `level`. Raises ValueError without images or for an accuracy outside [0, 1].
+    """
+    if n < 1 or not 0 <= accuracy <= 1:
+        raise ValueError(f"accuracy {accuracy:g} over {n} images; expected a fraction and at least one image")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    middle, half = accuracy + z**2 / (2 * n), z * sqrt(accuracy * (1 - accuracy) / n + z**2 / (4 * n**2))
+    low, high = (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
+    return min(accuracy, max(0.0, low)), max(accuracy, min(1.0, high))  # rounding may step over 0, 1 or p

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from ard.statistics import Difference, mean_and_spread, paired_difference
+from ard.statistics import Difference, mean_and_spread, paired_difference, wilson_interval
 
 
 def coin(rng: np.random.Generator, p: float, shape: tuple[int, int]) -> np.ndarray:
@@ -108,3 +109,17 @@ def test_mean_and_spread() -> None:
     assert mean_and_spread([0.8, 0.84]) == pytest.approx((0.82, 0.04 / np.sqrt(2)))
     with pytest.raises(ValueError, match="no values"):
         mean_and_spread([])
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+@pytest.mark.parametrize(("right", "n"), [(0, 20), (20, 20), (1, 3), (313, 400), (874, 2000), (0, 1)])
+def test_wilson_is_that_of_scipy(right: int, n: int, level: float) -> None:
+    theirs = binomtest(right, n).proportion_ci(level, method="wilson")
+    assert wilson_interval(right / n, n, level=level) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert 0 <= wilson_interval(right / n, n)[0] <= right / n <= wilson_interval(right / n, n)[1] <= 1
+
+
+@pytest.mark.parametrize(("accuracy", "n"), [(0.5, 0), (1.1, 10), (-0.1, 10), (float("nan"), 10)])
+def test_wilson_refuses_what_is_no_accuracy(accuracy: float, n: int) -> None:
+    with pytest.raises(ValueError, match="expected a fraction"):
+        wilson_interval(accuracy, n)

@@ -7,7 +7,7 @@ from ard.errors import UserError
 from ard.report.differences import differences_table
 from ard.report.figure import draw
 from ard.report.records import differing, group, load
-from ard.report.table import main_table, settings_line, write_csv
+from ard.report.table import flattery_line, main_table, settings_line, write_csv
 
 __all__ = ["compare"]
 
@@ -26,6 +26,8 @@ def compare(directories: Sequence[Path], output: Path, *, mixed: bool = False, b
         raise UserError(f"{output} is a file; expected a folder to write the tables to")
     rows = group(records)
     parts = [main_table(rows, differ), settings_line(rows, differ)]
+    if flattery := flattery_line(rows, differ):
+        parts.append(flattery)
     if not differ:
         parts.append(differences_table(rows, baseline))
     output.mkdir(parents=True, exist_ok=True)

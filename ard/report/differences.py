@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from ard.errors import UserError
+from ard.report.content import in_points
 from ard.report.records import Row
 from ard.statistics import Difference, paired_difference
 
@@ -70,6 +71,6 @@ def _reference(rows: Sequence[Row], baseline: str | None) -> Row | None:
 def _points(difference: Difference | None) -> str:
     if difference is None:
         return "no seed in common"
-    points = [f"{100 * value:+.1f}" for value in (difference.mean, difference.low, difference.high)]
-    text = "{} [{}, {}]".format(*points).replace("-", "−")
+    points = [in_points(value) for value in (difference.mean, difference.low, difference.high)]
+    text = "{} [{}, {}]".format(*points)
     return f"**{text}**" if difference.significant else f"{text} n.s."

@@ -6,17 +6,16 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from ard.report.labels import place_labels
 from ard.report.records import Row
+from ard.report.style import COLOURS, GREY, empty_axes, legend
 from ard.report.table import shared_settings
 from ard.statistics import paired_difference
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D")  # after Okabe and Ito
 MARKERS = "osD^vP"
 TEACHER = ("#333333", "*")
 
@@ -39,14 +38,9 @@ class Mark:
 
 def draw(rows: Sequence[Row], differ: Sequence[str], path: Path) -> str:
     """Write the picture to `path` and return its caption; rows without reliable robust numbers are left out."""
-    figure = Figure(figsize=(6.4, 4.8), dpi=200, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(xlabel="clean accuracy (%)", ylabel="worst-case accuracy (%)")
     shared = shared_settings(rows, differ)
-    axes.set_title(", ".join(shared[key] for key in ("dataset", "threat") if key in shared), fontsize=10)
-    axes.grid(color="#e8e8e8", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    title = ", ".join(shared[key] for key in ("dataset", "threat") if key in shared)
+    figure, axes = empty_axes(title, "clean accuracy (%)", "worst-case accuracy (%)")
     marks = _marks([row for row in rows if not row.warning], differ)
     for mark in marks:
         _draw_mark(axes, mark, marks)
@@ -91,9 +85,9 @@ def _draw_mark(axes: Axes, mark: Mark, marks: Sequence[Mark]) -> None:
 def _draw_legend(figure: Figure, bars: str) -> None:
     handles = []
     for marker, face, label in ("*", None, "teacher"), ("o", None, "best checkpoint"), ("o", "w", "last checkpoint"):
-        handles.append(Line2D([], [], color="#555555", ls="", marker=marker, markerfacecolor=face, ms=6, label=label))
-    handles.append(Line2D([], [], color="#555555", ls="", marker="|", ms=9, label=bars))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=6.5, frameon=False, handletextpad=0.2)
+        handles.append(Line2D([], [], color=GREY, ls="", marker=marker, markerfacecolor=face, ms=6, label=label))
+    handles.append(Line2D([], [], color=GREY, ls="", marker="|", ms=9, label=bars))
+    legend(figure, handles)
 
 
 def _label(axes: Axes, marks: Sequence[Mark]) -> None:

@@ -1,9 +1,7 @@
 """Records as rows: which evaluations lie below a directory, whether they compare, which are seeds of one method."""
 
 import json
-import re
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +11,8 @@ import numpy as np
 
 from ard.bits import unpack
 from ard.errors import UserError
+from ard.report.content import standalone, warning
+from ard.report.places import home, names, parts, seed_of
 
 FILES = ("evaluation.json", "last.evaluation.json")
 REQUIRED = (
@@ -77,18 +77,25 @@ class Row:
     @property
     def warning(self) -> str:
         """What stands in place of robust numbers that failed a check; empty where they may be shown."""
-        contents = [record.content for record in self.records if record.content["verdict"] == "unreliable"]
-        ids = {check["id"] for content in contents for check in content["checks"] if check["verdict"] == "fail"}
-        return f"UNRELIABLE ({', '.join(sorted(ids)) or 'no check named'})" if contents else ""
+        return warning(record.content for record in self.records)
 
     def values(self, key: str) -> list[Any]:
         """A field of the records, one value a seed."""
         return [record.content[key] for record in self.records]
 
     def accuracies(self, attack: str) -> list[float]:
-        """Accuracy after one attack, one value a seed; empty where not every record ran it."""
-        found = [a["accuracy"] for record in self.records for a in record.content["attacks"] if a["name"] == attack]
+        """Accuracy after one attack, one value a seed; empty where not every record ran it on its own."""
+        return self.numbers(lambda content: standalone(content).get(attack))
+
+    def numbers(self, read: Callable[[dict[str, Any]], float | None]) -> list[float]:
+        """What `read` finds in a record, one value a seed; empty where not every record has it."""
+        found = [value for record in self.records if (value := read(record.content)) is not None]
         return found if len(found) == len(self.records) else []
+
+    @property
+    def autoattack(self) -> list[float]:
+        """Accuracy after the whole of AutoAttack, one value a seed; empty where not every record ran it."""
+        return self.numbers(lambda content: content.get("autoattack_acc"))
 
     def bits(self, kind: str, seeds: Collection[int] | None = None) -> np.ndarray:
         """Verdicts "clean" or "worst" (seeds, n) of the seeds asked for."""
@@ -97,15 +104,15 @@ class Row:
 
 def load(directories: Sequence[Path]) -> list[Record]:
     """Every record below the directories, each once; raises UserError where one holds none or a file is damaged."""
-    found: dict[Path, tuple[Path, int]] = {}  # by resolved path: each file once, as given, and _parts of it
+    found: dict[Path, tuple[Path, int]] = {}  # by resolved path: each file once, as given, and parts of it
     for directory in directories:
         files = sorted(path for name in FILES for path in directory.rglob(name))
         if not files:
             raise UserError(f"{directory}: found no {' or '.join(FILES)}; expected folders of runs: ard evaluate first")
         for path in files:
-            found.setdefault(path.resolve(), (path, _parts(path, directory)))
-    names = _names({_home(resolved): parts for resolved, (_, parts) in found.items()})
-    return [_read(path, names[_home(resolved)]) for resolved, (path, _) in found.items()]
+            found.setdefault(path.resolve(), (path, parts(path, directory)))
+    methods = names({home(resolved): count for resolved, (_, count) in found.items()})
+    return [_read(path, methods[home(resolved)]) for resolved, (path, _) in found.items()]
 
 
 def differing(records: Sequence[Record], *, mixed: bool) -> list[str]:
@@ -124,7 +131,7 @@ def differing(records: Sequence[Record], *, mixed: bool) -> list[str]:
 
 def group(records: Sequence[Record]) -> list[Row]:
     """Rows over seeds: teachers first, then by mean worst-case accuracy; what cannot be relied on comes last."""
-    names = {r.content["weights"]["sha256"]: r.method.split("/")[-1] for r in records if Row((r,), None).is_teacher}
+    teachers = {r.content["weights"]["sha256"]: r.method.split("/")[-1] for r in records if Row((r,), None).is_teacher}
 
     def key(record: Record) -> tuple[Any, ...]:
         return (record.method, record.is_last, *record.settings.values())
@@ -133,7 +140,7 @@ def group(records: Sequence[Record]) -> list[Row]:
     for _, members in groupby(sorted(records, key=lambda r: (*key(r), r.seed)), key):
         same = tuple(members)
         hashes = [record.content["teacher"] for record in same if record.content["teacher"]]
-        shown = dict.fromkeys(names.get(sha256, sha256[:8]) for sha256 in hashes)
+        shown = dict.fromkeys(teachers.get(sha256, sha256[:8]) for sha256 in hashes)
         rows.append(Row(same, ", ".join(shown) or None))
     return sorted(rows, key=lambda row: (not row.is_teacher, bool(row.warning), -np.mean(row.values("robust_acc"))))
 
@@ -145,27 +152,6 @@ def radius(eps: float) -> str:
     return f"{levels}/255" if levels and not short and abs(eps * 255 - levels) < 1e-3 else f"{eps:g}"
 
 
-def _home(path: Path) -> Path:
-    """The folder of all seeds of the method whose record this is."""
-    return path.parent.parent if re.fullmatch(r"seed\d+", path.parent.name) else path.parent
-
-
-def _parts(path: Path, directory: Path) -> int:
-    """How many last parts of a method's folder name it: those below `directory`, and that it is a teacher's."""
-    home, root = _home(path.resolve()), directory.resolve()
-    below = len(home.relative_to(root).parts) if home.is_relative_to(root) else 0
-    return max(below, 2 if home.parent.name == "teachers" else 1)
-
-
-def _names(parts: dict[Path, int]) -> dict[Path, str]:
-    """Equal names in two places are two methods, not further seeds of one: the folders above tell them apart."""
-    names = {home: "/".join(home.parts[-count:]) for home, count in parts.items()}
-    counts = Counter(names.values())
-    if max(counts.values()) == 1:
-        return names
-    return _names({home: count + (counts[names[home]] > 1) for home, count in parts.items()})
-
-
 def _read(path: Path, method: str) -> Record:
     try:
         content = json.loads(path.read_text())
@@ -175,11 +161,12 @@ def _read(path: Path, method: str) -> Record:
         [(attack["name"], float(attack["accuracy"])) for attack in content["attacks"]]
         [(check["id"], check["verdict"]) for check in content["checks"]]
         float(content["clean_acc"]), float(content["robust_acc"]), float(content["threat"]["eps"])
+        float(content.get("autoattack_acc") or 0)
     except (KeyError, TypeError, ValueError) as error:
         reason = f"has no {error}" if isinstance(error, KeyError) else f"is damaged ({str(error).splitlines()[0]})"
         raise UserError(f"{path} {reason}; expected a record of `ard evaluate`: evaluate the weights again") from error
-    number = re.fullmatch(r"seed(\d+)", path.parent.name)
-    seed = int(number[1]) if number else int((content["training"] or {}).get("seed") or 0)
+    seed = seed_of(path)
+    seed = int((content["training"] or {}).get("seed") or 0) if seed is None else seed
     return Record(path, content, method, seed, clean, worst)
 
 

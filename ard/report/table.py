@@ -5,27 +5,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ard.report.content import flattery, in_points, standalone
 from ard.report.differences import FIELDS, Kind, leader
+from ard.report.markdown import table
 from ard.report.records import Row
 from ard.statistics import mean_and_spread
 
 NONE = "–"
+AUTOATTACK = "AA"
 Leaders = dict[Kind, tuple[Row, bool] | None]
 
 
 def main_table(rows: Sequence[Row], differ: Sequence[str]) -> str:
     """Accuracies in percent, mean ± standard deviation over seeds; the best student bold where significant."""
-    attacks, training = attack_names(rows), differing_training(rows)
+    robust, training = robust_columns(rows), differing_training(rows)
     best: Leaders = {} if differ else {kind: leader(rows, kind) for kind in FIELDS}
-    header = ["Method", "Teacher", "Student", "Clean", *attacks, "Worst", "params", "training time", "seeds"]
+    header = ["Method", "Teacher", "Student", "Clean", *robust, "Worst", "params", "training time", "seeds"]
     header += [*(["Training"] if training else []), *differ]
-    lines = [header, ["---"] * len(header)]
+    lines = []
     for row in rows:
-        cells = [row.label, row.teacher or NONE, student(row), *_accuracy_cells(row, attacks, best)]
+        cells = [row.label, row.teacher or NONE, student(row), *_accuracy_cells(row, robust, best)]
         cells += [f"{row.values('params')[0]:,}", duration(training_seconds(row)), str(len(row.records))]
         cells += [", ".join(f"{key} {training_value(row, key)}" for key in training)] if training else []
         lines.append(cells + [row.records[0].settings[key] for key in differ])
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return table(header, lines)
 
 
 def settings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
@@ -39,6 +42,16 @@ def settings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
     return ", ".join([*shared, seeds]) + "."
 
 
+def flattery_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
+    """By how many points each row looks better under PGD-20 than under AutoAttack; empty where no row ran both."""
+    found = []
+    for row in rows:
+        points = row.numbers(flattery)
+        name = ", ".join([row.label, *(row.records[0].settings[key] for key in differ)])
+        found += [f"{name} {row.warning or in_points(mean_and_spread(points)[0])}"] if points else []
+    return f"PGD-20 flatters (PGD-20 − {AUTOATTACK}, in points, mean over seeds): {'; '.join(found)}." if found else ""
+
+
 def shared_settings(rows: Sequence[Row], differ: Sequence[str]) -> dict[str, str]:
     """The settings in which all rows agree; the data by name, without the digest that only tells data apart."""
     settings = rows[0].records[0].settings
@@ -48,24 +61,25 @@ def shared_settings(rows: Sequence[Row], differ: Sequence[str]) -> dict[str, str
 
 def write_csv(rows: Sequence[Row], differ: Sequence[str], path: Path) -> None:
     """The same rows with accuracies as fractions; a robust number that cannot be relied on says so here too."""
-    attacks, training = attack_names(rows), differing_training(rows)
-    kinds = [f"{kind}{end}" for kind in ("clean", *attacks, "worst") for end in ("", " sd")]
+    robust, training = robust_columns(rows), differing_training(rows)
+    kinds = [f"{kind}{end}" for kind in ("clean", *robust, "worst") for end in ("", " sd")]
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         header = ["method", "checkpoint", "teacher", "student", *kinds, "params", "seconds", "seeds"]
         writer.writerow([*header, *training, *differ])
         for row in rows:
             cells: list[Any] = [row.method, "last" if row.is_last else "best", row.teacher, student(row)]
-            cells += _numbers(row, attacks)
+            cells += _numbers(row, robust)
             cells += [row.values("params")[0], training_seconds(row), len(row.records)]
             cells += [training_value(row, key) for key in training]
             writer.writerow(cells + [row.records[0].settings[key] for key in differ])
 
 
-def attack_names(rows: Sequence[Row]) -> list[str]:
-    """All attacks that any record ran, in the order of the records."""
-    names = [attack["name"] for row in rows for attacks in row.values("attacks") for attack in attacks]
-    return list(dict.fromkeys(names))
+def robust_columns(rows: Sequence[Row]) -> list[str]:
+    """The attacks that any record ran on its own, in the order of the records, then AutoAttack where any ran it whole."""
+    names = [name for row in rows for record in row.records for name in standalone(record.content)]
+    whole = any(record.content.get("autoattack_acc") is not None for row in rows for record in row.records)
+    return [*dict.fromkeys(names), *([AUTOATTACK] if whole else [])]
 
 
 def differing_training(rows: Sequence[Row]) -> list[str]:
@@ -111,12 +125,16 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _accuracy_cells(row: Row, attacks: Sequence[str], best: Leaders) -> list[str]:
+def _column(row: Row, name: str) -> list[float]:
+    return row.autoattack if name == AUTOATTACK else row.accuracies(name)
+
+
+def _accuracy_cells(row: Row, robust: Sequence[str], best: Leaders) -> list[str]:
     clean = _mark(percent(row.values("clean_acc")), row, best.get("clean"))
     if row.warning:
-        return [clean, *[row.warning] * (len(attacks) + 1)]
+        return [clean, *[row.warning] * (len(robust) + 1)]
     worst = _mark(percent(row.values("robust_acc")), row, best.get("worst"))
-    return [clean, *(percent(row.accuracies(name)) for name in attacks), worst]
+    return [clean, *(percent(_column(row, name)) for name in robust), worst]
 
 
 def _mark(text: str, row: Row, best: tuple[Row, bool] | None) -> str:
@@ -125,10 +143,10 @@ def _mark(text: str, row: Row, best: tuple[Row, bool] | None) -> str:
     return f"**{text}**" if best[1] else f"{text} n.s."
 
 
-def _numbers(row: Row, attacks: Sequence[str]) -> list[Any]:
-    robust = [*(row.accuracies(name) for name in attacks), row.values("robust_acc")]
+def _numbers(row: Row, robust: Sequence[str]) -> list[Any]:
+    columns = [*(_column(row, name) for name in robust), row.values("robust_acc")]
     cells: list[Any] = [*mean_and_spread(row.values("clean_acc"))]
-    for fractions in robust:
+    for fractions in columns:
         cells += (row.warning, None) if row.warning else mean_and_spread(fractions) if fractions else (None, None)
     return cells
 

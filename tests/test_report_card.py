@@ -1,0 +1,154 @@
+"""ard.report.card: a page that says what the record says, and shows no robust number that failed a check."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy.stats import binomtest
+from small_records import attack, full_record, unreliable
+
+from ard.report.card import evidence_card
+
+RECORDS = sorted((Path(__file__).parents[1] / "docs/results").rglob("*evaluation.json"))
+ROBUST = ["53.2", "53.4", "56.7", "55.5", "53.5", "21.2", "77.2", "31.3", "75.0", "75.1"]  # of full_record, in percent
+
+
+def cell_rows(card: str) -> dict[str, list[str]]:
+    """The rows of all tables by their first cell."""
+    lines = [line for line in card.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return {row[0]: row[1:] for row in rows}
+
+
+def section(card: str, title: str) -> str:
+    return card.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+def test_accuracies_have_the_intervals_of_scipy() -> None:
+    rows = cell_rows(evidence_card(full_record()))
+    for name, right, shown in (("clean", 8534, "85.3"), ("robust: right after every attack, image by image", 5317, "53.2")):
+        interval = binomtest(right, 10000).proportion_ci(0.95, method="wilson")
+        assert rows[name] == [shown, f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"]
+
+
+@pytest.mark.parametrize(
+    ("threat", "words"),
+    [
+        ({"norm": "Linf", "eps": 8 / 255}, "every pixel value by up to 8/255 (Linf)"),
+        ({"norm": "L2", "eps": 0.5}, "by up to 0.5 in the Euclidean norm (L2)"),
+        ({"norm": "L1", "eps": 12.0}, "by up to 12 in the norm L1"),
+    ],
+)
+def test_the_threat_in_words(threat: dict[str, Any], words: str) -> None:
+    head = evidence_card(full_record(threat=threat)).split("| Accuracy")[0]
+    assert head.startswith("# WideResNet-34-20 on CIFAR-10\n")
+    assert words in head
+    assert "White box" in head
+    assert "[0, 1]" in head
+    assert "10,000 of the test split" in head
+
+
+def test_a_limited_evaluation_says_so() -> None:
+    assert "limit" not in evidence_card(full_record()).split("## Limits")[0]
+    assert "evenly over the classes by a limit of 2,000" in evidence_card(full_record(limit=2000, n=2000))
+
+
+def test_each_attack_with_the_images_it_saw() -> None:
+    card = evidence_card(full_record())
+    rows = cell_rows(card)
+    assert rows["PGD-20"] == ["steps 20, step_size 2/255", "8,534", "–", "56.7"]
+    assert rows["APGD-T"] == ["steps 20", "5,553", "APGD-CE", "53.5"]
+    assert rows["PGD-20 at 2 eps"][-1] == "21.2"
+    assert "gaussian noise" in section(card, "Probes")
+    assert "gaussian noise" not in section(card, "Attacks")
+    assert "cumulative" in section(card, "Attacks")
+    assert "cumulative" not in evidence_card(full_record(attacks=[attack("PGD-20", 0.5, 8000)]))
+
+
+def test_flattery_is_pgd_minus_autoattack() -> None:
+    card = evidence_card(full_record())
+    assert "**AutoAttack** (standard) leaves 53.4 % (52.4 to 54.4)" in card
+    assert "PGD-20 alone flatters by +3.3 points" in card  # 56.71 − 53.42
+    assert "flatters by −1.0 points" in evidence_card(full_record(autoattack_acc=0.5771))
+    assert "flatters" not in evidence_card(full_record(attacks=[attack("FGSM", 0.6, 8534)]))
+
+
+def test_an_autoattack_that_did_not_run_whole_is_named_among_the_limits() -> None:
+    partly = evidence_card(full_record(autoattack_acc=None))
+    never = evidence_card(full_record(autoattack_acc=None, attacks=[attack("PGD-20", 0.5, 8000)]))
+    assert "AutoAttack did not run whole:" in section(partly, "Limits")
+    assert "AutoAttack did not run:" in section(never, "Limits")
+    for card in (partly, never):
+        assert "flatters" not in card
+        assert "**AutoAttack**" not in card
+    assert "did not run" not in evidence_card(full_record())
+
+
+def test_an_unreliable_record_shows_no_robust_number() -> None:
+    assert all(number in evidence_card(full_record()) for number in ROBUST if number not in ("75.0", "75.1"))
+    card = evidence_card(unreliable())
+    assert not [number for number in ROBUST if number in card]
+    robust = cell_rows(card)["robust: right after every attack, image by image"]
+    assert robust == ["UNRELIABLE (O6, O10): more steps do not hurt; random search beats the gradient", "–"]
+    assert cell_rows(card)["clean"][0] == "85.3"
+    assert cell_rows(card)["cat"] == ["5,000", "74.1", "UNRELIABLE (O6, O10)"]
+    assert "interval of the clean accuracy is 1.4 points wide" in section(card, "Limits")
+
+
+def test_an_unreliable_record_that_names_no_check_shows_none_either() -> None:
+    card = evidence_card(unreliable(checks=[]))
+    assert not [number for number in ROBUST if number in card]
+    assert cell_rows(card)["robust: right after every attack, image by image"][0] == "UNRELIABLE (no check named)"
+    assert "interval of the clean accuracy" in card
+
+
+def test_checks_that_did_not_pass_stand_with_their_reasons() -> None:
+    shown = section(evidence_card(full_record()), "Checks")
+    assert "Verdict: sound. Passed: V1." in shown
+    assert cell_rows(shown)["O9"] == ["skipped", "–", "–", "no curve \\| asked for"]
+    assert "the largest perturbation" not in shown
+    warned = {"id": "O3", "value": 0.25, "threshold": 0.1, "verdict": "warn", "reason": "why"}
+    assert cell_rows(evidence_card(full_record(checks=[warned])))["O3"] == ["warn", "0.25", "0.1", "why"]
+
+
+def test_where_it_comes_from() -> None:
+    shown = section(evidence_card(full_record()), "Where it comes from")
+    lines = dict(line.removeprefix("- ").split(": ", 1) for line in shown.strip().splitlines())
+    assert lines["Checkpoint"] == "selected by val/robust_acc; epoch 38, counted from 0, of 40."
+    assert lines["Teacher"] == f"sha256 {'f' * 64}."
+    assert lines["Weights"].startswith(f"sha256 {'a' * 64}")
+    assert lines["Config digest"] == "d265fe90f2521d87."
+    assert (lines["Training seed"], lines["Suite"]) == ("3.", "full, seed 7.")
+    assert lines["Versions"] == "ard 0.1.0, torch 2.15.0."
+    assert lines["Commit"] == "7e6989e6cabf."
+    assert lines["Time"] == "12 s, 33.1 images/s."
+
+
+def test_what_is_not_known_is_said_to_be_unknown() -> None:
+    shown = section(evidence_card(full_record(training=None, teacher=None, recipe=None)), "Where it comes from")
+    assert "Checkpoint: not known." in shown
+    assert "Teacher: not known." in shown
+    assert "Teacher: none." in evidence_card(full_record(teacher=None))
+    for value, words in ((True, "used"), (False, "none"), (None, "not said")):
+        assert f"Additional data: {words}." in evidence_card(full_record(additional_data=value))
+
+
+def test_limits_are_always_there() -> None:
+    shown = section(evidence_card(full_record()), "Limits")
+    assert "upper bound on robustness, never a proof" in shown
+    assert "one training run" in shown
+    assert "With 10,000 images the interval of the robust accuracy is 2.0 points wide" in shown
+    assert "outside Linf 8/255" in shown
+    assert "3 classes: the targeted parts of AutoAttack are left out" in shown
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: "/".join(path.parts[-3:]))
+def test_every_published_record_makes_a_card_of_whole_tables(path: Path) -> None:
+    card = evidence_card(json.loads(path.read_text()))
+    for block in re.findall(r"(?:^\|.*\n)+", card + "\n" + evidence_card(full_record()), re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+    assert "None" not in card
+    assert "Additional data: not said." in card
+    assert "not recorded" in cell_rows(card)["PGD-20"]

@@ -1,0 +1,123 @@
+"""ard.report.records: which records lie below a folder, what they are called, and which of them compare."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_records import cells, first, write, write_study
+
+from ard.bits import pack, unpack
+from ard.errors import UserError
+from ard.report import compare
+from ard.report.records import group, load, radius
+from ard.report.table import duration
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    return write_study(tmp_path / "digits")
+
+
+def test_pack_round_trip() -> None:
+    for n in (1, 7, 8, 13, 360):
+        bits = np.random.default_rng(n).random(n) < 0.5
+        assert np.array_equal(unpack(pack(bits), n), bits)
+    with pytest.raises(ValueError, match="expected 3 for 17 images"):
+        unpack(pack(np.ones(16, bool)), 17)
+
+
+@pytest.mark.parametrize("given", ["", "ard", "ard/seed0"])
+def test_any_level_gives_the_recipe_its_name(study: Path, given: str) -> None:
+    assert "80.0" in cells(compare([study / given], study / "out"), "ard")["Worst"]
+
+
+def test_a_teacher_is_known_by_the_folder_above(study: Path) -> None:
+    assert "90.0" in cells(compare([study / "teachers/robust"], study / "out"), "teachers/robust")["Worst"]
+
+
+def test_one_name_in_two_studies_is_two_methods(study: Path) -> None:
+    other = study.parent / "other"
+    write(other / "ard/seed0/evaluation.json", first(0.9), first(0.6))
+    text = compare([study, other, study / "ard"], study / "out")
+    assert "80.0" in cells(text, "digits/ard")["Worst"]
+    assert "60.0" in cells(text, "other/ard")["Worst"]
+    write(study / "robust/seed0/evaluation.json", first(0.9), first(0.5))  # a teacher's name is no clash
+    assert "50.0" in cells(compare([study], study / "out"), "robust")["Worst"]
+    assert cells(text, "digits/ard")["seeds"] == "1"  # found twice, read once
+    assert "70.0" in cells(text, "pgd_at")["Worst"]  # its name is no clash and stays short
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"threat": {"norm": "Linf", "eps": 8 / 255}}, "threat: Linf 0.15 and Linf 8/255"),
+        ({"threat": {"norm": "L2", "eps": 0.15}}, "threat: Linf 0.15 and L2 0.15"),
+        ({"suite": "full"}, "suite: quick and full"),
+        ({"split": "val"}, "split: test and val"),
+        (
+            {"dataset": {"name": "Digits", "digest": "feedbeef00"}},
+            r"dataset: Digits \(01234567\) and Digits \(feedbeef\)",
+        ),
+    ],
+)
+def test_what_does_not_compare_is_refused(study: Path, change: dict[str, Any], words: str) -> None:
+    write(study / "rslad/seed0/evaluation.json", first(0.99), first(0.97), **change)
+    with pytest.raises(UserError, match=rf"ard.seed0.evaluation.json and .*rslad.*evaluation.json differ in {words}"):
+        compare([study], study / "out")
+    text = compare([study], study / "out", mixed=True)
+    assert next(iter(change)) in cells(text, "rslad")
+    assert "**" not in text
+    assert "n.s." not in text
+    assert "Method −" not in text
+
+
+def test_another_number_of_images_is_refused(study: Path) -> None:
+    write(study / "rslad/seed0/evaluation.json", first(0.99)[:100], first(0.97)[:100])
+    with pytest.raises(UserError, match="differ in n: 500 and 100"):
+        compare([study], study / "out")
+    assert cells(compare([study], study / "out", mixed=True), "rslad")["n"] == "100"
+
+
+def test_seeds_under_different_threats_are_not_averaged(study: Path) -> None:
+    write(study / "ard/seed1/evaluation.json", first(0.9), first(0.2), threat={"norm": "Linf", "eps": 0.3})
+    rows = [row for row in group(load([study])) if row.label == "ard"]
+    assert sorted(len(row.records) for row in rows) == [1, 1]
+
+
+def test_damaged_records_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"found no evaluation.json"):
+        compare([tmp_path], tmp_path)
+    path = tmp_path / "ard/seed0/evaluation.json"
+    for content in ("{", "[]", "{}", '{"suite": 1}'):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        with pytest.raises(UserError, match=r"ard/seed0/evaluation.json (has no|is damaged)") as caught:
+            compare([tmp_path], tmp_path)
+        assert "\n" not in str(caught.value)
+    write(path, first(0.9), first(0.8), bits={"clean": pack(first(0.9)), "worst": pack(first(0.8)[:99])})
+    with pytest.raises(UserError, match="expected 63 for 500 images"):
+        compare([tmp_path], tmp_path)
+    write(path, first(0.9), first(0.8), autoattack_acc="much")
+    with pytest.raises(UserError, match=r"ard/seed0/evaluation.json is damaged .*much"):
+        compare([tmp_path], tmp_path)
+
+
+def test_radii_and_durations_as_people_write_them() -> None:
+    assert [radius(e) for e in (0.15, 8 / 255, 0.2, 0.0314, 0.5, 0, 1)] == [
+        "0.15",
+        "8/255",
+        "0.2",
+        "0.0314",
+        "0.5",
+        "0",
+        "1",
+    ]
+    assert [duration(s) for s in (72.4, 59.6, 5, 7260, None)] == ["1 min 12 s", "1 min 0 s", "5 s", "2 h 1 min", "–"]
+
+
+def test_reads_files_only() -> None:
+    code = "import sys, ard.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

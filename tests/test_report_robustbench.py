@@ -1,0 +1,85 @@
+"""ard.report.robustbench: the shape of RobustBench's own files, and nothing that a record cannot know."""
+
+import json
+from typing import Any
+
+import pytest
+from small_records import full_record, unreliable
+
+from ard.report.robustbench import robustbench_entry
+
+# model_info/cifar10/Linf/Rice2020Overfitting.json of RobustBench
+PUBLISHED = {
+    "link": "https://arxiv.org/abs/2002.11569",
+    "name": "Overfitting in adversarially robust deep learning",
+    "authors": "Leslie Rice, Eric Wong, J. Zico Kolter",
+    "additional_data": False,
+    "number_forward_passes": 1,
+    "dataset": "cifar10",
+    "venue": "ICML 2020",
+    "architecture": "WideResNet-34-20",
+    "eps": "8/255",
+    "clean_acc": "85.34",
+    "reported": "58",
+    "autoattack_acc": "53.42",
+}
+UNKNOWN = {"link", "name", "authors", "venue", "reported"}
+
+
+def test_a_record_of_a_published_network_gives_its_published_entry() -> None:
+    entry = robustbench_entry(full_record())
+    assert list(entry)[: len(PUBLISHED)] == list(PUBLISHED)
+    assert {key: entry[key] for key in PUBLISHED} == {**PUBLISHED, **dict.fromkeys(UNKNOWN)}
+    assert set(entry) - set(PUBLISHED) == {"footnote", "unreliable"}
+    assert entry["unreliable"] is False
+    assert json.loads(json.dumps(entry)) == entry
+
+
+def test_accuracies_have_two_digits() -> None:
+    entry = robustbench_entry(full_record(clean_acc=0.9, autoattack_acc=0.0))
+    assert (entry["clean_acc"], entry["autoattack_acc"]) == ("90.00", "0.00")
+
+
+def test_without_the_whole_of_autoattack_there_is_no_robust_number() -> None:
+    old = full_record(robust_acc=0.5317)
+    del old["autoattack_acc"], old["additional_data"]
+    for record in (old, full_record(autoattack_acc=None)):
+        entry = robustbench_entry(record)
+        assert entry["autoattack_acc"] is None
+        assert "53.17" not in json.dumps(entry)
+    assert robustbench_entry(old)["additional_data"] is None
+
+
+def test_an_unreliable_number_is_flagged_with_its_reason() -> None:
+    entry = robustbench_entry(unreliable())
+    assert entry["unreliable"] is True
+    reason = "UNRELIABLE (O6, O10): more steps do not hurt; random search beats the gradient."
+    assert entry["footnote"] == f"Linf, 10000 images of the test split. {reason}"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("CIFAR10", "cifar10"), ("CIFAR-100", "cifar100"), ("CIFAR-10 (JPEG)", "CIFAR-10 (JPEG)"), ("Digits", "Digits")],
+)
+def test_only_the_images_of_robustbench_go_by_its_names(name: str, shown: str) -> None:
+    assert robustbench_entry(full_record(dataset={"name": name, "digest": "0"}))["dataset"] == shown
+
+
+@pytest.mark.parametrize(
+    ("network", "architecture", "passes"),
+    [
+        ({"class_path": "ard.models.WideResNet", "init_args": {"depth": 28, "widen": 10}}, "WideResNet-28-10", 1),
+        ({"class_path": "ard.models.Torchvision", "init_args": {"name": "mobilenet_v2"}}, "mobilenet_v2", None),
+        ({"class_path": "my.networks.Purified"}, "Purified", None),
+    ],
+)
+def test_a_wrapper_is_no_architecture(network: dict[str, Any], architecture: str, passes: int | None) -> None:
+    wrapped = {"class_path": "ard.models.Normalized", "init_args": {"mean": [0.5], "std": [0.5], "network": network}}
+    for model in (network, wrapped):
+        entry = robustbench_entry(full_record(model=model))
+        assert (entry["architecture"], entry["number_forward_passes"]) == (architecture, passes)
+
+
+@pytest.mark.parametrize(("eps", "shown"), [(4 / 255, "4/255"), (0.5, "0.5"), (128 / 255, "128/255")])
+def test_radii_as_robustbench_writes_them(eps: float, shown: str) -> None:
+    assert robustbench_entry(full_record(threat={"norm": "L2", "eps": eps}))["eps"] == shown
