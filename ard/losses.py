@@ -30,5 +30,16 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     return logits.masked_fill(true, -torch.inf).amax(dim=1) - logits[true]
 
 
+def dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """(max_{k≠y} z_k − z_y) / (z_π1 − z_π3), π sorting the logits downwards (Croce & Hein, ICML 2020); -> (batch,).
+
+    Neither shifting nor scaling the logits changes it. Raises ValueError for fewer than three classes.
+    """
+    if logits.shape[1] < 3:
+        raise ValueError(f"DLR of {logits.shape[1]} classes; expected at least 3")
+    highest = _at_least_float32(logits).topk(3, dim=1).values
+    return margin(logits, y) / (highest[:, 0] - highest[:, 2] + 1e-12)
+
+
 def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
