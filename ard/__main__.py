@@ -4,10 +4,10 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import ard
 from ard.errors import UserError
+from ard.request import Request
 
 USAGE = """usage: ard VERB ...
 
@@ -16,41 +16,25 @@ USAGE = """usage: ard VERB ...
   study     configs/studies/<name>.yaml        teachers, methods, seeds, evaluation, comparison; resumes
   evaluate  WEIGHTS...                         clean and robust accuracy, with evidence
   test      WEIGHTS...                         evaluate --suite quick
+  verify    ADVERSARIAL WEIGHTS                stored adversarial images: do they prove what they claim?
   compare   RUN_DIR...                         records -> table.md, table.csv, tradeoff.png
 
 ard VERB --help says more. Errors are one line; exit status 2 means that you can mend it.
 """
 
-EXIT_STATUS = {"sound": 0, "warnings": 3, "unreliable": 4}
+EXIT_STATUS = {"sound": 0, None: 0, "warnings": 3, "unreliable": 4}  # None: a shard that is done before others
 
 
-def evaluate(
-    weights: list[str],
-    data: str | None = None,
-    network: str | None = None,
-    split: Literal["test", "val"] = "test",
-    limit: int | None = None,
-    suite: str = "quick",
-    eps: str | None = None,
-    norm: Literal["Linf", "L2"] | None = None,
-    seed: int = 0,
-) -> int:
+def evaluate(weights: list[str], request: Request) -> int:
     """Measure clean and robust accuracy and write a record beside each file of weights.
 
     Args:
         weights: files of weights: ours (.safetensors), Lightning checkpoints or plain state dicts.
-        data: a config with a `data:` section; by default what the weights were trained on.
-        network: a YAML file {class_path, init_args} for weights that do not say which network they are for.
-        split: images to evaluate on.
-        limit: evaluate on this many images, equally many a class, chosen by a fixed seed.
-        suite: which attacks to run.
-        eps: radius such as 8/255; by default the one the weights were trained against.
-        norm: by default the one the weights were trained against.
-        seed: of the attacks' random starts.
+        request: what to measure.
     """
-    from ard.evaluate import Request, evaluate_file
+    from ard.evaluate import evaluate_file
 
-    request = Request(data=data, network=network, split=split, limit=limit, suite=suite, eps=eps, norm=norm, seed=seed)
+    request.check()
     return max(EXIT_STATUS[evaluate_file(Path(file), request)] for file in weights)
 
 
@@ -63,7 +47,23 @@ def quick_test(weights: list[str], data: str | None = None, limit: int | None = 
         limit: evaluate on this many images, equally many a class.
         eps: radius such as 8/255; by default the one the weights were trained against.
     """
-    return evaluate(weights, data=data, limit=limit, eps=eps)
+    return evaluate(weights, Request(data=data, limit=limit, eps=eps))
+
+
+def verify(file: str, weights: str, data: str | None = None, network: str | None = None) -> int:
+    """Check stored adversarial images against weights and data, in this fresh process: ball, range, labels, verdicts.
+
+    Args:
+        file: what `ard evaluate --save_adversarial true` wrote.
+        weights: the weights they were made for.
+        data: a config with a `data:` section; by default what the weights were trained on.
+        network: a YAML file {class_path, init_args} for weights that do not say which network they are for.
+    """
+    from ard.evaluate import verify_file
+
+    wrong = verify_file(Path(file), Path(weights), data, network)
+    print(f"{file}: " + ("; ".join(wrong) if wrong else "every image, label and verdict holds"))
+    return EXIT_STATUS["unreliable" if wrong else "sound"]
 
 
 def study(config: str) -> int:
@@ -102,6 +102,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "test": quick_test,
     "study": study,
     "compare": compare,
+    "verify": verify,
 }
 
 

@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import isclass, signature
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,16 +31,36 @@ class OneLineErrors(ArgumentParser):
 
 
 def parse(verb: str, function: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
-    """The arguments of a typed function from the command line; those without a default are positional."""
+    """The arguments of a typed function from the command line; those without a default are positional.
+
+    A dataclass among the parameters stands for its fields, each an option of its own.
+    """
     parser = OneLineErrors(prog=f"ard {verb}", description=(function.__doc__ or "").split("\n")[0])
     parameters = signature(function).parameters.values()
-    parser.words = [p.name for p in parameters]
     several = [p.name for p in parameters if p.default is p.empty and p.annotation == list[str]]
+    grouped: dict[str, Any] = {p.name: p.annotation for p in parameters if is_dataclass(p.annotation)}
+    options = {name: [field.name for field in fields(kind)] for name, kind in grouped.items()}
+    parser.words = [p.name for p in parameters] + [name for names in options.values() for name in names]
     for name in several:
         parser.add_argument(name, nargs="+", metavar=name.upper())
-    parser.add_function_arguments(function, as_positional=True, fail_untyped=True, skip=set(several))
-    arguments = parser.parse_args(argv)
-    return {p.name: arguments[p.name] for p in parameters}
+    for kind in grouped.values():
+        parser.add_class_arguments(kind, None)
+    parser.add_function_arguments(function, as_positional=True, fail_untyped=True, skip={*several, *grouped})
+    flags = {p.name for p in parameters if p.annotation is bool}
+    flags |= {field.name for kind in grouped.values() for field in fields(kind) if field.type is bool}
+    arguments = parser.parse_args([_spoken(word, after, flags) for word, after in zip_longest(argv, argv[1:])])
+    built = {name: kind(**{option: arguments[option] for option in options[name]}) for name, kind in grouped.items()}
+    return {p.name: built[p.name] if p.name in built else arguments[p.name] for p in parameters}
+
+
+def _spoken(word: str, after: str | None, flags: Collection[str]) -> str:
+    """--save-adversarial -> --save_adversarial=true: options as people write them."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    name = "--" + name[2:].replace("-", "_")
+    bare = name[2:] in flags and not equals and after not in ("true", "false")
+    return f"{name}=true" if bare else name + equals + value
 
 
 def build(kind: Any, section: dict[str, Any]) -> Any:

@@ -37,7 +37,8 @@ def test_a_record_says_what_was_measured_and_on_what(place, capsys):
     assert card["recipe"]["class_path"] == "ard.objectives.pgd_at.PGDAT"
     assert [row["class"] for row in record["per_class"]] == list("0123456789")
     assert f"{record['robust_acc']:.1%}" in out
-    assert files_below(place) == ["runs/evaluation.json", "runs/student.safetensors"]
+    evidence = ["runs/evaluation.json", "runs/evaluation.md", "runs/evaluation.robustbench.json"]
+    assert files_below(place) == [*evidence, "runs/student.safetensors"]
 
 
 def test_weights_elsewhere_are_named_without_their_place(place, capsys, monkeypatch):
@@ -106,7 +107,7 @@ def test_several_files_are_evaluated_in_one_go(place, capsys):
     files = [write_weights(place / f"{name}.safetensors") for name in ("student", "last")]
     status, out, _ = cli(capsys, "evaluate", *files, "--limit", 20)
     assert status == 0
-    assert sorted(file.name for file in place.glob("*.json")) == ["evaluation.json", "last.evaluation.json"]
+    assert sorted(file.name for file in place.glob("*evaluation.json")) == ["evaluation.json", "last.evaluation.json"]
     assert out.count("worst case") == 2
 
 

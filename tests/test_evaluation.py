@@ -13,8 +13,9 @@ from small_runs import digits, narrow, trained
 from torch import nn
 
 from ard.attacks import L2, Linf
-from ard.evaluation import evaluate, write_record
+from ard.evaluation import Evaluation, evaluate
 from ard.evaluation.record import count_macs
+from ard.files import write_whole
 
 N = 200
 BALL = Linf(eps=0.1)
@@ -24,6 +25,11 @@ NAMES = ["FGSM", "PGD-20", "CW"]
 @pytest.fixture(scope="session")
 def record():
     return evaluate(trained(), *digits(N), BALL)
+
+
+def without_times(record):
+    attacks = [{**attack, "seconds": 0} for attack in record["attacks"]]
+    return {**record, "attacks": attacks, "seconds": 0, "images_per_s": 0}
 
 
 def bits_of(record, name):
@@ -56,7 +62,7 @@ def test_clean_verdicts_are_those_of_the_model_in_eval_mode(record):
 def test_at_radius_zero_nobody_falls(kind):
     found = evaluate(trained(), *digits(100), kind(eps=0))
     assert {found["bits"][name] for name in (*NAMES, "worst")} == {found["bits"]["clean"]}
-    assert found["verdict"] == "sound"
+    assert not [check for check in found["checks"] if check["verdict"] == "fail"]
 
 
 @pytest.mark.parametrize("count", [100, 150])
@@ -71,7 +77,7 @@ def test_a_verdict_does_not_depend_on_the_other_images(record, count):
 def test_the_same_call_gives_the_same_record_whatever_was_drawn_before(record):
     torch.rand(7)
     again = evaluate(trained(), *digits(N), BALL)
-    assert {**again, "seconds": 0} == {**record, "seconds": 0}
+    assert without_times(again) == without_times(record)
     other_seed = evaluate(trained(), *digits(N), BALL, seed=1)
     assert other_seed["bits"]["FGSM"] == record["bits"]["FGSM"]
     assert other_seed["seed"] == 1
@@ -150,14 +156,15 @@ def test_what_is_counted(record):
 
 def test_classes_sum_to_the_whole():
     names, (x, y) = [f"digit {k}" for k in range(10)], digits(N)
-    seen = []
-    found = evaluate(trained(), x, y, BALL, classes=names, progress=seen.append)
+    evaluation, seen = Evaluation(trained(), x, y, BALL, classes=names), []
+    evaluation.judge(progress=seen.append)
+    found = evaluation.record()
     rows = found["per_class"]
     assert [row["class"] for row in rows] == names
     assert [row["n"] for row in rows] == torch.bincount(y).tolist()
     for key in ("clean_acc", "robust_acc"):
         assert sum(row["n"] * row[key] for row in rows) / N == pytest.approx(found[key])
-    assert sum(seen) == N
+    assert sum(seen) == pytest.approx(evaluation.passes * N)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -165,23 +172,19 @@ def test_few_classes_work(classes):
     x, y = digits(50)
     found = evaluate(narrow(classes), x, y % classes, BALL)
     assert len(found["per_class"]) == classes
-    assert [check["verdict"] for check in found["checks"]] == ["pass"] * len(found["checks"])
+    assert not [check for check in found["checks"] if check["id"][0] in "VM" and check["verdict"] != "pass"]
 
 
-def test_a_record_is_json_and_replaces_the_old_one(record, tmp_path):
+def test_a_record_is_json(record):
+    assert json.loads(json.dumps(record), parse_constant=pytest.fail) == record
+
+
+def test_a_file_is_replaced_whole_or_left_as_it_was(tmp_path, monkeypatch):
     path = tmp_path / "evaluation.json"
-    path.write_text("old")
-    write_record(path, record)
-    assert json.loads(path.read_text(), parse_constant=pytest.fail) == record
-    assert [file.name for file in tmp_path.iterdir()] == ["evaluation.json"]
-
-
-def test_a_record_that_cannot_be_written_leaves_the_old_one(record, tmp_path, monkeypatch):
-    path = tmp_path / "evaluation.json"
-    path.write_text("old")
-    with pytest.raises(TypeError):
-        write_record(path, {**record, "model": object()})
+    write_whole(path, "older")
+    write_whole(path, b"old")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("evaluation.json", "old")]
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        write_record(path, record)
-    assert path.read_text() == "old"
+        write_whole(path, "new")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("evaluation.json", "old")]

@@ -1,44 +1,144 @@
-"""Adversaries of the evaluation: they know the labels, and keep the best point they saw."""
+"""Adversaries of the evaluation: they know the labels, and go on until an image falls."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ard.attacks import FGSM, PGD, Attack, Ball
-from ard.losses import cross_entropy, margin
+from ard.attacks import Attack, Ball, Loss
+from ard.losses import kl, margin
 
 LabelLoss = Callable[[Tensor, Tensor], Tensor]  # logits, y -> (batch,)
+Goal = Callable[[nn.Module, Tensor, Tensor], Loss]  # model, x, y -> what to climb
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adversary:
-    """adversary(model, x, y, generator) -> x': an attack that climbs a loss of logits and labels."""
+class Adversary(ABC):
+    """adversary(model, x, y, generator) -> x' of x's shape (batch, C, H, W) in [0, 1].
+
+    `after` names earlier adversaries whose victims this one is not shown. A `probe` is measured but no part of the worst
+    case: another radius, another norm, a corruption. `ball` is where x' must lie, None where there is no such bound.
+    """
 
     name: str
+    ball: Ball | None
+    after: tuple[str, ...] = ()
+    probe: bool = False
+    group: str | None = None
+
+    @abstractmethod
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Images that should be misclassified; those for which that failed may be anywhere the ball allows."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What a reader needs to run the same attack again."""
+
+    @property
+    @abstractmethod
+    def passes(self) -> float:
+        """Its cost for an image that never falls, in forward-backward passes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Climb(Adversary):
+    """A gradient attack on one goal after another: restarts, targets or a loss of its own; see `untargeted`."""
+
     attack: Attack
-    loss: LabelLoss
+    loss: str
+    goals: Sequence[Goal]
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        return self.attack(lambda x_adv: self.loss(model(x_adv), y), x, generator)
+        tries = [partial(self._pursue, goal, model, generator) for goal in self.goals]
+        return first_success(model, x, y, tries)
+
+    def _pursue(self, goal: Goal, model: nn.Module, generator: torch.Generator, x: Tensor, y: Tensor) -> Tensor:
+        return self.attack(goal(model, x, y), x, generator)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a reader needs to run the same attack again."""
         plain = {key: value for key, value in vars(self.attack).items() if isinstance(value, str | int | float)}
-        return {"attack": type(self.attack).__name__, "loss": self.loss.__name__, **plain}
+        return {"attack": type(self.attack).__name__, "loss": self.loss, "runs": len(self.goals), **plain}
+
+    @property
+    def passes(self) -> float:
+        return len(self.goals) * getattr(self.attack, "steps", 1)
 
 
-def quick(ball: Ball) -> list[Adversary]:
-    """FGSM, PGD-20 and a 30-step PGD on the margin loss (CW-Linf as the field reports it)."""
-    pgd = {"relative_step": 0.25, "keep_best": True}
-    return [
-        Adversary(name="FGSM", attack=FGSM(ball), loss=cross_entropy),
-        Adversary(name="PGD-20", attack=PGD(ball, steps=20, **pgd), loss=cross_entropy),  # type: ignore[arg-type]
-        Adversary(name="CW", attack=PGD(ball, steps=30, **pgd), loss=margin),  # type: ignore[arg-type]
-    ]
+@dataclass(frozen=True, kw_only=True)
+class Noise(Adversary):
+    """Steps of full length in random directions, `draws` times: what any gradient must beat."""
+
+    ball: Ball
+    draws: int
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        return first_success(model, x, y, [partial(self._draw, generator)] * self.draws)
+
+    def _draw(self, generator: torch.Generator, x: Tensor, _: Tensor) -> Tensor:
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        return self.ball.project(x + self.ball.eps * self.ball.steepest(noise), x)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"attack": "Noise", "draws": self.draws}
+
+    @property
+    def passes(self) -> float:
+        return self.draws / 3
 
 
-SUITES: dict[str, Callable[[Ball], list[Adversary]]] = {"quick": quick}
+def first_success(model: nn.Module, x: Tensor, y: Tensor, tries: Iterable[Callable[[Tensor, Tensor], Tensor]]) -> Tensor:
+    """Each try(x, y) on the images that still stand; of each image the first x' that fells it, else the last."""
+    x_adv, standing = x.clone(), torch.arange(len(x), device=x.device)
+    for attempt in tries:
+        found = attempt(x[standing], y[standing]).detach()
+        x_adv[standing] = found
+        with torch.no_grad():
+            standing = standing[model(found).argmax(dim=1) == y[standing]]
+        if not len(standing):
+            break
+    return x_adv
+
+
+def untargeted(loss: LabelLoss) -> Goal:
+    """Climb loss(model(x'), y)."""
+    return lambda model, _, y: lambda x_adv: loss(model(x_adv), y)
+
+
+def targeted(rank: int) -> Goal:
+    """Climb z_t − z_y towards the class t that is `rank`-th after the label in the clean logits (1: runner-up)."""
+
+    def goal(model: nn.Module, x: Tensor, y: Tensor) -> Loss:
+        with torch.no_grad():
+            others = model(x).scatter(1, y[:, None], -torch.inf)
+        pair = torch.stack([others.argsort(dim=1, descending=True)[:, rank - 1], y])
+        return lambda x_adv: _difference(model(x_adv), pair)
+
+    return goal
+
+
+def away_from(teacher: nn.Module, temperature: float) -> Goal:
+    """Climb KL(T(x) ‖ S(x')) at a temperature: what a distilled student was trained to keep low."""
+
+    def goal(model: nn.Module, x: Tensor, _: Tensor) -> Loss:
+        with torch.no_grad():
+            target = teacher(x)
+        return lambda x_adv: kl(target, model(x_adv), temperature)
+
+    return goal
+
+
+def through(source: nn.Module) -> Goal:
+    """Climb another model's margin, and hope that the model falls with it."""
+    return lambda _, __, y: lambda x_adv: margin(source(x_adv), y)
+
+
+def _difference(logits: Tensor, pair: Tensor) -> Tensor:
+    target, label = logits.gather(1, pair.T).T
+    return target - label

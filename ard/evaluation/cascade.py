@@ -1,100 +1,128 @@
-"""Every attack on every image, in fixed blocks, and the verdicts image by image."""
+"""Every attack on every block of images, and the verdicts image by image."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ard.attacks import Ball, harmless
+from ard.attacks import harmless
 from ard.errors import UserError
 from ard.evaluation.adversaries import Adversary
 from ard.randomness import keyed_generator
 
-BLOCK = 100  # images; fixed, so that a verdict does not depend on how an evaluation was batched
+BLOCK = 100  # images; fixed, so that a verdict depends neither on batching nor on sharding
+RECHECK = 37  # images a batch when verdicts are taken again: any number that is not BLOCK
+
+Tensors = dict[str, Tensor]
 
 
 @dataclass
-class Verdicts:
-    """`correct[name]` says for every image whether the model was right: on the clean image, or after that attack."""
+class Block:
+    """What is known of BLOCK images from `start`; with `facts[name]` of every adversary that has been there."""
 
-    correct: dict[str, Tensor]
-    largest: dict[str, float] = field(default_factory=dict)  # distance travelled, by attack
-    outside: float = 0.0  # how far any attacked pixel left [0, 1]
-    unmoved: float = 0.0  # share of clean-correct images that no attack moved
-    broken: int = 0  # images with NaN or Inf among attacked pixels or logits
+    start: int
+    correct: Tensors = field(default_factory=dict)  # by adversary, "clean" first: the model was right, (n,) booleans
+    facts: dict[str, dict[str, float]] = field(default_factory=dict)
+    moved: Tensor | None = None  # (n,) booleans: some attack moved the image by a tenth of eps
+    x_adv: Tensor | None = None  # the image that fooled the model, else the last attack's attempt
+    whole: bool = False
+
+    def to(self, device: torch.device) -> "Block":
+        """With every tensor on the device."""
+        self.correct = {name: bits.to(device) for name, bits in self.correct.items()}
+        for name in ("moved", "x_adv"):
+            value = getattr(self, name)
+            setattr(self, name, value if value is None else value.to(device))
+        return self
 
     @property
     def worst(self) -> Tensor:
-        """Per image: right on the clean image and after every attack."""
-        return torch.stack(list(self.correct.values())).all(dim=0)
+        """Per image: right on the clean image and after every attack that is no probe."""
+        return torch.stack([bits for name, bits in self.correct.items() if not self.facts[name].get("probe")]).all(dim=0)
 
 
-def judge(
+Keep = Callable[[Block], None]  # puts a block where a later process finds it
+
+
+def judge_block(
     model: nn.Module,
+    others: Sequence[nn.Module],
     x: Tensor,
     y: Tensor,
     adversaries: Sequence[Adversary],
-    ball: Ball,
     *,
     seed: int,
-    progress: Callable[[int], None] = lambda _: None,
-) -> Verdicts:
-    """Attack the images (n, C, H, W) in [0, 1] that the model gets right; `progress` is told the images of each block.
+    block: Block,
+    keep: Keep,
+) -> Block:
+    """Attack x (n, C, H, W) in [0, 1] from wherever `block` stands; `keep` is told of every step.
 
-    Raises UserError where pixels leave [0, 1] or the model does not return one logit a class for each image.
+    `others` are the networks that adversaries call besides the model.
+
+    Raises UserError where the model does not return one logit a class for each image.
     """
-    _check_images(x)
-    blocks = [
-        _judge_block(model, x[i : i + BLOCK], y[i : i + BLOCK], adversaries, ball, (seed, i), progress)
-        for i in range(0, len(x), BLOCK)
-    ]
-    names = blocks[0].correct
-    moved = [block.unmoved * int(block.correct["clean"].sum()) for block in blocks]
-    return Verdicts(
-        {name: torch.cat([block.correct[name] for block in blocks]) for name in names},
-        {a.name: max(block.largest.get(a.name, 0.0) for block in blocks) for a in adversaries},
-        max(block.outside for block in blocks),
-        sum(moved) / max(1, sum(int(block.correct["clean"].sum()) for block in blocks)),
-        sum(block.broken for block in blocks),
-    )
-
-
-def _judge_block(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    adversaries: Sequence[Adversary],
-    ball: Ball,
-    key: tuple[int, int],
-    progress: Callable[[int], None],
-) -> Verdicts:
-    with harmless(model), torch.autocast(x.device.type, enabled=False):
-        predicted, finite = _predict(model, x)
-        clean = predicted == y
-        verdicts = Verdicts({"clean": clean.cpu()}, broken=int((~finite).sum()))
-        standing = clean.nonzero().squeeze(1)
-        moved = torch.zeros(len(standing), dtype=torch.bool, device=x.device)
+    with guarded(model, *others) as touched:
+        if not block.correct:
+            _begin(block, model, x, y)
+            keep(block)
         for adversary in adversaries:
-            correct = clean.clone()
-            if len(standing):
-                generator = keyed_generator(x.device, adversary.name, *key)
-                x_adv = adversary(model, x[standing], y[standing], generator).detach()
-                predicted, finite = _predict(model, x_adv)
-                correct[standing] = predicted == y[standing]
-                verdicts.broken += int((~(finite & x_adv.isfinite().flatten(1).all(dim=1))).sum())
-                distance = ball.distance(x_adv - x[standing])
-                moved |= distance > 1e-6
-                verdicts.largest[adversary.name] = float(distance.max())
-                verdicts.outside = max(verdicts.outside, float(-x_adv.min()), float(x_adv.max() - 1))
-            verdicts.correct[adversary.name] = correct.cpu()
-        verdicts.unmoved = 1 - float(moved.float().mean()) if len(standing) else 0.0
-    progress(len(x))
-    return verdicts
+            if adversary.name not in block.correct:
+                _attack(block, adversary, model, x, y, seed)
+                keep(block)
+        if not block.whole:
+            _recheck(block, model, x, y)
+    block.facts["clean"]["touched"] = touched() or block.facts["clean"].get("touched", False)
+    block.whole = True
+    keep(block)
+    return block
+
+
+@contextmanager
+def guarded(*models: nn.Module) -> Iterator[Callable[[], bool]]:
+    """Models in eval mode, frozen, in float32, random state put back; yields a function: was anything left changed?"""
+    before = [state_digest(model) for model in models]
+    with ExitStack() as stack:
+        stack.enter_context(harmless(*models))
+        for device in ("cpu", "cuda"):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        stack.enter_context(_no_tf32())
+        yield lambda: before != [state_digest(model) for model in models]
+
+
+@contextmanager
+def _no_tf32() -> Iterator[None]:
+    """TF32 keeps 10 bits of a float32's 23: enough to train, not to say which side of a boundary an image is on."""
+    backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
+
+
+def state_digest(model: nn.Module) -> str:
+    """Of every parameter, buffer, gradient and mode, and of the random states."""
+    digest = hashlib.sha256(torch.get_rng_state().numpy().tobytes())
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        digest.update(b"".join(state.numpy().tobytes() for state in torch.cuda.get_rng_state_all()))
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        if value.grad is not None:
+            digest.update(value.grad.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    digest.update(bytes(module.training for module in model.modules()))
+    return digest.hexdigest()
 
 
 @torch.no_grad()
-def _predict(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def predict(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """The predicted class of each image, and whether its logits are finite."""
     logits = model(x)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
@@ -103,11 +131,59 @@ def _predict(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     return logits.argmax(dim=1), logits.isfinite().all(dim=1)
 
 
-def _check_images(x: Tensor) -> None:
-    if not len(x):
-        raise UserError("no images to evaluate; expected at least one")
-    low, high = float(x.min()), float(x.max())
-    if not 0 <= low <= high <= 1:
-        raise UserError(
-            f"pixels in [{low:g}, {high:g}]; expected [0, 1]: normalise inside the model (ard.models.Normalized)"
-        )
+def _begin(block: Block, model: nn.Module, x: Tensor, y: Tensor) -> None:
+    start = time.monotonic()
+    predicted, finite = predict(model, x)
+    block.correct["clean"] = predicted == y
+    block.x_adv, block.moved = x.clone(), torch.zeros_like(block.correct["clean"])
+    block.facts["clean"] = {"broken": int((~finite).sum()), "seconds": time.monotonic() - start}
+
+
+def _attack(block: Block, adversary: Adversary, model: nn.Module, x: Tensor, y: Tensor, seed: int) -> None:
+    start = time.monotonic()
+    correct = block.correct["clean"].clone()
+    for name in adversary.after:
+        correct &= block.correct[name]
+    standing = correct.nonzero().squeeze(1)
+    facts: dict[str, Any] = {"attacked": len(standing), "probe": adversary.probe}
+    if len(standing):
+        generator = keyed_generator(x.device, adversary.name, seed, block.start)
+        x_adv = adversary(model, x[standing], y[standing], generator).detach()
+        predicted, finite = predict(model, x_adv)
+        facts |= _measured(adversary, x_adv, x[standing], finite)
+        if not adversary.probe:
+            _remember(block, adversary, x_adv, x, standing)
+        correct[standing] = predicted == y[standing]
+    block.correct[adversary.name] = correct
+    block.facts[adversary.name] = {**facts, "seconds": time.monotonic() - start}
+
+
+def _measured(adversary: Adversary, x_adv: Tensor, x: Tensor, finite: Tensor) -> dict[str, float]:
+    facts = {
+        "broken": int((~(finite & x_adv.isfinite().flatten(1).all(dim=1))).sum()),
+        "outside": max(0.0, float(-x_adv.min()), float(x_adv.max() - 1)),
+    }
+    if adversary.ball is not None:
+        facts["distance"] = float(adversary.ball.distance(x_adv - x).max())
+        facts["reach"] = adversary.ball.eps
+    return facts
+
+
+def _remember(block: Block, adversary: Adversary, x_adv: Tensor, x: Tensor, standing: Tensor) -> None:
+    """Keep the attempts on images that nobody has felled so far, and who was moved at all."""
+    assert block.x_adv is not None
+    assert block.moved is not None
+    assert adversary.ball is not None
+    fresh = block.worst[standing]
+    block.x_adv[standing[fresh]] = x_adv[fresh]
+    far = adversary.ball.distance(x_adv - x[standing]) > max(1e-6, 0.1 * adversary.ball.eps)
+    block.moved[standing] |= far
+
+
+def _recheck(block: Block, model: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Take the verdicts again from the kept images, and the clean ones, in batches of another size."""
+    assert block.x_adv is not None
+    again = torch.cat([predict(model, part)[0] for part in block.x_adv.split(RECHECK)]) == y
+    clean = torch.cat([predict(model, part)[0] for part in x.split(RECHECK)]) == y
+    block.facts["clean"]["changed"] = int((again != block.worst).sum())
+    block.facts["clean"]["robust_but_wrong"] = int((block.worst & ~clean).sum())

@@ -1,11 +1,8 @@
 """The record of one evaluation: a number with everything needed to doubt it."""
 
-import json
 import math
-import os
 import subprocess
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,76 +12,55 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ard
-from ard.attacks import Ball, harmless
+from ard.attacks import harmless
 from ard.bits import pack
-from ard.errors import UserError
-from ard.evaluation.adversaries import SUITES
-from ard.evaluation.cascade import judge
-from ard.evaluation.checks import overall, soundness
+from ard.evaluation.adversaries import Adversary
+from ard.evaluation.checks import Evidence, overall, soundness
+from ard.evaluation.foreign import PARTS
+from ard.evaluation.suites import CURVE
 
-SCHEMA = 1
+SCHEMA = 2
 
 
-def evaluate(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    ball: Ball,
-    *,
-    suite: str = "quick",
-    seed: int = 0,
-    classes: list[str] | None = None,
-    progress: Callable[[int], None] = lambda _: None,
-) -> dict[str, Any]:
-    """Attack `model` on images (n, C, H, W) in [0, 1] with labels (n,) and return the record, ready for JSON.
-
-    `robust_acc` is the per-image worst case over all attacks of the suite. Raises UserError for a suite that does not
-    exist, an empty set of images, pixels outside [0, 1] or a model that does not return logits.
-    """
-    check_suite(suite)
-    start = time.monotonic()
-    adversaries = SUITES[suite](ball)
-    verdicts = judge(model, x, y, adversaries, ball, seed=seed, progress=progress)
-    checks = soundness(model, x, verdicts, ball)
-    robust = verdicts.worst
+def record_of(evidence: Evidence, suite: str, classes: Sequence[str] | None) -> dict[str, Any]:
+    """Accuracies, verdicts, checks and provenance of the computation, ready for JSON."""
+    verdicts, n = evidence.verdicts, evidence.n
+    checks = soundness(evidence, suite)
+    clean, robust = verdicts.correct["clean"], verdicts.worst
     robust_acc = float(robust.double().mean())
-    attacks = [
-        {"name": a.name, "settings": a.settings, "accuracy": float(verdicts.correct[a.name].double().mean())}
-        for a in adversaries
-    ]
+    told = {a.name: _told(a, evidence) for a in evidence.adversaries}
+    bits = {name: verdicts.correct[name] for name in verdicts.correct if name == "clean" or name in evidence.attacks}
     return {
         "schema": SCHEMA,
         "suite": suite,
-        "params": sum(parameter.numel() for parameter in model.parameters()),
-        "macs": count_macs(model, x[:1]),
-        "n": len(y),
-        "threat": {"norm": ball.norm, "eps": ball.eps},
-        "clean_acc": float(verdicts.correct["clean"].double().mean()),
-        "attacks": attacks,
+        "params": sum(parameter.numel() for parameter in evidence.model.parameters()),
+        "macs": count_macs(evidence.model, evidence.x[:1]),
+        "n": n,
+        "threat": {"norm": evidence.ball.norm, "eps": evidence.ball.eps},
+        "clean_acc": verdicts.accuracy("clean"),
+        "attacks": [told[a.name] for a in evidence.adversaries if not a.probe],
         "robust_acc": robust_acc,
-        "stderr": math.sqrt(robust_acc * (1 - robust_acc) / len(y)),
-        "per_class": _per_class(verdicts.correct["clean"], robust, y.cpu(), classes),
-        "bits": {name: pack(bits.numpy()) for name, bits in {**verdicts.correct, "worst": robust}.items()},
+        "stderr": stderr(robust_acc, n),
+        "autoattack_acc": verdicts.autoattack_acc,
+        "probes": [told[a.name] for a in evidence.adversaries if a.probe],
+        "curve": _curve(evidence),
+        "per_class": _per_class(clean, robust, evidence.y.cpu(), classes),
+        "bits": {name: pack(value.numpy()) for name, value in {**bits, "worst": robust}.items()},
         "checks": checks,
         "verdict": overall(checks),
-        "seconds": round(time.monotonic() - start, 2),
-        "seed": seed,
+        "notes": _notes(evidence),
+        "seconds": round(verdicts.seconds, 2),
+        "images_per_s": round(n / max(verdicts.seconds, 1e-9), 2),
+        "device": evidence.x.device.type,
+        "seed": evidence.seed,
         "versions": versions(),
-        "commit": _commit(),
+        "commit": commit(),
     }
 
 
-def check_suite(name: str) -> None:
-    """Raises UserError for a suite that does not exist."""
-    if name not in SUITES:
-        raise UserError(f"suite {name!r}: expected one of {', '.join(SUITES)}")
-
-
-def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Replace `path` atomically: a record is whole or absent."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(temporary, path)
+def stderr(accuracy: float, n: int) -> float:
+    """√(p (1 − p) / n)."""
+    return math.sqrt(accuracy * (1 - accuracy) / n)
 
 
 def count_macs(model: nn.Module, x: Tensor) -> int:
@@ -97,7 +73,7 @@ def count_macs(model: nn.Module, x: Tensor) -> int:
 def versions() -> dict[str, str]:
     """What computed the numbers."""
     found = {"ard": ard.__version__}
-    for package in ("torch", "torchvision", "pytorch-lightning", "numpy"):
+    for package in ("torch", "torchvision", "pytorch-lightning", "numpy", "pyautoattack", "torchattacks"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -105,17 +81,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _per_class(clean: Tensor, robust: Tensor, y: Tensor, classes: list[str] | None) -> list[dict[str, Any]]:
-    rows = []
-    for label in y.unique().tolist():
-        mine = y == label
-        name = classes[label] if classes else str(label)
-        clean_acc, robust_acc = (float(bits[mine].double().mean()) for bits in (clean, robust))
-        rows.append({"class": name, "n": int(mine.sum()), "clean_acc": clean_acc, "robust_acc": robust_acc})
-    return rows
-
-
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the code that computed the record, marked where the tree had changes; None outside a checkout."""
     root = Path(ard.__file__).parent
     command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty"]
@@ -123,3 +89,48 @@ def _commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _told(adversary: Adversary, evidence: Evidence) -> dict[str, Any]:
+    verdicts = evidence.verdicts
+    return {
+        "name": adversary.name,
+        **({"group": adversary.group} if adversary.group else {}),
+        "settings": adversary.settings,
+        "accuracy": verdicts.accuracy(adversary.name),
+        "attacked": int(verdicts.total(adversary.name, "attacked")),
+        "after": list(adversary.after),
+        "seconds": round(verdicts.total(adversary.name, "seconds"), 2),
+    }
+
+
+def _curve(evidence: Evidence) -> list[dict[str, float]]:
+    """Accuracy under PGD-20 against the radius; empty where the sweep did not run."""
+    verdicts = evidence.verdicts
+    radii = {"clean": 0.0, "PGD-20": evidence.ball.eps}
+    radii |= {a.name: a.ball.eps for a in evidence.adversaries if a.ball and a.name in _sweep()}
+    if len(radii) == 2:
+        return []
+    points = sorted((eps, verdicts.accuracy(name)) for name, eps in radii.items())
+    return [{"eps": eps, "accuracy": accuracy, "stderr": stderr(accuracy, evidence.n)} for eps, accuracy in points]
+
+
+def _sweep() -> set[str]:
+    return {f"PGD-20 at {factor:g} eps" for factor in CURVE}
+
+
+def _notes(evidence: Evidence) -> list[str]:
+    missing = [name for name in PARTS if name not in evidence.attacks]
+    if "Square" in evidence.attacks and missing:
+        return [f"{evidence.num_classes} classes: AutoAttack ran without {' and '.join(missing)}, which need 4"]
+    return []
+
+
+def _per_class(clean: Tensor, robust: Tensor, y: Tensor, classes: Sequence[str] | None) -> list[dict[str, Any]]:
+    rows = []
+    for label in y.unique().tolist():
+        mine = y == label
+        name = classes[label] if classes else str(label)
+        clean_acc, robust_acc = (float(bits[mine].double().mean()) for bits in (clean, robust))
+        rows.append({"class": name, "n": int(mine.sum()), "clean_acc": clean_acc, "robust_acc": robust_acc})
+    return rows

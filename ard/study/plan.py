@@ -9,7 +9,7 @@ from typing import Any
 
 from ard.arguments import build, read_yaml
 from ard.errors import UserError
-from ard.evaluate import Request
+from ard.request import Request
 
 
 @dataclass(frozen=True, kw_only=True)

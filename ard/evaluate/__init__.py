@@ -1,0 +1,6 @@
+"""`ard evaluate` and `ard verify`: files in, evidence out."""
+
+from ard.evaluate.adversarial import verify_file
+from ard.evaluate.command import evaluate_file, record_path
+
+__all__ = ["evaluate_file", "record_path", "verify_file"]

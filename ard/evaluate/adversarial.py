@@ -1,0 +1,85 @@
+"""Adversarial images as evidence: stored with the verdicts, and checked again by `ard verify` in a fresh process."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ard.attacks import Ball
+from ard.errors import UserError
+from ard.evaluate.subject import Subject
+from ard.evaluation.cascade import guarded, predict
+from ard.evaluation.verdicts import Verdicts
+from ard.files import write_whole
+from ard.models.weights import sha256
+from ard.request import Request
+
+AT_ONCE = 64  # images a batch: not the evaluation's
+FIELDS = ("weights", "dataset", "split", "limit", "threat", "suite", "robust_acc", "verdict")
+
+
+def save_adversarial(path: Path, record: dict[str, Any], verdicts: Verdicts, y: Tensor) -> None:
+    """x_adv (n, C, H, W) float32, y (n,) and robust (n,), with what the record says they are."""
+    tensors = {"x_adv": verdicts.x_adv.contiguous(), "y": y.cpu(), "robust": verdicts.worst}
+    write_whole(path, save(tensors, {"record": json.dumps({key: record[key] for key in FIELDS})}))
+
+
+def verify_file(file: Path, weights: Path, data: str | None = None, network: str | None = None) -> list[str]:
+    """What is wrong with stored adversarial images, in one line each; nothing where they prove what they claim.
+
+    The data are loaded anew: each image must lie in the ball around its own clean image and in [0, 1], labels must agree,
+    and the model must answer as was claimed, up to 1 image in 1,000. Raises UserError where nothing can be compared.
+    """
+    x_adv, y, robust, told = _read(file)
+    if sha256(weights) != told["weights"]["sha256"]:
+        raise UserError(
+            f"{file} was made from other weights than {weights}: sha256 {told['weights']['sha256'][:12]}… expected"
+        )
+    threat = told["threat"]
+    request = Request(
+        data=data, network=network, split=told["split"], limit=told["limit"], norm=threat["norm"], eps=str(threat["eps"])
+    )
+    subject = Subject.of(weights, request)
+    if x_adv.shape != subject.x.shape:
+        raise UserError(
+            f"{file} holds images {tuple(x_adv.shape)}, the data {tuple(subject.x.shape)}: name theirs by --data"
+        )
+    return [*_wrong_images(x_adv, subject, subject.ball), *_wrong_answers(x_adv, y, robust, told, subject)]
+
+
+def _wrong_images(x_adv: Tensor, subject: Subject, ball: Ball) -> list[str]:
+    distance = ball.distance(x_adv.to(subject.x.device) - subject.x)
+    outside = int((~(distance <= ball.eps * (1 + 1e-5) + 1e-6)).sum())
+    low, high = float(x_adv.min()), float(x_adv.max())
+    found = [f"{outside} images leave the {ball.norm} ball of {ball.eps:.4g}"] if outside else []
+    return found + ([] if low >= 0 and high <= 1 else [f"pixels in [{low:g}, {high:g}], expected [0, 1]"])
+
+
+def _wrong_answers(x_adv: Tensor, y: Tensor, robust: Tensor, told: dict[str, Any], subject: Subject) -> list[str]:
+    labels = int((y != subject.y.cpu()).sum())
+    with guarded(subject.model):
+        parts = x_adv.to(subject.x.device).split(AT_ONCE)
+        right = torch.cat([predict(subject.model, part)[0] for part in parts]).cpu() == subject.y.cpu()
+    flipped = int((right != robust).sum())
+    found = [f"{labels} labels differ from the data's"] if labels else []
+    found += [f"{flipped} of {len(y)} verdicts do not come out again"] if flipped > max(1, 0.001 * len(y)) else []
+    claimed = abs(float(robust.double().mean()) - told["robust_acc"])
+    return found + (["the verdicts do not make the robust accuracy that is claimed"] if claimed > 1e-9 else [])
+
+
+def _read(file: Path) -> tuple[Tensor, Tensor, Tensor, dict[str, Any]]:
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; expected what `ard evaluate --save_adversarial true` writes")
+    try:
+        with safe_open(file, "pt") as content:
+            told = json.loads((content.metadata() or {})["record"])
+            x_adv, y, robust = (content.get_tensor(name) for name in ("x_adv", "y", "robust"))
+        if not (len(x_adv) == len(y) == len(robust) and set(FIELDS) <= set(told)):
+            raise ValueError("its parts do not belong together")
+        return x_adv, y, robust, told
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} ({file.stat().st_size} bytes) holds no adversarial images: {error}") from error

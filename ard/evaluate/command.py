@@ -1,0 +1,147 @@
+"""`ard evaluate`: weights in; record, evidence card and RobustBench entry out."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ard.attacks import Radius
+from ard.evaluate.adversarial import save_adversarial
+from ard.evaluate.display import announce, progress_bar, summary
+from ard.evaluate.subject import Subject, named
+from ard.evaluation import Evaluation, Given, Store
+from ard.evaluation.cascade import BLOCK
+from ard.evaluation.record import commit, versions
+from ard.files import write_whole
+from ard.models.weights import sha256
+from ard.request import Request, listed
+
+RESNET18_RECORD = 0.5850  # AutoAttack, CIFAR-10 at 8/255: RobustBench's best network of ResNet-18's size
+RESNET18_PARAMETERS = 12e6
+
+
+def evaluate_file(weights: Path, request: Request) -> str | None:
+    """Evaluate one file of weights, write the record beside it, print a summary, and return the verdict.
+
+    None where other shards still have to finish. What was begun by an interrupted call with the same arguments goes on.
+    """
+    subject = Subject.of(weights, request)
+    given, told = _given(subject, request)
+    store = Store(_folder(subject, request, told))
+    evaluation = Evaluation(
+        subject.model,
+        subject.x,
+        subject.y,
+        subject.ball,
+        suite=request.suite,
+        seed=request.seed,
+        classes=list(subject.data.classes),
+        given=given,
+        store=store,
+    )
+    n, of = len(subject.y), request.part[1]
+    announce(evaluation.passes * evaluation.seconds_a_pass() * n / BLOCK / of, request.suite, n)
+    with progress_bar(str(weights), evaluation.passes * n / of, n) as progress:
+        evaluation.judge(request.part, progress)
+    with store.alone() as unfinished:
+        record = evaluation.record() if unfinished else _read(record_path(weights))
+        if record is None:
+            print(f"{weights}: shard {request.shard} is done; the last shard to finish writes the record")
+            return None
+        if unfinished:
+            record = _complete(record, subject, request, told)
+            _write(record, subject, evaluation, request)
+            store.remove()
+    print(summary(record, weights, record_path(weights)))
+    return str(record["verdict"])
+
+
+def record_path(weights: Path) -> Path:
+    """student.safetensors -> evaluation.json, other.safetensors -> other.evaluation.json."""
+    return weights.with_name("evaluation.json" if weights.stem == "student" else f"{weights.stem}.evaluation.json")
+
+
+def _given(subject: Subject, request: Request) -> tuple[Given, dict[str, Any]]:
+    """The other networks, and what a record says of them."""
+    files = {"teacher": request.teacher, "undefended": request.undefended}
+    told: dict[str, Any] = {key: sha256(path) for key, path in files.items() if path}
+    sources = {named(path): path for path in listed(request.transfer)}
+    told |= {"transfer": {name: sha256(path) for name, path in sources.items()}} if sources else {}
+    given = Given(
+        transfer={name: subject.other(path) for name, path in sources.items()},
+        teacher=subject.other(request.teacher) if request.teacher else None,
+        temperature=request.temperature,
+        undefended=subject.other(request.undefended) if request.undefended else None,
+        attacks=tuple(listed(request.attacks)),
+        published=request.published,
+        best_known=_best_known(subject),
+        teacher_acc=_teacher_acc(subject, request),
+    )
+    return given, told
+
+
+def _best_known(subject: Subject) -> float | None:
+    parameters = sum(p.numel() for p in subject.model.parameters())
+    is_cifar10 = subject.section["class_path"].endswith(".CIFAR10")
+    same = is_cifar10 and subject.ball.norm == "Linf" and abs(subject.ball.eps - float(Radius("8/255"))) < 1e-6
+    return RESNET18_RECORD if same and parameters <= RESNET18_PARAMETERS else None
+
+
+def _teacher_acc(subject: Subject, request: Request) -> float | None:
+    """Robust accuracy in the record beside the teacher's weights, where that measured the same."""
+    record = _read(record_path(Path(request.teacher))) if request.teacher else None
+    if record is None or not request.answered_by(record):
+        return None
+    same = record["dataset"]["digest"] == subject.digest and record["threat"]["eps"] == subject.ball.eps
+    return float(record["robust_acc"]) if same else None
+
+
+def _folder(subject: Subject, request: Request, told: dict[str, Any]) -> Path:
+    """Where blocks wait; its name depends on everything that verdicts depend on."""
+    key = {
+        "weights": sha256(subject.weights),
+        "data": subject.digest,
+        "threat": [subject.ball.norm, subject.ball.eps],
+        "request": [request.suite, request.seed, listed(request.attacks), request.temperature],
+        "given": told,
+        "computed by": [versions(), commit(), subject.x.device.type, BLOCK],
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+    return subject.weights.with_name(f".{record_path(subject.weights).stem}.{digest}.blocks")
+
+
+def _complete(record: dict[str, Any], subject: Subject, request: Request, told: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "schema": record.pop("schema"),
+        **subject.provenance,
+        "split": request.split,
+        "limit": request.limit,
+        **record,
+        "given": told,
+        "additional_data": request.additional_data,
+        **{key: subject.card.get(key) for key in ("recipe", "teacher", "training")},
+    }
+
+
+def _write(record: dict[str, Any], subject: Subject, evaluation: Evaluation, request: Request) -> None:
+    """The record last: where it lies, everything else does."""
+    from ard.report.card import evidence_card
+    from ard.report.curve import draw_curve
+    from ard.report.robustbench import robustbench_entry
+
+    path = record_path(subject.weights)
+    if request.save_adversarial:
+        assert evaluation.verdicts is not None
+        save_adversarial(path.with_suffix(".adversarial.safetensors"), record, evaluation.verdicts, subject.y)
+    if record["curve"]:
+        draw_curve(record, path.with_suffix(".curve.png"))
+    write_whole(path.with_suffix(".md"), evidence_card(record))
+    write_whole(path.with_suffix(".robustbench.json"), json.dumps(robustbench_entry(record), indent=2) + "\n")
+    write_whole(path, json.dumps(record, indent=1) + "\n")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,81 @@
+"""What checks look at: the verdicts of all images, and the model itself on a sample of them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from ard.attacks import Ball, ascent
+from ard.evaluation.adversaries import Adversary, LabelLoss
+from ard.evaluation.cascade import guarded, predict
+from ard.evaluation.suites import Given
+from ard.evaluation.verdicts import Verdicts
+from ard.randomness import keyed_generator
+
+SAMPLE = 100  # images for checks that run the model again
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One evaluation, as the checks see it."""
+
+    model: nn.Module
+    x: Tensor
+    y: Tensor
+    ball: Ball
+    verdicts: Verdicts
+    adversaries: Sequence[Adversary]
+    given: Given
+    seed: int
+    num_classes: int
+
+    @property
+    def n(self) -> int:
+        return len(self.y)
+
+    @cached_property
+    def sample(self) -> tuple[Tensor, Tensor]:
+        """Up to SAMPLE images, evenly spread: sorted data would give one class."""
+        chosen = torch.linspace(0, self.n - 1, min(SAMPLE, self.n)).round().long().to(self.x.device)
+        return self.x[chosen], self.y[chosen]
+
+    @property
+    def attacks(self) -> list[str]:
+        """The names of what makes the worst case."""
+        return [a.name for a in self.adversaries if not a.probe]
+
+    @property
+    def white_box(self) -> list[str]:
+        """Attacks that follow the model's own gradient."""
+        return [name for name in self.attacks if name not in ("Square", "Noise") and not name.startswith("Transfer")]
+
+    def felled_only_by(self, names: Collection[str], others: Collection[str]) -> int:
+        """How many images withstand all `others` and fall to one of `names`."""
+        correct = self.verdicts.correct
+        stands, falls = correct["clean"].clone(), torch.zeros_like(correct["clean"])
+        for name in others:
+            stands &= correct[name]
+        for name in names:
+            falls |= ~correct[name]
+        return int((stands & falls).sum())
+
+    def attacked(self, adversary: Adversary, model: nn.Module | None = None) -> Tensor:
+        """Which images of the sample a model (default: the one evaluated) gets right after one attack on all of them."""
+        model, (x, y) = model or self.model, self.sample
+        with guarded(model, *self.given.models):
+            generator = keyed_generator(x.device, "check", adversary.name, self.seed)
+            x_adv = adversary(model, x, y, generator).detach()
+            return predict(model, x_adv)[0] == y
+
+    def gradients(self, loss: LabelLoss) -> Tensor:
+        """Of the loss of each image of the sample, at the clean image."""
+        x, y = self.sample
+        with guarded(self.model):
+            return ascent(lambda x_adv: loss(self.model(x_adv), y), x)[1]
+
+    def logits(self) -> Tensor:
+        """The model's answers on the sample."""
+        with guarded(self.model), torch.no_grad():
+            return self.model(self.sample[0])

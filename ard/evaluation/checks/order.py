@@ -1,0 +1,135 @@
+"""O1, O3–O9, O16–O19: do the accuracies stand in the order in which sound ones must?"""
+
+import math
+from collections import Counter
+from collections.abc import Collection
+from itertools import pairwise
+
+from ard.evaluation.checks.evidence import Evidence
+from ard.evaluation.checks.finding import Finding, at_most, skipped, tolerance
+from ard.evaluation.suites import CURVE
+from ard.losses import cross_entropy
+
+CROSS_ENTROPY = ("PGD-20", "PGD-100")
+MARGIN = ("CW", "DLR")
+
+
+def more_steps_no_weaker(e: Evidence) -> Finding:
+    """O1: acc(PGD-100) ≤ acc(PGD-20) ≤ acc(FGSM), up to the tolerance of n images."""
+    chain = [int(e.verdicts.correct[name].sum()) for name in ("FGSM", *CROSS_ENTROPY) if name in e.attacks]
+    if len(chain) < 2:
+        return skipped("fewer than two of FGSM, PGD-20 and PGD-100 ran")
+    rise = max(later - earlier for earlier, later in pairwise(chain))
+    return at_most(max(0, rise), "images that more steps lose", fail=tolerance(e.n))
+
+
+def enough_restarts(e: Evidence) -> Finding:
+    """O3: five more restarts of PGD-100 fell at most 0.5 % of the images."""
+    if "PGD-100 × 10" not in e.attacks:
+        return skipped("no restarts in this suite")
+    return _share(e, ["PGD-100 × 10"], _before(e, "PGD-100 × 10"), "share that restarts 6 to 10 fell", warn=0.005)
+
+
+def cross_entropy_sees(e: Evidence) -> Finding:
+    """O4: margin losses fell at most 1 % of the images that cross entropy leaves; above 5 %, with cross entropy blind
+    (no gradient at all on 1 % of the images), the model hides from it."""
+    blinded = [name for name in CROSS_ENTROPY if name in e.attacks]
+    margins = [name for name in MARGIN if name in e.attacks]
+    if not blinded or not margins:
+        return skipped("no attack on cross entropy and on a margin to compare")
+    blind = float((e.gradients(cross_entropy).flatten(1).abs().amax(dim=1) == 0).double().mean()) > 0.01
+    reason = "share of images that only margin losses fell" + (": cross entropy has no gradient" if blind else "")
+    return _share(e, margins, blinded, reason, warn=0.01, fail=0.05 if blind else None)
+
+
+def targets_add_little(e: Evidence) -> Finding:
+    """O5: targeted attacks fell at most 2 % of the images that untargeted ones leave."""
+    if "Targeted" not in e.attacks:
+        return skipped("no targeted attack of our own in this suite")
+    return _share(e, ["Targeted"], _before(e, "Targeted"), "share of images that only targeted attacks fell", warn=0.02)
+
+
+def gradients_beat_square(e: Evidence) -> Finding:
+    """O6: Square, which uses no gradient, fells no more than the tolerance beyond every white-box attack."""
+    if "Square" not in e.attacks:
+        return skipped("Square is part of the suites standard and full")
+    return _none(e, ["Square"], "images that only Square fells: gradients are masked")
+
+
+def gradients_beat_noise(e: Evidence) -> Finding:
+    """O7: 100 draws of full-length noise fell no more than the tolerance beyond every white-box attack."""
+    if "Noise" not in e.attacks:
+        return skipped("noise is part of the suite full")
+    return _none(e, ["Noise"], "images that only random noise fells")
+
+
+def gradients_beat_transfer(e: Evidence) -> Finding:
+    """O8: images attacked through other models fall no more than the tolerance beyond every white-box attack."""
+    sources = [name for name in e.attacks if name.startswith("Transfer")]
+    if not sources:
+        return skipped("no model to transfer from: --transfer FILE in the suite full")
+    return _none(e, sources, "images that only transfer from other models fells")
+
+
+def falls_with_the_radius(e: Evidence) -> Finding:
+    """O9: accuracy under PGD-20 does not rise with the radius, up to the tolerance."""
+    names = [f"PGD-20 at {factor:g} eps" for factor in CURVE]
+    if not all(name in e.verdicts.correct for name in names):
+        return skipped("the sweep over radii is part of the suite full")
+    curve = ["clean", *names[:2], "PGD-20", *names[2:]]
+    counts = [int(e.verdicts.correct[name].sum()) for name in curve]
+    rise = max(later - earlier for earlier, later in pairwise(counts))
+    return at_most(max(0, rise), "images that a larger radius loses", fail=tolerance(e.n))
+
+
+def as_published(e: Evidence) -> Finding:
+    """O16: AutoAttack's accuracy is within 2.5 standard errors of the number published for these weights."""
+    found, published = e.verdicts.autoattack_acc, e.given.published
+    if published is None or found is None:
+        return skipped(
+            "no published AutoAttack accuracy given (--published)" if published is None else "AutoAttack did not run"
+        )
+    error = math.sqrt(max(published * (1 - published), 1 / e.n) / e.n)
+    return at_most(abs(found - published), "distance from the published AutoAttack accuracy", warn=2.5 * error)
+
+
+def plausible(e: Evidence) -> Finding:
+    """O17: not above the best public number of its class, nor 2 points above its teacher: check, do not celebrate."""
+    bounds = [e.given.best_known] if e.given.best_known is not None else []
+    bounds += [e.given.teacher_acc + max(0.02, tolerance(e.n) / e.n)] if e.given.teacher_acc is not None else []
+    if not bounds:
+        return skipped("no public record for such a network and no record beside the teacher's weights (--teacher)")
+    value = float(e.verdicts.worst.double().mean())
+    return at_most(value, "robust accuracy: above the best known or 2 points above the teacher, check it", warn=min(bounds))
+
+
+def pgd_flatters_little(e: Evidence) -> Finding:
+    """O18: PGD-20 is at most 5 points above AutoAttack."""
+    if e.verdicts.autoattack_acc is None or "PGD-20" not in e.attacks:
+        return skipped("AutoAttack did not run whole")
+    gap = e.verdicts.accuracy("PGD-20") - e.verdicts.autoattack_acc
+    return at_most(gap, "PGD-20 minus AutoAttack", warn=max(0.05, tolerance(e.n) / e.n))
+
+
+def many_classes_answered(e: Evidence) -> Finding:
+    """O19: no class takes half of all answers, unless it takes two thirds of that in the data."""
+    most = Counter(e.logits().argmax(dim=1).tolist()).most_common(1)[0][1] / len(e.sample[1])
+    true = Counter(e.sample[1].tolist()).most_common(1)[0][1] / len(e.sample[1])
+    return at_most(most, "share of answers that name the most frequent class", warn=min(1.0, max(0.5, 1.5 * true)))
+
+
+def _before(e: Evidence, name: str) -> Collection[str]:
+    return next(a.after for a in e.adversaries if a.name == name)
+
+
+def _none(e: Evidence, names: Collection[str], reason: str) -> Finding:
+    return at_most(e.felled_only_by(names, e.white_box), reason, fail=tolerance(e.n))
+
+
+def _share(
+    e: Evidence, names: Collection[str], others: Collection[str], reason: str, *, warn: float, fail: float | None = None
+) -> Finding:
+    """Thresholds as shares, but never below the tolerance."""
+    least = tolerance(e.n) / e.n
+    share = e.felled_only_by(names, others) / e.n
+    return at_most(share, reason, warn=max(warn, least), fail=None if fail is None else max(fail, least))

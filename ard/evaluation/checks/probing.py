@@ -1,0 +1,167 @@
+"""O2, O10–O15: what the model and the attacks do where the answer is known beforehand."""
+
+import copy
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ard.attacks import Attack, Ball, Linf, Loss, Radius, ascent
+from ard.evaluation.adversaries import Adversary
+from ard.evaluation.cascade import guarded
+from ard.evaluation.checks.evidence import Evidence
+from ard.evaluation.checks.finding import Finding, at_most, skipped, tolerance
+from ard.evaluation.suites import pgd
+from ard.losses import cross_entropy, margin
+from ard.randomness import keyed_generator
+
+
+def converged(e: Evidence) -> Finding:
+    """O2: PGD-100 is at most 0.5 points below PGD-50, and its best losses have come to rest: over the last 10 steps they
+    change by at most 5 % of what they gained (Pintor et al., NeurIPS 2022)."""
+    half, whole = (int(e.attacked(pgd(e.ball, steps, name="PGD-50/100")).sum()) for steps in (50, 100))
+    n = len(e.sample[1])
+    losses = _trace(e, 100).cummax(dim=0).values
+    gained = (losses[-1] - losses[0]).clamp_min(1e-12)
+    restless = float(((losses[-1] - losses[-10]) / gained).mean())
+    if half - whole > max(0.005 * n, tolerance(n)):
+        return at_most((half - whole) / n, "share of images that PGD fells between steps 50 and 100", warn=0.005)
+    return at_most(restless, "share of its gain that PGD-100 makes in its last 10 steps", warn=0.05)
+
+
+def unbounded(e: Evidence) -> Finding:
+    """O10: with room for a solid grey image, PGD-20 brings accuracy down to chance: at most c + 3 √(c (1 − c) / n)."""
+    n, chance = len(e.sample[1]), 1 / e.num_classes
+    accuracy = float(e.attacked(pgd(everywhere(e), 20)).double().mean())
+    allowed = chance + 3 * math.sqrt(chance * (1 - chance) / n)
+    return at_most(accuracy, "accuracy under PGD-20 with room for a solid grey image", fail=allowed)
+
+
+def gradients_exist(e: Evidence) -> Finding:
+    """O11: no image without a gradient of the margin, 1 % without one of cross entropy, 5 % of coordinates that are 0."""
+    margins, entropies = (e.gradients(loss).flatten(1) for loss in (margin, cross_entropy))
+    without = int((margins == 0).all(dim=1).sum())
+    if without:
+        return at_most(without, "images on which the margin has no gradient", fail=0)
+    blind = float((entropies == 0).all(dim=1).double().mean())
+    allowed = max(0.01, tolerance(len(margins)) / len(margins))
+    if blind > allowed:
+        return at_most(blind, "share of images on which cross entropy has no gradient", warn=allowed)
+    return at_most(float((margins == 0).double().mean()), "share of coordinates whose gradient is exactly 0", warn=0.05)
+
+
+def loss_rises(e: Evidence) -> Finding:
+    """O12: the mean loss at the last step of PGD-100 is above that at its start."""
+    losses = _trace(e, 100).mean(dim=1)
+    return at_most(float(losses[0] - losses[-1]), "mean loss at PGD's start minus at its end", fail=-1e-9)
+
+
+def gradients_are_right(e: Evidence) -> Finding:
+    """O13: in float64 the directional derivative agrees with (f(x + hv) − f(x − hv)) / 2h, h = 1e-6, on 16 images; the
+    median relative error is at most 1e-2."""
+    x, y = (part[:16] for part in e.sample)
+    direction = torch.randn(x.shape, generator=keyed_generator("cpu", "direction", e.seed)).to(x.device).double()
+    with guarded(e.model):
+        try:
+            model = copy.deepcopy(e.model).double()
+            _, gradient = ascent(lambda x_adv: margin(model(x_adv), y), x.double())
+            with torch.no_grad():
+                up, down = (margin(model(x + h * direction), y) for h in (1e-6, -1e-6))
+        except (RuntimeError, TypeError) as error:
+            return skipped(f"the model does not run in float64: {str(error).splitlines()[0]}")
+    slope, expected = (gradient * direction).flatten(1).sum(dim=1), (up - down) / 2e-6
+    relative = ((slope - expected).abs() / expected.abs().clamp_min(1e-12)).median()
+    return at_most(float(relative), "median relative error of directional derivatives", warn=1e-2)
+
+
+def scale_free(e: Evidence) -> Finding:
+    """O14: with logits times 0.01 or 100 the margin attack leaves the same accuracy, within a point."""
+    n = len(e.sample[1])
+    attack = pgd(e.ball, 30, loss=margin, name="CW")
+    counts = [int(e.attacked(attack, Scaled(e.model, factor)).sum()) for factor in (0.01, 1, 100)]
+    moves = (max(counts) - min(counts)) / n
+    return at_most(moves, "change of accuracy when logits are scaled", warn=max(0.01, tolerance(n) / n))
+
+
+def controls(e: Evidence) -> Finding:
+    """O15: an attack that does nothing leaves the clean accuracy; an undefended network falls to 1 % at 8/255 and above."""
+    clean = e.logits().argmax(dim=1) == e.sample[1]
+    if not torch.equal(e.attacked(Identity(name="identity", ball=e.ball)), clean):
+        return at_most(1, "an attack that does nothing changed the accuracy", fail=0)
+    control, n = e.given.undefended, len(e.sample[1])
+    if control is None:
+        return skipped("the attack that does nothing passes; no undefended network given (--undefended FILE)")
+    if e.ball.norm == "Linf" and e.ball.eps < 8 / 255 - 1e-9:
+        return skipped("below 8/255 an undefended network need not fall")
+    allowed = max(0.01, tolerance(n) / n)
+    everywhere_, here = (_both(e, ball, control) for ball in (everywhere(e), e.ball))
+    if everywhere_ > allowed:
+        return skipped(f"the undefended network keeps {everywhere_:.0%} even without a bound")
+    return at_most(here, "accuracy of the undefended network under the same attacks", fail=allowed)
+
+
+def everywhere(e: Evidence) -> Ball:
+    """A radius that holds a solid grey image for every x."""
+    if e.ball.norm == "Linf":
+        return Linf(eps=Radius(0.5))
+    return type(e.ball)(eps=Radius(0.5 * math.sqrt(e.x[0].numel())))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity(Adversary):
+    """x' = x."""
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        return x.clone()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def passes(self) -> float:
+        return 0.0
+
+
+class Scaled(nn.Module):
+    """A model with its logits times a factor."""
+
+    def __init__(self, network: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.network, self.factor = network, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * self.network(x)
+
+
+class Recorded(Attack):
+    """An attack that writes down the loss of every point it asks for."""
+
+    def __init__(self, attack: Attack) -> None:
+        super().__init__(attack.ball)
+        self.attack = attack
+        self.losses: list[Tensor] = []
+
+    def __call__(self, loss: Loss, x: Tensor, generator: torch.Generator) -> Tensor:
+        def recorded(x_adv: Tensor) -> Tensor:
+            value = loss(x_adv)
+            self.losses.append(value.detach())
+            return value
+
+        return self.attack(recorded, x, generator)
+
+
+def _trace(e: Evidence, steps: int) -> Tensor:
+    """The cross entropy of every image of the sample at every step of PGD (steps + 1, images)."""
+    climb = pgd(e.ball, steps)
+    recorder = Recorded(climb.attack)
+    e.attacked(replace(climb, attack=recorder))
+    return torch.stack(recorder.losses)
+
+
+def _both(e: Evidence, ball: Ball, model: nn.Module) -> float:
+    """Accuracy of a model after PGD-20 on cross entropy and CW, image by image."""
+    stands = e.attacked(pgd(ball, 20), model) & e.attacked(pgd(ball, 30, loss=margin, name="CW"), model)
+    return float(stands.double().mean())

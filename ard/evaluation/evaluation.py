@@ -1,0 +1,146 @@
+"""The evaluation: blocks of images, attacked wherever they still stand, put together and doubted."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ard.attacks import Ball, ascent
+from ard.errors import UserError
+from ard.evaluation.cascade import BLOCK, Block, guarded, judge_block, predict
+from ard.evaluation.checks import Evidence
+from ard.evaluation.record import record_of
+from ard.evaluation.store import Store
+from ard.evaluation.suites import Given, adversaries_of
+from ard.evaluation.verdicts import Verdicts
+from ard.losses import cross_entropy
+
+
+class Evaluation:
+    """Attacks `model` on images x (n, C, H, W) in [0, 1] with labels y (n,), inside a ball, and gives a record.
+
+    `robust_acc` of the record is the worst case per image over all attacks of the suite. With a `store` it continues what
+    was begun there, alone or with others: each `shard` (k, of) judges every of-th block. Raises UserError for a suite or
+    attack that does not exist, an empty set, pixels outside [0, 1], a model that does not return logits of its pixels.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        ball: Ball,
+        *,
+        suite: str = "quick",
+        seed: int = 0,
+        classes: Sequence[str] | None = None,
+        given: Given | None = None,
+        store: Store | None = None,
+    ) -> None:
+        self.model, self.x, self.y, self.ball = model, x, y, ball
+        self.suite, self.seed, self.classes, self.given = suite, seed, classes, given or Given()
+        self.store = store
+        _check_pixels(x)
+        self.num_classes = _check_answers(model, x)
+        self.adversaries = adversaries_of(suite, ball, self.num_classes, self.given, x[0].numel())
+        self.blocks: dict[int, Block] = {}
+        self.verdicts: Verdicts | None = None
+
+    @property
+    def passes(self) -> float:
+        """Forward-backward passes for an image that never falls."""
+        return sum(adversary.passes for adversary in self.adversaries)
+
+    def seconds_a_pass(self) -> float:
+        """Of one forward and backward pass over one block, measured."""
+        x, y = self.x[:BLOCK], self.y[:BLOCK]
+        with guarded(self.model):
+            ascent(lambda x_adv: cross_entropy(self.model(x_adv), y), x)
+            start = time.perf_counter()
+            ascent(lambda x_adv: cross_entropy(self.model(x_adv), y), x)
+        return time.perf_counter() - start
+
+    def judge(self, shard: tuple[int, int] = (1, 1), progress: Callable[[float], None] = lambda _: None) -> None:
+        """Attack the blocks of one shard; `progress` is told image-passes as they are done."""
+        k, of = shard
+        for start in range(0, len(self.x), BLOCK)[k - 1 :: of]:
+            self._judge(self._read(start), progress)
+
+    def record(self) -> dict[str, Any] | None:
+        """The record, or None as long as other shards have not judged all their blocks."""
+        blocks = [self._read(start) for start in range(0, len(self.x), BLOCK)]
+        if not all(block.whole for block in blocks):
+            return None
+        self.verdicts = Verdicts.of(blocks)
+        evidence = Evidence(
+            self.model,
+            self.x,
+            self.y,
+            self.ball,
+            self.verdicts,
+            self.adversaries,
+            self.given,
+            self.seed,
+            self.num_classes,
+        )
+        return record_of(evidence, self.suite, self.classes)
+
+    def _judge(self, block: Block, progress: Callable[[float], None]) -> None:
+        part = slice(block.start, block.start + BLOCK)
+        x, y = self.x[part], self.y[part]
+        if block.whole:
+            self.blocks[block.start] = block
+            progress(self.passes * len(x))
+            return
+        told: set[str] = set()
+
+        def keep(block: Block) -> None:
+            if self.store is not None:
+                self.store.write(block)
+            new = [a for a in self.adversaries if a.name in block.correct and a.name not in told]
+            told.update(a.name for a in new)
+            progress(sum(a.passes for a in new) * len(x))
+
+        self.blocks[block.start] = judge_block(
+            self.model, self.given.models, x, y, self.adversaries, seed=self.seed, block=block, keep=keep
+        )
+
+    def _read(self, start: int) -> Block:
+        if start in self.blocks:
+            return self.blocks[start]
+        return self.store.read(start).to(self.x.device) if self.store is not None else Block(start)
+
+
+def evaluate(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, **options: Any) -> dict[str, Any]:
+    """The record of a whole evaluation in memory; see Evaluation."""
+    evaluation = Evaluation(model, x, y, ball, **options)
+    evaluation.judge()
+    record = evaluation.record()
+    assert record is not None
+    return record
+
+
+def _check_pixels(x: Tensor) -> None:
+    if not len(x):
+        raise UserError("no images to evaluate; expected at least one")
+    low, high = float(x.min()), float(x.max())
+    if not 0 <= low <= high <= 1:
+        raise UserError(
+            f"pixels in [{low:g}, {high:g}]; expected [0, 1]: normalise inside the model (ard.models.Normalized)"
+        )
+
+
+def _check_answers(model: nn.Module, x: Tensor) -> int:
+    """The number of classes; raises UserError for what is no logit, or does not depend on the pixels."""
+    with guarded(model):
+        predict(model, x[:BLOCK])
+        with torch.enable_grad():
+            logits = model(x[:2].detach().requires_grad_())
+    if not logits.requires_grad:
+        raise UserError(
+            "the logits have no gradient with respect to the pixels (detached, or under no_grad): "
+            "no gradient attack can reach them; expected a model that is differentiable from pixels to logits"
+        )
+    return int(logits.shape[1])

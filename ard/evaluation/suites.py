@@ -1,0 +1,114 @@
+"""What each suite runs: a list of adversaries, cheapest first."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from torch import nn
+
+from ard.attacks import FGSM, L2, PGD, Ball, Linf, Radius
+from ard.errors import UserError
+from ard.evaluation.adversaries import Adversary, Climb, Goal, Noise, away_from, targeted, through, untargeted
+from ard.evaluation.corruptions import corruptions
+from ard.evaluation.foreign import autoattack, torch_attack
+from ard.losses import cross_entropy, dlr, margin
+
+CURVE = (0.25, 0.5, 2.0, 4.0)  # radii in units of eps; 0 is the clean image and 1 the threat itself
+L2_OF_LINF = 0.5 / (8 / 255) / math.sqrt(3 * 32 * 32)  # the field's pair on CIFAR: 8/255 and 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What the user brings: models to transfer from, a teacher to attack through, a control, more attacks by name."""
+
+    transfer: dict[str, nn.Module] = field(default_factory=dict)
+    teacher: nn.Module | None = None
+    temperature: float = 1.0
+    undefended: nn.Module | None = None
+    attacks: Sequence[str] = ()
+    published: float | None = None  # AutoAttack accuracy of these weights, as others report it
+    best_known: float | None = None  # robust accuracy of the best public network of this class
+    teacher_acc: float | None = None  # robust accuracy in the teacher's own record
+
+    @property
+    def models(self) -> list[nn.Module]:
+        """Every network that an attack may call."""
+        return [model for model in (*self.transfer.values(), self.teacher, self.undefended) if model is not None]
+
+
+def pgd(ball: Ball, steps: int, *, loss: Callable = cross_entropy, name: str = "", runs: int = 1, **place: object) -> Climb:
+    """PGD with a step of eps/4 that keeps the best point of its path, from `runs` random starts."""
+    attack = PGD(ball, steps=steps, relative_step=0.25, keep_best=True)
+    goals = [untargeted(loss)] * runs
+    return Climb(name=name or f"PGD-{steps}", ball=ball, attack=attack, loss=loss.__name__, goals=goals, **place)  # type: ignore[arg-type]
+
+
+def quick(ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Adversary]:  # noqa: ARG001
+    """FGSM, PGD-20 and a 30-step PGD on the margin loss (CW-Linf as the field reports it)."""
+    fgsm = Climb(name="FGSM", ball=ball, attack=FGSM(ball), loss="cross_entropy", goals=[untargeted(cross_entropy)])
+    return [fgsm, pgd(ball, 20), pgd(ball, 30, loss=margin, name="CW")]
+
+
+def standard(ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Adversary]:
+    """quick, PGD-100 and AutoAttack."""
+    return [*quick(ball, num_classes, given, pixels), pgd(ball, 100), *autoattack(ball, num_classes)]
+
+
+def full(ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Adversary]:
+    """standard, then every attack that should find nothing more, on what still stands; and the probes."""
+    more: list[Adversary] = []
+    if num_classes >= 3:
+        more += [pgd(ball, 100, loss=dlr, name="DLR")]
+    more += [pgd(ball, 100, name="PGD-100 × 5", runs=5), pgd(ball, 100, name="PGD-100 × 10", runs=5)]
+    more += [_climb("Targeted", ball, [targeted(rank + 1) for rank in range(min(9, num_classes - 1))], "targeted margin")]
+    if given.teacher is not None:
+        goals = [away_from(given.teacher, temperature) for temperature in sorted({1.0, given.temperature})]
+        more += [_climb("KL to teacher", ball, goals, f"KL at temperatures 1 and {given.temperature:g}")]
+    more += [_climb(f"Transfer {name}", ball, [through(source)], "margin") for name, source in given.transfer.items()]
+    more += [Noise(name="Noise", ball=ball, draws=100)]
+    return _behind(standard(ball, num_classes, given, pixels), more) + probes(ball, pixels)
+
+
+def probes(ball: Ball, pixels: int) -> list[Adversary]:
+    """Evaluation only: PGD-20 at other radii and in a norm the threat does not name, and common corruptions."""
+    radii = [pgd(scaled(ball, factor), 20, name=f"PGD-20 at {factor:g} eps", probe=True) for factor in CURVE]
+    factor = L2_OF_LINF * math.sqrt(pixels)
+    unseen = L2(eps=Radius(ball.eps * factor)) if ball.norm == "Linf" else Linf(eps=Radius(min(0.5, ball.eps / factor)))
+    return [*radii, pgd(unseen, 20, name=f"PGD-20 {unseen.norm} {unseen.eps:.3g}", probe=True), *corruptions()]
+
+
+def scaled(ball: Ball, factor: float) -> Ball:
+    """The same norm at another radius, at most the 0.5 at which any image can be made solid grey in Linf."""
+    eps = ball.eps * factor
+    return type(ball)(eps=Radius(min(eps, 0.5) if ball.norm == "Linf" else eps))
+
+
+SUITES: dict[str, Callable[[Ball, int, Given, int], list[Adversary]]] = {"quick": quick, "standard": standard, "full": full}
+
+
+def adversaries_of(suite: str, ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Adversary]:
+    """The suite's adversaries and those the user named; raises UserError for a name that does not exist."""
+    check_suite(suite)
+    listed = SUITES[suite](ball, num_classes, given, pixels)
+    named = [torch_attack(name, ball, num_classes, ()) for name in given.attacks]
+    attacks = _behind([a for a in listed if not a.probe], named)
+    return attacks + [a for a in listed if a.probe]
+
+
+def check_suite(name: str) -> None:
+    """Raises UserError for a suite that does not exist."""
+    if name not in SUITES:
+        raise UserError(f"suite {name!r}: expected one of {', '.join(SUITES)}")
+
+
+def _behind(front: Sequence[Adversary], more: Sequence[Adversary]) -> list[Adversary]:
+    """`more` after `front`, each shown only what withstood everything before it."""
+    placed = list(front)
+    for adversary in more:
+        placed.append(replace(adversary, after=tuple(a.name for a in placed)))
+    return placed
+
+
+def _climb(name: str, ball: Ball, goals: Sequence[Goal], loss: str) -> Climb:
+    attack = PGD(ball, steps=30, relative_step=0.25, keep_best=True)
+    return Climb(name=name, ball=ball, attack=attack, loss=loss, goals=goals)

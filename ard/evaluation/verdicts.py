@@ -1,0 +1,66 @@
+"""All blocks as one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ard.evaluation.cascade import Block
+from ard.evaluation.foreign import PARTS
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """`correct[name]` (n,) booleans on the CPU: the model was right on the clean image, or after that attack."""
+
+    correct: dict[str, Tensor]
+    blocks: Sequence[Block]
+
+    @classmethod
+    def of(cls, blocks: Sequence[Block]) -> "Verdicts":
+        """Of blocks in the order of the images."""
+        correct = {name: torch.cat([block.correct[name].cpu() for block in blocks]) for name in blocks[0].correct}
+        return cls(correct, blocks)
+
+    @property
+    def worst(self) -> Tensor:
+        """Per image: right on the clean image and after every attack."""
+        return torch.cat([block.worst.cpu() for block in self.blocks])
+
+    @property
+    def moved(self) -> Tensor:
+        """Per image: some attack moved it by a tenth of eps."""
+        return torch.cat([block.moved.cpu() for block in self.blocks if block.moved is not None])
+
+    @property
+    def x_adv(self) -> Tensor:
+        """Of each image what fooled the model, else the last attempt."""
+        return torch.cat([block.x_adv.cpu() for block in self.blocks if block.x_adv is not None])
+
+    @property
+    def indices(self) -> Tensor:
+        """Of the images that were judged, as the blocks tell it."""
+        return torch.cat([block.start + torch.arange(len(block.correct["clean"])) for block in self.blocks])
+
+    @property
+    def autoattack_acc(self) -> float | None:
+        """After all four attacks of AutoAttack standard; None where one of them did not run."""
+        return self.accuracy(list(PARTS)[-1]) if all(name in self.correct for name in PARTS) else None
+
+    def accuracy(self, name: str) -> float:
+        """After one attack; cumulative where that attack was spared the victims of others."""
+        return float(self.correct[name].double().mean())
+
+    def total(self, name: str, fact: str) -> float:
+        """A fact of one attack, summed over blocks."""
+        return sum(float(block.facts[name].get(fact, 0)) for block in self.blocks)
+
+    def largest(self, name: str, fact: str) -> float:
+        """A fact of one attack, at its largest; 0 where no block has it."""
+        return max((float(block.facts[name].get(fact, 0)) for block in self.blocks), default=0.0)
+
+    @property
+    def seconds(self) -> float:
+        """Of work, in all processes that shared it."""
+        return sum(self.total(name, "seconds") for name in self.correct)
