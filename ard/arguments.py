@@ -47,7 +47,7 @@ def parse(verb: str, function: Callable[..., Any], argv: list[str]) -> dict[str,
         parser.add_class_arguments(kind, None)
     parser.add_function_arguments(function, as_positional=True, fail_untyped=True, skip={*several, *grouped})
     flags = {p.name for p in parameters if p.annotation is bool}
-    flags |= {field.name for kind in grouped.values() for field in fields(kind) if field.type is bool}
+    flags |= {field.name for kind in grouped.values() for field in fields(kind) if field.type in (bool, bool | None)}
     arguments = parser.parse_args([_spoken(word, after, flags) for word, after in zip_longest(argv, argv[1:])])
     built = {name: kind(**{option: arguments[option] for option in options[name]}) for name, kind in grouped.items()}
     return {p.name: built[p.name] if p.name in built else arguments[p.name] for p in parameters}
@@ -59,7 +59,7 @@ def _spoken(word: str, after: str | None, flags: Collection[str]) -> str:
         return word
     name, equals, value = word.partition("=")
     name = "--" + name[2:].replace("-", "_")
-    bare = name[2:] in flags and not equals and after not in ("true", "false")
+    bare = name[2:] in flags and not equals and (after or "").lower() not in ("true", "false", "yes", "no", "null")
     return f"{name}=true" if bare else name + equals + value
 
 

@@ -59,7 +59,7 @@ class Request:
         check_suite(self.suite)
         _ = self.part
         if self.eps is not None:
-            ball_of(self.norm or "Linf", self.eps)
+            ball_of(self.norm or "L2", self.eps)  # Linf has a largest radius, but whether it is Linf the weights may say
         if self.suite != "full" and self.transfer:
             raise UserError(f"--transfer is an attack of the suite full, this is {self.suite}: add --suite full")
         if not self.temperature > 0:
@@ -84,7 +84,7 @@ class Request:
         ran = {attack["name"] for attack in record["attacks"]}
         return (
             same
-            and set(listed(self.attacks)) <= ran
+            and {f"torchattacks.{name}" for name in listed(self.attacks)} <= ran
             and self.norm in (None, norm)
             and (self.eps is None or float(Radius(self.eps)) == eps)
         )

@@ -11,7 +11,7 @@ from PIL import Image
 from ard.arguments import build, parse
 from ard.models import Frozen, Network
 from ard.objectives.rslad import RSLAD
-from scripts.readme_tables import rewritten
+from scripts.tables import DOCUMENTS, rewritten
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -104,8 +104,11 @@ def test_links_lead_somewhere():
         assert link.startswith("http") or (ROOT / link).exists(), link
 
 
-def test_the_tables_are_those_of_the_records():
-    assert rewritten(README) == README
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_the_tables_are_those_of_records_and_code(document):
+    text = document.read_text()
+    assert "<!-- table" in text
+    assert rewritten(text) == text
 
 
 def test_a_number_typed_by_hand_would_be_noticed():

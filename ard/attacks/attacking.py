@@ -14,7 +14,7 @@ def harmless(*roots: nn.Module, train: bool = False) -> Iterator[None]:
     modes = {module: module.training for root in roots for module in root.modules()}
     trainable = [parameter for root in roots for parameter in root.parameters() if parameter.requires_grad]
     try:
-        with torch.random.fork_rng({parameter.device for parameter in trainable if parameter.is_cuda}):
+        with torch.random.fork_rng({p.device for root in roots for p in root.parameters() if p.is_cuda}):
             for root in roots:
                 root.train(train)
             for parameter in trainable:

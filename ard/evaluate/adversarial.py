@@ -22,10 +22,10 @@ AT_ONCE = 64  # images a batch: not the evaluation's
 FIELDS = ("weights", "dataset", "split", "limit", "threat", "suite", "robust_acc", "verdict")
 
 
-def save_adversarial(path: Path, record: dict[str, Any], verdicts: Verdicts, y: Tensor) -> None:
+def save_adversarial(path: Path, record: dict[str, Any], verdicts: Verdicts, y: Tensor, through: Path) -> None:
     """x_adv (n, C, H, W) float32, y (n,) and robust (n,), with what the record says they are."""
     tensors = {"x_adv": verdicts.x_adv.contiguous(), "y": y.cpu(), "robust": verdicts.worst}
-    write_whole(path, save(tensors, {"record": json.dumps({key: record[key] for key in FIELDS})}))
+    write_whole(path, save(tensors, {"record": json.dumps({key: record[key] for key in FIELDS})}), through=through)
 
 
 def verify_file(file: Path, weights: Path, data: str | None = None, network: str | None = None) -> list[str]:
@@ -44,10 +44,8 @@ def verify_file(file: Path, weights: Path, data: str | None = None, network: str
         data=data, network=network, split=told["split"], limit=told["limit"], norm=threat["norm"], eps=str(threat["eps"])
     )
     subject = Subject.of(weights, request)
-    if x_adv.shape != subject.x.shape:
-        raise UserError(
-            f"{file} holds images {tuple(x_adv.shape)}, the data {tuple(subject.x.shape)}: name theirs by --data"
-        )
+    if subject.digest != told["dataset"]["digest"] or x_adv.shape != subject.x.shape:
+        raise UserError(f"{file} was made from other images than those of {subject.section['name']}: name its --data")
     return [*_wrong_images(x_adv, subject, subject.ball), *_wrong_answers(x_adv, y, robust, told, subject)]
 
 

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+from ard.arguments import read_yaml
 from ard.attacks import Radius
 from ard.evaluate.adversarial import save_adversarial
 from ard.evaluate.display import announce, progress_bar, summary
@@ -27,7 +29,8 @@ def evaluate_file(weights: Path, request: Request) -> str | None:
     """
     subject = Subject.of(weights, request)
     given, told = _given(subject, request)
-    store = Store(_folder(subject, request, told))
+    key = _key(subject, request, told)
+    store = Store(weights.with_name(f".{record_path(weights).stem}.{key}.blocks"))
     evaluation = Evaluation(
         subject.model,
         subject.x,
@@ -39,19 +42,18 @@ def evaluate_file(weights: Path, request: Request) -> str | None:
         given=given,
         store=store,
     )
-    n, of = len(subject.y), request.part[1]
-    announce(evaluation.passes * evaluation.seconds_a_pass() * n / BLOCK / of, request.suite, n)
-    with progress_bar(str(weights), evaluation.passes * n / of, n) as progress:
-        evaluation.judge(request.part, progress)
-    with store.alone() as unfinished:
-        record = evaluation.record() if unfinished else _read(record_path(weights))
-        if record is None:
-            print(f"{weights}: shard {request.shard} is done; the last shard to finish writes the record")
-            return None
-        if unfinished:
-            record = _complete(record, subject, request, told)
-            _write(record, subject, evaluation, request)
-            store.remove()
+    if _has_work(weights, request, key, len(subject.y)):
+        store.open()
+        _attack(evaluation, request, weights)
+        with store.alone() as unfinished:
+            record = evaluation.record() if unfinished else None
+            if record is not None:
+                _write(_complete(record, subject, request, told, key), subject, evaluation, request, store.folder)
+                store.remove()
+    record = _read(record_path(weights))
+    if record is None or record.get("key") != key:
+        print(f"{weights}: shard {request.shard} is done; the last shard to finish writes the record")
+        return None
     print(summary(record, weights, record_path(weights)))
     return str(record["verdict"])
 
@@ -59,6 +61,20 @@ def evaluate_file(weights: Path, request: Request) -> str | None:
 def record_path(weights: Path) -> Path:
     """student.safetensors -> evaluation.json, other.safetensors -> other.evaluation.json."""
     return weights.with_name("evaluation.json" if weights.stem == "student" else f"{weights.stem}.evaluation.json")
+
+
+def _has_work(weights: Path, request: Request, key: str, n: int) -> bool:
+    """Not so for one shard of more than there are blocks, or of an evaluation whose record lies there."""
+    shard, of = request.part
+    done = _read(record_path(weights)) if of > 1 else None
+    return shard <= math.ceil(n / BLOCK) and (done is None or done.get("key") != key)
+
+
+def _attack(evaluation: Evaluation, request: Request, weights: Path) -> None:
+    n, of = len(evaluation.y), request.part[1]
+    announce(evaluation.passes * evaluation.seconds_a_pass() * n / BLOCK / of, request.suite, n)
+    with progress_bar(str(weights), evaluation.passes * n / of, n) as progress:
+        evaluation.judge(request.part, progress)
 
 
 def _given(subject: Subject, request: Request) -> tuple[Given, dict[str, Any]]:
@@ -96,23 +112,24 @@ def _teacher_acc(subject: Subject, request: Request) -> float | None:
     return float(record["robust_acc"]) if same else None
 
 
-def _folder(subject: Subject, request: Request, told: dict[str, Any]) -> Path:
-    """Where blocks wait; its name depends on everything that verdicts depend on."""
+def _key(subject: Subject, request: Request, told: dict[str, Any]) -> str:
+    """A digest of everything that verdicts depend on: under this name blocks wait for those who go on."""
     key = {
         "weights": sha256(subject.weights),
+        "network": read_yaml(request.network) if request.network else None,
         "data": subject.digest,
         "threat": [subject.ball.norm, subject.ball.eps],
         "request": [request.suite, request.seed, listed(request.attacks), request.temperature],
         "given": told,
         "computed by": [versions(), commit(), subject.x.device.type, BLOCK],
     }
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
-    return subject.weights.with_name(f".{record_path(subject.weights).stem}.{digest}.blocks")
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _complete(record: dict[str, Any], subject: Subject, request: Request, told: dict[str, Any]) -> dict[str, Any]:
+def _complete(record: dict[str, Any], subject: Subject, request: Request, told: dict[str, Any], key: str) -> dict[str, Any]:
     return {
         "schema": record.pop("schema"),
+        "key": key,
         **subject.provenance,
         "split": request.split,
         "limit": request.limit,
@@ -123,7 +140,7 @@ def _complete(record: dict[str, Any], subject: Subject, request: Request, told: 
     }
 
 
-def _write(record: dict[str, Any], subject: Subject, evaluation: Evaluation, request: Request) -> None:
+def _write(record: dict[str, Any], subject: Subject, evaluation: Evaluation, request: Request, through: Path) -> None:
     """The record last: where it lies, everything else does."""
     from ard.report.card import evidence_card
     from ard.report.curve import draw_curve
@@ -132,12 +149,13 @@ def _write(record: dict[str, Any], subject: Subject, evaluation: Evaluation, req
     path = record_path(subject.weights)
     if request.save_adversarial:
         assert evaluation.verdicts is not None
-        save_adversarial(path.with_suffix(".adversarial.safetensors"), record, evaluation.verdicts, subject.y)
+        save_adversarial(path.with_suffix(".adversarial.safetensors"), record, evaluation.verdicts, subject.y, through)
     if record["curve"]:
         draw_curve(record, path.with_suffix(".curve.png"))
-    write_whole(path.with_suffix(".md"), evidence_card(record))
-    write_whole(path.with_suffix(".robustbench.json"), json.dumps(robustbench_entry(record), indent=2) + "\n")
-    write_whole(path, json.dumps(record, indent=1) + "\n")
+    write_whole(path.with_suffix(".md"), evidence_card(record), through=through)
+    entry = json.dumps(robustbench_entry(record), indent=2)
+    write_whole(path.with_suffix(".robustbench.json"), entry + "\n", through=through)
+    write_whole(path, json.dumps(record, indent=1) + "\n", through=through)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

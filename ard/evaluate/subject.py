@@ -62,6 +62,8 @@ class Subject:
 
     def other(self, path: str) -> nn.Module:
         """Another network for the same images: a teacher, a control, a source of transfer."""
+        if not card_of(path):
+            raise UserError(f"{path} does not say which network it is for: expected weights of ours (.safetensors)")
         model = load(path)
         check_fit(model, self.x[:2].cpu(), self.data.num_classes, Path(path))
         return model.to(self.x.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -135,12 +135,21 @@ def _check_pixels(x: Tensor) -> None:
 def _check_answers(model: nn.Module, x: Tensor) -> int:
     """The number of classes; raises UserError for what is no logit, or does not depend on the pixels."""
     with guarded(model):
-        predict(model, x[:BLOCK])
-        with torch.enable_grad():
-            logits = model(x[:2].detach().requires_grad_())
-    if not logits.requires_grad:
+        try:
+            predict(model, x[:BLOCK])
+            with torch.enable_grad():
+                pixels = x[:2].detach().requires_grad_()
+                logits = model(pixels)
+                reached = logits.requires_grad and _gradient(logits, pixels) is not None
+        except RuntimeError as error:  # other shapes, other dtypes: torch names them
+            raise UserError(f"the model cannot read these images: {str(error).splitlines()[0]}") from error
+    if not reached:
         raise UserError(
             "the logits have no gradient with respect to the pixels (detached, or under no_grad): "
             "no gradient attack can reach them; expected a model that is differentiable from pixels to logits"
         )
     return int(logits.shape[1])
+
+
+def _gradient(logits: Tensor, pixels: Tensor) -> Tensor | None:
+    return torch.autograd.grad(logits.sum(), pixels, allow_unused=True)[0]

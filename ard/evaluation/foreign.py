@@ -16,6 +16,8 @@ from ard.evaluation.adversaries import Adversary
 
 PARTS = {"APGD-CE": "apgd-ce", "APGD-T": "apgd-t", "FAB-T": "fab-t", "Square": "square"}
 PASSES = {"APGD-CE": 100, "APGD-T": 900, "FAB-T": 1000, "Square": 1700}
+STEPS = {"n_queries": 1 / 3, "steps": 1, "num_iter_set": 1, "max_iterations": 9}  # of torchattacks, in passes
+RGB_ONLY = ("TIFGSM", "PIFGSM", "PIFGSMPP")
 TARGETED = ("APGD-T", "FAB-T")
 FEWEST_FOR_TARGETS = 4  # the targeted loss sorts four logits
 
@@ -29,6 +31,7 @@ class AutoAttackPart(Adversary):
     """
 
     ball: Ball
+    targets: int = 9
     group: str | None = "AutoAttack"
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
@@ -39,9 +42,7 @@ class AutoAttackPart(Adversary):
             seed=int(torch.randint(2**31, (), generator=generator, device=generator.device)),
             device=x.device,
         )
-        with torch.no_grad():
-            targets = min(9, model(x[:1]).shape[1] - 1)
-        runner.apgd_targeted.n_target_classes = runner.fab.n_target_classes = targets
+        runner.apgd_targeted.n_target_classes = runner.fab.n_target_classes = self.targets
         runner.fab.targeted = True
         attack = {"APGD-CE": runner.apgd, "APGD-T": runner.apgd_targeted, "FAB-T": runner.fab, "Square": runner.square}
         for part in attack.values():
@@ -51,7 +52,8 @@ class AutoAttackPart(Adversary):
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"attack": PARTS[self.name], "library": "pyautoattack", "version": "standard"}
+        aimed = {"targets": self.targets} if self.name in TARGETED else {}
+        return {"attack": PARTS[self.name], "library": "pyautoattack", "version": "standard", **aimed}
 
     @property
     def passes(self) -> float:
@@ -70,11 +72,15 @@ class TorchAttack(Adversary):
     options: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        torch.manual_seed(int(torch.randint(2**31, (), generator=generator, device=generator.device)))
-        attack = self.kind(model, **self.options)
+        if self.kind.__name__ in RGB_ONLY and x.shape[1] != 3:
+            raise UserError(f"{self.name} is written for three channels, these images have {x.shape[1]}")
+        seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+        torch.manual_seed(seed)
+        seeded = {"seed": seed} if "seed" in signature(self.kind).parameters else {}
+        attack = self.kind(model, **self.options, **seeded)
         attack.set_device(x.device)
         with torch.enable_grad():
-            x_adv = attack(x, y).detach().float()
+            x_adv = attack(x, y).detach().float().clamp(0, 1)
         inside = self.ball.distance(x_adv - x) <= self.ball.eps * (1 + 1e-5) + 1e-6
         return torch.where(inside.view(-1, 1, 1, 1), x_adv, x)
 
@@ -84,17 +90,18 @@ class TorchAttack(Adversary):
 
     @property
     def passes(self) -> float:
-        steps = signature(self.kind).parameters.get("steps")
-        return 10.0 if steps is None else float(steps.default)
+        parameters = signature(self.kind).parameters
+        return next((cost * parameters[key].default for key, cost in STEPS.items() if key in parameters), 1.0)
 
 
 def autoattack(ball: Ball, num_classes: int) -> list[AutoAttackPart]:
     """AutoAttack standard as a cascade of its own; with 2 or 3 classes without its targeted parts, which need 4."""
     parts = [name for name in PARTS if num_classes >= FEWEST_FOR_TARGETS or name not in TARGETED]
-    return [AutoAttackPart(name=name, ball=ball, after=tuple(parts[:i])) for i, name in enumerate(parts)]
+    targets = min(9, num_classes - 1)
+    return [AutoAttackPart(name=name, ball=ball, after=tuple(parts[:i]), targets=targets) for i, name in enumerate(parts)]
 
 
-def torch_attack(name: str, ball: Ball, num_classes: int, after: tuple[str, ...]) -> TorchAttack:
+def torch_attack(name: str, ball: Ball, num_classes: int) -> TorchAttack:
     """torchattacks.<name> with the ball's norm and eps; its step size keeps the library's ratio to eps.
 
     Raises UserError for names that the library lacks, attacks of another norm, and the library's AutoAttack.
@@ -113,7 +120,9 @@ def torch_attack(name: str, ball: Ball, num_classes: int, after: tuple[str, ...]
     if measured is None or ball.norm not in re.findall(r"\w+", measured[1]):
         found = measured[1] if measured else "no norm"
         raise UserError(f"torchattacks.{name} is made for {found}; expected an attack in {ball.norm}")
-    return TorchAttack(name=name, ball=ball, after=after, kind=kind, options=_options(kind, ball, num_classes))
+    if name == "APGDT" and num_classes < FEWEST_FOR_TARGETS:
+        raise UserError(f"torchattacks.APGDT needs {FEWEST_FOR_TARGETS} classes; the data have {num_classes}")
+    return TorchAttack(name=f"torchattacks.{name}", ball=ball, kind=kind, options=_options(kind, ball, num_classes))
 
 
 def _options(kind: Any, ball: Ball, num_classes: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ard
-from ard.attacks import harmless
+from ard.attacks import Ball, harmless
 from ard.bits import pack
 from ard.evaluation.adversaries import Adversary
 from ard.evaluation.checks import Evidence, overall, soundness
@@ -36,7 +36,7 @@ def record_of(evidence: Evidence, suite: str, classes: Sequence[str] | None) -> 
         "params": sum(parameter.numel() for parameter in evidence.model.parameters()),
         "macs": count_macs(evidence.model, evidence.x[:1]),
         "n": n,
-        "threat": {"norm": evidence.ball.norm, "eps": evidence.ball.eps},
+        "threat": _threat(evidence.ball),
         "clean_acc": verdicts.accuracy("clean"),
         "attacks": [told[a.name] for a in evidence.adversaries if not a.probe],
         "robust_acc": robust_acc,
@@ -96,12 +96,17 @@ def _told(adversary: Adversary, evidence: Evidence) -> dict[str, Any]:
     return {
         "name": adversary.name,
         **({"group": adversary.group} if adversary.group else {}),
+        **({"threat": _threat(adversary.ball)} if adversary.probe and adversary.ball else {}),
         "settings": adversary.settings,
         "accuracy": verdicts.accuracy(adversary.name),
         "attacked": int(verdicts.total(adversary.name, "attacked")),
         "after": list(adversary.after),
         "seconds": round(verdicts.total(adversary.name, "seconds"), 2),
     }
+
+
+def _threat(ball: Ball) -> dict[str, Any]:
+    return {"norm": ball.norm, "eps": ball.eps}
 
 
 def _curve(evidence: Evidence) -> list[dict[str, float]]:

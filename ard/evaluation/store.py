@@ -1,5 +1,6 @@
 """Blocks on disk: an evaluation that was killed goes on, and several processes share one."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from ard.errors import UserError
 from ard.evaluation.cascade import Block
@@ -24,30 +26,42 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def open(self) -> None:
+        """Make the folder; raises UserError where nothing can be written."""
         try:
-            folder.mkdir(exist_ok=True)
+            self.folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise UserError(f"{folder.parent}: cannot be written to ({error.strerror}); the record belongs there") from error
+            place = self.folder.parent
+            raise UserError(f"{place}: cannot be written to ({error.strerror}); the record belongs there") from error
 
     def write(self, block: Block) -> None:
-        """Replace the file of this block; the folder is gone where another process has finished meanwhile."""
-        self.folder.mkdir(exist_ok=True)
-        tensors = {f"correct.{name}": bits.cpu() for name, bits in block.correct.items()}
-        tensors |= {
-            name: value.contiguous().cpu() for name in ("x_adv", "moved") if (value := getattr(block, name)) is not None
-        }
-        facts = json.dumps({"facts": block.facts, "order": list(block.correct), "whole": block.whole})
-        write_whole(self._path(block.start), save(tensors, {"block": facts}))
+        """Replace the file of this block; where another process has finished and taken the folder away, make it again."""
+        kept = {"x_adv": block.x_adv, "moved": block.moved}
+        tensors = {name: value.contiguous().cpu() for name, value in kept.items() if value is not None}
+        tensors |= {f"correct.{name}": bits.cpu() for name, bits in block.correct.items()}
+        told = {"start": block.start, "facts": block.facts, "order": list(block.correct), "whole": block.whole}
+        data = save(tensors, {"block": json.dumps(told), "digest": _digest(tensors, told)})
+        for attempt in range(3):
+            self.open()
+            try:
+                write_whole(self._path(block.start), data)
+                return
+            except UserError:
+                if attempt == 2 or self.folder.is_dir():
+                    raise
 
     def read(self, start: int) -> Block:
-        """The block as it was last written, or an empty one."""
+        """The block as it was last written; an empty one where there is none or it is not what was written."""
         try:
             with safe_open(self._path(start), "pt") as file:
-                told = json.loads(file.metadata()["block"])
-                correct = {name: file.get_tensor(f"correct.{name}") for name in told["order"]}
-                return Block(
-                    start, correct, told["facts"], file.get_tensor("moved"), file.get_tensor("x_adv"), told["whole"]
-                )
+                metadata = file.metadata()
+                told = json.loads(metadata["block"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if told["start"] != start or metadata["digest"] != _digest(tensors, told):
+                return Block(start)
+            correct = {name: tensors[f"correct.{name}"] for name in told["order"]}
+            return Block(start, correct, told["facts"], tensors["moved"], tensors["x_adv"], told["whole"])
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return Block(start)
 
@@ -55,15 +69,25 @@ class Store:
     def alone(self) -> Iterator[bool]:
         """One process at a time finishes; yields whether there is still something to finish."""
         lock = self.folder.with_suffix(".lock")
-        with open(lock, "w") as file:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX)  # released with the process, however it ends
-            yield self.folder.is_dir()
+        try:
+            with open(lock, "w") as file:
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX)  # released with the process, however it ends
+                yield self.folder.is_dir()
+        finally:
+            if not self.folder.is_dir():
+                lock.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """The record is written; nobody needs the blocks."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.with_suffix(".lock").unlink(missing_ok=True)
 
     def _path(self, start: int) -> Path:
         return self.folder / f"block-{start:08d}.safetensors"
+
+
+def _digest(tensors: dict[str, Tensor], told: dict[str, object]) -> str:
+    digest = hashlib.sha256(json.dumps(told).encode())
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()

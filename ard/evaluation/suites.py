@@ -10,7 +10,7 @@ from ard.attacks import FGSM, L2, PGD, Ball, Linf, Radius
 from ard.errors import UserError
 from ard.evaluation.adversaries import Adversary, Climb, Goal, Noise, away_from, targeted, through, untargeted
 from ard.evaluation.corruptions import corruptions
-from ard.evaluation.foreign import autoattack, torch_attack
+from ard.evaluation.foreign import TARGETED, autoattack, torch_attack
 from ard.losses import cross_entropy, dlr, margin
 
 CURVE = (0.25, 0.5, 2.0, 4.0)  # radii in units of eps; 0 is the clean image and 1 the threat itself
@@ -55,18 +55,27 @@ def standard(ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Ad
 
 
 def full(ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Adversary]:
-    """standard, then every attack that should find nothing more, on what still stands; and the probes."""
-    more: list[Adversary] = []
+    """standard, more of each kind on what that kind leaves, what should find nothing new on the rest, and the probes."""
+    front = standard(ball, num_classes, given, pixels)
     if num_classes >= 3:
-        more += [pgd(ball, 100, loss=dlr, name="DLR")]
-    more += [pgd(ball, 100, name="PGD-100 × 5", runs=5), pgd(ball, 100, name="PGD-100 × 10", runs=5)]
-    more += [_climb("Targeted", ball, [targeted(rank + 1) for rank in range(min(9, num_classes - 1))], "targeted margin")]
+        front += [pgd(ball, 100, loss=dlr, name="DLR", after=("PGD-20", "PGD-100"))]
+    front += [pgd(ball, 100, name="PGD-100 × 5", runs=5, after=("PGD-100",))]
+    front += [pgd(ball, 100, name="PGD-100 × 10", runs=5, after=("PGD-100", "PGD-100 × 5"))]
+    goals = [targeted(rank) for rank in range(1, min(9, num_classes - 1) + 1)]
+    untargeted_ones = tuple(a.name for a in front if a.name not in TARGETED and a.name != "Square")
+    front += [_climb("Targeted", ball, goals, "targeted margin", untargeted_ones)]
+    return _behind(front, _last_resorts(ball, given)) + probes(ball, pixels)
+
+
+def _last_resorts(ball: Ball, given: Given) -> list[Adversary]:
+    """Through the teacher, through other models, and at random."""
+    found: list[Adversary] = []
     if given.teacher is not None:
-        goals = [away_from(given.teacher, temperature) for temperature in sorted({1.0, given.temperature})]
-        more += [_climb("KL to teacher", ball, goals, f"KL at temperatures 1 and {given.temperature:g}")]
-    more += [_climb(f"Transfer {name}", ball, [through(source)], "margin") for name, source in given.transfer.items()]
-    more += [Noise(name="Noise", ball=ball, draws=100)]
-    return _behind(standard(ball, num_classes, given, pixels), more) + probes(ball, pixels)
+        temperatures = sorted({1.0, given.temperature})
+        goals = [away_from(given.teacher, temperature) for temperature in temperatures]
+        found += [_climb("KL to teacher", ball, goals, f"KL at temperature {' and '.join(f'{t:g}' for t in temperatures)}")]
+    found += [_climb(f"Transfer {name}", ball, [through(source)], "margin") for name, source in given.transfer.items()]
+    return [*found, Noise(name="Noise", ball=ball, draws=100)]
 
 
 def probes(ball: Ball, pixels: int) -> list[Adversary]:
@@ -90,7 +99,7 @@ def adversaries_of(suite: str, ball: Ball, num_classes: int, given: Given, pixel
     """The suite's adversaries and those the user named; raises UserError for a name that does not exist."""
     check_suite(suite)
     listed = SUITES[suite](ball, num_classes, given, pixels)
-    named = [torch_attack(name, ball, num_classes, ()) for name in given.attacks]
+    named = [torch_attack(name, ball, num_classes) for name in dict.fromkeys(given.attacks)]
     attacks = _behind([a for a in listed if not a.probe], named)
     return attacks + [a for a in listed if a.probe]
 
@@ -109,6 +118,6 @@ def _behind(front: Sequence[Adversary], more: Sequence[Adversary]) -> list[Adver
     return placed
 
 
-def _climb(name: str, ball: Ball, goals: Sequence[Goal], loss: str) -> Climb:
+def _climb(name: str, ball: Ball, goals: Sequence[Goal], loss: str, after: tuple[str, ...] = ()) -> Climb:
     attack = PGD(ball, steps=30, relative_step=0.25, keep_best=True)
-    return Climb(name=name, ball=ball, attack=attack, loss=loss, goals=goals)
+    return Climb(name=name, ball=ball, attack=attack, loss=loss, goals=goals, after=after)

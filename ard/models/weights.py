@@ -109,7 +109,9 @@ def fill(model: nn.Module, state: State, path: str | Path) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """Hex digest of a file."""
+    """Hex digest of a file of weights; raises UserError where there is none."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; expected weights (.safetensors, .ckpt, .pt)")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -5,6 +5,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from ard.attacks import ascent
 from ard.evaluation.cascade import BLOCK, guarded
@@ -15,14 +16,15 @@ DYNAMIC = {torch.autograd.grad.__code__, torch.autograd.backward.__code__}
 
 
 def eval_mode(e: Evidence) -> Finding:
-    """M1: no module says `training`, although it was told eval()."""
-    with guarded(e.model):
+    """M1 (fail): no module says `training`, although it was told eval()."""
+    with guarded(e.model), torch.no_grad():
+        e.model(e.sample[0])  # which may itself switch modes
         training = sum(module.training for module in e.model.modules())
     return at_most(training, "modules in train mode while evaluated", fail=0)
 
 
 def deterministic(e: Evidence) -> Finding:
-    """M2: over 5 forwards the largest L2 distance between normalised logits is at most 1e-4."""
+    """M2 (fail): over 5 forwards the largest L2 distance between normalised logits is at most 1e-4."""
     with guarded(e.model), torch.no_grad():  # one guard around all: it puts the random state back
         answers = [torch.nn.functional.normalize(e.model(e.sample[0]).double(), dim=1) for _ in range(5)]
     spread = max(float((a - answers[0]).norm(dim=1).max()) for a in answers[1:])
@@ -30,7 +32,7 @@ def deterministic(e: Evidence) -> Finding:
 
 
 def logits(e: Evidence) -> Finding:
-    """M3: the answers are not probabilities, within 1e-5 non-negative and of sum 1."""
+    """M3 (fail): the answers are not probabilities, within 1e-5 non-negative and of sum 1."""
     answer = e.logits()
     in_range = bool(answer.min() >= -1e-5 and answer.max() <= 1 + 1e-5)
     probabilities = in_range and bool((answer.sum(dim=1) - 1).abs().max() <= 1e-5)
@@ -38,23 +40,31 @@ def logits(e: Evidence) -> Finding:
 
 
 def float32(e: Evidence) -> Finding:
-    """M4: parameters, pixels and logits are float32, without autocast or TF32."""
+    """M4 (fail): pixels, parameters and what every module answers are float32, without autocast or TF32."""
+    dtypes = {e.x.dtype, *(p.dtype for p in e.model.parameters() if p.is_floating_point())}
+
+    def note(_: nn.Module, __: Any, answer: Any) -> None:
+        dtypes.update([answer.dtype] if isinstance(answer, Tensor) and answer.is_floating_point() else [])
+
+    hooks = [module.register_forward_hook(note) for module in e.model.modules()]
     with guarded(e.model), torch.no_grad():
-        dtypes = {e.x.dtype, e.model(e.sample[0]).dtype, *(p.dtype for p in e.model.parameters() if p.is_floating_point())}
+        e.model(e.sample[0])
         lowered = torch.is_autocast_enabled(e.x.device.type) or torch.backends.cudnn.allow_tf32
         lowered = lowered or torch.backends.cuda.matmul.allow_tf32
+    for hook in hooks:
+        hook.remove()
     return holds(dtypes == {torch.float32} and not lowered, "everything is computed in float32")
 
 
 def differentiable(e: Evidence) -> Finding:
-    """M5: logits depend on the pixels through the graph, outside inference mode."""
+    """M5 (fail): logits depend on the pixels through the graph, outside inference mode."""
     with guarded(e.model):
         _, gradient = ascent(lambda x: e.model(x).sum(dim=1), e.sample[0])
     return holds(not gradient.is_inference(), "logits have a gradient with respect to the pixels")
 
 
 def static(e: Evidence) -> Finding:
-    """M6: the forward pass calls no autograd: a defence that optimises at inference wants attacks of its own."""
+    """M6 (warn): the forward pass calls no autograd: a defence that optimises at inference wants attacks of its own."""
     calls = 0
 
     def watch(frame: FrameType, event: str, _: Any) -> None:
@@ -71,13 +81,13 @@ def static(e: Evidence) -> Finding:
 
 
 def whole_levels(e: Evidence) -> Finding:
-    """M7: clean pixels are multiples of 1/255 within 1e-3/255: nothing normalised or augmented them."""
+    """M7 (fail): clean pixels are multiples of 1/255 within 1e-3/255: nothing normalised or augmented them."""
     levels = (e.x * 255 - (e.x * 255).round()).abs().max()
     return at_most(float(levels), "distance of clean pixels from whole multiples of 1/255", fail=1e-3)
 
 
 def unsaturated(e: Evidence) -> Finding:
-    """M8: at most 1 % of images get a probability above 1 − 1e-6, where cross entropy has no gradient left."""
+    """M8 (warn): at most 1 % of images get a probability above 1 − 1e-6, where cross entropy has no gradient left."""
     with guarded(e.model), torch.no_grad():
         highest = torch.cat([e.model(part).double().softmax(dim=1).amax(dim=1) for part in e.x.split(BLOCK)])
     share = float((highest > 1 - 1e-6).double().mean())

@@ -52,14 +52,18 @@ class Evidence:
         return [name for name in self.attacks if name not in ("Square", "Noise") and not name.startswith("Transfer")]
 
     def felled_only_by(self, names: Collection[str], others: Collection[str]) -> int:
-        """How many images withstand all `others` and fall to one of `names`."""
+        """How many images fall to one of `names` and to none of `others`."""
+        return int((self._felled_by(names) & ~self._felled_by(others)).sum())
+
+    def _felled_by(self, names: Collection[str]) -> Tensor:
+        """Whom these attacks felled themselves: `correct` also counts the victims of those that came before them."""
         correct = self.verdicts.correct
-        stands, falls = correct["clean"].clone(), torch.zeros_like(correct["clean"])
-        for name in others:
-            stands &= correct[name]
-        for name in names:
-            falls |= ~correct[name]
-        return int((stands & falls).sum())
+        felled = torch.zeros_like(correct["clean"])
+        for adversary in self.adversaries:
+            if adversary.name in names:
+                shown = torch.stack([correct[name] for name in ("clean", *adversary.after)]).all(dim=0)
+                felled |= shown & ~correct[adversary.name]
+        return felled
 
     def attacked(self, adversary: Adversary, model: nn.Module | None = None) -> Tensor:
         """Which images of the sample a model (default: the one evaluated) gets right after one attack on all of them."""

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from ard.evaluation.checks.evidence import Evidence
 from ard.evaluation.checks.finding import Finding, at_most, skipped, tolerance
+from ard.evaluation.foreign import TARGETED
 from ard.evaluation.suites import CURVE
 from ard.losses import cross_entropy
 
@@ -15,7 +16,7 @@ MARGIN = ("CW", "DLR")
 
 
 def more_steps_no_weaker(e: Evidence) -> Finding:
-    """O1: acc(PGD-100) ≤ acc(PGD-20) ≤ acc(FGSM), up to the tolerance of n images."""
+    """O1 (fail): acc(PGD-100) ≤ acc(PGD-20) ≤ acc(FGSM), up to the tolerance of n images."""
     chain = [int(e.verdicts.correct[name].sum()) for name in ("FGSM", *CROSS_ENTROPY) if name in e.attacks]
     if len(chain) < 2:
         return skipped("fewer than two of FGSM, PGD-20 and PGD-100 ran")
@@ -24,47 +25,55 @@ def more_steps_no_weaker(e: Evidence) -> Finding:
 
 
 def enough_restarts(e: Evidence) -> Finding:
-    """O3: five more restarts of PGD-100 fell at most 0.5 % of the images."""
+    """O3 (warn): five more restarts of PGD-100 felled at most 0.5 % of the images."""
     if "PGD-100 × 10" not in e.attacks:
         return skipped("no restarts in this suite")
-    return _share(e, ["PGD-100 × 10"], _before(e, "PGD-100 × 10"), "share that restarts 6 to 10 fell", warn=0.005)
+    first = ("PGD-100", "PGD-100 × 5")
+    return _share(e, ["PGD-100 × 10"], first, "share of images that only restarts 6 to 10 felled", warn=0.005)
 
 
 def cross_entropy_sees(e: Evidence) -> Finding:
-    """O4: margin losses fell at most 1 % of the images that cross entropy leaves; above 5 %, with cross entropy blind
-    (no gradient at all on 1 % of the images), the model hides from it."""
+    """O4 (warn or fail): margin losses felled at most 1 % of the images more than cross entropy did, each counting those
+    that the other left; above 5 %, with cross entropy blind (no gradient at all on 1 % of the images), the model hides.
+    """
     blinded = [name for name in CROSS_ENTROPY if name in e.attacks]
     margins = [name for name in MARGIN if name in e.attacks]
     if not blinded or not margins:
         return skipped("no attack on cross entropy and on a margin to compare")
     blind = float((e.gradients(cross_entropy).flatten(1).abs().amax(dim=1) == 0).double().mean()) > 0.01
-    reason = "share of images that only margin losses fell" + (": cross entropy has no gradient" if blind else "")
-    return _share(e, margins, blinded, reason, warn=0.01, fail=0.05 if blind else None)
+    reason = "share of images that only margin losses felled, less those that only cross entropy did" + (
+        ": cross entropy has no gradient" if blind else ""
+    )
+    least = tolerance(e.n) / e.n
+    ahead = (e.felled_only_by(margins, blinded) - e.felled_only_by(blinded, margins)) / e.n
+    return at_most(ahead, reason, warn=max(0.01, least), fail=max(0.05, least) if blind else None)
 
 
 def targets_add_little(e: Evidence) -> Finding:
-    """O5: targeted attacks fell at most 2 % of the images that untargeted ones leave."""
-    if "Targeted" not in e.attacks:
-        return skipped("no targeted attack of our own in this suite")
-    return _share(e, ["Targeted"], _before(e, "Targeted"), "share of images that only targeted attacks fell", warn=0.02)
+    """O5 (warn): targeted attacks felled at most 2 % of the images beyond all untargeted ones."""
+    aimed = [name for name in ("Targeted", *TARGETED) if name in e.attacks]
+    if not aimed:
+        return skipped("no targeted attack in this suite")
+    others = [name for name in e.white_box if name not in aimed]
+    return _share(e, aimed, others, "share of images that only targeted attacks felled", warn=0.02)
 
 
 def gradients_beat_square(e: Evidence) -> Finding:
-    """O6: Square, which uses no gradient, fells no more than the tolerance beyond every white-box attack."""
+    """O6 (fail): Square, which uses no gradient, fells no more than the tolerance beyond every white-box attack."""
     if "Square" not in e.attacks:
         return skipped("Square is part of the suites standard and full")
     return _none(e, ["Square"], "images that only Square fells: gradients are masked")
 
 
 def gradients_beat_noise(e: Evidence) -> Finding:
-    """O7: 100 draws of full-length noise fell no more than the tolerance beyond every white-box attack."""
+    """O7 (fail): 100 draws of full-length noise felled no more than the tolerance beyond every white-box attack."""
     if "Noise" not in e.attacks:
         return skipped("noise is part of the suite full")
     return _none(e, ["Noise"], "images that only random noise fells")
 
 
 def gradients_beat_transfer(e: Evidence) -> Finding:
-    """O8: images attacked through other models fall no more than the tolerance beyond every white-box attack."""
+    """O8 (fail): images attacked through other models fall no more than the tolerance beyond every white-box attack."""
     sources = [name for name in e.attacks if name.startswith("Transfer")]
     if not sources:
         return skipped("no model to transfer from: --transfer FILE in the suite full")
@@ -72,7 +81,7 @@ def gradients_beat_transfer(e: Evidence) -> Finding:
 
 
 def falls_with_the_radius(e: Evidence) -> Finding:
-    """O9: accuracy under PGD-20 does not rise with the radius, up to the tolerance."""
+    """O9 (fail): accuracy under PGD-20 does not rise with the radius, up to the tolerance."""
     names = [f"PGD-20 at {factor:g} eps" for factor in CURVE]
     if not all(name in e.verdicts.correct for name in names):
         return skipped("the sweep over radii is part of the suite full")
@@ -83,7 +92,7 @@ def falls_with_the_radius(e: Evidence) -> Finding:
 
 
 def as_published(e: Evidence) -> Finding:
-    """O16: AutoAttack's accuracy is within 2.5 standard errors of the number published for these weights."""
+    """O16 (warn): AutoAttack's accuracy is within 2.5 standard errors of the number published for these weights."""
     found, published = e.verdicts.autoattack_acc, e.given.published
     if published is None or found is None:
         return skipped(
@@ -94,7 +103,9 @@ def as_published(e: Evidence) -> Finding:
 
 
 def plausible(e: Evidence) -> Finding:
-    """O17: not above the best public number of its class, nor 2 points above its teacher: check, do not celebrate."""
+    """O17 (warn): not above the best public number of its class, nor 2 points above its teacher: check, do not
+    celebrate.
+    """
     bounds = [e.given.best_known] if e.given.best_known is not None else []
     bounds += [e.given.teacher_acc + max(0.02, tolerance(e.n) / e.n)] if e.given.teacher_acc is not None else []
     if not bounds:
@@ -104,7 +115,7 @@ def plausible(e: Evidence) -> Finding:
 
 
 def pgd_flatters_little(e: Evidence) -> Finding:
-    """O18: PGD-20 is at most 5 points above AutoAttack."""
+    """O18 (warn): PGD-20 is at most 5 points above AutoAttack."""
     if e.verdicts.autoattack_acc is None or "PGD-20" not in e.attacks:
         return skipped("AutoAttack did not run whole")
     gap = e.verdicts.accuracy("PGD-20") - e.verdicts.autoattack_acc
@@ -112,24 +123,16 @@ def pgd_flatters_little(e: Evidence) -> Finding:
 
 
 def many_classes_answered(e: Evidence) -> Finding:
-    """O19: no class takes half of all answers, unless it takes two thirds of that in the data."""
+    """O19 (warn): no class takes half of all answers, unless it takes two thirds of that in the data."""
     most = Counter(e.logits().argmax(dim=1).tolist()).most_common(1)[0][1] / len(e.sample[1])
     true = Counter(e.sample[1].tolist()).most_common(1)[0][1] / len(e.sample[1])
     return at_most(most, "share of answers that name the most frequent class", warn=min(1.0, max(0.5, 1.5 * true)))
-
-
-def _before(e: Evidence, name: str) -> Collection[str]:
-    return next(a.after for a in e.adversaries if a.name == name)
 
 
 def _none(e: Evidence, names: Collection[str], reason: str) -> Finding:
     return at_most(e.felled_only_by(names, e.white_box), reason, fail=tolerance(e.n))
 
 
-def _share(
-    e: Evidence, names: Collection[str], others: Collection[str], reason: str, *, warn: float, fail: float | None = None
-) -> Finding:
-    """Thresholds as shares, but never below the tolerance."""
-    least = tolerance(e.n) / e.n
-    share = e.felled_only_by(names, others) / e.n
-    return at_most(share, reason, warn=max(warn, least), fail=None if fail is None else max(fail, least))
+def _share(e: Evidence, names: Collection[str], others: Collection[str], reason: str, *, warn: float) -> Finding:
+    """The threshold as a share, but never below the tolerance."""
+    return at_most(e.felled_only_by(names, others) / e.n, reason, warn=max(warn, tolerance(e.n) / e.n))

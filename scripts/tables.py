@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Write the tables between the documents' markers anew, from records and from code; --check only says whether they agree."""
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from torch import nn
+
+from ard.attacks import Linf, Radius
+from ard.evaluation import checks
+from ard.evaluation.adversaries import Adversary
+from ard.evaluation.suites import SUITES, Given
+from ard.report import compare
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "evaluation.md"]
+BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def rewritten(text: str) -> str:
+    """The document with every table made anew: `attacks`, `checks`, or the records below a folder."""
+    makers = {"attacks": attacks, "checks": soundness_checks}
+    return BLOCK.sub(lambda match: match[1] + makers.get(match[2], lambda: results(match[2]))() + match[3], text)
+
+
+def results(folder: str) -> str:
+    """What `ard compare` says of the records below a folder."""
+    if not any((ROOT / folder).rglob("evaluation.json")):
+        return ""
+    with TemporaryDirectory() as scratch:
+        table = compare([ROOT / folder], Path(scratch)).partition("\n\nPicture:")[0]
+    return f"\n{table}\n\n![clean against worst-case accuracy]({folder}/tradeoff.png)\n\n"
+
+
+def attacks() -> str:
+    """Every adversary of every suite, for CIFAR images, Linf 8/255 and everything given that one can give."""
+    given = Given(transfer={"FILE": nn.Identity()}, teacher=nn.Identity(), temperature=30.0)
+    suites = {name: make(Linf(eps=Radius("8/255")), 10, given, 3 * 32 * 32) for name, make in SUITES.items()}
+    rows = ["| Adversary | Settings | Sees | quick | standard | full |", "|---|---|---|---|---|---|"]
+    for place, adversary in enumerate(suites["full"]):
+        marks = [_mark(any(a.name == adversary.name for a in suite)) for suite in suites.values()]
+        told = [adversary.name, _settings(adversary), _sees(adversary, suites["full"][:place]), *marks]
+        rows.append(f"| {' | '.join(told)} |")
+    return "\n" + "\n".join(rows) + "\n\n"
+
+
+def soundness_checks() -> str:
+    """Every check by its docstring, and the suites that run it."""
+    rows = ["| Check | Level | What must hold | quick | standard | full |", "|---|---|---|---|---|---|"]
+    for name, check in checks.CHECKS.items():
+        told = re.fullmatch(rf"{name} \(([^)]+)\): (.*)", " ".join((check.__doc__ or "").split()))
+        assert told, f"{name}: its docstring should begin with the id and the level"
+        marks = [_mark(name in suite) for suite in checks.SUITES.values()]
+        rows.append(f"| {name} | {told[1]} | {told[2].replace('|', chr(92) + '|')} | {' | '.join(marks)} |")
+    return "\n" + "\n".join(rows) + "\n\n"
+
+
+def _mark(present: bool) -> str:
+    return "✓" if present else ""
+
+
+def _settings(adversary: Adversary) -> str:
+    parts = []
+    for key, value in adversary.settings.items():
+        parts.append(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}")
+    return ", ".join(parts)
+
+
+def _sees(adversary: Adversary, before: Sequence[Adversary]) -> str:
+    if adversary.probe:
+        return "all right ones; no part of the worst case"
+    if len(adversary.after) == len(before) > 0:
+        return "what withstood all above"
+    return f"what withstood {', '.join(adversary.after)}" if adversary.after else "all right ones"
+
+
+def main() -> int:
+    """0 where the documents agree with records and code."""
+    differ = 0
+    for document in DOCUMENTS:
+        text = document.read_text()
+        new = rewritten(text)
+        differ |= int(new != text)
+        if "--check" not in sys.argv:
+            document.write_text(new)
+    return differ if "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
