@@ -3,7 +3,6 @@
 import hashlib
 import importlib
 import json
-import os
 import re
 from functools import partial
 from inspect import signature
@@ -16,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ard.errors import UserError
+from ard.files import write_whole
 from ard.models.wrappers import Network
 
 State = dict[str, Tensor]
@@ -29,9 +29,7 @@ def save_weights(path: Path, network: nn.Module | State, card: dict[str, Any]) -
     """Write weights with `card` (class_path, init_args, num_classes, ...) as metadata; replaces `path` atomically."""
     state = network if isinstance(network, dict) else network.state_dict()
     data = save({name: value.contiguous().cpu() for name, value in state.items()}, {"model": json.dumps(card)})
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    write_whole(path, data)
 
 
 def load(path: str | Path, network: Network | None = None) -> nn.Module:

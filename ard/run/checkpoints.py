@@ -10,6 +10,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from ard.errors import UserError
+from ard.files import write_whole
 from ard.models.weights import sha256
 
 LAST, BEST, PREVIOUS = "last", "best", "previous"
@@ -36,7 +37,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         # which loads, never one beside the wrong digest.
         _sidecar(path).unlink(missing_ok=True)
         os.replace(temporary, path)
-        _write_text(_sidecar(path), f"{digest}  {path.name}\n")
+        write_whole(_sidecar(path), f"{digest}  {path.name}\n")
 
     def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = True) -> Any:
         check_digest(Path(path))
@@ -75,14 +76,8 @@ def _keep_as(path: Path, kept: Path) -> None:
     _sidecar(kept).unlink(missing_ok=True)
     os.replace(temporary, kept)
     if _sidecar(path).is_file():
-        _write_text(_sidecar(kept), f"{_sidecar(path).read_text().split()[0]}  {kept.name}\n")
+        write_whole(_sidecar(kept), f"{_sidecar(path).read_text().split()[0]}  {kept.name}\n")
 
 
 def _sidecar(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
