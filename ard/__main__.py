@@ -61,8 +61,8 @@ def verify(file: str, weights: str, data: str | None = None, network: str | None
     """
     from ard.evaluate import verify_file
 
-    wrong = verify_file(Path(file), Path(weights), data, network)
-    print(f"{file}: " + ("; ".join(wrong) if wrong else "every image, label and verdict holds"))
+    claim, wrong = verify_file(Path(file), Path(weights), data, network)
+    print(f"{file}: {claim}: {'; '.join(wrong) or 'every image, label and verdict holds'}")
     return EXIT_STATUS["unreliable" if wrong else "sound"]
 
 

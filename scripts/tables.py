@@ -72,8 +72,9 @@ def _settings(adversary: Adversary) -> str:
 def _sees(adversary: Adversary, before: Sequence[Adversary]) -> str:
     if adversary.probe:
         return "all right ones; no part of the worst case"
-    if len(adversary.after) == len(before) > 0:
-        return "what withstood all above"
+    gradients = {a.name for a in before} - {"Square", "Noise"}
+    if len(before) > 8 and not set(adversary.after) ^ {name for name in gradients if not name.startswith("Transfer")}:
+        return "what withstood all gradients of the model"
     return f"what withstood {', '.join(adversary.after)}" if adversary.after else "all right ones"
 
 

@@ -19,7 +19,7 @@ from ard.models.weights import sha256
 from ard.request import Request
 
 AT_ONCE = 64  # images a batch: not the evaluation's
-FIELDS = ("weights", "dataset", "split", "limit", "threat", "suite", "robust_acc", "verdict")
+FIELDS = ("weights", "dataset", "split", "limit", "threat", "robust_acc")
 
 
 def save_adversarial(path: Path, record: dict[str, Any], verdicts: Verdicts, y: Tensor, through: Path) -> None:
@@ -28,8 +28,8 @@ def save_adversarial(path: Path, record: dict[str, Any], verdicts: Verdicts, y: 
     write_whole(path, save(tensors, {"record": json.dumps({key: record[key] for key in FIELDS})}), through=through)
 
 
-def verify_file(file: Path, weights: Path, data: str | None = None, network: str | None = None) -> list[str]:
-    """What is wrong with stored adversarial images, in one line each; nothing where they prove what they claim.
+def verify_file(file: Path, weights: Path, data: str | None = None, network: str | None = None) -> tuple[str, list[str]]:
+    """What stored adversarial images claim, and what is wrong with that; nothing where they prove it.
 
     The data are loaded anew: each image must lie in the ball around its own clean image and in [0, 1], labels must agree,
     and the model must answer as was claimed, up to 1 image in 1,000. Raises UserError where nothing can be compared.
@@ -46,7 +46,9 @@ def verify_file(file: Path, weights: Path, data: str | None = None, network: str
     subject = Subject.of(weights, request)
     if subject.digest != told["dataset"]["digest"] or x_adv.shape != subject.x.shape:
         raise UserError(f"{file} was made from other images than those of {subject.section['name']}: name its --data")
-    return [*_wrong_images(x_adv, subject, subject.ball), *_wrong_answers(x_adv, y, robust, told, subject)]
+    claim = f"{len(y)} images within {threat['norm']} {threat['eps']:.4g}, robust accuracy {told['robust_acc']:.1%}"
+    wrong = [*_wrong_images(x_adv, subject, subject.ball), *_wrong_answers(x_adv, y, robust, told, subject)]
+    return claim, wrong
 
 
 def _wrong_images(x_adv: Tensor, subject: Subject, ball: Ball) -> list[str]:
@@ -66,7 +68,7 @@ def _wrong_answers(x_adv: Tensor, y: Tensor, robust: Tensor, told: dict[str, Any
     found = [f"{labels} labels differ from the data's"] if labels else []
     found += [f"{flipped} of {len(y)} verdicts do not come out again"] if flipped > max(1, 0.001 * len(y)) else []
     claimed = abs(float(robust.double().mean()) - told["robust_acc"])
-    return found + (["the verdicts do not make the robust accuracy that is claimed"] if claimed > 1e-9 else [])
+    return found + ([] if claimed <= 1e-9 else ["the verdicts do not make the robust accuracy that is claimed"])
 
 
 def _read(file: Path) -> tuple[Tensor, Tensor, Tensor, dict[str, Any]]:
@@ -76,8 +78,17 @@ def _read(file: Path) -> tuple[Tensor, Tensor, Tensor, dict[str, Any]]:
         with safe_open(file, "pt") as content:
             told = json.loads((content.metadata() or {})["record"])
             x_adv, y, robust = (content.get_tensor(name) for name in ("x_adv", "y", "robust"))
-        if not (len(x_adv) == len(y) == len(robust) and set(FIELDS) <= set(told)):
+        if not _belong(x_adv, y, robust, told):
             raise ValueError("its parts do not belong together")
         return x_adv, y, robust, told
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} ({file.stat().st_size} bytes) holds no adversarial images: {error}") from error
+
+
+def _belong(x_adv: Tensor, y: Tensor, robust: Tensor, told: dict[str, Any]) -> bool:
+    kinds = (x_adv.dtype, y.dtype, robust.dtype) == (torch.float32, torch.int64, torch.bool)
+    shapes = x_adv.ndim == 4 and y.shape == robust.shape == x_adv.shape[:1]
+    numbers = all(isinstance(value, float) for value in (told["threat"]["eps"], told["robust_acc"]))
+    texts = (told["weights"]["sha256"], told["dataset"]["digest"], told["threat"]["norm"])
+    subset = told["split"] in ("test", "val") and isinstance(told["limit"], int | None)
+    return kinds and shapes and numbers and all(isinstance(text, str) for text in texts) and subset

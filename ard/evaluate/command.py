@@ -42,16 +42,18 @@ def evaluate_file(weights: Path, request: Request) -> str | None:
         given=given,
         store=store,
     )
+    record = None
     if _has_work(weights, request, key, len(subject.y)):
         store.open()
         _attack(evaluation, request, weights)
         with store.alone() as unfinished:
-            record = evaluation.record() if unfinished else None
-            if record is not None:
-                _write(_complete(record, subject, request, told, key), subject, evaluation, request, store.folder)
+            measured = evaluation.record() if unfinished else None
+            if measured is not None:
+                record = _complete(measured, subject, request, told, key)
+                _write(record, subject, evaluation, request, store.folder)
                 store.remove()
-    record = _read(record_path(weights))
-    if record is None or record.get("key") != key:
+    record = record or _written(record_path(weights), key)
+    if record is None:
         print(f"{weights}: shard {request.shard} is done; the last shard to finish writes the record")
         return None
     print(summary(record, weights, record_path(weights)))
@@ -66,8 +68,7 @@ def record_path(weights: Path) -> Path:
 def _has_work(weights: Path, request: Request, key: str, n: int) -> bool:
     """Not so for one shard of more than there are blocks, or of an evaluation whose record lies there."""
     shard, of = request.part
-    done = _read(record_path(weights)) if of > 1 else None
-    return shard <= math.ceil(n / BLOCK) and (done is None or done.get("key") != key)
+    return shard <= math.ceil(n / BLOCK) and (of == 1 or _written(record_path(weights), key) is None)
 
 
 def _attack(evaluation: Evaluation, request: Request, weights: Path) -> None:
@@ -156,6 +157,12 @@ def _write(record: dict[str, Any], subject: Subject, evaluation: Evaluation, req
     entry = json.dumps(robustbench_entry(record), indent=2)
     write_whole(path.with_suffix(".robustbench.json"), entry + "\n", through=through)
     write_whole(path, json.dumps(record, indent=1) + "\n", through=through)
+
+
+def _written(path: Path, key: str) -> dict[str, Any] | None:
+    """The record of this very evaluation, written by another process."""
+    record = _read(path)
+    return record if record is not None and record.get("key") == key else None
 
 
 def _read(path: Path) -> dict[str, Any] | None:

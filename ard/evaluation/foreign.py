@@ -36,7 +36,7 @@ class AutoAttackPart(Adversary):
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         runner = _require("pyautoattack").AutoAttack(
-            model,
+            lambda pixels: model(pixels).float(),
             norm=self.ball.norm,
             eps=self.ball.eps,
             seed=int(torch.randint(2**31, (), generator=generator, device=generator.device)),

@@ -63,10 +63,13 @@ def stderr(accuracy: float, n: int) -> float:
     return math.sqrt(accuracy * (1 - accuracy) / n)
 
 
-def count_macs(model: nn.Module, x: Tensor) -> int:
-    """Multiply-adds of one forward pass of one image."""
-    with harmless(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(x)
+def count_macs(model: nn.Module, x: Tensor) -> int | None:
+    """Multiply-adds of one forward pass of one image; None where the forward calls autograd, which torch cannot count."""
+    try:
+        with harmless(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(x)
+    except RuntimeError:
+        return None
     return counter.get_total_flops() // 2
 
 

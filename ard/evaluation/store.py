@@ -47,8 +47,8 @@ class Store:
             try:
                 write_whole(self._path(block.start), data)
                 return
-            except UserError:
-                if attempt == 2 or self.folder.is_dir():
+            except UserError as error:
+                if attempt == 2 or not isinstance(error.__cause__, FileNotFoundError):
                     raise
 
     def read(self, start: int) -> Block:
@@ -89,5 +89,6 @@ class Store:
 def _digest(tensors: dict[str, Tensor], told: dict[str, object]) -> str:
     digest = hashlib.sha256(json.dumps(told).encode())
     for name in sorted(tensors):
-        digest.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
+        value = tensors[name].contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode() + value.numpy().tobytes())
     return digest.hexdigest()

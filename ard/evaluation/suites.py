@@ -64,18 +64,21 @@ def full(ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Advers
     goals = [targeted(rank) for rank in range(1, min(9, num_classes - 1) + 1)]
     untargeted_ones = tuple(a.name for a in front if a.name not in TARGETED and a.name != "Square")
     front += [_climb("Targeted", ball, goals, "targeted margin", untargeted_ones)]
-    return _behind(front, _last_resorts(ball, given)) + probes(ball, pixels)
+    return front + _last_resorts(ball, given, tuple(a.name for a in front if a.name != "Square")) + probes(ball, pixels)
 
 
-def _last_resorts(ball: Ball, given: Given) -> list[Adversary]:
-    """Through the teacher, through other models, and at random."""
+def _last_resorts(ball: Ball, given: Given, gradients: tuple[str, ...]) -> list[Adversary]:
+    """Through the teacher; then, on what no gradient of the model felled, through other models and at random."""
     found: list[Adversary] = []
     if given.teacher is not None:
         temperatures = sorted({1.0, given.temperature})
         goals = [away_from(given.teacher, temperature) for temperature in temperatures]
-        found += [_climb("KL to teacher", ball, goals, f"KL at temperature {' and '.join(f'{t:g}' for t in temperatures)}")]
-    found += [_climb(f"Transfer {name}", ball, [through(source)], "margin") for name, source in given.transfer.items()]
-    return [*found, Noise(name="Noise", ball=ball, draws=100)]
+        loss = f"KL at temperature {' and '.join(f'{t:g}' for t in temperatures)}"
+        found += [_climb("KL to teacher", ball, goals, loss, gradients)]
+        gradients += ("KL to teacher",)
+    for name, source in given.transfer.items():
+        found += [_climb(f"Transfer {name}", ball, [through(source)], "margin", gradients)]
+    return [*found, Noise(name="Noise", ball=ball, draws=100, after=gradients)]
 
 
 def probes(ball: Ball, pixels: int) -> list[Adversary]:
