@@ -60,10 +60,12 @@ class Request:
         _ = self.part
         if self.eps is not None:
             ball_of(self.norm or "L2", self.eps)  # Linf has a largest radius, but whether it is Linf the weights may say
-        if self.suite != "full" and self.transfer:
-            raise UserError(f"--transfer is an attack of the suite full, this is {self.suite}: add --suite full")
-        if not self.temperature > 0:
-            raise UserError(f"--temperature {self.temperature}: expected a number above 0")
+        needs = {"transfer": ("full",), "teacher": ("standard", "full"), "published": ("standard", "full")}
+        for option, suites in needs.items():
+            if getattr(self, option) not in (None, "") and self.suite not in suites:
+                raise UserError(f"--{option} says nothing to the suite {self.suite}: add --suite {suites[0]}")
+        if not 0 < self.temperature < float("inf") or (self.temperature != 1 and not self.teacher):
+            raise UserError(f"--temperature {self.temperature}: expected a number above 0, and a --teacher it belongs to")
         if self.published is not None and not 0 <= self.published <= 1:
             raise UserError(f"--published {self.published}: expected a fraction such as 0.4925")
 

@@ -82,7 +82,7 @@ def _given(subject: Subject, request: Request) -> tuple[Given, dict[str, Any]]:
     """The other networks, and what a record says of them."""
     files = {"teacher": request.teacher, "undefended": request.undefended}
     told: dict[str, Any] = {key: sha256(path) for key, path in files.items() if path}
-    sources = {named(path): path for path in listed(request.transfer)}
+    sources = {f"{named(path)} ({sha256(path)[:8]})": path for path in listed(request.transfer)}
     told |= {"transfer": {name: sha256(path) for name, path in sources.items()}} if sources else {}
     given = Given(
         transfer={name: subject.other(path) for name, path in sources.items()},

@@ -92,8 +92,8 @@ def check_fit(model: nn.Module, x: Tensor, num_classes: int, weights: Path) -> N
     try:
         with torch.no_grad():
             logits = model(to_pixels(x[:2]))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # whatever a foreign network says to images of another shape
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{weights} cannot read images of shape {tuple(x.shape[1:])}: {reason}") from error
     if isinstance(logits, Tensor) and logits.ndim == 2 and logits.shape[1] != num_classes:
         raise UserError(f"{weights} answers with {logits.shape[1]} classes, the data have {num_classes}")

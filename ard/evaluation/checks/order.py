@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 from ard.evaluation.checks.evidence import Evidence
@@ -16,12 +16,11 @@ MARGIN = ("CW", "DLR")
 
 
 def more_steps_no_weaker(e: Evidence) -> Finding:
-    """O1 (fail): acc(PGD-100) ≤ acc(PGD-20) ≤ acc(FGSM), up to the tolerance of n images."""
-    chain = [int(e.verdicts.correct[name].sum()) for name in ("FGSM", *CROSS_ENTROPY) if name in e.attacks]
+    """O1 (fail): acc(PGD-100) ≤ acc(PGD-20) ≤ acc(FGSM), up to max(tol(n), 2.5 √d) where they disagree on d images."""
+    chain = [name for name in ("FGSM", *CROSS_ENTROPY) if name in e.attacks]
     if len(chain) < 2:
         return skipped("fewer than two of FGSM, PGD-20 and PGD-100 ran")
-    rise = max(later - earlier for earlier, later in pairwise(chain))
-    return at_most(max(0, rise), "images that more steps lose", fail=tolerance(e.n))
+    return _never_rises(e, chain, "images that more steps lose")
 
 
 def enough_restarts(e: Evidence) -> Finding:
@@ -81,14 +80,11 @@ def gradients_beat_transfer(e: Evidence) -> Finding:
 
 
 def falls_with_the_radius(e: Evidence) -> Finding:
-    """O9 (fail): accuracy under PGD-20 does not rise with the radius, up to the tolerance."""
+    """O9 (fail): accuracy under PGD-20 does not rise with the radius, up to max(tol(n), 2.5 √d) as in O1."""
     names = [f"PGD-20 at {factor:g} eps" for factor in CURVE]
     if not all(name in e.verdicts.correct for name in names):
         return skipped("the sweep over radii is part of the suite full")
-    curve = ["clean", *names[:2], "PGD-20", *names[2:]]
-    counts = [int(e.verdicts.correct[name].sum()) for name in curve]
-    rise = max(later - earlier for earlier, later in pairwise(counts))
-    return at_most(max(0, rise), "images that a larger radius loses", fail=tolerance(e.n))
+    return _never_rises(e, [*names[:2], "PGD-20", *names[2:]], "images that a larger radius loses")
 
 
 def as_published(e: Evidence) -> Finding:
@@ -127,6 +123,18 @@ def many_classes_answered(e: Evidence) -> Finding:
     most = Counter(e.logits().argmax(dim=1).tolist()).most_common(1)[0][1] / len(e.sample[1])
     true = Counter(e.sample[1].tolist()).most_common(1)[0][1] / len(e.sample[1])
     return at_most(most, "share of answers that name the most frequent class", warn=min(1.0, max(0.5, 1.5 * true)))
+
+
+def _never_rises(e: Evidence, chain: Sequence[str], reason: str) -> Finding:
+    """Each attack fells at least as many as the one before; two sound ones with other random starts differ by luck on d
+    images, half of them either way, so the difference has the standard deviation √d (McNemar's test).
+    """
+    worst = (-math.inf, 0.0, 0.0)
+    for weaker, stronger in pairwise(chain):
+        lost, won = e.felled_only_by([weaker], [stronger]), e.felled_only_by([stronger], [weaker])
+        allowed = max(tolerance(e.n), 2.5 * math.sqrt(lost + won))
+        worst = max(worst, (lost - won - allowed, max(0, lost - won), allowed))
+    return at_most(worst[1], reason, fail=worst[2])
 
 
 def _none(e: Evidence, names: Collection[str], reason: str) -> Finding:
