@@ -1,11 +1,13 @@
 """The one place that prepares a network for being attacked, and puts everything back."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from ard.attacks.folding import folded
 
 
 @contextmanager
@@ -29,14 +31,14 @@ def harmless(*roots: nn.Module, train: bool = False) -> Iterator[None]:
 
 @contextmanager
 def attacking(student: nn.Module, objective: nn.Module, *, mode: Literal["eval", "train"] = "eval") -> Iterator[None]:
-    """Student and objective made harmless, and the student guarded against losing its gradient.
+    """Student and objective made harmless, the student's BatchNorms folded in eval mode, and guarded against lost gradients.
 
     While it lasts, a student forward with grad mode on whose input needs no gradient raises RuntimeError: it would have
     no graph, and a loss built on it would lose that gradient in silence while every parameter still gets one.
     """
     guard = student.register_forward_pre_hook(_refuse_lost_gradient)
     try:
-        with harmless(student, objective, train=mode == "train"):
+        with harmless(student, objective, train=mode == "train"), folded(student) if mode == "eval" else nullcontext():
             yield
     finally:
         guard.remove()

@@ -1,0 +1,145 @@
+"""Folded BatchNorm: the same function and input gradient, fewer operations, and nothing left behind."""
+
+import pytest
+import torch
+from tiny import generator
+from torch import nn
+
+from ard.attacks import attacking
+from ard.attacks.folding import folded
+from ard.models import MobileNetV2, ResNet, Torchvision, WideResNet
+from ard.objectives.pgd_at import PGDAT
+
+NETWORKS = {
+    "resnet": lambda: ResNet(num_classes=5, width=8),
+    "mobilenet": lambda: MobileNetV2(num_classes=5, width=0.25, head=32),
+    "wide_resnet": lambda: WideResNet(num_classes=5, depth=10, widen=1),
+    "torchvision": lambda: Torchvision(name="resnet18", num_classes=5),
+}
+
+
+def moved(name):
+    """A network whose BatchNorms are far from their start."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        network = NETWORKS[name]()
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias)
+                nn.init.normal_(module.running_mean)
+                nn.init.uniform_(module.running_var, 0.5, 2)
+    return network.eval()
+
+
+def pixels(count=4):
+    return torch.rand(count, 3, 32, 32, generator=generator())
+
+
+def answer(network, x):
+    x = x.clone().requires_grad_()
+    logits = network(x)
+    return logits.detach(), torch.autograd.grad(logits.pow(2).sum(), x)[0]
+
+
+def counted(network, x, kind):
+    """How often BatchNorm's function ran in one forward."""
+    calls, original = [], torch.nn.functional.batch_norm
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.functional, "batch_norm", lambda *args, **kw: calls.append(kind) or original(*args, **kw))
+        network(x)
+    return len(calls)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_logits_and_input_gradients_are_the_same_up_to_rounding(name):
+    network, x = moved(name), pixels()
+    logits, gradient = answer(network, x)
+    with folded(network):
+        answer(network, x)  # the first forward looks for pairs
+        folded_logits, folded_gradient = answer(network, x)
+    assert (folded_logits - logits).abs().max() <= 1e-5 * logits.abs().max()
+    assert (folded_gradient - gradient).abs().max() <= 1e-5 * gradient.abs().max()
+
+
+@pytest.mark.parametrize(("name", "left"), [("resnet", 0), ("mobilenet", 0), ("torchvision", 0), ("wide_resnet", 4)])
+def test_no_norm_behind_a_convolution_runs(name, left):
+    """A WideResNet normalises sums too, which no convolution can take over."""
+    network, x = moved(name), pixels()
+    assert counted(network, x, name) > left
+    with folded(network):
+        network(x)
+        assert counted(network, x, name) == left
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["whole", "an exception inside"])
+def test_nothing_is_left_behind(broken):
+    network, x = moved("mobilenet"), pixels()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    parameters, logits = list(network.parameters()), network(x)
+    with pytest.raises(ZeroDivisionError) if broken else folded(network):
+        if broken:
+            with folded(network):
+                network(x)
+                raise ZeroDivisionError
+        network(x)
+    assert all(a is b for a, b in zip(parameters, network.parameters(), strict=True))
+    assert list(network.state_dict()) == list(before)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert torch.equal(network(x), logits)
+
+
+class TwoReaders(nn.Module):
+    """The convolution's answer is read beside the norm too: folding it would change the function."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        nn.init.uniform_(self.norm.running_mean, 1, 2)
+
+    def forward(self, x):
+        features = self.conv(x)
+        return (self.norm(features) + features).mean(dim=(2, 3))
+
+
+class Shared(nn.Module):
+    """One convolution in front of two norms."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norms = nn.Conv2d(3, 3, 3, padding=1), nn.ModuleList([nn.BatchNorm2d(3), nn.BatchNorm2d(3)])
+        nn.init.uniform_(self.norms[1].running_mean, 1, 2)
+
+    def forward(self, x):
+        for norm in self.norms:
+            x = norm(self.conv(x))
+        return x.mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("kind", [TwoReaders, Shared])
+def test_what_cannot_be_folded_stays_as_it_is(kind):
+    network, x = kind().eval(), pixels()
+    logits = network(x)
+    with folded(network):
+        assert torch.equal(network(x), logits)
+        assert torch.equal(network(x), logits)
+
+
+def test_weights_are_folded_anew_after_every_step():
+    network, x = moved("resnet"), pixels()
+    with folded(network):
+        network(x)
+    with torch.no_grad():
+        network.stem.weight.mul_(2)
+    expected = network(x)
+    with folded(network):
+        assert torch.allclose(network(x), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_an_attack_runs_folded_in_eval_mode_only(mode):
+    network, x = moved("resnet").train(), pixels()
+    norms = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    with attacking(network, PGDAT(), mode=mode), torch.no_grad():
+        network(x)
+        assert counted(network, x, mode) == (0 if mode == "eval" else norms)
