@@ -18,6 +18,7 @@ USAGE = """usage: ard VERB ...
   test      WEIGHTS...                         evaluate --suite quick
   verify    ADVERSARIAL WEIGHTS                stored adversarial images: do they prove what they claim?
   compare   RUN_DIR...                         records -> table.md, table.csv, tradeoff.png
+  bench                                        our training step against the released ones, on this machine
 
 ard VERB --help says more. Errors are one line; exit status 2 means that you can mend it.
 """
@@ -97,12 +98,34 @@ def compare(directories: list[str], output: str | None = None, mixed: bool = Fal
     return 0
 
 
+def bench(output: str = "benchmark.json", batch_size: int = 128, steps: int = 10, rounds: int = 5, only: str = "") -> int:
+    """Time our training step against those of the released ARD and RSLAD codes, on this machine.
+
+    Args:
+        output: where the record goes.
+        batch_size: images a step.
+        steps: of PGD.
+        rounds: interleaved repetitions; ratios are their medians.
+        only: groups whose name contains this, such as MobileNetV2 or RSLAD.
+    """
+    import json
+
+    from ard.bench import benchmark, table
+    from ard.files import write_whole
+
+    record = benchmark(batch_size=batch_size, steps=steps, count=rounds, only=only)
+    write_whole(Path(output), json.dumps(record, indent=1) + "\n")
+    _show(table(record))
+    return 0
+
+
 COMMANDS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "test": quick_test,
     "study": study,
     "compare": compare,
     "verify": verify,
+    "bench": bench,
 }
 
 

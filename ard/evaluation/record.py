@@ -3,13 +3,13 @@
 import math
 import subprocess
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 import ard
 from ard.attacks import Ball, harmless
@@ -18,6 +18,7 @@ from ard.evaluation.adversaries import Adversary
 from ard.evaluation.checks import Evidence, overall, soundness
 from ard.evaluation.foreign import PARTS
 from ard.evaluation.suites import CURVE
+from ard.flops import count_flops
 
 SCHEMA = 2
 
@@ -63,14 +64,10 @@ def stderr(accuracy: float, n: int) -> float:
     return math.sqrt(accuracy * (1 - accuracy) / n)
 
 
-def count_macs(model: nn.Module, x: Tensor) -> int | None:
-    """Multiply-adds of one forward pass of one image; None where the forward calls autograd, which torch cannot count."""
-    try:
-        with harmless(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(x)
-    except RuntimeError:
-        return None
-    return counter.get_total_flops() // 2
+def count_macs(model: nn.Module, x: Tensor) -> int:
+    """Multiply-adds of one forward pass of one image."""
+    with harmless(model), torch.no_grad():
+        return count_flops(partial(model, x)) // 2
 
 
 def versions() -> dict[str, str]:
