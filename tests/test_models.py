@@ -109,3 +109,17 @@ def test_a_typo_in_a_name_is_answered_with_the_nearest(kind):
 
 def test_every_export_exists():
     assert all(hasattr(importlib.import_module("ard.models"), name) for name in ard.models.__all__)
+
+
+def test_strided_depthwise_layers_stay_in_float32_under_autocast_and_the_rest_does_not():
+    network, seen = MobileNetV2(num_classes=4, width=0.25, head=16).eval(), {}
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            kind = module.groups > 1 and module.stride == (2, 2)
+            module.register_forward_hook(lambda _, __, out, kind=kind: seen.setdefault(kind, set()).add(out.dtype))
+    x = torch.rand(2, 3, 32, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = network(x)
+    assert seen == {True: {torch.float32}, False: {torch.bfloat16}}
+    assert sum(isinstance(m, nn.Conv2d) and m.groups > 1 and m.stride == (2, 2) for m in network.modules()) == 3
+    assert torch.allclose(half.float(), network(x), atol=0.05)

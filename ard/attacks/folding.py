@@ -84,7 +84,7 @@ def _pairs(network: nn.Module, x: Tensor) -> list[Pair]:
     pairs: list[Pair] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if type(module) is nn.Conv2d:
+        if isinstance(module, nn.Conv2d):
             answers.append((module, output))
         elif type(module) is nn.BatchNorm2d and module.track_running_stats and not module.training:
             pairs.extend((conv, module) for conv, answer in answers if answer is inputs[0])
