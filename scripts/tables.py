@@ -16,23 +16,24 @@ from ard.evaluation.suites import SUITES, Given
 from ard.report import compare
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "evaluation.md"]
+DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "evaluation.md", ROOT / "docs" / "results" / "README.md"]
 BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def rewritten(text: str) -> str:
-    """The document with every table made anew: `attacks`, `checks`, or the records below a folder."""
+def rewritten(text: str, place: Path = ROOT) -> str:
+    """A document in `place` with every table made anew: `attacks`, `checks`, or the records below a folder."""
     makers = {"attacks": attacks, "checks": soundness_checks}
-    return BLOCK.sub(lambda match: match[1] + makers.get(match[2], lambda: results(match[2]))() + match[3], text)
+    return BLOCK.sub(
+        lambda match: match[1] + makers.get(match[2], lambda: results(place / match[2], place))() + match[3], text
+    )
 
 
-def results(folder: str) -> str:
+def results(folder: Path, place: Path) -> str:
     """What `ard compare` says of the records below a folder."""
-    if not any((ROOT / folder).rglob("evaluation.json")):
-        return ""
     with TemporaryDirectory() as scratch:
-        table = compare([ROOT / folder], Path(scratch)).partition("\n\nPicture:")[0]
-    return f"\n{table}\n\n![clean against worst-case accuracy]({folder}/tradeoff.png)\n\n"
+        table = compare([folder], Path(scratch)).partition("\n\nPicture:")[0]
+    picture = folder.relative_to(place) / "tradeoff.png"
+    return f"\n{table}\n\n![clean against worst-case accuracy]({picture})\n\n"
 
 
 def attacks() -> str:
@@ -83,7 +84,7 @@ def main() -> int:
     differ = 0
     for document in DOCUMENTS:
         text = document.read_text()
-        new = rewritten(text)
+        new = rewritten(text, document.parent)
         differ |= int(new != text)
         if "--check" not in sys.argv:
             document.write_text(new)
