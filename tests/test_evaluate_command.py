@@ -5,12 +5,14 @@ import json
 import resource
 import subprocess
 import sys
+from dataclasses import fields
 
 import torch
 from small_runs import DATA, NETWORK, cli, files_below, trained, write_weights, write_yaml
 
 from ard.data import Digits
 from ard.evaluation import unpack
+from ard.request import Request
 
 
 def record_of(path):
@@ -116,5 +118,5 @@ def test_help_is_quick_and_names_every_option():
     done = subprocess.run([sys.executable, "-m", "ard", "evaluate", "--help"], capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
-    for option in ("--data", "--network", "--split", "--limit", "--suite", "--eps", "--norm", "--seed", "WEIGHTS"):
+    for option in ("WEIGHTS", *(f"--{field.name}" for field in fields(Request))):
         assert option in done.stdout

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import ard
 from ard.arguments import read_yaml
 from ard.attacks import Radius
 from ard.evaluate.adversarial import save_adversarial
@@ -13,7 +14,7 @@ from ard.evaluate.display import announce, progress_bar, summary
 from ard.evaluate.subject import Subject, named
 from ard.evaluation import Evaluation, Given, Store
 from ard.evaluation.cascade import BLOCK
-from ard.evaluation.record import commit, versions
+from ard.evaluation.record import versions
 from ard.files import write_whole
 from ard.models.weights import sha256
 from ard.request import Request, listed
@@ -122,7 +123,7 @@ def _key(subject: Subject, request: Request, told: dict[str, Any]) -> str:
         "threat": [subject.ball.norm, subject.ball.eps],
         "request": [request.suite, request.seed, listed(request.attacks), request.temperature],
         "given": told,
-        "computed by": [versions(), commit(), subject.x.device.type, BLOCK],
+        "computed by": [versions(), _code(), subject.x.device.type, BLOCK],
     }
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -148,6 +149,8 @@ def _write(record: dict[str, Any], subject: Subject, evaluation: Evaluation, req
     from ard.report.robustbench import robustbench_entry
 
     path = record_path(subject.weights)
+    for former in (".adversarial.safetensors", ".curve.png"):  # of a record that this one replaces
+        path.with_suffix(former).unlink(missing_ok=True)
     if request.save_adversarial:
         assert evaluation.verdicts is not None
         save_adversarial(path.with_suffix(".adversarial.safetensors"), record, evaluation.verdicts, subject.y, through)
@@ -157,6 +160,14 @@ def _write(record: dict[str, Any], subject: Subject, evaluation: Evaluation, req
     entry = json.dumps(robustbench_entry(record), indent=2)
     write_whole(path.with_suffix(".robustbench.json"), entry + "\n", through=through)
     write_whole(path, json.dumps(record, indent=1) + "\n", through=through)
+
+
+def _code() -> str:
+    """A digest of our own modules: what other code began is not continued."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(ard.__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _written(path: Path, key: str) -> dict[str, Any] | None:

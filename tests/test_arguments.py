@@ -1,0 +1,29 @@
+"""Options of the verbs, spelled as people spell them."""
+
+import pytest
+
+from ard.__main__ import compare, evaluate
+from ard.arguments import parse
+
+
+@pytest.mark.parametrize("bare", ["--save-adversarial", "--save_adversarial"])
+@pytest.mark.parametrize("value", ["", "=true", " true", "=True", " True", " yes"])
+def test_a_flag_is_spoken_as_people_do(bare, value):
+    for argv in ([*f"{bare}{value}".split(" "), "a.safetensors"], ["a.safetensors", *f"{bare}{value}".split(" ")]):
+        arguments = parse("evaluate", evaluate, argv)
+        assert arguments["weights"] == ["a.safetensors"]
+        assert arguments["request"].save_adversarial is True
+
+
+def test_other_flags_too():
+    for argv in (["--mixed", "a", "b"], ["--mixed", "true", "a", "b"], ["--mixed=true", "a", "b"], ["a", "b", "--mixed"]):
+        arguments = parse("compare", compare, argv)
+        assert (arguments["directories"], arguments["mixed"]) == (["a", "b"], True)
+    assert parse("compare", compare, ["--mixed", "false", "a"])["mixed"] is False
+    for said, meant in {"--additional-data": True, "--additional_data=false": False, "--additional-data no": False}.items():
+        assert parse("evaluate", evaluate, ["w", *said.split()])["request"].additional_data is meant
+
+
+def test_hyphens_in_values_stay():
+    request = parse("evaluate", evaluate, ["my-w", "--data", "my-data.yaml", "--teacher=a-b.pt"])["request"]
+    assert (request.data, request.teacher, request.additional_data) == ("my-data.yaml", "a-b.pt", None)

@@ -1,0 +1,160 @@
+"""Processes that share one evaluation: any number, in any order, in each other's way; each image counts once."""
+
+import json
+import os
+import queue
+import shutil
+import threading
+
+import pytest
+from interruptions import NO_CHECKOUT, lying, timeless
+from small_runs import cli, digits, trained, write_weights
+
+from ard.attacks import Linf
+from ard.evaluation import Evaluation, Store, evaluate
+from ard.evaluation.adversaries import Climb
+
+LIMIT = ("--limit", 250)  # two and a half blocks
+LEFT = ["evaluation.json", "evaluation.md", "evaluation.robustbench.json", "student.safetensors"]
+
+
+@pytest.fixture
+def weights(place, monkeypatch):
+    for name, value in NO_CHECKOUT.items():
+        monkeypatch.setenv(name, value)
+    return write_weights(place / "student.safetensors")
+
+
+@pytest.fixture
+def alone(weights, capsys):
+    """The record of one process."""
+    assert cli(capsys, "evaluate", weights, *LIMIT)[0] == 0
+    return take_record(weights)
+
+
+def take_record(weights):
+    record = weights.with_name("evaluation.json")
+    content = json.loads(record.read_text())
+    record.unlink()
+    return timeless(content)
+
+
+@pytest.mark.parametrize("order", ["1/2 2/2", "2/2 1/2", "3/3 1/3 2/3", "5/5 2/5 4/5 1/5 3/5"])
+def test_shards_one_after_the_other_are_one_evaluation(order, weights, alone, capsys):
+    *first, last = order.split()
+    for shard in first:
+        status, out, err = cli(capsys, "evaluate", weights, *LIMIT, "--shard", shard)
+        assert (status, err) == (0, "")
+        assert out == f"{weights}: shard {shard} is done; the last shard to finish writes the record\n"
+        assert not weights.with_name("evaluation.json").exists()
+    status, out, err = cli(capsys, "evaluate", weights, *LIMIT, "--shard", last)
+    assert (status, err) == (0, "")
+    assert "worst case" in out
+    assert lying(weights.parent) == LEFT
+    assert take_record(weights) == alone
+
+
+def test_a_shard_without_a_block_waits_for_nobody_and_leaves_nothing(weights, capsys):
+    assert cli(capsys, "evaluate", weights, *LIMIT, "--shard", "4/4")[0] == 0
+    assert lying(weights.parent) == [weights.name]
+    for shard in ("1/4", "2/4", "3/4", "4/4"):
+        assert cli(capsys, "evaluate", weights, *LIMIT, "--shard", shard)[0] == 0
+    assert lying(weights.parent) == LEFT
+
+
+@pytest.mark.parametrize("of", [2, 3, 7])
+def test_every_image_is_attacked_once(of, tmp_path, monkeypatch):
+    shown, attack = {}, Climb.__call__
+
+    def counted(self, model, x, y, generator):
+        shown[self.name] = shown.get(self.name, 0) + len(x)
+        return attack(self, model, x, y, generator)
+
+    monkeypatch.setattr(Climb, "__call__", counted)
+    (x, y), store = digits(250), Store(tmp_path / "blocks")
+    for k in range(of, 0, -1):
+        evaluation = Evaluation(trained(), x, y, Linf(eps=0.1), store=store)
+        evaluation.judge((k, of))
+    attacked = dict(shown)
+    record = evaluation.record()
+    right = int((trained()(x).argmax(1) == y).sum())
+    assert attacked == {"FGSM": right, "PGD-20": right, "CW": right}
+    assert sum(row["n"] for row in record["per_class"]) == record["n"] == 250
+    assert {check["id"]: check["verdict"] for check in record["checks"]}["V8"] == "pass"
+
+
+@pytest.mark.parametrize("options", [(), ("--shard", "2/2")], ids=["whole", "shard"])
+def test_who_finds_everything_done_says_what_came_out_and_leaves_nothing(options, weights, alone, capsys, monkeypatch):
+    judge = Evaluation.judge
+
+    def overtaken(self, *given):
+        judge(self, *given)
+        monkeypatch.setattr(Evaluation, "judge", judge)
+        assert cli(capsys, "evaluate", weights, *LIMIT)[0] == 0
+
+    monkeypatch.setattr(Evaluation, "judge", overtaken)
+    status, out, err = cli(capsys, "evaluate", weights, *LIMIT, *options)
+    assert (status, err) == (0, "")
+    assert "worst case" in out
+    assert lying(weights.parent) == LEFT
+    assert take_record(weights) == alone
+
+
+def test_one_at_a_time_finishes_and_the_next_learns_that_it_is_done(tmp_path):
+    store, answers = Store(tmp_path / ".blocks"), queue.Queue()
+    store.open()
+
+    def wait():
+        with Store(store.folder).alone() as unfinished:
+            answers.put(unfinished)
+
+    with store.alone() as unfinished:
+        assert unfinished
+        threading.Thread(target=wait).start()
+        with pytest.raises(queue.Empty):
+            answers.get(timeout=1)
+        store.remove()
+    assert answers.get(timeout=60) is False
+
+
+def remove_all(temporary):
+    shutil.rmtree(os.path.dirname(temporary))
+
+
+@pytest.mark.parametrize("remove", [remove_all, os.unlink], ids=["folder", "temporary"])
+def test_a_folder_may_vanish_while_it_is_written_to_because_another_has_finished(remove, tmp_path, monkeypatch):
+    """Its remover takes the files away one by one and the folder last."""
+    replace, written = os.replace, []
+
+    def replaced(source, target):
+        written.append(target)
+        if len(written) in (1, 4):
+            remove(source)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replaced)
+    evaluation = Evaluation(trained(), *digits(100), Linf(eps=0.1), store=Store(tmp_path / "blocks"))
+    evaluation.judge()
+    assert len(written) == 5 + 2
+    assert timeless(evaluation.record()) == timeless(evaluate(trained(), *digits(100), Linf(eps=0.1)))
+
+
+def test_where_nothing_can_be_written_is_one_line(place, capsys):
+    """A folder whose name is too long for any file system stands for one that may not be written to: root may do all."""
+    weights = write_weights(place / f"{'w' * 230}.safetensors")
+    status, out, err = cli(capsys, "evaluate", weights, "--limit", 20)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "cannot be written to" in err
+    assert lying(place) == [weights.name]
+
+
+@pytest.mark.parametrize("name", LEFT[:3])
+def test_a_result_that_cannot_be_written_is_one_line_and_loses_no_work(name, weights, capsys, monkeypatch):
+    (weights.parent / name).mkdir()
+    status, out, err = cli(capsys, "evaluate", weights, "--limit", 20)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert f"{name}: cannot be written" in err
+    (weights.parent / name).rmdir()
+    monkeypatch.setattr("ard.evaluation.evaluation.judge_block", pytest.fail)
+    assert cli(capsys, "evaluate", weights, "--limit", 20)[0] == 0
+    assert lying(weights.parent) == LEFT
