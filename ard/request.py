@@ -54,12 +54,14 @@ class Request:
 
     def check(self) -> None:
         """Raises UserError for what could not be measured, before anything is trained or computed for it."""
+        from ard.attacks import Radius
         from ard.evaluation import check_suite
 
         check_suite(self.suite)
         _ = self.part
         if self.eps is not None:
-            ball_of(self.norm or "L2", self.eps)  # Linf has a largest radius, but whether it is Linf the weights may say
+            guess = "Linf" if float(Radius(self.eps)) > 4 else "L2"  # the weights may say L2, but nobody's L2 is that large
+            ball_of(self.norm or guess, self.eps)
         needs = {"transfer": ("full",), "teacher": ("standard", "full"), "published": ("standard", "full")}
         for option, suites in needs.items():
             if getattr(self, option) not in (None, "") and self.suite not in suites:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import generator, labels
 
-from ard.losses import cross_entropy, kl, margin
+from ard.losses import cross_entropy, dlr, kl, margin
 
 LOGITS = 3 * torch.randn(4, 5, generator=generator(1), dtype=torch.float64)
 TARGET = 3 * torch.randn(4, 5, generator=generator(2), dtype=torch.float64)
@@ -93,10 +93,30 @@ def test_margin_against_a_loop():
     assert torch.equal(margin(LOGITS, LABELS) > 0, LOGITS.argmax(dim=1) != LABELS)
 
 
+def test_dlr_against_sorted_lists():
+    expected = []
+    for row, y in zip(LOGITS.tolist(), LABELS.tolist(), strict=True):
+        first, second, third = sorted(row, reverse=True)[:3]
+        expected.append(-(row[y] - (second if row[y] == first else first)) / (first - third))
+    np.testing.assert_allclose(dlr(LOGITS, LABELS), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1e3, 0.0), (1e-3, 0.0), (1.0, 50.0)])
+def test_dlr_minds_neither_scale_nor_shift(scale, shift):
+    """So that no temperature inside a network can flatten what the attack climbs."""
+    torch.testing.assert_close(dlr(scale * LOGITS + shift, LABELS), dlr(LOGITS, LABELS), rtol=1e-8, atol=0)
+
+
+def test_dlr_of_equal_logits_is_finite_and_of_two_classes_refused():
+    assert dlr(torch.zeros(4, 5), LABELS).tolist() == [0.0] * 4
+    with pytest.raises(ValueError, match="expected at least 3"):
+        dlr(torch.zeros(4, 2), labels(4, 2))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_logits_are_promoted_and_double_ones_are_kept(dtype):
     half, target = LOGITS.to(dtype), TARGET.to(dtype)
-    calls = [lambda z, t: kl(t, z, 4.0), lambda z, _: cross_entropy(z, LABELS), lambda z, _: margin(z, LABELS)]
+    calls = [lambda z, t: kl(t, z, 4.0), *(lambda z, _, loss=loss: loss(z, LABELS) for loss in (cross_entropy, margin, dlr))]
     for call in calls:
         assert call(half, target).dtype == torch.float32
         assert torch.equal(call(half, target), call(half.float(), target.float()))

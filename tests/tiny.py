@@ -55,3 +55,15 @@ def images(count: int = 4, seed: int = 0) -> Tensor:
 
 def labels(count: int = 4, classes: int = 4) -> Tensor:
     return torch.arange(count) % classes
+
+
+def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AutoAttack's Square with 50 of its 5,000 queries, for what does not depend on how far it gets."""
+    square = pytest.importorskip("pyautoattack.square").SquareAttack
+    whole = square.perturb
+
+    def perturb(self, *arguments):
+        self.n_queries = 50
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(square, "perturb", perturb)

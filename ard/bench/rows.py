@@ -36,7 +36,7 @@ class Row:
     lever: str
     released: bool = False
     channels_last: bool = True
-    mode: Literal["eval", "train"] = "eval"
+    attack_mode: Literal["eval", "train"] = "eval"
     bfloat16: bool = False
     attack: Literal["ours", "torchattacks"] = "ours"
 
@@ -51,20 +51,22 @@ class Row:
     @property
     def same_mathematics(self) -> bool:
         """In exact arithmetic the released step and this one compute the same (BatchNorm statistics aside)."""
-        return self.attack == "ours" and self.mode == ("train" if self.method == "ARD" else "eval") and not self.bfloat16
+        return (
+            self.attack == "ours" and self.attack_mode == ("train" if self.method == "ARD" else "eval") and not self.bfloat16
+        )
 
 
 def every_row() -> list[Row]:
     """Every row of the table, the released step first in each group."""
     table = []
     for student in STUDENTS:
-        ard = Row(method="ARD", student=student, lever="released", released=True, channels_last=False, mode="train")  # type: ignore[arg-type]
+        ard = Row(method="ARD", student=student, lever="released", released=True, channels_last=False, attack_mode="train")  # type: ignore[arg-type]
         lean = replace(ard, released=False, lever="no unused forward")
         last = replace(lean, channels_last=True, lever="+ channels_last (the same mathematics)")
-        fold = replace(last, mode="eval", lever="+ attack in eval mode, BatchNorm folded")
+        fold = replace(last, attack_mode="eval", lever="+ attack in eval mode, BatchNorm folded")
         half = replace(fold, bfloat16=True, lever="+ bfloat16 autocast")
         foreign = replace(fold, attack="torchattacks", lever="torchattacks.PGD, float32")
-        rslad = replace(ard, method="RSLAD", mode="eval")
+        rslad = replace(ard, method="RSLAD", attack_mode="eval")
         ours = replace(rslad, released=False, channels_last=True, lever="channels_last, folded (the same mathematics)")
         table += [ard, lean, last, fold, half, foreign]
         table += [rslad, ours, replace(ours, bfloat16=True, lever="+ bfloat16 autocast")]
@@ -104,7 +106,7 @@ class Step:
             x = x.contiguous(memory_format=torch.channels_last)
         self.student.train()
         with torch.autocast(self.device.type, torch.bfloat16) if self.row.bfloat16 else nullcontext():
-            with attacking(self.student, self.objective, mode=self.row.mode):
+            with attacking(self.student, self.objective, mode=self.row.attack_mode):
                 inner, outer = self.objective(self.student, self.teacher, x, y)
                 x_adv = self._climb(inner, x, y, start)
             loss = torch.stack(list(outer(x_adv).values())).sum()

@@ -47,12 +47,14 @@ def float32(e: Evidence) -> Finding:
         dtypes.update([answer.dtype] if isinstance(answer, Tensor) and answer.is_floating_point() else [])
 
     hooks = [module.register_forward_hook(note) for module in e.model.modules()]
-    with guarded(e.model), torch.no_grad():
-        e.model(e.sample[0])
+    try:
+        e.logits()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    with guarded(e.model):
         lowered = torch.is_autocast_enabled(e.x.device.type) or torch.backends.cudnn.allow_tf32
         lowered = lowered or torch.backends.cuda.matmul.allow_tf32
-    for hook in hooks:
-        hook.remove()
     return holds(dtypes == {torch.float32} and not lowered, "everything is computed in float32")
 
 
