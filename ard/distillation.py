@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ard.attacks import attacking
+from ard.attacks import Counted, attacking
 from ard.engine import Engine
 from ard.errors import UserError
+from ard.objectives.base import Inner, descended
 
 
 class Distillation(Engine):
@@ -19,15 +20,26 @@ class Distillation(Engine):
         start = self.now()
         with attacking(self.student, self.objective, mode=self.attack_mode):
             inner, outer = self.objective(self.student, self.teacher, x, y)
-            x_adv = x if inner is None else self.attack(inner, x, self.generator("attack", batch_idx))
+            path = self.path(inner)
+            x_adv = x if path is None else self.attack(path, self.views(x), self.generator("attack", batch_idx))
         self.attack_seconds = self.now() - start
         self.terms = outer(x_adv)
+        if isinstance(path, Counted):
+            self.terms["survived"] = x.new_zeros(self.num_classes).index_add(0, y, path.count.to(x.dtype))
         self.report(self.terms)
-        return torch.stack(list(self.terms.values())).sum()
+        return descended(self.terms)
+
+    def path(self, inner: Inner | None) -> Inner | None:
+        """What the attack climbs, counting on its way where the objective asks for it."""
+        return Counted(inner) if inner is not None and self.objective.counts_survival else inner  # type: ignore[arg-type]
+
+    def views(self, x: Tensor) -> Tensor:
+        """The images as often as the attack is to search a point for each."""
+        return x if self.objective.views == 1 else torch.cat([x] * self.objective.views)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)  # runs training_step; a checkpoint of this step must hold what follows
-        self.after_step({name: term.detach() for name, term in self.terms.items()})
+        self.after_step(self.terms)
 
 
 class FreeDistillation(Engine):
@@ -62,9 +74,10 @@ class FreeDistillation(Engine):
         x, y = self.data.augment(batch[0], self.generator("augmentation", batch_idx)), batch[1]
         with attacking(self.student, self.objective, mode=self.attack_mode):
             inner, outer = self.objective(self.student, self.teacher, x, y)
-        if inner is None:
+        if inner is None or self.objective.counts_survival or self.objective.views > 1:
+            missing = "has no attack" if inner is None else "needs an attack of its own"
             raise UserError(
-                f"{type(self.objective).__name__} has no attack, so there is nothing to replay: use ard.Distillation"
+                f"{type(self.objective).__name__} {missing}, so there is nothing to replay: use ard.Distillation"
             )
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
         delta = torch.zeros_like(x) if self.delta is None else self.delta
@@ -72,12 +85,12 @@ class FreeDistillation(Engine):
             x_adv = self.threat.project(x + delta, x).requires_grad_()
             terms = outer(x_adv)
             optimizer.zero_grad()  # type: ignore[union-attr]
-            self.manual_backward(torch.stack(list(terms.values())).sum())
+            self.manual_backward(descended(terms))
             ascent = self.threat.steepest(x_adv.grad)  # type: ignore[arg-type]
             delta = self.threat.shrink(delta + self.threat.eps * ascent)
             optimizer.step()  # type: ignore[union-attr]
             scheduler.step()  # type: ignore[union-attr]
-            self.after_step({name: term.detach() for name, term in terms.items()})
+            self.after_step(terms)
         self.delta = delta
         self.report(terms)
 

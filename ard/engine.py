@@ -74,8 +74,9 @@ class Engine(pl.LightningModule, ABC):
     def setup(self, stage: str) -> None:
         if stage != "fit":
             return
-        if self.teacher is not None:
-            self.teacher.load(num_classes=self.num_classes, input_shape=self.data.input_shape).to(self.device)
+        teachers = [self.teacher, *(part for part in self.objective.modules() if isinstance(part, Frozen))]
+        for teacher in filter(None, teachers):
+            teacher.load(num_classes=self.num_classes, input_shape=self.data.input_shape).to(self.device)
         self.objective.setup(
             num_classes=self.num_classes,
             class_counts=self.data.class_counts,
@@ -138,11 +139,18 @@ class Engine(pl.LightningModule, ABC):
     def report(self, terms: dict[str, Tensor]) -> None:
         """Log the terms of a step and the objective's diagnostics."""
         values = terms | self.objective.diagnostics()
-        self.log_dict({f"train/{name}": value.detach() for name, value in values.items()})
+        self.log_dict({f"train/{name}": value.detach() for name, value in values.items() if value.ndim == 0})
 
     def after_step(self, terms: dict[str, Tensor]) -> None:
-        """After every optimiser step: the objective moves its state, the average follows the student."""
-        self.objective.after_step(terms)
+        """After every optimiser step: the objective moves its state, equal on all ranks; the average follows the student."""
+        if type(self.objective).after_step is not Objective.after_step:
+            reduce = self.trainer.strategy.reduce
+            self.objective.after_step(
+                {
+                    name: torch.as_tensor(reduce(term.detach().clone(), reduce_op="sum" if term.ndim else "mean"))
+                    for name, term in terms.items()
+                }
+            )
         if self.average is not None:
             self.average.update_parameters(self.student)
 

@@ -9,7 +9,7 @@ from tiny import concrete, generator, images, labels, tiny_net, user_error
 from torch import nn
 
 import ard.attacks
-from ard.attacks import FGSM, L2, PGD, Attack, Ball, Linf
+from ard.attacks import FGSM, L2, NFGSM, PGD, Attack, Ball, Counted, Linf
 from ard.losses import cross_entropy
 
 RADII = {"Linf": 0.1, "L2": 0.5}
@@ -48,7 +48,7 @@ def trained():
 
 
 def test_discovery_finds_what_is_exported():
-    assert {FGSM, PGD} <= {kind for kind, _ in ATTACKS}
+    assert {FGSM, NFGSM, PGD} <= {kind for kind, _ in ATTACKS}
     assert {Linf, L2} <= set(BALLS)
     assert not any(inspect.isabstract(kind) for kind, _ in ATTACKS)
 
@@ -119,6 +119,42 @@ def test_a_loss_without_hills_only_rises(kind, settings, ball, shape):
 
     x_adv = kind(ball_of(ball), **settings)(loss, x, generator())
     assert (loss(x_adv) > loss(x)).all()
+
+
+@every_ball
+def test_nfgsm_is_noise_then_one_whole_step(ball):
+    """On a linear loss everything is known: the sign (or direction) of the weights, from where the noise had led."""
+    weight, x = torch.randn(1, 1, 6, 6, generator=generator(9)), torch.full((5, 1, 6, 6), 0.5)
+    threat = ball_of(ball)
+    noise = 2 * threat.uniform(x, generator(3))
+    found = NFGSM(threat)(lambda x_adv: (weight * x_adv).sum(dim=(1, 2, 3)), x, generator(3))
+    torch.testing.assert_close(found, (x + noise + threat.eps * threat.steepest(weight)).clamp(0, 1))
+    assert NFGSM(threat).reach == pytest.approx(3 * threat.eps)
+
+
+@every_ball
+def test_nfgsm_without_noise_is_fgsm(ball, trained):
+    net, x, y = trained
+    loss = labels_loss(net, y)
+    ours = NFGSM(ball_of(ball), noise=0.0)(loss, x, generator())
+    torch.testing.assert_close(ours, FGSM(ball_of(ball))(loss, x, generator()))
+
+
+def test_counted_sums_along_the_path_what_the_loss_tells(trained):
+    net, x, y = trained
+    seen = []
+
+    def loss(x_adv):
+        logits = net(x_adv)
+        seen.append(logits.argmax(1) == y)
+        return cross_entropy(logits, y), seen[-1]
+
+    counted = Counted(loss)
+    x_adv = PGD(Linf(eps=0.3), steps=4)(counted, x, generator())
+    assert counted.count.tolist() == torch.stack(seen).sum(0).tolist()
+    assert 0 < counted.count.float().mean() < 4
+    plain = PGD(Linf(eps=0.3), steps=4)(labels_loss(net, y), x, generator())
+    assert torch.equal(x_adv, plain)
 
 
 @every_ball

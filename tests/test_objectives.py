@@ -9,29 +9,51 @@ from tiny import concrete, generator, images, labels, tiny_net
 from torch import nn
 
 import ard.objectives
-from ard.attacks import attacking
-from ard.objectives.base import Objective
+from ard.attacks import Counted, attacking
+from ard.models import Frozen
+from ard.objectives.base import Objective, descended
 
 OBJECTIVES = concrete(ard.objectives, Objective)
 every_objective = pytest.mark.parametrize("kind", OBJECTIVES, ids=lambda kind: kind.__name__)
 STEP = 1e-5  # of the central differences, whose error is about its square in float64
 
 
+def some_teacher():
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.Tanh(), nn.Linear(8, 4)).double().eval()
+
+
 class Scene:
-    """One batch, a smooth student in eval mode, a teacher of another kind whose parameters could take a gradient."""
+    """One batch, a smooth student in eval mode, teachers of another kind whose parameters could take a gradient."""
 
     def __init__(self, kind):
         self.objective = kind().eval()
         self.objective.setup(num_classes=4, class_counts=[1, 1, 1, 1], eps=0.1, max_epochs=2)
         self.objective.generator = generator()
         self.student = tiny_net(0, activation=nn.Softplus).double().eval()
-        self.teacher = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.Tanh(), nn.Linear(8, 4)).double().eval()
+        self.teacher = some_teacher()
+        self.teachers = [self.teacher, *(part for part in self.objective.modules() if isinstance(part, Frozen))]
+        for teacher in self.teachers[1:]:
+            teacher._held.append(some_teacher())
         self.x, self.y = images().double(), labels()
-        self.x_adv = (self.x + 0.2 * (images(seed=1) - 0.5)).clamp(0, 1)
+        count = self.objective.views
+        start = torch.cat([self.x] * count)
+        self.x_adv = (start + 0.2 * (images(4 * count, seed=1) - 0.5)).clamp(0, 1)
 
     def pair(self):
+        self.objective.generator = generator()
         with attacking(self.student, self.objective):
-            return self.objective(self.student, self.teacher if self.objective.needs_teacher else None, self.x, self.y)
+            teacher = self.teacher if self.objective.needs_teacher else None
+            inner, outer = self.objective(self.student, teacher, self.x, self.y)
+        return Counted(inner) if self.objective.counts_survival and inner else inner, self.drawn_alike(outer)
+
+    def drawn_alike(self, outer):
+        """What an outer loss draws, it draws the same at every call: else there is nothing to differentiate."""
+
+        def called(x_adv):
+            self.objective.generator = generator(1)
+            return outer(x_adv)
+
+        return called
 
 
 @pytest.fixture
@@ -61,14 +83,17 @@ def test_the_shape_of_the_pair(scene):
     inner, outer = scene.pair()
     if inner is not None:
         values = inner(scene.x_adv)
-        assert values.shape == (4,)
+        assert values.shape == (4 * scene.objective.views,)
         assert values.isfinite().all()
+    if isinstance(inner, Counted):
+        assert inner.count.shape == (4,)
     terms = outer(scene.x_adv)
-    assert terms
+    assert descended(terms).requires_grad
     for name, term in terms.items():
         assert isinstance(name, str)
-        assert term.shape == ()
-        assert term.isfinite()
+        assert term.shape in ((), (4,)), "a term is a number, or an observation for each class"
+        assert term.requires_grad == (term.ndim == 0)
+        assert term.isfinite().all()
 
 
 @every_objective
@@ -80,6 +105,7 @@ def test_every_terms_gradient_is_right(scene):
     gradients = {
         name: torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True)
         for name, term in outer(scene.x_adv).items()
+        if term.ndim == 0
     }
     for direction in directions(parameters):
         ends = []
@@ -87,7 +113,7 @@ def test_every_terms_gradient_is_right(scene):
             with torch.no_grad():
                 for parameter, start, d in zip(parameters, home, direction, strict=True):
                     parameter.copy_(start + step * d)
-                ends.append(outer(scene.x_adv))
+            ends.append(outer(scene.x_adv))
         for name, gradient in gradients.items():
             scale = sum(g.square().sum() for g in gradient).sqrt()
             assert scale > 1e-4, f"{name} moves nothing"
@@ -125,11 +151,11 @@ def test_examples_do_not_mix_in_the_attacks_loss(scene):
 def test_the_student_learns_everywhere_and_the_teacher_nowhere(scene):
     teacher_before = copy.deepcopy(scene.teacher.state_dict())
     _, outer = scene.pair()
-    sum(outer(scene.x_adv).values()).backward()
-    for name, parameter in scene.student.named_parameters():
+    descended(outer(scene.x_adv)).backward()
+    for name, parameter in [*scene.student.named_parameters(), *scene.objective.named_parameters()]:
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
-    assert all(parameter.grad is None for parameter in scene.teacher.parameters())
+    assert all(parameter.grad is None for teacher in scene.teachers for parameter in teacher.parameters())
     assert all(torch.equal(value, teacher_before[name]) for name, value in scene.teacher.state_dict().items())
 
 

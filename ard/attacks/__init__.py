@@ -2,15 +2,17 @@
 
 from ard.attacks.attacking import attacking, harmless
 from ard.attacks.balls import L2, Ball, Linf, Radius
-from ard.attacks.gradient import FGSM, PGD, Attack, AttackFactory, Loss, ascent
+from ard.attacks.gradient import FGSM, NFGSM, PGD, Attack, AttackFactory, Counted, Loss, ascent
 
 __all__ = [
     "FGSM",
     "L2",
+    "NFGSM",
     "PGD",
     "Attack",
     "AttackFactory",
     "Ball",
+    "Counted",
     "Linf",
     "Loss",
     "Radius",

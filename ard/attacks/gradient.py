@@ -80,6 +80,29 @@ class PGD(Attack):
         return self.ball.project(x + 1e-3 * noise, x)
 
 
+class NFGSM(Attack):
+    """Noise-FGSM (de Jorge et al., NeurIPS 2022, arXiv:2202.01181): x' = x + η + step_size · steepest(∇loss(x + η)).
+
+    η is uniform in the ball of radius noise · eps; nothing is projected back but the pixels' range, so x' may end up to
+    (noise + relative_step) · eps away: `reach` says so.
+    """
+
+    def __init__(self, ball: Ball, *, noise: float = 2.0, relative_step: float = 1.0) -> None:
+        super().__init__(ball)
+        if noise < 0:
+            raise UserError(f"NFGSM with noise = {noise}: expected at least 0, in units of eps")
+        self.noise, self.step_size = noise, relative_step * ball.eps
+
+    @property
+    def reach(self) -> float:
+        return self.noise * self.ball.eps + self.step_size
+
+    def __call__(self, loss: Loss, x: Tensor, generator: torch.Generator) -> Tensor:
+        x = (x + self.noise * self.ball.uniform(x, generator)).clamp(0, 1)
+        _, gradient = ascent(loss, x)
+        return (x + self.step_size * self.ball.steepest(gradient)).clamp(0, 1)
+
+
 class FGSM(Attack):
     """The fast gradient sign method (Goodfellow et al., ICLR 2015): one step of eps from x itself."""
 
@@ -101,6 +124,18 @@ def ascent(loss: Loss, x: Tensor) -> tuple[Tensor, Tensor]:
         value = loss(x)
         (gradient,) = torch.autograd.grad(value.sum(), x)
     return value.detach(), gradient
+
+
+class Counted:
+    """Makes a loss for an attack out of one that answers with a pair; `count`, (batch,), sums the second along the path."""
+
+    def __init__(self, loss: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:
+        self.loss, self.count = loss, torch.zeros(())
+
+    def __call__(self, x_adv: Tensor) -> Tensor:
+        value, counted = self.loss(x_adv)
+        self.count = self.count.to(counted.device) + counted.detach()
+        return value
 
 
 def _higher(best: Tensor, highest: Tensor, x_adv: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:

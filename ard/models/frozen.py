@@ -32,7 +32,7 @@ class Frozen(nn.Module):
             raise UserError("a teacher without weights: add --model.init_args.teacher.init_args.weights FILE")
         if not self._held:
             network = load(self.weights, self._factory).requires_grad_(False)
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(memory_format=torch.channels_last)
             try:
                 with torch.no_grad():
                     logits = network(torch.zeros(1, *input_shape))

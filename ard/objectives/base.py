@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ard import losses
 
 Inner = Callable[[Tensor], Tensor]  # x' -> one number per example
-Outer = Callable[[Tensor], dict[str, Tensor]]  # x' -> {term: scalar}; the sum is descended
+Outer = Callable[[Tensor], dict[str, Tensor]]  # x' -> {term: scalar}; the sum is descended, vectors are only observed
 Pair = tuple[Inner | None, Outer]  # inner None: the method trains without an attack
 
 
@@ -20,10 +20,16 @@ class Objective(nn.Module, ABC):
     `teacher` is None for methods that need none, `y` may be None for methods without labels. Call the student inside
     `inner` and `outer` only; the body is where the teacher speaks, once a batch. `inner` is pure and of fixed shape;
     `outer` has no side effects. Buffers are saved with the run, parameters are optimised. `epoch`, `progress` in [0, 1],
-    `lr_factor` and `generator` are set before every batch.
+    `lr_factor` and `generator` are set before every batch. More teachers are `Frozen` arguments of the constructor.
+
+    With `counts_survival`, `inner` returns a pair, the second one bool per example: whether it is still right; `after_step`
+    then finds in `survived`, shape (C,), at how many points of the attack's path the examples of each class were. With
+    `views` > 1 the attack searches that many points for each image: x' is (views · batch, …), the views one after another.
     """
 
     needs_teacher: bool = False
+    counts_survival: bool = False
+    views: int = 1
     label_smoothing: float = 0.0
     epoch: int = 0
     progress: float = 0.0
@@ -38,7 +44,7 @@ class Objective(nn.Module, ABC):
         """Told once before training."""
 
     def after_step(self, terms: dict[str, Tensor]) -> None:
-        """Move state by what the step's terms were; never done inside `outer`."""
+        """Move state by what the step's terms were, detached: scalars averaged over all ranks, vectors summed."""
 
     def on_epoch_end(self) -> None:
         """Move state once an epoch."""
@@ -55,6 +61,11 @@ class Objective(nn.Module, ABC):
     def hard_label(self, logits: Tensor, y: Tensor) -> Tensor:
         """Mean cross entropy with the run's label smoothing: the same switch for every method that has such a term."""
         return losses.cross_entropy(logits, y, self.label_smoothing).mean()
+
+
+def descended(terms: dict[str, Tensor]) -> Tensor:
+    """What the optimiser descends: the sum of the scalar terms."""
+    return torch.stack([term for term in terms.values() if term.ndim == 0]).sum()
 
 
 def attack_labels(student: nn.Module, y: Tensor) -> Inner:
