@@ -7,6 +7,9 @@ from tiny import tiny_net
 from torch import nn
 
 from ard.objectives.adaad import AdaAD
+from ard.objectives.base import Objective
+from ard.objectives.igdm import IGDM
+from ard.objectives.rslad import RSLAD
 
 
 def tables(**more):
@@ -50,3 +53,87 @@ def test_adaad_needs_no_labels():
     inner, outer = AdaAD(alpha=0.5)(student, teacher, X, None)
     assert inner(X_ADV).isfinite().all()
     assert all(term.isfinite() for term in outer(X_ADV).values())
+
+
+@pytest.mark.parametrize(("beta", "gamma"), [(1.0, 1.0), (0.5, 2.0)])
+def test_igdm(beta, gamma):
+    delta = X_ADV - X
+    more = {} if beta == 1 else {"ahead": X + beta * delta}
+    student, teacher = tables(behind=X - gamma * delta, **more)
+    t, ahead = teacher.numpy(), "adv" if beta == 1 else "ahead"
+    objective = IGDM(base=RSLAD(alpha=0.3), alpha=20.0, beta=beta, gamma=gamma)
+    objective.progress = 0.25
+
+    def formula(z):
+        change = kl(t[ahead] - t["behind"], z[ahead] - z["behind"]).mean()
+        base = {"kl_adv": 0.3 * kl(t["clean"], z["adv"]).mean(), "kl_clean": 0.7 * kl(t["clean"], z["clean"]).mean()}
+        return base | {"igdm": 20.0 * 0.25 * change}
+
+    assert_inner(objective, student, teacher, kl(t["clean"], student.numpy()["adv"]))
+    assert_outer(objective, student, teacher, formula)
+
+
+def test_igdm_without_a_base_is_adaad_and_begins_as_adaad():
+    student, teacher = tables(behind=2 * X - X_ADV)
+    assert_inner(IGDM(), student, teacher, kl(teacher.numpy()["adv"], student.numpy()["adv"]))
+    terms = IGDM()(student, teacher, X, Y)[1](X_ADV)
+    assert terms.pop("igdm").item() == 0
+    assert terms.keys() == {"kl_adv"}
+
+
+class Recorded(Objective):
+    """Writes down what it is told."""
+
+    counts_survival, views = True, 2
+
+    def __init__(self):
+        super().__init__()
+        self.heard, self.peer = [], nn.Linear(1, 1)
+
+    def forward(self, student, teacher, x, y):  # noqa: ARG002
+        self.heard.append(teacher)
+        return None, lambda x_adv: {"ce": self.hard_label(student(x_adv), torch.cat([y] * 2))}
+
+    def setup(self, **told):
+        self.heard.append(told)
+
+    def after_step(self, terms):
+        self.heard.append(terms)
+
+    def on_epoch_end(self):
+        self.heard.append("epoch")
+
+    def param_groups(self):
+        return [{"params": [self.peer.weight], "lr": 3.0}]
+
+    def diagnostics(self):
+        return {"heard": torch.tensor(len(self.heard))}
+
+
+def test_igdm_hands_everything_on():
+    base = Recorded()
+    objective, told = IGDM(base=base), {"num_classes": 4, "class_counts": [1], "eps": 0.1, "max_epochs": 2}
+    assert (objective.counts_survival, objective.views, objective.needs_teacher) == (True, 2, True)
+    for name, value in {"epoch": 3, "progress": 0.5, "lr_factor": 0.1, "generator": 7, "label_smoothing": 0.2}.items():
+        setattr(objective, name, value)
+        assert getattr(base, name) == getattr(objective, name) == value
+    terms = {"ce": torch.tensor(1.0)}
+    objective.setup(**told)
+    objective.after_step(terms)
+    objective.on_epoch_end()
+    assert base.heard == [told, terms, "epoch"]
+    assert objective.param_groups() == base.param_groups()
+    assert objective.diagnostics() == base.diagnostics()
+
+
+def test_igdm_matches_the_changes_of_every_view():
+    """A base without a teacher is not handed one."""
+    base, both = Recorded(), torch.cat([X_ADV, 1 - X_ADV])
+    twice = torch.cat([X, X])
+    student, teacher = Table(0, adv=both, behind=2 * twice - both), Table(1, adv=both, behind=2 * twice - both)
+    objective = IGDM(base=base)
+    objective.progress = 1.0
+    found = objective(student, teacher, X, Y)[1](both)["igdm"].item()
+    s, t = student.numpy(), teacher.numpy()
+    assert found == pytest.approx(kl(t["adv"] - t["behind"], s["adv"] - s["behind"]).mean(), rel=1e-10)
+    assert base.heard == [None]

@@ -1,0 +1,62 @@
+"""Indirect gradient matching: a term for any method, under which the student's input gradient follows the teacher's."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ard.losses import kl
+from ard.objectives.adaad import AdaAD
+from ard.objectives.base import Objective, Pair
+
+TOLD = frozenset({"epoch", "progress", "lr_factor", "generator", "label_smoothing"})  # by the engine, before every batch
+
+
+class IGDM(Objective):
+    """Lee, Cho and Kim, ICLR 2025, arXiv:2312.03286. inner: that of `base`, whose attack gives δ = x' − x.
+
+    outer: that of `base` + α progress mean KL(T(x + βδ) − T(x − γδ) ‖ S(x + βδ) − S(x − γδ)).
+    With several views the mean runs over all of them. Where nothing is named, `base` is AdaAD.
+    """
+
+    needs_teacher = True
+
+    def __init__(self, *, base: Objective | None = None, alpha: float = 1.0, beta: float = 1.0, gamma: float = 1.0) -> None:
+        super().__init__()
+        self.base = base or AdaAD()
+        self.alpha, self.beta, self.gamma = alpha, beta, gamma
+        self.counts_survival, self.views = self.base.counts_survival, self.base.views
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in TOLD:
+            setattr(self.base, name, value)
+
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
+        inner, outer = self.base(student, teacher if self.base.needs_teacher else None, x, y)
+        x = torch.cat([x] * self.views)
+
+        def matched(x_adv: Tensor) -> dict[str, Tensor]:
+            delta = x_adv - x
+            ahead, behind = x + self.beta * delta, x - self.gamma * delta
+            target = (teacher(ahead) - teacher(behind)).detach()
+            divergence = kl(target, student(ahead) - student(behind)).mean()
+            return outer(x_adv) | {"igdm": self.alpha * self.progress * divergence}
+
+        return inner, matched
+
+    def setup(self, *, num_classes: int, class_counts: Sequence[int], eps: float, max_epochs: int) -> None:
+        self.base.setup(num_classes=num_classes, class_counts=class_counts, eps=eps, max_epochs=max_epochs)
+
+    def after_step(self, terms: dict[str, Tensor]) -> None:
+        self.base.after_step(terms)
+
+    def on_epoch_end(self) -> None:
+        self.base.on_epoch_end()
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        return self.base.param_groups()
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        return self.base.diagnostics()
