@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import DATA, NETWORK, trained, write_yaml
+import yaml
+from small_runs import DATA, NETWORK, teacher_options, trained, write_yaml
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 TINY = [f"--model.init_args.student.init_args.{part}" for part in ("stages=[[1,16,1,1],[2,16,1,2]]", "head=16")]
@@ -36,7 +37,7 @@ def command(teacher_file):
 
     def arguments(directory, recipe, *more, verb="fit", student=TINY):
         path = CONFIGS / "objectives" / f"{recipe}.yaml"
-        teacher = [f"--model.init_args.teacher.init_args.weights={teacher_file}"] if "teacher:" in path.read_text() else []
+        teacher = [f"{option}={teacher_file}" for option in teacher_options(yaml.safe_load(path.read_text()))]
         base = [verb, "-c", str(CONFIGS / "digits.yaml"), "-c", str(path)]
         return [*base, *student, *FAST, *teacher, f"--trainer.default_root_dir={directory}", *more]
 

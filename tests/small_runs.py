@@ -184,3 +184,12 @@ def write_yaml(path, content):
 def forget(directory):
     """A lost machine."""
     shutil.rmtree(directory)
+
+
+def teacher_options(tree, path=()):
+    """The option that names the weights of each teacher in a recipe; a method may have several."""
+    if tree.get("class_path") == "ard.models.Frozen":
+        yield f"--{'.'.join(path)}.init_args.weights"
+    for key, branch in tree.items():
+        if isinstance(branch, dict):
+            yield from teacher_options(branch, (*path, key))

@@ -31,9 +31,11 @@ class Scene:
         self.objective.generator, self.objective.progress = generator(), 0.5  # terms that fade in have weight
         self.student = tiny_net(0, activation=nn.Softplus).double().eval()
         self.teacher = some_teacher()
-        self.teachers = [self.teacher, *(part for part in self.objective.modules() if isinstance(part, Frozen))]
-        for teacher in self.teachers[1:]:
-            teacher._held.append(some_teacher())
+        self.teachers = [self.teacher]
+        for part in self.objective.modules():
+            if isinstance(part, Frozen):
+                part._held.append(some_teacher())
+                self.teachers.append(part._held[0])
         self.x, self.y = images().double(), labels()
         count = self.objective.views
         start = torch.cat([self.x] * count)
