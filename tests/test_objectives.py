@@ -118,7 +118,7 @@ def test_every_terms_gradient_is_right(scene):
             ends.append(outer(scene.x_adv))
         for name, gradient in gradients.items():
             scale = sum(g.square().sum() for g in gradient).sqrt()
-            assert scale > 1e-4, f"{name} moves nothing"
+            assert scale > 1e-6, f"{name} moves nothing"  # KL(S(x) ‖ S(x')) is of second order in x' − x
             slope = sum((g * d).sum() for g, d in zip(gradient, direction, strict=True))
             assert_close_relative(slope, (ends[0][name] - ends[1][name]) / (2 * STEP), scale)
 
