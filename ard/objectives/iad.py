@@ -1,0 +1,121 @@
+"""Introspective adversarial distillation: where the teacher errs on an attacked image, the student trusts itself."""
+
+from torch import Tensor, nn
+
+from ard.losses import cross_entropy, kl
+from ard.models.frozen import Frozen
+from ard.objectives.base import Objective, Pair, attack_labels
+
+
+def trust(guide: Tensor, y: Tensor, beta: float) -> Tensor:
+    """w = T_y(x')^β, how far each example's teacher is believed; `guide` are the teacher's logits of x'."""
+    return (-beta * cross_entropy(guide, y)).exp()
+
+
+class IADI(Objective):
+    """IAD-I, Zhu et al., ICLR 2022, arXiv:2106.04928. inner: CE(S(x'), y).
+
+    outer: mean α t² (w KL(T(x)/t ‖ S(x')/t) + (1 − w) KL(S(x)/t ‖ S(x')/t)) + (1 − α) CE(S(x), y), w = T_y(x')^β, t the
+    temperature; S(x) keeps its gradient. Until progress `begin`, w is 1: ARD. `as_released` is what the authors' code
+    computes: no w at the first term, no temperature in the second.
+    """
+
+    needs_teacher = True
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 1.0,
+        beta: float = 0.1,
+        temperature: float = 1.0,
+        begin: float = 0.3,
+        as_released: bool = False,
+    ) -> None:
+        super().__init__()
+        self.alpha, self.beta, self.temperature = alpha, beta, temperature
+        self.begin, self.as_released = begin, as_released
+
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
+        target = teacher(x).detach()
+
+        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+            w = trust(teacher(x_adv).detach(), y, self.beta) if self.progress >= self.begin else None
+            return self.terms(student, target, w, x, x_adv, y)
+
+        return attack_labels(student, y), outer
+
+    def terms(
+        self, student: nn.Module, target: Tensor, w: Tensor | None, x: Tensor, x_adv: Tensor, y: Tensor
+    ) -> dict[str, Tensor]:
+        """The outer loss; `w` is None as long as the teacher is believed."""
+        adv, t = student(x_adv), self.temperature
+        scale, from_teacher = self.alpha * t**2, kl(target, adv, t)
+        terms = {"kl": scale * (from_teacher if w is None or self.as_released else w * from_teacher).mean()}
+        if w is None and self.alpha == 1:
+            return terms
+        clean = student(x)
+        if w is not None:
+            from_self = kl(clean, adv) / t**2 if self.as_released else kl(clean, adv, t)
+            terms["kl_self"] = scale * ((1 - w) * from_self).mean()
+        if self.alpha < 1:
+            terms["ce"] = (1 - self.alpha) * self.hard_label(clean, y)
+        return terms
+
+
+class AdaIAD(IADI):
+    """IAD-I in the frame of AdaAD, Huang et al., CVPR 2023. inner: KL(T(x') ‖ S(x')), climbed through the teacher too.
+
+    outer: that of IAD-I with T(x') in place of T(x).
+    """
+
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
+        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+            target = teacher(x_adv).detach()
+            w = trust(target, y, self.beta) if self.progress >= self.begin else None
+            return self.terms(student, target, w, x, x_adv, y)
+
+        return lambda x_adv: kl(teacher(x_adv), student(x_adv)), outer
+
+
+class IADII(Objective):
+    """IAD-II, Zhu et al., ICLR 2022, arXiv:2106.04928. inner: CE(S(x'), y). N is a teacher trained on clean images.
+
+    outer: mean (1 − α₁ − α₂) CE(S(x'), y) + α₁ t² (w KL(T(x')/t ‖ S(x')/t) + (1 − w) KL(S(x)/t ‖ S(x')/t))
+    + α₂ t² KL(N(x')/t ‖ S(x')/t), w = T_y(x')^β, t the temperature; S(x) keeps its gradient. Until progress `begin`, w is
+    1: AKD2.
+    """
+
+    needs_teacher = True
+
+    def __init__(
+        self,
+        *,
+        natural_teacher: Frozen | None = None,
+        alpha_1: float = 0.5,
+        alpha_2: float = 0.25,
+        beta: float = 0.1,
+        temperature: float = 1.0,
+        begin: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.natural_teacher = natural_teacher or Frozen()
+        self.alpha_1, self.alpha_2, self.beta = alpha_1, alpha_2, beta
+        self.temperature, self.begin = temperature, begin
+
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
+        t = self.temperature
+
+        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+            adv, target, natural = student(x_adv), teacher(x_adv).detach(), self.natural_teacher(x_adv).detach()
+            from_teacher, terms = kl(target, adv, t), {}
+            if self.progress >= self.begin:
+                w = trust(target, y, self.beta)
+                from_teacher = w * from_teacher
+                terms["kl_self"] = self.alpha_1 * t**2 * ((1 - w) * kl(student(x), adv, t)).mean()
+            return terms | {
+                "kl": self.alpha_1 * t**2 * from_teacher.mean(),
+                "kl_natural": self.alpha_2 * t**2 * kl(natural, adv, t).mean(),
+                "ce": (1 - self.alpha_1 - self.alpha_2) * self.hard_label(adv, y),
+            }
+
+        return attack_labels(student, y), outer
