@@ -1,0 +1,98 @@
+"""Two teachers, robust on attacked images and natural on clean ones; the student balances what it learns from each."""
+
+import torch
+from torch import Tensor, nn
+
+from ard.losses import kl
+from ard.models.frozen import Frozen
+from ard.objectives.base import Objective, Pair, attack_labels
+
+
+class MTARD(Objective):
+    """Zhao et al., ECCV 2022. inner: CE(S(x'), y). T is trained adversarially, N (`natural_teacher`) on clean images.
+
+    outer: mean v KL(T(x') ‖ S(x')) + w KL(N(x) ‖ S(x)), v = 1 − w. After each step w ← w − η (w − r_N / (r_T + r_N)), from
+    1/2; r are the two losses relative to their first values, η is `rate` times the learning rate's factor.
+    `mean_over_classes` divides by the number of classes, as the released code does on CIFAR-10.
+    """
+
+    needs_teacher = True
+
+    def __init__(
+        self, *, natural_teacher: Frozen | None = None, rate: float = 0.025, mean_over_classes: bool = False
+    ) -> None:
+        super().__init__()
+        self.natural_teacher = natural_teacher or Frozen()
+        self.rate, self.mean_over_classes = rate, mean_over_classes
+        self.weights = nn.Buffer(torch.full((2,), 0.5))  # of the robust and of the natural teacher's term
+        self.first = nn.Buffer(torch.zeros(2))  # the two losses of the first step, 0 before it
+
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
+        natural = self.natural_teacher(x).detach()
+        return attack_labels(student, y), lambda x_adv: self.terms(student, teacher(x_adv).detach(), natural, x_adv, x)
+
+    def terms(self, student: nn.Module, robust: Tensor, natural: Tensor, x_adv: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """The two weighted losses, given what the teachers say."""
+        scale = 1 / natural.shape[1] if self.mean_over_classes else 1.0
+        return {
+            "kl_adv": self.weights[0] * scale * kl(robust, student(x_adv)).mean(),
+            "kl_natural": self.weights[1] * scale * kl(natural, student(x)).mean(),
+        }
+
+    def after_step(self, terms: dict[str, Tensor]) -> None:
+        weighted = torch.stack([terms["kl_adv"], terms["kl_natural"]])
+        losses = (weighted / self.weights).clamp(min=1e-12)  # a student that equals its teacher must not divide by zero
+        self.first.copy_(torch.where(self.first > 0, self.first, losses))
+        relative = losses / self.first
+        rate = self.rate * self.lr_factor
+        self.weights.copy_((1 - rate) * self.weights + rate * relative / relative.sum())
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        return {"weight_natural": self.weights[1]}
+
+
+class BMTARD(MTARD):
+    """B-MTARD, Zhao et al., TPAMI 2024: MTARD whose teachers are brought to the same entropy. inner: CE(S(x'), y).
+
+    outer: mean v KL(T(x')/τ_T ‖ S(x')) + w KL(N(x)/τ_N ‖ S(x)); the student has no temperature, and there is no factor τ².
+    After each step, H being the mean entropy of a tempered teacher and κ `temperature_rate` times the learning rate's
+    factor, τ_T ← τ_T − κ sign(H_T − H_N) and τ_N ← τ_N + κ sign(H_T − H_N), from 1 and within [1, 10]; v and w as in MTARD.
+    """
+
+    def __init__(
+        self,
+        *,
+        natural_teacher: Frozen | None = None,
+        rate: float = 0.025,
+        temperature_rate: float = 0.001,
+        mean_over_classes: bool = False,
+    ) -> None:
+        super().__init__(natural_teacher=natural_teacher, rate=rate, mean_over_classes=mean_over_classes)
+        self.temperature_rate = temperature_rate
+        self.temperatures = nn.Buffer(torch.ones(2))  # of the robust and of the natural teacher
+
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
+        natural = self.natural_teacher(x).detach() / self.temperatures[1]
+
+        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+            robust = teacher(x_adv).detach() / self.temperatures[0]
+            observed = {"entropy_adv": entropy(robust), "entropy_natural": entropy(natural)}
+            return self.terms(student, robust, natural, x_adv, x) | observed
+
+        return attack_labels(student, y), outer
+
+    def after_step(self, terms: dict[str, Tensor]) -> None:
+        super().after_step(terms)
+        excess = torch.sign(terms["entropy_adv"].sum() - terms["entropy_natural"].sum())
+        step = self.temperature_rate * self.lr_factor * excess
+        self.temperatures.copy_((self.temperatures + torch.stack([-step, step])).clamp(1, 10))
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        robust, natural = self.temperatures
+        return {**super().diagnostics(), "temperature_adv": robust, "temperature_natural": natural}
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """−p log p summed over the batch, shape (C,): what each class adds to the batch's entropy."""
+    log_p = logits.log_softmax(dim=1)
+    return -(log_p.exp() * log_p).sum(dim=0)
