@@ -74,15 +74,20 @@ class Engine(pl.LightningModule, ABC):
     def setup(self, stage: str) -> None:
         if stage != "fit":
             return
-        teachers = [self.teacher, *(part for part in self.objective.modules() if isinstance(part, Frozen))]
-        for teacher in filter(None, teachers):
-            teacher.load(num_classes=self.num_classes, input_shape=self.data.input_shape).to(self.device)
+        for place, teacher in self.teachers().items():
+            option = f"--model.init_args.{place}.init_args.weights"
+            teacher.load(num_classes=self.num_classes, input_shape=self.data.input_shape, option=option).to(self.device)
         self.objective.setup(
             num_classes=self.num_classes,
             class_counts=self.data.class_counts,
             eps=self.threat.eps,
             max_epochs=self.trainer.max_epochs or 1,
         )
+
+    def teachers(self) -> dict[str, Frozen]:
+        """The teacher and those of the objective, by where they stand in the config."""
+        parts = [(f"objective.{name}".replace(".", ".init_args."), part) for name, part in self.objective.named_modules()]
+        return {place: part for place, part in [("teacher", self.teacher), *parts] if isinstance(part, Frozen)}
 
     def configure_optimizers(self) -> Any:
         groups = [{"params": list(self.student.parameters())}, *self.objective.param_groups()]

@@ -26,10 +26,10 @@ class Frozen(nn.Module):
         self._factory = network
         self._held: list[nn.Module] = []  # a list hides the network from parameters(), state_dict() and train()
 
-    def load(self, *, num_classes: int, input_shape: tuple[int, ...]) -> Self:
+    def load(self, *, num_classes: int, input_shape: tuple[int, ...], option: str = "weights") -> Self:
         """Read the file once, and try one image: shape errors belong before training, not into it."""
         if not self.weights:
-            raise UserError("a teacher without weights: add --model.init_args.teacher.init_args.weights FILE")
+            raise UserError(f"a teacher without weights: add {option} FILE")
         if not self._held:
             network = load(self.weights, self._factory).requires_grad_(False)
             network.to(memory_format=torch.channels_last)
