@@ -115,6 +115,8 @@ def config_digest(config: dict[str, Any], teacher_sha256: str | None = None) -> 
         config.pop(key, None)
     for key in PRESENTATION:
         config["trainer"].pop(key, None)
+    if config["trainer"]["precision"] == "auto":
+        config["trainer"]["precision"] = None  # as it was called when the first records were written
     config["data"]["init_args"].pop("name", None)
     teacher = config["model"]["init_args"].get("teacher")
     if teacher:
