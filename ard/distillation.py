@@ -16,7 +16,7 @@ class Distillation(Engine):
     """Every step: the teacher speaks once, the attack climbs `inner`, the student descends `outer`."""
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        x, y = self.data.augment(batch[0], self.generator("augmentation", batch_idx)), batch[1]
+        x, y = self.images(batch, batch_idx)
         start = self.now()
         with attacking(self.student, self.objective, mode=self.attack_mode):
             inner, outer = self.objective(self.student, self.teacher, x, y)
@@ -71,7 +71,7 @@ class FreeDistillation(Engine):
         return super().optimizer_steps * self.replays
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        x, y = self.data.augment(batch[0], self.generator("augmentation", batch_idx)), batch[1]
+        x, y = self.images(batch, batch_idx)
         with attacking(self.student, self.objective, mode=self.attack_mode):
             inner, outer = self.objective(self.student, self.teacher, x, y)
         if inner is None or self.objective.counts_survival or self.objective.views > 1:
