@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure what docs/performance.md shows: `ard bench` at the published settings, threads fixed, into docs/results/benchmark/."""
+"""Measure what docs/performance.md shows: `ard bench` at the published settings, threads fixed, beside the other records."""
 
 import os
 import sys
