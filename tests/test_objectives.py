@@ -224,4 +224,4 @@ def test_pickle_and_state_dict_give_the_same_objective(scene):
         twin.generator = generator()
         scene.objective = twin
         found = scene.pair()[1](scene.x_adv)
-        assert {name: term.item() for name, term in found.items()} == {n: t.item() for n, t in expected.items()}
+        assert {name: term.tolist() for name, term in found.items()} == {n: t.tolist() for n, t in expected.items()}
