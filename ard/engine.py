@@ -47,6 +47,7 @@ class Engine(pl.LightningModule, ABC):
         with torch.random.fork_rng([]):
             torch.manual_seed(key_seed("student", seed))  # the same start for every method of a study
             self.student = student(num_classes=num_classes).to(memory_format=torch.channels_last)  # same maths, faster
+            objective.build(student=student, num_classes=num_classes)
         self.objective, self.training_block, self.teacher = objective, training, teacher
         self.threat, self.attack, self.val_attack = threat, attack(ball=threat), val_attack(ball=threat)
         self.attack_mode, self.num_classes, self.seed = attack_mode, num_classes, seed

@@ -41,6 +41,9 @@ class Objective(nn.Module, ABC):
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         """The pair for one batch."""
 
+    def build(self, *, student: Callable[..., nn.Module], num_classes: int) -> None:
+        """Make networks of the objective's own, before a checkpoint is read; `student` is called with num_classes."""
+
     def setup(self, *, num_classes: int, class_counts: Sequence[int], eps: float, max_epochs: int) -> None:
         """Told once before training."""
 
