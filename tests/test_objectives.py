@@ -24,12 +24,17 @@ def some_teacher():
     return nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.Tanh(), nn.Linear(8, 4)).double().eval()
 
 
+def another_student(*, num_classes):
+    return tiny_net(2, classes=num_classes, activation=nn.Softplus)
+
+
 class Scene:
     """One batch, a smooth student in eval mode, teachers of another kind whose parameters could take a gradient."""
 
     def __init__(self, kind):
-        self.objective = kind().eval()
-        self.objective.setup(num_classes=4, class_counts=[1, 1, 1, 1], eps=0.1, max_epochs=2)
+        self.objective = kind()
+        self.objective.build(student=another_student, num_classes=4)
+        self.objective.double().eval().setup(num_classes=4, class_counts=[1, 1, 1, 1], eps=0.1, max_epochs=2)
         self.objective.generator = generator()
         self.student = tiny_net(0, activation=nn.Softplus).double().eval()
         self.teacher = some_teacher()
@@ -86,6 +91,31 @@ def playing_back(detached):
         torch.Tensor.detach = original
 
 
+def moving(outer, x_adv, parameters, *, only_movers=False):
+    """The terms that move the parameters. Their slopes are checked, and unless `only_movers` those of the others to be 0."""
+    if not parameters:
+        return set()
+    home = [parameter.detach().clone() for parameter in parameters]
+    gradients = {
+        name: torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True)
+        for name, term in outer(x_adv).items()
+        if term.ndim == 0
+    }
+    scales = {name: sum(g.square().sum() for g in gradient).sqrt() for name, gradient in gradients.items()}
+    movers = {name for name, scale in scales.items() if scale > 1e-4}
+    for direction in directions(parameters):
+        ends = []
+        for step in (STEP, -STEP):
+            with torch.no_grad():
+                for parameter, start, d in zip(parameters, home, direction, strict=True):
+                    parameter.copy_(start + step * d)
+            ends.append(outer(x_adv))
+        for name in movers if only_movers else gradients:
+            slope = sum((g * d).sum() for g, d in zip(gradients[name], direction, strict=True))
+            assert_close_relative(slope, (ends[0][name] - ends[1][name]) / (2 * STEP), scales[name])
+    return movers
+
+
 def held_constant(outer):
     """What the first call of `outer` detaches stays so in the others."""
     detached = []
@@ -131,25 +161,10 @@ def test_every_terms_gradient_is_right(scene):
     _, outer = scene.pair()
     if type(scene.objective).__name__ in DETACH_IN_OUTER:
         outer = held_constant(outer)
-    parameters = list(scene.student.parameters())
-    home = [parameter.detach().clone() for parameter in parameters]
-    gradients = {
-        name: torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True)
-        for name, term in outer(scene.x_adv).items()
-        if term.ndim == 0
-    }
-    for direction in directions(parameters):
-        ends = []
-        for step in (STEP, -STEP):
-            with torch.no_grad():
-                for parameter, start, d in zip(parameters, home, direction, strict=True):
-                    parameter.copy_(start + step * d)
-            ends.append(outer(scene.x_adv))
-        for name, gradient in gradients.items():
-            scale = sum(g.square().sum() for g in gradient).sqrt()
-            assert scale > 1e-4, f"{name} moves nothing"
-            slope = sum((g * d).sum() for g, d in zip(gradient, direction, strict=True))
-            assert_close_relative(slope, (ends[0][name] - ends[1][name]) / (2 * STEP), scale)
+    moved = moving(outer, scene.x_adv, list(scene.student.parameters()))
+    # What a second learner only says to the first one is detached from it.
+    moved |= moving(outer, scene.x_adv, list(scene.objective.parameters()), only_movers=True)
+    assert moved == {name for name, term in outer(scene.x_adv).items() if term.ndim == 0}
 
 
 @every_objective
@@ -219,7 +234,8 @@ def test_a_teacher_is_asked_only_by_methods_that_say_so(scene):
 def test_pickle_and_state_dict_give_the_same_objective(scene):
     expected = scene.pair()[1](scene.x_adv)
     fresh = type(scene.objective)()
-    fresh.load_state_dict(scene.objective.state_dict())
+    fresh.build(student=another_student, num_classes=4)
+    fresh.double().load_state_dict(scene.objective.state_dict())
     for twin in (pickle.loads(pickle.dumps(scene.objective)), fresh.eval()):
         twin.generator = generator()
         scene.objective = twin
