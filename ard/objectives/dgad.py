@@ -11,8 +11,9 @@ class DGAD(Objective):
     """Park & Min, ECCV 2024. inner: KL(T(x') ‖ S(x')), climbing the teacher too, as AdaAD.
 
     outer: mean KL(T̂(x) ‖ S(x)) for images that the teacher gets wrong, KL(T̂(x') ‖ S(x')) for the others;
-    + β mean ‖p(x) − p(x')‖₂, p the student's softmax. T̂ has the logits of the true and the likeliest class swapped where the likeliest is wrong.
-    `mean_square` takes the mean square of p(x) − p(x') over classes instead, as the released code does.
+    + β mean ‖p(x) − p(x')‖₂, p the student's softmax. T̂ has the logits of the true and the likeliest class swapped where
+    the likeliest is wrong. `mean_square` takes the mean square of p(x) − p(x') over classes instead, as the released code
+    does.
     """
 
     needs_teacher = True
