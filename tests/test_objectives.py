@@ -2,10 +2,10 @@
 
 import copy
 import pickle
-from contextlib import contextmanager
 
 import pytest
 import torch
+from derivatives import STEP, assert_close_relative, directions, held_constant, moving
 from tiny import concrete, generator, images, labels, tiny_net
 from torch import nn
 
@@ -17,7 +17,6 @@ from ard.objectives.base import Objective, descended
 OBJECTIVES = concrete(ard.objectives, Objective)
 every_objective = pytest.mark.parametrize("kind", OBJECTIVES, ids=lambda kind: kind.__name__)
 DETACH_IN_OUTER = {"GradAlign"}  # a value of the student's own that their mathematics holds constant; oracles look at it
-STEP = 1e-5  # of the central differences, whose error is about its square in float64
 
 
 def some_teacher():
@@ -47,7 +46,7 @@ class Scene:
         self.x_adv = (start + 0.2 * (images(4 * count, seed=1) - 0.5)).clamp(0, 1)
 
     def pair(self):
-        self.objective.generator = generator()
+        self.objective.generator, self.objective.progress = generator(), 0.5  # some terms fade in from 0
         with attacking(self.student, self.objective):
             teacher = self.teacher if self.objective.needs_teacher else None
             inner, outer = self.objective(self.student, teacher, self.x, self.y)
@@ -68,69 +67,6 @@ def scene(kind):
     with torch.random.fork_rng([]):
         torch.manual_seed(1)
         return Scene(kind)
-
-
-def assert_close_relative(found, expected, scale):
-    """Relative to `scale` where the derivative happens to be tiny along a direction."""
-    assert abs(found - expected) <= 1e-5 * max(abs(expected), 1e-3 * scale), (found, expected)
-
-
-@contextmanager
-def playing_back(detached):
-    """Every detach() of the block answers with what `detached` has from the first block, and in its order."""
-    original, kept = torch.Tensor.detach, iter(detached or ())
-
-    def recorded(tensor):
-        detached.append(original(tensor).clone())
-        return original(tensor)
-
-    torch.Tensor.detach = (lambda _: original(next(kept))) if detached else recorded
-    try:
-        yield
-    finally:
-        torch.Tensor.detach = original
-
-
-def moving(outer, x_adv, parameters, *, only_movers=False):
-    """The terms that move the parameters. Their slopes are checked, and unless `only_movers` those of the others to be 0."""
-    if not parameters:
-        return set()
-    home = [parameter.detach().clone() for parameter in parameters]
-    gradients = {
-        name: torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True)
-        for name, term in outer(x_adv).items()
-        if term.ndim == 0
-    }
-    scales = {name: sum(g.square().sum() for g in gradient).sqrt() for name, gradient in gradients.items()}
-    movers = {name for name, scale in scales.items() if scale > 1e-4}
-    for direction in directions(parameters):
-        ends = []
-        for step in (STEP, -STEP):
-            with torch.no_grad():
-                for parameter, start, d in zip(parameters, home, direction, strict=True):
-                    parameter.copy_(start + step * d)
-            ends.append(outer(x_adv))
-        for name in movers if only_movers else gradients:
-            slope = sum((g * d).sum() for g, d in zip(gradients[name], direction, strict=True))
-            assert_close_relative(slope, (ends[0][name] - ends[1][name]) / (2 * STEP), scales[name])
-    return movers
-
-
-def held_constant(outer):
-    """What the first call of `outer` detaches stays so in the others."""
-    detached = []
-
-    def called(x_adv):
-        with playing_back(detached):
-            return outer(x_adv)
-
-    return called
-
-
-def directions(tensors, count=3):
-    for seed in range(count):
-        random = generator(seed)
-        yield [torch.randn(t.shape, generator=random, dtype=t.dtype) for t in tensors]
 
 
 def test_discovery_finds_the_methods():
