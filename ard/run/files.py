@@ -137,6 +137,8 @@ def config_digest(config: dict[str, Any], teacher_sha256: str | None = None) -> 
         config["trainer"].pop(key, None)
     if config["trainer"]["precision"] == "auto":
         config["trainer"]["precision"] = None  # as it was called when the first records were written
+    if config["model"]["init_args"].get("weight_perturbation") is None:
+        config["model"]["init_args"].pop("weight_perturbation", None)  # those records did not know it
     config["data"]["init_args"].pop("name", None)
     teacher = config["model"]["init_args"].get("teacher")
     if teacher:
