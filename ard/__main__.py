@@ -67,17 +67,20 @@ def verify(file: str, weights: str, data: str | None = None, network: str | None
     return EXIT_STATUS["unreliable" if wrong else "sound"]
 
 
-def study(config: str) -> int:
+def study(config: str, jobs_per_device: int | None = None) -> int:
     """Train teachers and students, evaluate and compare them; finished runs are not repeated.
 
     Args:
         config: the study, such as configs/studies/digits.yaml.
+        jobs_per_device: runs at a time on each GPU (or on the CPU), instead of the study's `jobs`.
     """
     from ard.cli import rehearse
     from ard.report import compare as compare_records
     from ard.study import run_study
 
-    status, table = run_study(Path(config), rehearse, compare_records)
+    if jobs_per_device is not None and jobs_per_device < 1:
+        raise UserError(f"--jobs-per-device {jobs_per_device}: expected at least 1")
+    status, table = run_study(Path(config), rehearse, compare_records, jobs_per_device)
     _show(table)
     return status
 

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 from typing import Any, NoReturn
 
+import pytorch_lightning as pl
 import yaml
 from jsonargparse.typing import register_type
-from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
@@ -19,19 +19,12 @@ from ard.errors import UserError
 from ard.run.checkpoints import AtomicCheckpointIO, best_and_last
 from ard.run.files import RunFiles
 from ard.run.metrics import MetricsCSV
+from ard.run.trainer import TRAINER_DEFAULTS, Trainer
 
 for library in ("pytorch_lightning", "lightning_fabric"):  # here, because importing them sets their level to INFO
     logging.getLogger(library).setLevel(logging.WARNING)
 
 register_type(Radius, serializer=str, deserializer=Radius, fail_already_registered=False)
-
-TRAINER_DEFAULTS = {
-    "inference_mode": False,  # attacks in validation need gradients
-    "use_distributed_sampler": False,  # our loader splits the global batch itself
-    "num_sanity_val_steps": 0,
-    "log_every_n_steps": 10,
-    "enable_model_summary": False,
-}
 
 
 class Parser(LightningArgumentParser):
@@ -51,6 +44,7 @@ class CLI(LightningCLI):
             Engine,
             DataModule,
             save_config_callback=RunFiles,
+            trainer_class=Trainer,
             trainer_defaults=TRAINER_DEFAULTS,
             seed_everything_default=0,
             parser_class=Parser,
@@ -85,7 +79,7 @@ class CLI(LightningCLI):
         except ValueError as error:  # the parser wraps what our constructors raise
             raise user_error(str(error), error) from error
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer")
         directory, logger = config["default_root_dir"], config["logger"]
         checkpoint = self.config[self.subcommand].ckpt_path
@@ -110,7 +104,7 @@ class CLI(LightningCLI):
 class Rehearsal(CLI):
     """Parses a command and builds its parts, but trains nothing: a study checks all its runs before the first."""
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ARG002
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:  # noqa: ARG002
         return None  # type: ignore[return-value]
 
     def _run_subcommand(self, subcommand: str) -> None:

@@ -1,5 +1,6 @@
 """The two ways to train: attack and descend, or replay each batch and do both with one backward pass."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -10,24 +11,37 @@ from ard.attacks import Counted, attacking
 from ard.engine import Engine
 from ard.errors import UserError
 from ard.objectives.base import Inner, descended
+from ard.weight_perturbation import AWP
 
 
 class Distillation(Engine):
     """Every step: the teacher speaks once, the attack climbs `inner`, the student descends `outer`."""
 
+    def __init__(self, *, weight_perturbation: AWP | None = None, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.weight_perturbation = weight_perturbation
+        self.restore: Callable[[], None] | None = None
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        x, y = self.data.augment(batch[0], self.generator("augmentation", batch_idx)), batch[1]
+        x, y = self.images(batch, batch_idx)
         start = self.now()
         with attacking(self.student, self.objective, mode=self.attack_mode):
             inner, outer = self.objective(self.student, self.teacher, x, y)
             path = self.path(inner)
             x_adv = x if path is None else self.attack(path, self.views(x), self.generator("attack", batch_idx))
         self.attack_seconds = self.now() - start
+        if self.weight_perturbation is not None and self.objective.progress >= self.weight_perturbation.start:
+            self.restore = self.weight_perturbation(self.student, lambda: descended(outer(x_adv)))
         self.terms = outer(x_adv)
         if isinstance(path, Counted):
             self.terms["survived"] = x.new_zeros(self.num_classes).index_add(0, y, path.count.to(x.dtype))
         self.report(self.terms)
         return descended(self.terms)
+
+    def on_after_backward(self) -> None:
+        if self.restore is not None:
+            self.restore()
+            self.restore = None
 
     def path(self, inner: Inner | None) -> Inner | None:
         """What the attack climbs, counting on its way where the objective asks for it."""
@@ -71,7 +85,7 @@ class FreeDistillation(Engine):
         return super().optimizer_steps * self.replays
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        x, y = self.data.augment(batch[0], self.generator("augmentation", batch_idx)), batch[1]
+        x, y = self.images(batch, batch_idx)
         with attacking(self.student, self.objective, mode=self.attack_mode):
             inner, outer = self.objective(self.student, self.teacher, x, y)
         if inner is None or self.objective.counts_survival or self.objective.views > 1:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from ard.attacks import AttackFactory, Ball
-from ard.data import DataModule
+from ard.data import DataModule, check_batch
 from ard.errors import UserError
 from ard.losses import cross_entropy
-from ard.models import Frozen, Network
+from ard.models import Cached, Frozen, Network
 from ard.models.weights import fill, read_weights
 from ard.objectives.base import Objective
 from ard.randomness import key_seed, keyed_generator
@@ -47,6 +47,7 @@ class Engine(pl.LightningModule, ABC):
         with torch.random.fork_rng([]):
             torch.manual_seed(key_seed("student", seed))  # the same start for every method of a study
             self.student = student(num_classes=num_classes).to(memory_format=torch.channels_last)  # same maths, faster
+            objective.build(student=student, num_classes=num_classes)
         self.objective, self.training_block, self.teacher = objective, training, teacher
         self.threat, self.attack, self.val_attack = threat, attack(ball=threat), val_attack(ball=threat)
         self.attack_mode, self.num_classes, self.seed = attack_mode, num_classes, seed
@@ -77,6 +78,9 @@ class Engine(pl.LightningModule, ABC):
         for place, teacher in self.teachers().items():
             option = f"--model.init_args.{place}.init_args.weights"
             teacher.load(num_classes=self.num_classes, input_shape=self.data.input_shape, option=option).to(self.device)
+        if isinstance(self.teacher, Cached):
+            labels, about = self.data.splits[0].labels, (self.data.title, self.data.split_seed, self.data.input_shape)
+            self.teacher.remember(labels=labels, views=self.data.view_count, num_classes=self.num_classes, about=about)
         self.objective.setup(
             num_classes=self.num_classes,
             class_counts=self.data.class_counts,
@@ -114,7 +118,7 @@ class Engine(pl.LightningModule, ABC):
         self.timed = batch_idx % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         self.step_start, self.attack_seconds = self.now(), 0.0
         if batch_idx == 0:
-            _check_batch(*batch, num_classes=self.num_classes)
+            check_batch(*batch, num_classes=self.num_classes)
         torch.manual_seed(key_seed("dropout", *self.step_key(batch_idx)))
         self.objective.epoch = self.trainer.current_epoch
         self.objective.progress = self.trainer.global_step / self.optimizer_steps
@@ -136,6 +140,14 @@ class Engine(pl.LightningModule, ABC):
     def step_key(self, batch_idx: int) -> tuple[int, int, int, int]:
         """What every random draw of a training step is keyed by."""
         return self.seed, self.trainer.current_epoch, batch_idx, self.global_rank
+
+    def images(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
+        """The batch in the views of this step; a teacher that remembers is told which they are."""
+        x, y = self.data.augment(batch[0], self.generator("augmentation", batch_idx)), batch[1]
+        if isinstance(self.teacher, Cached):
+            views = self.data.views(len(y), self.generator("augmentation", batch_idx))
+            self.teacher.expect(x, self.data.shown(batch_idx), views)
+        return x, y
 
     def generator(self, purpose: str, batch_idx: int) -> torch.Generator:
         """The generator of one purpose in one step."""
@@ -183,13 +195,3 @@ class Engine(pl.LightningModule, ABC):
         metric.update(logits, y)  # type: ignore[operator]
         label = "teacher_on_student_adv_acc" if name == "teacher" else f"{name}_acc"
         self.log(f"val/{label}", metric, on_step=False, on_epoch=True, prog_bar=name != "teacher")  # type: ignore[arg-type]
-
-
-def _check_batch(x: Tensor, y: Tensor, *, num_classes: int) -> None:
-    low, high = float(x.min()), float(x.max())
-    if not 0 <= low <= high <= 1:
-        raise UserError(
-            f"pixels in [{low:g}, {high:g}]; expected [0, 1]: normalise inside the model (ard.models.Normalized)"
-        )
-    if not 0 <= int(y.min()) <= int(y.max()) < num_classes:
-        raise UserError(f"labels in [{int(y.min())}, {int(y.max())}]; expected 0 to {num_classes - 1}")

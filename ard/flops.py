@@ -12,13 +12,16 @@ aten = torch.ops.aten
 
 def count_flops(call: Callable[[], Any]) -> int:
     """Floating-point operations of convolutions and matrix products in call(), forward and backward; 2 a multiply-add."""
-    with _Counter() as counter:
+    with FlopCounter() as counter:
         call()
     return counter.total
 
 
-class _Counter(TorchDispatchMode):
-    """torch's own FlopCounterMode hangs hooks on modules, which autograd.grad refuses, and overcounts grouped gradients."""
+class FlopCounter(TorchDispatchMode):
+    """Counts in `total` while it is entered, as count_flops does.
+
+    torch's own FlopCounterMode hangs hooks on modules, which autograd.grad refuses, and overcounts grouped gradients.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -18,9 +18,13 @@ def kl(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
     """
     if target.shape != logits.shape:
         raise ValueError(f"KL between logits of shapes {tuple(target.shape)} and {tuple(logits.shape)}; expected equal")
-    log_p = F.log_softmax(_at_least_float32(target) / temperature, dim=1)
-    log_q = F.log_softmax(_at_least_float32(logits) / temperature, dim=1)
+    log_p, log_q = log_softmax(target, temperature), log_softmax(logits, temperature)
     return (log_p.exp() * (log_p - log_q)).sum(dim=1)
+
+
+def log_softmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """log softmax(logits/T) in at least float32; (batch, C) -> (batch, C)."""
+    return F.log_softmax(_at_least_float32(logits) / temperature, dim=1)
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:

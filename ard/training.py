@@ -1,11 +1,11 @@
 """The training block every method and every baseline shares, so that a comparison compares methods."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
@@ -55,15 +55,23 @@ class Training:
         """The moving average of the student alone (never of a teacher), parameters and BatchNorm statistics."""
         if self.average is None:
             return None
-        model = AveragedModel(student, avg_fn=_warmed_up_average(self.average), use_buffers=True)
-        return model.requires_grad_(False).eval()
+        return MovingAverage(student, self.average).requires_grad_(False).eval()
 
 
-def _warmed_up_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    def update(average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
-        if not average.is_floating_point():
-            return current
-        step = float(steps)
-        return average.lerp(current, 1 - min(decay, (1 + step) / (10 + step)))
+class MovingAverage(AveragedModel):
+    """Exponential moving average of parameters and buffers, decay warmed up; torch's own waits for the device every step."""
 
-    return update
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__(model, use_buffers=True)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        step = self.n_averaged.double()
+        keep = torch.where(step == 0, 0.0, ((1 + step) / (10 + step)).clamp_max(self.decay))
+        for average, current in zip(self.module.state_dict().values(), model.state_dict().values(), strict=True):
+            if average.is_floating_point():
+                average.lerp_(current, (1 - keep).to(average.dtype))
+            else:
+                average.copy_(current)
+        self.n_averaged += 1

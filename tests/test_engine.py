@@ -127,7 +127,11 @@ def test_the_start_does_not_depend_on_what_was_drawn_before_and_disturbs_nothing
 
 
 def test_label_smoothing_reaches_the_loss(fit, tmp_path):
-    few = ["--trainer.limit_train_batches=1", "--model.init_args.training.label_smoothing=0.3"]
+    few = [
+        "--trainer.limit_train_batches=1",
+        "--model.init_args.training.label_smoothing=0.3",
+        "--trainer.precision=32-true",
+    ]
     fit(tmp_path, "natural", *few, callbacks=[watch := Watch()])
     x, y = watch.batch
     expected = F.cross_entropy(watch.student.train()(x), y, label_smoothing=0.3).item()

@@ -56,7 +56,8 @@ def plain_free_training(student, batches, loss):
 
 @pytest.mark.parametrize("recipe", ["free_at", "fast_ard"])
 def test_it_is_free_training(fit, tmp_path, teacher_file, recipe):
-    engine = fit(tmp_path, recipe, *FREE, *DROPS, callbacks=[record := Record()]).model
+    exact = "--trainer.precision=32-true"
+    engine = fit(tmp_path, recipe, *FREE, *DROPS, exact, callbacks=[record := Record()]).model
     teacher = load(teacher_file)
 
     def loss(student, x_adv, x, y):

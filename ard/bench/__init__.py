@@ -1,15 +1,20 @@
 """`ard bench`: our training step against the released ones, on this machine."""
 
 import platform
+import re
 import statistics
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from ard.bench.measure import ceilings, ratio, rounds
-from ard.bench.rows import Row, Step, every_row
+from ard.bench.law import cost_laws
+from ard.bench.measure import Seconds, ceilings, peak_memory, ratio, rounds
+from ard.bench.overhead import overhead
+from ard.bench.rows import Row, every_row
+from ard.bench.step import Step
 from ard.bench.table import table
 from ard.flops import count_flops
 
@@ -27,9 +32,11 @@ def benchmark(*, batch_size: int = 128, steps: int = 10, count: int = 5, only: s
     for group in dict.fromkeys(row.group for row in every_row() if only in row.group):
         members = [row for row in every_row() if row.group == group]
         print(f"{group}: {len(members)} rows, {count + 1} rounds", file=sys.stderr)
+        limits = {name: max(rate, limits[name]) for name, rate in ceilings(device).items()}  # the quietest moment counts
         results += _group(members, batch_size, steps, count, device)
+    whole = not only
     return {
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
         "clock": "wall" if device.type == "cuda" else "process",
         "torch": torch.__version__,
@@ -38,35 +45,48 @@ def benchmark(*, batch_size: int = 128, steps: int = 10, count: int = 5, only: s
         "rounds": count,
         "ceilings_flops": limits,
         "rows": results,
+        "cost_laws": cost_laws(batch_size=batch_size, steps=steps, count=3, device=device) if whole else None,
+        "overhead": overhead(count) if whole else None,
     }
 
 
 def _group(members: list[Row], batch_size: int, steps: int, count: int, device: torch.device) -> list[dict[str, Any]]:
-    def made(row: Row, size: int = batch_size) -> Step:
-        return Step(row, batch_size=size, steps=steps, device=device)
-
-    seconds = rounds([(row.name, made(row)) for row in members], count, device)
-    reference, results = members[0], []
-    for row in members:
-        counted = made(row, FEW)
+    made = [Step(row, batch_size=batch_size, steps=steps, device=device) for row in members]
+    memory = [peak_memory(partial(step, 0), device) for step in made]
+    seconds = rounds(made, count)
+    parallel = 1 if device.type == "cuda" else torch.get_num_threads()
+    results = []
+    for row, found, peak in zip(members, seconds, memory, strict=True):
+        counted = Step(row, batch_size=FEW, steps=steps, device=device)
         counted(0)  # the first attack also looks for what can be folded
-        work = count_flops(partial(counted, 1)) * batch_size // FEW
-        middle = statistics.median(seconds[row.name])
+        work = count_flops(partial(counted, 1)) * batch_size // FEW // counted.count
         results.append(
             {
                 "group": row.group,
                 "lever": row.lever,
-                "seconds": middle,
-                "images_per_s": batch_size / middle,
-                "times_faster": ratio(seconds[reference.name], seconds[row.name]),
-                "flops": work,
-                "flops_per_s": work / middle,
                 "precision": "bfloat16" if row.bfloat16 else "float32",
+                **_told(found, seconds[0], batch_size, work, parallel),
+                "peak_memory": peak,
                 "same_mathematics": row.same_mathematics,
-                "difference": _difference(reference, row, steps, device) if row.same_mathematics else None,
+                "difference": _difference(members[0], row, steps, device) if row.same_mathematics else None,
             }
         )
     return results
+
+
+def _told(found: Seconds, reference: Seconds, batch_size: int, work: int, parallel: int) -> dict[str, Any]:
+    """`parallel` threads that share the process seconds: a thread's share of them is what a quiet machine would take."""
+    middle = statistics.median(found["step"])
+    return {
+        "seconds": middle,
+        "wall_seconds": statistics.median(found["wall"]),
+        "images_per_s": batch_size / statistics.median(found["wall"]),
+        "times_faster": ratio(reference["step"], found["step"]),
+        "attack_share": statistics.median(a / b for a, b in zip(found["attack"], found["step"], strict=True)),
+        "attack_seconds": statistics.median(found["attack"]),
+        "flops": work,
+        "flops_per_s": work * parallel / middle,
+    }
 
 
 def _difference(reference: Row, row: Row, steps: int, device: torch.device) -> dict[str, float]:
@@ -74,10 +94,22 @@ def _difference(reference: Row, row: Row, steps: int, device: torch.device) -> d
     elsewhere. In float32 an untrained network in train mode blows rounding up until half the pixels differ.
     """
     pair = [Step(one, batch_size=FEW, steps=steps, device=device, dtype=torch.float64) for one in (reference, row)]
-    (loss, x_adv), (other_loss, other_x) = (step(0) for step in pair)
+    x, y = torch.rand(FEW, 3, 32, 32, device=device, dtype=torch.float64), torch.arange(FEW, device=device)
+    (loss, x_adv), (other_loss, other_x) = (step.descend(x, y, 0) for step in pair)
     distance = (x_adv - other_x).abs()
     return {
         "loss": float((loss - other_loss).abs()),
         "largest_pixel": float(distance.max()),
         "share_of_pixels": float((distance > HALF_A_STEP).double().mean()),
     }
+
+
+def _processor() -> str:
+    """What the processor calls itself, and whether it computes in bfloat16."""
+    try:
+        told = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    name = re.search(r"model name\s*: (.*)", told)
+    units = [unit for unit in ("avx512_bf16", "amx_bf16") if unit in told]
+    return f"{name[1] if name else platform.machine()} ({', '.join(units) or 'no bfloat16 units'})"

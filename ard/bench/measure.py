@@ -1,39 +1,66 @@
-"""Interleaved measurement: every row once a round, ratios within a round, medians over rounds."""
+"""Interleaved measurement: every row once a round, ratios within a round; and what the machine can do at most."""
 
+import ctypes
+import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ard.bench.step import Step
+
 Ratio = dict[str, float]
+Seconds = dict[str, list[float]]  # `step`, `attack` and `wall`, a number a round
 
 
-def rounds(rows: Sequence[tuple[str, Callable[[int], Any]]], count: int, device: torch.device) -> dict[str, list[float]]:
-    """Process seconds of row(round), rows interleaved, after one round that is thrown away; on CUDA wall seconds.
-
-    Process seconds are what other jobs on the machine disturb least; with fixed threads their ratios are those of time.
-    """
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    seconds: dict[str, list[float]] = {name: [] for name, _ in rows}
+def rounds(rows: Sequence[Step], count: int) -> list[Seconds]:
+    """Seconds of every step, rows interleaved, after one round that is thrown away; `wall` beside process seconds."""
+    found: list[Seconds] = [{"step": [], "attack": [], "wall": []} for _ in rows]
     for turn in range(count + 1):
-        for name, row in rows:
-            start = clock()
+        for row, seconds in zip(rows, found, strict=True):
+            row.watch.seconds, wall, start = 0.0, time.perf_counter(), row.watch.now()
             row(turn)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            now = row.watch.now()
             if turn:
-                seconds[name].append(clock() - start)
-    return seconds
+                seconds["step"].append((now - start) / row.count)
+                seconds["attack"].append(row.watch.seconds / row.count)
+                seconds["wall"].append((time.perf_counter() - wall) / row.count)
+    return found
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> Ratio:
     """How many times faster, round by round: the median, the least and the most."""
     ratios = [a / b for a, b in zip(slow, fast, strict=True)]
     return {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
+
+
+def peak_memory(call: Callable[[], Any], device: torch.device) -> int | None:
+    """Bytes that call() needed on top of what was held before; None where the system does not tell."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return torch.cuda.max_memory_allocated(device) - before
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # what earlier rows freed goes back to the system
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        before = _held("VmRSS")
+        call()
+        return _held("VmHWM") - before
+    except (OSError, AttributeError):
+        return None
+
+
+def _held(field: str) -> int:
+    kilobytes = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    if kilobytes is None:
+        raise OSError(f"no {field} in /proc/self/status")
+    return int(kilobytes[1]) * 1024
 
 
 def ceilings(device: torch.device) -> dict[str, float]:
@@ -52,8 +79,9 @@ def ceilings(device: torch.device) -> dict[str, float]:
 
 @torch.no_grad()
 def _rate(call: Callable[[], Tensor], work: int, device: torch.device) -> float:
+    """The best of several, in wall seconds: another job cannot make it too fast."""
     best = float("inf")
-    for _ in range(10):
+    for _ in range(20):
         start = time.perf_counter()
         call()
         if device.type == "cuda":

@@ -1,48 +1,26 @@
 """What is measured: the released steps, and ours with one lever after another."""
 
-from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Literal
-
-import torch
-from torch import Tensor, nn
-
-from ard.attacks import PGD, Attack, Linf, Radius, attacking
-from ard.bench import released
-from ard.models import MobileNetV2, ResNet
-from ard.objectives.ard import ARD
-from ard.objectives.base import Objective
-from ard.objectives.rslad import RSLAD
-from ard.randomness import keyed_generator
-
-THREAT = Linf(eps=Radius("8/255"))
-STUDENTS: dict[str, Callable[[], nn.Module]] = {
-    "MobileNetV2": lambda: MobileNetV2(num_classes=10),
-    "ResNet-18": lambda: ResNet(num_classes=10),
-}
-METHODS: dict[str, Callable[[], Objective]] = {
-    "ARD": lambda: ARD(mean_over_classes=True),
-    "RSLAD": lambda: RSLAD(mean_over_classes=True),
-}
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One way to take the training step; `lever` says what it has that the row before lacks."""
+    """One way to take a training step; `lever`: what it has that the row before lacks; a group begins with its reference."""
 
-    method: Literal["ARD", "RSLAD"]
-    student: Literal["MobileNetV2", "ResNet-18"]
+    group: str
     lever: str
+    method: Literal["ARD", "RSLAD"] = "ARD"
+    student: Literal["MobileNetV2", "ResNet-18"] = "MobileNetV2"
+    teacher: Literal["ResNet-18", "WRN-34-10"] = "ResNet-18"
+    teacher_in: Literal["as the student", "float32", "cache"] = "as the student"
     released: bool = False
     channels_last: bool = True
     attack_mode: Literal["eval", "train"] = "eval"
-    bfloat16: bool = False
-    attack: Literal["ours", "torchattacks"] = "ours"
-
-    @property
-    def group(self) -> str:
-        return f"{self.method}, {self.student}"
+    bfloat16: bool = True
+    attack: Literal["PGD", "NFGSM", "replays", "torchattacks"] = "PGD"
+    fused: bool = False
+    compiled: bool = False
 
     @property
     def name(self) -> str:
@@ -51,87 +29,72 @@ class Row:
     @property
     def same_mathematics(self) -> bool:
         """In exact arithmetic the released step and this one compute the same (BatchNorm statistics aside)."""
-        return (
-            self.attack == "ours" and self.attack_mode == ("train" if self.method == "ARD" else "eval") and not self.bfloat16
-        )
+        usual = self.attack == "PGD" and self.teacher == "ResNet-18" and not self.bfloat16
+        return usual and self.attack_mode == ("train" if self.method == "ARD" else "eval")
 
 
 def every_row() -> list[Row]:
-    """Every row of the table, the released step first in each group."""
-    table = []
-    for student in STUDENTS:
-        ard = Row(method="ARD", student=student, lever="released", released=True, channels_last=False, attack_mode="train")  # type: ignore[arg-type]
-        lean = replace(ard, released=False, lever="no unused forward")
-        last = replace(lean, channels_last=True, lever="+ channels_last (the same mathematics)")
-        fold = replace(last, attack_mode="eval", lever="+ attack in eval mode, BatchNorm folded")
-        half = replace(fold, bfloat16=True, lever="+ bfloat16 autocast")
-        foreign = replace(fold, attack="torchattacks", lever="torchattacks.PGD, float32")
-        rslad = replace(ard, method="RSLAD", attack_mode="eval")
-        ours = replace(rslad, released=False, channels_last=True, lever="channels_last, folded (the same mathematics)")
-        table += [ard, lean, last, fold, half, foreign]
-        table += [rslad, ours, replace(ours, bfloat16=True, lever="+ bfloat16 autocast")]
-    return table
+    """Every row of the table, each group's reference first."""
+    return [
+        *_ard_mobilenet(),
+        *_ard_resnet(),
+        *_rslad("MobileNetV2"),
+        *_rslad("ResNet-18"),
+        *_teachers(),
+        *_fast(),
+        *_idle(),
+    ]
 
 
-class Step:
-    """A row made real: call it with a batch number and it takes one training step on random images."""
-
-    def __init__(
-        self, row: Row, *, batch_size: int, steps: int, device: torch.device, dtype: torch.dtype = torch.float32
-    ) -> None:
-        self.row, self.batch_size, self.steps, self.device, self.dtype = row, batch_size, steps, device, dtype
-        layout = torch.channels_last if row.channels_last else torch.contiguous_format
-        with torch.random.fork_rng([]):
-            torch.manual_seed(0)
-            teacher, student = STUDENTS["ResNet-18"](), STUDENTS[row.student]()
-        self.student = student.to(device, dtype, memory_format=layout)  # type: ignore[call-overload]
-        self.teacher = teacher.to(device, dtype, memory_format=layout).eval().requires_grad_(False)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.SGD(self.student.parameters(), lr=0.01, momentum=0.9, weight_decay=2e-4)
-        self.objective = METHODS[row.method]()
-        step = {"ARD": released.ard_step, "RSLAD": released.rslad_step}[row.method]
-        self.released = step(self.student, self.teacher, self.optimizer, steps) if row.released else None
-        relative = released.STEP_SIZE / released.EPS
-        self.attack: Attack = PGD(THREAT, steps=steps, relative_step=relative, start="zero")
-
-    def __call__(self, turn: int) -> tuple[Tensor, Tensor]:
-        generator = keyed_generator(self.device, "bench", turn)
-        x = torch.rand(self.batch_size, 3, 32, 32, generator=generator, device=self.device).to(self.dtype)
-        y = torch.randint(10, (self.batch_size,), generator=generator, device=self.device)
-        start = THREAT.project(x + THREAT.uniform(x, generator), x) - x
-        return self.released(x, y, start) if self.released else self._ours(x, y, start)
-
-    def _ours(self, x: Tensor, y: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        """What ard.Distillation does in a step."""
-        if self.row.channels_last:
-            x = x.contiguous(memory_format=torch.channels_last)
-        self.student.train()
-        with torch.autocast(self.device.type, torch.bfloat16) if self.row.bfloat16 else nullcontext():
-            with attacking(self.student, self.objective, mode=self.row.attack_mode):
-                inner, outer = self.objective(self.student, self.teacher, x, y)
-                x_adv = self._climb(inner, x, y, start)
-            loss = torch.stack(list(outer(x_adv).values())).sum()
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        return loss.detach(), x_adv
-
-    def _climb(self, inner: Any, x: Tensor, y: Tensor, start: Tensor) -> Tensor:
-        if self.row.attack == "torchattacks":
-            import torchattacks
-
-            attack = torchattacks.PGD(self.student, eps=THREAT.eps, alpha=released.STEP_SIZE, steps=self.steps)
-            with torch.enable_grad():
-                return attack(x, y)
-        return _From(self.attack, start)(inner, x)
+def _ard_mobilenet() -> list[Row]:
+    group = "ARD, MobileNetV2"
+    ard = Row(group=group, lever="released", released=True, channels_last=False, attack_mode="train", bfloat16=False)
+    lean = replace(ard, released=False, lever="no unused forward")
+    last = replace(lean, channels_last=True, lever="+ channels_last (identical mathematics)")
+    fold = replace(last, attack_mode="eval", lever="+ attack in eval mode, BatchNorm folded")
+    half = replace(fold, bfloat16=True, lever="+ bfloat16: the shipped default")
+    return [
+        *(ard, lean, last, fold, half),
+        replace(half, attack_mode="train", lever="bfloat16, attack in train mode"),
+        replace(fold, attack="torchattacks", lever="torchattacks.PGD, float32"),
+        replace(half, attack="torchattacks", lever="torchattacks.PGD, bfloat16"),
+    ]
 
 
-class _From:
-    """The attack from a start both sides agree on; projection is around x, as in training."""
+def _ard_resnet() -> list[Row]:
+    ard, _, last, _, half, _, _, foreign = (
+        replace(row, group="ARD, ResNet-18", student="ResNet-18") for row in _ard_mobilenet()
+    )
+    last = replace(last, lever="no unused forward, channels_last (identical mathematics)")
+    return [ard, last, replace(half, lever="the shipped default"), foreign]
 
-    def __init__(self, attack: Attack, start: Tensor) -> None:
-        self.attack, self.start = attack, start
 
-    def __call__(self, loss: Any, x: Tensor) -> Tensor:
-        attack = self.attack
-        attack._start = lambda x, _: x + self.start  # type: ignore[attr-defined]
-        return attack(loss, x, torch.Generator(x.device))
+def _rslad(student: Literal["MobileNetV2", "ResNet-18"]) -> list[Row]:
+    shipped = Row(group=f"RSLAD, {student}", lever="bfloat16: the shipped default", method="RSLAD", student=student)
+    same = replace(shipped, bfloat16=False, lever="channels_last, folded (identical mathematics)")
+    return [replace(same, released=True, channels_last=False, lever="released"), same, shipped]
+
+
+def _teachers() -> list[Row]:
+    exact = Row(
+        group="ARD, MobileNetV2, teacher WRN-34-10", lever="teacher in float32", teacher="WRN-34-10", teacher_in="float32"
+    )
+    return [
+        exact,
+        replace(exact, teacher_in="as the student", lever="teacher in bfloat16"),
+        replace(exact, teacher_in="cache", lever="teacher's logits cached"),
+    ]
+
+
+def _fast() -> list[Row]:
+    ard = Row(group="fewer passes, MobileNetV2", lever="ARD, PGD: the shipped default")
+    return [
+        ard,
+        replace(ard, attack="NFGSM", lever="N-FGSM + ARD"),
+        replace(ard, attack="replays", lever="Fast-ARD, one of 8 replays"),
+    ]
+
+
+def _idle() -> list[Row]:
+    ard = Row(group="no part of the default, MobileNetV2", lever="ARD: the shipped default")
+    return [ard, replace(ard, fused=True, lever="fused SGD"), replace(ard, compiled=True, lever="outer step compiled")]

@@ -1,23 +1,83 @@
-"""A benchmark's record as a table."""
+"""A benchmark's record as tables."""
 
 from typing import Any
 
-HEADER = ["Step", "s", "images/s", "times faster", "least to most", "TFLOP", "of the GEMM ceiling", "x′ elsewhere (float64)"]
+HEADER = [
+    "Step",
+    "s",
+    "images/s",
+    "times faster",
+    "in the attack",
+    "TFLOP",
+    "GFLOP/s",
+    "of GEMM",
+    "of conv",
+    "peak memory",
+    "x′ differs",
+]
 
 
 def table(record: dict[str, Any]) -> str:
-    """Markdown: one row a step, the released one first in each group; ratios are medians over interleaved rounds."""
-    lines = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
-    for row in record["rows"]:
-        faster, difference = row["times_faster"], row["difference"]
-        cells = [f"{row['group']}: {row['lever']}", f"{row['seconds']:.3g}", f"{row['images_per_s']:.3g}"]
-        cells += [f"{faster['median']:.2f}", f"{faster['least']:.2f} to {faster['most']:.2f}", f"{row['flops'] / 1e12:.3g}"]
-        cells += [f"{row['flops_per_s'] / record['ceilings_flops']['gemm ' + row['precision']]:.0%}"]
-        cells += [f"{difference['share_of_pixels']:.1%}" if difference else "other mathematics"]
-        lines.append("| " + " | ".join(cells) + " |")
+    """Markdown: one row a step, each group's reference first; ratios are medians over interleaved rounds, with range."""
+    lines = [_line(HEADER), "|" + "---|" * len(HEADER)]
+    lines += [_line(_cells(row, record["ceilings_flops"])) for row in record["rows"]]
+    parts = ["\n".join(lines), _conditions(record)]
+    if record["cost_laws"]:
+        parts.append(_laws(record))
+    return "\n\n".join(parts)
+
+
+def short(record: dict[str, Any]) -> str:
+    """Markdown: what a step costs as released, with identical mathematics, and as shipped."""
+    rows = [row for row in record["rows"] if row["group"].startswith(("ARD, ", "RSLAD, ")) and "WRN" not in row["group"]]
+    wanted = [row for row in rows if any(word in row["lever"] for word in ("released", "identical", "shipped"))]
+    lines = [_line(["Step", "times faster", "least to most", "images/s"]), "|---|---|---|---|"]
+    for row in wanted:
+        faster = row["times_faster"]
+        cells = [f"{row['group']}: {_plain(row['lever'])}", f"{faster['median']:.1f}"]
+        lines.append(_line([*cells, f"{faster['least']:.1f} to {faster['most']:.1f}", f"{row['images_per_s']:.3g}"]))
+    return "\n".join(lines) + "\n\n" + _conditions(record)
+
+
+def _cells(row: dict[str, Any], ceilings: dict[str, float]) -> list[str]:
+    faster, difference, memory = row["times_faster"], row["difference"], row["peak_memory"]
+    return [
+        f"{row['group']}: {row['lever']}",
+        f"{row['seconds']:.3g}",
+        f"{row['images_per_s']:.3g}",
+        f"{faster['median']:.2f} ({faster['least']:.2f} to {faster['most']:.2f})",
+        f"{row['attack_share']:.0%}",
+        f"{row['flops'] / 1e12:.3g}",
+        f"{row['flops_per_s'] / 1e9:.0f}",
+        f"{row['flops_per_s'] / ceilings['gemm ' + row['precision']]:.0%}",
+        f"{row['flops_per_s'] / ceilings['conv ' + row['precision']]:.0%}",
+        "–" if memory is None else f"{memory / 1e9:.2f} GB",
+        f"{difference['share_of_pixels']:.1%}, loss by {difference['loss']:.0e}" if difference else "other mathematics",
+    ]
+
+
+def _conditions(record: dict[str, Any]) -> str:
     limits = ", ".join(f"{name} {value / 1e9:,.0f}" for name, value in record["ceilings_flops"].items())
     told = f"{record['device']}, {record['threads']} threads, torch {record['torch']}, batch {record['batch_size']}, "
-    told += (
-        f"PGD-{record['pgd_steps']}, {record['rounds']} rounds, {record['clock']} seconds; ceilings in GFLOP/s: {limits}."
-    )
+    told += f"PGD-{record['pgd_steps']}, {record['rounds']} interleaved rounds, {record['clock']} seconds; "
+    return f"{told}ceilings in GFLOP/s: {limits}."
+
+
+def _laws(record: dict[str, Any]) -> str:
+    lines = [_line(["Cost of a step (shipped ARD, MobileNetV2)", "measured", "line", "R²"]), "|---|---|---|---|"]
+    for over, law in record["cost_laws"].items():
+        measured = ", ".join(f"{at}: {seconds:.2f} s" for at, seconds in zip(law["at"], law["seconds"], strict=True))
+        line = f"{law['intercept']:.2f} s + {law['slope']:.3g} s × {over}"
+        lines.append(_line([f"over {over}", measured, line, f"{law['r_squared']:.3f}"]))
+    cost = record["overhead"]
+    told = f"A step of a network of next to nothing takes {cost['ours_ms']:.2f} ms in our loop "
+    told += f"and {cost['plain_loop_ms']:.2f} ms in a plain one: the framework costs {cost['overhead_ms']:.2f} ms a step."
     return "\n".join(lines) + "\n\n" + told
+
+
+def _plain(lever: str) -> str:
+    return lever.removeprefix("+ ").removeprefix("bfloat16: ")
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

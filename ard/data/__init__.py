@@ -1,8 +1,8 @@
 """Data modules: uint8 in memory, float in [0, 1] on the device."""
 
-from ard.data.base import DataModule, to_pixels
+from ard.data.base import DataModule, check_batch, to_pixels
 from ard.data.cifar import CIFAR10, CIFAR100
 from ard.data.digits import Digits
 from ard.data.image_folder import ImageFolder
 
-__all__ = ["CIFAR10", "CIFAR100", "DataModule", "Digits", "ImageFolder", "to_pixels"]
+__all__ = ["CIFAR10", "CIFAR100", "DataModule", "Digits", "ImageFolder", "check_batch", "to_pixels"]

@@ -8,7 +8,7 @@ from torch import Tensor
 def random_crop(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
     """Zero-pad by `padding` and cut a window of the old size at a place of each image's own; x (batch, C, H, W)."""
     n, _, height, width = x.shape
-    offsets = torch.randint(2 * padding + 1, (2, n), generator=generator, device=x.device)
+    offsets = crop_offsets(n, padding, generator)
     rows = offsets[0].view(n, 1, 1, 1) + torch.arange(height, device=x.device).view(1, 1, height, 1)
     columns = offsets[1].view(n, 1, 1, 1) + torch.arange(width, device=x.device).view(1, 1, 1, width)
     images = torch.arange(n, device=x.device).view(n, 1, 1, 1)
@@ -18,5 +18,14 @@ def random_crop(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
 
 def random_flip(x: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each image left to right with probability 1/2."""
-    flip = torch.rand(len(x), generator=generator, device=x.device) < 0.5
-    return torch.where(flip.view(-1, 1, 1, 1), x.flip(3), x)
+    return torch.where(flips(len(x), generator).view(-1, 1, 1, 1), x.flip(3), x)
+
+
+def crop_offsets(count: int, padding: int, generator: torch.Generator) -> Tensor:
+    """Where the windows of `count` images begin: rows and columns, 0 to 2 · padding, shape (2, count)."""
+    return torch.randint(2 * padding + 1, (2, count), generator=generator, device=generator.device)
+
+
+def flips(count: int, generator: torch.Generator) -> Tensor:
+    """Which of `count` images are mirrored, bool (count,)."""
+    return torch.rand(count, generator=generator, device=generator.device) < 0.5

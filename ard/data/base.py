@@ -9,7 +9,7 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from ard.data.augmentation import random_crop, random_flip
+from ard.data.augmentation import crop_offsets, flips, random_crop, random_flip
 from ard.data.loading import Batch, Images, Loader, Subset
 from ard.errors import UserError
 
@@ -33,6 +33,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self.batch_size, self.val_size, self.workers = batch_size, val_size, workers
         self.crop_padding, self.flip = crop_padding, flip
         self.seed, self.split_seed = seed, split_seed
+        self._shown: tuple[int, list[list[int]]] = (-1, [])
 
     @abstractmethod
     def training_images(self) -> Images:
@@ -78,6 +79,26 @@ class DataModule(pl.LightningDataModule, ABC):
             x = random_crop(x, self.crop_padding, generator)
         return random_flip(x, generator) if self.flip else x
 
+    @property
+    def view_count(self) -> int:
+        """How many different views of one image `augment` can show."""
+        return (2 * self.crop_padding + 1) ** 2 * (1 + self.flip)
+
+    def views(self, count: int, generator: torch.Generator) -> Tensor:
+        """Which view of each of `count` images `augment` shows with a generator in the same state; (count,), on the CPU."""
+        views = torch.zeros(count, dtype=torch.long)
+        if self.crop_padding:
+            rows, columns = crop_offsets(count, self.crop_padding, generator).cpu()
+            views = rows * (2 * self.crop_padding + 1) + columns
+        return 2 * views + flips(count, generator).cpu() if self.flip else views
+
+    def shown(self, batch_idx: int) -> Tensor:
+        """Which training images this process sees in a batch of the epoch under way, (batch,)."""
+        epoch, loader = self.trainer.current_epoch, self.trainer.train_dataloader  # type: ignore[union-attr]
+        if self._shown[0] != epoch:
+            self._shown = epoch, loader.order.batches()  # type: ignore[union-attr]
+        return torch.tensor(self._shown[1][batch_idx])
+
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
         return to_pixels(batch[0]), batch[1]
 
@@ -111,3 +132,14 @@ def to_pixels(images: Tensor) -> Tensor:
     """uint8 -> float32 in [0, 1]; floats pass, for data modules that hold pixels already."""
     pixels = images.float() / 255 if images.dtype == torch.uint8 else images
     return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def check_batch(x: Tensor, y: Tensor, *, num_classes: int) -> None:
+    """Raises UserError for pixels outside [0, 1] and labels outside the classes."""
+    low, high = float(x.min()), float(x.max())
+    if not 0 <= low <= high <= 1:
+        raise UserError(
+            f"pixels in [{low:g}, {high:g}]; expected [0, 1]: normalise inside the model (ard.models.Normalized)"
+        )
+    if not 0 <= int(y.min()) <= int(y.max()) < num_classes:
+        raise UserError(f"labels in [{int(y.min())}, {int(y.max())}]; expected 0 to {num_classes - 1}")

@@ -123,15 +123,17 @@ class Order:
         return self.batch_size // self.world_size
 
     def __iter__(self) -> Iterator[list[int]]:
+        yield from self.batches()[self.skip :]
+
+    def batches(self) -> list[list[int]]:
+        """Every index list of this epoch; position k is that of `batch_idx` k, also in an epoch that was resumed."""
         if self.epoch is None:
             mine = range(self.rank, self.n, self.world_size)
-            batches = [list(mine[i : i + self._share]) for i in range(0, len(mine), self._share)]
-        else:
-            generator = keyed_generator("cpu", "order", self.seed, self.epoch())
-            order = torch.randperm(self.n, generator=generator).tolist()
-            starts = range(0, len(self) * self.batch_size, self.batch_size)
-            batches = [order[i + self.rank : i + self.batch_size : self.world_size] for i in starts]
-        yield from batches[self.skip :]
+            return [list(mine[i : i + self._share]) for i in range(0, len(mine), self._share)]
+        generator = keyed_generator("cpu", "order", self.seed, self.epoch())
+        order = torch.randperm(self.n, generator=generator).tolist()
+        starts = range(0, len(self) * self.batch_size, self.batch_size)
+        return [order[i + self.rank : i + self.batch_size : self.world_size] for i in starts]
 
 
 def _already_batched(batch: Batch) -> Batch:

@@ -1,5 +1,6 @@
 """Networks, pixels in and logits out, and everything about their weights."""
 
+from ard.models.cached import Cached
 from ard.models.frozen import Frozen
 from ard.models.mobilenet import MobileNetV2
 from ard.models.resnet import ResNet
@@ -7,4 +8,4 @@ from ard.models.weights import load
 from ard.models.wide_resnet import WideResNet
 from ard.models.wrappers import Network, Normalized, Timm, Torchvision
 
-__all__ = ["Frozen", "MobileNetV2", "Network", "Normalized", "ResNet", "Timm", "Torchvision", "WideResNet", "load"]
+__all__ = ["Cached", "Frozen", "MobileNetV2", "Network", "Normalized", "ResNet", "Timm", "Torchvision", "WideResNet", "load"]

@@ -19,8 +19,9 @@ class Objective(nn.Module, ABC):
 
     `teacher` is None for methods that need none, `y` may be None for methods without labels. Call the student inside
     `inner` and `outer` only; the body is where the teacher speaks, once a batch. `inner` is pure and of fixed shape;
-    `outer` has no side effects. Buffers are saved with the run, parameters are optimised. `epoch`, `progress` in [0, 1],
-    `lr_factor` and `generator` are set before every batch. More teachers are `Frozen` arguments of the constructor.
+    `outer` has no side effects. Buffers are saved with the run, parameters are optimised; a buffer that is empty at first
+    gets its shape from `setup` or from a checkpoint. `epoch`, `progress` in [0, 1], `lr_factor` and `generator` are set
+    before every batch. More teachers are `Frozen` arguments of the constructor.
 
     With `counts_survival`, `inner` returns a pair, the second one bool per example: whether it is still right; `after_step`
     then finds in `survived`, shape (C,), at how many points of the attack's path the examples of each class were. With
@@ -40,6 +41,9 @@ class Objective(nn.Module, ABC):
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         """The pair for one batch."""
 
+    def build(self, *, student: Callable[..., nn.Module], num_classes: int) -> None:
+        """Make networks of the objective's own, before a checkpoint is read; `student` is called with num_classes."""
+
     def setup(self, *, num_classes: int, class_counts: Sequence[int], eps: float, max_epochs: int) -> None:
         """Told once before training."""
 
@@ -57,6 +61,12 @@ class Objective(nn.Module, ABC):
     def diagnostics(self) -> dict[str, Tensor]:
         """What is logged beside the terms but not descended."""
         return {}
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        for name, buffer in self.named_buffers(recurse=False):
+            if buffer.numel() == 0 and prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=buffer.device))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def hard_label(self, logits: Tensor, y: Tensor) -> Tensor:
         """Mean cross entropy with the run's label smoothing: the same switch for every method that has such a term."""

@@ -12,6 +12,7 @@ import yaml
 from pytorch_lightning.cli import SaveConfigCallback
 
 from ard.engine import Engine
+from ard.flops import FlopCounter
 from ard.models.weights import read_weights, save_weights, sha256
 from ard.run.checkpoints import BEST, LAST
 from ard.run.metrics import MetricsCSV
@@ -33,8 +34,9 @@ class RunFiles(SaveConfigCallback):
     def __init__(self, parser: Any, config: Any, **kwargs: Any) -> None:
         super().__init__(parser, config, save_to_log_dir=False, **kwargs)
         self.resolved = yaml.safe_load(parser.dump(config, skip_none=False))
-        self.clock = {"seconds": 0.0, "images": 0}
+        self.clock = {"seconds": 0.0, "images": 0, "flops_per_image": 0.0}
         self._since = 0.0
+        self._counter: FlopCounter | None = None
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Later, in on_train_start: a run that is refused leaves nothing behind."""
@@ -49,8 +51,25 @@ class RunFiles(SaveConfigCallback):
                 logger.resume_before(trainer.fit_loop.epoch_loop._batches_that_stepped)
         self._since = time.monotonic()
 
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step and not self.clock["flops_per_image"]:  # not the first: it also looks for what can be folded
+            self._counter = FlopCounter()
+            self._counter.__enter__()
+
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        self.clock["images"] += len(args[2][1]) * trainer.world_size
+        images = len(args[2][1])
+        self.clock["images"] += images * trainer.world_size
+        if self._counter is not None:
+            self.clock["flops_per_image"] = self._counter.total / images
+            self._stop_counting()
+
+    def on_exception(self, *_: Any) -> None:
+        self._stop_counting()
+
+    def _stop_counting(self) -> None:
+        if self._counter is not None:
+            self._counter.__exit__(None, None, None)
+            self._counter = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         now = time.monotonic()
@@ -92,6 +111,7 @@ class RunFiles(SaveConfigCallback):
                 "epochs": self.resolved["trainer"]["max_epochs"],
                 "seconds": round(seconds, 1),
                 "images_per_s": round(self.clock["images"] / seconds, 1) if seconds else None,
+                "pflop": float(f"{self.clock['flops_per_image'] * self.clock['images'] / 1e15:.4g}"),
                 "device": trainer.strategy.root_device.type,
                 "precision": str(trainer.precision),
                 "selected_by": selected_by or engine.training_block.monitor,
@@ -105,7 +125,7 @@ class RunFiles(SaveConfigCallback):
         return dict(self.clock)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.clock = dict(state)
+        self.clock = {**self.clock, **state}
 
 
 def config_digest(config: dict[str, Any], teacher_sha256: str | None = None) -> str:
@@ -115,6 +135,10 @@ def config_digest(config: dict[str, Any], teacher_sha256: str | None = None) -> 
         config.pop(key, None)
     for key in PRESENTATION:
         config["trainer"].pop(key, None)
+    if config["trainer"]["precision"] == "auto":
+        config["trainer"]["precision"] = None  # as it was called when the first records were written
+    if config["model"]["init_args"].get("weight_perturbation") is None:
+        config["model"]["init_args"].pop("weight_perturbation", None)  # those records did not know it
     config["data"]["init_args"].pop("name", None)
     teacher = config["model"]["init_args"].get("teacher")
     if teacher:

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ard.study.devices import Devices
 from ard.study.display import Display
 from ard.study.job import Job, Processes
 from ard.study.plan import plan, read_study
@@ -14,19 +15,21 @@ from ard.study.plan import plan, read_study
 Rehearse = Callable[[list[str]], dict[str, Any]]  # arguments of `ard fit` -> the resolved config; trains nothing
 
 
-def run_study(path: Path, rehearse: Rehearse, compare: Callable[..., str]) -> tuple[int, str]:
+def run_study(
+    path: Path, rehearse: Rehearse, compare: Callable[..., str], jobs_per_device: int | None = None
+) -> tuple[int, str]:
     """Run what is not finished and compare everything; returns 1 only where a run failed, and the table."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the runs of a killed study end with it
     study = read_study(path)
     directory = Path("checkpoints") / path.stem
     runs = plan(study, directory)
     resolved = {run.name: rehearse(run.arguments) for run in runs}  # every mistake comes before the first training
-    processes = Processes()
-    with Display(len(runs)) as display, ThreadPoolExecutor(study.jobs) as pool:
+    processes, devices = Processes(), Devices(study.jobs, jobs_per_device)
+    with Display(len(runs)) as display, ThreadPoolExecutor(devices.count) as pool:
         jobs: dict[str, Job] = {}
         for run in reversed(runs):  # students before their teachers
             students = [jobs[other.name] for other in runs if other.teacher is run]
-            jobs[run.name] = Job(study, run, resolved[run.name], display, processes, students)
+            jobs[run.name] = Job(study, run, resolved[run.name], display, processes, devices, students)
         futures: dict[str, Future[str | None]] = {}
         for run in runs:
             teacher = futures[run.teacher.name] if run.teacher else None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ard.run.files import config_digest
+from ard.study.devices import Devices
 from ard.study.display import Display
 from ard.study.plan import Run, Study
 
@@ -54,6 +55,7 @@ class Job:
     resolved: dict[str, Any]
     display: Display
     processes: Processes
+    devices: Devices
     students: Sequence["Job"] = ()  # who need this run's weights
 
     def execute(self, teacher: Future[str | None] | None) -> str | None:
@@ -94,13 +96,11 @@ class Job:
         return self._process(["evaluate", *files, *options], accept=(0, 3, 4))
 
     def _process(self, arguments: list[str], accept: Sequence[int] = (0,)) -> str | None:
-        threads = str(max(1, (os.cpu_count() or 1) // self.study.jobs))
-        with open(self.run.directory / "log.txt", "a") as log:
+        with self.devices.place() as place, open(self.run.directory / "log.txt", "a") as log:
             log.write(f"$ {shlex.join(['ard', *arguments])}\n")
             log.flush()
             command = [sys.executable, "-m", "ard", *arguments]
-            environment = {**os.environ, "OMP_NUM_THREADS": threads}
-            status = self.processes.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+            status = self.processes.run(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **place})
         if status in accept:
             return None
         last = [line for line in log_lines(self.run.directory) if line.strip()][-1:]

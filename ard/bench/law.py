@@ -1,0 +1,37 @@
+"""What a step costs as a line in the number of PGD steps, and in the batch size."""
+
+import statistics
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ard.bench.measure import rounds
+from ard.bench.rows import Row
+from ard.bench.step import Step
+
+SHIPPED = Row(group="cost", lever="the shipped default")
+
+
+def cost_laws(*, batch_size: int, steps: int, count: int, device: torch.device) -> dict[str, dict[str, Any]]:
+    """Seconds of the shipped ARD step on MobileNetV2 over PGD steps (batch fixed) and over batch sizes (PGD steps fixed)."""
+    print("cost laws", file=sys.stderr)
+    over_steps = [1, 2, 5, 10, 15]
+    over_batch = [max(1, batch_size // part) for part in (4, 2, 1)]
+    return {
+        "PGD steps": _line(
+            over_steps, [Step(SHIPPED, batch_size=batch_size, steps=k, device=device) for k in over_steps], count
+        ),
+        "batch size": _line(
+            over_batch, [Step(SHIPPED, batch_size=n, steps=steps, device=device) for n in over_batch], count
+        ),
+    }
+
+
+def _line(x: Sequence[int], steps: Sequence[Step], count: int) -> dict[str, Any]:
+    """Medians, and the line through them: slope, intercept and how much of the variance it explains."""
+    seconds = [statistics.median(found["step"]) for found in rounds(steps, count)]
+    slope, intercept = statistics.linear_regression(x, seconds)
+    explained = statistics.correlation(x, seconds) ** 2
+    return {"at": list(x), "seconds": seconds, "slope": slope, "intercept": intercept, "r_squared": explained}

@@ -1,0 +1,43 @@
+"""GradAlign: one-step adversarial training of a student that stays linear where the attack steps."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ard.losses import cross_entropy
+from ard.objectives.base import Objective, Pair, attack_labels
+
+
+class GradAlign(Objective):
+    """Andriushchenko & Flammarion, NeurIPS 2020, arXiv:2007.02617. inner: CE(S(x'), y).
+
+    outer: mean CE(S(x'), y) + λ (1 − cos(∇ℓ(x), ∇ℓ(x + η))), ℓ = CE(S(·), y), η uniform in [−eps, eps]; the first gradient
+    is a constant. λ is `strength`; the paper's 0.2 is for eps = 8/255.
+    """
+
+    def __init__(self, *, strength: float = 0.2) -> None:
+        super().__init__()
+        self.strength = strength
+        self.eps = nn.Buffer(torch.tensor(0.0))
+
+    def setup(self, *, eps: float, **_: object) -> None:
+        self.eps.fill_(eps)
+
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
+        eta = self.eps * (2 * torch.rand(x.shape, generator=self.generator, device=x.device, dtype=x.dtype) - 1)
+
+        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+            here = _gradient(student, x, y).detach()
+            there = _gradient(student, x + eta, y, create_graph=True)
+            bend = 1 - F.cosine_similarity(here.flatten(1), there.flatten(1))
+            return {"ce": self.hard_label(student(x_adv), y), "align": self.strength * bend.mean()}
+
+        return attack_labels(student, y), outer
+
+
+def _gradient(student: nn.Module, x: Tensor, y: Tensor, *, create_graph: bool = False) -> Tensor:
+    """Of every example's loss in its image; not under autocast, since half the digits do not make a direction."""
+    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+        x = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(cross_entropy(student(x), y).sum(), x, create_graph=create_graph)
+    return gradient

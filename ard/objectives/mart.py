@@ -1,0 +1,40 @@
+"""MART: adversarial training that looks harder at the images the student gets wrong."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ard.losses import cross_entropy, kl, log_softmax
+from ard.objectives.base import Objective, Pair, attack_labels
+
+
+class MART(Objective):
+    """Wang et al., ICLR 2020. inner: CE(S(x'), y). p is the softmax of S, k* the likeliest wrong class on x'.
+
+    outer: mean CE(S(x'), y) − log(1 − p_k*(x')) + β (1 − p_y(x)) KL(S(x) ‖ S(x')), β the paper's λ; the clean branch keeps
+    its gradient in both factors. The released code writes 1.0001 for the 1 in the logarithm; here it is exact and cannot
+    overflow.
+    """
+
+    def __init__(self, *, beta: float = 5.0) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
+        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+            clean, adv = student(x), student(x_adv)
+            unsure = 1 - (-cross_entropy(clean, y)).exp()
+            return {
+                "ce": self.hard_label(adv, y),
+                "wrong": _likeliest_wrong(adv, y).mean(),
+                "kl": self.beta * (unsure * kl(clean, adv)).mean(),
+            }
+
+        return attack_labels(student, y), outer
+
+
+def _likeliest_wrong(logits: Tensor, y: Tensor) -> Tensor:
+    """−log(1 − max_{k≠y} p_k) as the log of a sum over the other classes; -> (batch,)."""
+    log_p, classes = log_softmax(logits), logits.shape[1]
+    wrong = log_p.masked_fill(F.one_hot(y, classes).bool(), -torch.inf).argmax(dim=1)
+    return -log_p.masked_fill(F.one_hot(wrong, classes).bool(), -torch.inf).logsumexp(dim=1)

@@ -1,0 +1,59 @@
+"""PeerAiD: the teacher is a peer that learns at the same time, from the images that are attacked to fool the student."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ard.losses import kl
+from ard.models.wrappers import Network
+from ard.objectives.base import Objective, Pair
+
+
+class PeerAiD(Objective):
+    """Jung et al., CVPR 2024. inner: KL(P(x) ‖ S(x')), P the peer.
+
+    outer, for the student: mean λ1 CE(S(x'), y) + λ2 t² KL(P(x')/t ‖ S(x')/t) + λ3 t² KL(S(x)/t ‖ S(x')/t), P(x') detached;
+    for the peer: mean γ1 CE(P(x'), y) + γ2 t'² KL(S(x')/t' ‖ P(x')/t'), t' the `peer_temperature`. Both are descended at
+    once and S is detached nowhere, so the peer's loss moves the student too. `peer` null: another of the student's kind.
+    `mean_over_classes` divides every KL by the number of classes, as the released code does.
+    """
+
+    def __init__(
+        self,
+        *,
+        peer: Network | None = None,
+        lambdas: Sequence[float] = (0.0, 1.0, 1.0),
+        gammas: Sequence[float] = (1.0, 0.1),
+        temperature: float = 5.0,
+        peer_temperature: float = 1.0,
+        mean_over_classes: bool = False,
+    ) -> None:
+        super().__init__()
+        self.factory, self.lambdas, self.gammas = peer, lambdas, gammas
+        self.temperature, self.peer_temperature = temperature, peer_temperature
+        self.mean_over_classes = mean_over_classes
+
+    def build(self, *, student: Callable[..., nn.Module], num_classes: int) -> None:
+        self.peer = (self.factory or student)(num_classes=num_classes).to(memory_format=torch.channels_last)
+
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
+        with torch.no_grad():
+            target = self.peer(x)
+        (hard, soft, smooth), (peer_hard, peer_soft) = self.lambdas, self.gammas
+        scale = 1 / target.shape[1] if self.mean_over_classes else 1.0
+
+        def tempered(target: Tensor, logits: Tensor, temperature: float) -> Tensor:
+            return scale * temperature**2 * kl(target, logits, temperature).mean()
+
+        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+            clean, adv, peer = student(x), student(x_adv), self.peer(x_adv)
+            terms = {
+                "kl_peer": soft * tempered(peer.detach(), adv, self.temperature),
+                "kl_self": smooth * tempered(clean, adv, self.temperature),
+                "peer_ce": peer_hard * self.hard_label(peer, y),
+                "peer_kl": peer_soft * tempered(adv, peer, self.peer_temperature),
+            }
+            return terms | ({"ce": hard * self.hard_label(adv, y)} if hard else {})
+
+        return lambda x_adv: kl(target, student(x_adv)), outer

@@ -1,0 +1,38 @@
+"""Which device each of several processes at a time may see."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import Queue
+
+
+class Devices:
+    """Places for processes: `jobs` anywhere, or with `jobs_per_device` that many on each GPU, which then sees no other."""
+
+    def __init__(self, jobs: int, jobs_per_device: int | None = None) -> None:
+        self._free: Queue[str | None] = Queue()
+        gpus: list[str | None] = [*visible_gpus()] or [None]
+        places = [None] * jobs if jobs_per_device is None else gpus * jobs_per_device  # one on each before a second on any
+        self.count = len(places)
+        for place in places:
+            self._free.put(place)
+
+    @contextmanager
+    def place(self) -> Iterator[dict[str, str]]:
+        """What a process needs in its environment to run at a place of its own; waits until one is free."""
+        gpu = self._free.get()
+        try:
+            threads = max(1, (os.cpu_count() or 1) // self.count)
+            yield {"OMP_NUM_THREADS": str(threads), **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})}
+        finally:
+            self._free.put(gpu)
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name]
+    import torch
+
+    return [str(index) for index in range(torch.cuda.device_count())]

@@ -1,0 +1,118 @@
+"""A teacher that remembers says what a teacher says, and asks its network about every view of every image once."""
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+from tiny import generator, user_error
+
+from ard.data import Digits
+from ard.models import Cached, Frozen, load
+from ard.run.metrics import read_metrics
+
+CACHED = "--model.init_args.teacher.class_path=ard.models.Cached"
+EXACT = "--trainer.precision=32-true"
+
+
+class Asked(Callback):
+    """Counts the training images about which the network itself was asked."""
+
+    def __init__(self):
+        self.images = 0
+
+    def on_train_start(self, trainer, engine):
+        def count(_, inputs):
+            self.images += len(inputs[0]) if trainer.training else 0
+
+        engine.teacher._held[0].register_forward_pre_hook(count)
+
+
+@pytest.fixture
+def teacher(teacher_file, tmp_path):
+    file = tmp_path / "teacher.safetensors"
+    file.write_bytes(teacher_file.read_bytes())
+    return file
+
+
+def run(fit, directory, teacher, *more, recipe="rslad", epochs=2):
+    asked = Asked()
+    words = [f"--model.init_args.teacher.init_args.weights={teacher}", EXACT, f"--trainer.max_epochs={epochs}"]
+    engine = fit(directory, recipe, *words, *more, callbacks=[asked]).model
+    return engine, asked.images
+
+
+def test_a_view_is_what_augment_shows():
+    data = Digits()
+    assert (data.view_count, data.views(3, generator()).tolist()) == (1, [0, 0, 0])
+    data.crop_padding, data.flip = 2, True
+    x = torch.rand(64, 1, 8, 8, generator=generator())
+    views = data.views(64, generator(1))
+    assert (data.view_count, views.max() < 50, views.min() >= 0) == (50, True, True)
+    first = torch.cat([x[:1]] * 64)
+    shown = data.augment(first, generator(1)).flatten(1)
+    same_view = views[:, None] == views[None]
+    assert torch.equal((shown[:, None] == shown[None]).all(dim=2), same_view)
+
+
+@pytest.mark.parametrize("recipe", ["ard", "rslad", "kd"])
+def test_training_is_the_same_up_to_float16(fit, tmp_path, teacher, recipe):
+    plain, _ = run(fit, tmp_path / "plain", teacher, recipe=recipe)
+    cached, _ = run(fit, tmp_path / "cached", teacher, CACHED, recipe=recipe)
+    rows = [read_metrics(tmp_path / name / "metrics.csv")[0] for name in ("plain", "cached")]
+    terms = [name for name in rows[0] if name.startswith("train/kl")]
+    assert terms
+    assert [float(rows[1][name]) for name in terms] == pytest.approx([float(rows[0][name]) for name in terms], rel=2e-3)
+    assert isinstance(cached.teacher, Cached)
+    assert type(plain.teacher) is Frozen
+
+
+def test_every_view_is_asked_about_once(fit, tmp_path, teacher):
+    still = ["--trainer.limit_train_batches=1.0"]
+    engine, first = run(fit, tmp_path / "first", teacher, CACHED, *still, epochs=3)
+    images = len(engine.data.splits[0])
+    assert images - 32 < first - 32 <= images  # 32: of the first batch it knows, some are asked again, to trust the table
+    _, second = run(fit, tmp_path / "second", teacher, CACHED, *still, "--seed_everything=1", epochs=3)
+    assert second <= 32 + images - first % 32
+
+
+def test_what_it_says_of_a_known_image_is_what_the_network_says(teacher):
+    network, cached = load(teacher), opened(teacher)
+    x, indices, views = torch.rand(5, 1, 8, 8, generator=generator()), torch.arange(5), torch.tensor([0, 1, 2, 3, 0])
+    for _ in range(2):
+        cached.expect(x, indices, views)
+        torch.testing.assert_close(cached(x), network(x).detach(), rtol=1e-3, atol=1e-2)
+    again = opened(teacher)
+    again._held[0] = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    again.expect(x, indices, views)
+    with user_error("delete"):
+        again(x)
+
+
+def test_images_it_was_not_told_about_go_to_the_network_with_their_gradient(teacher):
+    cached = opened(teacher)
+    x = torch.rand(2, 1, 8, 8, generator=generator())
+    cached.expect(x, torch.arange(2), torch.zeros(2, dtype=torch.long))
+    x_adv = x.clone().requires_grad_()
+    logits = cached(x_adv)
+    torch.testing.assert_close(logits, load(teacher)(x), rtol=1e-5, atol=1e-6)
+    assert torch.autograd.grad(logits.sum(), x_adv)[0].abs().max() > 0
+
+
+def test_other_data_or_another_teacher_have_a_table_of_their_own(teacher):
+    opened(teacher)
+    opened(teacher)
+    assert len(list(teacher.parent.glob("*.logits"))) == 1
+    opened(teacher, about="other pixels")
+    opened(teacher, labels=torch.ones(5, dtype=torch.long))
+    assert len(list(teacher.parent.glob("*.logits"))) == 3
+
+
+def test_no_room_is_one_line(teacher, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})())
+    with user_error("MB are free"):
+        opened(teacher)
+
+
+def opened(teacher, *, labels=None, about="digits"):
+    labels = torch.zeros(5, dtype=torch.long) if labels is None else labels
+    cached = Cached(weights=str(teacher)).load(num_classes=10, input_shape=(1, 8, 8))
+    return cached.remember(labels=labels, views=4, num_classes=10, about=about)

@@ -1,0 +1,86 @@
+"""GradAlign written out for a network small enough for derivatives by hand, in float64."""
+
+import pytest
+import torch
+from logit_table import X_ADV, X, Y, pair
+from tiny import generator
+from torch import nn
+
+from ard.objectives.grad_align import GradAlign
+
+EPS = 0.125  # exact in float32, in which it is kept
+STUDENT = nn.Sequential(nn.Flatten(), nn.Linear(36, 5), nn.Tanh(), nn.Linear(5, 4)).double()
+with torch.random.fork_rng([]):
+    torch.manual_seed(0)
+    for parameter in STUDENT.parameters():
+        nn.init.normal_(parameter, std=0.5)
+
+
+def objective(strength=0.2):
+    made = GradAlign(strength=strength)
+    made.setup(num_classes=4, class_counts=[1] * 4, eps=EPS, max_epochs=1)
+    made.generator = generator(5)
+    return made
+
+
+def probabilities(x):
+    w1, b1, w2, b2 = STUDENT.parameters()
+    hidden = torch.tanh(x.flatten(1) @ w1.T + b1)
+    return torch.softmax(hidden @ w2.T + b2, dim=1), hidden
+
+
+def input_gradient(x):
+    """(p − onehot(y)) W2 diag(1 − h²) W1: the chain rule by hand, itself differentiable."""
+    p, hidden = probabilities(x)
+    w1, w2 = STUDENT[1].weight, STUDENT[3].weight
+    return (((p - torch.eye(4).double()[Y]) @ w2) * (1 - hidden**2)) @ w1
+
+
+def align(strength=0.2):
+    eta = EPS * (2 * torch.rand(X.shape, generator=generator(5), dtype=X.dtype) - 1)
+    here, there = input_gradient(X).detach(), input_gradient(X + eta)
+    cosine = (here * there).sum(1) / (here.square().sum(1).sqrt() * there.square().sum(1).sqrt())
+    return strength * (1 - cosine).mean()
+
+
+def gradients(loss):
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(STUDENT.parameters()), allow_unused=True)[:3]])
+
+
+@pytest.mark.parametrize("strength", [0.2, 1.5])
+def test_grad_align(strength):
+    inner, outer = pair(objective(strength), STUDENT)
+    terms = outer(X_ADV)
+    assert set(terms) == {"ce", "align"}
+    hard = -probabilities(X_ADV)[0][range(len(Y)), Y].log()
+    torch.testing.assert_close(inner(X_ADV), hard, rtol=1e-10, atol=0)
+    torch.testing.assert_close(terms["ce"], hard.mean(), rtol=1e-10, atol=0)
+    torch.testing.assert_close(terms["align"], align(strength).detach(), rtol=1e-10, atol=0)
+
+
+def test_both_terms_gradients():
+    terms = pair(objective(), STUDENT)[1](X_ADV)
+    for name, expected in (("ce", -probabilities(X_ADV)[0][range(len(Y)), Y].log().mean()), ("align", align())):
+        torch.testing.assert_close(gradients(terms[name]), gradients(expected), rtol=1e-8, atol=1e-12)
+
+
+def test_the_first_gradient_is_a_constant():
+    """Differentiated too, it would pull in a clearly different direction."""
+    eta = EPS * (2 * torch.rand(X.shape, generator=generator(5), dtype=X.dtype) - 1)
+    both = (1 - torch.cosine_similarity(input_gradient(X), input_gradient(X + eta))).mean()
+    found = gradients(pair(objective(), STUDENT)[1](X_ADV)["align"])
+    assert torch.cosine_similarity(found, gradients(both), dim=0) < 0.9
+
+
+def test_no_grad_around_it_does_not_matter():
+    outer = pair(objective(), STUDENT)[1]
+    expected = outer(X_ADV)
+    with torch.no_grad():
+        found = outer(X_ADV)
+    assert {name: term.item() for name, term in found.items()} == {name: term.item() for name, term in expected.items()}
+
+
+def test_the_radius_is_the_threats():
+    wide = objective()
+    wide.setup(num_classes=4, class_counts=[1] * 4, eps=3 * EPS, max_epochs=1)
+    assert pair(wide, STUDENT)[1](X_ADV)["align"] > 2 * pair(objective(), STUDENT)[1](X_ADV)["align"]

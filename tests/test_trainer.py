@@ -1,0 +1,51 @@
+"""`precision: auto`: bfloat16 where the hardware has it, and only there; a digest that calls it what it was called."""
+
+import pytest
+import torch
+
+from ard.__main__ import main
+from ard.cli import rehearse
+from ard.run import trainer
+from ard.run.files import config_digest
+from ard.run.trainer import Trainer, has_bfloat16
+
+QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml"]
+
+
+@pytest.mark.parametrize(("supported", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+@pytest.mark.parametrize("precision", ["auto", None])
+def test_auto_is_what_the_hardware_has(monkeypatch, supported, expected, precision):
+    monkeypatch.setattr(trainer, "has_bfloat16", lambda device: device == "cpu" and supported)
+    assert Trainer(precision=precision, accelerator="cpu", **QUIET).precision == expected
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true"])
+def test_what_is_asked_for_is_done(monkeypatch, precision):
+    monkeypatch.setattr(trainer, "has_bfloat16", lambda _: precision == "32-true")
+    assert Trainer(precision=precision, accelerator="cpu", **QUIET).precision == precision
+
+
+@pytest.mark.parametrize(("avx512", "amx"), [(True, False), (False, True), (False, False)])
+def test_a_cpu_has_it_by_avx512_or_amx(monkeypatch, avx512, amx):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert has_bfloat16("cpu") == (avx512 or amx)
+    assert not has_bfloat16("mps")
+
+
+def test_auto_is_the_same_run_as_leaving_it_out_was():
+    config = rehearse(FIT)
+    assert config["trainer"]["precision"] == "auto"
+    digest = config_digest(config)
+    config["trainer"]["precision"] = None
+    assert config_digest(config) == digest
+    config["trainer"]["precision"] = "32-true"
+    assert config_digest(config) != digest
+
+
+def test_an_unknown_precision_is_one_line(capsys):
+    assert main([*FIT, "--trainer.precision=bf17"]) == 2
+    error = capsys.readouterr().err
+    assert "bf16-mixed" in error
+    assert error.count("\n") == 1

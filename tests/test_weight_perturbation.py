@@ -1,0 +1,88 @@
+"""Adversarial weight perturbation: where the weights go, what comes back, and the step that is taken from there."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny import images, labels, tiny_net, user_error
+from torch import nn
+
+from ard.models import load
+from ard.weight_perturbation import AWP
+
+
+def loss_of(net, x, y):
+    return lambda: F.cross_entropy(net(x), y)
+
+
+def state(net):
+    return copy.deepcopy(net.state_dict())
+
+
+@pytest.mark.parametrize("gamma", [0.005, 0.1])
+def test_every_layer_moves_gamma_of_its_norm_up_its_gradient(gamma):
+    net, x, y = tiny_net().train(), images(16), labels(16)
+    twin = copy.deepcopy(net)
+    F.cross_entropy(twin(x), y).backward()
+    before = state(net)
+    AWP(gamma=gamma)(net, loss_of(net, x, y))
+    for (name, weight), reference in zip(net.named_parameters(), twin.parameters(), strict=True):
+        moved = weight.detach() - before[name]
+        if weight.ndim == 1:
+            assert torch.equal(weight, before[name])
+        else:
+            assert moved.norm() == pytest.approx(gamma * before[name].norm().item(), rel=1e-3)
+            assert F.cosine_similarity(moved.flatten(), reference.grad.flatten(), dim=0) > 0.999
+    assert F.cross_entropy(net(x), y) > F.cross_entropy(twin(x), y)
+
+
+def test_all_comes_back_bit_by_bit():
+    net = nn.Sequential(tiny_net(), nn.Dropout(0.5)).train()
+    before, random = state(net), torch.get_rng_state()
+    restore = AWP(gamma=0.1)(net, loss_of(net, images(16), labels(16)))
+    buffers = [name for name, _ in net.named_buffers()]
+    assert all(torch.equal(net.state_dict()[name], before[name]) for name in buffers)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(parameter.grad is None for parameter in net.parameters())
+    restore()
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_no_radius_changes_nothing():
+    net = tiny_net().train()
+    before = state(net)
+    AWP(gamma=0.0)(net, loss_of(net, images(), labels()))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_a_negative_radius_is_refused():
+    with user_error("gamma"):
+        AWP(gamma=-1.0)
+
+
+@pytest.mark.parametrize("recipe", ["trades", "ard", "pgd_at"])
+def test_training_descends_the_gradient_at_the_perturbed_weights(fit, tmp_path, recipe):
+    option = "--model.init_args.weight_perturbation.gamma"
+    plain = ["--trainer.precision=32-true", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=0"]
+    plain += ["--model.init_args.training.schedule=multistep", "--model.init_args.training.weight_decay=0"]
+    weights = {}
+    for gamma in (None, 0.0, 0.05):
+        more = [] if gamma is None else [f"{option}={gamma}"]
+        fit(tmp_path / str(gamma), recipe, *plain, *more)
+        weights[gamma] = dict(load(tmp_path / str(gamma) / "last.safetensors").named_parameters())
+    assert all(torch.equal(value, weights[None][name]) for name, value in weights[0.0].items())
+    apart = {name: (value - weights[None][name]).abs().max() for name, value in weights[0.05].items()}
+    assert 0 < max(apart.values()) < 0.1  # another gradient was descended; the perturbation itself was taken back
+
+
+def test_it_waits_for_its_start(fit, tmp_path):
+    seen = []
+    first = AWP.__call__
+    try:
+        AWP.__call__ = lambda self, network, loss: seen.append(1) or first(self, network, loss)
+        options = ["--model.init_args.weight_perturbation.gamma=0.01", "--model.init_args.weight_perturbation.start=0.5"]
+        fit(tmp_path, "pgd_at", *options, "--trainer.limit_train_batches=4")
+    finally:
+        AWP.__call__ = first
+    assert len(seen) == 2
