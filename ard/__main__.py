@@ -1,11 +1,11 @@
 """The verbs of the command line; the one module that joins all others."""
 
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import ard
+from ard.console import quiet, show
 from ard.errors import UserError
 from ard.request import Request
 
@@ -19,6 +19,7 @@ USAGE = """usage: ard VERB ...
   verify    ADVERSARIAL WEIGHTS                stored adversarial images: do they prove what they claim?
   compare   RUN_DIR...                         records -> table.md, table.csv, tradeoff.png
   bench                                        our training step against the released ones, on this machine
+  doctor                                       is this machine fit, and which levers of speed does it have?
 
 ard VERB --help says more. Errors are one line; exit status 2 means that you can mend it.
 """
@@ -81,7 +82,7 @@ def study(config: str, jobs_per_device: int | None = None) -> int:
     if jobs_per_device is not None and jobs_per_device < 1:
         raise UserError(f"--jobs-per-device {jobs_per_device}: expected at least 1")
     status, table = run_study(Path(config), rehearse, compare_records, jobs_per_device)
-    _show(table)
+    show(table)
     return status
 
 
@@ -97,7 +98,7 @@ def compare(directories: list[str], output: str | None = None, mixed: bool = Fal
     from ard.report import compare as compare_records
 
     paths = [Path(directory) for directory in directories]
-    _show(compare_records(paths, Path(output or directories[0]), mixed=mixed, baseline=baseline))
+    show(compare_records(paths, Path(output or directories[0]), mixed=mixed, baseline=baseline))
     return 0
 
 
@@ -118,8 +119,17 @@ def bench(output: str = "benchmark.json", batch_size: int = 128, steps: int = 10
 
     record = benchmark(batch_size=batch_size, steps=steps, count=rounds, only=only)
     write_whole(Path(output), json.dumps(record, indent=1) + "\n")
-    _show(table(record))
+    show(table(record))
     return 0
+
+
+def doctor() -> int:
+    """Packages, disk, device, and what each lever of speed brings here; exit status 1 where something is wrong."""
+    from ard.doctor import examine, table
+
+    findings = examine()
+    show(table(findings))
+    return int(not all(finding.well for finding in findings))
 
 
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -129,6 +139,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "compare": compare,
     "verify": verify,
     "bench": bench,
+    "doctor": doctor,
 }
 
 
@@ -153,7 +164,7 @@ def _dispatch(argv: list[str]) -> int:
     if verb == "--version":
         print(ard.__version__)
         return 0
-    _quiet()
+    quiet()
     if verb in ("fit", "validate"):
         from ard.cli import run
 
@@ -167,25 +178,6 @@ def _dispatch(argv: list[str]) -> int:
 
     near = get_close_matches(verb, ["fit", "validate", *COMMANDS], n=1)
     raise UserError(f"no verb {verb!r}" + (f"; did you mean {near[0]!r}?" if near else "; ard --help lists them"))
-
-
-def _show(markdown: str) -> None:
-    """A table that fits a terminal, or the Markdown itself where the output is a file."""
-    from rich.console import Console
-    from rich.markdown import Markdown
-
-    console = Console()
-    if console.is_terminal:
-        console.print(Markdown(markdown))
-    else:
-        print(markdown)
-
-
-def _quiet() -> None:
-    """Lightning's advertisements and other people's deprecations are not the user's business."""
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 
 if __name__ == "__main__":

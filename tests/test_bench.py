@@ -1,44 +1,72 @@
 """`ard bench`: the two steps compute the same where the table says so, and do no operation that they need not."""
 
 import json
-import time
+import sys
 
 import pytest
 import torch
 from small_runs import cli
 from torch import nn
 
-from ard.bench import rows as bench_rows
-from ard.bench.measure import ratio, rounds
-from ard.bench.rows import Row, Step, every_row
+from ard.bench import step as bench_step
+from ard.bench.measure import peak_memory, ratio, rounds
+from ard.bench.rows import every_row
+from ard.bench.step import Step
+from ard.bench.table import short, table
 from ard.flops import count_flops
 from ard.models import MobileNetV2, ResNet
 
 CPU = torch.device("cpu")
+ROWS = every_row()
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setitem(bench_rows.STUDENTS, "ResNet-18", lambda: ResNet(num_classes=10, width=4, blocks=(1, 1)))
     stages = ((1, 8, 1, 1), (2, 8, 1, 2))
-    monkeypatch.setitem(bench_rows.STUDENTS, "MobileNetV2", lambda: MobileNetV2(num_classes=10, stages=stages, head=16))
+    networks = {
+        "ResNet-18": lambda: ResNet(num_classes=10, width=4, blocks=(1, 1)),
+        "WRN-34-10": lambda: ResNet(num_classes=10, width=8, blocks=(1,)),
+        "MobileNetV2": lambda: MobileNetV2(num_classes=10, stages=stages, head=16),
+    }
+    monkeypatch.setattr(bench_step, "NETWORKS", networks)
 
 
-def made(row, size=4, **options):
-    return Step(row, batch_size=size, steps=3, device=CPU, **options)
+def made(row, size=4, steps=3, **options):
+    return Step(row, batch_size=size, steps=steps, device=CPU, **options)
 
 
 def reference_of(row):
-    return next(other for other in every_row() if other.group == row.group and other.released)
+    return next(other for other in ROWS if other.group == row.group)
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in every_row() if row.same_mathematics and not row.released], ids=lambda row: row.name
-)
+def row_of(group, lever):
+    (row,) = [row for row in ROWS if row.group == group and lever in row.lever]
+    return row
+
+
+def passes(row):
+    """Forwards' worth of arithmetic of the student in a step, K = 10, and the stem's share of a forward."""
+    images = torch.rand(2, 3, 32, 32)
+    network = bench_step.NETWORKS[row.student]()
+    forward = count_flops(lambda: network(images))
+    stem = count_flops(lambda: next(m for m in network.modules() if isinstance(m, nn.Conv2d))(images)) / forward
+    teacher = 0 if row.teacher_in == "cache" else count_flops(lambda: bench_step.NETWORKS[row.teacher]()(images))
+    step = made(row, 2, 10)
+    step(0)  # the first attack also looks for what can be folded
+    return (count_flops(lambda: step(1)) - teacher) / forward, stem
+
+
+def test_every_group_begins_with_its_reference():
+    assert len({row.name for row in ROWS}) == len(ROWS)
+    assert all(reference_of(row).released for row in ROWS if row.same_mathematics)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.same_mathematics and not row.released], ids=lambda row: row.name)
 def test_the_same_mathematics_gives_the_same_images_loss_and_weights(row):
     ours, released = (made(one, dtype=torch.float64) for one in (row, reference_of(row)))
+    x, y = torch.rand(4, 3, 32, 32, dtype=torch.float64), torch.arange(4)
     for turn in range(2):
-        (loss, x_adv), (other_loss, other_x) = ours(turn), released(turn)
+        (loss, x_adv), (other_loss, other_x) = ours.descend(x, y, turn), released.descend(x, y, turn)
         assert torch.allclose(x_adv, other_x, atol=1e-9)
         assert torch.allclose(loss, other_loss, atol=2e-4)  # RSLAD's code adds 1e-5 inside a logarithm of about 1/10
     for mine, theirs in zip(ours.student.parameters(), released.student.parameters(), strict=True):
@@ -46,39 +74,80 @@ def test_the_same_mathematics_gives_the_same_images_loss_and_weights(row):
 
 
 @pytest.mark.parametrize("student", ["MobileNetV2", "ResNet-18"])
-def test_operations_of_a_step(student):
-    """23 F + T for ARD and 26 F + T as released, K = 10: counted, so that noise cannot touch it."""
-    size, images = 2, torch.rand(2, 3, 32, 32)
-    forward = count_flops(lambda: bench_rows.STUDENTS[student]()(images))
-    teacher = count_flops(lambda: bench_rows.STUDENTS["ResNet-18"]()(images))
+def test_operations_of_an_ard_step(student):
+    """23 F + T for ARD and 26 F + T as released: counted, so that noise cannot touch it."""
+    released, stem = passes(row_of(f"ARD, {student}", "released"))
+    assert released == pytest.approx(26 - 2 * stem)  # nobody needs the images' gradient in the two outer backwards
+    for lever in ("identical", "the shipped default"):
+        assert passes(row_of(f"ARD, {student}", lever))[0] == pytest.approx(23 - stem)
 
-    def passes(row):
-        step = Step(row, batch_size=size, steps=10, device=CPU)
-        step(0)
-        return (count_flops(lambda: step(1)) - teacher) / forward
 
-    ard, lean, *_ = [row for row in every_row() if row.method == "ARD" and row.student == student]
-    default = next(row for row in every_row() if row.method == "ARD" and row.student == student and "folded" in row.lever)
-    network = bench_rows.STUDENTS[student]()
-    stem = count_flops(lambda: next(m for m in network.modules() if isinstance(m, nn.Conv2d))(images)) / forward
-    assert passes(ard) == pytest.approx(26 - 2 * stem)  # nobody needs the images' gradient in the two outer backwards
-    assert passes(lean) == pytest.approx(23 - stem)
-    assert passes(default) == pytest.approx(23 - stem)
+def test_operations_where_passes_or_the_teacher_are_saved():
+    cached, stem = passes(row_of("ARD, MobileNetV2, teacher WRN-34-10", "cached"))
+    assert cached == pytest.approx(23 - stem)
+    assert passes(row_of("fewer passes, MobileNetV2", "N-FGSM"))[0] == pytest.approx(5 - stem)
+    assert passes(row_of("fewer passes, MobileNetV2", "Fast-ARD"))[0] == pytest.approx(8 * 3)  # the image's gradient is used
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if not row.compiled], ids=lambda row: row.name)
+def test_every_row_takes_its_step(row):
+    step = made(row, steps=1)
+    before = [parameter.clone() for parameter in step.student.parameters()]
+    loss, x_adv = step(0)
+    assert loss.isfinite()
+    assert x_adv.shape == (4, 3, 32, 32)
+    assert any(not torch.equal(a, b) for a, b in zip(before, step.student.parameters(), strict=True))
+    assert step.student.training
+    assert all(parameter.requires_grad for parameter in step.student.parameters())
 
 
 def test_rounds_interleave_and_forget_the_first():
     order = []
-    seconds = rounds([("a", lambda turn: order.append(("a", turn))), ("b", lambda _: time.process_time())], 2, CPU)
-    assert order == [("a", 0), ("a", 1), ("a", 2)]
-    assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2}
+
+    class Noted:
+        count = 2
+
+        def __init__(self, name):
+            self.name, self.watch = name, bench_step.Watch(CPU)
+
+        def __call__(self, turn):
+            order.append((self.name, turn))
+            with self.watch:
+                torch.rand(100, 100) @ torch.rand(100, 100)
+
+    found = rounds([Noted("a"), Noted("b")], 2)
+    assert order == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+    assert all(len(values) == 2 for seconds in found for values in seconds.values())
+    assert all(
+        0 < attack <= step for seconds in found for attack, step in zip(seconds["attack"], seconds["step"], strict=True)
+    )
     assert ratio([2, 9, 4], [1, 3, 1]) == {"median": 3, "least": 2, "most": 4}
 
 
-def test_the_verb_writes_a_record_and_a_table(place, capsys):
+def test_peak_memory_sees_what_was_held_and_given_back():
+    if peak_memory(lambda: None, CPU) is None:
+        pytest.skip("this system does not tell")
+    assert 190e6 < peak_memory(lambda: torch.ones(50_000_000).sum(), CPU) < 260e6
+
+
+def test_the_verb_writes_a_record_and_tables(place, capsys):
     status, out, err = cli(capsys, "bench", "--batch-size", 2, "--steps", 1, "--rounds", 1, "--only", "RSLAD, MobileNetV2")
     record = json.loads((place / "benchmark.json").read_text())
     assert (status, err.count("RSLAD, MobileNetV2")) == (0, 1)
     assert [row["group"] for row in record["rows"]] == ["RSLAD, MobileNetV2"] * 3
     assert record["rows"][0]["times_faster"] == {"median": 1, "least": 1, "most": 1}
+    assert all(0 < row["attack_share"] < 1 for row in record["rows"])
     assert all(f"| {row['group']}: {row['lever']} |" in out for row in record["rows"])
-    assert isinstance(every_row()[0], Row)
+    assert table(record) == out.rstrip("\n")
+    assert short(record).count("RSLAD, MobileNetV2") == 3
+
+
+def test_laws_and_overhead_are_told(monkeypatch):
+    monkeypatch.setattr("ard.bench.every_row", lambda: ROWS[:1])
+    monkeypatch.setattr(sys.modules["ard.bench.overhead"], "STEPS", 4)
+    from ard.bench import benchmark
+
+    record = benchmark(batch_size=4, steps=1, count=1)
+    assert [law["at"] for law in record["cost_laws"].values()] == [[1, 2, 5, 10, 15], [1, 2, 4]]
+    assert record["cost_laws"]["PGD steps"]["slope"] > 0
+    assert "the framework costs" in table(record)

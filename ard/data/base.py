@@ -10,8 +10,10 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from ard.data.augmentation import crop_offsets, flips, random_crop, random_flip
-from ard.data.loading import Batch, Images, Loader, Subset
+from ard.data.loading import Batch, Images, Loader, MemoryImages, Subset
 from ard.errors import UserError
+
+ROOM = 0.25  # of a GPU's free memory, at most, for the images
 
 
 class DataModule(pl.LightningDataModule, ABC):
@@ -34,6 +36,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self.crop_padding, self.flip = crop_padding, flip
         self.seed, self.split_seed = seed, split_seed
         self._shown: tuple[int, list[list[int]]] = (-1, [])
+        self._resident: MemoryImages | None = None
 
     @abstractmethod
     def training_images(self) -> Images:
@@ -59,7 +62,7 @@ class DataModule(pl.LightningDataModule, ABC):
         return torch.bincount(self.splits[0].labels, minlength=self.num_classes).tolist()
 
     @cached_property
-    def splits(self) -> tuple[Images, Images]:
+    def splits(self) -> tuple[Subset, Subset]:
         """Training and validation images."""
         images = self.training_images()
         most = len(images) - self.num_classes
@@ -108,7 +111,7 @@ class DataModule(pl.LightningDataModule, ABC):
     def val_dataloader(self) -> Loader:
         return self._loader(self.splits[1], train=False)
 
-    def _loader(self, images: Images, *, train: bool) -> Loader:
+    def _loader(self, images: Subset, *, train: bool) -> Loader:
         trainer = self.trainer
         world_size = trainer.world_size if trainer else 1
         if self.batch_size % world_size:
@@ -118,7 +121,7 @@ class DataModule(pl.LightningDataModule, ABC):
         if train and len(images) < self.batch_size:
             raise UserError(f"batch_size = {self.batch_size}: expected at most the {len(images)} training images")
         return Loader(
-            images,
+            self._placed(images, trainer.strategy.root_device if trainer else torch.device("cpu")),
             batch_size=self.batch_size,
             epoch=(lambda: trainer.current_epoch if trainer else 0) if train else None,
             seed=self.seed,
@@ -126,6 +129,17 @@ class DataModule(pl.LightningDataModule, ABC):
             world_size=world_size,
             workers=self.workers,
         )
+
+    def _placed(self, images: Subset, device: torch.device) -> Subset:
+        """Images in memory lie on a GPU that has room for them: no batch is copied, no step waits for one."""
+        held = images.images
+        if device.type != "cuda" or self.workers or not isinstance(held, MemoryImages):
+            return images
+        if held.pixels.nbytes > ROOM * torch.cuda.mem_get_info(device)[0]:
+            return images
+        if self._resident is None:
+            self._resident = MemoryImages(held.pixels.to(device), held.labels)
+        return Subset(self._resident, images.indices)
 
 
 def to_pixels(images: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Indirect gradient matching: a term for any method, under which the student's input gradient follows the teacher's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -45,6 +45,9 @@ class IGDM(Objective):
             return outer(x_adv) | {"igdm": self.alpha * self.progress * divergence}
 
         return inner, matched
+
+    def build(self, *, student: Callable[..., nn.Module], num_classes: int) -> None:
+        self.base.build(student=student, num_classes=num_classes)
 
     def setup(self, *, num_classes: int, class_counts: Sequence[int], eps: float, max_epochs: int) -> None:
         self.base.setup(num_classes=num_classes, class_counts=class_counts, eps=eps, max_epochs=max_epochs)

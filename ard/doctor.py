@@ -1,0 +1,96 @@
+"""`ard doctor`: is this machine fit for training, and which levers of speed does it have?"""
+
+import os
+import platform
+import shutil
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+import torch
+from packaging.requirements import Requirement
+
+from ard.bench import measure
+from ard.bench.rows import every_row
+from ard.bench.step import Step
+from ard.run.trainer import Trainer, has_bfloat16
+
+PROJECT = "ard-robust-distillation"
+FREE_GB = 2  # a few checkpoints of a small student, and room to write the next before the last is deleted
+BATCH, STEPS, ROUNDS = 8, 2, 2  # seconds: a rehearsal of `ard bench`, which says it better
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table; what is not well ends the doctor with a status of its own."""
+
+    about: str
+    found: str
+    well: bool = True
+
+
+def examine() -> list[Finding]:
+    """Packages, place, device, and the levers measured on the spot."""
+    return [*packages(), *places(), *device(), *levers()]
+
+
+def table(findings: list[Finding]) -> str:
+    """Markdown."""
+    lines = [f"| {finding.about} | {finding.found} | {'ok' if finding.well else '**not well**'} |" for finding in findings]
+    return "\n".join(["| | found | |", "|---|---|---|", *lines])
+
+
+def packages() -> Iterator[Finding]:
+    """Every package that the project asks for: there, new enough, and importable where it is compiled."""
+    yield Finding("python", platform.python_version())
+    for line in requires(PROJECT) or []:
+        wanted = Requirement(line)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = version(wanted.name)
+        except PackageNotFoundError:
+            yield Finding(wanted.name, f"missing: pip install '{wanted}'", well=False)
+            continue
+        fits = wanted.specifier.contains(found, prereleases=True)
+        yield Finding(wanted.name, found if fits else f"{found}: expected {wanted.specifier}", well=fits)
+    try:
+        import_module("torchvision.ops")
+    except Exception as error:  # a torchvision built for another torch fails in its own ways
+        yield Finding("torchvision with torch", f"does not import: {str(error).splitlines()[0]}", well=False)
+
+
+def places() -> Iterator[Finding]:
+    """Room and permission to write checkpoints here."""
+    free = shutil.disk_usage(".").free / 1e9
+    yield Finding("free disk", f"{free:.0f} GB", well=free > FREE_GB)
+    there = Path("checkpoints") if Path("checkpoints").is_dir() else Path()
+    writable = os.access(there, os.W_OK)
+    yield Finding(
+        "checkpoints/", "can be written" if writable else "cannot be written: choose another folder", well=writable
+    )
+
+
+def device() -> Iterator[Finding]:
+    """What training would run on, and in which precision."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    yield Finding("device", ", ".join(gpus) or f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    yield Finding("precision: auto", str(trainer.precision))
+
+
+def levers() -> Iterator[Finding]:
+    """What each lever brings here: one ARD step on MobileNetV2, small, against the released step."""
+    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows = [row for row in every_row() if row.group == "ARD, MobileNetV2"][:5]
+    rows = [row for row in rows if not row.bfloat16 or has_bfloat16(place.type)]
+    made = [Step(row, batch_size=BATCH, steps=STEPS, device=place) for row in rows]
+    seconds = measure.rounds(made, ROUNDS)
+    for row, found in zip(rows[1:], seconds[1:], strict=True):
+        faster = statistics.median(a / b for a, b in zip(seconds[0]["step"], found["step"], strict=True))
+        yield Finding(row.lever, f"{faster:.1f} times the released step")
+    compiler = shutil.which("c++") or shutil.which("g++")
+    yield Finding("torch.compile", "a compiler is there" if compiler else "no C++ compiler: not available")
