@@ -37,6 +37,7 @@ def main(files: list[str]) -> None:
             about = {"data": subject.data.title, "network": subject.network, "state": state, "images": len(y)}
             rows += [about | row for row in measured(network, subject.ball, x, y)]
             print(json.dumps(rows[-4:], indent=1))
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
     write_whole(
         OUTPUT, json.dumps({"torch": torch.__version__, "steps": 10, "seeds": list(SEEDS), "rows": rows}, indent=1) + "\n"
     )

@@ -1,28 +1,45 @@
 #!/usr/bin/env python3
 """Write the tables between the documents' markers anew, from records and from code; --check only says whether they agree."""
 
+import json
 import re
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+from method_table import methods
 from torch import nn
 
 from ard.attacks import Linf, Radius
+from ard.bench.table import short, table
 from ard.evaluation import checks
 from ard.evaluation.adversaries import Adversary
 from ard.evaluation.suites import SUITES, Given
 from ard.report import compare
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "evaluation.md", ROOT / "docs" / "results" / "README.md"]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / name for name in ("evaluation.md", "performance.md", "results/README.md")),
+]
+RESULTS = ROOT / "docs" / "results"
 BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def rewritten(text: str, place: Path = ROOT) -> str:
-    """A document in `place` with every table made anew: `attacks`, `checks`, or the records below a folder."""
-    makers = {"attacks": attacks, "checks": soundness_checks}
+    """A document in `place` with every table made anew, of code or of records."""
+    makers = {
+        "attacks": attacks,
+        "checks": soundness_checks,
+        "methods": methods,
+        "benchmark": lambda: f"\n{table(_record('benchmark'))}\n\n",
+        "speed": lambda: f"\n{short(_record('benchmark'))}\n\n",
+        "attack-strength": attack_strength,
+        "levers": levers,
+    }
     return BLOCK.sub(
         lambda match: match[1] + makers.get(match[2], lambda: results(place / match[2], place))() + match[3], text
     )
@@ -34,6 +51,41 @@ def results(folder: Path, place: Path) -> str:
         table = compare([folder], Path(scratch)).partition("\n\nPicture:")[0]
     picture = folder.relative_to(place) / "tradeoff.png"
     return f"\n{table}\n\n![clean against worst-case accuracy]({picture})\n\n"
+
+
+def _record(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / "benchmark" / f"{name}.json").read_text())
+
+
+def attack_strength() -> str:
+    """Attacks with gradients in float32 and in bfloat16, side by side."""
+    header = [
+        "Network",
+        "attack mode",
+        "robust accuracy, float32",
+        "bfloat16",
+        "loss reached, float32",
+        "bfloat16",
+        "signs differ",
+    ]
+    rows = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    found = _record("attack-strength")["rows"]
+    for exact, half in zip(found[::2], found[1::2], strict=True):
+        cells = [f"{exact['network']}, {exact['data']}, {exact['state']}", exact["attack_mode"]]
+        cells += [", ".join(f"{100 * accuracy:.1f}" for accuracy in row["robust_acc"]) for row in (exact, half)]
+        cells += [f"{statistics.mean(row['loss']):.4f}" for row in (exact, half)]
+        rows.append("| " + " | ".join([*cells, f"{half['signs_differ']:.1%}"]) + " |")
+    return "\n" + "\n".join(rows) + "\n\n"
+
+
+def levers() -> str:
+    """Students trained with every default lever and with none, three seeds."""
+    parts = []
+    for folder in sorted((RESULTS / "levers").iterdir()):
+        with TemporaryDirectory() as scratch:
+            told = compare([folder], Path(scratch), baseline="plain").partition("\n\nPicture:")[0]
+        parts.append(f"**{folder.name}**\n\n{told.partition('Differences in points')[0].strip()}")
+    return "\n" + "\n\n".join(parts) + "\n\n"
 
 
 def attacks() -> str:
