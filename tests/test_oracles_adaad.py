@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tables import CLASSES, X_ADV, Table, X, Y, assert_inner, assert_outer, kl
+from answer_table import CLASSES, X_ADV, Table, X, Y, assert_inner, assert_outer, kl
 from tiny import tiny_net
 from torch import nn
 

@@ -1,7 +1,7 @@
 """AKD and AKD2 from their formulas, in numpy and float64."""
 
 import pytest
-from tables import X_ADV, Table, X, assert_inner, assert_outer, ce, kl
+from answer_table import X_ADV, Table, X, assert_inner, assert_outer, ce, kl
 
 from ard.models import Frozen
 from ard.objectives.akd import AKD, AKD2

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tables import HOT, X_ADV, Table, X, assert_inner, assert_outer, ce, kl, softmax
+from answer_table import HOT, X_ADV, Table, X, assert_inner, assert_outer, ce, kl, softmax
 
 from ard.models import Frozen
 from ard.objectives.iad import IADI, IADII, AdaIAD

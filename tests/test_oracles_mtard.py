@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tables import CLASSES, X_ADV, Table, X, Y, assert_inner, assert_outer, ce, kl, softmax
+from answer_table import CLASSES, X_ADV, Table, X, Y, assert_inner, assert_outer, ce, kl, softmax
 
 from ard.models import Frozen
 from ard.objectives.mtard import BMTARD, MTARD

@@ -3,10 +3,12 @@
 import contextlib
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
 from small_runs import cli, sha256, workplace, write_yaml
+from tiny import user_error
 
 from ard.cli import rehearse
 from ard.errors import UserError
@@ -76,6 +78,36 @@ def test_a_command_in_the_log_can_be_given_to_a_shell(place, monkeypatch, capsys
     assert config_digest(resolved) == config_digest(rehearse(run.arguments))
 
 
+def test_a_method_with_a_second_teacher_waits_for_it_too(place):
+    second = {"natural_teacher": "configs/teachers/digits_natural.yaml", "recipes": ["pgd_at", "mtard"]}
+    write_yaml(place / "tiny.yaml", STUDY | second)
+    runs = plan(read_study(place / "tiny.yaml"), Path("checkpoints/tiny"))
+    assert [run.name for run in runs] == ["teachers/robust", "teachers/natural", "pgd_at/seed0", "mtard/seed0"]
+    *_, mtard = runs
+    assert [teacher.name for teacher in mtard.teachers.values()] == ["teachers/robust", "teachers/natural"]
+    config = rehearse(mtard.arguments)["model"]["init_args"]
+    assert config["teacher"]["init_args"]["weights"].endswith("teachers/robust/student.safetensors")
+    second = config["objective"]["init_args"]["natural_teacher"]["init_args"]["weights"]
+    assert second.endswith("teachers/natural/student.safetensors")
+
+
+def test_a_second_teacher_that_the_study_does_not_name(place):
+    write_yaml(place / "tiny.yaml", STUDY | {"recipes": ["mtard"]})
+    with user_error("names no `natural_teacher:`"):
+        plan(read_study(place / "tiny.yaml"), Path("checkpoints/tiny"))
+
+
+def test_both_teachers_count_by_their_contents(place):
+    resolved = rehearse(["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/mtard.yaml"])
+    digests = []
+    for content in (b"1", b"1", b"2"):
+        (place / "second").write_bytes(content)
+        config = yaml.safe_load(yaml.safe_dump(resolved))
+        config["model"]["init_args"]["objective"]["init_args"]["natural_teacher"]["init_args"]["weights"] = "second"
+        digests.append(config_digest(config))
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_a_teacher_counts_by_its_contents_wherever_it_lies(place):
     resolved = rehearse(["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/ard.yaml"])
     digests = []
@@ -84,5 +116,5 @@ def test_a_teacher_counts_by_its_contents_wherever_it_lies(place):
         config = yaml.safe_load(yaml.safe_dump(resolved))
         config["model"]["init_args"]["teacher"]["init_args"]["weights"] = name
         digests.append(config_digest(config))
-        assert config_digest(config, sha256(place / name)) == digests[-1]
+        assert config_digest(config, {name: sha256(place / name)}) == digests[-1]
     assert digests[0] == digests[1] != digests[2]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ PRESENTATION = (
     "log_every_n_steps",
     "callbacks",
 )
+
+
+TEACHERS = ("ard.models.Frozen", "ard.models.Cached")
 
 
 class RunFiles(SaveConfigCallback):
@@ -103,7 +107,7 @@ class RunFiles(SaveConfigCallback):
             "classes": list(engine.data.classes),
             "input_shape": list(engine.data.input_shape),
             "data": self.resolved["data"],
-            "recipe": {"engine": self.resolved["model"]["class_path"], **arguments["objective"]},
+            "recipe": {"engine": self.resolved["model"]["class_path"], **by_contents(arguments["objective"], {})},
             "teacher": engine.teacher.sha256 if engine.teacher is not None else None,
             "threat": {"norm": engine.threat.norm, "eps": engine.threat.eps},
             "training": {
@@ -128,8 +132,11 @@ class RunFiles(SaveConfigCallback):
         self.clock = {**self.clock, **state}
 
 
-def config_digest(config: dict[str, Any], teacher_sha256: str | None = None) -> str:
-    """A digest of everything in a resolved config that the result depends on; a teacher counts by its contents."""
+def config_digest(config: dict[str, Any], known: Mapping[str, str] | None = None) -> str:
+    """A digest of everything in a resolved config that the result depends on; teachers count by their contents.
+
+    `known` has the digests of weights by their path, for those that are not there any more.
+    """
     config = json.loads(json.dumps(config))
     for key in ("ckpt_path", "config", "weights_only"):
         config.pop(key, None)
@@ -140,10 +147,14 @@ def config_digest(config: dict[str, Any], teacher_sha256: str | None = None) -> 
     if config["model"]["init_args"].get("weight_perturbation") is None:
         config["model"]["init_args"].pop("weight_perturbation", None)  # those records did not know it
     config["data"]["init_args"].pop("name", None)
-    teacher = config["model"]["init_args"].get("teacher")
-    if teacher:
-        weights = Path(teacher["init_args"].pop("weights"))
-        if teacher_sha256 is None and weights.is_file():
-            teacher_sha256 = sha256(weights)
-        teacher["init_args"]["sha256"] = teacher_sha256
+    config["model"] = by_contents(config["model"], known or {})
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def by_contents(tree: dict[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
+    """A config in which every teacher's path has given way to the SHA-256 of its weights, null where there are none."""
+    tree = {key: by_contents(value, known) if isinstance(value, dict) else value for key, value in tree.items()}
+    if str(tree.get("class_path", "")).startswith(TEACHERS):
+        path = tree["init_args"].pop("weights", "")
+        tree["init_args"]["sha256"] = known.get(path) or (sha256(path) if Path(path).is_file() else None)
+    return tree

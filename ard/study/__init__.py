@@ -28,12 +28,12 @@ def run_study(
     with Display(len(runs)) as display, ThreadPoolExecutor(devices.count) as pool:
         jobs: dict[str, Job] = {}
         for run in reversed(runs):  # students before their teachers
-            students = [jobs[other.name] for other in runs if other.teacher is run]
+            students = [jobs[other.name] for other in runs if run in other.teachers.values()]
             jobs[run.name] = Job(study, run, resolved[run.name], display, processes, devices, students)
         futures: dict[str, Future[str | None]] = {}
         for run in runs:
-            teacher = futures[run.teacher.name] if run.teacher else None
-            futures[run.name] = pool.submit(jobs[run.name].execute, teacher)
+            teachers = [futures[teacher.name] for teacher in run.teachers.values()]
+            futures[run.name] = pool.submit(jobs[run.name].execute, teachers)
         try:
             failures = {name: reason for name, future in futures.items() if (reason := future.result())}
         except BaseException:

@@ -58,9 +58,9 @@ class Job:
     devices: Devices
     students: Sequence["Job"] = ()  # who need this run's weights
 
-    def execute(self, teacher: Future[str | None] | None) -> str | None:
+    def execute(self, teachers: Sequence[Future[str | None]]) -> str | None:
         """Nothing where all went well, else the reason in one line."""
-        if teacher is not None and teacher.result():
+        if any(teacher.result() for teacher in teachers):
             return "its teacher failed"
         if self.finished and (self.run.weights.is_file() or all(student.finished for student in self.students)):
             self.display.skipped(self.run.name)
@@ -76,15 +76,11 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """Of the config and the teacher as they are now."""
-        return config_digest(self.resolved, self._teacher_sha256())
-
-    def _teacher_sha256(self) -> str | None:
-        """By the teacher's record: it outlives the weights."""
-        if self.run.teacher is None:
-            return None
-        record = read_record(self.run.teacher.directory / RECORDS[0])
-        return record["weights"]["sha256"] if record else None
+        """Of the config and the teachers as they are now, by their records: these outlive the weights."""
+        records = {str(run.weights): read_record(run.directory / RECORDS[0]) for run in self.run.teachers.values()}
+        return config_digest(
+            self.resolved, {path: record["weights"]["sha256"] for path, record in records.items() if record}
+        )
 
     def _train(self) -> str | None:
         resume = ["--ckpt_path=last"] if (self.run.directory / "last.ckpt").exists() else []

@@ -11,10 +11,14 @@ from ard.arguments import build, read_yaml
 from ard.errors import UserError
 from ard.request import Request
 
+NATURAL = "objective.init_args.natural_teacher"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """A study's file. `teachers` and `recipes` name configs; `overrides` set keys of one recipe (or teacher).
+
+    `natural_teacher` is the config of the second teacher that some methods want, one trained on clean images.
 
     With `results`, finished records are copied there, and a run whose record lies there already is not trained again.
     """
@@ -22,6 +26,7 @@ class Study:
     base: str
     recipes: Sequence[str]
     teachers: dict[str, str] = field(default_factory=dict)
+    natural_teacher: str | None = None
     seeds: Sequence[int] = (0,)
     jobs: int = 1
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -45,14 +50,14 @@ class Study:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training run: its directory below the study's, its configs, and the teacher it waits for."""
+    """A run: its directory below the study's, its configs, and the teachers it waits for, by their config's place."""
 
     name: str
     directory: Path
     configs: tuple[str, ...]
     overrides: dict[str, Any]
     seed: int
-    teacher: "Run | None" = None
+    teachers: dict[str, "Run"] = field(default_factory=dict)
 
     @property
     def weights(self) -> Path:
@@ -63,8 +68,8 @@ class Run:
     def arguments(self) -> list[str]:
         """Of `ard fit`; printed in the log, so that a run can be repeated by hand."""
         options = {"seed_everything": self.seed, "trainer.default_root_dir": self.directory, **self.overrides}
-        if self.teacher is not None:
-            options["model.init_args.teacher.init_args.weights"] = self.teacher.weights
+        for place, teacher in self.teachers.items():
+            options[f"model.init_args.{place}.init_args.weights"] = teacher.weights
         configs = [part for config in self.configs for part in ("-c", config)]
         return ["fit", *configs, *(f"--{key}={_text(value)}" for key, value in options.items())]
 
@@ -81,9 +86,9 @@ def read_study(path: Path) -> Study:
         if len(set(names)) < len(names):
             raise UserError(f"{path}: {what} {names} repeat; expected each once")
     for name in study.overrides:
-        if name not in (*stems, *study.teachers) and not Path(f"configs/objectives/{name}.yaml").is_file():
+        if name not in (*stems, *study.teachers, "natural") and not Path(f"configs/objectives/{name}.yaml").is_file():
             raise UserError(f"{path}: overrides for {name!r}, which is neither a recipe nor a teacher")
-    for config in (study.base, *study.teachers.values()):
+    for config in filter(None, (study.base, *study.teachers.values(), study.natural_teacher)):
         if not Path(config).is_file():
             raise UserError(f"{path} names {config}, which does not exist")
     return study
@@ -91,35 +96,40 @@ def read_study(path: Path) -> Study:
 
 def plan(study: Study, directory: Path) -> list[Run]:
     """All runs, teachers first and those that wait for a teacher last."""
-    teachers = [
-        Run(
+    configs = study.teachers | ({"natural": study.natural_teacher} if study.natural_teacher else {})
+    teachers = {
+        name: Run(
             name=f"teachers/{name}",
             directory=directory / "teachers" / name,
             configs=(study.base, config),
             overrides=study.overrides.get(name, {}),
             seed=0,
         )
-        for name, config in study.teachers.items()
-    ]
+        for name, config in configs.items()
+    }
     runs = [
         run for seed in study.seeds for recipe in study.recipes for run in _runs(study, directory, recipe, seed, teachers)
     ]
-    return teachers + sorted(runs, key=lambda run: run.teacher is not None)
+    return [*teachers.values(), *sorted(runs, key=lambda run: bool(run.teachers))]
 
 
-def _runs(study: Study, directory: Path, recipe: str, seed: int, teachers: list[Run]) -> list[Run]:
+def _runs(study: Study, directory: Path, recipe: str, seed: int, teachers: dict[str, Run]) -> list[Run]:
     """One run of a recipe without a teacher, else one for each teacher of the study."""
     config = recipe if recipe.endswith(".yaml") else f"configs/objectives/{recipe}.yaml"
     if not Path(config).is_file():
         raise UserError(f"recipe {recipe!r}: no file {config}")
-    name = Path(config).stem
-    distils = "teacher" in read_yaml(Path(config)).get("model", {}).get("init_args", {})
-    if distils and not teachers:
+    name, second = Path(config).stem, {}
+    wanted = read_yaml(Path(config)).get("model", {}).get("init_args", {})
+    if "natural_teacher" in wanted.get("objective", {}).get("init_args", {}):
+        if study.natural_teacher is None:
+            raise UserError(f"recipe {recipe!r} has a second teacher, but the study names no `natural_teacher:`")
+        second = {NATURAL: teachers["natural"]}
+    if "teacher" in wanted and not study.teachers:
         raise UserError(f"recipe {recipe!r} distils, but the study names no `teachers:`")
-    chosen: list[Run | None] = [*teachers] if distils else [None]
+    chosen = [{"teacher": teachers[teacher], **second} for teacher in study.teachers] if "teacher" in wanted else [second]
     runs = []
-    for teacher in chosen:
-        label = f"{name}-{teacher.directory.name}" if teacher and len(chosen) > 1 else name
+    for mine in chosen:
+        label = f"{name}-{mine['teacher'].directory.name}" if len(chosen) > 1 else name
         runs.append(
             Run(
                 name=f"{label}/seed{seed}",
@@ -127,7 +137,7 @@ def _runs(study: Study, directory: Path, recipe: str, seed: int, teachers: list[
                 configs=(study.base, config),
                 overrides=study.overrides.get(name, {}),
                 seed=seed,
-                teacher=teacher,
+                teachers=mine,
             )
         )
     return runs
