@@ -211,3 +211,16 @@ def test_a_recipe_before_its_base_is_refused(recipe, capsys):
         rehearse(words)
     assert main(words) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+L2 = ["--model.init_args.threat=ard.attacks.L2", "--model.init_args.threat.init_args.eps=0.5"]
+
+
+@each("recipe", [recipe for recipe in RECIPES if not recipe.stem.endswith("-as-released")])
+def test_a_recipe_trains_in_an_l2_ball_too(recipe, fit, tmp_path):
+    replays = parts(recipe).get("replays", 1)
+    start = ["--trainer.limit_train_batches=1", f"--trainer.max_epochs={replays}", "--trainer.limit_val_batches=0"]
+    engine = fit(tmp_path, recipe.stem, *start, *L2).model
+    assert (engine.threat.norm, engine.threat.eps, engine.attack.ball) == ("L2", 0.5, engine.threat)
+    assert engine.trainer.global_step == replays
+    assert all(value.isfinite().all() for value in engine.student.state_dict().values())

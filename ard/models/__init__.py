@@ -4,8 +4,22 @@ from ard.models.cached import Cached
 from ard.models.frozen import Frozen
 from ard.models.mobilenet import MobileNetV2
 from ard.models.resnet import ResNet
+from ard.models.teachers import Ensemble, RobustBench
 from ard.models.weights import load
 from ard.models.wide_resnet import WideResNet
 from ard.models.wrappers import Network, Normalized, Timm, Torchvision
 
-__all__ = ["Cached", "Frozen", "MobileNetV2", "Network", "Normalized", "ResNet", "Timm", "Torchvision", "WideResNet", "load"]
+__all__ = [
+    "Cached",
+    "Ensemble",
+    "Frozen",
+    "MobileNetV2",
+    "Network",
+    "Normalized",
+    "ResNet",
+    "RobustBench",
+    "Timm",
+    "Torchvision",
+    "WideResNet",
+    "load",
+]

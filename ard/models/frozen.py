@@ -31,7 +31,7 @@ class Frozen(nn.Module):
         if not self.weights:
             raise UserError(f"a teacher without weights: add {option} FILE")
         if not self._held:
-            network = load(self.weights, self._factory).requires_grad_(False)
+            network = self.read().requires_grad_(False).eval()
             network.to(memory_format=torch.channels_last)
             try:
                 with torch.no_grad():
@@ -44,6 +44,10 @@ class Frozen(nn.Module):
                 raise UserError(f"teacher {self.weights} answers with {found}, data has {num_classes} classes")
             self._held.append(network)
         return self
+
+    def read(self) -> nn.Module:
+        """The network with its weights, from its file."""
+        return load(self.weights, self._factory)
 
     @property
     def loaded(self) -> bool:

@@ -1,0 +1,119 @@
+"""Ensembles of teachers, and teachers by their name in RobustBench."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+import yaml
+from tiny import generator, user_error
+from torch import nn
+
+from ard.cli import rehearse
+from ard.models import Ensemble, Frozen, RobustBench, load
+from ard.models.weights import sha256
+from ard.run.files import config_digest
+
+FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/ard.yaml"]
+SHAPE = {"num_classes": 10, "input_shape": (1, 8, 8)}
+
+
+@pytest.fixture
+def files(teacher_file, tmp_path):
+    """Two teachers of different weights."""
+    from conftest import random_teacher
+
+    torch.manual_seed(5)
+    second = random_teacher(tmp_path / "second.safetensors", 10)
+    network = load(second)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1.5)
+    from ard.models.weights import card_of, save_weights
+
+    save_weights(second, network, card_of(second))
+    return [teacher_file, second]
+
+
+def test_an_ensemble_says_the_mean_of_its_members_probabilities(files):
+    x = torch.rand(6, 1, 8, 8, generator=generator()).requires_grad_()
+    ensemble = Ensemble(members=[Frozen(weights=str(file)) for file in files]).load(**SHAPE)
+    expected = sum(load(file)(x).softmax(dim=1) for file in files) / 2
+    torch.testing.assert_close(ensemble(x).softmax(dim=1), expected)
+    torch.testing.assert_close(ensemble(x).exp().sum(dim=1), torch.ones(6))
+    assert torch.autograd.grad(ensemble(x)[:, 0].sum(), x)[0].abs().max() > 0
+    assert not list(ensemble.parameters())
+    assert not ensemble.state_dict()
+    assert len({ensemble.sha256, *map(sha256, files)}) == 3
+
+
+def test_an_ensemble_trains_a_student(fit, tmp_path, files):
+    members = [{"class_path": "ard.models.Frozen", "init_args": {"weights": str(file)}} for file in files]
+    recipe = yaml.safe_load(Path("configs/objectives/rslad.yaml").read_text())
+    recipe["model"]["init_args"]["teacher"] = {"class_path": "ard.models.Ensemble", "init_args": {"members": members}}
+    (tmp_path / "ensemble.yaml").write_text(yaml.safe_dump(recipe))
+    engine = fit(tmp_path / "run", tmp_path / "ensemble").model
+    assert isinstance(engine.teacher, Ensemble)
+    config = rehearse(["fit", "-c", "configs/digits.yaml", "-c", str(tmp_path / "ensemble.yaml")])
+    before = config_digest(config)
+    assert str(tmp_path) not in yaml.safe_dump(engine.teacher.sha256)
+    files[1].write_bytes(files[0].read_bytes())
+    assert config_digest(config) != before
+
+
+def test_one_member_is_no_ensemble():
+    with user_error("at least two"):
+        Ensemble(members=[Frozen(weights="a")])
+
+
+@pytest.fixture
+def package(monkeypatch):
+    """A stand-in for robustbench, whose load_model is `package.load`."""
+    utils = ModuleType("robustbench.utils")
+    utils.load_model = lambda *args, **kwargs: utils.load(*args, **kwargs)
+    monkeypatch.setitem(sys.modules, "robustbench", ModuleType("robustbench"))
+    monkeypatch.setitem(sys.modules, "robustbench.utils", utils)
+    return utils
+
+
+def test_a_robustbench_model_is_a_teacher(package):
+    asked = []
+
+    def load_model(name, **where):
+        asked.append((name, where))
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).train()
+
+    package.load = load_model
+    teacher = RobustBench(name="Chen2021LTD_WRN34_10", folder="zoo").load(**SHAPE)
+    assert asked == [("Chen2021LTD_WRN34_10", {"model_dir": "zoo", "dataset": "cifar10", "threat_model": "Linf"})]
+    assert teacher.weights == "zoo/cifar10/Linf/Chen2021LTD_WRN34_10.pt"
+    assert not teacher._held[0].training
+    assert not any(parameter.requires_grad for parameter in teacher._held[0].parameters())
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KeyError("x"), "lists no Linf model 'Nobody2020'"),
+        (OSError("no network"), "zoo/cifar10/Linf/Nobody2020.pt: no network"),
+    ],
+)
+def test_what_robustbench_cannot_give_is_one_line(package, error, told):
+    def refuse(*_, **__):
+        raise error
+
+    package.load = refuse
+    with user_error(told):
+        RobustBench(name="Nobody2020", folder="zoo").load(**SHAPE)
+
+
+def test_without_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "robustbench", None)
+    with user_error("pip install robustbench"):
+        RobustBench(name="Chen2021LTD_WRN34_10").load(**SHAPE)
+
+
+def test_both_stand_in_a_config():
+    words = ["--model.init_args.teacher=ard.models.RobustBench", "--model.init_args.teacher.init_args.name=A"]
+    assert rehearse([*FIT, *words])["model"]["init_args"]["teacher"]["init_args"]["name"] == "A"
