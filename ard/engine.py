@@ -174,7 +174,7 @@ class Engine(pl.LightningModule, ABC):
     def on_train_epoch_end(self) -> None:
         self.objective.on_epoch_end()
         if self.trainer.world_size > 1:  # under manual optimisation BatchNorm statistics drift apart between ranks
-            for buffer in (*self.student.buffers(), *self.selected.buffers()):
+            for buffer in (*self.student.buffers(), *self.selected.buffers(), *self.objective.buffers()):
                 torch.distributed.broadcast(buffer, 0)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
