@@ -106,7 +106,7 @@ def bench(output: str = "benchmark.json", batch_size: int = 128, steps: int = 10
     """Time our training step against those of the released ARD and RSLAD codes, on this machine.
 
     Args:
-        output: where the record goes.
+        output: where the record goes; with --only, the other groups of a record that lies there are kept.
         batch_size: images a step.
         steps: of PGD.
         rounds: interleaved repetitions; ratios are their medians.
@@ -117,7 +117,8 @@ def bench(output: str = "benchmark.json", batch_size: int = 128, steps: int = 10
     from ard.bench import benchmark, table
     from ard.files import write_whole
 
-    record = benchmark(batch_size=batch_size, steps=steps, count=rounds, only=only)
+    onto = json.loads(Path(output).read_text()) if only and Path(output).exists() else None
+    record = benchmark(batch_size=batch_size, steps=steps, count=rounds, only=only, onto=onto)
     write_whole(Path(output), json.dumps(record, indent=1) + "\n")
     show(table(record))
     return 0

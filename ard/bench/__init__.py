@@ -16,6 +16,7 @@ from ard.bench.overhead import overhead
 from ard.bench.rows import Row, every_row
 from ard.bench.step import Step
 from ard.bench.table import table
+from ard.errors import UserError
 from ard.flops import count_flops
 
 __all__ = ["benchmark", "table"]
@@ -24,30 +25,49 @@ HALF_A_STEP = 1 / 255
 FEW = 8  # images, when operations are counted: their number is proportional to the batch
 
 
-def benchmark(*, batch_size: int = 128, steps: int = 10, count: int = 5, only: str = "") -> dict[str, Any]:
-    """Time every row of the groups whose name contains `only`, `count` interleaved rounds, and return the record."""
+def benchmark(
+    *, batch_size: int = 128, steps: int = 10, count: int = 5, only: str = "", onto: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Time every row of the groups whose name contains `only`, `count` interleaved rounds, and return the record.
+
+    The other groups are those of `onto`, a record made under the same conditions; raises UserError where they were others.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    limits = ceilings(device)
-    results = []
-    for group in dict.fromkeys(row.group for row in every_row() if only in row.group):
-        members = [row for row in every_row() if row.group == group]
-        print(f"{group}: {len(members)} rows, {count + 1} rounds", file=sys.stderr)
-        limits = {name: max(rate, limits[name]) for name, rate in ceilings(device).items()}  # the quietest moment counts
-        results += _group(members, batch_size, steps, count, device)
-    whole = not only
+    made = _conditions(device) | {"batch_size": batch_size, "pgd_steps": steps, "rounds": count}
+    onto = onto or {**made, "rows": [], "ceilings_flops": {}, "cost_laws": None, "overhead": None}
+    for key, value in made.items():
+        if onto[key] != value:
+            raise UserError(
+                f"the record there has {key} {onto[key]}, here it is {value}: expected the same, or another --output"
+            )
+    limits = {**dict.fromkeys(ceilings(device), 0.0), **onto["ceilings_flops"]}
+    groups = {group: [row for row in onto["rows"] if row["group"] == group] for group in _groups()}
+    for group, members in _groups().items():
+        if only in group:
+            print(f"{group}: {len(members)} rows, {count + 1} rounds", file=sys.stderr)
+            limits = {name: max(rate, limits[name]) for name, rate in ceilings(device).items()}  # the quietest moment counts
+            groups[group] = _group(members, batch_size, steps, count, device)
+    return {
+        **made,
+        "ceilings_flops": limits,
+        "rows": [row for rows in groups.values() for row in rows],
+        "cost_laws": onto["cost_laws"] if only else cost_laws(batch_size=batch_size, steps=steps, count=3, device=device),
+        "overhead": onto["overhead"] if only else overhead(count),
+    }
+
+
+def _conditions(device: torch.device) -> dict[str, Any]:
     return {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
         "clock": "wall" if device.type == "cuda" else "process",
         "torch": torch.__version__,
-        "batch_size": batch_size,
-        "pgd_steps": steps,
-        "rounds": count,
-        "ceilings_flops": limits,
-        "rows": results,
-        "cost_laws": cost_laws(batch_size=batch_size, steps=steps, count=3, device=device) if whole else None,
-        "overhead": overhead(count) if whole else None,
     }
+
+
+def _groups() -> dict[str, list[Row]]:
+    rows = every_row()
+    return {group: [row for row in rows if row.group == group] for group in dict.fromkeys(row.group for row in rows)}
 
 
 def _group(members: list[Row], batch_size: int, steps: int, count: int, device: torch.device) -> list[dict[str, Any]]:

@@ -103,9 +103,12 @@ class Step:
             self.attacked = True
             with attacking(self.student, self.objective, mode=self.row.attack_mode):
                 inner, outer = self.objective(self._answers, self._speaks, x, y)
-                if self.row.attack != "replays":
+                if self.row.attack in ("PGD", "NFGSM"):
                     with self.watch:
-                        x_adv = self._climbed(inner, x, y, start)
+                        x_adv = self._climbed(inner, x, start)
+            if self.row.attack == "torchattacks":  # as its users call it: it changes modes by itself
+                with self.watch:
+                    x_adv = self._attacked_by_torchattacks(x, y)
             self.attacked = False
             if self.row.attack == "replays":
                 return self._replayed(outer, x)
@@ -125,14 +128,14 @@ class Step:
         with torch.autocast(self.device.type, enabled=False) if exact else nullcontext():
             return self.teacher(x)
 
-    def _climbed(self, inner: Inner | None, x: Tensor, y: Tensor, start: Tensor) -> Tensor:
-        assert inner is not None
-        if self.row.attack == "torchattacks":
-            import torchattacks
+    def _attacked_by_torchattacks(self, x: Tensor, y: Tensor) -> Tensor:
+        import torchattacks
 
-            attack = torchattacks.PGD(self.student, eps=THREAT.eps, alpha=released.STEP_SIZE, steps=self.attack.steps)
-            with torch.enable_grad():
-                return attack(x, y)
+        attack = torchattacks.PGD(self.student, eps=THREAT.eps, alpha=released.STEP_SIZE, steps=self.attack.steps)
+        return attack(x, y)
+
+    def _climbed(self, inner: Inner | None, x: Tensor, start: Tensor) -> Tensor:
+        assert inner is not None
         generator = keyed_generator(self.device, "noise")
         if self.row.attack == "NFGSM":
             return NFGSM(THREAT)(inner, x, generator)
