@@ -151,3 +151,19 @@ def test_laws_and_overhead_are_told(monkeypatch):
     assert [law["at"] for law in record["cost_laws"].values()] == [[1, 2, 5, 10, 15], [1, 2, 4]]
     assert record["cost_laws"]["PGD steps"]["slope"] > 0
     assert "the framework costs" in table(record)
+
+
+def test_one_group_is_measured_again_onto_a_record_made_alike(place, capsys):
+    words = ["bench", "--batch-size", 2, "--rounds", 1, "--only", "RSLAD, MobileNetV2"]
+    cli(capsys, *words, "--steps", 1)
+    record = json.loads((place / "benchmark.json").read_text())
+    record["rows"].append({**record["rows"][0], "group": "ARD, ResNet-18"})
+    record["rows"][0]["seconds"] = -1
+    (place / "benchmark.json").write_text(json.dumps(record))
+    cli(capsys, *words, "--steps", 1)
+    again = json.loads((place / "benchmark.json").read_text())
+    assert [row["group"] for row in again["rows"]] == ["ARD, ResNet-18", *["RSLAD, MobileNetV2"] * 3]
+    assert all(row["seconds"] > 0 for row in again["rows"])
+    status, _, err = cli(capsys, *words, "--steps", 2)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "pgd_steps 1, here it is 2" in err

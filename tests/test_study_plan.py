@@ -97,6 +97,23 @@ def test_a_second_teacher_that_the_study_does_not_name(place):
         plan(read_study(place / "tiny.yaml"), Path("checkpoints/tiny"))
 
 
+def test_a_sweep_is_a_run_for_each_number(place):
+    key = "model.init_args.objective.init_args.temperature"
+    sweep = {"sweeps": {"ard": {key: [1, 30]}}, "overrides": {"ard": {"trainer.max_epochs": 2}}}
+    write_yaml(place / "tiny.yaml", STUDY | sweep)
+    runs = plan(read_study(place / "tiny.yaml"), Path("checkpoints/tiny"))
+    assert [run.name for run in runs[1:]] == ["pgd_at/seed0", "ard-temperature-1/seed0", "ard-temperature-30/seed0"]
+    configs = [rehearse(run.arguments) for run in runs[2:]]
+    assert [config["model"]["init_args"]["objective"]["init_args"]["temperature"] for config in configs] == [1, 30]
+    assert {config["trainer"]["max_epochs"] for config in configs} == {2}
+
+
+def test_a_sweep_of_nothing(place):
+    write_yaml(place / "tiny.yaml", STUDY | {"sweeps": {"adr": {"trainer.max_epochs": [1]}}})
+    with user_error("a sweep of 'adr'"):
+        read_study(place / "tiny.yaml")
+
+
 def test_both_teachers_count_by_their_contents(place):
     resolved = rehearse(["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/mtard.yaml"])
     digests = []

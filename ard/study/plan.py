@@ -1,7 +1,7 @@
 """What a study consists of: teachers, then recipes × seeds."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,8 @@ NATURAL = "objective.init_args.natural_teacher"
 class Study:
     """A study's file. `teachers` and `recipes` name configs; `overrides` set keys of one recipe (or teacher).
 
-    `natural_teacher` is the config of the second teacher that some methods want, one trained on clean images.
+    `natural_teacher` is the config of the second teacher that some methods want, one trained on clean images. `sweeps` gives
+    keys of a recipe several numbers, a run for each: recipe -> key -> numbers.
 
     With `results`, finished records are copied there, and a run whose record lies there already is not trained again.
     """
@@ -30,6 +31,7 @@ class Study:
     seeds: Sequence[int] = (0,)
     jobs: int = 1
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sweeps: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     evaluate: dict[str, Any] = field(default_factory=dict)
     results: str | None = None
     baseline: str | None = None
@@ -88,6 +90,8 @@ def read_study(path: Path) -> Study:
     for name in study.overrides:
         if name not in (*stems, *study.teachers, "natural") and not Path(f"configs/objectives/{name}.yaml").is_file():
             raise UserError(f"{path}: overrides for {name!r}, which is neither a recipe nor a teacher")
+    for name in set(study.sweeps) - set(stems):
+        raise UserError(f"{path}: a sweep of {name!r}, which is none of its recipes")
     for config in filter(None, (study.base, *study.teachers.values(), study.natural_teacher)):
         if not Path(config).is_file():
             raise UserError(f"{path} names {config}, which does not exist")
@@ -114,33 +118,49 @@ def plan(study: Study, directory: Path) -> list[Run]:
 
 
 def _runs(study: Study, directory: Path, recipe: str, seed: int, teachers: dict[str, Run]) -> list[Run]:
-    """One run of a recipe without a teacher, else one for each teacher of the study."""
+    """A run for each choice of teachers and for each value of a sweep."""
     config = recipe if recipe.endswith(".yaml") else f"configs/objectives/{recipe}.yaml"
     if not Path(config).is_file():
         raise UserError(f"recipe {recipe!r}: no file {config}")
-    name, second = Path(config).stem, {}
-    wanted = read_yaml(Path(config)).get("model", {}).get("init_args", {})
+    chosen, runs = _choices(study, recipe, Path(config), teachers), []
+    for name, overrides in _settings(study, Path(config).stem):
+        for mine in chosen:
+            label = f"{name}-{mine['teacher'].directory.name}" if len(chosen) > 1 else name
+            runs.append(
+                Run(
+                    name=f"{label}/seed{seed}",
+                    directory=directory / label / f"seed{seed}",
+                    configs=(study.base, config),
+                    overrides=overrides,
+                    seed=seed,
+                    teachers=mine,
+                )
+            )
+    return runs
+
+
+def _choices(study: Study, recipe: str, config: Path, teachers: dict[str, Run]) -> list[dict[str, Run]]:
+    """The teachers a recipe can be trained with: each of the study's in turn, and beside it the second one it may want."""
+    wanted, second = read_yaml(config).get("model", {}).get("init_args", {}), {}
     if "natural_teacher" in wanted.get("objective", {}).get("init_args", {}):
         if study.natural_teacher is None:
             raise UserError(f"recipe {recipe!r} has a second teacher, but the study names no `natural_teacher:`")
         second = {NATURAL: teachers["natural"]}
-    if "teacher" in wanted and not study.teachers:
+    if "teacher" not in wanted:
+        return [second]
+    if not study.teachers:
         raise UserError(f"recipe {recipe!r} distils, but the study names no `teachers:`")
-    chosen = [{"teacher": teachers[teacher], **second} for teacher in study.teachers] if "teacher" in wanted else [second]
-    runs = []
-    for mine in chosen:
-        label = f"{name}-{mine['teacher'].directory.name}" if len(chosen) > 1 else name
-        runs.append(
-            Run(
-                name=f"{label}/seed{seed}",
-                directory=directory / label / f"seed{seed}",
-                configs=(study.base, config),
-                overrides=study.overrides.get(name, {}),
-                seed=seed,
-                teachers=mine,
-            )
-        )
-    return runs
+    return [{"teacher": teachers[teacher], **second} for teacher in study.teachers]
+
+
+def _settings(study: Study, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A recipe's overrides; where it is swept, with each value put in, under a name that tells it."""
+    overrides = study.overrides.get(name, {})
+    swept = [(key, value) for key, values in study.sweeps.get(name, {}).items() for value in values]
+    for key, value in swept:
+        yield f"{name}-{key.rpartition('.')[2]}-{value:g}", {**overrides, key: value}
+    if not swept:
+        yield name, overrides
 
 
 def _text(value: Any) -> str:
