@@ -79,6 +79,8 @@ class Engine(pl.LightningModule, ABC):
             option = f"--model.init_args.{place}.init_args.weights"
             teacher.load(num_classes=self.num_classes, input_shape=self.data.input_shape, option=option).to(self.device)
         if isinstance(self.teacher, Cached):
+            if self.data.additional:
+                raise UserError("ard.models.Cached knows images by their place in one data set: expected ard.models.Frozen")
             labels, about = self.data.splits[0].labels, (self.data.title, self.data.split_seed, self.data.input_shape)
             self.teacher.remember(labels=labels, views=self.data.view_count, num_classes=self.num_classes, about=about)
         self.objective.setup(
@@ -118,7 +120,7 @@ class Engine(pl.LightningModule, ABC):
         self.timed = batch_idx % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         self.step_start, self.attack_seconds = self.now(), 0.0
         if batch_idx == 0:
-            check_batch(*batch, num_classes=self.num_classes)
+            check_batch(*batch, num_classes=self.num_classes, needs_labels=self.objective.needs_labels)
         torch.manual_seed(key_seed("dropout", *self.step_key(batch_idx)))
         self.objective.epoch = self.trainer.current_epoch
         self.objective.progress = self.trainer.global_step / self.optimizer_steps

@@ -35,11 +35,12 @@ def teacher_file(teacher_of):
 def command(teacher_file):
     """command(directory, recipe, *more): arguments of a fast run on digits; what comes in `more` wins."""
 
-    def arguments(directory, recipe, *more, verb="fit", student=TINY):
+    def arguments(directory, recipe, *more, verb="fit", student=TINY, base=None):
         path = CONFIGS / "objectives" / f"{recipe}.yaml"
         teacher = [f"{option}={teacher_file}" for option in teacher_options(yaml.safe_load(path.read_text()))]
-        base = [verb, "-c", str(CONFIGS / "digits.yaml"), "-c", str(path)]
-        return [*base, *student, *FAST, *teacher, f"--trainer.default_root_dir={directory}", *more]
+        words = [verb, "-c", str(CONFIGS / "digits.yaml"), *(["-c", str(base)] if base else []), "-c", str(path)]
+        fast = FAST[1:] if base else FAST  # another base says its own batch size
+        return [*words, *student, *fast, *teacher, f"--trainer.default_root_dir={directory}", *more]
 
     return arguments
 

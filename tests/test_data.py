@@ -5,6 +5,7 @@ from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from image_files import fake_cifar, image_folder
@@ -19,13 +20,20 @@ NEEDS = {
     "CIFAR10": lambda patch, at: {"root": str(fake_cifar(patch, at, "CIFAR10")[0].parent), "val_size": 10},
     "CIFAR100": lambda patch, at: {"root": str(fake_cifar(patch, at, "CIFAR100")[0].parent), "val_size": 100},
     "ImageFolder": lambda _, at: {"root": str(image_folder(at)), "size": 8, "val_size": 6},
+    "Mixed": lambda _, at: {"base": Digits(batch_size=8), "others": str(archive(at))},
 }
+
+
+def archive(at: Path) -> Path:
+    at.mkdir()
+    np.savez(at / "others.npz", image=np.zeros((20, 8, 8, 1), np.uint8), label=np.arange(20) % 10)
+    return at / "others.npz"
 
 
 @pytest.fixture(params=concrete(ard.data, DataModule), ids=lambda kind: kind.__name__)
 def data(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DataModule:
-    needs = NEEDS.get(request.param.__name__, lambda *_: {})
-    return request.param(batch_size=8, **needs(monkeypatch, tmp_path / "data"))
+    needs = NEEDS.get(request.param.__name__, lambda *_: {})(monkeypatch, tmp_path / "data")
+    return request.param(**needs) if "base" in needs else request.param(batch_size=8, **needs)
 
 
 def numbered(n: int) -> MemoryImages:

@@ -9,6 +9,7 @@ import yaml
 from PIL import Image
 
 from ard.arguments import build, parse
+from ard.data import DataModule
 from ard.models import Frozen, Network
 from ard.objectives.rslad import RSLAD
 from scripts.tables import DOCUMENTS, rewritten
@@ -78,7 +79,7 @@ def test_the_yaml_examples_build():
     for kind, block in BLOCKS:
         if kind == "yaml":
             (key, section), *_ = yaml.safe_load(block).items()
-            build({"student": Network, "teacher": Frozen}[key], section)
+            build({"student": Network, "teacher": Frozen, "data": DataModule}[key], section)
 
 
 def test_the_method_shown_is_the_method_shipped():

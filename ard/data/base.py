@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from ard.data.augmentation import crop_offsets, flips, random_crop, random_flip
-from ard.data.loading import Batch, Images, Loader, MemoryImages, Subset
+from ard.data.loading import Batch, Images, Loader, MemoryImages, Mixture, Subset
 from ard.errors import UserError
 
 ROOM = 0.25  # of a GPU's free memory, at most, for the images
@@ -25,6 +25,7 @@ class DataModule(pl.LightningDataModule, ABC):
 
     classes: Sequence[str]
     input_shape: tuple[int, int, int]
+    additional: bool = False  # whether training sees more than this data set
 
     def __init__(
         self, *, batch_size: int, val_size: int, crop_padding: int, flip: bool, workers: int, seed: int, split_seed: int
@@ -111,7 +112,7 @@ class DataModule(pl.LightningDataModule, ABC):
     def val_dataloader(self) -> Loader:
         return self._loader(self.splits[1], train=False)
 
-    def _loader(self, images: Subset, *, train: bool) -> Loader:
+    def _loader(self, images: Subset, *, train: bool, others: Images | None = None, fraction: float = 0.0) -> Loader:
         trainer = self.trainer
         world_size = trainer.world_size if trainer else 1
         if self.batch_size % world_size:
@@ -120,14 +121,17 @@ class DataModule(pl.LightningDataModule, ABC):
             )
         if train and len(images) < self.batch_size:
             raise UserError(f"batch_size = {self.batch_size}: expected at most the {len(images)} training images")
+        placed = self._placed(images, trainer.strategy.root_device if trainer else torch.device("cpu"))
         return Loader(
-            self._placed(images, trainer.strategy.root_device if trainer else torch.device("cpu")),
+            placed if others is None else Mixture(images, others),
             batch_size=self.batch_size,
             epoch=(lambda: trainer.current_epoch if trainer else 0) if train else None,
             seed=self.seed,
             rank=trainer.global_rank if trainer else 0,
             world_size=world_size,
             workers=self.workers,
+            others=0 if others is None else len(others),
+            fraction=fraction,
         )
 
     def _placed(self, images: Subset, device: torch.device) -> Subset:
@@ -148,12 +152,14 @@ def to_pixels(images: Tensor) -> Tensor:
     return pixels.contiguous(memory_format=torch.channels_last)
 
 
-def check_batch(x: Tensor, y: Tensor, *, num_classes: int) -> None:
-    """Raises UserError for pixels outside [0, 1] and labels outside the classes."""
+def check_batch(x: Tensor, y: Tensor, *, num_classes: int, needs_labels: bool) -> None:
+    """Raises UserError for pixels outside [0, 1], labels outside the classes, and −1, no label, where one is needed."""
     low, high = float(x.min()), float(x.max())
     if not 0 <= low <= high <= 1:
         raise UserError(
             f"pixels in [{low:g}, {high:g}]; expected [0, 1]: normalise inside the model (ard.models.Normalized)"
         )
-    if not 0 <= int(y.min()) <= int(y.max()) < num_classes:
+    if needs_labels and int(y.min()) == -1:
+        raise UserError("images without labels: expected a method that needs none, such as RSLAD or AdaAD")
+    if not -1 <= int(y.min()) <= int(y.max()) < num_classes:
         raise UserError(f"labels in [{int(y.min())}, {int(y.max())}]; expected 0 to {num_classes - 1}")

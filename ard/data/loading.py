@@ -59,6 +59,26 @@ class Subset:
         return self.images.__getitems__(self.indices[indices].tolist())
 
 
+class Mixture:
+    """Images of two sources; the second one's indices follow the first one's."""
+
+    def __init__(self, own: Images, others: Images) -> None:
+        self.own, self.others = own, others
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.cat([self.own.labels, self.others.labels])
+
+    def __len__(self) -> int:
+        return len(self.own) + len(self.others)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        first = len(self.own)
+        own = self.own.__getitems__([index for index in indices if index < first])
+        others = self.others.__getitems__([index - first for index in indices if index >= first])
+        return torch.cat([own[0], others[0]]), torch.cat([own[1], others[1]])
+
+
 class Loader(DataLoader):
     """Batches of a global size, each rank its share; shuffled by (seed, epoch), and resumable inside an epoch.
 
@@ -76,8 +96,11 @@ class Loader(DataLoader):
         rank: int,
         world_size: int,
         workers: int = 0,
+        others: int = 0,
+        fraction: float = 0.0,
     ) -> None:
-        self.order = Order(len(images), batch_size, epoch, seed, rank, world_size)
+        own = len(images) - others  # the last `others` of the images are drawn for that fraction of a batch
+        self.order = Order(own, batch_size, epoch, seed, rank, world_size, others=others, fraction=fraction)
         self.place = {"epoch": -1, "yielded": 0}
         self.restored: dict[int, int] = {}  # epoch -> batches it has seen already
         keep = {"persistent_workers": True} if workers else {}
@@ -102,7 +125,8 @@ class Loader(DataLoader):
 @dataclass
 class Order:
     """Index lists for one rank. Training (`epoch` given) shuffles and drops the last partial global batch, which can
-    break BatchNorm; validation keeps every index, in order, exactly once over all ranks.
+    break BatchNorm; validation keeps every index, in order, exactly once over all ranks. Of a training batch, `fraction`
+    is drawn from the `others` indices that follow the first n.
     """
 
     n: int
@@ -112,11 +136,18 @@ class Order:
     rank: int
     world_size: int
     skip: int = 0
+    others: int = 0
+    fraction: float = 0.0
 
     def __len__(self) -> int:
         if self.epoch is not None:
-            return self.n // self.batch_size
+            return self.n // self._own
         return -(-len(range(self.rank, self.n, self.world_size)) // self._share)
+
+    @property
+    def _own(self) -> int:
+        """How many of a training batch are among the first n."""
+        return max(1, round(self.batch_size * (1 - self.fraction)))
 
     @property
     def _share(self) -> int:
@@ -132,8 +163,13 @@ class Order:
             return [list(mine[i : i + self._share]) for i in range(0, len(mine), self._share)]
         generator = keyed_generator("cpu", "order", self.seed, self.epoch())
         order = torch.randperm(self.n, generator=generator).tolist()
-        starts = range(0, len(self) * self.batch_size, self.batch_size)
-        return [order[i + self.rank : i + self.batch_size : self.world_size] for i in starts]
+        own, drawn = self._own, self.batch_size - self._own
+        if drawn:
+            others = (self.n + torch.randint(self.others, (len(self) * drawn,), generator=generator)).tolist()
+        batches = [
+            order[k * own : (k + 1) * own] + (others[k * drawn : (k + 1) * drawn] if drawn else []) for k in range(len(self))
+        ]
+        return [batch[self.rank :: self.world_size] for batch in batches]
 
 
 def _already_batched(batch: Batch) -> Batch:

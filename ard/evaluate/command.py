@@ -137,7 +137,9 @@ def _complete(record: dict[str, Any], subject: Subject, request: Request, told: 
         "limit": request.limit,
         **record,
         "given": told,
-        "additional_data": request.additional_data,
+        "additional_data": subject.card.get("additional_data")
+        if request.additional_data is None
+        else request.additional_data,
         **{key: subject.card.get(key) for key in ("recipe", "teacher", "training")},
     }
 

@@ -17,11 +17,11 @@ Pair = tuple[Inner | None, Outer]  # inner None: the method trains without an at
 class Objective(nn.Module, ABC):
     """objective(student, teacher, x, y) -> inner, outer; x (batch, channels, H, W) in [0, 1], y (batch,).
 
-    `teacher` is None for methods that need none, `y` may be None for methods without labels. Call the student inside
-    `inner` and `outer` only; the body is where the teacher speaks, once a batch. `inner` is pure and of fixed shape;
-    `outer` has no side effects. Buffers are saved with the run, parameters are optimised; a buffer that is empty at first
-    gets its shape from `setup` or from a checkpoint. `epoch`, `progress` in [0, 1], `lr_factor` and `generator` are set
-    before every batch. More teachers are `Frozen` arguments of the constructor.
+    `teacher` is None for methods that need none; `y` is −1 where an image has no label, which only methods that are not
+    `needs_labels` get to see. Call the student inside `inner` and `outer` only; the body is where the teacher speaks, once
+    a batch. `inner` is pure and of fixed shape; `outer` has no side effects. Buffers are saved with the run, parameters are
+    optimised; a buffer that is empty at first gets its shape from `setup` or from a checkpoint. `epoch`, `progress` in
+    [0, 1], `lr_factor` and `generator` are set before every batch. More teachers are `Frozen` arguments of the constructor.
 
     With `counts_survival`, `inner` returns a pair, the second one bool per example: whether it is still right; `after_step`
     then finds in `survived`, shape (C,), at how many points of the attack's path the examples of each class were. With
@@ -29,6 +29,7 @@ class Objective(nn.Module, ABC):
     """
 
     needs_teacher: bool = False
+    needs_labels: bool = True
     counts_survival: bool = False
     views: int = 1
     label_smoothing: float = 0.0

@@ -26,7 +26,11 @@ class IGDM(Objective):
         super().__init__()
         self.base = base or AdaAD()
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
-        self.counts_survival, self.views = self.base.counts_survival, self.base.views
+        self.counts_survival, self.views, self.needs_labels = (
+            self.base.counts_survival,
+            self.base.views,
+            self.base.needs_labels,
+        )
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)

@@ -105,6 +105,7 @@ class RunFiles(SaveConfigCallback):
             **arguments["student"],
             "num_classes": engine.num_classes,
             "classes": list(engine.data.classes),
+            "additional_data": engine.data.additional,
             "input_shape": list(engine.data.input_shape),
             "data": self.resolved["data"],
             "recipe": {"engine": self.resolved["model"]["class_path"], **by_contents(arguments["objective"], {})},

@@ -1,0 +1,104 @@
+"""Training images of a data set mixed with others: generated ones, or ones without labels."""
+
+import zipfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ard.data.base import DataModule
+from ard.data.loading import Batch, Images, Loader
+from ard.errors import UserError
+
+
+class NpzImages:
+    """uint8 images `image`, (n, H, W, C), and perhaps labels `label`, (n,), of an .npz file; read as they are asked for.
+
+    An example without a label has the label −1. Raises UserError for a file that is missing, compressed or holds neither.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.pixels = _member(path, "image")
+        with np.load(path) as archive:
+            labels = archive["label"] if "label" in archive else np.full(len(self.pixels), -1)
+        self.labels = torch.as_tensor(labels, dtype=torch.long)
+        if self.pixels.ndim != 4 or self.pixels.dtype != np.uint8 or len(self.labels) != len(self.pixels):
+            found = f"{self.pixels.dtype} {self.pixels.shape} with {len(self.labels)} labels"
+            raise UserError(f"{path}: {found}; expected uint8 images (n, height, width, channels) and n labels")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        pixels = np.stack([self.pixels[index] for index in indices])
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2), self.labels[indices]
+
+
+class Mixed(DataModule):
+    """`base`, of whose training batches a `fraction` comes from the .npz file `others`; validation and test are the base's.
+
+    An epoch sees each image of the base once and as many of the others, drawn anew, as the fraction says. Images without
+    labels need a method that asks for none, such as RSLAD or AdaAD.
+    """
+
+    def __init__(self, *, base: DataModule, others: str, fraction: float = 0.5, seed: int = 0) -> None:
+        if not 0 < fraction < 1:
+            raise UserError(
+                f"fraction = {fraction}: expected between 0 and 1, the share of each batch that is not the base's"
+            )
+        settings = {name: getattr(base, name) for name in ("batch_size", "val_size", "crop_padding", "flip", "workers")}
+        super().__init__(**settings, seed=seed, split_seed=base.split_seed)
+        self.base, self.path, self.fraction = base, others, fraction
+        self.classes, self.input_shape, self.additional = base.classes, base.input_shape, True
+
+    @property
+    def title(self) -> str:
+        return self.base.title
+
+    @cached_property
+    def others(self) -> NpzImages:
+        """Opened when training starts: evaluation does not need them."""
+        images = NpzImages(self.path)
+        height, width, channels = images.pixels.shape[1:]
+        if (channels, height, width) != tuple(self.input_shape):
+            raise UserError(f"{self.path}: images of {(channels, height, width)}; expected {tuple(self.input_shape)}")
+        return images
+
+    def training_images(self) -> Images:
+        return self.base.training_images()
+
+    def test_images(self) -> Images:
+        return self.base.test_images()
+
+    def train_dataloader(self) -> Loader:
+        return self._loader(self.splits[0], train=True, others=self.others, fraction=self.fraction)
+
+
+def _member(path: str, name: str) -> Any:
+    """An array inside an uncompressed .npz as a memory map: a million images need not fit into memory."""
+    if not Path(path).is_file():
+        raise UserError(
+            f"{path}: no such file; expected an .npz with `image` (n, height, width, channels) and perhaps `label`"
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entry = archive.getinfo(f"{name}.npy")
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise UserError(f"{path} is compressed: expected one written by numpy.savez")
+            with archive.open(entry) as member:
+                version = np.lib.format.read_magic(member)
+                read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+                shape, fortran, dtype = read_header[version](member)
+                header = member.tell()
+            with open(path, "rb") as file:
+                file.seek(entry.header_offset + 26)
+                lengths = np.frombuffer(file.read(4), "<u2")
+            start = entry.header_offset + 30 + int(lengths.sum()) + header
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise UserError(f"{path}: {error}; expected an .npz with uint8 images `image`") from error
+    if dtype.hasobject or fortran:
+        raise UserError(f"{path}: `{name}` is {dtype}{', column-major' if fortran else ''}; expected plain uint8 images")
+    return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape)

@@ -1,0 +1,114 @@
+"""Training on a data set and others beside it: what a batch holds, who may see images without labels, what is refused."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tiny import user_error
+
+from ard.data import Digits, Mixed
+from ard.data.loading import Order
+from ard.models.weights import read_weights
+
+COUNT = 300
+
+
+def archive(path, *, labels=True, save=np.savez, shape=(COUNT, 8, 8, 1), dtype=np.uint8):
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
+    save(path, image=pixels, **({"label": np.arange(len(pixels)) % 10} if labels else {}))
+    return pixels
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """mixed(**archive's): the data module and the pixels of the others."""
+
+    def make(fraction=0.25, **options):
+        pixels = archive(tmp_path / "others.npz", **options)
+        return Mixed(base=Digits(batch_size=40), others=str(tmp_path / "others.npz"), fraction=fraction), pixels
+
+    return make
+
+
+def test_a_batch_holds_the_fraction_and_an_epoch_every_image_of_the_base_once(mixed):
+    data, pixels = mixed()
+    known = {image.tobytes() for image in data.splits[0].__getitems__(list(range(len(data.splits[0]))))[0].numpy()}
+    others = {image.transpose(2, 0, 1).tobytes() for image in pixels}
+    seen = []
+    for images, labels in data.train_dataloader():
+        kinds = [image.tobytes() in others for image in images.numpy()]
+        assert (len(labels), sum(kinds)) == (40, 10)
+        seen += [image.tobytes() for image, other in zip(images.numpy(), kinds, strict=True) if not other]
+    assert len(seen) == len(data.splits[0]) // 30 * 30
+    assert set(seen) <= known
+
+
+def test_validation_and_test_are_the_bases(mixed):
+    data, _ = mixed()
+    base = Digits(batch_size=40)
+    assert torch.equal(data.splits[1].labels, base.splits[1].labels)
+    assert torch.equal(data.test_images().pixels, base.test_images().pixels)
+    assert (data.title, data.num_classes, data.class_counts) == (base.title, 10, base.class_counts)
+
+
+def test_ranks_share_a_batch_and_epochs_draw_others_anew():
+    def order(rank, world, epoch=0):
+        return Order(100, 20, lambda: epoch, 0, rank, world, others=50, fraction=0.5).batches()
+
+    whole, halves = order(0, 1), [order(rank, 2) for rank in range(2)]
+    assert [sorted(batch) for batch in whole] == [sorted(a + b) for a, b in zip(*halves, strict=True)]
+    assert all(sum(index >= 100 for index in batch) == 10 for batch in whole)
+    assert sorted(index for batch in whole for index in batch if index < 100) == list(range(100))
+    assert {i for b in whole for i in b if i >= 100} != {i for b in order(0, 1, epoch=1) for i in b if i >= 100}
+    plain = Order(100, 20, lambda: 0, 0, 0, 1).batches()
+    assert [index for batch in plain for index in batch] == [index for batch in whole for index in batch if index < 100]
+
+
+@pytest.mark.parametrize(("recipe", "labels"), [("rslad", False), ("adaad_igdm", False), ("pgd_at", True)])
+def test_a_student_trains_on_both(fit, tmp_path, recipe, labels):
+    archive(tmp_path / "others.npz", labels=labels)
+    section = {"class_path": "ard.data.Mixed", "init_args": {"base": {"class_path": "ard.data.Digits"}}}
+    section["init_args"] |= {"others": str(tmp_path / "others.npz"), "fraction": 0.5}
+    section["init_args"]["base"]["init_args"] = {"batch_size": 32}
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump({"data": section}))
+    fit(tmp_path / "run", recipe, base=tmp_path / "data.yaml")
+    card = read_weights(tmp_path / "run" / "student.safetensors")[1]
+    assert card["additional_data"] is True
+    assert card["data"]["class_path"] == "ard.data.Mixed"
+
+
+def test_images_without_labels_need_a_method_without(fit, tmp_path):
+    archive(tmp_path / "others.npz", labels=False)
+    section = {
+        "base": {"class_path": "ard.data.Digits", "init_args": {"batch_size": 32}},
+        "others": str(tmp_path / "others.npz"),
+    }
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump({"data": {"class_path": "ard.data.Mixed", "init_args": section}}))
+    with user_error("without labels"):
+        fit(tmp_path / "run", "pgd_at", base=tmp_path / "data.yaml")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"save": np.savez_compressed}, "compressed"),
+        ({"shape": (COUNT, 8, 8)}, r"expected uint8 images \(n, height"),
+        ({"dtype": np.float32}, "float32"),
+        ({"shape": (COUNT, 9, 9, 1)}, r"expected \(1, 8, 8\)"),
+    ],
+)
+def test_a_file_that_does_not_do_is_one_line(mixed, options, told):
+    data, _ = mixed(**options)
+    with user_error(told):
+        data.train_dataloader()
+
+
+def test_no_file_no_fraction(tmp_path):
+    with user_error("no such file"):
+        Mixed(base=Digits(), others=str(tmp_path / "none.npz")).train_dataloader()
+    (tmp_path / "page.npz").write_text("<html>")
+    with user_error("expected an .npz"):
+        Mixed(base=Digits(), others=str(tmp_path / "page.npz")).train_dataloader()
+    for fraction in (0.0, 1.0):
+        with user_error("between 0 and 1"):
+            Mixed(base=Digits(), others="", fraction=fraction)
