@@ -167,3 +167,10 @@ def test_one_group_is_measured_again_onto_a_record_made_alike(place, capsys):
     status, _, err = cli(capsys, *words, "--steps", 2)
     assert (status, err.count("\n")) == (2, 1)
     assert "pgd_steps 1, here it is 2" in err
+
+
+def test_a_group_that_does_not_exist_is_one_line(place, capsys):
+    status, _, err = cli(capsys, "bench", "--only", "VGG")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "RSLAD, MobileNetV2" in err
+    assert not (place / "benchmark.json").exists()

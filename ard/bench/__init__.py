@@ -32,6 +32,8 @@ def benchmark(
 
     The other groups are those of `onto`, a record made under the same conditions; raises UserError where they were others.
     """
+    if not any(only in group for group in _groups()):
+        raise UserError(f"--only {only}: no such group; expected a part of {'; '.join(_groups())}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     made = _conditions(device) | {"batch_size": batch_size, "pgd_steps": steps, "rounds": count}
     onto = onto or {**made, "rows": [], "ceilings_flops": {}, "cost_laws": None, "overhead": None}
