@@ -19,7 +19,9 @@ from tiny import concrete, user_error
 import ard.objectives
 from ard.__main__ import main
 from ard.cli import rehearse
+from ard.models.weights import read_weights, sha256
 from ard.objectives.base import Objective
+from ard.run.files import config_digest
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -211,6 +213,20 @@ def test_a_recipe_before_its_base_is_refused(recipe, capsys):
         rehearse(words)
     assert main(words) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("recipe", ["mtard", "ard"])
+def test_a_card_names_every_teacher_by_its_contents_and_the_run_by_the_digest_a_study_expects(
+    recipe, fit, command, tmp_path, teacher_file
+):
+    """A run writes several cards: each must say the same."""
+    fit(tmp_path, recipe)
+    cards = [read_weights(tmp_path / f"{name}.safetensors")[1] for name in ("student", "last")]
+    expected = config_digest(rehearse(command(tmp_path, recipe)))
+    assert [card["training"]["config_digest"] for card in cards] == [expected] * 2
+    if recipe == "mtard":
+        second = {"network": None, "sha256": sha256(teacher_file)}
+        assert [card["recipe"]["init_args"]["natural_teacher"]["init_args"] for card in cards] == [second] * 2
 
 
 L2 = ["--model.init_args.threat=ard.attacks.L2", "--model.init_args.threat.init_args.eps=0.5"]

@@ -154,11 +154,12 @@ def config_digest(config: dict[str, Any], known: Mapping[str, str] | None = None
 
 def by_contents(tree: dict[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
     """A config in which every teacher's path has given way to the SHA-256 of its weights, null where there are none."""
+    tree = dict(tree)
     for key, value in tree.items():
         if isinstance(value, dict):
-            tree = tree | {key: by_contents(value, known)}
+            tree[key] = by_contents(value, known)
         elif isinstance(value, list):
-            tree = tree | {key: [by_contents(part, known) if isinstance(part, dict) else part for part in value]}
+            tree[key] = [by_contents(part, known) if isinstance(part, dict) else part for part in value]
     if str(tree.get("class_path", "")).startswith(TEACHERS):
         path = tree["init_args"].pop("weights", "")
         tree["init_args"]["sha256"] = known.get(path) or (sha256(path) if Path(path).is_file() else None)
