@@ -61,10 +61,13 @@ def test_a_negative_radius_is_refused():
         AWP(gamma=-1.0)
 
 
-@pytest.mark.parametrize("recipe", ["trades", "ard", "pgd_at"])
-def test_training_descends_the_gradient_at_the_perturbed_weights(fit, tmp_path, recipe):
+@pytest.mark.parametrize(
+    ("recipe", "precision"), [("trades", "32-true"), ("ard", "32-true"), ("pgd_at", "32-true"), ("pgd_at", "bf16-mixed")]
+)
+def test_training_descends_the_gradient_at_the_perturbed_weights(fit, tmp_path, recipe, precision):
+    """Under autocast, too, where casts of the weights as they were before must not be used again."""
     option = "--model.init_args.weight_perturbation.gamma"
-    plain = ["--trainer.precision=32-true", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=0"]
+    plain = [f"--trainer.precision={precision}", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=0"]
     plain += ["--model.init_args.training.schedule=multistep", "--model.init_args.training.weight_decay=0"]
     weights = {}
     for gamma in (None, 0.0, 0.05):
