@@ -20,6 +20,25 @@ FAST = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _fault(request, record_property):
+    """A test marked `fault(n, ...)` tells the page of faults which cases it shows."""
+    for mark in request.node.iter_markers("fault"):
+        for number in mark.args:
+            record_property("fault", number)
+
+
+@pytest.fixture
+def observed(request, record_property):
+    """observed(text): what a test saw, for docs/faults.md; its own folder is left out of the text."""
+
+    def observe(text):
+        folder = str(request.getfixturevalue("tmp_path"))
+        record_property("observed", " ".join(str(text).replace(folder, "…").replace("|", "/").split()))
+
+    return observe
+
+
 @pytest.fixture(scope="session")
 def teacher_of(tmp_path_factory):
     """teacher_of(num_classes): a file with the weights of a small random ResNet."""
