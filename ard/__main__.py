@@ -17,7 +17,7 @@ USAGE = """usage: ard VERB ...
   evaluate  WEIGHTS...                         clean and robust accuracy, with evidence
   test      WEIGHTS...                         evaluate --suite quick
   verify    ADVERSARIAL WEIGHTS                stored adversarial images: do they prove what they claim?
-  compare   RUN_DIR...                         records -> table.md, table.csv, tradeoff.png
+  compare   RUN_DIR...                         records -> table.md, table.csv and a picture
   bench                                        our training step against the released ones, on this machine
   doctor                                       is this machine fit, and which levers of speed does it have?
 
@@ -87,7 +87,7 @@ def study(config: str, jobs_per_device: int | None = None) -> int:
 
 
 def compare(directories: list[str], output: str | None = None, mixed: bool = False, baseline: str | None = None) -> int:
-    """Put the records below run directories side by side: table.md, table.csv, tradeoff.png.
+    """Put the records below run directories side by side: table.md, table.csv and a picture.
 
     Args:
         directories: run directories, or folders of them such as checkpoints/digits.

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import yaml
 from method_table import methods
 from torch import nn
 
@@ -47,10 +48,12 @@ def rewritten(text: str, place: Path = ROOT) -> str:
 
 def results(folder: Path, place: Path) -> str:
     """What `ard compare` says of the records below a folder."""
+    studies = [yaml.safe_load(path.read_text()) for path in (ROOT / "configs" / "studies").glob("*.yaml")]
+    baseline = next((study.get("baseline") for study in studies if ROOT / study.get("results", "") == folder), None)
     with TemporaryDirectory() as scratch:
-        table = compare([folder], Path(scratch)).partition("\n\nPicture:")[0]
-    picture = folder.relative_to(place) / "tradeoff.png"
-    return f"\n{table}\n\n![clean against worst-case accuracy]({picture})\n\n"
+        table, _, rest = compare([folder], Path(scratch), baseline=baseline).partition("\n\nPicture: ")
+    picture = folder.relative_to(place) / Path(f"{rest.partition('.png')[0]}.png").name
+    return f"\n{table}\n\n![clean and worst-case accuracy]({picture})\n\n"
 
 
 def _record(name: str) -> dict[str, Any]:

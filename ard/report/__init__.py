@@ -5,15 +5,20 @@ from pathlib import Path
 
 from ard.errors import UserError
 from ard.report.differences import differences_table
-from ard.report.figure import draw
-from ard.report.records import differing, group, load
+from ard.report.frontier import draw_frontier, knobs_of, matched_table
+from ard.report.marks import caption
+from ard.report.ranking import draw_ranking
+from ard.report.records import Row, differing, group, load
 from ard.report.table import flattery_line, main_table, settings_line, write_csv
+from ard.report.tradeoff import draw_tradeoff
 
 __all__ = ["compare"]
 
+ROOM = 14  # methods whose names still find a place in the plane of clean and worst-case accuracy
+
 
 def compare(directories: Sequence[Path], output: Path, *, mixed: bool = False, baseline: str | None = None) -> str:
-    """Write table.md, table.csv and tradeoff.png of all records below `directories` into `output`; return table.md.
+    """Write table.md, table.csv and a picture of all records below `directories` into `output`; return table.md.
 
     `baseline` names the method that differences are taken to (default: the strongest one without a teacher). Raises
     UserError where there are no records, one is damaged, or, unless `mixed`, two of them measured different things.
@@ -30,10 +35,21 @@ def compare(directories: Sequence[Path], output: Path, *, mixed: bool = False, b
         parts.append(flattery)
     if not differ:
         parts.append(differences_table(rows, baseline))
+    if knobs_of(rows):
+        parts.append(matched_table(rows))
     output.mkdir(parents=True, exist_ok=True)
-    picture = output / "tradeoff.png"
-    parts.append(f"Picture: {picture}. {draw(rows, differ, picture)}")
+    parts.append(f"Picture: {_picture(rows, differ, output)}. {caption(rows)}")
     text = "\n\n".join(parts) + "\n"
     (output / "table.md").write_text(text)
     write_csv(rows, differ, output / "table.csv")
     return text
+
+
+def _picture(rows: Sequence[Row], differ: Sequence[str], output: Path) -> Path:
+    """The one picture that suits the rows: knobs that were swept, methods in the plane, or too many for it in lines."""
+    crowded = len({row.method for row in rows}) > ROOM
+    name, draw = ("ranking", draw_ranking) if crowded else ("tradeoff", draw_tradeoff)
+    if knobs_of(rows):
+        name, draw = "frontier", draw_frontier
+    draw(rows, differ, output / f"{name}.png")
+    return output / f"{name}.png"

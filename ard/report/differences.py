@@ -44,11 +44,14 @@ def differences_table(rows: Sequence[Row], baseline: str | None) -> str:
     if not others:
         return f"No differences: no other student beside {reference.label}."
     lines = [f"| Method − {reference.label} | Worst | Clean | paired seeds |", "| --- | --- | --- | --- |"]
+    above = []
     for row in others:
         worst, clean = difference_of(row, reference, "worst"), difference_of(row, reference, "clean")
+        above += [row.label] if worst and worst.low > 0 and not row.warning else []
         shown = row.warning or reference.warning or _points(worst)
         lines.append(f"| {row.label} | {shown} | {_points(clean)} | {clean.seeds if clean else 0} |")
-    return "\n".join(lines) + "\n\n" + EXPLANATION
+    verdict = f"Above {reference.label} in the worst case, significantly: {', '.join(above) or 'none'} (of {len(others)})."
+    return "\n\n".join(["\n".join(lines), verdict, EXPLANATION])
 
 
 def students(rows: Sequence[Row]) -> list[Row]:
