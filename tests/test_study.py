@@ -40,7 +40,7 @@ def study(place, capsys, monkeypatch):
         write_yaml(place / "tiny.yaml", {**STUDY, **changes})
         with monkeypatch.context() as patch:
             if not picture:
-                patch.setattr("ard.report.draw", lambda *_: "no picture")
+                patch.setattr("ard.report._picture", lambda *_: "no picture")
                 patch.setattr("ard.report.differences_table", lambda *_: "no differences")
             return cli(capsys, "study", "tiny.yaml")
 
