@@ -122,7 +122,7 @@ def _vocabulary() -> Iterator[str]:
     for module in pkgutil.walk_packages(ard.__path__, "ard."):
         if not module.name.endswith("__main__"):
             for value in vars(import_module(module.name)).values():
-                if isclass(value) and value.__module__ == module.name:
+                if isclass(value) and value.__module__ == module.name and "__init__" in vars(value):
                     yield from signature(value.__init__).parameters
 
 

@@ -2,8 +2,9 @@
 
 import logging
 import re
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import pytorch_lightning as pl
 import yaml
@@ -16,9 +17,13 @@ from ard.attacks import Radius
 from ard.data import DataModule
 from ard.engine import Engine
 from ard.errors import UserError
+from ard.run import resume
 from ard.run.checkpoints import AtomicCheckpointIO, best_and_last
+from ard.run.directory import alone, check_room
 from ard.run.files import RunFiles
 from ard.run.metrics import MetricsCSV
+from ard.run.ranks import Ranks, is_first
+from ard.run.signals import Stop
 from ard.run.trainer import TRAINER_DEFAULTS, Trainer
 
 for library in ("pytorch_lightning", "lightning_fabric"):  # here, because importing them sets their level to INFO
@@ -40,20 +45,21 @@ class CLI(LightningCLI):
     def __init__(self, args: list[str]) -> None:
         self.configs = re.findall(r"(?:^|\n)(?:-c|--config)[\n=](.+)", "\n".join(args))
         check_order(self.configs)
-        super().__init__(
-            Engine,
-            DataModule,
-            save_config_callback=RunFiles,
-            trainer_class=Trainer,
-            trainer_defaults=TRAINER_DEFAULTS,
-            seed_everything_default=0,
-            parser_class=Parser,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            args=args,
-        )
+        with ExitStack() as self.held:  # the run's directory
+            super().__init__(
+                Engine,
+                DataModule,
+                save_config_callback=RunFiles,
+                trainer_class=Trainer,
+                trainer_defaults=TRAINER_DEFAULTS,
+                seed_everything_default=0,
+                parser_class=Parser,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                args=args,
+            )
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -64,8 +70,20 @@ class CLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.init_args.seed")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "fit":
+            about = "go on from the newest valid checkpoint of the run's directory; start anew where there is none"
+            parser.add_argument("--resume", type=Literal["auto"] | None, default=None, help=about)
+            about = "go on although the checkpoint was written with other options"
+            parser.add_argument("--allow_changes", type=bool, default=False, help=about)
+        return parser
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """What a checkpoint says of its hyperparameters does not change the configuration."""
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
@@ -82,23 +100,49 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer")
         directory, logger = config["default_root_dir"], config["logger"]
-        checkpoint = self.config[self.subcommand].ckpt_path
-        if checkpoint not in (None, "last", "best") and not Path(checkpoint).is_file():
-            raise UserError(f"--ckpt_path {checkpoint}: no such checkpoint; expected a file, or last")
-        if self.subcommand == "fit" and checkpoint is None and Path(directory, "last.ckpt").exists():
-            raise UserError(
-                f"{directory} already holds a run: --ckpt_path last continues it, --trainer.default_root_dir DIR starts anew"
-            )
+        if self.subcommand == "fit" and is_first():
+            self.held.enter_context(alone(Path(directory)))
+            check_room(Path(directory), self.model)
+        start = self._start(Path(directory))
         loggers = logger if isinstance(logger, list) else [logger] if logger not in (None, True, False) else []
         try:
-            return super().instantiate_trainer(
+            trainer = super().instantiate_trainer(
                 logger=[MetricsCSV(directory), *loggers],
-                callbacks=[*(config["callbacks"] or []), *best_and_last(directory, self.model.training_block.monitor)],
+                callbacks=[*(config["callbacks"] or []), Ranks(), *self._checkpoints(directory)],
                 plugins=[*(config["plugins"] or []), AtomicCheckpointIO()],
                 **kwargs,
             )
         except Exception as error:  # the trainer raises all sorts of things at options that it cannot use
             raise user_error(f"trainer: {error}", error) from error
+        if start is not None:
+            files = next(callback for callback in trainer.callbacks if isinstance(callback, RunFiles))  # type: ignore[attr-defined]
+            resume.check_fits(start, self.model, files.run(trainer))
+            if self.subcommand == "fit":
+                resume.check_same(start, files.run(trainer), allow_changes=self.config.fit.allow_changes)
+            self.config_init[self.subcommand]["ckpt_path"] = str(start.path)
+        return trainer
+
+    def _checkpoints(self, directory: str) -> list[pl.Callback]:
+        return [*best_and_last(directory, self.model.training_block.monitor), Stop(directory)]
+
+    def _start(self, directory: Path) -> resume.Start | None:
+        """Where this run goes on; raises UserError where it would overwrite another one."""
+        options = self.config[self.subcommand]
+        if options.weights_only is False:
+            raise UserError("--weights_only false: checkpoints are read without running what they hold; leave it out")
+        if options.ckpt_path is not None:
+            if options.get("resume"):
+                raise UserError(f"--resume {options.resume} and --ckpt_path {options.ckpt_path}: expected one of them")
+            return resume.named(options.ckpt_path, directory)
+        if self.subcommand != "fit":
+            return None
+        if options.resume:
+            return resume.automatic(directory)
+        if any(directory.glob("*.ckpt")):
+            raise UserError(
+                f"{directory} already holds a run: --resume auto continues it, --trainer.default_root_dir DIR starts anew"
+            )
+        return None
 
 
 class Rehearsal(CLI):

@@ -126,7 +126,7 @@ class FakeProcesses:
         if arguments[0] == "fit":
             if any(name in str(directory) for name in self.broken):
                 return f"ard fit ended with status 2: boom (see {directory}/log.txt)"
-            return self.fit(directory, job.resolved, resumes="--ckpt_path=last" in arguments)
+            return self.fit(directory, job.resolved, resumes="--resume=auto" in arguments)
         return self.evaluate(directory, job.study.evaluate)
 
     def fit(self, directory, resolved, *, resumes):

@@ -187,7 +187,7 @@ def test_files_that_are_no_studies(content, found, place, capsys):
 def test_a_run_is_not_overwritten(place, capsys):
     (place / "run").mkdir()
     (place / "run" / "last.ckpt").write_bytes(b"hours of work")
-    assert "run already holds a run: --ckpt_path last continues it" in one_line(place, capsys, "fit", *FIT)
+    assert "run already holds a run: --resume auto continues it" in one_line(place, capsys, "fit", *FIT)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["--version"]])

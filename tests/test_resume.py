@@ -123,7 +123,7 @@ def test_an_epoch_cut_short_by_a_limit_resumes_at_the_start_of_the_next(fit, tmp
 def test_a_second_run_in_the_same_directory_is_refused(fit, tmp_path):
     fit(tmp_path, "natural")
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    with user_error(f"{tmp_path} already holds a run: --ckpt_path last continues it"):
+    with user_error(f"{tmp_path} already holds a run: --resume auto continues it"):
         fit(tmp_path, "natural")
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 

@@ -95,7 +95,7 @@ def test_what_changed_is_trained_again_from_its_start_and_no_more(changes, train
     study()
     fake.commands = []
     assert study(**changes)[0] == 0
-    assert [command for command in fake.commands if "--ckpt_path=last" in command] == []
+    assert [command for command in fake.commands if "--resume=auto" in command] == []
     assert fake.trained() == trained
 
 
@@ -104,7 +104,7 @@ def test_another_question_is_answered_without_training_anew(place, fake, study):
     study()
     fake.commands = []
     assert study(evaluate={"eps": 0.1})[0] == 0
-    assert all("--ckpt_path=last" in command for command in fake.commands if command[0] == "fit")
+    assert all("--resume=auto" in command for command in fake.commands if command[0] == "fit")
     assert sum(command[0] == "evaluate" for command in fake.commands) == len(ALL)
     record = json.loads((place / "checkpoints/tiny/ard/seed0/evaluation.json").read_text())
     assert record["threat"]["eps"] == 0.1
@@ -117,7 +117,7 @@ def test_an_interrupted_run_continues(place, fake, study):
         (place / "checkpoints/tiny/pgd_at/seed0" / name).unlink()
     assert study()[0] == 0
     fits = [command for command in fake.commands if command[0] == "fit"]
-    assert ["--ckpt_path=last" in fit for fit in fits] == [True]
+    assert ["--resume=auto" in fit for fit in fits] == [True]
     assert fake.trained() == ["pgd_at/seed0"]
 
 

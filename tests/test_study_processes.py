@@ -71,7 +71,7 @@ def test_an_interrupted_study_leaves_no_process_and_goes_on_when_started_again(t
     try:
         assert wait_until((student / "last.ckpt.sha256").exists, 120)
         process.send_signal(signal.SIGINT)  # to the study alone, not to its processes
-        assert wait_until(lambda: process.poll() is not None and is_empty(process.pid), 15)
+        assert wait_until(lambda: process.poll() is not None and is_empty(process.pid), 60)  # it saves first
     finally:
         if not is_empty(process.pid):
             os.killpg(process.pid, signal.SIGKILL)
@@ -82,7 +82,7 @@ def test_an_interrupted_study_leaves_no_process_and_goes_on_when_started_again(t
     status, out, err = cli(capsys, "study", "tiny.yaml")
     assert (status, err) == (0, "")
     fits = [line for line in (student / "log.txt").read_text().splitlines() if line.startswith("$ ard fit")]
-    assert ["--ckpt_path=last" in fit for fit in fits] == [False, True]
+    assert ["--resume=auto" in fit for fit in fits] == [False, True]
     validated = [int(row["epoch"]) for row in read_metrics(student / "metrics.csv") if "val/robust_acc" in row]
     assert validated == list(range(EPOCHS))
     table = (directory / "table.md").read_text()

@@ -3,19 +3,18 @@
 import hashlib
 import importlib
 import json
-import re
 from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from ard.errors import UserError
 from ard.files import write_whole
+from ard.models.plain import existing, first_line, read_plain
 from ard.models.wrappers import Network
 
 State = dict[str, Tensor]
@@ -47,22 +46,17 @@ def load(path: str | Path, network: Network | None = None) -> nn.Module:
     try:
         model = network(num_classes=num_classes)
     except Exception as error:  # whatever a constructor says to arguments that a file made up
-        raise UserError(f"{path} describes a network that cannot be built: {_first_line(error)}") from error
+        raise UserError(f"{path} describes a network that cannot be built: {first_line(error)}") from error
     fill(model, state, path)
     return model.eval()
 
 
 def read_weights(path: str | Path) -> tuple[State, dict[str, Any]]:
     """State dict and card (empty where there is none) of a safetensors file, a Lightning checkpoint or a state dict."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected weights (.safetensors, .ckpt, .pt)")
+    path = existing(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged and hostile files raise nearly anything
-        raise UserError(f"{path}: refused, not a plain file of weights ({_refusal(error)}); nothing in it ran") from error
+    content = read_plain(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}; expected a state dict")
     state = next((content[key] for key in ("state_dict", "model") if key in content), content)
@@ -74,7 +68,7 @@ def read_weights(path: str | Path) -> tuple[State, dict[str, Any]]:
 
 def card_of(path: str | Path) -> dict[str, Any]:
     """The card alone, without reading the weights."""
-    path = Path(path)
+    path = existing(path)
     return _read_safetensors(path, tensors=False)[1] if path.suffix == ".safetensors" else read_weights(path)[1]
 
 
@@ -88,35 +82,35 @@ def network_of(card: dict[str, Any], path: str | Path) -> Network:
 
 def fill(model: nn.Module, state: State, path: str | Path) -> None:
     """Load `state` into `model` after stripping the usual prefixes; anything missing or left over is an error."""
-    expected = model.state_dict()
-    state = _strip(state, expected)
-    missing = [key for key in expected if key not in state]
-    unexpected = [key for key in state if key not in expected]
-    if missing or unexpected:
-        raise UserError(
-            f"{path} does not fit {type(model).__name__}: {len(expected) - len(missing)} of {len(expected)} tensors found"
-            f"; missing: {', '.join(missing[:3]) or 'none'}; unexpected: {', '.join(unexpected[:3]) or 'none'}"
-        )
-    for key, value in expected.items():
-        if state[key].shape != value.shape:
-            raise UserError(
-                f"{path} does not fit {type(model).__name__}: {key} is {tuple(state[key].shape)} in the file, "
-                f"{tuple(value.shape)} in the network"
-            )
+    state = _strip(state, model.state_dict())
+    wrong = mismatch(state, model.state_dict())
+    if wrong:
+        raise UserError(f"{path} does not fit {type(model).__name__}: {wrong}")
     model.load_state_dict(state)
 
 
+def mismatch(state: State, expected: State) -> str:
+    """What keeps `state` from filling all that is expected, by the first names; empty where nothing does."""
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
+    if missing or unexpected:
+        return (
+            f"{len(expected) - len(missing)} of {len(expected)} tensors found; missing: "
+            f"{', '.join(missing[:3]) or 'none'}; unexpected: {', '.join(unexpected[:3]) or 'none'}"
+        )
+    for key, value in expected.items():
+        if state[key].shape != value.shape:
+            return f"{key} is {tuple(state[key].shape)} in the file, {tuple(value.shape)} in the network"
+    return ""
+
+
 def sha256(path: str | Path) -> str:
-    """Hex digest of a file of weights; raises UserError where there is none."""
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file; expected weights (.safetensors, .ckpt, .pt)")
-    with open(path, "rb") as file:
+    """Hex digest of a file; raises UserError where there is none."""
+    with open(existing(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_safetensors(path: Path, *, tensors: bool = True) -> tuple[State, dict[str, Any]]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected weights (.safetensors)")
     try:
         with safe_open(path, "pt") as file:
             card = _card(json.loads((file.metadata() or {}).get("model", "{}")), path)
@@ -124,7 +118,7 @@ def _read_safetensors(path: Path, *, tensors: bool = True) -> tuple[State, dict[
     except UserError:
         raise
     except (SafetensorError, ValueError, OSError) as error:
-        raise UserError(f"{path} ({path.stat().st_size} bytes) is not a safetensors file: {_first_line(error)}") from error
+        raise UserError(f"{path} ({path.stat().st_size} bytes) is not a safetensors file: {first_line(error)}") from error
 
 
 def _our_class(class_path: Any, path: str | Path) -> Any:
@@ -153,14 +147,6 @@ def _card(card: Any, path: Path) -> dict[str, Any]:
     return card
 
 
-def _refusal(error: Exception) -> str:
-    """The foreign name where there is one: torch's own message advises to load unsafely."""
-    name = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if name:
-        return f"it asks for {name[1]}"
-    return "not a pickle of tensors" if "weights_only" in str(error) else f"{type(error).__name__}: {_first_line(error)}"
-
-
 def _section(state: State) -> State:
     for section in SECTIONS:
         part = {key.removeprefix(section): value for key, value in state.items() if key.startswith(section)}
@@ -185,7 +171,3 @@ def _guess_classes(state: State, path: str | Path) -> int:
     if not matrices:
         raise UserError(f"{path} holds no linear layer to read the number of classes from")
     return len(matrices[-1])
-
-
-def _first_line(error: object) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else "empty"

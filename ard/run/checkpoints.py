@@ -1,68 +1,145 @@
-"""Writing checkpoints so that a killed run never loses the one it had."""
+"""Writing checkpoints so that a killed run never loses the one it had, and reading none that is not what was written."""
 
+import hashlib
 import os
 import shutil
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from ard.errors import UserError
-from ard.files import write_whole
+from ard.files import or_user_error, write_whole
+from ard.models.plain import existing, read_plain
 from ard.models.weights import sha256
 
 LAST, BEST, PREVIOUS = "last", "best", "previous"
+PARTS = ("state_dict", "loops", "optimizer_states", "lr_schedulers", "global_step")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Temporary file in the same directory, fsync, replace, SHA-256 beside it; a digest that differs is an error.
+    """Temporary file in the same directory, fsync, read back, replace, SHA-256 beside it; any failure is a UserError.
 
     Lightning's own writer passes through $TMPDIR, and a kill between two filesystems leaves an empty checkpoint.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:  # noqa: ARG002
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.tmp")
-        with open(temporary, "wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        digest = sha256(temporary)
-        if path.stem == LAST and path.exists():
-            _keep_as(path, path.with_stem(PREVIOUS))
-        # The old digest goes first and the new one comes last: a kill in between leaves a checkpoint without a digest,
-        # which loads, never one beside the wrong digest.
-        _sidecar(path).unlink(missing_ok=True)
-        os.replace(temporary, path)
-        write_whole(_sidecar(path), f"{digest}  {path.name}\n")
+        with or_user_error(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                digest = _write(checkpoint, temporary)
+                if sha256(temporary) != digest:
+                    raise UserError(f"{path}: the disk gave back something else than was written; what lay there stays")
+                if path.stem == LAST and path.exists():
+                    _keep_as(path, path.with_stem(PREVIOUS))
+                # The old digest goes first and the new one comes last: a kill in between leaves a checkpoint without a
+                # digest, which loads, never one beside the wrong digest.
+                _sidecar(path).unlink(missing_ok=True)
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+            write_whole(_sidecar(path), f"{digest}  {path.name}\n")
 
-    def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = True) -> Any:
-        check_digest(Path(path))
-        return super().load_checkpoint(path, map_location, weights_only=weights_only)
+    def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = True) -> Any:  # noqa: ARG002
+        check_digest(existing(path, "a checkpoint"))
+        return read_plain(Path(path), kind="a checkpoint")  # safely, also where Lightning would not
 
     def remove_checkpoint(self, path: Any) -> None:
         for file in (Path(path), _sidecar(Path(path))):
             file.unlink(missing_ok=True)
 
 
+class Kept(ModelCheckpoint):
+    """Lightning's callback, which also knows its files again after the run's folder was moved."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        there, here = str(state_dict["dirpath"]), str(self.dirpath)
+        if Path(here, Path(state_dict["best_model_path"]).name).is_file():
+            paths = {key: value.replace(there, here, 1) for key, value in state_dict.items() if isinstance(value, str)}
+            scores = {path.replace(there, here, 1): score for path, score in state_dict["best_k_models"].items()}
+            state_dict = {**state_dict, **paths, "best_k_models": scores}
+        super().load_state_dict(state_dict)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint of a run, tensors still on disk; a damaged, foreign or hostile file is a UserError."""
+    path = existing(path, "a checkpoint")
+    check_digest(path)
+    content = read_plain(path, kind="a checkpoint", mmap=True)
+    try:
+        lacking = next((part for part in PARTS if not isinstance(content, dict) or part not in content), None)
+        progress(content)
+        whole = all(isinstance(value, Tensor) for value in content["state_dict"].values())
+    except (AttributeError, KeyError, TypeError, ValueError):
+        whole = False
+    if lacking or not whole:
+        raise UserError(
+            f"{path} ({path.stat().st_size} bytes) is no checkpoint of a run: it holds no {lacking or 'whole state'}; "
+            "weights alone are for --model.init_args.init"
+        )
+    return dict(content)
+
+
+def progress(content: dict[str, Any]) -> tuple[int, int]:
+    """Optimiser steps and epochs that a checkpoint's run had done."""
+    return int(content["global_step"]), int(content["loops"]["fit_loop"]["epoch_progress"]["total"]["processed"])
+
+
 def check_digest(path: Path) -> None:
-    """Raises UserError where the SHA-256 beside a checkpoint is not the file's."""
-    sidecar = _sidecar(path)
-    if not (path.is_file() and sidecar.is_file()):
-        return
-    expected, found = sidecar.read_text().split()[0], sha256(path)
-    if found != expected:
-        raise UserError(f"{path} ({path.stat().st_size} bytes) is damaged: SHA-256 {found[:12]}…, expected {expected[:12]}…")
+    """Raises UserError where a file's SHA-256 is not the one beside it; without one, where its archive is not whole."""
+    sidecar, size = _sidecar(path), path.stat().st_size
+    if sidecar.is_file():
+        expected, found = (sidecar.read_text().split() or ["nothing"])[0], sha256(path)
+        if found != expected:
+            raise UserError(f"{path} ({size} bytes) is damaged: SHA-256 {found[:12]}…, expected {expected[:12]}…")
+    elif zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                wrong = archive.testzip()
+        except Exception as error:  # a damaged archive raises nearly anything
+            wrong = str(error)
+        if wrong:
+            raise UserError(
+                f"{path} ({size} bytes) is damaged: {wrong} is not what was written; expected a whole checkpoint"
+            )
 
 
 def best_and_last(directory: str, monitor: str) -> list[ModelCheckpoint]:
     """Lightning's callbacks for best.ckpt (highest `monitor`) and last.ckpt, written after every epoch."""
     shared: dict[str, Any] = {"dirpath": directory, "enable_version_counter": False, "save_on_train_epoch_end": True}
-    best = ModelCheckpoint(filename=BEST, monitor=monitor, mode="max", **shared)
-    return [best, ModelCheckpoint(filename=LAST, **shared)]
+    best = Kept(filename=BEST, monitor=monitor, mode="max", **shared)
+    return [best, Kept(filename=LAST, **shared)]
+
+
+class _Digesting:
+    """A file for torch to write to, and the digest of what it wrote."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _write(checkpoint: dict[str, Any], path: Path) -> str:
+    with open(path, "wb") as file:
+        digesting = _Digesting(file)
+        torch.save(checkpoint, digesting)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+        if hasattr(os, "posix_fadvise"):  # so that it is the disk that gives it back
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return digesting.digest.hexdigest()
 
 
 def _keep_as(path: Path, kept: Path) -> None:

@@ -4,19 +4,21 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 import yaml
 from pytorch_lightning.cli import SaveConfigCallback
 
 from ard.engine import Engine
+from ard.files import write_whole
 from ard.flops import FlopCounter
 from ard.models.weights import read_weights, save_weights, sha256
-from ard.run.checkpoints import BEST, LAST
+from ard.run.checkpoints import BEST, LAST, read_checkpoint
 from ard.run.metrics import MetricsCSV
+from ard.run.resume import check_schedule, describe
 
 # What a run may change without becoming another run: where it writes, how it shows itself, where the teacher lies.
 PRESENTATION = (
@@ -27,8 +29,7 @@ PRESENTATION = (
     "log_every_n_steps",
     "callbacks",
 )
-
-
+START = ("config", "ckpt_path", "weights_only", "resume", "allow_changes")  # how a run starts, not what it is
 TEACHERS = ("ard.models.Frozen", "ard.models.Cached")
 
 
@@ -37,7 +38,8 @@ class RunFiles(SaveConfigCallback):
 
     def __init__(self, parser: Any, config: Any, **kwargs: Any) -> None:
         super().__init__(parser, config, save_to_log_dir=False, **kwargs)
-        self.resolved = yaml.safe_load(parser.dump(config, skip_none=False))
+        resolved = yaml.safe_load(parser.dump(config, skip_none=False))
+        self.resolved = {key: value for key, value in resolved.items() if key not in START}
         self.clock = {"seconds": 0.0, "images": 0, "flops_per_image": 0.0}
         self._since = 0.0
         self._counter: FlopCounter | None = None
@@ -45,14 +47,26 @@ class RunFiles(SaveConfigCallback):
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Later, in on_train_start: a run that is refused leaves nothing behind."""
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    @cached_property
+    def essentials(self) -> dict[str, Any]:
+        """What the result depends on; teachers are read once, however often a checkpoint is written."""
+        return essentials(self.resolved)
+
+    def run(self, trainer: pl.Trainer) -> dict[str, Any]:
+        """What checkpoints say of their run."""
+        return describe(self.essentials, trainer.world_size)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Engine)
+        check_schedule(trainer, pl_module)
         if trainer.is_global_zero:
             path = Path(trainer.default_root_dir) / "config.yaml"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(yaml.safe_dump(self.resolved, sort_keys=False))
+            write_whole(path, yaml.safe_dump(self.resolved, sort_keys=False))
+        loop = trainer.fit_loop.epoch_loop
         for logger in trainer.loggers:
-            if isinstance(logger, MetricsCSV):
-                logger.resume_before(trainer.fit_loop.epoch_loop._batches_that_stepped)
+            if isinstance(logger, MetricsCSV):  # inside an epoch a checkpoint is written before its step is logged
+                logger.resume_before(loop._batches_that_stepped + loop.restarted_on_train_batch_end)
         self._since = time.monotonic()
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -75,7 +89,7 @@ class RunFiles(SaveConfigCallback):
             self._counter.__exit__(None, None, None)
             self._counter = None
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def _tick(self) -> None:
         now = time.monotonic()
         self.clock["seconds"] += now - self._since
         self._since = now
@@ -87,12 +101,13 @@ class RunFiles(SaveConfigCallback):
         for name, file in ((BEST, "student"), (LAST, "last")):
             checkpoint = directory / f"{name}.ckpt"
             if checkpoint.is_file():
-                epoch = int(torch.load(checkpoint, weights_only=True, map_location="cpu")["epoch"])
+                epoch = int(read_checkpoint(checkpoint)["epoch"])
                 card = self.card(trainer, pl_module, selected_by="last epoch" if name == LAST else None, epoch=epoch)
                 save_weights(directory / f"{file}.safetensors", read_weights(checkpoint)[0], card)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["ard"] = self.card(trainer, pl_module, selected_by="checkpoint", epoch=trainer.current_epoch)
+        checkpoint["run"] = self.run(trainer)
 
     def card(
         self, trainer: pl.Trainer, engine: pl.LightningModule, *, selected_by: str | None, epoch: int
@@ -122,11 +137,12 @@ class RunFiles(SaveConfigCallback):
                 "selected_by": selected_by or engine.training_block.monitor,
                 "epoch": epoch,
                 "seed": engine.seed,
-                "config_digest": config_digest(self.resolved),
+                "config_digest": digest_of(self.essentials),
             },
         }
 
     def state_dict(self) -> dict[str, Any]:
+        self._tick()
         return dict(self.clock)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -138,9 +154,17 @@ def config_digest(config: dict[str, Any], known: Mapping[str, str] | None = None
 
     `known` has the digests of weights by their path, for those that are not there any more.
     """
-    config = json.loads(json.dumps(config))
-    for key in ("ckpt_path", "config", "weights_only"):
-        config.pop(key, None)
+    return digest_of(essentials(config, known))
+
+
+def digest_of(essentials: dict[str, Any]) -> str:
+    """Short, of a config that was reduced to its essentials."""
+    return hashlib.sha256(json.dumps(essentials, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def essentials(config: dict[str, Any], known: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The part of a resolved config that the result depends on, as the first records called it."""
+    config = json.loads(json.dumps({key: value for key, value in config.items() if key not in START}))
     for key in PRESENTATION:
         config["trainer"].pop(key, None)
     if config["trainer"]["precision"] == "auto":
@@ -149,7 +173,7 @@ def config_digest(config: dict[str, Any], known: Mapping[str, str] | None = None
         config["model"]["init_args"].pop("weight_perturbation", None)  # those records did not know it
     config["data"]["init_args"].pop("name", None)
     config["model"] = by_contents(config["model"], known or {})
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+    return config
 
 
 def by_contents(tree: dict[str, Any], known: Mapping[str, str]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class Job:
         )
 
     def _train(self) -> str | None:
-        resume = ["--ckpt_path=last"] if (self.run.directory / "last.ckpt").exists() else []
+        resume = ["--resume=auto"] if any(self.run.directory.glob("*.ckpt")) else []
         return self._process([*self.run.arguments, *resume, "--trainer.enable_progress_bar=false"])
 
     def _evaluate(self) -> str | None:

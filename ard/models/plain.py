@@ -1,0 +1,45 @@
+"""Reading files of tensors that may be damaged, foreign or hostile: nothing in them is imported or run."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ard.errors import UserError
+
+WEIGHTS = "weights (.safetensors, .ckpt, .pt)"
+
+
+def existing(path: str | Path, expected: str = WEIGHTS) -> Path:
+    """The path of a file on this machine; raises UserError for anything else, addresses in the net included."""
+    if "://" in str(path):
+        raise UserError(f"{path}: nothing is loaded from the net; download it first, then name the file")
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; expected {expected}")
+    return Path(path)
+
+
+def read_plain(path: Path, *, kind: str = "a plain file of weights", mmap: bool = False) -> Any:
+    """What torch wrote to `path`: tensors and plain values, or a UserError that names what else it asks for.
+
+    With `mmap` the tensors stay on disk until they are used.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except Exception as error:  # damaged and hostile files raise nearly anything
+        size = path.stat().st_size
+        raise UserError(f"{path}: refused, not {kind} ({_refusal(error)}, {size} bytes); nothing in it ran") from error
+
+
+def first_line(error: object) -> str:
+    """Of what an exception says."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else "empty"
+
+
+def _refusal(error: Exception) -> str:
+    """The foreign name where there is one: torch's own message advises to load unsafely."""
+    name = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if name:
+        return f"it asks for {name[1]}"
+    return "not a pickle of tensors" if "weights_only" in str(error) else f"{type(error).__name__}: {first_line(error)}"

@@ -1,0 +1,117 @@
+"""`ard fit` that is killed, interrupted or asked to stop, by real signals, against the same run left alone."""
+
+import random
+from signal import SIGINT, SIGKILL, SIGTERM, SIGUSR1
+
+import pytest
+import torch
+from killed_runs import EPOCH_START, VALIDATION, assert_same_run, ended
+
+STEPS, EPOCHS = 3, 4
+OPTIONS = [
+    "--trainer.limit_train_batches=1.0",
+    "--data.init_args.batch_size=300",
+    f"--trainer.max_epochs={EPOCHS}",
+    "--data.init_args.crop_padding=1",
+    "--model.init_args.training.average=0.9",
+]
+FREE = [*OPTIONS[:2], f"--trainer.max_epochs={2 * EPOCHS}", "--model.init_args.replays=2"]
+
+
+@pytest.fixture(scope="module")
+def run(command):
+    """run(place, **how): status and words of a run in that folder, which resumes what lies there."""
+
+    def start(directory, recipe="pgd_at", **how):
+        options = FREE if recipe == "fast_ard" else OPTIONS
+        return ended(command(directory, recipe, *options, "--resume=auto"), directory, **how)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def alone(run, tmp_path_factory):
+    """alone(recipe): the folder of a run that nobody disturbed."""
+    folders = {}
+
+    def folder(recipe="pgd_at"):
+        if recipe not in folders:
+            folders[recipe] = tmp_path_factory.mktemp("alone") / recipe
+            assert run(folders[recipe], recipe) == (0, f"ard: {folders[recipe]} holds no checkpoint: a new run\n")
+        return folders[recipe]
+
+    return folder
+
+
+def step_of(file):
+    return torch.load(file, weights_only=True)["global_step"]
+
+
+@pytest.mark.slow
+@pytest.mark.fault(1, 2)
+def test_killed_as_often_as_one_likes_it_ends_as_if_it_had_been_left_alone(run, alone, tmp_path, observed):
+    draw, folder = random.Random(0), tmp_path / "run"
+    for epoch, step in [(1, draw.randrange(1, STEPS)), (2, EPOCH_START), (2, draw.randrange(STEPS)), (3, VALIDATION)]:
+        status, _ = run(folder, at=(epoch, step), signals=[SIGKILL])
+        assert status == -SIGKILL
+        assert step_of(folder / "last.ckpt") == epoch * STEPS
+    status, said = run(folder)
+    assert (status, said) == (0, f"ard: goes on from {folder}/last.ckpt, step {3 * STEPS}\n")
+    assert_same_run(alone(), folder)
+    observed(f"four times SIGKILL, then {said}weights, optimiser, schedule, metrics and order bit-identical")
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "recipe"),
+    [
+        (SIGTERM, 143, "pgd_at"),
+        (SIGUSR1, 143, "pgd_at"),
+        pytest.param(SIGTERM, 143, "fast_ard", marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.fault(4)
+def test_a_run_that_is_asked_to_stop_saves_the_step_it_is_in(run, alone, tmp_path, observed, number, status, recipe):
+    folder = tmp_path / "run"
+    stopped_and_resumed(run, alone, folder, number, status, recipe)
+    observed(f"exit {status}: {number.name}, checkpoint of this step; --resume auto ends bit-identical ({recipe})")
+
+
+@pytest.mark.fault(5)
+def test_ctrl_c_saves_the_step_it_is_in(run, alone, tmp_path, observed):
+    stopped_and_resumed(run, alone, tmp_path / "run", SIGINT, 130, "pgd_at")
+    observed("exit 130, one line, a checkpoint of this step; --resume auto ends bit-identical")
+
+
+def stopped_and_resumed(run, alone, folder, number, status, recipe):
+    steps = (STEPS + 2) * (2 if recipe == "fast_ard" else 1)
+    found, said = run(folder, recipe, at=(1, 1), signals=[number])
+    assert found == status
+    assert said.splitlines() == [
+        f"ard: {folder} holds no checkpoint: a new run",
+        f"ard: {number.name} after step {steps}: {folder}/last.ckpt holds it, --resume auto goes on",
+    ]
+    assert step_of(folder / "last.ckpt") == steps
+    assert not (folder / "student.safetensors").exists()
+    assert run(folder, recipe) == (0, f"ard: goes on from {folder}/last.ckpt, step {steps}\n")
+    assert_same_run(alone(recipe), folder)
+
+
+@pytest.mark.slow
+@pytest.mark.fault(4)
+@pytest.mark.parametrize("step", [STEPS - 1, VALIDATION])
+def test_at_the_end_of_an_epoch_a_signal_waits_for_it(run, alone, tmp_path, step):
+    folder = tmp_path / "run"
+    assert run(folder, at=(1, step), signals=[SIGTERM])[0] == 143
+    assert step_of(folder / "best.ckpt") % STEPS == 0
+    assert step_of(folder / "last.ckpt") == 2 * STEPS
+    assert run(folder)[0] == 0
+    assert_same_run(alone(), folder)
+
+
+@pytest.mark.fault(5)
+def test_a_second_ctrl_c_ends_the_run_at_once(run, tmp_path, observed):
+    status, said = run(tmp_path / "run", at=(1, 1), signals=[SIGINT, SIGINT])
+    assert (status, said.splitlines()[-1]) == (130, "ard: interrupted")
+    assert "Traceback" not in said
+    assert step_of(tmp_path / "run" / "last.ckpt") == STEPS
+    observed(f"a second one at once: exit {status}: {said.splitlines()[-1]}")
