@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import yaml
 from jsonargparse.typing import register_type
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from ard.arguments import read_yaml, user_error
@@ -21,6 +22,7 @@ from ard.run import resume
 from ard.run.checkpoints import AtomicCheckpointIO, best_and_last
 from ard.run.directory import alone, check_room
 from ard.run.files import RunFiles
+from ard.run.loggers import harmless
 from ard.run.metrics import MetricsCSV
 from ard.run.ranks import Ranks, is_first
 from ard.run.signals import Stop
@@ -92,6 +94,7 @@ class CLI(LightningCLI):
             config.trainer.default_root_dir = "/".join(["checkpoints", *names[:2], f"seed{config.seed_everything}"])
 
     def instantiate_classes(self) -> None:
+        self.parser.add_instantiator(harmless, Logger)
         try:
             super().instantiate_classes()
         except ValueError as error:  # the parser wraps what our constructors raise
@@ -104,12 +107,11 @@ class CLI(LightningCLI):
             self.held.enter_context(alone(Path(directory)))
             check_room(Path(directory), self.model)
         start = self._start(Path(directory))
-        loggers = logger if isinstance(logger, list) else [logger] if logger not in (None, True, False) else []
         try:
             trainer = super().instantiate_trainer(
-                logger=[MetricsCSV(directory), *loggers],
-                callbacks=[*(config["callbacks"] or []), Ranks(), *self._checkpoints(directory)],
-                plugins=[*(config["plugins"] or []), AtomicCheckpointIO()],
+                logger=[MetricsCSV(directory), *_listed(logger)],
+                callbacks=[*_listed(config["callbacks"]), Ranks(), *self._checkpoints(directory)],
+                plugins=[*_listed(config["plugins"]), AtomicCheckpointIO()],
                 **kwargs,
             )
         except Exception as error:  # the trainer raises all sorts of things at options that it cannot use
@@ -153,6 +155,11 @@ class Rehearsal(CLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         self.resolved = yaml.safe_load(self._parser(subcommand).dump(self.config[subcommand], skip_none=False))
+
+
+def _listed(option: Any) -> list[Any]:
+    """An option of the trainer that may name one thing, several or none; `true` for a logger is metrics.csv."""
+    return list(option) if isinstance(option, list | tuple) else [] if option in (None, True, False) else [option]
 
 
 def run(args: list[str]) -> None:

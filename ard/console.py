@@ -1,6 +1,11 @@
 """What a person at a terminal sees, and what is kept from them."""
 
+import os
 import warnings
+from pathlib import Path
+from typing import Any
+
+HERE, USUAL = str(Path(__file__).parent), warnings.formatwarning
 
 
 def show(markdown: str) -> None:
@@ -16,8 +21,15 @@ def show(markdown: str) -> None:
 
 
 def quiet() -> None:
-    """Lightning's advertisements and other people's deprecations are not the user's business."""
+    """Lightning's advertisements and other people's deprecations are not the user's business; our warnings take one line."""
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message="reduction: 'mean' divides")  # as the released codes do
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process of a node speaks for all
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"ard\.")
+    warnings.formatwarning = _one_line  # type: ignore[assignment]
+
+
+def _one_line(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> str:
+    return f"ard: warning: {message}\n" if filename.startswith(HERE) else USUAL(message, category, filename, *place)

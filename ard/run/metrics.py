@@ -2,6 +2,7 @@
 
 import csv
 import os
+import warnings
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 class MetricsCSV(Logger):
     """One row a step, one column a metric; the file is replaced atomically, so a killed run leaves a readable one.
 
+    Where it cannot be written, the rows wait for the next attempt and training goes on; that is said once.
     Nothing is written before `resume_before` says that training begins: a refused start or a validation of an old run
     must not touch what that run wrote.
     """
@@ -21,6 +23,7 @@ class MetricsCSV(Logger):
         super().__init__()
         self.path = Path(directory) / "metrics.csv"
         self.rows: dict[int, dict[str, Any]] | None = None
+        self.trouble, self.warned = "", False  # what kept the rows from being written the last time, and whether it was said
 
     @property
     def name(self) -> str:
@@ -53,8 +56,28 @@ class MetricsCSV(Logger):
     def save(self) -> None:
         if not self.rows:
             return
-        columns = ["step", "epoch", *sorted({key for row in self.rows.values() for key in row} - {"step", "epoch"})]
         temporary = self.path.with_name(".metrics.csv.tmp")
+        try:
+            self._write(temporary)
+            self.trouble = ""
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            self.trouble = error.strerror or str(error)
+            if not self.warned:
+                self.warned = True
+                warnings.warn(
+                    f"{self.path} cannot be written ({self.trouble}): training goes on, and it is tried again", stacklevel=1
+                )
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:  # noqa: ARG002
+        self.save()
+        if self.trouble:
+            warnings.warn(f"{self.path} is not complete: the last attempt failed, too ({self.trouble})", stacklevel=1)
+
+    def _write(self, temporary: Path) -> None:
+        assert self.rows
+        columns = ["step", "epoch", *sorted({key for row in self.rows.values() for key in row} - {"step", "epoch"})]
         temporary.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, columns)

@@ -1,0 +1,168 @@
+"""Loggers of other libraries, made harmless: whatever happens to one of them, training goes on."""
+
+import os
+import ssl
+import warnings
+from collections.abc import Callable
+from http.client import HTTPException
+from netrc import NetrcParseError, netrc
+from threading import Thread
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers.logger import DummyLogger, Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+PROBE = 5.0  # seconds that a server has to answer in
+FINISH = "60"  # seconds at the end for what is not uploaded yet; wandb would wait for ever
+
+
+def _method(name: str) -> Callable[..., Any]:
+    def call(self: "Harmless", *args: Any, **kwargs: Any) -> Any:
+        return self.attempt(lambda: getattr(self.logger, name)(*args, **kwargs))
+
+    return call
+
+
+def _attribute(name: str) -> Any:
+    return property(lambda self: getattr(self.logger, name))
+
+
+class Harmless(Logger):
+    """A logger that can fail without stopping anything: one line of warning, and from then on it is silent.
+
+    Weights & Biases goes offline first, before it begins where its server cannot be reached or it has no key.
+    """
+
+    def __init__(self, logger: Logger, trouble: str | None = None) -> None:
+        super().__init__()
+        self.logger, self.kind, self.trouble = logger, type(logger).__name__, trouble
+        self.begun = False
+
+    name, version, save_dir, log_dir, root_dir, group_separator = map(
+        _attribute, ("name", "version", "save_dir", "log_dir", "root_dir", "group_separator")
+    )
+    log_metrics, log_hyperparams, log_graph, save, finalize, after_save_checkpoint = map(
+        _method, ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize", "after_save_checkpoint")
+    )
+
+    @property
+    def experiment(self) -> Any:
+        """The experiment of the logger, a dummy where it failed."""
+        return self.attempt(lambda: getattr(self.logger, "experiment", None))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["logger"], name)
+
+    def attempt(self, call: Callable[[], Any]) -> Any:
+        """What `call` gives, which asks the logger; where that fails, what it gives without it."""
+        try:
+            if not self.begun and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+                self.begun = True
+                self._begin()
+            return call()
+        except Exception as error:  # loggers fail in all the ways that networks, disks and other people's code do
+            self._retreat(error)
+            return self.attempt(call)
+
+    def _begin(self) -> None:
+        if self.trouble:
+            warnings.warn(f"{self.trouble}: training goes on without it; metrics.csv has all metrics", stacklevel=1)
+        elif isinstance(self.logger, WandbLogger) and (reason := why_offline(self.logger)):
+            _go_offline(self.logger, reason)
+
+    def _retreat(self, error: Exception) -> None:
+        logger, reason = self.logger, first_line(error)
+        if isinstance(logger, WandbLogger) and logger._experiment is None and not _is_offline(logger):
+            _go_offline(logger, reason)
+            return
+        self.logger = DummyLogger()
+        warnings.warn(
+            f"{self.kind} failed and is switched off ({reason}): training goes on, metrics.csv has all metrics", stacklevel=1
+        )
+        if isinstance(logger, WandbLogger):
+            _forget()
+
+
+def harmless(kind: type[Logger], *args: Any, **kwargs: Any) -> Logger:
+    """How the parser makes a logger: one whose library is not installed is replaced by one that says so, once."""
+    try:
+        return Harmless(kind(*args, **kwargs))
+    except ImportError as error:
+        return Harmless(DummyLogger(), f"{kind.__name__} cannot be used, its library is missing ({first_line(error)})")
+
+
+def why_offline(logger: WandbLogger) -> str | None:
+    """Why Weights & Biases had better not go online from here; None where it can, or was told not to."""
+    os.environ.setdefault("WANDB_FINISH_TIMEOUT", FINISH)
+    if _is_offline(logger):
+        return None  # and nothing is set up: wandb would keep a mode that the logger has not told it yet
+    import wandb
+
+    settings = wandb.setup().settings
+    if settings.mode in ("offline", "disabled", "dryrun") or wandb.run is not None:
+        return None
+    if not _has_key(settings):
+        return f"no API key for {settings.base_url} (`wandb login`, or WANDB_API_KEY)"
+    trouble = unreachable(settings.base_url)
+    return trouble and f"{settings.base_url} {trouble}"
+
+
+def unreachable(url: str, seconds: float = PROBE) -> str | None:
+    """What keeps a server from answering within `seconds`; None where it says anything at all."""
+    trouble: list[str] = []
+
+    def ask() -> None:
+        try:
+            urlopen(url, timeout=seconds).close()
+        except (HTTPError, HTTPException):
+            pass
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            if not isinstance(reason, ssl.SSLError):
+                trouble.append(f"cannot be reached ({getattr(reason, 'strerror', None) or reason})")
+
+    probe = Thread(target=ask, daemon=True)  # a name server may keep it longer than any timeout of a socket
+    probe.start()
+    probe.join(seconds)
+    if probe.is_alive():
+        return f"gives no answer within {seconds:g} s"
+    return trouble[0] if trouble else None
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception is, and the first line of its message."""
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0]
+
+
+def _has_key(settings: Any) -> bool:
+    if settings.api_key or getattr(settings, "identity_token_file", None):
+        return True
+    try:
+        hosts = netrc(os.environ.get("NETRC")).hosts
+    except (OSError, NetrcParseError):
+        return False
+    url = urlsplit(settings.base_url)
+    return bool({url.netloc, url.hostname, "api.wandb.ai"} & set(hosts))
+
+
+def _is_offline(logger: WandbLogger) -> bool:
+    return logger._offline or logger._wandb_init.get("mode") in ("offline", "disabled")
+
+
+def _go_offline(logger: WandbLogger, reason: str) -> None:
+    logger._wandb_init["mode"] = "offline"
+    warnings.warn(f"wandb: {reason}: offline, `wandb sync` sends the run later; metrics.csv has all metrics", stacklevel=1)
+
+
+def _forget() -> None:
+    """Nothing of a dead wandb may speak up again when the process ends."""
+    import wandb
+
+    try:
+        wandb.teardown(0)
+    except Exception:  # it is being given up because it fails
+        return
