@@ -99,6 +99,8 @@ class CLI(LightningCLI):
             super().instantiate_classes()
         except ValueError as error:  # the parser wraps what our constructors raise
             raise user_error(str(error), error) from error
+        if self.model.threat.eps == 0:
+            raise UserError("threat eps = 0: there is nothing to attack; expected a radius above 0, such as 8/255")
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer")

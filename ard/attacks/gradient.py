@@ -1,5 +1,6 @@
 """Attacks that climb a function of the image: they know a ball and a loss, nothing of labels, teachers or models."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -56,6 +57,7 @@ class PGD(Attack):
         super().__init__(ball)
         if steps < 1:
             raise UserError(f"PGD with steps = {steps}: expected at least 1")
+        _check_step("PGD", relative_step, steps)
         self.steps, self.start, self.keep_best = steps, start, keep_best
         self.step_size = ball.eps * (2.5 / steps if relative_step is None else relative_step)
 
@@ -91,6 +93,7 @@ class NFGSM(Attack):
         super().__init__(ball)
         if noise < 0:
             raise UserError(f"NFGSM with noise = {noise}: expected at least 0, in units of eps")
+        _check_step("NFGSM", relative_step)
         self.noise, self.step_size = noise, relative_step * ball.eps
 
     @property
@@ -136,6 +139,23 @@ class Counted:
         value, counted = self.loss(x_adv)
         self.count = self.count.to(counted.device) + counted.detach()
         return value
+
+
+def _check_step(name: str, relative_step: float | None, steps: int | None = None) -> None:
+    """Raises UserError for a step that leads nowhere, and warns of one that hardly can be meant; None is always right."""
+    if relative_step is None:
+        return
+    if not relative_step > 0:
+        raise UserError(f"{name} with relative_step = {relative_step:g}: expected a step above 0, in units of eps")
+    found = f"{name} with relative_step = {relative_step:g}"
+    if relative_step > 2:
+        warnings.warn(f"{found}, longer than the ball is wide: it counts in units of eps, expected at most 2", stacklevel=1)
+    elif steps is not None and steps * relative_step < 1:
+        warnings.warn(
+            f"{found} and steps = {steps} gets {steps * relative_step:.2g} eps far: the step counts in units of eps, "
+            "expected steps · relative_step of at least 1",
+            stacklevel=1,
+        )
 
 
 def _higher(best: Tensor, highest: Tensor, x_adv: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
