@@ -8,7 +8,7 @@ from ard.objectives.base import Objective, Pair
 
 
 class SAAD(Objective):
-    """Lee et al., TMLR 2026. inner: KL(T̃(x') ‖ S(x')), T̃ the teacher at x but for its true class, T_y(x) + ∇T_y(x)·(x' − x).
+    """Lee et al., TMLR 2026, arXiv:2512.10275. inner: KL(T̃(x') ‖ S(x')), T̃_y(x') = T_y(x) + ∇T_y(x)·(x' − x), else T̃ = T(x).
 
     outer: mean w (KL(T(x') ‖ S(x')) + α e KL(T(x') − T(2x − x') ‖ S(x') − S(2x − x'))) + β (1 − ŵ) KL(T(x) ‖ S(x)), e the
     progress of training. With H the entropies of T(x') in the batch, w = `sharpness` (H − min H), ŵ = w / max w; logits are
