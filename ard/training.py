@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, MultiStepLR, OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
 from ard.errors import UserError
@@ -16,7 +16,8 @@ from ard.errors import UserError
 class Training:
     """SGD, its schedule, label smoothing and weight averaging; selection is by `monitor` on the validation split.
 
-    `milestones` are fractions of training, so that a schedule keeps its shape at any length. `average` is the decay of
+    `milestones` are fractions of training, so that a schedule keeps its shape at any length; `triangular` is the straight
+    rise from 0 and fall to 0 that codes of fast training call cyclic. `average` is the decay of
     an exponential moving average of the student (null: none), warmed up as min(average, (1 + n) / (10 + n)) over steps
     n so that short runs can use it; validation and selection then see the averaged student.
     """
@@ -25,10 +26,10 @@ class Training:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     nesterov: bool = False
-    schedule: Literal["multistep", "one_cycle"] = "multistep"
+    schedule: Literal["multistep", "one_cycle", "triangular"] = "multistep"
     milestones: Sequence[float] = (0.5, 0.75)
     gamma: float = 0.1
-    warmup: float = 0.3  # one_cycle: the share of training in which the learning rate rises
+    warmup: float = 0.3  # one_cycle, triangular: the share of training in which the learning rate rises
     label_smoothing: float = 0.0
     average: float | None = None
     monitor: Literal["val/robust_acc", "val/clean_acc"] = "val/robust_acc"
@@ -49,6 +50,9 @@ class Training:
         """The schedule over `steps` optimiser steps; it is advanced after each."""
         if self.schedule == "one_cycle":
             return OneCycleLR(optimizer, self.lr, total_steps=steps + 1, pct_start=self.warmup, cycle_momentum=False)
+        if self.schedule == "triangular":
+            peak = self.warmup * steps
+            return LambdaLR(optimizer, lambda step: step / peak if step < peak else (steps - step) / max(steps - peak, 1))
         return MultiStepLR(optimizer, [round(m * steps) for m in self.milestones], self.gamma)
 
     def averaged(self, student: nn.Module) -> AveragedModel | None:

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Count the passes of a training step of every recipe, PGD-10, and write docs/results/costs.json."""
+"""Count the passes of a training step of every recipe, PGD-10, and write docs/results/costs.json.
+
+scripts/costs.py [NAME...] counts the recipes named alone and keeps what was written of the others.
+"""
 
 import json
 import re
@@ -48,19 +51,21 @@ def teacher_options(recipe: Path, weights: Path) -> list[str]:
     return [f"{option}={weights}" for option in dict.fromkeys(re.findall(r"(--\S+) FILE", recipe.read_text()))]
 
 
-def main() -> None:
-    """Every recipe."""
+def main(names: list[str]) -> None:
+    """Every recipe, or those named."""
     quiet()
-    found = {}
+    recipes = {path.stem: path for path in sorted((ROOT / "configs" / "objectives").glob("*.yaml"))}
+    found = json.loads(OUTPUT.read_text())["passes"] if names else {}
     with TemporaryDirectory() as scratch:
         weights = Path(scratch) / "teacher.safetensors"
         card = {"class_path": "ard.models.ResNet", "init_args": TEACHER, "num_classes": 10}
         save_weights(weights, ResNet(num_classes=10, **TEACHER), card)
-        for recipe in sorted((ROOT / "configs" / "objectives").glob("*.yaml")):
-            found[recipe.stem] = passes_of(recipe, Path(scratch), teacher_options(recipe, weights))
-            print(recipe.stem, found[recipe.stem], file=sys.stderr)
-    write_whole(OUTPUT, json.dumps({"pgd_steps": 10, "passes": found}, indent=1) + "\n")
+        for name in names or recipes:
+            found[name] = passes_of(recipes[name], Path(scratch), teacher_options(recipes[name], weights))
+            print(name, found[name], file=sys.stderr)
+    passes = {name: found[name] for name in recipes if name in found}
+    write_whole(OUTPUT, json.dumps({"pgd_steps": 10, "passes": passes}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

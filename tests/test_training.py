@@ -3,6 +3,7 @@
 from copy import deepcopy
 from math import cos, pi
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -99,6 +100,12 @@ def test_one_cycle_rises_for_its_warmup_and_falls_to_nothing():
     assert found[-1] < 1e-5
     assert found[:300] == sorted(found[:300])
     assert found[301:] == sorted(found[301:], reverse=True)
+
+
+@pytest.mark.parametrize("warmup", [0.5, 0.4, 1.0, 0.0])
+def test_triangular_rises_from_nothing_and_falls_to_nothing_in_straight_lines(warmup):
+    found = rates(Training(lr=0.2, schedule="triangular", warmup=warmup), 100)
+    assert found == pytest.approx(np.interp(range(100), [0, 100 * warmup, 100], [0.2 * (warmup == 0), 0.2, 0]).tolist())
 
 
 @pytest.mark.parametrize("recipe", ["pgd_at", "free_at"])
