@@ -29,14 +29,18 @@ class MTARD(Objective):
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         natural = self.natural_teacher(x).detach()
-        return attack_labels(student, y), lambda x_adv: self.terms(student, teacher(x_adv).detach(), natural, x_adv, x)
 
-    def terms(self, student: nn.Module, robust: Tensor, natural: Tensor, x_adv: Tensor, x: Tensor) -> dict[str, Tensor]:
-        """The two weighted losses, given what the teachers say."""
+        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+            return self.terms(teacher(x_adv).detach(), natural, student(x_adv), student(x))
+
+        return attack_labels(student, y), outer
+
+    def terms(self, robust: Tensor, natural: Tensor, adv: Tensor, clean: Tensor) -> dict[str, Tensor]:
+        """The two weighted losses, given what the teachers and the student say."""
         scale = 1 / natural.shape[1] if self.mean_over_classes else 1.0
         return {
-            "kl_adv": self.weights[0] * scale * kl(robust, student(x_adv)).mean(),
-            "kl_natural": self.weights[1] * scale * kl(natural, student(x)).mean(),
+            "kl_adv": self.weights[0] * scale * kl(robust, adv).mean(),
+            "kl_natural": self.weights[1] * scale * kl(natural, clean).mean(),
         }
 
     def after_step(self, terms: dict[str, Tensor]) -> None:
@@ -77,7 +81,7 @@ class BMTARD(MTARD):
         def outer(x_adv: Tensor) -> dict[str, Tensor]:
             robust = teacher(x_adv).detach() / self.temperatures[0]
             observed = {"entropy_adv": entropy(robust), "entropy_natural": entropy(natural)}
-            return self.terms(student, robust, natural, x_adv, x) | observed
+            return self.terms(robust, natural, student(x_adv), student(x)) | observed
 
         return attack_labels(student, y), outer
 
@@ -90,6 +94,53 @@ class BMTARD(MTARD):
     def diagnostics(self) -> dict[str, Tensor]:
         robust, natural = self.temperatures
         return {**super().diagnostics(), "temperature_adv": robust, "temperature_natural": natural}
+
+
+class CIARD(BMTARD):
+    """Lu et al., ICCV 2025, arXiv:2509.12633, but for the robust teacher, who stays as it is. inner: CE(S(x'), y).
+
+    outer: mean KL(T(x')/τ_T ‖ S(x')) + KL(N(x)/τ_N ‖ S(x)) − s KL(N(x') ‖ S(x')/t), the last over the images of which N gets
+    x' wrong, and t its temperature alone: there the student is pushed away from N. s is `push` times the power of ten that
+    gives the third loss the order of magnitude of the smaller of the others, a constant. The τ move as in B-MTARD.
+    """
+
+    def __init__(
+        self,
+        *,
+        natural_teacher: Frozen | None = None,
+        push: float = 1.0,
+        push_temperature: float = 5.0,
+        temperature_rate: float = 0.001,
+        mean_over_classes: bool = False,
+    ) -> None:
+        super().__init__(
+            natural_teacher=natural_teacher,
+            rate=0.0,
+            temperature_rate=temperature_rate,
+            mean_over_classes=mean_over_classes,
+        )
+        self.push, self.push_temperature = push, push_temperature
+        self.weights.fill_(1.0)  # and at rate 0 they stay so
+
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
+        natural = self.natural_teacher(x).detach() / self.temperatures[1]
+
+        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+            robust, misled = teacher(x_adv).detach() / self.temperatures[0], self.natural_teacher(x_adv).detach()
+            adv, wrong = student(x_adv), misled.argmax(dim=1) != y
+            terms = self.terms(robust, natural, adv, student(x))
+            scale = 1 / adv.shape[1] if self.mean_over_classes else 1.0
+            away = scale * (wrong * kl(misled, adv / self.push_temperature)).sum() / wrong.sum().clamp_min(1)
+            smaller = torch.minimum(_magnitude(terms["kl_adv"]), _magnitude(terms["kl_natural"]))
+            terms["push"] = -self.push * 10 ** (smaller - _magnitude(away)) * away
+            return terms | {"entropy_adv": entropy(robust), "entropy_natural": entropy(natural)}
+
+        return attack_labels(student, y), outer
+
+
+def _magnitude(loss: Tensor) -> Tensor:
+    """⌊log₁₀⌋ of a loss, constant; of one that is 0, −7."""
+    return loss.detach().clamp_min(1e-7).log10().floor()
 
 
 def entropy(logits: Tensor) -> Tensor:

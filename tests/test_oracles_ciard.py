@@ -1,0 +1,100 @@
+"""CIARD from its formula, in numpy and float64: the two losses, the push and its scale, and how the temperatures move."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from answer_table import CLASSES, X_ADV, Table, X, Y, assert_inner, assert_outer, ce, kl, softmax
+
+from ard.models import Frozen
+from ard.objectives.mtard import CIARD
+
+
+def scene(right=(), **arguments):
+    """The natural teacher is right about the attacked images named, and wrong about the others."""
+    student, teacher, natural = (Table(seed, clean=X, adv=X_ADV) for seed in range(3))
+    with torch.no_grad():
+        for image, true in enumerate(Y.tolist()):
+            natural.answers["adv"][image, true] = 6 if image in right else -3
+    frozen = Frozen()
+    frozen._held.append(natural)
+    return student, teacher, natural, CIARD(natural_teacher=frozen, **arguments).double()
+
+
+def magnitude(loss):
+    return math.floor(math.log10(loss))
+
+
+def formula(teacher, natural, wrong, *, push=1.0, temperature=5.0, taus=(1.0, 1.0), scale=1.0):
+    """A function of the student's logits; the factor of the push is that of the student as it is, for it is a constant."""
+    factor = []
+
+    def terms(z):
+        found = {
+            "kl_adv": scale * kl(teacher["adv"] / taus[0], z["adv"]).mean(),
+            "kl_natural": scale * kl(natural["clean"] / taus[1], z["clean"]).mean(),
+        }
+        p, q = softmax(natural["adv"][wrong]), softmax(z["adv"][wrong] / temperature)
+        away = scale * (p * np.log(p / q)).sum() / len(wrong)
+        factor.append(10.0 ** (min(magnitude(loss) for loss in found.values()) - magnitude(away)))
+        return found | {"push": -push * factor[0] * away}
+
+    return terms
+
+
+@pytest.mark.parametrize("mean_over_classes", [False, True])
+@pytest.mark.parametrize(("right", "push", "temperature"), [((0, 2), 1.0, 5.0), ((1,), 0.5, 2.0), ((), 1.0, 5.0)])
+def test_the_losses_and_the_push(right, push, temperature, mean_over_classes):
+    student, teacher, natural, objective = scene(
+        right, push=push, push_temperature=temperature, mean_over_classes=mean_over_classes
+    )
+    objective.temperatures.copy_(torch.tensor([2.0, 5.0]))
+    wrong = [image for image in range(len(Y)) if image not in right]
+    expected = formula(
+        teacher.numpy(),
+        natural.numpy(),
+        wrong,
+        push=push,
+        temperature=temperature,
+        taus=(2.0, 5.0),
+        scale=1 / CLASSES if mean_over_classes else 1.0,
+    )
+    assert_inner(objective, student, teacher, ce(student.numpy()["adv"]))
+    assert_outer(objective, student, teacher, expected)
+    assert all(answer.grad is None for answer in natural.parameters())
+
+
+@pytest.mark.parametrize(("of_student", "of_clean"), [(1.0, 1.0), (0.01, 1.0), (1.0, 0.01)])
+def test_the_push_has_the_magnitude_of_the_smaller_loss(of_student, of_clean):
+    """Whatever that is: here the student is as near to one of its teachers as the numbers say."""
+    student, teacher, natural, objective = scene()
+    with torch.no_grad():
+        for name, near, guide in (("adv", of_student, teacher), ("clean", of_clean, natural)):
+            goal = guide.answers[name]
+            student.answers[name].copy_(goal + near * (student.answers[name] - goal))
+    terms = {name: term.item() for name, term in objective(student, teacher, X, Y)[1](X_ADV).items() if term.ndim == 0}
+    assert magnitude(-terms["push"]) == min(magnitude(terms["kl_adv"]), magnitude(terms["kl_natural"]))
+
+
+def test_without_an_error_of_the_natural_teacher_nothing_is_pushed():
+    student, teacher, _, objective = scene(right=range(len(Y)))
+    terms = objective(student, teacher, X, Y)[1](X_ADV)
+    assert terms["push"] == 0
+    (gradient,) = torch.autograd.grad(terms["push"], student.answers["adv"])
+    assert (gradient == 0).all()
+
+
+def test_a_step_moves_the_temperatures_and_never_the_weights():
+    student, teacher, natural, objective = scene(temperature_rate=0.5)
+    objective.temperatures.copy_(torch.tensor([3.0, 3.0]))
+    objective.lr_factor = 0.1
+    excess = np.sign(entropy(teacher.numpy()["adv"] / 3) - entropy(natural.numpy()["clean"] / 3))
+    objective.after_step({name: term.detach() for name, term in objective(student, teacher, X, Y)[1](X_ADV).items()})
+    assert objective.temperatures.tolist() == pytest.approx([3 - 0.05 * excess, 3 + 0.05 * excess], rel=1e-12)
+    assert objective.weights.tolist() == [1.0, 1.0]
+
+
+def entropy(logits):
+    p = softmax(logits)
+    return -(p * np.log(p)).sum()
