@@ -117,7 +117,7 @@ def _vocabulary() -> Iterator[str]:
     """Every word a config may contain: parameters of our classes and of the trainer."""
     from pytorch_lightning import Trainer
 
-    yield from ("model", "data", "trainer", "class_path", "init_args", "config", "ckpt_path", "seed_everything")
+    yield from ("model", "data", "trainer", "guards", "class_path", "init_args", "config", "ckpt_path", "seed_everything")
     yield from signature(Trainer.__init__).parameters
     for module in pkgutil.walk_packages(ard.__path__, "ard."):
         if not module.name.endswith("__main__"):

@@ -18,6 +18,7 @@ from ard.attacks import Radius
 from ard.data import DataModule
 from ard.engine import Engine
 from ard.errors import UserError
+from ard.guards import Guards
 from ard.run import resume
 from ard.run.checkpoints import AtomicCheckpointIO, best_and_last
 from ard.run.directory import alone, check_room
@@ -68,6 +69,7 @@ class CLI(LightningCLI):
         return {name: LightningCLI.subcommands()[name] for name in ("fit", "validate")}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(Guards, "guards")
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
@@ -109,10 +111,11 @@ class CLI(LightningCLI):
             self.held.enter_context(alone(Path(directory)))
             check_room(Path(directory), self.model)
         start = self._start(Path(directory))
+        guards = self._get(self.config_init, "guards").callbacks() if self.subcommand == "fit" else []
         try:
             trainer = super().instantiate_trainer(
                 logger=[MetricsCSV(directory), *_listed(logger)],
-                callbacks=[*_listed(config["callbacks"]), Ranks(), *self._checkpoints(directory)],
+                callbacks=[*_listed(config["callbacks"]), *guards, Ranks(), *self._checkpoints(directory)],
                 plugins=[*_listed(config["plugins"]), AtomicCheckpointIO()],
                 **kwargs,
             )

@@ -53,7 +53,7 @@ class Distillation(Engine):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)  # runs training_step; a checkpoint of this step must hold what follows
-        self.after_step(self.terms)
+        self.after_step()
 
 
 class FreeDistillation(Engine):
@@ -97,16 +97,16 @@ class FreeDistillation(Engine):
         delta = torch.zeros_like(x) if self.delta is None else self.delta
         for _ in range(self.replays):
             x_adv = self.threat.project(x + delta, x).requires_grad_()
-            terms = outer(x_adv)
+            self.terms = outer(x_adv)
             optimizer.zero_grad()  # type: ignore[union-attr]
-            self.manual_backward(descended(terms))
-            ascent = self.threat.steepest(x_adv.grad)  # type: ignore[arg-type]
+            self.manual_backward(descended(self.terms))
+            ascent = self.threat.steepest(x_adv.grad).nan_to_num(0)  # type: ignore[arg-type] # float16 may have overflowed
             delta = self.threat.shrink(delta + self.threat.eps * ascent)
             optimizer.step()  # type: ignore[union-attr]
             scheduler.step()  # type: ignore[union-attr]
-            self.after_step(terms)
+            self.after_step()
         self.delta = delta
-        self.report(terms)
+        self.report(self.terms)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.delta is not None:

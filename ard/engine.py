@@ -61,6 +61,8 @@ class Engine(pl.LightningModule, ABC):
         self.average = training.averaged(self.student)
         accuracies = {name: MulticlassAccuracy(num_classes, average="micro") for name in ("clean", "robust", "teacher")}
         self.accuracies = nn.ModuleDict(accuracies)
+        self.terms: dict[str, Tensor] = {}  # of the step under way
+        self.skipped = False  # a guard took the gradients of the step under way, whose terms say nothing
 
     @property
     def data(self) -> DataModule:
@@ -160,18 +162,15 @@ class Engine(pl.LightningModule, ABC):
         values = terms | self.objective.diagnostics()
         self.log_dict({f"train/{name}": value.detach() for name, value in values.items() if value.ndim == 0})
 
-    def after_step(self, terms: dict[str, Tensor]) -> None:
+    def after_step(self) -> None:
         """After every optimiser step: the objective moves its state, equal on all ranks; the average follows the student."""
-        if type(self.objective).after_step is not Objective.after_step:
-            reduce = self.trainer.strategy.reduce
-            self.objective.after_step(
-                {
-                    name: torch.as_tensor(reduce(term.detach().clone(), reduce_op="sum" if term.ndim else "mean"))
-                    for name, term in terms.items()
-                }
-            )
-        if self.average is not None:
+        if type(self.objective).after_step is not Objective.after_step and not self.skipped:
+            self.objective.after_step({name: self._reduced(term.detach().clone()) for name, term in self.terms.items()})
+        if self.average is not None and not self.skipped:
             self.average.update_parameters(self.student)
+
+    def _reduced(self, term: Tensor) -> Tensor:
+        return torch.as_tensor(self.trainer.strategy.reduce(term, reduce_op="sum" if term.ndim else "mean"))
 
     def on_train_epoch_end(self) -> None:
         self.objective.on_epoch_end()
@@ -179,18 +178,19 @@ class Engine(pl.LightningModule, ABC):
             for buffer in (*self.student.buffers(), *self.selected.buffers(), *self.objective.buffers()):
                 torch.distributed.broadcast(buffer, 0)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         x, y = batch
         network = self.selected
         generator = keyed_generator(self.device, "val_attack", self.seed, batch_idx, self.global_rank)
         with torch.autocast(self.device.type, enabled=False):
             x_adv = self.val_attack(lambda x_adv: cross_entropy(network(x_adv), y), x, generator)
-            logits = network(x)
+            logits, attacked = network(x), network(x_adv)
             self._count("clean", logits, y)
-            self._count("robust", network(x_adv), y)
+            self._count("robust", attacked, y)
             if self.teacher is not None and self.teacher.loaded:
                 self._count("teacher", self.teacher(x_adv), y)
         self.log("val/loss", cross_entropy(logits, y).mean(), batch_size=len(y), sync_dist=True)
+        return {"predicted": logits.argmax(dim=1), "robust": attacked.argmax(dim=1) == y}
 
     def _count(self, name: str, logits: Tensor, y: Tensor) -> None:
         metric = self.accuracies[name]

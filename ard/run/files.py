@@ -30,6 +30,7 @@ PRESENTATION = (
     "callbacks",
 )
 START = ("config", "ckpt_path", "weights_only", "resume", "allow_changes")  # how a run starts, not what it is
+GUARDS = "guards"  # change no run in which nothing goes wrong
 TEACHERS = ("ard.models.Frozen", "ard.models.Cached")
 
 
@@ -164,7 +165,7 @@ def digest_of(essentials: dict[str, Any]) -> str:
 
 def essentials(config: dict[str, Any], known: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The part of a resolved config that the result depends on, as the first records called it."""
-    config = json.loads(json.dumps({key: value for key, value in config.items() if key not in START}))
+    config = json.loads(json.dumps({key: value for key, value in config.items() if key not in (*START, GUARDS)}))
     for key in PRESENTATION:
         config["trainer"].pop(key, None)
     if config["trainer"]["precision"] == "auto":

@@ -1,0 +1,32 @@
+"""What guards share: what they saw is kept in every checkpoint, and a warning is one line."""
+
+import sys
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+
+class Guard(pl.Callback):
+    """Watches a run without touching it; `seen` is saved in checkpoints and in the run's summary."""
+
+    def __init__(self, **seen: Any) -> None:
+        self.seen: dict[str, Any] = {**seen, "warnings": []}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**self.seen, "warnings": list(self.seen["warnings"])}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seen |= state
+
+    def warn(self, trainer: pl.Trainer, text: str) -> None:
+        """Say it once on the terminal and keep it for the summary."""
+        self.seen["warnings"].append(text)
+        if trainer.is_global_zero:
+            print(f"ard: warning: {text}", file=sys.stderr)
+
+
+def summed(trainer: pl.Trainer, values: Tensor) -> Tensor:
+    """Over all ranks, without waiting for the device."""
+    return torch.as_tensor(trainer.strategy.reduce(values, reduce_op="sum"))
