@@ -25,7 +25,7 @@ from ard.run.directory import alone, check_room
 from ard.run.files import RunFiles
 from ard.run.loggers import harmless
 from ard.run.metrics import MetricsCSV
-from ard.run.ranks import Ranks, is_first
+from ard.run.ranks import Ranks, is_first, lost
 from ard.run.signals import Stop
 from ard.run.trainer import TRAINER_DEFAULTS, Trainer
 
@@ -173,6 +173,10 @@ def run(args: list[str]) -> None:
         CLI(args)
     except MisconfigurationException as error:
         raise user_error(str(error)) from error
+    except RuntimeError as error:
+        if not lost(error):
+            raise
+        raise UserError("another process of this run has ended, so this one ends too: --resume auto goes on") from error
     except SIGTERMException as error:  # Lightning would call it a success
         raise SystemExit(143) from error
     except SystemExit as error:  # how Lightning ends after Ctrl-C, with a status that says nothing

@@ -4,31 +4,39 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import torch
 from pytorch_lightning import Callback
+from pytorch_lightning.utilities import rank_zero_only
 
 from ard.run.metrics import read_metrics
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["killed_runs", "ard.cli", "ard.models", "ard.data"])
 TIMES = ("train/images_per_s", "train/attack_share")
+PAIR = ["--trainer.devices=2", "--trainer.strategy=ddp"]
 STATES = ("state_dict", "optimizer_states", "lr_schedulers")
 
 
 class Witness(Callback):
     """Writes down which labels every step sees, and has its process hit by signals at one step of one epoch."""
 
-    def __init__(self, file, epoch=-1, step=0, signals=()):
+    def __init__(self, file, epoch=-1, step=0, signals=(), rank=0, hang=False):
         self.file, self.epoch, self.step, self.signals = Path(file), epoch, step, signals
+        self.rank, self.hang = rank, hang  # who is hit, and whether the other one never comes back from this step
 
     def _hit(self, trainer, step):
         if (trainer.current_epoch, step) == (self.epoch, self.step):
-            for number in self.signals:
-                os.kill(os.getpid(), number)
+            if trainer.global_rank == self.rank:
+                for number in self.signals:
+                    os.kill(os.getpid(), number)
+            elif self.hang:
+                time.sleep(600)
 
     def on_train_batch_start(self, trainer, engine, batch, batch_idx):  # noqa: ARG002
         with open(f"{self.file}.{trainer.global_rank}", "a") as file:
@@ -45,32 +53,53 @@ class Witness(Callback):
 VALIDATION, EPOCH_START = -1, -2  # steps of a witness
 
 
-def start(words, directory, at=(-1, 0), signals=()):
-    """A process of `ard fit`, which gets `signals` at (epoch, step)."""
-    process = CONTEXT.Process(target=_fit, args=(words, Path(directory), at, signals))
+def ended(words, directory, **witness):
+    """Exit status of a process of `ard fit`, minus the signal where one killed it, and what it wrote."""
+    process = CONTEXT.Process(target=_fit, args=(words, Path(directory), witness))
     process.start()
-    return process
-
-
-def ended(words, directory, at=(-1, 0), signals=()):
-    """Its exit status, minus the signal where one killed it, and what it wrote."""
-    process = start(words, directory, at, signals)
     process.join(600)
+    return process.exitcode, _said(directory)
+
+
+def pair_ended(words, directory, **witness):
+    """The same of two processes that train together."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "NODE_RANK": "0"}
+    pair = [
+        CONTEXT.Process(target=_fit, args=([*words, *PAIR], Path(directory), witness, {**shared, "LOCAL_RANK": str(rank)}))
+        for rank in range(2)
+    ]
+    for process in pair:
+        process.start()
+    for process in pair:
+        process.join(600)
+    return [process.exitcode for process in pair], _said(directory)
+
+
+def witnessed(directory, **witness):
+    """The option that sets a witness beside a run."""
+    init_args = {"file": str(Path(directory).with_suffix(".order")), **witness}
+    return f"--trainer.callbacks={json.dumps([{'class_path': 'killed_runs.Witness', 'init_args': init_args}])}"
+
+
+def _said(directory):
     talk = Path(directory).with_suffix(".out")
     said = talk.read_text() if talk.exists() else ""
     talk.unlink(missing_ok=True)
-    return process.exitcode, said
+    return said
 
 
-def _fit(words, directory, at, signals):
+def _fit(words, directory, witness, environment=None):
     from ard.__main__ import main
 
+    os.environ.update(environment or {})
+    rank_zero_only.rank = int(os.environ.get("LOCAL_RANK", 0))  # was set when Lightning was imported
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    witness = {"class_path": "killed_runs.Witness", "init_args": {"file": str(directory.with_suffix(".order"))}}
-    witness["init_args"] |= {"epoch": at[0], "step": at[1], "signals": [int(number) for number in signals]}
     with open(directory.with_suffix(".out"), "a", buffering=1) as talk, redirect_stdout(talk), redirect_stderr(talk):
-        sys.exit(main([*words, f"--trainer.callbacks={json.dumps([witness])}"]))
+        sys.exit(main([*words, witnessed(directory, **witness)]))
 
 
 def order(directory, rank=0):

@@ -52,7 +52,7 @@ def step_of(file):
 def test_killed_as_often_as_one_likes_it_ends_as_if_it_had_been_left_alone(run, alone, tmp_path, observed):
     draw, folder = random.Random(0), tmp_path / "run"
     for epoch, step in [(1, draw.randrange(1, STEPS)), (2, EPOCH_START), (2, draw.randrange(STEPS)), (3, VALIDATION)]:
-        status, _ = run(folder, at=(epoch, step), signals=[SIGKILL])
+        status, _ = run(folder, epoch=epoch, step=step, signals=[SIGKILL])
         assert status == -SIGKILL
         assert step_of(folder / "last.ckpt") == epoch * STEPS
     status, said = run(folder)
@@ -84,7 +84,7 @@ def test_ctrl_c_saves_the_step_it_is_in(run, alone, tmp_path, observed):
 
 def stopped_and_resumed(run, alone, folder, number, status, recipe):
     steps = (STEPS + 2) * (2 if recipe == "fast_ard" else 1)
-    found, said = run(folder, recipe, at=(1, 1), signals=[number])
+    found, said = run(folder, recipe, epoch=1, step=1, signals=[number])
     assert found == status
     assert said.splitlines() == [
         f"ard: {folder} holds no checkpoint: a new run",
@@ -101,7 +101,7 @@ def stopped_and_resumed(run, alone, folder, number, status, recipe):
 @pytest.mark.parametrize("step", [STEPS - 1, VALIDATION])
 def test_at_the_end_of_an_epoch_a_signal_waits_for_it(run, alone, tmp_path, step):
     folder = tmp_path / "run"
-    assert run(folder, at=(1, step), signals=[SIGTERM])[0] == 143
+    assert run(folder, epoch=1, step=step, signals=[SIGTERM])[0] == 143
     assert step_of(folder / "best.ckpt") % STEPS == 0
     assert step_of(folder / "last.ckpt") == 2 * STEPS
     assert run(folder)[0] == 0
@@ -110,7 +110,7 @@ def test_at_the_end_of_an_epoch_a_signal_waits_for_it(run, alone, tmp_path, step
 
 @pytest.mark.fault(5)
 def test_a_second_ctrl_c_ends_the_run_at_once(run, tmp_path, observed):
-    status, said = run(tmp_path / "run", at=(1, 1), signals=[SIGINT, SIGINT])
+    status, said = run(tmp_path / "run", epoch=1, step=1, signals=[SIGINT, SIGINT])
     assert (status, said.splitlines()[-1]) == (130, "ard: interrupted")
     assert "Traceback" not in said
     assert step_of(tmp_path / "run" / "last.ckpt") == STEPS

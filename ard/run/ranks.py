@@ -1,6 +1,7 @@
 """Processes that train together: each keeps its own buffers over a resume, and none outlives the others."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -39,15 +40,22 @@ class Ranks(pl.Callback):
     @torch.no_grad()
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Not earlier: DistributedDataParallel begins by giving every rank the first one's."""
-        if len(self.buffers) == trainer.world_size:
+        if len(self.buffers) == trainer.world_size > 1:
             for name, buffer in pl_module.named_buffers():
                 buffer.copy_(self.buffers[trainer.global_rank][name])
+            if not pl_module.automatic_optimization:  # then it does so once more, in its first forward pass and in no other
+                trainer.strategy.model.require_forward_param_sync = False  # type: ignore[union-attr]
         self.buffers = []
 
 
 def is_first() -> bool:
     """Whether this is the process that speaks and writes for all; known before they have met."""
     return rank_zero_only.rank == 0  # type: ignore[attr-defined]
+
+
+def lost(error: RuntimeError) -> bool:
+    """Whether an exception says that another process is gone."""
+    return bool(re.search(r"gloo|nccl|connection (closed|reset)", str(error), re.IGNORECASE))
 
 
 def _end_with_parent(parent: int) -> None:

@@ -78,7 +78,10 @@ def named(path: str, directory: Path) -> Start:
 
 def check_fits(start: Start, engine: Engine, run: dict[str, Any]) -> None:
     """Raises UserError where a checkpoint does not fill this run's network; `run` is what `describe` says of it."""
-    wrong = mismatch(start.content["state_dict"], engine.state_dict())
+    state, expected = start.content["state_dict"], engine.state_dict()
+    # Some buffers of objectives are empty until the data have told their size.
+    expected = {name: value if value.numel() else state.get(name, value) for name, value in expected.items()}
+    wrong = mismatch(state, expected)
     if wrong:
         raise UserError(f"{start.path} holds {_parts(_told(start.content))}, this run trains {_parts(run)}: {wrong}")
 
