@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ard.losses import kl
+from ard.losses import kl, log_softmax
 from ard.models.frozen import Frozen
 from ard.objectives.base import Objective, Pair, attack_labels
 
@@ -145,5 +145,5 @@ def _magnitude(loss: Tensor) -> Tensor:
 
 def entropy(logits: Tensor) -> Tensor:
     """−p log p summed over the batch, shape (C,): what each class adds to the batch's entropy."""
-    log_p = logits.log_softmax(dim=1)
+    log_p = log_softmax(logits)
     return -(log_p.exp() * log_p).sum(dim=0)

@@ -1,0 +1,63 @@
+"""Every recipe in bfloat16: training steps whose terms are finite and add up to float32's loss, validation in float32."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from pytorch_lightning import Callback
+
+from ard.engine import Engine
+from ard.objectives.base import descended
+
+RECIPES = sorted((Path(__file__).parents[1] / "configs" / "objectives").glob("*.yaml"))
+
+
+class Precisions(Callback):
+    """Those in which the networks answer: the student in training, what is selected in validation."""
+
+    def __init__(self):
+        self.training, self.validation = set(), set()
+
+    def on_fit_start(self, trainer, engine):
+        def note(network, _, logits):
+            if not trainer.validating:
+                self.training.add(logits.dtype)
+            elif network is engine.selected:
+                self.validation.add(logits.dtype)
+
+        for network in {engine.student, engine.selected}:
+            network.register_forward_hook(note)
+
+
+@pytest.fixture
+def steps(fit, tmp_path, monkeypatch):
+    """steps(recipe, precision, ...): the terms of the last of two batches, half way through training; and the precisions.
+
+    Of a recipe that replays, one batch: after every update of the weights the two runs are a little further apart.
+    """
+    terms = {}
+
+    def run(recipe, precision, *more):
+        monkeypatch.setattr(Engine, "report", lambda _, found: terms.update({precision: found}))
+        replays = yaml.safe_load(recipe.read_text())["model"]["init_args"].get("replays", 1)
+        found = Precisions()
+        length = [f"--trainer.max_epochs={replays}", f"--trainer.limit_train_batches={1 if replays > 1 else 2}"]
+        options = [f"--trainer.precision={precision}", *length, *more]
+        fit(tmp_path / precision, recipe.stem, *options, callbacks=[found])
+        return terms[precision], found
+
+    return run
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_two_steps_in_bfloat16_are_those_of_float32_but_for_the_last_digits(recipe, steps):
+    exact, _ = steps(recipe, "32-true", "--trainer.limit_val_batches=0")
+    half, precisions = steps(recipe, "bf16-mixed")
+    assert torch.bfloat16 in precisions.training
+    assert precisions.validation == {torch.float32}
+    assert half.keys() == exact.keys()
+    for name, term in half.items():
+        assert term.dtype == torch.float32, name
+        assert term.isfinite().all(), name
+    assert descended(half).item() == pytest.approx(descended(exact).item(), rel=0.03)
