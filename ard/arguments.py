@@ -1,5 +1,6 @@
 """Parsers whose errors are one line, with the nearest right name where one was misspelt."""
 
+import math
 import pkgutil
 import re
 from collections.abc import Callable, Collection, Iterator
@@ -9,10 +10,11 @@ from importlib import import_module
 from inspect import isclass, signature
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NoReturn
+from traceback import walk_tb
+from typing import Any, NoReturn, get_args
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 import ard
 from ard.errors import UserError
@@ -53,6 +55,18 @@ def parse(verb: str, function: Callable[..., Any], argv: list[str]) -> dict[str,
     return {p.name: built[p.name] if p.name in built else arguments[p.name] for p in parameters}
 
 
+def check_order(configs: list[str]) -> None:
+    """Raises UserError where a recipe comes before its base: the base would silently take back what the recipe set."""
+    seen_recipe = ""
+    for path in configs:
+        is_base = "data" in read_yaml(path)
+        if is_base and seen_recipe:
+            raise UserError(
+                f"-c {seen_recipe} comes before -c {path}: expected the base (with `data:`) first, recipes after"
+            )
+        seen_recipe = seen_recipe or ("" if is_base else path)
+
+
 def _spoken(word: str, after: str | None, flags: Collection[str]) -> str:
     """--save-adversarial -> --save_adversarial=true: options as people write them."""
     if not word.startswith("--"):
@@ -66,12 +80,17 @@ def _spoken(word: str, after: str | None, flags: Collection[str]) -> str:
 def build(kind: Any, section: dict[str, Any]) -> Any:
     """An instance of `kind` from {class_path, init_args}, or a factory where `kind` is a Protocol."""
     parser = OneLineErrors()
-    parser.words = [field.name for field in fields(kind)] if is_dataclass(kind) else []
+    known = {field.name: field.type for field in fields(kind)} if is_dataclass(kind) else {}
+    parser.words = list(known)
     parser.add_argument("--part", type=kind)
+    for name, value in section.items():
+        if value is None and name in known and type(None) not in get_args(known[name]):
+            raise UserError(f"{name}: null; expected a value, or no such key")
+    check_finite(section)
     try:
         return parser.instantiate(parser.parse_object({"part": section}))["part"]
-    except ValueError as error:
-        raise user_error(str(error), error) from error
+    except Exception as error:
+        raise unbuildable(error) from error
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -85,6 +104,27 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} holds {type(content).__name__}, expected a mapping of keys to values")
     return content
+
+
+def check_finite(tree: Any, place: str = "") -> None:
+    """Raises UserError for a number in a config that is not finite: nobody means one, and NaN passes every comparison."""
+    if isinstance(tree, float) and not math.isfinite(tree):
+        raise UserError(f"{place} = {tree}: expected a finite number")
+    branches = vars(tree).items() if isinstance(tree, Namespace) else tree.items() if isinstance(tree, dict) else ()
+    for key, value in enumerate(tree) if isinstance(tree, list | tuple) else branches:
+        check_finite(value, f"{place}.{key}".lstrip("."))
+
+
+def unbuildable(error: BaseException) -> UserError:
+    """What a constructor of ours says to values that it cannot use: its own UserError, else its name and the reason."""
+    reason, told = user_error(str(error), error), error
+    while told.__cause__ or told.__context__:
+        told = told.__cause__ or told.__context__  # type: ignore[assignment]
+    frames = [frame for frame, _ in walk_tb(told.__traceback__) if frame.f_code.co_name == "__init__"]
+    names = [type(frame.f_locals.get("self")).__name__ for frame in frames if frame.f_globals["__name__"].startswith("ard.")]
+    if isinstance(told, UserError) or not names:
+        return reason
+    return UserError(f"{names[0]} cannot be built: {reason}")
 
 
 def user_error(message: str, error: BaseException | None = None, words: Collection[str] = ()) -> UserError:

@@ -13,7 +13,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from ard.arguments import read_yaml, user_error
+from ard.arguments import check_finite, check_order, unbuildable, user_error
 from ard.attacks import Radius
 from ard.data import DataModule
 from ard.engine import Engine
@@ -85,12 +85,17 @@ class CLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
+        seed = self.config[self.config.subcommand].seed_everything
+        if not 0 <= seed < 2**32:
+            raise UserError(f"seed_everything = {seed}: expected 0 to 4294967295")
 
     def _parse_ckpt_path(self) -> None:
         """What a checkpoint says of its hyperparameters does not change the configuration."""
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
+        for part in ("model", "data", "trainer"):
+            check_finite(config[part], part)
         if config.trainer.default_root_dir is None:
             names = [Path(path).stem for path in self.configs] or ["fit"]
             config.trainer.default_root_dir = "/".join(["checkpoints", *names[:2], f"seed{config.seed_everything}"])
@@ -99,8 +104,8 @@ class CLI(LightningCLI):
         self.parser.add_instantiator(harmless, Logger)
         try:
             super().instantiate_classes()
-        except ValueError as error:  # the parser wraps what our constructors raise
-            raise user_error(str(error), error) from error
+        except Exception as error:  # whatever a constructor says to values that it cannot use
+            raise unbuildable(error) from error
         if self.model.threat.eps == 0:
             raise UserError("threat eps = 0: there is nothing to attack; expected a radius above 0, such as 8/255")
 
@@ -188,15 +193,3 @@ def run(args: list[str]) -> None:
 def rehearse(args: list[str]) -> dict[str, Any]:
     """The resolved config of an `ard fit` command whose parts can all be built; raises UserError where they cannot."""
     return Rehearsal(args).resolved
-
-
-def check_order(configs: list[str]) -> None:
-    """Raises UserError where a recipe comes before its base: the base would silently take back what the recipe set."""
-    seen_recipe = ""
-    for path in configs:
-        is_base = "data" in read_yaml(path)
-        if is_base and seen_recipe:
-            raise UserError(
-                f"-c {seen_recipe} comes before -c {path}: expected the base (with `data:`) first, recipes after"
-            )
-        seen_recipe = seen_recipe or ("" if is_base else path)

@@ -66,6 +66,8 @@ class FreeDistillation(Engine):
 
     def __init__(self, *, replays: int = 8, **parts: Any) -> None:
         super().__init__(**parts)
+        if replays < 1:
+            raise UserError(f"replays = {replays}: expected at least 1")
         self.replays = replays
         self.automatic_optimization = False
         self.delta: Tensor | None = None  # not a buffer: DDP would overwrite every rank's with the first's

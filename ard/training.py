@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal
 
 import torch
@@ -37,6 +38,20 @@ class Training:
     def __post_init__(self) -> None:
         if not all(0 < milestone <= 1 for milestone in self.milestones):
             raise UserError(f"milestones {list(self.milestones)}: expected fractions of training in (0, 1], such as 0.5")
+        for name, most in {
+            "lr": inf,
+            "momentum": 1,
+            "weight_decay": inf,
+            "gamma": inf,
+            "warmup": 1,
+            "label_smoothing": 1,
+        }.items():
+            if not 0 <= getattr(self, name) <= most:
+                raise UserError(
+                    f"{name} = {getattr(self, name)}: expected at least 0" + (f", at most {most}" if most == 1 else "")
+                )
+        if self.nesterov and not self.momentum:
+            raise UserError("nesterov: expected a momentum above 0")
         if self.average is not None and not 0 < self.average < 1:
             raise UserError(f"average = {self.average}: expected a decay in (0, 1), or null for no averaging")
 

@@ -33,6 +33,10 @@ class DataModule(pl.LightningDataModule, ABC):
         super().__init__()
         if batch_size < 1:
             raise UserError(f"batch_size = {batch_size}: expected at least 1")
+        numbers = {"crop_padding": crop_padding, "workers": workers, "seed": seed, "split_seed": split_seed}
+        for name, value in numbers.items():
+            if not 0 <= value < 2**32:
+                raise UserError(f"{name} = {value}: expected 0 or more, below 2**32")
         self.batch_size, self.val_size, self.workers = batch_size, val_size, workers
         self.crop_padding, self.flip = crop_padding, flip
         self.seed, self.split_seed = seed, split_seed
@@ -121,6 +125,8 @@ class DataModule(pl.LightningDataModule, ABC):
             )
         if train and len(images) < self.batch_size:
             raise UserError(f"batch_size = {self.batch_size}: expected at most the {len(images)} training images")
+        if train and self.crop_padding > min(self.input_shape[1:]):
+            raise UserError(f"crop_padding = {self.crop_padding}: expected at most the side of images {self.input_shape}")
         placed = self._placed(images, trainer.strategy.root_device if trainer else torch.device("cpu"))
         return Loader(
             placed if others is None else Mixture(images, others),

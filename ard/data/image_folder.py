@@ -17,13 +17,6 @@ from ard.errors import UserError
 BLOCK = 32  # images a thread decodes at a time: for small ones the hand-over costs more than the decoding
 
 
-class ImageError(UserError):
-    """Names the file; a DataLoader worker turns the message into a traceback, which is cut back to its last line."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message.strip().splitlines()[-1].split(f"{type(self).__name__}: ")[-1])
-
-
 class ImageFolder(DataModule):
     """root/train/<class>/* and root/test/<class>/*; classes are the sorted folder names of train, hidden ones ignored.
 
@@ -129,10 +122,10 @@ def decode(path: str, shape: tuple[int, int, int]) -> Tensor:
         if image.size != tuple(size):
             image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path}: not an image; replace or delete it") from error
+        raise UserError(f"{path}: not an image; replace or delete it") from error
     except Exception as error:  # on a damaged file Pillow's decoders raise nearly anything, even SyntaxError
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ImageError(f"{path}: not a readable image ({reason}); replace or delete it") from error
+        raise UserError(f"{path}: not a readable image ({reason}); replace or delete it") from error
     return torch.from_numpy(np.array(image)).view(*size, channels).permute(2, 0, 1)
 
 

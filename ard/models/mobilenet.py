@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ard.errors import UserError
+
 CIFAR_STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
@@ -13,7 +15,8 @@ class MobileNetV2(nn.Module):
     """Sandler et al., CVPR 2018, in the variant of the ARD and RSLAD papers; pixels (batch, in_channels, H, W) -> logits.
 
     ReLU instead of ReLU6, stride 1 in the stem and in the 24-channel stage. `width` multiplies every channel count;
-    `stages` lists (expansion, channels, blocks, stride), so that tiny images and tiny machines can have fewer.
+    `stages` lists (expansion, channels, blocks, stride), so that tiny images and tiny machines can have fewer. Raises
+    UserError for numbers below 1, which would make another network.
     """
 
     def __init__(
@@ -27,6 +30,7 @@ class MobileNetV2(nn.Module):
         head: int = 1280,
     ) -> None:
         super().__init__()
+        _check(width, head, stem_stride, stages)
         channels = _scaled(32, width)
         blocks: list[nn.Module] = [_conv_norm(in_channels, channels, kernel=3, stride=stem_stride), nn.ReLU()]
         for expansion, base, depth, stride in stages:
@@ -78,6 +82,16 @@ def _conv_norm(in_channels: int, out_channels: int, *, kernel: int, stride: int 
     kind = StridedDepthwise if groups > 1 and stride > 1 else nn.Conv2d
     conv = kind(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
+
+
+def _check(width: float, head: int, stem_stride: int, stages: Sequence[Sequence[int]]) -> None:
+    if width <= 0 or head < 1 or stem_stride < 1:
+        raise UserError(f"MobileNetV2 width = {width}, head = {head}, stem_stride = {stem_stride}: expected each above 0")
+    for stage in stages:
+        if len(stage) != 4 or min(stage) < 1:
+            raise UserError(
+                f"MobileNetV2 stage {list(stage)}: expected (expansion, channels, blocks, stride), each at least 1"
+            )
 
 
 def _scaled(channels: int, width: float) -> int:

@@ -5,12 +5,15 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ard.errors import UserError
+
 
 class ResNet(nn.Module):
     """He et al., CVPR 2016, with a 3×3 stem for small images; pixels (batch, in_channels, H, W) -> logits (batch, C).
 
     `blocks=(2, 2, 2, 2), width=64` is ResNet-18; the channels of stage i are width · 2^i, and `stem_stride=2` halves
-    the resolution (and quarters the cost) at once.
+    the resolution (and quarters the cost) at once. Raises UserError for numbers below 1, which would make
+    another network.
     """
 
     def __init__(
@@ -23,6 +26,10 @@ class ResNet(nn.Module):
         stem_stride: int = 1,
     ) -> None:
         super().__init__()
+        if min(width, stem_stride, *blocks) < 1 or not blocks:
+            raise UserError(
+                f"ResNet width = {width}, blocks = {list(blocks)}, stem_stride = {stem_stride}: expected 1 or more"
+            )
         self.stem = nn.Conv2d(in_channels, width, 3, stem_stride, 1, bias=False)
         self.norm = nn.BatchNorm2d(width)
         stages, channels = [], width

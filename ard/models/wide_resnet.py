@@ -14,6 +14,8 @@ class WideResNet(nn.Module):
 
     def __init__(self, *, num_classes: int, depth: int = 34, widen: int = 10, in_channels: int = 3) -> None:
         super().__init__()
+        if widen < 1:
+            raise UserError(f"WideResNet widen = {widen}: expected at least 1")
         if depth < 10 or (depth - 4) % 6:
             raise UserError(f"WideResNet depth = {depth}: expected 6 n + 4, such as 10, 16, 28, 34 or 70")
         self.stem = nn.Conv2d(in_channels, 16, 3, 1, 1, bias=False)
