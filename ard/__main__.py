@@ -20,6 +20,7 @@ USAGE = """usage: ard VERB ...
   compare   RUN_DIR...                         records -> table.md, table.csv and a picture
   bench                                        our training step against the released ones, on this machine
   doctor                                       is this machine fit, and which levers of speed does it have?
+  doctor    -c ... -c ... [as for fit]         would this run go well? data, teacher, disk, logger, a step, its cost
 
 ard VERB --help says more. Errors are one line; exit status 2 means that you can mend it.
 """
@@ -124,15 +125,6 @@ def bench(output: str = "benchmark.json", batch_size: int = 128, steps: int = 10
     return 0
 
 
-def doctor() -> int:
-    """Packages, disk, device, and what each lever of speed brings here; exit status 1 where something is wrong."""
-    from ard.doctor import examine, table
-
-    findings = examine()
-    show(table(findings))
-    return int(not all(finding.well for finding in findings))
-
-
 COMMANDS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "test": quick_test,
@@ -140,7 +132,6 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "compare": compare,
     "verify": verify,
     "bench": bench,
-    "doctor": doctor,
 }
 
 
@@ -171,13 +162,17 @@ def _dispatch(argv: list[str]) -> int:
 
         run(argv)
         return 0
+    if verb == "doctor":
+        from ard.doctor import doctor
+
+        return doctor(argv[1:])
     if verb in COMMANDS:
         from ard.arguments import parse
 
         return COMMANDS[verb](**parse(verb, COMMANDS[verb], argv[1:]))
     from difflib import get_close_matches
 
-    near = get_close_matches(verb, ["fit", "validate", *COMMANDS], n=1)
+    near = get_close_matches(verb, ["fit", "validate", "doctor", *COMMANDS], n=1)
     raise UserError(f"no verb {verb!r}" + (f"; did you mean {near[0]!r}?" if near else "; ard --help lists them"))
 
 

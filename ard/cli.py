@@ -27,6 +27,7 @@ from ard.run.loggers import harmless
 from ard.run.metrics import MetricsCSV
 from ard.run.ranks import Ranks, is_first, lost
 from ard.run.signals import Stop
+from ard.run.teachers import TeacherCheck
 from ard.run.trainer import TRAINER_DEFAULTS, Trainer
 
 for library in ("pytorch_lightning", "lightning_fabric"):  # here, because importing them sets their level to INFO
@@ -119,9 +120,9 @@ class CLI(LightningCLI):
         guards = self._get(self.config_init, "guards").callbacks() if self.subcommand == "fit" else []
         try:
             trainer = super().instantiate_trainer(
-                logger=[MetricsCSV(directory), *_listed(logger)],
-                callbacks=[*_listed(config["callbacks"]), *guards, Ranks(), *self._checkpoints(directory)],
-                plugins=[*_listed(config["plugins"]), AtomicCheckpointIO()],
+                logger=[MetricsCSV(directory), *listed(logger)],
+                callbacks=[*listed(config["callbacks"]), *guards, TeacherCheck(), Ranks(), *self._checkpoints(directory)],
+                plugins=[*listed(config["plugins"]), AtomicCheckpointIO()],
                 **kwargs,
             )
         except Exception as error:  # the trainer raises all sorts of things at options that it cannot use
@@ -167,7 +168,7 @@ class Rehearsal(CLI):
         self.resolved = yaml.safe_load(self._parser(subcommand).dump(self.config[subcommand], skip_none=False))
 
 
-def _listed(option: Any) -> list[Any]:
+def listed(option: Any) -> list[Any]:
     """An option of the trainer that may name one thing, several or none; `true` for a logger is metrics.csv."""
     return list(option) if isinstance(option, list | tuple) else [] if option in (None, True, False) else [option]
 

@@ -27,6 +27,15 @@ class Bright(Digits):
         return MemoryImages(images.pixels.float(), images.labels)
 
 
+class Standardised(Digits):
+    """Floats of mean 0 and standard deviation 1, normalised in the wrong place."""
+
+    def training_images(self):
+        images = super().training_images()
+        pixels = images.pixels.float()
+        return MemoryImages((pixels - pixels.mean()) / pixels.std(), images.labels)
+
+
 class Shifted(Digits):
     """Labels that count from 1."""
 
@@ -36,14 +45,20 @@ class Shifted(Digits):
 
 
 @pytest.mark.parametrize(
-    ("data", "message"), [("Bright", r"pixels in \[0, 255\]; expected \[0, 1\]"), ("Shifted", r"labels in \[1, 10\]")]
+    ("data", "message"),
+    [
+        pytest.param("Bright", r"pixels in \[0, 255\]; expected \[0, 1\]", marks=pytest.mark.fault(23)),
+        pytest.param("Standardised", r"pixels in \[-0.8.*\]; expected \[0, 1\]", marks=pytest.mark.fault(23)),
+        ("Shifted", r"labels in \[1, 10\]"),
+    ],
 )
 @pytest.mark.parametrize("recipe", ["pgd_at", "free_at"])
-def test_wrong_pixels_and_labels_are_refused(fit, tmp_path, recipe, data, message):
+def test_wrong_pixels_and_labels_are_refused(fit, tmp_path, recipe, data, message, observed):
     options = [f"--data=test_engine_refusals.{data}", "--data.init_args.batch_size=512", "--trainer.max_epochs=8"]
     steps = Steps()
-    with user_error(message):
+    with user_error(message) as caught:
         fit(tmp_path, recipe, *options, callbacks=[steps])
+    observed(f"refused: {caught.value}")
     assert steps.count == 0
     assert not (tmp_path / "last.ckpt").exists()
 

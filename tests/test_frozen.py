@@ -117,14 +117,22 @@ def test_images_it_cannot_read(error, path):
     assert not teacher.loaded
 
 
-ODD_ANSWERS = {"tuple": lambda z: (z, z), "row": lambda z: z[0], "map": lambda z: z[..., None]}
+ODD_ANSWERS = {
+    "tuple": lambda z: (z, z),
+    "row": lambda z: z[0],
+    "map": lambda z: z[..., None],
+    "one column": lambda z: z[:, :1],
+    "a class more": lambda z: torch.cat([z, z[:, :1]], dim=1),
+}
 
 
+@pytest.mark.fault(17)
 @pytest.mark.parametrize("answer", ODD_ANSWERS.values(), ids=ODD_ANSWERS)
-def test_answers_that_are_no_logits(answer, path):
+def test_answers_that_are_no_logits(answer, path, observed):
     class Odd(ResNet):
         def forward(self, x):
             return answer(super().forward(x))
 
-    with user_error("data has 3 classes"):
+    with user_error("data has 3 classes") as caught:
         Frozen(weights=str(path), network=partial(Odd, **SMALL)).load(num_classes=3, input_shape=SHAPE)
+    observed(f"refused: {caught.value}")

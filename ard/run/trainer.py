@@ -21,11 +21,12 @@ class Trainer(pl.Trainer):
 
     def __init__(self, *, precision: Precision | None = "auto", accelerator: str = "auto", **options: Any) -> None:
         if precision is None or precision == "auto":
-            precision = "bf16-mixed" if has_bfloat16(_device_type(accelerator)) else "32-true"
+            precision = "bf16-mixed" if has_bfloat16(device_type(accelerator)) else "32-true"
         super().__init__(precision=precision, accelerator=accelerator, **options)
 
 
-def _device_type(accelerator: str) -> str:
+def device_type(accelerator: str) -> str:
+    """The type of device that an accelerator stands for on this machine."""
     if accelerator in ("auto", "gpu"):
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     return accelerator

@@ -3,8 +3,8 @@
 import pytest
 from small_runs import cli
 
-from ard import doctor
 from ard.bench import step as bench_step
+from ard.doctor import machine
 from ard.models import ResNet
 
 
@@ -19,44 +19,68 @@ def test_a_healthy_machine(place, capsys):  # noqa: ARG001
     assert (status, err) == (0, "")
     for words in ("| torch |", "| device |", "precision: auto", "channels_last", "times the released step"):
         assert words in out
-    assert "not well" not in out
+    assert "**error**" not in out
 
 
 @pytest.mark.parametrize(
     ("found", "told"), [("1.0", "expected >=2.6"), (None, "missing: pip install 'torch>=2.6'")], ids=["too old", "missing"]
 )
 def test_a_package_that_does_not_do(monkeypatch, capsys, found, told):
-    whole = doctor.version
+    whole = machine.version
 
     def version(name):
         if name == "torch" and found is None:
-            raise doctor.PackageNotFoundError
+            raise machine.PackageNotFoundError
         return found if name == "torch" else whole(name)
 
-    monkeypatch.setattr(doctor, "version", version)
-    monkeypatch.setattr(doctor, "levers", lambda: [])
+    monkeypatch.setattr(machine, "version", version)
+    monkeypatch.setattr("ard.doctor.machine.levers", lambda: [])
     status, out, _ = cli(capsys, "doctor")
     (line,) = [line for line in out.splitlines() if line.startswith("| torch |")]
     assert status == 1
     assert told in line
-    assert "not well" in line
+    assert "**error**" in line
 
 
 def test_a_torchvision_for_another_torch(monkeypatch):
     def refuse(_):
         raise RuntimeError("operator torchvision::nms does not exist\nmore")
 
-    monkeypatch.setattr(doctor, "import_module", refuse)
-    *_, last = doctor.packages()
-    assert (last.well, last.found) == (False, "does not import: operator torchvision::nms does not exist")
+    monkeypatch.setattr(machine, "import_module", refuse)
+    *_, last = machine.packages()
+    assert (last.verdict, last.found) == ("error", "does not import: operator torchvision::nms does not exist")
 
 
 def test_no_room_and_no_permission(monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1e9})())
     monkeypatch.setattr("os.access", lambda *_: False)
-    assert [finding.well for finding in doctor.places()] == [False, False]
+    assert [finding.verdict for finding in machine.places()] == ["error", "error"]
 
 
 def test_bfloat16_is_not_measured_where_the_hardware_lacks_it(monkeypatch):
-    monkeypatch.setattr(doctor, "has_bfloat16", lambda _: False)
-    assert not any("bfloat16" in finding.about for finding in doctor.levers())
+    monkeypatch.setattr(machine, "has_bfloat16", lambda _: False)
+    assert not any("bfloat16" in finding.about for finding in machine.levers())
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "verdict", "told"),
+    [
+        ("pytorch-lightning", "2.6.2", "error", "malicious"),
+        ("pytorch-lightning", "2.6.3", "error", "malicious"),
+        ("torch", "2.5.1", "error", "CVE-2025-32434"),
+        ("lightning", "2.6.6", "warning", "a second Lightning"),
+        ("robustbench", "1.1.1", "warning", "autoattack"),
+    ],
+)
+def test_versions_that_somebody_was_harmed_by(monkeypatch, name, found, verdict, told):
+    whole = machine.version
+
+    def version(asked):
+        return found if asked == name else whole(asked)
+
+    assert list(machine.known_bad()) == []
+    monkeypatch.setattr(machine, "version", version)
+    (finding,) = machine.known_bad()
+    assert finding.about == f"{name} {found}"
+    assert finding.verdict == verdict
+    assert told in finding.found

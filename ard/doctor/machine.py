@@ -1,46 +1,47 @@
-"""`ard doctor`: is this machine fit for training, and which levers of speed does it have?"""
+"""The machine: packages, disk, device, and which levers of speed it has."""
 
 import os
 import platform
 import shutil
 import statistics
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import Literal
 
 import torch
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from ard.bench import measure
 from ard.bench.rows import every_row
 from ard.bench.step import Step
+from ard.doctor.finding import Finding
 from ard.run.trainer import Trainer, has_bfloat16
 
 PROJECT = "ard-robust-distillation"
 FREE_GB = 2  # a few checkpoints of a small student, and room to write the next before the last is deleted
+HARMFUL = "a malicious upload: uninstall it, and renew every key that this machine holds"
+BAD: list[tuple[str, str, str, Literal["warning", "error"]]] = [
+    ("pytorch-lightning", "==2.6.2", HARMFUL, "error"),
+    ("pytorch-lightning", "==2.6.3", HARMFUL, "error"),
+    ("torch", "<2.6", "a file of weights can run code in spite of weights_only (CVE-2025-32434)", "error"),
+    ("lightning", ">=2", "a second Lightning: callbacks and loggers must come from pytorch_lightning", "warning"),
+    (
+        "robustbench",
+        "<=1.1.1",
+        "imports `autoattack`, which PyPI's package does not bring: install its repository",
+        "warning",
+    ),
+]
 BATCH, STEPS, ROUNDS = 8, 2, 2  # seconds: a rehearsal of `ard bench`, which says it better
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the table; what is not well ends the doctor with a status of its own."""
-
-    about: str
-    found: str
-    well: bool = True
 
 
 def examine() -> list[Finding]:
     """Packages, place, device, and the levers measured on the spot."""
     return [*packages(), *places(), *device(), *levers()]
-
-
-def table(findings: list[Finding]) -> str:
-    """Markdown."""
-    lines = [f"| {finding.about} | {finding.found} | {'ok' if finding.well else '**not well**'} |" for finding in findings]
-    return "\n".join(["| | found | |", "|---|---|---|", *lines])
 
 
 def packages() -> Iterator[Finding]:
@@ -53,25 +54,37 @@ def packages() -> Iterator[Finding]:
         try:
             found = version(wanted.name)
         except PackageNotFoundError:
-            yield Finding(wanted.name, f"missing: pip install '{wanted}'", well=False)
+            yield Finding(wanted.name, f"missing: pip install '{wanted}'", "error")
             continue
         fits = wanted.specifier.contains(found, prereleases=True)
-        yield Finding(wanted.name, found if fits else f"{found}: expected {wanted.specifier}", well=fits)
+        told = found if fits else f"{found}: expected {wanted.specifier}"
+        yield Finding(wanted.name, told, "ok" if fits else "error")
+    yield from known_bad()
     try:
         import_module("torchvision.ops")
     except Exception as error:  # a torchvision built for another torch fails in its own ways
-        yield Finding("torchvision with torch", f"does not import: {str(error).splitlines()[0]}", well=False)
+        yield Finding("torchvision with torch", f"does not import: {str(error).splitlines()[0]}", "error")
+
+
+def known_bad() -> Iterator[Finding]:
+    """Versions that are there and that somebody was harmed by."""
+    for name, versions, why, verdict in BAD:
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            continue
+        if SpecifierSet(versions).contains(found, prereleases=True):
+            yield Finding(f"{name} {found}", why, verdict)
 
 
 def places() -> Iterator[Finding]:
     """Room and permission to write checkpoints here."""
     free = shutil.disk_usage(".").free / 1e9
-    yield Finding("free disk", f"{free:.0f} GB", well=free > FREE_GB)
+    yield Finding("free disk", f"{free:.0f} GB", "ok" if free > FREE_GB else "error")
     there = Path("checkpoints") if Path("checkpoints").is_dir() else Path()
     writable = os.access(there, os.W_OK)
-    yield Finding(
-        "checkpoints/", "can be written" if writable else "cannot be written: choose another folder", well=writable
-    )
+    told = "can be written" if writable else "cannot be written: choose another folder"
+    yield Finding("checkpoints/", told, "ok" if writable else "error")
 
 
 def device() -> Iterator[Finding]:
@@ -87,7 +100,8 @@ def levers() -> Iterator[Finding]:
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = [row for row in every_row() if row.group == "ARD, MobileNetV2"][:5]
     rows = [row for row in rows if not row.bfloat16 or has_bfloat16(place.type)]
-    made = [Step(row, batch_size=BATCH, steps=STEPS, device=place) for row in rows]
+    with warnings.catch_warnings(action="ignore"):  # so few steps do not cross the ball: here they need not
+        made = [Step(row, batch_size=BATCH, steps=STEPS, device=place) for row in rows]
     seconds = measure.rounds(made, ROUNDS)
     for row, found in zip(rows[1:], seconds[1:], strict=True):
         faster = statistics.median(a / b for a, b in zip(seconds[0]["step"], found["step"], strict=True))

@@ -1,0 +1,54 @@
+"""Where the run would write: room, permission, what lies there already, and where its metrics would go."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pytorch_lightning.loggers import WandbLogger
+
+from ard.doctor.finding import Finding
+from ard.doctor.run import Run
+from ard.run.loggers import Harmless, why_offline
+
+COPIES = 4  # best, last, the one before, and the one being written
+NUMBERS = 3  # a weight, its momentum, perhaps its average; four bytes each
+
+
+def folder(run: Run) -> Iterator[Finding]:
+    """It can be written and holds no other run."""
+    place = run.directory
+    if (place / "last.ckpt").exists() and not run.resumes:
+        told = f"{place} already holds a run: --ckpt_path last continues it, --trainer.default_root_dir DIR starts anew"
+        yield Finding("folder", told, "error")
+    elif not os.access(_existing(place), os.W_OK):
+        yield Finding("folder", f"{place} cannot be written: --trainer.default_root_dir DIR names another", "error")
+    else:
+        yield Finding("folder", f"{place} can be written")
+
+
+def disk(run: Run) -> Iterator[Finding]:
+    """Room for the checkpoints to come."""
+    numbers = sum(value.numel() for value in run.engine.state_dict().values())
+    needed = COPIES * NUMBERS * 4 * numbers
+    free = shutil.disk_usage(_existing(run.directory)).free
+    told = f"{needed / 1e6:,.3g} MB for checkpoints, {free / 1e9:,.3g} GB are free"
+    yield Finding("disk", told, "ok" if needed < free else "error")
+
+
+def loggers(run: Run) -> Iterator[Finding]:
+    """Whether each logger can do what it is asked to; none of them would stop the run."""
+    if not run.loggers:
+        yield Finding("logger", "metrics.csv")
+    for logger in run.loggers:
+        trouble = "silent" if not isinstance(logger, Harmless) else logger.trouble
+        if isinstance(logger, Harmless) and isinstance(logger.logger, WandbLogger):
+            reason = why_offline(logger.logger)
+            trouble = f"wandb: {reason}: the run will be offline" if reason else None
+        kind = logger.kind if isinstance(logger, Harmless) else type(logger).__name__
+        yield Finding("logger", trouble or f"{kind}, and metrics.csv", "warning" if trouble else "ok")
+
+
+def _existing(place: Path) -> Path:
+    """The folder itself, or the nearest above it that is there."""
+    return next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.is_dir())

@@ -1,0 +1,174 @@
+"""What the doctor says of images: nothing of healthy ones, and what is wrong with others."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tiny import user_error
+
+from ard.data import Digits, to_pixels
+from ard.data.loading import MemoryImages
+from ard.doctor import images
+from ard.doctor.shared import duplicates, shared
+
+
+def run_of(data):
+    return SimpleNamespace(data=data, engine=SimpleNamespace(objective=SimpleNamespace(needs_labels=True)))
+
+
+def said(check, data):
+    return list(check(run_of(data)))
+
+
+class Changed(Digits):
+    """Digits whose training images (pixels, labels), validation batches or test images are not what they should be."""
+
+    change = staticmethod(lambda pixels, labels: (pixels, labels))
+
+    def training_images(self):
+        held = super().training_images()
+        return MemoryImages(*self.change(held.pixels.clone(), held.labels.clone()))
+
+
+def changed(change):
+    return type("Changed", (Changed,), {"change": staticmethod(change)})()
+
+
+CHECKS = [images.sizes, images.labels, images.pixels, images.steady, images.twice]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_nothing_is_wrong_with_digits(check):
+    assert {finding.verdict for finding in said(check, Digits())} == {"ok"}
+
+
+def test_sizes():
+    (finding,) = said(images.sizes, Digits())
+    assert finding.found == "Digits: 1,197 train, 200 val, 400 test; 10 classes"
+
+
+def test_a_test_split_that_cannot_be_opened_is_no_error():
+    class Without(Digits):
+        def test_images(self):
+            raise FileNotFoundError("test/")
+
+    assert [finding.verdict for finding in said(images.sizes, Without())] == ["warning", "ok"]
+    assert "none in two of train, val" in said(images.twice, Without())[0].found
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "told"),
+    [
+        (lambda x, y: (x, y + 1), "error", "expected 0 to 9"),
+        (lambda x, y: (x[y != 3], y[y != 3]), "error", "train has no image of 3"),
+    ],
+)
+def test_labels(change, verdict, told):
+    (finding,) = said(images.labels, changed(change))
+    assert (finding.verdict, told in finding.found) == (verdict, True)
+
+
+@pytest.mark.fault(23)
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda x, y: (x.float(), y), r"pixels in \[0, 255\]"),
+        (lambda x, y: ((x.float() / 255 - 0.5) / 0.5, y), r"pixels in \[-1, 1\]"),
+    ],
+)
+def test_pixels_out_of_range(change, told, observed):
+    with user_error(told) as caught:
+        said(images.pixels, changed(change))
+    observed(f"the doctor: {caught.value}")
+
+
+def test_pixels_that_were_divided_twice():
+    (finding,) = said(images.pixels, changed(lambda x, y: (x.float() / 255**2, y)))
+    assert (finding.verdict, "divided by 255 twice?" in finding.found) == ("error", True)
+
+
+@pytest.mark.fault(30)
+def test_validation_images_are_not_augmented(observed):
+    data = Digits(crop_padding=2, batch_size=50)
+    for _ in range(2):
+        seen = torch.cat([data.on_after_batch_transfer(batch, 0)[0] for batch in data.val_dataloader()])
+        assert torch.equal(seen, to_pixels(data.splits[1].__getitems__(list(range(200)))[0]))
+    observed("with crops in training, every validation image is bit for bit the one in the split")
+
+
+@pytest.mark.fault(30)
+def test_augmented_validation_images_are_noticed(observed):
+    class Restless(Digits):
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            x, y = super().on_after_batch_transfer(batch, dataloader_idx)
+            return x.flip(3) if torch.rand(()) < 0.5 else x, y
+
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        (finding,) = said(images.steady, Restless(batch_size=20))
+    assert finding.verdict == "error"
+    observed(f"a data module that flips them: the doctor: {finding.found}")
+
+
+class Leaky(Digits):
+    """Three test images are training images, one of them another encoding of it."""
+
+    moved = 0
+
+    def test_images(self):
+        held, train = super().test_images(), self.splits[0].__getitems__([5, 6, 7])[0]
+        pixels = held.pixels.clone()
+        pixels[:3] = train
+        pixels[2] = (pixels[2].int() + self.moved).clamp(0, 255).to(torch.uint8)
+        return MemoryImages(pixels, held.labels)
+
+
+@pytest.mark.fault(29)
+@pytest.mark.parametrize(
+    ("moved", "told"),
+    [
+        (0, "3 of 400 test images are in train"),
+        (2, "2 of 400 test images are in train and 1 nearly"),
+        (9, "2 of 400 test images are in train"),
+    ],
+)
+def test_images_in_two_splits(monkeypatch, moved, told, observed):
+    monkeypatch.setattr(Leaky, "moved", moved)
+    (finding,) = said(images.twice, Leaky())
+    assert (finding.verdict, finding.found) == ("error", told)
+    observed(f"error: {told}")
+
+
+@pytest.mark.fault(29)
+def test_a_validation_image_in_training(observed):
+    (finding,) = said(images.twice, changed(lambda x, y: (torch.cat([x, x[:100]]), torch.cat([y, y[:100]]))))
+    assert finding.verdict == "error"
+    assert "val images are in train" in finding.found
+    observed(f"error: {finding.found}")
+
+
+def test_a_few_among_thousands_cannot_be_mended():
+    many = torch.randint(256, (3000, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    few = torch.cat([many[:3], 255 - many[3:2000]])
+    splits = {"train": many, "test": few}
+    finding = shared(splits, {name: len(part) for name, part in splits.items()})
+    assert (finding.verdict, finding.found) == ("warning", "3 of 2,000 test images are in train")
+
+
+def test_near_is_two_levels_anywhere_and_no_more():
+    many = torch.randint(10, 240, (500, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    wide = many[:40].clone()
+    wide[:20] += 2
+    wide[20:, :, 3, 3] += 3
+    assert duplicates(wide, many) == (0, 20)
+    assert duplicates(many[:7], many) == (7, 0)
+
+
+def test_large_collections_are_looked_at_as_long_as_there_is_time(monkeypatch):
+    whole = Digits().splits[0]
+    monkeypatch.setattr("time.monotonic", iter(range(1000)).__next__)
+    monkeypatch.setattr(images, "SECONDS", 2.0)
+    read = images.read(whole, block=10)
+    assert 0 < len(read) < len(whole)
+    finding = shared({"train": read, "val": read[:0]}, {"train": len(whole), "val": 0})
+    assert f"looked at the first {len(read):,} of train" in finding.found

@@ -1,0 +1,192 @@
+"""What the doctor says of teachers: nothing of a healthy one, and what is wrong with others."""
+
+import json
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from small_runs import DATA, NETWORK, narrow, sha256, write_weights
+from torch import nn
+
+from ard.attacks import Linf
+from ard.data import Digits, to_pixels
+from ard.doctor import teacher as doctor
+from ard.losses import cross_entropy
+from ard.models import Frozen, Normalized
+from ard.models.weights import save_weights
+
+IMAGENET, CIFAR = ([0.449], [0.226]), ([0.473], [0.251])
+DIGITS = [str(digit) for digit in range(10)]
+
+
+@cache
+def _knowing():
+    data = Digits()
+    x, y = data.splits[0].__getitems__(list(range(1197)))
+    x, net = to_pixels(x), narrow()
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        optimizer = torch.optim.Adam(net.parameters(), 0.01)
+        for _ in range(150):
+            chosen = torch.randint(len(y), (128,))
+            noisy = (x[chosen] + 0.1 * torch.randn(128, 1, 8, 8)).clamp(0, 1)
+            optimizer.zero_grad()
+            cross_entropy(net(noisy), y[chosen]).mean().backward()
+            optimizer.step()
+    return net.state_dict()
+
+
+def knowing():
+    """A network that knows the digits, trained on the training split alone."""
+    net = narrow()
+    net.load_state_dict(_knowing())
+    return net.eval()
+
+
+def findings(path, *, eps=0.05, monitor="val/robust_acc", classes=None, network=None):
+    data = Digits()
+    if classes:
+        data.classes = classes
+    parts = {"teacher": Frozen(weights=str(path), network=network)}
+    engine = SimpleNamespace(
+        teachers=lambda: parts, threat=Linf(eps=eps), training_block=SimpleNamespace(monitor=monitor), num_classes=10
+    )
+    run = SimpleNamespace(data=data, engine=engine, section=DATA, device=torch.device("cpu"))
+    return {finding.about.removeprefix("teacher: "): finding for finding in doctor.examine(run)}
+
+
+def normalized(mean, std, network, init_args):
+    """A network behind a normalisation, and how its card describes it."""
+    outer = Normalized(network=lambda num_classes: network, mean=mean, std=std, num_classes=10)  # noqa: ARG005
+    return outer.eval(), {"network": init_args, "mean": mean, "std": std}
+
+
+def undone(mean, std):
+    """What takes back a normalisation."""
+    return [-m / s for m, s in zip(mean, std, strict=True)], [1 / s for s in std]
+
+
+PLAIN = {"class_path": "ard.models.ResNet", "init_args": NETWORK}
+
+
+def wrongly(which):
+    """A good network whose images are normalised in a way that it was not trained with."""
+    if which == "ImageNet's":
+        return normalized(*IMAGENET, knowing(), PLAIN)
+    inner, init_args = normalized(*undone(*CIFAR), knowing(), PLAIN)  # it expects normalised images
+    if which == "none":
+        return inner, init_args
+    described = {"class_path": "ard.models.Normalized", "init_args": init_args}
+    once, told = normalized(*CIFAR, inner, described)
+    return normalized(*CIFAR, once, {"class_path": "ard.models.Normalized", "init_args": told})
+
+
+def record(path, clean_acc, **changes):
+    content = {"weights": {"sha256": sha256(path)}, "dataset": {"name": "Digits"}, "clean_acc": clean_acc} | changes
+    path.with_name("evaluation.json").write_text(json.dumps(content))
+
+
+def test_nothing_is_wrong_with_a_good_one(tmp_path):
+    path = write_weights(tmp_path / "student.safetensors", knowing(), classes=DIGITS)
+    found = findings(path)
+    assert {about: finding.verdict for about, finding in found.items()} == dict.fromkeys(found, "ok")
+    assert list(found) == ["clean", "PGD-10", "classes", "data"]
+    record(path, 0.97)
+    clean = findings(path)["clean"]
+    assert (clean.verdict, "(declared: 97.0 %)" in clean.found) == ("ok", True)
+
+
+@pytest.mark.fault(19)
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "not declared"])
+@pytest.mark.parametrize("which", ["none", "double", "ImageNet's"])
+def test_another_normalisation(tmp_path, which, declared, monkeypatch, observed):
+    network, init_args = wrongly(which)
+    path = tmp_path / "student.safetensors"
+    save_weights(path, network, {"class_path": "ard.models.Normalized", "init_args": init_args, "num_classes": 10})
+    if declared:
+        record(path, 0.97)
+        monkeypatch.setattr(doctor, "better_ways", lambda *_: "")  # what was declared is enough
+    found = findings(path)["clean"]
+    assert found.verdict == "error"
+    assert "normalisation" in found.found
+    observed(f"{which}: error: {found.found}")
+
+
+@pytest.mark.fault(18)
+@pytest.mark.parametrize(
+    "order", [[*range(1, 10), 0], [1, 0, *range(2, 10)]], ids=["all in another order", "two of them swapped"]
+)
+def test_permuted_classes(tmp_path, order, observed):
+    network = knowing()
+    head = next(module for module in network.modules() if isinstance(module, nn.Linear))
+    head.weight.data, head.bias.data = head.weight.data[order], head.bias.data[order]
+    found = findings(write_weights(tmp_path / "student.safetensors", network))["clean"]
+    assert found.verdict == "error"
+    assert "another order of classes" in found.found
+    observed(f"error: {found.found}")
+
+
+@pytest.mark.fault(18)
+def test_classes_whose_names_are_permuted(tmp_path, observed):
+    path = write_weights(tmp_path / "student.safetensors", knowing(), classes=[*DIGITS[1:], "0"])
+    found = findings(path)["classes"]
+    assert (found.verdict, found.found) == ("error", "class 0 is 1 to it and 0 here")
+    observed(f"by name: error: {found.found}")
+    other = findings(write_weights(tmp_path / "other.safetensors", knowing(), classes=["zero", *DIGITS[1:]]))["classes"]
+    assert other.verdict == "warning"
+
+
+@pytest.mark.fault(18)
+def test_one_that_knows_nothing(tmp_path, observed):
+    found = findings(write_weights(tmp_path / "student.safetensors", narrow().eval()))["clean"]
+    assert (found.verdict, "not above chance" in found.found) == ("error", True)
+    observed(f"untrained: error: {found.found}")
+
+
+def test_more_than_declared_is_suspicious_and_less_is_wrong(tmp_path):
+    path = write_weights(tmp_path / "student.safetensors", knowing())
+    record(path, 0.6)
+    assert (findings(path)["clean"].verdict, "saw these" in findings(path)["clean"].found) == ("warning", True)
+    record(path, 1.0, dataset={"name": "other images"})
+    assert "declared" not in findings(path)["clean"].found
+    record(path, 1.0, weights={"sha256": "of others"})
+    assert "declared" not in findings(path)["clean"].found
+
+
+@pytest.mark.fault(20)
+def test_one_that_is_not_robust(tmp_path, observed):
+    path = write_weights(tmp_path / "student.safetensors", knowing())
+    weak = findings(path, eps=0.3)["PGD-10"]
+    assert (weak.verdict, "little robustness" in weak.found) == ("warning", True)
+    observed(f"warning: {weak.found}")
+    assert findings(path, eps=0.3, monitor="val/clean_acc")["PGD-10"].verdict == "ok"
+
+
+@pytest.mark.fault(32)
+@pytest.mark.parametrize(
+    "section", [None, DATA | {"init_args": {**DATA["init_args"], "split_seed": 1}}, {"class_path": "ard.data.CIFAR10"}]
+)
+def test_one_that_may_have_seen_the_validation_images(tmp_path, section, observed):
+    found = findings(write_weights(tmp_path / "student.safetensors", knowing(), data=section))["data"]
+    assert (found.verdict, "ranking only" in found.found) == ("warning", True)
+    observed(f"warning: {found.found}")
+
+
+def test_a_larger_teacher_is_asked_as_long_as_there_is_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "SECONDS", 0.0)
+    found = findings(write_weights(tmp_path / "student.safetensors", knowing()))
+    assert f"of {doctor.BLOCK} validation images" in found["clean"].found
+
+
+@pytest.mark.fault(18)
+def test_training_says_when_its_teacher_knows_nothing(fit, tmp_path, teacher_file, observed):
+    with pytest.warns(UserWarning, match=f"teacher {teacher_file} is right on .* not above chance") as caught:
+        fit(tmp_path / "random", "kd")
+    (text,) = (str(warning.message) for warning in caught if "not above chance" in str(warning.message))
+    observed(f"training warns: {text.replace(str(Path(teacher_file).parent), '…')}")
+    good = write_weights(tmp_path / "student.safetensors", knowing())
+    with pytest.warns() as caught:
+        fit(tmp_path / "good", "kd", f"--model.init_args.teacher.init_args.weights={good}")
+    assert not [warning for warning in caught if "chance" in str(warning.message)]
