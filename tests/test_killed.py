@@ -1,11 +1,14 @@
 """`ard fit` that is killed, interrupted or asked to stop, by real signals, against the same run left alone."""
 
 import random
+import re
 from signal import SIGINT, SIGKILL, SIGTERM, SIGUSR1
 
 import pytest
 import torch
 from killed_runs import EPOCH_START, VALIDATION, assert_same_run, ended
+
+from ard.run.resume import newest
 
 STEPS, EPOCHS = 3, 4
 OPTIONS = [
@@ -59,6 +62,25 @@ def test_killed_as_often_as_one_likes_it_ends_as_if_it_had_been_left_alone(run, 
     assert (status, said) == (0, f"ard: goes on from {folder}/last.ckpt, step {3 * STEPS}\n")
     assert_same_run(alone(), folder)
     observed(f"four times SIGKILL, then {said}weights, optimiser, schedule, metrics and order bit-identical")
+
+
+@pytest.mark.slow
+@pytest.mark.fault(3)
+def test_killed_while_it_writes_it_goes_on_from_a_whole_checkpoint(run, alone, tmp_path, monkeypatch, observed):
+    """Each process lives for about an epoch; $TMPDIR on another file system takes no part."""
+    draw, folder, strays, reached = random.Random(0), tmp_path / "run", set(), [0]
+    monkeypatch.setenv("TMPDIR", "/dev/shm")
+    while run(folder, sync=draw.randint(6, 11))[0] == -SIGKILL:
+        strays |= {re.sub(r"\d{3,}", "N", file.name) for file in folder.glob(".*.tmp")}
+        start, refused = newest(folder)
+        assert refused == []
+        reached.append(start.step)
+    assert reached == sorted(reached)
+    assert len(reached) > EPOCHS
+    assert ".last.ckpt.tmp" in strays
+    assert list(folder.glob(".*")) == []
+    assert_same_run(alone(), folder)
+    observed(f"killed {len(reached) - 1} times while writing: always a valid checkpoint; {' '.join(sorted(strays))} removed")
 
 
 @pytest.mark.parametrize(

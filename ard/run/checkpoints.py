@@ -110,6 +110,12 @@ def check_digest(path: Path) -> None:
             )
 
 
+def sign(path: Path) -> None:
+    """Put the digest beside a whole checkpoint whose writer was killed before it did."""
+    if not _sidecar(path).exists():
+        write_whole(_sidecar(path), f"{sha256(path)}  {path.name}\n")
+
+
 def best_and_last(directory: str, monitor: str) -> list[ModelCheckpoint]:
     """Lightning's callbacks for best.ckpt (highest `monitor`) and last.ckpt, written after every epoch."""
     shared: dict[str, Any] = {"dirpath": directory, "enable_version_counter": False, "save_on_train_epoch_end": True}

@@ -11,7 +11,7 @@ import torch
 from ard.engine import Engine
 from ard.errors import UserError
 from ard.models.weights import mismatch
-from ard.run.checkpoints import BEST, LAST, PREVIOUS, progress, read_checkpoint
+from ard.run.checkpoints import BEST, LAST, PREVIOUS, progress, read_checkpoint, sign
 from ard.run.ranks import is_first
 
 NAMES = (BEST, PREVIOUS, LAST)  # of the same step, the later one knows more
@@ -58,6 +58,8 @@ def automatic(directory: Path) -> Start | None:
     if start is None:
         say(f"{directory} holds no checkpoint: a new run")
     else:
+        if is_first():
+            sign(start.path)
         passed = "".join(f"; passed over: {reason}" for reason in refused)
         say(f"goes on from {start.path}, step {start.step}{passed}")
     return start
