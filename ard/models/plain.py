@@ -1,6 +1,7 @@
 """Reading files of tensors that may be damaged, foreign or hostile: nothing in them is imported or run."""
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def read_plain(path: Path, *, kind: str = "a plain file of weights", mmap: bool 
     With `mmap` the tensors stay on disk until they are used.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
     except Exception as error:  # damaged and hostile files raise nearly anything
         size = path.stat().st_size
         raise UserError(f"{path}: refused, not {kind} ({_refusal(error)}, {size} bytes); nothing in it ran") from error

@@ -72,18 +72,22 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = existing(path, "a checkpoint")
     check_digest(path)
     content = read_plain(path, kind="a checkpoint", mmap=True)
-    try:
-        lacking = next((part for part in PARTS if not isinstance(content, dict) or part not in content), None)
-        progress(content)
-        whole = all(isinstance(value, Tensor) for value in content["state_dict"].values())
-    except (AttributeError, KeyError, TypeError, ValueError):
-        whole = False
-    if lacking or not whole:
+    lacking = next((part for part in PARTS if not isinstance(content, dict) or part not in content), None)
+    if lacking or not _is_whole(content):
         raise UserError(
             f"{path} ({path.stat().st_size} bytes) is no checkpoint of a run: it holds no {lacking or 'whole state'}; "
             "weights alone are for --model.init_args.init"
         )
     return dict(content)
+
+
+def _is_whole(content: dict[str, Any]) -> bool:
+    """Whether a checkpoint's progress and weights are of the kind that we write."""
+    try:
+        progress(content)
+        return all(isinstance(value, Tensor) for value in content["state_dict"].values())
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return False
 
 
 def progress(content: dict[str, Any]) -> tuple[int, int]:

@@ -1,0 +1,155 @@
+"""A run goes on as the run it was: other options are refused by name, other versions are told."""
+
+import re
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+from small_runs import cli
+from tiny import user_error
+
+from ard.run.resume import changes
+
+OPTIONS = ["--trainer.max_epochs=2", "--model.init_args.training.schedule=multistep"]
+
+
+@pytest.fixture(scope="module")
+def finished(fit, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("finished")
+    fit(directory, "pgd_at", *OPTIONS)
+    return directory
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    directory = tmp_path / "run"
+    directory.mkdir()
+    for file in finished.iterdir():
+        (directory / file.name).write_bytes(file.read_bytes())
+    return directory
+
+
+def contents(directory):
+    return {file.name: file.read_bytes() for file in directory.iterdir()}
+
+
+def refused(capsys, run, *words):
+    """The line of a resume that is refused and leaves everything as it was."""
+    before = contents(run)
+    status, _, err = cli(capsys, *words)
+    lines = [line for line in err.splitlines() if not line.startswith("ard: goes on from")]
+    assert (status, len(lines), contents(run)) == (2, 1, before)
+    return lines[0]
+
+
+@pytest.mark.fault(45)
+@pytest.mark.parametrize(
+    ("option", "difference"),
+    [
+        ("--data.init_args.batch_size=16", "data.init_args.batch_size: 32 -> 16"),
+        ("--model.init_args.training.lr=0.2", "model.init_args.training.lr: 0.1 -> 0.2"),
+        ("--model.init_args.threat.init_args.eps=8/255", "model.init_args.threat.init_args.eps: 0.15 -> 8/255"),
+        ("--seed_everything=1", "seed_everything: 0 -> 1"),
+        ("--trainer.max_epochs=1", "trainer.max_epochs: 2 -> 1"),
+    ],
+)
+def test_other_options_are_refused_by_name(command, capsys, run, option, difference, observed):
+    line = refused(capsys, run, *command(run, "pgd_at", *OPTIONS, "--resume=auto", option))
+    assert f"last.ckpt is of another run: {difference}; --allow_changes true goes on nevertheless" in line
+    observed(f"exit 2: {line}")
+
+
+@pytest.mark.fault(45)
+def test_another_objective_is_refused_by_name(command, capsys, run, observed):
+    line = refused(capsys, run, *command(run, "trades", *OPTIONS, "--ckpt_path=last"))
+    assert "model.init_args.objective.class_path: ard.objectives.pgd_at.PGDAT -> ard.objectives.trades.TRADES" in line
+    assert "model.init_args.objective.init_args.beta: not set -> 6.0" in line
+    observed(f"exit 2: {line}")
+
+
+def test_the_number_of_processes_and_the_teacher_count():
+    was = {"config": {"trainer": {"max_epochs": 2}, "model": {"teacher": {"sha256": "ab"}}}, "processes": 1}
+    now = {"config": {"trainer": {"max_epochs": 2}, "model": {"teacher": {"sha256": "cd"}}}, "processes": 2}
+    assert changes(was, now) == ["model.teacher.sha256: ab -> cd", "processes: 1 -> 2"]
+
+
+@pytest.mark.fault(45)
+def test_changes_that_are_allowed_are_told(command, capsys, run, observed):
+    words = command(run, "pgd_at", *OPTIONS, "--trainer.max_epochs=3", "--model.init_args.training.lr=0.2", "--resume=auto")
+    status, _, err = cli(capsys, *words, "--allow_changes=true")
+    line = "ard: goes on with changes: model.init_args.training.lr: 0.1 -> 0.2"
+    assert (status, err.splitlines()[1]) == (0, line)
+    observed(f"exit {status} with --allow_changes true: {line}")
+
+
+@pytest.mark.fault(45)
+def test_a_run_may_become_longer_unless_its_schedule_ends(fit, run, tmp_path, observed):
+    longer = [*OPTIONS[1:], "--trainer.max_epochs=3", "--trainer.log_every_n_steps=2"]
+    assert fit(run, "pgd_at", *longer, "--resume=auto").trainer.global_step == 6
+    one_cycle = "--model.init_args.training.schedule=one_cycle"
+    fit(tmp_path / "cycle", "pgd_at", one_cycle)
+    before = contents(tmp_path / "cycle")
+    with user_error(
+        "the one_cycle schedule of the checkpoint ends after 2 steps, this run has 6: expected the same"
+    ) as caught:
+        fit(tmp_path / "cycle", "pgd_at", one_cycle, "--trainer.max_epochs=3", "--resume=auto")
+    assert contents(tmp_path / "cycle") == before
+    observed(f"max_epochs may grow under multistep; exit 2: {caught.value}")
+
+
+@pytest.mark.fault(14)
+def test_a_checkpoint_of_another_network_is_refused(command, capsys, run, observed):
+    words = command(run, "pgd_at", *OPTIONS, "--resume=auto", student=[])
+    words += ["--model.init_args.student=ard.models.ResNet"]
+    words += [f"--model.init_args.student.init_args.{part}" for part in ("in_channels=1", "width=8", "blocks=[1]")]
+    line = refused(capsys, run, *words)
+    assert "last.ckpt holds MobileNetV2 with PGDAT, this run trains ResNet with PGDAT" in line
+    assert re.search(r"missing: student\.\S+, .*; unexpected: student\.\S+", line)
+    observed(f"exit 2: {line}")
+
+
+def test_what_an_exception_interrupts_leaves_the_checkpoints_alone(fit, run):
+    class Breaks(Callback):
+        def on_before_optimizer_step(self, trainer, engine, optimizer):  # noqa: ARG002
+            next(engine.student.parameters()).data.fill_(float("nan"))
+            raise ArithmeticError("in the middle of a step")
+
+    before = {name: content for name, content in contents(run).items() if "ckpt" in name or "safetensors" in name}
+    with pytest.raises(ArithmeticError):
+        fit(run, "pgd_at", OPTIONS[1], "--trainer.max_epochs=3", "--resume=auto", callbacks=[Breaks()])
+    after = contents(run)
+    assert {name: after[name] for name in before} == before
+    assert {file.name for file in run.glob(".*")} == set()
+
+
+def tell(directory, told):
+    """Have the last checkpoint say something else of its run; None: nothing."""
+    content = {**torch.load(directory / "last.ckpt", weights_only=True), "run": told}
+    torch.save({key: value for key, value in content.items() if value is not None}, directory / "last.ckpt")
+    (directory / "last.ckpt.sha256").unlink()
+
+
+@pytest.mark.fault(49)
+def test_other_versions_are_told(command, capsys, run, observed):
+    told = torch.load(run / "last.ckpt", weights_only=True)["run"]
+    tell(run, {**told, "versions": {**told["versions"], "torch": "2.6.0"}})
+    status, _, err = cli(capsys, *command(run, "pgd_at", *OPTIONS, "--resume=auto"))
+    line = f"ard: {run}/last.ckpt was written with torch 2.6.0, this is {torch.__version__}: bits may differ"
+    assert (status, err.splitlines()[1]) == (0, line)
+    observed(f"exit {status}: {line.replace(torch.__version__, '2.15.0')}")
+
+
+@pytest.mark.parametrize("told", [None, 3, {}, {"config": 3, "versions": {}}, {"config": {}, "versions": []}])
+def test_a_checkpoint_that_says_nothing_is_believed_with_a_word(command, capsys, run, told):
+    tell(run, told)
+    status, _, err = cli(capsys, *command(run, "pgd_at", *OPTIONS, "--resume=auto"))
+    assert (status, "does not say what it was trained with: nothing was compared" in err) == (0, True)
+
+
+def test_the_config_of_a_resumed_run_starts_it_anew(fit, run):
+    before = (run / "config.yaml").read_text()
+    fit(run, "pgd_at", OPTIONS[1], "--trainer.max_epochs=3", "--resume=auto")
+    assert "ckpt_path" not in before
+    after = [line for line in (run / "config.yaml").read_text().splitlines() if "default_root_dir" not in line]
+    before = before.replace("max_epochs: 2", "max_epochs: 3").splitlines()
+    assert after == [line for line in before if "default_root_dir" not in line]
