@@ -3,12 +3,14 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "configs" / "objectives"
-HEADER = ["Recipe", "Method, paper", "Attack climbs", "Student descends", "Teachers", "Passes a step", "Status"]
+SPEED = "Images/s, ARD = 1"
+HEADER = ["Recipe", "Method, paper", "Attack climbs", "Student descends", "Teachers", "Passes a step", SPEED, "Status"]
 # Of a head: the paper ends at its year or arXiv number, the formulas where words about them begin.
 PAPER = re.compile(
     r"^(.*?(?:\d{4}, arXiv:[\d.]+\d|\b(?:19|20)\d\d(?![.\d])|: )\)?"
@@ -21,12 +23,18 @@ WORDS = re.compile(
 )
 
 
-def methods() -> str:
-    """A row for each recipe; an `-as-released` one stands beside its own."""
-    costs = json.loads((ROOT / "docs" / "results" / "costs.json").read_text())["passes"]
+def methods(listed: set[str] | None = None) -> str:
+    """A row for each recipe, or each of those listed; an `-as-released` one stands beside its own.
+
+    What nobody has counted or measured yet is a dash: scripts/costs.py counts, scripts/speeds.py measures.
+    """
+    costs = record("costs.json")["passes"]
+    measured = record("speeds.json")
     tested = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*oracles*.py"))
-    rows = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
+    header = HEADER if measured else [title for title in HEADER if title != SPEED]
+    rows = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     recipes = [path for path in sorted(RECIPES.glob("*.yaml")) if not path.stem.endswith("-as-released")]
+    recipes = [path for path in recipes if listed is None or path.stem in listed]
     parts = {path: yaml.safe_load(path.read_text())["model"]["init_args"] for path in recipes}
     for path in sorted(recipes, key=lambda path: ("teacher" in parts[path], path.stem)):
         told = head(path)
@@ -38,11 +46,18 @@ def methods() -> str:
             formula(told, "inner") or "–",
             formula(told, "outer"),
             str(len(re.findall(r"ard\.models\.Frozen", path.read_text()))),
-            passes(costs[path.stem]),
+            passes(costs.get(path.stem)),
+            *([speed(measured["relative_to_ard"].get(path.stem))] if measured else []),
             "oracle-tested" if re.search(rf"\b{kind}\b", tested) else "contract-tested",
         ]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n" + "\n".join(rows) + "\n\n"
+    return "\n" + "\n".join(rows) + "\n\n" + (conditions(measured) if measured else "")
+
+
+def record(name: str) -> dict[str, Any]:
+    """What was written; nothing where nothing was."""
+    file = ROOT / "docs" / "results" / name
+    return json.loads(file.read_text()) if file.is_file() else {}
 
 
 def head(path: Path) -> str:
@@ -63,6 +78,20 @@ def formula(told: str, which: str) -> str:
     return WORDS.sub("", found[1]).strip() if found else ""
 
 
-def passes(cost: dict[str, dict[str, float]]) -> str:
+def passes(cost: dict[str, dict[str, float]] | None) -> str:
     """Forward and backward passes over a batch of each network."""
-    return ", ".join(f"{name} {count['F']:g} F + {count['B']:g} B" for name, count in cost.items())
+    return ", ".join(f"{name} {count['F']:g} F + {count['B']:g} B" for name, count in cost.items()) if cost else "–"
+
+
+def speed(found: dict[str, float] | None) -> str:
+    """Images a second in units of ARD's: the median round, the slowest and the fastest."""
+    return f"{found['median']:.2f} ({found['least']:.2f} to {found['most']:.2f})" if found else "–"
+
+
+def conditions(measured: dict[str, Any]) -> str:
+    """Under which the speeds were measured."""
+    told = f"Images/s: MobileNetV2 taught by ResNet-18, {measured['device']}, {measured['threads']} threads, torch "
+    told += (
+        f"{measured['torch']}, batch {measured['batch_size']}, PGD-{measured['pgd_steps']}, {measured['clock']} seconds; "
+    )
+    return told + f"median, least and most of {measured['rounds']} rounds, each beside a step of ARD.\n\n"

@@ -19,7 +19,7 @@ from ard.bench.table import table
 from ard.errors import UserError
 from ard.flops import count_flops
 
-__all__ = ["benchmark", "table"]
+__all__ = ["benchmark", "conditions", "table"]
 
 HALF_A_STEP = 1 / 255
 FEW = 8  # images, when operations are counted: their number is proportional to the batch
@@ -35,7 +35,7 @@ def benchmark(
     if not any(only in group for group in _groups()):
         raise UserError(f"--only {only}: no such group; expected a part of {'; '.join(_groups())}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    made = _conditions(device) | {"batch_size": batch_size, "pgd_steps": steps, "rounds": count}
+    made = conditions(device) | {"batch_size": batch_size, "pgd_steps": steps, "rounds": count}
     onto = onto or {**made, "rows": [], "ceilings_flops": {}, "cost_laws": None, "overhead": None}
     for key, value in made.items():
         if onto[key] != value:
@@ -58,7 +58,8 @@ def benchmark(
     }
 
 
-def _conditions(device: torch.device) -> dict[str, Any]:
+def conditions(device: torch.device) -> dict[str, Any]:
+    """What a measurement depends on besides what is measured."""
     return {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
