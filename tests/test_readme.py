@@ -70,10 +70,15 @@ def test_every_option_of_the_table_is_accepted(monkeypatch):
             rehearse([*base, *option.split()])
 
 
-def test_every_recipe_stands_in_the_table_and_every_name_there_is_a_recipe():
-    named = set(re.findall(r"^\| `(\w+)`", README, re.MULTILINE))
+def test_every_name_in_the_table_is_a_recipe_and_the_next_table_has_them_all():
+    """A recipe without a row is no failure: whoever adds a method touches no document."""
     recipes = {path.stem for path in (ROOT / "configs/objectives").glob("*.yaml") if "as-released" not in path.stem}
-    assert named == recipes
+    assert {"ard", "rslad"} <= named(README) <= recipes
+    assert named(rewritten(README, grow=True)) == recipes
+
+
+def named(text):
+    return set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
 
 
 def test_the_yaml_examples_build():
