@@ -19,6 +19,7 @@ from ard.data import DataModule
 from ard.engine import Engine
 from ard.errors import UserError
 from ard.guards import Guards
+from ard.models.building import bounded
 from ard.run import resume
 from ard.run.checkpoints import AtomicCheckpointIO, best_and_last
 from ard.run.directory import alone, check_room
@@ -104,7 +105,8 @@ class CLI(LightningCLI):
     def instantiate_classes(self) -> None:
         self.parser.add_instantiator(harmless, Logger)
         try:
-            super().instantiate_classes()
+            with bounded():
+                super().instantiate_classes()
         except Exception as error:  # whatever a constructor says to values that it cannot use
             raise unbuildable(error) from error
         if self.model.threat.eps == 0:

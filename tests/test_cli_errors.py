@@ -86,7 +86,7 @@ def test_commands_that_cannot_start(arguments, found, place, capsys):
         ("--data.init_args.split_seed=-1", "split_seed = -1: expected 0 or more"),
         ("--seed_everything=-1", "seed_everything = -1: expected 0 to 4294967295"),
         (f"{ARGS}training.lr=-0.1", "lr = -0.1: expected at least 0"),
-        (f"{ARGS}training.lr=nan", "model.init_args.training.lr = nan: expected a finite number"),
+        (f"{ARGS}training.lr=.nan", "model.init_args.training.lr = nan: expected a finite number"),
         (f"{ARGS}training.warmup=2", "warmup = 2.0: expected at least 0, at most 1"),
         (f"{ARGS}training.milestones=[.inf]", "milestones"),
         (
@@ -95,6 +95,8 @@ def test_commands_that_cannot_start(arguments, found, place, capsys):
         ),
         (f"{ARGS}student.init_args.stages=[[1]]", "MobileNetV2 stage [1]"),
         (f"{ARGS}student.init_args.head=0", "MobileNetV2 width = 0.5, head = 0"),
+        (f"{ARGS}student.init_args.stages=[[1,16,1000000000,1]]", "a network of more than"),
+        (f"{ARGS}student.init_args.width=1000", "expected at most"),
         ("--trainer.gradient_clip_val=.inf", "trainer.gradient_clip_val = inf: expected a finite number"),
         ("--trainer.devices=several", "devices"),
         ("--trainer.accelerator=gpux", "gpux"),

@@ -170,3 +170,53 @@ def test_plain_files_that_hold_no_state_dict(content, tmp_path):
 def test_a_missing_file_is_named(name, tmp_path):
     with user_error("no such file; expected weights"):
         load(Path(tmp_path) / name)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"width": 20_000}, {"blocks": [10**9, 1]}, {"blocks": [1] * 10**6}, {"width": 10**30}, {"in_channels": 10**9}],
+    ids=lambda changes: str(changes)[:40],
+)
+def test_a_card_cannot_ask_for_more_than_its_file_could_fill(changes, carded):
+    with user_error("cannot be built"):
+        load(carded({"class_path": "ard.models.ResNet", "init_args": SMALL | changes, "num_classes": 3}))
+
+
+@pytest.mark.parametrize("depth", [1, 300, 10_000])
+def test_networks_inside_networks_end(depth, tmp_path):
+    nested = '{"class_path": "ard.models.Normalized", "init_args": {"mean": [0], "std": [1], "network":'
+    path = tmp_path / "w.safetensors"
+    save_file(NETWORK(num_classes=3).state_dict(), path, {"model": nested * depth + "{}" + "}}" * depth})
+    with user_error(r"w\.safetensors"):
+        load(path)
+
+
+ODD_TENSORS = {
+    "elsewhere": lambda w: torch.empty_like(w, device="meta"),
+    "sparse": torch.Tensor.to_sparse,
+    "complex": lambda w: w.to(torch.complex64),
+    "whole": torch.Tensor.long,
+}
+
+
+@pytest.mark.parametrize("kind", ODD_TENSORS)
+def test_tensors_that_would_mean_something_else_are_refused(kind, tmp_path):
+    state = NETWORK(num_classes=3).state_dict()
+    torch.save({**state, "head.weight": ODD_TENSORS[kind](state["head.weight"])}, tmp_path / "w.pt")
+    with user_error(r"head\.weight holds no plain numbers of torch\.float32"):
+        load(tmp_path / "w.pt", NETWORK)
+
+
+def test_half_precision_weights_are_read(tmp_path):
+    state = NETWORK(num_classes=3).state_dict()
+    torch.save(
+        {key: value.half() if value.is_floating_point() else value for key, value in state.items()}, tmp_path / "w.pt"
+    )
+    assert torch.equal(load(tmp_path / "w.pt", NETWORK).head.weight, state["head.weight"].half().float())
+
+
+def test_torch_says_nothing_beside_the_one_line(tmp_path, recwarn):
+    (tmp_path / "w.pt").write_bytes(b"\x80\x79" + b"noise" * 20)
+    with user_error(r"w\.pt: refused"):
+        load(tmp_path / "w.pt", NETWORK)
+    assert not recwarn.list

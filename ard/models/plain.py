@@ -1,6 +1,7 @@
 """Reading files of tensors that may be damaged, foreign or hostile: nothing in them is imported or run."""
 
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any

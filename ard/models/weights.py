@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ard.errors import UserError
 from ard.files import write_whole
+from ard.models.building import bounded, interchangeable
 from ard.models.plain import existing, first_line, read_plain
 from ard.models.wrappers import Network
 
@@ -41,10 +42,14 @@ def load(path: str | Path, network: Network | None = None) -> nn.Module:
     if network is None:
         if not card:
             raise UserError(f"{path} does not say which network it is for: name one (`network:`)")
-        network = network_of(card, path)
+        try:
+            network = network_of(card, path)
+        except RecursionError as error:
+            raise UserError(f"{path} describes networks inside networks without end") from error
     num_classes = card.get("num_classes") or _guess_classes(state, path)
     try:
-        model = network(num_classes=num_classes)
+        with bounded(10 * len(state) + 1000, 10 * Path(path).stat().st_size + 10**7):  # what fits the file has fewer
+            model = network(num_classes=num_classes)
     except Exception as error:  # whatever a constructor says to arguments that a file made up
         raise UserError(f"{path} describes a network that cannot be built: {first_line(error)}") from error
     fill(model, state, path)
@@ -99,8 +104,11 @@ def mismatch(state: State, expected: State) -> str:
             f"{', '.join(missing[:3]) or 'none'}; unexpected: {', '.join(unexpected[:3]) or 'none'}"
         )
     for key, value in expected.items():
-        if state[key].shape != value.shape:
-            return f"{key} is {tuple(state[key].shape)} in the file, {tuple(value.shape)} in the network"
+        found = state[key]
+        if found.shape != value.shape:
+            return f"{key} is {tuple(found.shape)} in the file, {tuple(value.shape)} in the network"
+        if not interchangeable(found, value):
+            return f"{key} holds no plain numbers of {value.dtype}, but {found.dtype}, {found.layout}"
     return ""
 
 
@@ -117,7 +125,7 @@ def _read_safetensors(path: Path, *, tensors: bool = True) -> tuple[State, dict[
             return {key: file.get_tensor(key) for key in file.keys()} if tensors else {}, card  # noqa: SIM118
     except UserError:
         raise
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, OSError, RecursionError, AttributeError) as error:
         raise UserError(f"{path} ({path.stat().st_size} bytes) is not a safetensors file: {first_line(error)}") from error
 
 

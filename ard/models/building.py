@@ -1,0 +1,44 @@
+"""What a network may be built of when somebody else has written down its size and its numbers."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from ard.errors import UserError
+
+TENSORS = 100_000  # parameters; the largest classifiers have a few thousand
+
+
+@contextmanager
+def bounded(tensors: int = TENSORS, numbers: int | None = None) -> Iterator[None]:
+    """Raises UserError as soon as more parameters are made, before they are filled; `numbers` by default half of what
+    memory holds."""
+    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 8 if numbers is None else numbers
+    made = {"tensors": 0, "numbers": 0}
+
+    def count(_: nn.Module, name: str, parameter: nn.Parameter | None) -> None:  # noqa: ARG001
+        if parameter is None:
+            return
+        made["tensors"] += 1
+        made["numbers"] += parameter.numel()
+        if made["tensors"] > tensors or made["numbers"] > most:
+            raise UserError(
+                f"a network of more than {made['numbers']:,} parameters in {made['tensors']:,} tensors; "
+                f"expected at most {most:,} in {tensors:,}"
+            )
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def interchangeable(found: Tensor, expected: Tensor) -> bool:
+    """Whether a tensor from a file can stand for one of a network as it is: dense, really there, floats for floats."""
+    plain = found.layout == torch.strided and not (found.is_meta or found.is_quantized or found.is_complex())
+    return plain and found.is_floating_point() == expected.is_floating_point()
