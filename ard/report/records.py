@@ -1,6 +1,5 @@
 """Records as rows: which evaluations lie below a directory, whether they compare, which are seeds of one method."""
 
-import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -9,18 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ard.bits import unpack
 from ard.errors import UserError
 from ard.report.content import standalone, warning
 from ard.report.places import home, names, parts, seed_of
+from ard.report.reading import read
 
 FILES = ("evaluation.json", "last.evaluation.json")
-REQUIRED = (
-    *("suite", "params", "n", "split", "threat.norm", "threat.eps", "clean_acc", "robust_acc", "attacks", "checks"),
-    *("verdict", "bits.clean", "bits.worst", "weights.sha256", "model.class_path", "dataset.name", "dataset.digest"),
-    *("teacher", "training"),
-)
-REQUIRED_OF_TRAINING = ("training.block", "training.epochs", "training.precision", "training.seconds")
 
 
 @dataclass(frozen=True)
@@ -153,26 +146,8 @@ def radius(eps: float) -> str:
 
 
 def _read(path: Path, method: str) -> Record:
-    try:
-        content = json.loads(path.read_text())
-        for key in REQUIRED if _at(content, "training") is None else REQUIRED + REQUIRED_OF_TRAINING:
-            _at(content, key)
-        clean, worst = (unpack(content["bits"][kind], content["n"]) for kind in ("clean", "worst"))
-        [(attack["name"], float(attack["accuracy"])) for attack in content["attacks"]]
-        [(check["id"], check["verdict"]) for check in content["checks"]]
-        float(content["clean_acc"]), float(content["robust_acc"]), float(content["threat"]["eps"])
-        float(content.get("autoattack_acc") or 0)
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"has no {error}" if isinstance(error, KeyError) else f"is damaged ({str(error).splitlines()[0]})"
-        raise UserError(f"{path} {reason}; expected a record of `ard evaluate`: evaluate the weights again") from error
-    seed = seed_of(path)
-    seed = int((content["training"] or {}).get("seed") or 0) if seed is None else seed
-    return Record(path, content, method, seed, clean, worst)
-
-
-def _at(content: Any, key: str) -> Any:
-    for part in key.split("."):
-        if not isinstance(content, dict) or part not in content:
-            raise KeyError(key)
-        content = content[part]
-    return content
+    content, clean, worst = read(path)
+    seed, trained = seed_of(path), (content["training"] or {}).get("seed")
+    return Record(
+        path, content, method, (trained if isinstance(trained, int) else 0) if seed is None else seed, clean, worst
+    )
