@@ -28,7 +28,8 @@ def read_plain(path: Path, *, kind: str = "a plain file of weights", mmap: bool 
     With `mmap` the tensors stay on disk until they are used.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
+        with warnings.catch_warnings(action="ignore"):  # what torch has to say of a damaged file is not the one line
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
     except Exception as error:  # damaged and hostile files raise nearly anything
         size = path.stat().st_size
         raise UserError(f"{path}: refused, not {kind} ({_refusal(error)}, {size} bytes); nothing in it ran") from error
