@@ -18,7 +18,7 @@ from ard.attacks import Radius
 from ard.data import DataModule
 from ard.engine import Engine
 from ard.errors import UserError
-from ard.guards import Guards
+from ard.guards import Guards, explained
 from ard.models.building import bounded
 from ard.run import resume
 from ard.run.checkpoints import AtomicCheckpointIO, best_and_last
@@ -118,7 +118,7 @@ class CLI(LightningCLI):
         if self.subcommand == "fit" and is_first():
             self.held.enter_context(alone(Path(directory)))
             check_room(Path(directory), self.model)
-        start = self._start(Path(directory))
+        start = resume.start(self.config[self.subcommand], Path(directory), fit=self.subcommand == "fit")
         guards = self._get(self.config_init, "guards").callbacks() if self.subcommand == "fit" else []
         try:
             trainer = super().instantiate_trainer(
@@ -140,24 +140,9 @@ class CLI(LightningCLI):
     def _checkpoints(self, directory: str) -> list[pl.Callback]:
         return [*best_and_last(directory, self.model.training_block.monitor), Stop(directory)]
 
-    def _start(self, directory: Path) -> resume.Start | None:
-        """Where this run goes on; raises UserError where it would overwrite another one."""
-        options = self.config[self.subcommand]
-        if options.weights_only is False:
-            raise UserError("--weights_only false: checkpoints are read without running what they hold; leave it out")
-        if options.ckpt_path is not None:
-            if options.get("resume"):
-                raise UserError(f"--resume {options.resume} and --ckpt_path {options.ckpt_path}: expected one of them")
-            return resume.named(options.ckpt_path, directory)
-        if self.subcommand != "fit":
-            return None
-        if options.resume:
-            return resume.automatic(directory)
-        if any(directory.glob("*.ckpt")):
-            raise UserError(
-                f"{directory} already holds a run: --resume auto continues it, --trainer.default_root_dir DIR starts anew"
-            )
-        return None
+    def _run_subcommand(self, subcommand: str) -> None:
+        with explained(self.trainer, self.model):
+            super()._run_subcommand(subcommand)
 
 
 class Rehearsal(CLI):

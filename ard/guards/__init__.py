@@ -1,11 +1,16 @@
 """What every run watches for while it trains; a run in which nothing goes wrong is the same with and without."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ard.errors import UserError
 from ard.guards.base import Guard
+from ard.guards.collapse import Collapse
 from ard.guards.finite import Finite
+from ard.guards.memory import explained
+from ard.guards.overfitting import CatastrophicOverfitting, RobustOverfitting
 from ard.guards.summary import Summary
+from ard.guards.teachers import UnchangedTeachers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,9 +20,12 @@ class Guards:
     Args:
         skip_nonfinite: how many training steps with NaN or Inf in the loss or the gradient are left out, their number in
             metrics.csv, before the next one ends the run; more than 0 waits for the device in every step.
+        on_overfitting: when the student learns to fool the attack (robust accuracy falls by 10 points and 20 below that
+            against FGSM): stop with an error, roll last.ckpt back to best.ckpt and stop, or warn and go on.
     """
 
     skip_nonfinite: int = 0
+    on_overfitting: Literal["stop", "rollback", "warn"] = "stop"
 
     def __post_init__(self) -> None:
         if self.skip_nonfinite < 0:
@@ -25,8 +33,14 @@ class Guards:
 
     def callbacks(self) -> list[Guard]:
         """The guards, for the trainer; the last one writes down what the others saw."""
-        guards = [Finite(self.skip_nonfinite)]
+        guards = [
+            Finite(self.skip_nonfinite),
+            CatastrophicOverfitting(self.on_overfitting),
+            RobustOverfitting(),
+            Collapse(),
+            UnchangedTeachers(),
+        ]
         return [*guards, Summary(guards)]
 
 
-__all__ = ["Guard", "Guards"]
+__all__ = ["Guard", "Guards", "explained"]

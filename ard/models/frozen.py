@@ -1,5 +1,6 @@
 """Teachers: networks that speak but never learn."""
 
+import hashlib
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Self
@@ -58,6 +59,15 @@ class Frozen(nn.Module):
     def sha256(self) -> str:
         """Digest of the file of weights, for records; read once, since every checkpoint names it."""
         return sha256(self.weights)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of every parameter and buffer as it is now; a sum of bits would not see two that swap places."""
+        digest = hashlib.sha256()
+        for network in self._held:
+            for name, value in (*network.named_parameters(), *network.named_buffers()):
+                digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def forward(self, x: Tensor) -> Tensor:
         if not self._held:

@@ -45,6 +45,9 @@ class Ensemble(Frozen):
         """Digest of the members' digests, in their order."""
         return hashlib.sha256("".join(member.sha256 for member in self._members).encode()).hexdigest()
 
+    def fingerprint(self) -> str:
+        return hashlib.sha256("".join(member.fingerprint() for member in self._members).encode()).hexdigest()
+
     def forward(self, x: Tensor) -> Tensor:
         answers = torch.stack([member(x).float().log_softmax(dim=1) for member in self._members])
         return answers.logsumexp(dim=0) - math.log(len(answers))

@@ -30,6 +30,25 @@ class Start:
         return progress(self.content)[0]
 
 
+def start(options: Any, directory: Path, *, fit: bool) -> Start | None:
+    """Where a run with these options goes on; raises UserError where it would overwrite another one."""
+    if options.weights_only is False:
+        raise UserError("--weights_only false: checkpoints are read without running what they hold; leave it out")
+    if options.ckpt_path is not None:
+        if options.get("resume"):
+            raise UserError(f"--resume {options.resume} and --ckpt_path {options.ckpt_path}: expected one of them")
+        return named(options.ckpt_path, directory)
+    if not fit:
+        return None
+    if options.resume:
+        return automatic(directory)
+    if any(directory.glob("*.ckpt")):
+        raise UserError(
+            f"{directory} already holds a run: --resume auto continues it, --trainer.default_root_dir DIR starts anew"
+        )
+    return None
+
+
 def newest(directory: Path) -> tuple[Start | None, list[str]]:
     """The valid checkpoint of the latest step in a directory, and why others were passed over.
 

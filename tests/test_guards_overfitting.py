@@ -1,0 +1,209 @@
+"""Overfitting to the attack: the rule over series of published and simulated runs, and what a run does about it."""
+
+import json
+import random
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import Callback
+from tiny import user_error
+
+from ard.guards import overfitting
+from ard.guards.overfitting import CatastrophicOverfitting, judged
+from ard.losses import cross_entropy
+from ard.randomness import keyed_generator
+
+EPOCHS = ["--trainer.limit_train_batches=1", "--trainer.max_epochs=4", "--trainer.limit_val_batches=1.0"]
+
+
+def alarm(series, images):
+    """The first epoch of (PGD, FGSM) accuracies at which the rule ends the run."""
+    best, suspected = 0.0, False
+    for epoch, (pgd, fgsm) in enumerate(series):
+        verdict = judged(pgd, fgsm, best, images, suspected=suspected)
+        if verdict == "fooled":
+            return epoch
+        best, suspected = max(best, pgd), verdict == "suspected"
+    return None
+
+
+def healthy(length, rng, images):
+    """Rises, overfits robustly by 8.9 points, falls by up to 9.4 in one epoch, as published runs did, seen on few images."""
+    level = 0.10
+    for epoch in range(length):
+        level = min(0.53, level + 0.03) if epoch < length // 2 else max(0.44, level - 0.002)
+        truth = max(0.06, level - (rng.random() * 0.094 if rng.random() < 0.02 else 0))
+        luck, gap = [rng.random() for _ in range(images)], 0.02 + 0.08 * rng.random()
+        yield tuple(sum(u < p for u in luck) / images for p in (truth, truth + gap))  # what withstands PGD withstands FGSM
+
+
+@pytest.mark.parametrize("images", [32, 200, 1000])
+def test_no_false_alarm_in_healthy_runs(images):
+    rng = random.Random(0)
+    assert [alarm(healthy(100, rng, images), images) for _ in range(20)] == [None] * 20
+
+
+@pytest.mark.parametrize(
+    ("best", "last"),
+    [(0.5349, 0.4559), (0.5327, 0.4641), (0.53, 0.441)],
+    ids=["PreActResNet-18", "selected", "largest drop"],
+)
+def test_robust_overfitting_of_published_runs_is_not_catastrophic(best, last):
+    assert alarm([(best, best + 0.06), (last, last + 0.10)], 1000) is None
+
+
+@pytest.mark.parametrize(
+    ("series", "epoch"),
+    [
+        ([(0.20, 0.28), (0.33, 0.41), (0.38, 0.46), (0.02, 0.86)], 3),  # as in Wong et al. and Kim et al.
+        ([(0.38, 0.46), (0.22, 0.62), (0.00, 0.86)], 2),
+        ([(0.38, 0.46), (0.30, 0.60), (0.10, 0.80), (0.12, 0.82)], 3),
+        ([(0.38, 0.46), (0.10, 0.80), (0.36, 0.50), (0.10, 0.80), (0.35, 0.52)], None),  # came back, twice
+        ([(0.33, 0.39), (0.04, 0.20)], 1),
+        ([(0.30, 0.36), (0.26, 0.50), (0.24, 0.50)], None),  # a wide gap alone is what a weak model looks like
+        ([(0.03, 0.30), (0.02, 0.31), (0.12, 0.30), (0.04, 0.31)], None),  # was never robust
+    ],
+)
+def test_the_rule(series, epoch):
+    assert alarm(series, 1000) == epoch
+
+
+def test_one_epoch_of_a_real_run_that_came_back_ends_nothing():
+    """Digits, FGSM of eps 0.3 without a random start, epochs 31 to 37, then 54: on 200 images."""
+    series = [(0.39, 0.705), (0.325, 0.735), (0.19, 0.77), (0.35, 0.76), (0.38, 0.725), (0.36, 0.755), (0.415, 0.83)]
+    assert alarm(series, 200) is None
+    assert judged(0.19, 0.77, 0.39, 200, suspected=False) == "suspected"
+
+
+def test_few_images_say_little():
+    assert judged(0.34, 0.60, 0.50, 1000, suspected=True) == "fooled"
+    assert judged(0.34, 0.60, 0.50, 200, suspected=True) == "well"
+    assert judged(0.0, 0.60, 0.30, 32, suspected=True) == "well"
+    assert judged(0.0, 0.86, 0.60, 32, suspected=False) == "fooled"
+
+
+class Fooled(Callback):
+    """The verdicts under PGD: all right, but all wrong in one epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_validation_batch_end(self, trainer, engine, outputs, *_):  # noqa: ARG002
+        outputs["robust"].fill_(trainer.current_epoch != self.epoch)
+
+
+def epochs(directory):
+    files = {file.stem: file for file in directory.glob("*.ckpt")}
+    return {name: torch.load(file, weights_only=True)["epoch"] for name, file in files.items()}
+
+
+@pytest.mark.fault(36)
+def test_the_run_stops_and_the_best_checkpoint_is_kept(fit, tmp_path, observed):
+    with user_error("epoch 2: catastrophic overfitting: on 200 validation images PGD leaves 0.0% right") as caught:
+        fit(tmp_path, "fgsm_rs", *EPOCHS, callbacks=[Fooled(2)])
+    assert epochs(tmp_path)["last"] == 1
+    assert epochs(tmp_path)["best"] in (0, 1)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["stopped"], summary["pgd"], summary["pgd_best"]) == (str(caught.value), 0, 1)
+    assert not (tmp_path / "student.safetensors").exists()
+    observed(f"UserError, exit 2: {re.sub('FGSM [0-9.]+%', 'FGSM …', str(caught.value))}")
+
+
+@pytest.mark.fault(36)
+def test_or_the_last_checkpoint_is_rolled_back_to_the_best(fit, tmp_path, monkeypatch, observed):
+    scores = iter([0.5, 0.4, 0.3, 0.2])
+    monkeypatch.setattr("torchmetrics.classification.MulticlassAccuracy.compute", lambda _: torch.tensor(scores_now[0]))
+    scores_now = [0.0]
+
+    class Score(Callback):
+        def on_validation_start(self, *_):
+            scores_now[0] = next(scores)
+
+    with user_error("last.ckpt is best.ckpt of epoch 0 again") as caught:
+        fit(tmp_path, "fgsm_rs", *EPOCHS, "--guards.on_overfitting=rollback", callbacks=[Score(), Fooled(2)])
+    assert epochs(tmp_path) == {"best": 0, "last": 0, "previous": 1}
+    fit(tmp_path, "fgsm_rs", *EPOCHS, "--ckpt_path=last")  # goes on from there
+    observed(f"with --guards.on_overfitting rollback: {str(caught.value).split('; ')[1]}")
+
+
+def test_or_it_is_only_said(fit, tmp_path, capsys):
+    fit(tmp_path, "fgsm_rs", *EPOCHS, "--guards.on_overfitting=warn", callbacks=[Fooled(2)])
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "catastrophic" in line]
+    assert line.startswith("ard: warning: epoch 2: catastrophic overfitting")
+    assert line.removeprefix("ard: warning: ") in json.loads((tmp_path / "summary.json").read_text())["warnings"]
+
+
+def test_recipes_that_are_not_selected_by_robust_accuracy_are_left_alone(fit, tmp_path):
+    fit(tmp_path, "natural", *EPOCHS, callbacks=[Fooled(2)])
+    assert json.loads((tmp_path / "summary.json").read_text())["pgd"] is None
+
+
+class Oracle(Callback):
+    """Accuracies of the student itself under FGSM and under the validation attack, computed anew."""
+
+    def on_validation_end(self, trainer, engine):  # noqa: ARG002
+        right = {"pgd": 0, "fgsm": 0}
+        for index, (pixels, y) in enumerate(engine.data.val_dataloader()):
+            x = pixels.float() / 255
+            generator = keyed_generator("cpu", "guard", engine.seed, index, 0)
+            x_pgd = engine.val_attack(lambda x_adv, y=y: cross_entropy(engine.student(x_adv), y), x, generator)
+            with torch.enable_grad():
+                x_in = x.clone().requires_grad_()
+                (gradient,) = torch.autograd.grad(F.cross_entropy(engine.student(x_in), y, reduction="sum"), x_in)
+            x_fgsm = (x + engine.threat.eps * gradient.sign()).clamp(0, 1)
+            right["pgd"] += (engine.student(x_pgd).argmax(1) == y).sum().item()
+            right["fgsm"] += (engine.student(x_fgsm).argmax(1) == y).sum().item()
+        self.found = {name: count / len(engine.data.splits[1]) for name, count in right.items()}
+
+
+def test_the_network_that_is_trained_is_measured_not_its_average(fit, tmp_path):
+    oracle = Oracle()
+    options = ["--trainer.limit_train_batches=1.0", "--trainer.limit_val_batches=1.0", "--trainer.precision=32-true"]
+    fit(
+        tmp_path,
+        "fgsm_rs",
+        *options,
+        "--trainer.max_epochs=2",
+        "--model.init_args.training.average=0.99",
+        callbacks=[oracle],
+    )
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert {name: summary[name] for name in oracle.found} == pytest.approx(oracle.found, abs=1e-6)
+    assert summary["fgsm"] > 0.2
+    assert summary["pgd"] != pytest.approx(summary["last"])  # which is the average's
+
+
+def test_at_most_a_thousand_images_are_asked_about(fit, tmp_path, monkeypatch):
+    monkeypatch.setattr(overfitting, "IMAGES", 150)
+    fit(tmp_path, "pgd_at", *EPOCHS[:1], "--trainer.limit_val_batches=1.0", callbacks=[seen := Sizes()])
+    assert seen.count == 150 < seen.validated == 200
+
+
+class Sizes(Callback):
+    def on_validation_epoch_end(self, trainer, engine):
+        (guard,) = [guard for guard in trainer.callbacks if isinstance(guard, CatastrophicOverfitting)]
+        self.count, self.validated = int(guard._counts[0]), len(engine.data.splits[1])
+
+
+@pytest.mark.fault(37)
+@pytest.mark.parametrize(("last", "warned"), [(0.4559, True), (0.52, False)])
+def test_robust_overfitting_is_reported_once_at_the_end(fit, tmp_path, monkeypatch, capsys, observed, last, warned):
+    """Best and last of a PreActResNet-18 in Rice et al.'s logs."""
+    scores, now = iter([0.48, 0.5349, last]), [0.0]
+    monkeypatch.setattr("torchmetrics.classification.MulticlassAccuracy.compute", lambda _: torch.tensor(now[0]))
+
+    class Score(Callback):
+        def on_validation_start(self, *_):
+            now[0] = next(scores)
+
+    fit(tmp_path, "pgd_at", *EPOCHS[:1], "--trainer.max_epochs=3", "--trainer.limit_val_batches=1.0", callbacks=[Score()])
+    lines = [line for line in capsys.readouterr().err.splitlines() if "robust overfitting" in line]
+    assert len(lines) == warned
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["best"], summary["best_epoch"], summary["last"]) == (pytest.approx(0.5349), 1, pytest.approx(last))
+    if warned:
+        assert "ended at 45.6%, 7.9 points below the 53.5% of epoch 1" in lines[0]
+        assert "200 validation images: a difference under 10 points may be chance" in lines[0]
+        observed(lines[0])
