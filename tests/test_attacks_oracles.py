@@ -148,8 +148,9 @@ def plain_gradient(net, x, y):
     return torch.autograd.grad(nn.functional.cross_entropy(net(x), y), x)[0]
 
 
+@pytest.mark.fault(35)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_autocast_loses_no_gradient(confident, dtype):
+def test_autocast_loses_no_gradient(confident, dtype, observed):
     net, x, y = confident
     value, gradient = ascent(lambda x_adv: cross_entropy(net(x_adv), y), x)
     with torch.autocast("cpu", dtype=dtype):
@@ -160,6 +161,7 @@ def test_autocast_loses_no_gradient(confident, dtype):
     if dtype == torch.float16:
         assert torch.equal(gradient, gradient_half)
         assert torch.equal(value, value_half)
+    observed(f"an attack under autocast to {dtype}: no gradient is lost")
 
 
 def test_plain_float16_would_lose_gradients(confident):

@@ -172,12 +172,17 @@ def test_init_starts_from_the_given_weights(fit, tmp_path):
     assert equal(watch.average.module.state_dict(), read_weights(file)[0])
 
 
-def test_bf16_trains_in_half_and_validates_in_single_precision(fit, tmp_path):
+@pytest.mark.fault(35)
+def test_bf16_trains_in_half_and_validates_in_single_precision(fit, tmp_path, observed):
     engine = fit(tmp_path, "ard", "--trainer.precision=bf16-mixed", callbacks=[watch := Watch()]).model
     assert {dtype for training, dtype in watch.dtypes if training} == {torch.bfloat16}
     assert {dtype for training, dtype in watch.dtypes if not training} == {torch.float32}
     assert all(value.isfinite().all() for value in weights(engine).values())
     assert {value.dtype for value in weights(engine).values()} == {torch.float32, torch.int64}
+    modes = [
+        f"{'training' if training else 'validation'} in {dtype}" for training, dtype in sorted(set(watch.dtypes), key=str)
+    ]
+    observed(f"--trainer.precision=bf16-mixed: {', '.join(modes)}")
 
 
 def test_validate_needs_no_teacher_and_leaves_the_run_alone(fit, tmp_path, teacher_of):

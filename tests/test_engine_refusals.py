@@ -87,10 +87,13 @@ def test_a_missing_teacher_is_asked_for_by_its_own_option(fit, tmp_path):
         fit(tmp_path / "run", "adaad_igdm", "--model.init_args.objective.init_args.base=ard.objectives.mtard.MTARD")
 
 
-def test_validation_under_inference_mode_says_what_to_do(command, fit, tmp_path, capsys):
+@pytest.mark.fault(34)
+def test_validation_under_inference_mode_says_what_to_do(command, fit, tmp_path, capsys, observed):
     fit(tmp_path, "pgd_at")
     words = command(
         tmp_path, "pgd_at", f"--ckpt_path={tmp_path}/last.ckpt", "--trainer.inference_mode=true", verb="validate"
     )
     assert main(words) == 2
-    assert "inference_mode=False" in capsys.readouterr().err.splitlines()[-1]
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "inference_mode=False" in line
+    observed(f"exit 2: {line}")

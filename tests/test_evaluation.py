@@ -48,6 +48,14 @@ def test_the_worst_case_is_the_and_of_all_verdicts(record):
     assert 0.05 < record["robust_acc"] < record["clean_acc"] < 1  # else these laws would hold of nothing
 
 
+@pytest.mark.fault(35)
+def test_autocast_around_an_evaluation_stays_outside(record, observed):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = evaluate(trained(), *digits(N), BALL)
+    assert without_times(found) == without_times(record)
+    observed("an evaluation under autocast: the record of float32, bit for bit")
+
+
 def test_who_is_robust_is_right_on_the_clean_image(record):
     for name in (*NAMES, "worst"):
         assert not (bits_of(record, name) & ~bits_of(record, "clean")).any()
