@@ -16,7 +16,10 @@ Loss = Callable[[Tensor], Tensor]  # x' -> one number per example, shape (batch,
 
 
 class Attack(ABC):
-    """Climbs `loss` from x, shape (batch, channels, height, width) in [0, 1], and returns x' of the same shape."""
+    """Climbs `loss` from x, shape (batch, channels, height, width) in [0, 1], and returns x' of the same shape.
+
+    Where the loss has a rule `allowed`, x' -> one bool per example, a step to a point that it forbids ends at x instead.
+    """
 
     def __init__(self, ball: Ball) -> None:
         self.ball = ball
@@ -68,7 +71,7 @@ class PGD(Attack):
             value, gradient = ascent(loss, x_adv)
             if self.keep_best:
                 best, highest = _higher(best, highest, x_adv, value)
-            x_adv = self.ball.project(x_adv + self.step_size * self.ball.steepest(gradient), x)
+            x_adv = _allowed(loss, self.ball.project(x_adv + self.step_size * self.ball.steepest(gradient), x), x)
         if self.keep_best:
             best, _ = _higher(best, highest, x_adv, ascent(loss, x_adv)[0])
         return best if self.keep_best else x_adv
@@ -101,9 +104,9 @@ class NFGSM(Attack):
         return self.noise * self.ball.eps + self.step_size
 
     def __call__(self, loss: Loss, x: Tensor, generator: torch.Generator) -> Tensor:
-        x = (x + self.noise * self.ball.uniform(x, generator)).clamp(0, 1)
-        _, gradient = ascent(loss, x)
-        return (x + self.step_size * self.ball.steepest(gradient)).clamp(0, 1)
+        start = (x + self.noise * self.ball.uniform(x, generator)).clamp(0, 1)
+        _, gradient = ascent(loss, start)
+        return _allowed(loss, (start + self.step_size * self.ball.steepest(gradient)).clamp(0, 1), x)
 
 
 class FGSM(Attack):
@@ -111,7 +114,7 @@ class FGSM(Attack):
 
     def __call__(self, loss: Loss, x: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
         _, gradient = ascent(loss, x)
-        return self.ball.project(x + self.ball.eps * self.ball.steepest(gradient), x)
+        return _allowed(loss, self.ball.project(x + self.ball.eps * self.ball.steepest(gradient), x), x)
 
 
 def ascent(loss: Loss, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,6 +159,12 @@ def _check_step(name: str, relative_step: float | None, steps: int | None = None
             "expected steps · relative_step of at least 1",
             stacklevel=1,
         )
+
+
+@torch.no_grad()
+def _allowed(loss: Loss, x_adv: Tensor, x: Tensor) -> Tensor:
+    rule = getattr(loss, "allowed", None)
+    return x_adv if rule is None else torch.where(rule(x_adv).view(-1, 1, 1, 1), x_adv, x)
 
 
 def _higher(best: Tensor, highest: Tensor, x_adv: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,7 @@ class Objective(nn.Module, ABC):
     With `counts_survival`, `inner` returns a pair, the second one bool per example: whether it is still right; `after_step`
     then finds in `survived`, shape (C,), at how many points of the attack's path the examples of each class were. With
     `views` > 1 the attack searches that many points for each image: x' is (views · batch, …), the views one after another.
+    An `inner` that is `Constrained` keeps the attack to points that it allows.
     """
 
     needs_teacher: bool = False
@@ -72,6 +73,16 @@ class Objective(nn.Module, ABC):
     def hard_label(self, logits: Tensor, y: Tensor) -> Tensor:
         """Mean cross entropy with the run's label smoothing: the same switch for every method that has such a term."""
         return losses.cross_entropy(logits, y, self.label_smoothing).mean()
+
+
+class Constrained:
+    """An inner loss with a rule: after every step of the attack, a point that is not `allowed` goes back to the image."""
+
+    def __init__(self, loss: Inner, allowed: Callable[[Tensor], Tensor]) -> None:
+        self.loss, self.allowed = loss, allowed
+
+    def __call__(self, x_adv: Tensor) -> Tensor:
+        return self.loss(x_adv)
 
 
 def descended(terms: dict[str, Tensor]) -> Tensor:
