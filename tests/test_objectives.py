@@ -128,7 +128,8 @@ def test_examples_do_not_mix_in_the_attacks_loss(scene):
     moved[0] = scene.x[0]
     after = inner(moved)
     assert after[0] != before[0]
-    torch.testing.assert_close(after[1:], before[1:])
+    others = torch.arange(len(before)) % len(scene.x) != 0  # the views of one image may know of each other
+    torch.testing.assert_close(after[others], before[others])
 
 
 @every_objective

@@ -1,0 +1,44 @@
+"""CGARD: the attack also seeks a point at which the teacher is surer, and the student learns from what it says at both."""
+
+import torch
+from torch import Tensor, nn
+
+from ard.losses import cross_entropy, kl
+from ard.objectives.base import Constrained, Objective, Pair
+
+
+class CGARD(Objective):
+    """Li et al. 2026. inner: (KL(S(x') ‖ T(x'')) + KL(T(x'') ‖ S(x'))) / 2, climbed in x' and in x'' at once.
+
+    A step of x'' to where CE(T(x''), y) > CE(T(x), y) ends at x. outer: mean (1 − α) KL(T(x'') ‖ S(x')) +
+    α KL(T(x') ‖ S(x')).
+    """
+
+    needs_teacher = True
+    views = 2  # x' and x''
+
+    def __init__(self, *, alpha: float = 0.7) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
+        most = cross_entropy(teacher(x).detach(), y)
+
+        def apart(points: Tensor) -> Tensor:
+            x_adv, x_favourable = points.chunk(2)
+            answer, guide = student(x_adv), teacher(x_favourable)
+            return (kl(answer, guide) + kl(guide, answer)).repeat(2) / 4  # a half of it for each of a pair's points
+
+        def allowed(points: Tensor) -> Tensor:
+            favourable = cross_entropy(teacher(points.chunk(2)[1]), y) <= most
+            return torch.cat([torch.ones_like(favourable), favourable])
+
+        def outer(points: Tensor) -> dict[str, Tensor]:
+            x_adv, x_favourable = points.chunk(2)
+            adv = student(x_adv)
+            return {
+                "kl_favourable": (1 - self.alpha) * kl(teacher(x_favourable).detach(), adv).mean(),
+                "kl_adv": self.alpha * kl(teacher(x_adv).detach(), adv).mean(),
+            }
+
+        return Constrained(apart, allowed), outer
