@@ -81,6 +81,12 @@ class Request:
 
     def answered_by(self, record: dict[str, Any]) -> bool:
         """Whether a record measured what this asks for, so that it need not be measured again."""
+        try:
+            return self._answered_by(record)
+        except (KeyError, TypeError, AttributeError):
+            return False  # not a whole record
+
+    def _answered_by(self, record: dict[str, Any]) -> bool:
         from ard.attacks import Radius
 
         same = all(record[key] == getattr(self, key) for key in ("split", "limit", "suite", "seed"))

@@ -9,6 +9,7 @@ from typing import Any
 import ard
 from ard.arguments import read_yaml
 from ard.attacks import Radius
+from ard.errors import UserError
 from ard.evaluate.adversarial import save_adversarial
 from ard.evaluate.display import announce, progress_bar, summary
 from ard.evaluate.subject import Subject, named
@@ -107,8 +108,15 @@ def _best_known(subject: Subject) -> float | None:
 
 def _teacher_acc(subject: Subject, request: Request) -> float | None:
     """Robust accuracy in the record beside the teacher's weights, where that measured the same."""
-    record = _read(record_path(Path(request.teacher))) if request.teacher else None
-    if record is None or not request.answered_by(record):
+    from ard.report.reading import read
+
+    if not request.teacher:
+        return None
+    try:
+        record = read(record_path(Path(request.teacher)))[0]
+    except UserError:  # none, or not a whole one
+        return None
+    if not request.answered_by(record):
         return None
     same = record["dataset"]["digest"] == subject.digest and record["threat"]["eps"] == subject.ball.eps
     return float(record["robust_acc"]) if same else None
@@ -174,12 +182,9 @@ def _code() -> str:
 
 def _written(path: Path, key: str) -> dict[str, Any] | None:
     """The record of this very evaluation, written by another process."""
-    record = _read(path)
-    return record if record is not None and record.get("key") == key else None
-
-
-def _read(path: Path) -> dict[str, Any] | None:
     try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        record = dict(json.loads(path.read_text()))
+        summary(record, path, path)
+        return record if record["key"] == key else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # none, or not a whole one
         return None

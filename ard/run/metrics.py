@@ -10,6 +10,8 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
 
+from ard.errors import UserError
+
 
 class MetricsCSV(Logger):
     """One row a step, one column a metric; the file is replaced atomically, so a killed run leaves a readable one.
@@ -87,8 +89,14 @@ class MetricsCSV(Logger):
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv without empty cells; none where there is no file yet."""
+    """The rows of a metrics.csv without empty cells; none where there is no file yet, UserError where it is damaged."""
     if not path.is_file():
         return []
-    with open(path, newline="") as file:
-        return [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
+    try:
+        with open(path, newline="") as file:
+            rows = [{key: value for key, value in row.items() if value} for row in csv.DictReader(file, strict=True)]
+        if any(None in row or int(row["step"]) < 0 for row in rows):
+            raise ValueError("a row that is none")
+        return rows
+    except (OSError, csv.Error, KeyError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): expected a column `step` of whole numbers; move it away") from error

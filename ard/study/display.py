@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +11,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from ard.errors import UserError
 from ard.run.metrics import read_metrics
 
 
@@ -56,8 +57,10 @@ class Display:
             self._say(f"{name}: ended after {time.monotonic() - start:.0f} s ({self.done}/{self.runs} runs)")
 
     def _follow(self, task: TaskID, directory: Path, epochs: int, stop: threading.Event) -> None:
+        rows: list[dict[str, str]] = []
         while not stop.wait(1.0):
-            rows = [row for row in read_metrics(directory / "metrics.csv") if "val/clean_acc" in row]
+            with suppress(UserError):  # the run itself refuses it
+                rows = [row for row in read_metrics(directory / "metrics.csv") if "val/clean_acc" in row]
             state = "evaluating" if len(rows) >= epochs else f"epoch {len(rows)}/{epochs}"
             self.progress.update(task, completed=len(rows), state=state)
 

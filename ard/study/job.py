@@ -129,10 +129,12 @@ class Job:
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """None where there is no record, or not a whole one."""
+    """None where there is no record, or not a whole one of a run."""
     try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        record = dict(json.loads(path.read_text()))
+        whole = all(isinstance(text, str) for text in (record["weights"]["sha256"], record["training"]["config_digest"]))
+        return record if whole else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
