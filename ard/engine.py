@@ -56,7 +56,7 @@ class Engine(pl.LightningModule, ABC):
                 f"{type(objective).__name__} needs a teacher: add --model.init_args.teacher.init_args.weights FILE"
             )
         if init is not None:
-            fill(self.student, read_weights(init)[0], init)
+            fill(self.student, *read_weights(init), init)
         objective.label_smoothing = training.label_smoothing
         self.average = training.averaged(self.student)
         accuracies = {name: MulticlassAccuracy(num_classes, average="micro") for name in ("clean", "robust", "teacher")}

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 
 import pytest
 import torch
@@ -41,20 +42,24 @@ def test_the_previous_checkpoint_is_the_one_before_the_last(run):
     assert epochs == [0, 1]
 
 
+@pytest.mark.fault(10)
 @pytest.mark.parametrize("where", [0, 0.5, -1])
-def test_a_flipped_bit_is_refused(fit, damaged, where):
+def test_a_flipped_bit_is_refused(fit, damaged, where, observed):
     content = bytearray((damaged / "last.ckpt").read_bytes())
     content[int(where * len(content)) if where > 0 else where] ^= 1
     (damaged / "last.ckpt").write_bytes(content)
-    with user_error(f"{damaged / 'last.ckpt'}.* is damaged"):
+    with user_error(f"{damaged / 'last.ckpt'}.* is damaged") as caught:
         fit(damaged, "natural", "--trainer.max_epochs=3", "--ckpt_path=last")
+    observed(f"exit 2: {re.sub(r'[0-9a-f]{12}|[0-9]+(?= bytes)', 'N', str(caught.value))}")
 
 
+@pytest.mark.fault(9)
 @pytest.mark.parametrize("length", [0, 1000])
-def test_a_truncated_file_is_refused(fit, damaged, length):
+def test_a_truncated_file_is_refused(fit, damaged, length, observed):
     (damaged / "last.ckpt").write_bytes((damaged / "last.ckpt").read_bytes()[:length])
-    with user_error(rf"{damaged / 'last.ckpt'} \({length} bytes\) is damaged"):
+    with user_error(rf"{damaged / 'last.ckpt'} \({length} bytes\) is damaged") as caught:
         fit(damaged, "natural", "--trainer.max_epochs=3", "--ckpt_path=last")
+    observed(f"exit 2: {re.sub(r'[0-9a-f]{12}', 'N', str(caught.value))}")
 
 
 def test_a_refused_checkpoint_leaves_the_metrics_alone(fit, damaged):
@@ -86,6 +91,7 @@ def test_what_is_written_is_read_and_nothing_lies_elsewhere(tmp_path, monkeypatc
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
+@pytest.mark.fault(39)
 def test_a_write_that_fails_keeps_what_there_was(tmp_path, monkeypatch):
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint(tensor(1), path)
@@ -101,6 +107,7 @@ def test_a_write_that_fails_keeps_what_there_was(tmp_path, monkeypatch):
     assert torch.equal(AtomicCheckpointIO().load_checkpoint(path)["value"], tensor(1)["value"])
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize("moment", range(4))
 def test_a_kill_between_two_moves_leaves_a_recent_checkpoint(tmp_path, monkeypatch, moment):
     """While the third is written, at least the second can always be read, by one of the two names."""
@@ -128,6 +135,7 @@ def readable(path):
         return 0
 
 
+@pytest.mark.fault(39)
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with user_error("file/last.ckpt: cannot be written"):

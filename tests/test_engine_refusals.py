@@ -63,15 +63,19 @@ def test_wrong_pixels_and_labels_are_refused(fit, tmp_path, recipe, data, messag
     assert not (tmp_path / "last.ckpt").exists()
 
 
-def test_init_from_another_network_is_refused(fit, tmp_path, teacher_file):
-    with user_error("does not fit MobileNetV2"):
+@pytest.mark.fault(14)
+def test_init_from_another_network_is_refused(fit, tmp_path, teacher_file, observed):
+    with user_error("of ResNet does not fit MobileNetV2: 2 of .*; missing: .*; unexpected: ") as caught:
         fit(tmp_path / "run", "natural", f"--model.init_args.init={teacher_file}")
+    observed(f"exit 2: {str(caught.value).replace(str(teacher_file), 'teacher.safetensors')}")
 
 
-def test_a_teacher_that_does_not_fit_is_refused_before_anything_is_written(fit, tmp_path, teacher_of):
-    weights = "--model.init_args.teacher.init_args.weights"
-    with user_error("answers with .*7.*, data has 10 classes"):
-        fit(tmp_path / "run", "ard", f"{weights}={teacher_of(7)}")
+@pytest.mark.fault(16)
+def test_a_teacher_that_does_not_fit_is_refused_before_anything_is_written(fit, tmp_path, teacher_of, observed):
+    weights, seven = "--model.init_args.teacher.init_args.weights", teacher_of(7)
+    with user_error("answers with .*7.*, data has 10 classes") as caught:
+        fit(tmp_path / "run", "ard", f"{weights}={seven}")
+    observed(f"exit 2, nothing written: {str(caught.value).replace(str(seven), 'teacher.safetensors')}")
     with user_error("gone.safetensors: no such file"):
         fit(tmp_path / "run", "ard", f"{weights}=gone.safetensors")
     with user_error("add --model.init_args.teacher"):

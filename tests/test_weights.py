@@ -76,12 +76,15 @@ def test_weights_without_a_card_want_a_network(tmp_path, saved):
         assert_same(load(path, partial(ResNet, **SMALL)), small())
 
 
+@pytest.mark.fault(15)
 @pytest.mark.parametrize("prefix", ["module.", "model.", "student.", "_orig_mod.", "module.model.", "model._orig_mod."])
-def test_prefixes_are_stripped_from_the_front(prefix, saved):
+def test_prefixes_are_stripped_from_the_front(prefix, saved, observed):
     state = {prefix + key: value for key, value in small().state_dict().items()}
     assert_same(load(saved(state), partial(ResNet, **SMALL)), small())
+    observed(f"{prefix} is stripped: the same logits")
 
 
+@pytest.mark.fault(15)
 def test_prefixes_are_stripped_from_the_front_only(saved):
     """A network whose own names hold the prefixes: `model.module.head` must not become `head` or `model.head`."""
 
@@ -112,6 +115,7 @@ def without(state, key):
     return {name: value for name, value in state.items() if name != key}
 
 
+@pytest.mark.fault(14, 15)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -122,14 +126,15 @@ def without(state, key):
     ],
     ids=["missing", "extra", "shape", "foreign"],
 )
-def test_what_does_not_fit_is_named(change, message, tmp_path, saved):
+def test_what_does_not_fit_is_named(change, message, tmp_path, saved, observed):
     state = change(small().state_dict())
     message = message.replace("30", str(len(small().state_dict())))
     save_weights(tmp_path / "w.safetensors", state, CARD)
     with user_error(message):
         load(tmp_path / "w.safetensors")
-    with user_error(message):
+    with user_error(message) as caught:
         load(saved(state), partial(ResNet, **SMALL))
+    observed(caught.value)
 
 
 def test_the_number_of_classes_is_read_from_the_head(saved):

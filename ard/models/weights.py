@@ -52,7 +52,7 @@ def load(path: str | Path, network: Network | None = None) -> nn.Module:
             model = network(num_classes=num_classes)
     except Exception as error:  # whatever a constructor says to arguments that a file made up
         raise UserError(f"{path} describes a network that cannot be built: {first_line(error)}") from error
-    fill(model, state, path)
+    fill(model, state, card, path)
     return model.eval()
 
 
@@ -85,12 +85,13 @@ def network_of(card: dict[str, Any], path: str | Path) -> Network:
     return partial(_our_class(card.get("class_path"), path), **_build_args(init_args, path))
 
 
-def fill(model: nn.Module, state: State, path: str | Path) -> None:
+def fill(model: nn.Module, state: State, card: dict[str, Any], path: str | Path) -> None:
     """Load `state` into `model` after stripping the usual prefixes; anything missing or left over is an error."""
     state = _strip(state, model.state_dict())
     wrong = mismatch(state, model.state_dict())
     if wrong:
-        raise UserError(f"{path} does not fit {type(model).__name__}: {wrong}")
+        source = f" of {card['class_path'].rpartition('.')[2]}" if isinstance(card.get("class_path"), str) else ""
+        raise UserError(f"{path}{source} does not fit {type(model).__name__}: {wrong}")
     model.load_state_dict(state)
 
 
