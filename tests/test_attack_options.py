@@ -18,7 +18,7 @@ RADII = [
     ("Linf", "0.51", r"expected at most 0\.5"),
     ("Linf", -0.1, "expected a radius of at least 0"),
     ("L2", -0.5, "expected a radius of at least 0"),
-    ("Linf", float("nan"), "expected a radius"),
+    ("Linf", float("nan"), "expected a (radius|finite)"),
 ]
 REFUSED = [
     ("PGD", {"steps": 0}, "steps = 0: expected at least 1"),

@@ -9,11 +9,14 @@ from tiny import user_error
 from ard.data import Digits, to_pixels
 from ard.data.loading import MemoryImages
 from ard.doctor import images
+from ard.doctor.run import opened
 from ard.doctor.shared import duplicates, shared
 
 
 def run_of(data):
-    return SimpleNamespace(data=data, engine=SimpleNamespace(objective=SimpleNamespace(needs_labels=True)))
+    return SimpleNamespace(
+        data=data, splits=opened(data), engine=SimpleNamespace(objective=SimpleNamespace(needs_labels=True))
+    )
 
 
 def said(check, data):

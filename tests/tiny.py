@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -32,6 +33,16 @@ def user_error(match: str) -> Iterator[pytest.ExceptionInfo]:
     with pytest.raises(UserError, match=match) as caught:
         yield caught
     assert "\n" not in str(caught.value)
+
+
+@contextmanager
+def warned():
+    """The warnings of ours that a user would see."""
+    texts = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield texts
+    texts += [str(warning.message) for warning in caught if warning.category is UserWarning and "/ard/" in warning.filename]
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -11,7 +11,6 @@ from ard.data.loading import Images, Loader
 from ard.doctor.finding import Finding
 from ard.doctor.run import Run
 from ard.doctor.shared import shared
-from ard.errors import UserError
 
 SECONDS = 6.0  # for reading each of the splits: what is on disk may be large
 DARK = 2 / 255  # images none of whose pixels are brighter were divided by 255 twice
@@ -19,32 +18,23 @@ DARK = 2 / 255  # images none of whose pixels are brighter were divided by 255 t
 
 def sizes(run: Run) -> Iterator[Finding]:
     """How many images each split has."""
-    splits = opened(run)
+    splits = run.splits
     if "test" not in splits:
         yield Finding("test split", "cannot be opened: training needs none, evaluation does", "warning")
     told = ", ".join(f"{len(images):,} {name}" for name, images in splits.items())
     yield Finding("splits", f"{run.data.title}: {told}; {run.data.num_classes} classes")
 
 
-def opened(run: Run) -> dict[str, Images]:
-    """Training, validation and, where there are any, test images."""
-    splits: dict[str, Images] = dict(zip(("train", "val"), run.data.splits, strict=True))
-    try:
-        return splits | {"test": run.data.test_images()}
-    except (UserError, OSError):
-        return splits
-
-
 def twice(run: Run) -> Iterator[Finding]:
     """Images that lie in two splits."""
-    splits = opened(run)
+    splits = run.splits
     yield shared({name: read(images) for name, images in splits.items()}, {name: len(s) for name, s in splits.items()})
 
 
 def labels(run: Run) -> Iterator[Finding]:
     """Every class in every split, and no label beyond them."""
     classes = run.data.num_classes
-    for name, images in opened(run).items():
+    for name, images in run.splits.items():
         low, high = int(images.labels.min()), int(images.labels.max())
         if not -1 <= low <= high < classes:
             yield Finding("labels", f"in [{low}, {high}] of {name}; expected 0 to {classes - 1}", "error")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from pytorch_lightning.loggers.logger import Logger
 
 from ard.cli import Rehearsal, listed
 from ard.data import DataModule
+from ard.data.loading import Images
 from ard.engine import Engine
+from ard.errors import UserError
 from ard.run.trainer import device_type
 
 
@@ -51,6 +54,11 @@ class Run:
             device=torch.device(device_type(options["accelerator"])),
         )
 
+    @cached_property
+    def splits(self) -> dict[str, Images]:
+        """Training and validation images, and test images where there are any to open."""
+        return opened(self.data)
+
     @property
     def loggers(self) -> list[Logger]:
         """Those beside metrics.csv."""
@@ -60,3 +68,12 @@ class Run:
     def max_epochs(self) -> int:
         """As the trainer counts them."""
         return self.options["max_epochs"] or 1
+
+
+def opened(data: DataModule) -> dict[str, Images]:
+    """Each split by its name; without `test` where that cannot be opened, which training does not need."""
+    splits: dict[str, Images] = dict(zip(("train", "val"), data.splits, strict=True))
+    try:
+        return splits | {"test": data.test_images()}
+    except (UserError, OSError):
+        return splits
