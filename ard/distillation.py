@@ -96,7 +96,7 @@ class FreeDistillation(Engine):
                 f"{type(self.objective).__name__} {missing}, so there is nothing to replay: use ard.Distillation"
             )
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
-        delta = torch.zeros_like(x) if self.delta is None else self.delta
+        delta = torch.zeros_like(x) if self.delta is None or self.delta.shape != x.shape else self.delta
         for _ in range(self.replays):
             x_adv = self.threat.project(x + delta, x).requires_grad_()
             self.terms = outer(x_adv)
@@ -116,5 +116,5 @@ class FreeDistillation(Engine):
             checkpoint["delta"] = deltas.view(self.trainer.world_size, *self.delta.shape).cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if "delta" in checkpoint:
+        if len(checkpoint.get("delta", [])) == self.trainer.world_size:  # else the number of processes was changed
             self.delta = checkpoint["delta"][self.global_rank].to(self.device)

@@ -27,9 +27,10 @@ STATES = ("state_dict", "optimizer_states", "lr_schedulers")
 class Witness(Callback):
     """Writes down which labels every step sees, and has its process hit by signals at one step of one epoch."""
 
-    def __init__(self, file, epoch=-1, step=0, signals=(), rank=0, hang=False):
+    def __init__(self, file, epoch=-1, step=0, signals=(), rank=0, hang=False, grace=True):
         self.file, self.epoch, self.step, self.signals = Path(file), epoch, step, signals
         self.rank, self.hang = rank, hang  # who is hit, and whether the other one never comes back from this step
+        self.grace = grace  # whether the process may finish the epoch it was hit in
 
     def _hit(self, trainer, step):
         if (trainer.current_epoch, step) == (self.epoch, self.step):
@@ -46,6 +47,8 @@ class Witness(Callback):
 
     def on_validation_batch_start(self, trainer, *_):
         self._hit(trainer, -1)
+        if not self.grace and trainer.current_epoch == self.epoch:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def on_train_epoch_start(self, trainer, engine):  # noqa: ARG002
         self._hit(trainer, -2)

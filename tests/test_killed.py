@@ -130,6 +130,17 @@ def test_at_the_end_of_an_epoch_a_signal_waits_for_it(run, alone, tmp_path, step
     assert_same_run(alone(), folder)
 
 
+@pytest.mark.slow
+@pytest.mark.fault(4)
+def test_without_the_grace_to_finish_an_epoch_it_is_repeated(run, alone, tmp_path):
+    """The scheduler's grace was too short; a checkpoint of the last step would have lost the epoch's validation."""
+    folder = tmp_path / "run"
+    assert run(folder, epoch=1, step=STEPS - 1, signals=[SIGTERM], grace=False)[0] == -SIGKILL
+    assert step_of(folder / "last.ckpt") == STEPS
+    assert run(folder)[0] == 0
+    assert_same_run(alone(), folder)
+
+
 @pytest.mark.fault(5)
 def test_a_second_ctrl_c_ends_the_run_at_once(run, tmp_path, observed):
     status, said = run(tmp_path / "run", epoch=1, step=1, signals=[SIGINT, SIGINT])

@@ -82,6 +82,14 @@ def test_changes_that_are_allowed_are_told(command, capsys, run, observed):
     observed(f"exit {status} with --allow_changes true: {line}")
 
 
+def test_a_perturbation_of_other_images_is_not_taken_over(fit, tmp_path):
+    """Free replays on batches of another size begin with a fresh one."""
+    free = ["--model.init_args.replays=2", "--trainer.max_epochs=4", OPTIONS[1]]
+    fit(tmp_path / "run", "free_at", *free[:1], "--trainer.max_epochs=2", OPTIONS[1])
+    more = ["--data.init_args.batch_size=16", "--allow_changes=true", "--resume=auto"]
+    assert fit(tmp_path / "run", "free_at", *free, *more).model.delta.shape == (16, 1, 8, 8)
+
+
 @pytest.mark.fault(45)
 def test_a_run_may_become_longer_unless_its_schedule_ends(fit, run, tmp_path, observed):
     longer = [*OPTIONS[1:], "--trainer.max_epochs=3", "--trainer.log_every_n_steps=2"]
