@@ -117,28 +117,34 @@ def check_finite(tree: Any, place: str = "") -> None:
 
 def unbuildable(error: BaseException) -> UserError:
     """What a constructor of ours says to values that it cannot use: its own UserError, else its name and the reason."""
-    reason, told = user_error(str(error), error), error
-    while told.__cause__ or told.__context__:
-        told = told.__cause__ or told.__context__  # type: ignore[assignment]
+    reason, told = user_error(str(error), error), _chain(error)[-1]
     frames = [frame for frame, _ in walk_tb(told.__traceback__) if frame.f_code.co_name == "__init__"]
     names = [type(frame.f_locals.get("self")).__name__ for frame in frames if frame.f_globals["__name__"].startswith("ard.")]
-    if isinstance(told, UserError) or not names:
+    if reason in _chain(error) or not names:
         return reason
     return UserError(f"{names[0]} cannot be built: {reason}")
 
 
 def user_error(message: str, error: BaseException | None = None, words: Collection[str] = ()) -> UserError:
     """A UserError raised by one of our constructors as it stands; else the innermost reason of the parser's message."""
-    while error is not None:
-        if isinstance(error, UserError):
-            return error
-        error = error.__cause__ or error.__context__
+    for told in _chain(error):
+        if isinstance(told, UserError):
+            return told
     lines = [line.strip(" -") for line in message.splitlines()]
     reasons = [line for line in lines if line and not SEARCH.match(line)] or lines[:1]
     reason = re.sub(r"\.? Got value: (Namespace|\{).*", "", reasons[-1])
     reason = re.sub(r"\w+ '\w+' does not accept option", "unknown key", reason).replace("part.", "")
     keys = [key for key in re.findall(r'Parser key "([\w.]+)"', message) if key != "part"]
     return UserError((f"{'.'.join(keys)}: " if keys else "") + reason + _suggestion(reason, words))
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """An error, what caused it, what caused that; each once, since a parser may raise an error from itself."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
 
 
 def _suggestion(reason: str, words: Collection[str]) -> str:
