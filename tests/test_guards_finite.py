@@ -17,11 +17,15 @@ from ard.run.metrics import read_metrics
 
 FIT = ["--trainer.limit_train_batches=3", "--trainer.max_epochs=2"]
 FREE = ["--trainer.limit_train_batches=3", "--trainer.max_epochs=4", "--model.init_args.replays=2"]
+FREE += [
+    "--model.init_args.threat=ard.attacks.L2",
+    "--model.init_args.threat.init_args.eps=1",
+]  # NaN / NaN stays, sign(NaN) is 0
 BEST = "--model.init_args.training.average=0.9"
 
 
 class Poison(Callback):
-    """Spoils the images, or only the gradient, of one batch, and keeps the run's state at the start of every batch."""
+    """Spoils the images of one batch, only its gradient or only its loss; keeps the state before every batch."""
 
     def __init__(self, at, what="images"):
         self.at, self.what, self.states, self.labels = tuple(at), what, {}, {}
@@ -39,6 +43,10 @@ class Poison(Callback):
         self.files = contents(trainer.default_root_dir)
         if self.now == self.at and self.what == "images":
             batch[0][0, 0, 0, 0] = torch.nan
+
+    def on_before_optimizer_step(self, trainer, engine, optimizer):  # noqa: ARG002
+        if self.now == self.at and self.what == "loss":
+            engine.terms = {**engine.terms, "constant": torch.tensor(torch.inf)}
 
     def on_exception(self, trainer, engine, exception):  # noqa: ARG002
         self.left = {name: value.clone() for name, value in engine.state_dict().items()}
@@ -69,14 +77,14 @@ def same(a, b):
 
 @pytest.mark.fault(6)
 @pytest.mark.parametrize(("recipe", "options"), [("pgd_at", FIT), ("ard", [*FIT, BEST]), ("fast_ard", FREE)])
-@pytest.mark.parametrize("what", ["images", "gradient"])
+@pytest.mark.parametrize("what", ["images", "gradient", "loss"])
 def test_the_step_is_not_taken_and_nothing_is_saved(fit, tmp_path, observed, recipe, options, what):
     poison = Poison((1, 1), what)
     with user_error("checkpoints are as they were") as caught:
         fit(tmp_path, recipe, *options, callbacks=[poison])
     replays = 2 if recipe == "fast_ard" else 1
-    reason = r"the loss is nan" if what == "images" else "the gradient norm is (inf|nan)"
-    assert caught.match(rf"^step {4 * replays} \(epoch 1\): {reason}")
+    reason = {"images": "the loss is nan", "gradient": "the gradient norm is (inf|nan)", "loss": "the loss is inf"}
+    assert caught.match(rf"^step {4 * replays} \(epoch 1\): {reason[what]}")
     assert same(parameters(poison.left), parameters(poison.states[1, 1][0]))
     assert contents(tmp_path) == poison.files
     assert poison.files.keys() >= {"last.ckpt", "best.ckpt"}

@@ -11,7 +11,7 @@ from tiny import user_error
 
 from ard.run.metrics import read_metrics
 
-FREE = ["--model.init_args.replays=2"]
+FREE = ["--model.init_args.replays=2", "--model.init_args.threat=ard.attacks.L2", "--model.init_args.threat.init_args.eps=1"]
 
 
 class Float16(Callback):

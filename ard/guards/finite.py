@@ -97,9 +97,8 @@ class Finite(Guard):
         self.seen["skipped_steps"] += 1
         self.warn(trainer, f"{described(step, trainer)}: loss or gradient is not finite; the step is left out")
         engine.skipped = True  # type: ignore[assignment]
-        trainer.optimizers[0].zero_grad(
-            set_to_none=True
-        )  # without a gradient the optimiser moves nothing, not even momentum
+        # Without a gradient the optimiser moves nothing, not even momentum.
+        trainer.optimizers[0].zero_grad(set_to_none=True)
         for buffer, old in zip(_buffers(engine), self._buffers, strict=True):
             buffer.copy_(old)
 
