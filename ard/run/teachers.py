@@ -74,8 +74,10 @@ class TeacherCheck(pl.Callback):
     """Warns when training begins with a teacher that knows no more of the images than chance does."""
 
     @rank_zero_only
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Engine)
+        if trainer.global_step:  # it was said when the run began
+            return
         for teacher in pl_module.teachers().values():
             x, y = validation_images(pl_module.data, FEW)
             accuracy = answered(teacher, x.to(pl_module.device), y.to(pl_module.device))
