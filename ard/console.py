@@ -1,5 +1,6 @@
 """What a person at a terminal sees, and what is kept from them."""
 
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -21,9 +22,11 @@ def show(markdown: str) -> None:
 
 
 def quiet() -> None:
-    """Lightning's advertisements and other people's deprecations are not the user's business; our warnings take one line."""
+    """What Lightning advertises, others deprecate and Pillow thinks of a header is kept away; our warnings take one line."""
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message="reduction: 'mean' divides")  # as the released codes do
+    warnings.filterwarnings("ignore", module="PIL")  # a file whose pixels cannot be read is an error of ours
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process of a node speaks for all

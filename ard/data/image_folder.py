@@ -3,6 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,7 @@ def decode(path: str, shape: tuple[int, int, int]) -> Tensor:
     """The image as uint8 (C, H, W) = `shape`; raises UserError for a file that is not a whole image."""
     channels, *size = shape
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=_formats()) as file:
             image = _plain(ImageOps.exif_transpose(file)).convert("L" if channels == 1 else "RGB")
         if image.size != tuple(size):
             image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
@@ -127,6 +128,13 @@ def decode(path: str, shape: tuple[int, int, int]) -> Tensor:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{path}: not a readable image ({reason}); replace or delete it") from error
     return torch.from_numpy(np.array(image)).view(*size, channels).permute(2, 0, 1)
+
+
+@cache
+def _formats() -> list[str]:
+    """All that Pillow reads but PostScript: that is a program, which Pillow would give to Ghostscript to run."""
+    Image.init()
+    return [name for name in Image.OPEN if name != "EPS"]
 
 
 def _plain(image: Image.Image) -> Image.Image:
