@@ -1,5 +1,6 @@
 """Training images of a data set mixed with others: generated ones, or ones without labels."""
 
+import math
 import zipfile
 from functools import cached_property
 from pathlib import Path
@@ -11,23 +12,28 @@ import torch
 from ard.data.base import DataModule
 from ard.data.loading import Batch, Images, Loader
 from ard.errors import UserError
+from ard.images import check_labels
 
 
 class NpzImages:
     """uint8 images `image`, (n, H, W, C), and perhaps labels `label`, (n,), of an .npz file; read as they are asked for.
 
-    An example without a label has the label −1. Raises UserError for a file that is missing, compressed or holds neither.
+    An example without a label has the label −1. Raises UserError for a file that is missing, damaged (by the checksums it
+    holds), compressed, or something else.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.pixels = _member(path, "image")
-        with np.load(path) as archive:
-            labels = archive["label"] if "label" in archive else np.full(len(self.pixels), -1)
-        self.labels = torch.as_tensor(labels, dtype=torch.long)
-        if self.pixels.ndim != 4 or self.pixels.dtype != np.uint8 or len(self.labels) != len(self.pixels):
-            found = f"{self.pixels.dtype} {self.pixels.shape} with {len(self.labels)} labels"
+        self.pixels, labels = _member(path, "image"), _member(path, "label", needed=False)
+        if self.pixels.ndim != 4 or self.pixels.dtype != np.uint8:
+            found = f"{self.pixels.dtype} {self.pixels.shape}"
             raise UserError(f"{path}: {found}; expected uint8 images (n, height, width, channels) and n labels")
+        if labels is None:
+            labels = np.full(len(self.pixels), -1)
+        if labels.shape != self.pixels.shape[:1] or labels.dtype.kind not in "iu":
+            found = f"labels {labels.dtype} {labels.shape} of {len(self.pixels)} images"
+            raise UserError(f"{path}: {found}; expected a whole number for each")
+        self.labels = torch.from_numpy(labels.astype(np.int64))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,6 +71,10 @@ class Mixed(DataModule):
         height, width, channels = images.pixels.shape[1:]
         if (channels, height, width) != tuple(self.input_shape):
             raise UserError(f"{self.path}: images of {(channels, height, width)}; expected {tuple(self.input_shape)}")
+        try:
+            check_labels(images.labels, self.num_classes, unlabelled=True)
+        except UserError as error:
+            raise UserError(f"{self.path}: {error}") from error
         return images
 
     def training_images(self) -> Images:
@@ -77,7 +87,7 @@ class Mixed(DataModule):
         return self._loader(self.splits[0], train=True, others=self.others, fraction=self.fraction)
 
 
-def _member(path: str, name: str) -> Any:
+def _member(path: str, name: str, *, needed: bool = True) -> Any:
     """An array inside an uncompressed .npz as a memory map: a million images need not fit into memory."""
     if not Path(path).is_file():
         raise UserError(
@@ -85,20 +95,36 @@ def _member(path: str, name: str) -> Any:
         )
     try:
         with zipfile.ZipFile(path) as archive:
-            entry = archive.getinfo(f"{name}.npy")
-            if entry.compress_type != zipfile.ZIP_STORED:
-                raise UserError(f"{path} is compressed: expected one written by numpy.savez")
-            with archive.open(entry) as member:
-                version = np.lib.format.read_magic(member)
-                read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-                shape, fortran, dtype = read_header[version](member)
-                header = member.tell()
-            with open(path, "rb") as file:
-                file.seek(entry.header_offset + 26)
-                lengths = np.frombuffer(file.read(4), "<u2")
-            start = entry.header_offset + 30 + int(lengths.sum()) + header
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise UserError(f"{path}: {error}; expected an .npz with uint8 images `image`") from error
+            if not needed and f"{name}.npy" not in archive.namelist():
+                return None
+            return _mapped(path, archive, archive.getinfo(f"{name}.npy"))
+    except UserError:
+        raise
+    except Exception as error:  # on a damaged file zipfile and numpy raise nearly anything
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path}: {reason}; expected an .npz with uint8 images `image`") from error
+
+
+def _mapped(path: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Any:
+    if entry.compress_type != zipfile.ZIP_STORED:
+        raise UserError(f"{path} is compressed: expected one written by numpy.savez")
+    with archive.open(entry) as member:
+        version = np.lib.format.read_magic(member)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, fortran, dtype = read_header[version](member)
+        header = member.tell()
+        while member.read(1 << 20):  # to the end, where the checksum is compared
+            pass
     if dtype.hasobject or fortran:
-        raise UserError(f"{path}: `{name}` is {dtype}{', column-major' if fortran else ''}; expected plain uint8 images")
+        kind = f"{dtype}{', column-major' if fortran else ''}"
+        raise UserError(f"{path}: `{Path(entry.filename).stem}` is {kind}; expected plain numbers")
+    with open(path, "rb") as file:
+        file.seek(entry.header_offset + 26)
+        lengths = np.frombuffer(file.read(4), "<u2")
+    start = entry.header_offset + 30 + int(lengths.sum()) + header
+    if (
+        start - header + entry.file_size > Path(path).stat().st_size
+        or header + dtype.itemsize * math.prod(shape) > entry.file_size
+    ):
+        raise UserError(f"{path}: `{Path(entry.filename).stem}` says that it is {shape}, which is more than the file holds")
     return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape)
