@@ -1,5 +1,6 @@
 """LightningCLI with our defaults and with errors of one line."""
 
+import copy
 import logging
 import re
 from contextlib import ExitStack
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import pytorch_lightning as pl
+import torch
 import yaml
 from jsonargparse.typing import register_type
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -19,7 +21,7 @@ from ard.data import DataModule
 from ard.engine import Engine
 from ard.errors import UserError
 from ard.guards import Guards, explained
-from ard.models.building import bounded
+from ard.models.building import bounded, check_answers
 from ard.run import resume
 from ard.run.checkpoints import AtomicCheckpointIO, best_and_last
 from ard.run.directory import alone, check_room
@@ -107,10 +109,19 @@ class CLI(LightningCLI):
         try:
             with bounded():
                 super().instantiate_classes()
+            self._try_student()
         except Exception as error:  # whatever a constructor says to values that it cannot use
             raise unbuildable(error) from error
         if self.model.threat.eps == 0:
             raise UserError("threat eps = 0: there is nothing to attack; expected a radius above 0, such as 8/255")
+
+    def _try_student(self) -> None:
+        """On as many black images as a process will see, in train mode: shape errors belong before training, not into it."""
+        data, model = self.datamodule, self.model
+        share = data.batch_size // (self.trainer.world_size if self.trainer else 1)
+        with torch.random.fork_rng([]):
+            student = copy.deepcopy(model.student).train()
+            check_answers(student, data.input_shape, model.num_classes, "the student", min(2, share))
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer")

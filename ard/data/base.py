@@ -12,6 +12,7 @@ from torch import Tensor
 from ard.data.augmentation import crop_offsets, flips, random_crop, random_flip
 from ard.data.loading import Batch, Images, Loader, MemoryImages, Mixture, Subset
 from ard.errors import UserError
+from ard.images import check_labels, check_pixels
 
 ROOM = 0.25  # of a GPU's free memory, at most, for the images
 
@@ -70,6 +71,11 @@ class DataModule(pl.LightningDataModule, ABC):
     def splits(self) -> tuple[Subset, Subset]:
         """Training and validation images."""
         images = self.training_images()
+        check_labels(images.labels, self.num_classes)
+        counts = torch.bincount(images.labels, minlength=self.num_classes)
+        if int(counts.min()) < 2:
+            name = self.classes[int(counts.argmin())]
+            raise UserError(f"class {name} has {int(counts.min())} training images; expected 2 or more: one to validate on")
         most = len(images) - self.num_classes
         if not self.num_classes <= self.val_size <= most:
             raise UserError(f"val_size = {self.val_size}: expected {self.num_classes} (one a class) to {most} images")
@@ -79,7 +85,7 @@ class DataModule(pl.LightningDataModule, ABC):
             stratify=images.labels.numpy(),
             random_state=self.split_seed,
         )
-        return Subset(images, torch.as_tensor(train)), Subset(images, torch.as_tensor(val))
+        return tuple(Subset(images, torch.as_tensor(part), self.input_shape) for part in (train, val))  # type: ignore[return-value]
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Random crop and flip, a draw per image, on the batch's device."""
@@ -149,7 +155,7 @@ class DataModule(pl.LightningDataModule, ABC):
             return images
         if self._resident is None:
             self._resident = MemoryImages(held.pixels.to(device), held.labels)
-        return Subset(self._resident, images.indices)
+        return Subset(self._resident, images.indices, images.shape)
 
 
 def to_pixels(images: Tensor) -> Tensor:
@@ -160,12 +166,7 @@ def to_pixels(images: Tensor) -> Tensor:
 
 def check_batch(x: Tensor, y: Tensor, *, num_classes: int, needs_labels: bool) -> None:
     """Raises UserError for pixels outside [0, 1], labels outside the classes, and −1, no label, where one is needed."""
-    low, high = float(x.min()), float(x.max())
-    if not 0 <= low <= high <= 1:
-        raise UserError(
-            f"pixels in [{low:g}, {high:g}]; expected [0, 1]: normalise inside the model (ard.models.Normalized)"
-        )
+    check_pixels(x)
+    check_labels(y, num_classes, unlabelled=True)
     if needs_labels and int(y.min()) == -1:
         raise UserError("images without labels: expected a method that needs none, such as RSLAD or AdaAD")
-    if not -1 <= int(y.min()) <= int(y.max()) < num_classes:
-        raise UserError(f"labels in [{int(y.min())}, {int(y.max())}]; expected 0 to {num_classes - 1}")

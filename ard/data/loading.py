@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ard.images import check_pixels
 from ard.randomness import keyed_generator
 
 Batch = tuple[Tensor, Tensor]  # uint8 images (batch, C, H, W), labels (batch,)
@@ -43,10 +44,11 @@ class MemoryImages:
 
 @dataclass(frozen=True)
 class Subset:
-    """Some of the images, by index."""
+    """Some of the images, by index; each is checked as it is fetched, which costs nothing for uint8."""
 
     images: Images
     indices: Tensor
+    shape: tuple[int, int, int]
 
     @property
     def labels(self) -> Tensor:
@@ -56,7 +58,10 @@ class Subset:
         return len(self.indices)
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        return self.images.__getitems__(self.indices[indices].tolist())
+        places = self.indices[indices].tolist()
+        pixels, labels = self.images.__getitems__(places)
+        check_pixels(pixels, self.shape, places)
+        return pixels, labels
 
 
 class Mixture:

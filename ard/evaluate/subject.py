@@ -13,6 +13,7 @@ from ard.attacks import Ball
 from ard.data import DataModule, to_pixels
 from ard.data.loading import balanced
 from ard.errors import UserError
+from ard.images import check_labels, check_pixels
 from ard.models.weights import card_of, load, sha256
 from ard.models.wrappers import Network
 from ard.request import Request, ball_of
@@ -129,4 +130,7 @@ def _images(data: DataModule, request: Request) -> tuple[Tensor, Tensor]:
     if request.limit is not None and not 0 < request.limit <= len(images):
         raise UserError(f"--limit {request.limit}: expected 1 to {len(images)}, the images of the {request.split} split")
     chosen = torch.arange(len(images)) if request.limit is None else balanced(images.labels, request.limit)
-    return images.__getitems__(chosen.tolist())
+    check_labels(images.labels, data.num_classes)
+    x, y = images.__getitems__(chosen.tolist())
+    check_pixels(x, data.input_shape, chosen)
+    return x, y

@@ -15,6 +15,7 @@ from ard.evaluation.record import record_of
 from ard.evaluation.store import Store
 from ard.evaluation.suites import Given, adversaries_of
 from ard.evaluation.verdicts import Verdicts
+from ard.images import check_labels, check_pixels
 from ard.losses import cross_entropy
 
 
@@ -23,7 +24,8 @@ class Evaluation:
 
     `robust_acc` of the record is the worst case per image over all attacks of the suite. With a `store` it continues what
     was begun there, alone or with others: each `shard` (k, of) judges every of-th block. Raises UserError for a suite or
-    attack that does not exist, an empty set, pixels outside [0, 1], a model that does not return logits of its pixels.
+    attack that does not exist, an empty set, pixels outside [0, 1], labels outside the classes, a model that does not
+    return logits of its pixels.
     """
 
     def __init__(
@@ -42,8 +44,11 @@ class Evaluation:
         self.model, self.x, self.y, self.ball = model, x, y, ball
         self.suite, self.seed, self.classes, self.given = suite, seed, classes, given or Given()
         self.store = store
-        _check_pixels(x)
+        if not len(x):
+            raise UserError("no images to evaluate; expected at least one")
+        check_pixels(x)
         self.num_classes = _check_answers(model, x)
+        check_labels(y, self.num_classes)
         self.adversaries = adversaries_of(suite, ball, self.num_classes, self.given, x[0].numel())
         self.blocks: dict[int, Block] = {}
         self.verdicts: Verdicts | None = None
@@ -120,16 +125,6 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, **options: Any)
     record = evaluation.record()
     assert record is not None
     return record
-
-
-def _check_pixels(x: Tensor) -> None:
-    if not len(x):
-        raise UserError("no images to evaluate; expected at least one")
-    low, high = float(x.min()), float(x.max())
-    if not 0 <= low <= high <= 1:
-        raise UserError(
-            f"pixels in [{low:g}, {high:g}]; expected [0, 1]: normalise inside the model (ard.models.Normalized)"
-        )
 
 
 def _check_answers(model: nn.Module, x: Tensor) -> int:

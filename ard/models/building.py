@@ -1,7 +1,7 @@
 """What a network may be built of when somebody else has written down its size and its numbers."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -15,9 +15,9 @@ TENSORS = 100_000  # parameters; the largest classifiers have a few thousand
 
 @contextmanager
 def bounded(tensors: int = TENSORS, numbers: int | None = None) -> Iterator[None]:
-    """Raises UserError as soon as more parameters are made, before they are filled; `numbers` by default half of what
-    memory holds."""
-    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 8 if numbers is None else numbers
+    """Raises UserError as soon as more parameters are made, before they are filled; by default as many as memory holds
+    four times: weights, gradients, momentum and a copy."""
+    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 16 if numbers is None else numbers
     made = {"tensors": 0, "numbers": 0}
 
     def count(_: nn.Module, name: str, parameter: nn.Parameter | None) -> None:  # noqa: ARG001
@@ -42,3 +42,17 @@ def interchangeable(found: Tensor, expected: Tensor) -> bool:
     """Whether a tensor from a file can stand for one of a network as it is: dense, really there, floats for floats."""
     plain = found.layout == torch.strided and not (found.is_meta or found.is_quantized or found.is_complex())
     return plain and found.is_floating_point() == expected.is_floating_point()
+
+
+def check_answers(network: nn.Module, shape: Sequence[int], num_classes: int, name: str, batch: int = 1) -> None:
+    """Raises UserError where a network cannot read `batch` images of this shape, or answers with no logit a class."""
+    try:
+        with torch.no_grad():
+            logits = network(torch.zeros(batch, *shape))
+    except Exception as error:  # networks from elsewhere refuse a wrong size each in its own way
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        images = f"images of shape {tuple(shape)}" + (f", {batch} at a time" if network.training else "")
+        raise UserError(f"{name} cannot read {images}: {reason}") from error
+    if not isinstance(logits, Tensor) or logits.shape != (batch, num_classes):
+        found = tuple(logits.shape[1:]) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UserError(f"{name} answers with {found}, data has {num_classes} classes")

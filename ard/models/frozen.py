@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ard.errors import UserError
+from ard.models.building import check_answers
 from ard.models.weights import load, sha256
 from ard.models.wrappers import Network
 
@@ -34,15 +35,7 @@ class Frozen(nn.Module):
         if not self._held:
             network = self.read().requires_grad_(False).eval()
             network.to(memory_format=torch.channels_last)
-            try:
-                with torch.no_grad():
-                    logits = network(torch.zeros(1, *input_shape))
-            except Exception as error:  # networks from elsewhere refuse a wrong size each in its own way
-                reason = (str(error) or type(error).__name__).splitlines()[0]
-                raise UserError(f"teacher {self.weights} cannot read images of shape {input_shape}: {reason}") from error
-            if not isinstance(logits, Tensor) or logits.shape != (1, num_classes):
-                found = tuple(logits.shape[1:]) if isinstance(logits, Tensor) else type(logits).__name__
-                raise UserError(f"teacher {self.weights} answers with {found}, data has {num_classes} classes")
+            check_answers(network, input_shape, num_classes, f"teacher {self.weights}")
             self._held.append(network)
         return self
 
