@@ -92,7 +92,7 @@ def _said(directory):
     talk = Path(directory).with_suffix(".out")
     said = talk.read_text() if talk.exists() else ""
     talk.unlink(missing_ok=True)
-    return "".join(line for line in said.splitlines(keepends=True) if "ard: warning: teacher" not in line)  # it is random
+    return "".join(line for line in said.splitlines(keepends=True) if "ard: warning: " not in line)  # of a random teacher
 
 
 def _deadly(sync, count, last):
