@@ -39,7 +39,7 @@ CASES = {
     33: ("eps in pixels, no steps, steps too small or large", "an error or a warning in one line"),
     34: ("attack without gradients", "an error at once, with the way out"),
     35: ("attack under autocast or fp16", "evaluation in float32 whatever the precision of training"),
-    36: ("catastrophic overfitting", "noticed within one validation; the run stops, best checkpoint kept"),
+    36: ("catastrophic overfitting", "noticed within one validation; what stays stops the run, best checkpoint kept"),
     37: ("robust overfitting", "best and last reported; warned"),
     38: ("collapse to one class", "warned, stopped after three validations"),
     39: ("disk full, quota, read-only folder", "loud, old files whole, training stops"),

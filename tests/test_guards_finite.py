@@ -90,7 +90,8 @@ def test_the_step_is_not_taken_and_nothing_is_saved(fit, tmp_path, observed, rec
     assert poison.files.keys() >= {"last.ckpt", "best.ckpt"}
     assert not (tmp_path / "student.safetensors").exists()
     assert json.loads((tmp_path / "summary.json").read_text())["stopped"] == str(caught.value)
-    observed(f"UserError, exit 2: {caught.value}")
+    if recipe == "pgd_at":
+        observed(f"UserError, exit 2: {caught.value}")
 
 
 def test_the_crash_file_has_the_images_and_the_numbers(fit, tmp_path):
@@ -126,7 +127,8 @@ def test_steps_may_be_left_out(fit, tmp_path, observed, recipe, options, bad, wh
     counts = [float(row["train/skipped_steps"]) for row in read_metrics(tmp_path / "metrics.csv")]
     assert counts == [0, 0, 0, 0, bad, bad]
     assert engine.trainer.global_step == 6 * bad
-    observed(f"with --guards.skip_nonfinite {bad}: train/skipped_steps {counts[-1]:g} in metrics.csv, the run ends well")
+    if recipe == "pgd_at":
+        observed(f"--guards.skip_nonfinite {bad}: train/skipped_steps {counts[-1]:g} in metrics.csv, the run ends well")
 
 
 def test_more_than_may_be_left_out_ends_the_run(fit, tmp_path):

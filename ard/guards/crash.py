@@ -75,8 +75,8 @@ def _what(content: dict[str, Any]) -> str:
     if bad is None:
         return f"the gradient norm is {content['gradient_norm']}"
     where = f" on rank {bad['rank']}" if len(content["ranks"]) > 1 else ""
-    terms = ", ".join(f"{name} {value}" for name, value in bad["terms"].items())
-    return f"the loss is {bad['loss']}{where} ({terms})"
+    terms = ", ".join(f"{name} {value}" for name, value in bad["terms"].items() if isinstance(value, str))
+    return f"the loss is {bad['loss']}{where}" + (f" ({terms})" if terms else "")
 
 
 def _number(value: Tensor) -> float | str:

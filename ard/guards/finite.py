@@ -125,8 +125,8 @@ class Finite(Guard):
         wrong = [f"{name} is {float(value)}" for name, value in found.items() if value is not None and not value.isfinite()]
         if wrong:
             raise StoppedError(
-                f"epoch {trainer.current_epoch}: {', '.join(wrong)}: the weights are spoilt; nothing of them was saved, "
-                f"best.ckpt and last.ckpt are of the epochs before"
+                f"epoch {trainer.current_epoch}: {', '.join(wrong)}: the weights are spoilt and were not saved, "
+                f"checkpoints are as they were"
             )
 
     def on_save_checkpoint(self, trainer: pl.Trainer, engine: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
