@@ -1,6 +1,6 @@
 """CIFAR from small archives of its format: the right pixels, or one line that says which file to put where."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -73,11 +73,15 @@ def test_under_a_trainer_cifar_is_opened_but_not_fetched(monkeypatch: pytest.Mon
 BY_HAND = r"put cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html into .*data/"
 
 
-def test_cifar_without_network_says_what_to_put_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.fault(28)
+def test_cifar_without_network_says_what_to_put_where(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, observed: Callable[[object], None]
+) -> None:
     fake_cifar(monkeypatch, tmp_path / "elsewhere", "CIFAR10")
     with user_error(f"refused.*{BY_HAND}"):
         CIFAR10(root=str(tmp_path / "data")).test_images()
     assert not files_below(tmp_path / "data")
+    observed("no network: one line that says which file to put where; nothing is left behind")
 
 
 def test_half_a_download_leaves_nothing_behind(
@@ -91,9 +95,13 @@ def test_half_a_download_leaves_nothing_behind(
     assert not files_below(tmp_path / "data")
 
 
-def test_a_damaged_archive_is_named_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.fault(28)
+def test_a_damaged_archive_is_named_and_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, observed: Callable[[object], None]
+) -> None:
     archive, _ = fake_cifar(monkeypatch, tmp_path / "data", "CIFAR10")
     archive.write_bytes(archive.read_bytes()[:5000])
     with user_error(f"cifar-10-python.tar.gz is damaged.*{BY_HAND}"):
         CIFAR10(root=str(tmp_path / "data")).test_images()
     assert archive.stat().st_size == 5000
+    observed("cut archive: `cifar-10-python.tar.gz is damaged`; the file is kept")

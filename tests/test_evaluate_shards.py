@@ -39,8 +39,9 @@ def take_record(weights):
     return timeless(content)
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize("order", ["1/2 2/2", "2/2 1/2", "3/3 1/3 2/3", "5/5 2/5 4/5 1/5 3/5"])
-def test_shards_one_after_the_other_are_one_evaluation(order, weights, alone, capsys):
+def test_shards_one_after_the_other_are_one_evaluation(order, weights, alone, capsys, observed):
     *first, last = order.split()
     for shard in first:
         status, out, err = cli(capsys, "evaluate", weights, *LIMIT, "--shard", shard)
@@ -52,6 +53,7 @@ def test_shards_one_after_the_other_are_one_evaluation(order, weights, alone, ca
     assert "worst case" in out
     assert lying(weights.parent) == LEFT
     assert take_record(weights) == alone
+    observed(f"{len(order.split())} processes: the record of one")
 
 
 def test_a_shard_without_a_block_waits_for_nobody_and_leaves_nothing(weights, capsys):
