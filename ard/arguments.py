@@ -19,6 +19,8 @@ from jsonargparse import ArgumentParser, Namespace
 import ard
 from ard.errors import UserError
 
+PLACES = 100_000  # values in a config; shipped ones have fewer than a hundred
+
 # Lines of a parser's message that tell of its search, not of the user's mistake.
 SEARCH = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value|Parser key|Problem with")
 
@@ -98,12 +100,34 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise UserError(f"{path}: no such config file")
     try:
-        content = yaml.safe_load(Path(path).read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        content = yaml.load(Path(path).read_text(), _EachKeyOnce)
+        if _size(content, {}) > PLACES:
+            raise ValueError(f"more than {PLACES:,} values: aliases of aliases")
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
+        raise UserError(f"{path} is not YAML that can be used: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds {type(content).__name__}, expected a mapping of keys to values")
     return content
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """PyYAML takes the last of two equal keys and says nothing."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"):
+            if key.value in seen:
+                raise ValueError(f"the key {key.value!r} stands there twice, again in line {key.start_mark.line + 1}")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _size(tree: Any, known: dict[int, int]) -> int:
+    """How many values a tree has when every alias is written out; raises RecursionError where it contains itself."""
+    parts = [*tree, *tree.values()] if isinstance(tree, dict) else tree if isinstance(tree, list | set | tuple) else []
+    if id(tree) not in known:
+        known[id(tree)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(tree)]
 
 
 def check_finite(tree: Any, place: str = "") -> None:

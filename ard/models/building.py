@@ -10,7 +10,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ard.errors import UserError
 
-TENSORS = 100_000  # parameters; the largest classifiers have a few thousand
+TENSORS = 20_000  # parameters; the largest classifiers have a few thousand
 
 
 @contextmanager
