@@ -112,3 +112,62 @@ def test_no_file_no_fraction(tmp_path):
     for fraction in (0.0, 1.0):
         with user_error("between 0 and 1"):
             Mixed(base=Digits(), others="", fraction=fraction)
+
+
+class Touch:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ({"label": np.arange(COUNT) / 7}, "labels float64"),
+        ({"label": np.full(COUNT, np.nan)}, "labels float64"),
+        ({"label": np.arange(COUNT - 1) % 10}, r"labels int64 \(299,\) of 300 images"),
+        ({"label": np.int64(3)}, r"labels int64 \(\)"),
+        ({"label": np.full(COUNT, 10)}, "image 0 has the label 10"),
+        ({"label": np.r_[np.zeros(COUNT - 1, int), -2]}, "image 299 has the label -2"),
+        ({"label": np.full(COUNT, 2**63, np.uint64)}, "has the label"),
+        ({"image": np.zeros((0, 8, 8, 1), np.uint8)}, "others.npz"),
+        ({"image": np.asfortranarray(np.zeros((COUNT, 8, 8, 1), np.uint8))}, "column-major"),
+        ({"pixels": np.zeros((COUNT, 8, 8, 1), np.uint8)}, r"image\.npy"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_arrays_that_do_not_fit_are_one_line(others, told, tmp_path):
+    arrays = {"image": np.zeros((COUNT, 8, 8, 1), np.uint8)} if "pixels" not in others else {}
+    np.savez(tmp_path / "others.npz", **arrays | others)
+    with user_error(told):
+        Mixed(base=Digits(batch_size=40), others=str(tmp_path / "others.npz")).train_dataloader()
+
+
+@pytest.mark.parametrize("name", ["image", "label"])
+def test_a_pickle_inside_an_archive_does_not_run(name, tmp_path):
+    hostile = np.array([Touch(str(tmp_path / "ran"))] * COUNT, dtype=object)
+    np.savez(tmp_path / "others.npz", **{"image": np.zeros((COUNT, 8, 8, 1), np.uint8), name: hostile})
+    with user_error("expected plain numbers"):
+        Mixed(base=Digits(batch_size=40), others=str(tmp_path / "others.npz")).train_dataloader()
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("shape", ["(900, 8, 8, 1)", "(300, 8, 9, 1)", "(-30, 8, 8, 1)", "(9**99,8,8,1)", "(300, 8, 8, 1"])
+def test_a_header_that_lies_is_one_line(shape, tmp_path):
+    archive(tmp_path / "others.npz")
+    content = (tmp_path / "others.npz").read_bytes()
+    assert b"(300, 8, 8, 1)" in content
+    (tmp_path / "others.npz").write_bytes(content.replace(b"(300, 8, 8, 1)", shape.encode().ljust(14)[:14]))
+    with user_error(r"others\.npz"):
+        Mixed(base=Digits(batch_size=40), others=str(tmp_path / "others.npz")).train_dataloader()
+
+
+def test_a_flipped_bit_among_the_pixels_is_found(tmp_path):
+    archive(tmp_path / "others.npz")
+    content = bytearray((tmp_path / "others.npz").read_bytes())
+    content[5000] ^= 1
+    (tmp_path / "others.npz").write_bytes(content)
+    with user_error(r"others\.npz: BadZipFile: Bad CRC-32"):
+        Mixed(base=Digits(batch_size=40), others=str(tmp_path / "others.npz")).train_dataloader()

@@ -25,7 +25,7 @@ class NpzImages:
     def __init__(self, path: str) -> None:
         self.path = path
         self.pixels, labels = _member(path, "image"), _member(path, "label", needed=False)
-        if self.pixels.ndim != 4 or self.pixels.dtype != np.uint8:
+        if self.pixels.ndim != 4 or self.pixels.dtype != np.uint8 or not len(self.pixels):
             found = f"{self.pixels.dtype} {self.pixels.shape}"
             raise UserError(f"{path}: {found}; expected uint8 images (n, height, width, channels) and n labels")
         if labels is None:
