@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from hypothesis import HealthCheck, settings
 
 from ard.__main__ import main
+from ard.errors import LONGEST, UserError
 
 TIMES = int(os.environ.get("ARD_FUZZ", "1"))
 SECONDS = 20  # for one input: far above what any takes, far below for ever
@@ -177,6 +178,19 @@ def in_time(seconds=SECONDS):
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+def read_or_refused(read, *arguments):
+    """What reading gives, None where it is refused in one line of printable characters."""
+    told = None
+    with in_time():
+        try:
+            return read(*arguments)
+        except UserError as error:
+            told = str(error)
+    assert told.isprintable(), told
+    assert len(told) <= LONGEST, told
+    return None
 
 
 def answered(folder, *arguments, statuses=(0, 2, 3, 4)):
