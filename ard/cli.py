@@ -15,8 +15,9 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from ard.arguments import check_finite, check_order, unbuildable, user_error
+from ard.arguments import unbuildable, user_error
 from ard.attacks import Radius
+from ard.config_files import check_finite, check_order
 from ard.data import DataModule
 from ard.engine import Engine
 from ard.errors import UserError

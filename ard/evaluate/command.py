@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import ard
-from ard.arguments import read_yaml
 from ard.attacks import Radius
+from ard.config_files import read_yaml
 from ard.errors import UserError
 from ard.evaluate.adversarial import save_adversarial
 from ard.evaluate.display import announce, progress_bar, summary

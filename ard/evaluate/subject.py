@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ard.arguments import build, read_yaml
+from ard.arguments import build
 from ard.attacks import Ball
+from ard.config_files import read_yaml
 from ard.data import DataModule, to_pixels
 from ard.data.loading import balanced
 from ard.errors import UserError

@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ard.arguments import build, read_yaml
+from ard.arguments import build
+from ard.config_files import read_yaml
 from ard.errors import UserError
 from ard.request import Request
 
