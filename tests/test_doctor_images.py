@@ -1,5 +1,6 @@
 """What the doctor says of images: nothing of healthy ones, and what is wrong with others."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -62,13 +63,31 @@ def test_a_test_split_that_cannot_be_opened_is_no_error():
 @pytest.mark.parametrize(
     ("change", "verdict", "told"),
     [
-        (lambda x, y: (x, y + 1), "error", "expected 0 to 9"),
-        (lambda x, y: (x[y != 3], y[y != 3]), "error", "train has no image of 3"),
+        (lambda x, y: (x, y + 1), "error", r"in \[1, 10\] of test; expected 0 to 9"),
+        (lambda x, y: (x[y != 3], y[y != 3]), "warning", "test has no image of 3"),
     ],
 )
-def test_labels(change, verdict, told):
-    (finding,) = said(images.labels, changed(change))
-    assert (finding.verdict, told in finding.found) == (verdict, True)
+def test_labels_of_the_test_split(change, verdict, told):
+    class Odd(Digits):
+        def test_images(self):
+            held = super().test_images()
+            return MemoryImages(*change(held.pixels, held.labels))
+
+    (finding,) = said(images.labels, Odd())
+    assert finding.verdict == verdict
+    assert re.search(told, finding.found)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda x, y: (x, y + 1), "has the label 10 .* expected 0 to 9"),
+        (lambda x, y: (x[y != 3], y[y != 3]), "class 3 has 0 training images"),
+    ],
+)
+def test_labels_of_the_training_images(change, told):
+    with user_error(told):
+        said(images.labels, changed(change))
 
 
 @pytest.mark.fault(23)
