@@ -115,6 +115,14 @@ def test_batch_sizes_that_do_not_fit_are_refused() -> None:
         data.train_dataloader()
 
 
+@pytest.mark.fault(27)
+def test_the_last_small_batch_is_left_out_of_training_and_kept_in_validation(observed) -> None:
+    training, validation = batches(), batches(epoch=None)
+    assert [len(batch) for batch in training] == [12] * 8
+    assert [len(batch) for batch in validation] == [12] * 8 + [7]
+    observed("103 images in batches of 12: training drops the last 7 of each epoch's order, validation has a batch of 7")
+
+
 def test_order_depends_on_seed_and_epoch_alone() -> None:
     first = batches()
     torch.manual_seed(1)
@@ -141,11 +149,13 @@ def test_ranks_share_each_global_batch() -> None:
         assert [len(part) for part in parts] == [3] * 4
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize("n", [1, 12, 102, 103, 104])
-def test_validation_sees_each_image_once_on_any_number_of_ranks(n: int) -> None:
+def test_validation_sees_each_image_once_on_any_number_of_ranks(n: int, observed) -> None:
     assert [*chain(*batches(n, epoch=None))] == list(range(n))
     shares = [batches(n, epoch=None, rank=rank, ranks=3) for rank in range(3)]
     assert sorted(chain(*chain(*shares))) == list(range(n))
+    observed(f"{n} validation images on 3 processes: each once, none padded")
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -144,10 +144,12 @@ def test_what_are_not_pixels_is_refused():
         evaluate(trained(), x * torch.nan, y, BALL)
 
 
-def test_an_empty_set_is_refused():
+@pytest.mark.fault(27)
+def test_an_empty_set_is_refused(observed):
     x, y = digits(20)
-    with user_error("no images to evaluate"):
+    with user_error("no images to evaluate") as caught:
         evaluate(trained(), x[:0], y[:0], BALL)
+    observed(f"evaluation: {caught.value}")
 
 
 def test_a_suite_that_does_not_exist_is_refused():

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from small_runs import digits
+from tiny import user_error
 from zoo import BALL, findings, honest, quickly_trained, raised, undefended
 from zoo_attacks import ATTACKS
 from zoo_models import MODELS
@@ -47,6 +48,16 @@ def test_a_block_judged_twice_is_found_out():
     evaluation.judge()
     evaluation.blocks[BLOCK] = evaluation.blocks[0]
     assert set(findings(evaluation)) == {"V8"}
+
+
+def test_blocks_that_miss_images_make_no_record():
+    evaluation = Evaluation(honest(), *digits(2 * BLOCK), BALL)
+    evaluation.judge()
+    block = evaluation.blocks[BLOCK]
+    block.correct = {name: bits[:-1] for name, bits in block.correct.items()}
+    block.moved, block.x_adv = block.moved[:-1], block.x_adv[:-1]
+    with user_error("the stored blocks hold 199 images of 200: delete them and evaluate again"):
+        evaluation.record()
 
 
 @pytest.mark.parametrize("guarded", [True, False])

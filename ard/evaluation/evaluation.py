@@ -78,6 +78,9 @@ class Evaluation:
         blocks = [self._read(start) for start in range(0, len(self.x), BLOCK)]
         if not all(block.whole for block in blocks):
             return None
+        judged = sum(len(block.correct["clean"]) for block in blocks)
+        if judged != len(self.y):
+            raise UserError(f"the stored blocks hold {judged} images of {len(self.y)}: delete them and evaluate again")
         self.verdicts = Verdicts.of(blocks)
         evidence = Evidence(
             self.model,
