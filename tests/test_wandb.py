@@ -124,8 +124,9 @@ def process(command, place, *more, **environment):
     words = command(place / "run", "natural", *TWO_STEPS, WANDB, f"--trainer.logger.save_dir={place}", *more)
     folder = Path(__file__).parent
     environment = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": NOWHERE, "PYTHONPATH": f"{folder.parent}:{folder}", **environment}
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}  # wandb leaves some behind
     done = subprocess.run(
-        [sys.executable, "-m", "ard", *words], env=os.environ | environment, capture_output=True, text=True, timeout=180
+        [sys.executable, "-m", "ard", *words], env=ours | environment, capture_output=True, text=True, timeout=180
     )
     told = [line for line in done.stderr.splitlines() if line.startswith("ard: ")]
     assert "Traceback" not in done.stderr

@@ -40,8 +40,9 @@ class Store:
         kept = {"x_adv": block.x_adv, "moved": block.moved}
         tensors = {name: value.contiguous().cpu() for name, value in kept.items() if value is not None}
         tensors |= {f"correct.{name}": bits.cpu() for name, bits in block.correct.items()}
-        told = {"start": block.start, "facts": block.facts, "order": list(block.correct), "whole": block.whole}
-        data = save(tensors, {"block": json.dumps(told), "digest": _digest(tensors, told)})
+        about = {"start": block.start, "facts": block.facts, "order": list(block.correct), "whole": block.whole}
+        told = json.dumps(about)
+        data = save(tensors, {"block": told, "digest": _digest(tensors, told)})
         for attempt in range(3):
             self.open()
             try:
@@ -58,7 +59,7 @@ class Store:
                 metadata = file.metadata()
                 told = json.loads(metadata["block"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if told["start"] != start or metadata["digest"] != _digest(tensors, told):
+            if told["start"] != start or metadata["digest"] != _digest(tensors, metadata["block"]):
                 return Block(start)
             correct = {name: tensors[f"correct.{name}"] for name in told["order"]}
             return Block(start, correct, told["facts"], tensors["moved"], tensors["x_adv"], told["whole"])
@@ -86,8 +87,8 @@ class Store:
         return self.folder / f"block-{start:08d}.safetensors"
 
 
-def _digest(tensors: dict[str, Tensor], told: dict[str, object]) -> str:
-    digest = hashlib.sha256(json.dumps(told).encode())
+def _digest(tensors: dict[str, Tensor], told: str) -> str:
+    digest = hashlib.sha256(told.encode())
     for name in sorted(tensors):
         value = tensors[name].contiguous()
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode() + value.numpy().tobytes())
