@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ard.errors import UserError
+from ard.run.directory import alone
 from ard.run.files import config_digest
 from ard.study.devices import Devices
 from ard.study.display import Display
@@ -65,7 +67,10 @@ class Job:
         if self.finished and (self.run.weights.is_file() or all(student.finished for student in self.students)):
             self.display.skipped(self.run.name)
         else:
-            self._begin()
+            try:
+                self._begin()
+            except UserError as error:
+                return str(error)
             with self.display.running(self.run.name, self.run.directory, self.resolved):
                 reason = self._train() or self._evaluate()
             if reason is not None:
@@ -120,10 +125,13 @@ class Job:
         )
 
     def _begin(self) -> None:
-        """An unfinished run of the same config and teacher goes on; anything else makes room."""
+        """An unfinished run of the same config and teacher goes on; another one of a study makes room, once it has ended."""
         mark, digest = self.run.directory / "digest.txt", self.digest
+        if not mark.is_file() and any(self.run.directory.glob("*.ckpt")):
+            raise UserError(f"{self.run.directory} holds a run that no study began: move it away, or name another directory")
         if self.run.directory.exists() and (not mark.is_file() or mark.read_text() != digest):
-            shutil.rmtree(self.run.directory)
+            with alone(self.run.directory):
+                shutil.rmtree(self.run.directory)
         self.run.directory.mkdir(parents=True, exist_ok=True)
         mark.write_text(digest)
 
