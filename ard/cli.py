@@ -32,7 +32,7 @@ from ard.run.metrics import MetricsCSV
 from ard.run.ranks import Ranks, is_first, lost
 from ard.run.signals import Stop
 from ard.run.teachers import TeacherCheck
-from ard.run.trainer import TRAINER_DEFAULTS, Trainer
+from ard.run.trainer import TRAINER_DEFAULTS, Trainer, check_options
 
 for library in ("pytorch_lightning", "lightning_fabric"):  # here, because importing them sets their level to INFO
     logging.getLogger(library).setLevel(logging.WARNING)
@@ -101,6 +101,7 @@ class CLI(LightningCLI):
         config = self.config[self.subcommand]
         for part in ("model", "data", "trainer"):
             check_finite(config[part], part)
+        check_options(config.trainer)
         if config.trainer.default_root_dir is None:
             names = [Path(path).stem for path in self.configs] or ["fit"]
             config.trainer.default_root_dir = "/".join(["checkpoints", *names[:2], f"seed{config.seed_everything}"])
@@ -179,9 +180,9 @@ def run(args: list[str]) -> None:
     except MisconfigurationException as error:
         raise user_error(str(error)) from error
     except RuntimeError as error:
-        if not lost(error):
+        if (told := lost(error)) is None:
             raise
-        raise UserError("another process of this run has ended, so this one ends too: --resume auto goes on") from error
+        raise told from error
     except SIGTERMException as error:  # Lightning would call it a success
         raise SystemExit(143) from error
     except SystemExit as error:  # how Lightning ends after Ctrl-C, with a status that says nothing

@@ -112,8 +112,7 @@ class Engine(pl.LightningModule, ABC):
         trainer, batches = self.trainer, len(self.data.train_dataloader())
         limit = trainer.limit_train_batches
         batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
-        steps = -(-batches // trainer.accumulate_grad_batches) * (trainer.max_epochs or 1)
-        return steps if trainer.max_steps < 0 else min(steps, trainer.max_steps)
+        return batches * (trainer.max_epochs or 1)
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         # Here and not at the epoch's start: Lightning skips that hook when it resumes, and keeps modules in eval mode.

@@ -50,6 +50,8 @@ class Training:
                 raise UserError(
                     f"{name} = {getattr(self, name)}: expected at least 0" + (f", at most {most}" if most == 1 else "")
                 )
+        if not self.lr:
+            raise UserError(f"lr = {self.lr}: expected above 0")
         if self.nesterov and not self.momentum:
             raise UserError("nesterov: expected a momentum above 0")
         if self.average is not None and not 0 < self.average < 1:

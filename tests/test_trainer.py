@@ -1,7 +1,11 @@
 """`precision: auto`: bfloat16 where the hardware has it, and only there; a digest that calls it what it was called."""
 
+import re
+
 import pytest
 import torch
+from pytorch_lightning.strategies import DDPStrategy
+from tiny import user_error
 
 from ard.__main__ import main
 from ard.cli import rehearse
@@ -20,7 +24,7 @@ def test_auto_is_what_the_hardware_has(monkeypatch, supported, expected, precisi
     assert Trainer(precision=precision, accelerator="cpu", **QUIET).precision == expected
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_what_is_asked_for_is_done(monkeypatch, precision):
     monkeypatch.setattr(trainer, "has_bfloat16", lambda _: precision == "32-true")
     assert Trainer(precision=precision, accelerator="cpu", **QUIET).precision == precision
@@ -49,3 +53,29 @@ def test_an_unknown_precision_is_one_line(capsys):
     error = capsys.readouterr().err
     assert "bf16-mixed" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("max_steps=10", "trainer.max_steps = 10: expected -1: --trainer.max_epochs N says how long a run is"),
+        ("max_epochs=-1", "trainer.max_epochs = -1: expected a number of epochs"),
+        ("accumulate_grad_batches=2", "trainer.accumulate_grad_batches = 2: expected 1: guards and objectives count whole"),
+        ("val_check_interval=0.25", "trainer.val_check_interval = 0.25: expected 1.0: what is validated is the epoch"),
+        ("overfit_batches=3", "trainer.overfit_batches = 3: expected 0.0: --trainer.limit_train_batches N trains on few"),
+        ("num_sanity_val_steps=2", "trainer.num_sanity_val_steps = 2: expected 0: `ard doctor` tries every part"),
+        ("log_every_n_steps=0", "trainer.log_every_n_steps = 0: expected 1 or more"),
+    ],
+)
+def test_what_would_make_a_run_another_one_is_refused(option, told):
+    """Selection, schedule, guards and exact resume are by epochs of whole batches."""
+    with user_error(re.escape(told)):
+        rehearse([*FIT, f"--trainer.{option}"])
+
+
+def test_a_strategy_that_writes_its_own_checkpoints_is_refused():
+    class Own(DDPStrategy):
+        """As DeepSpeed's, which is one of these and asks no CheckpointIO."""
+
+    with user_error("strategy = .*expected auto or ddp"):
+        Trainer(accelerator="cpu", strategy=Own(), **QUIET)

@@ -134,8 +134,6 @@ def cost(run: Run, step: float, validation: float, passes: Passes) -> Finding:
     epochs, batches = run.max_epochs, len(run.data.splits[0]) // run.data.batch_size
     replays = getattr(run.engine, "replays", 1)
     steps = batches * epochs // replays
-    if 0 <= run.options["max_steps"] < steps * replays:
-        steps = run.options["max_steps"] // replays
     seconds = steps * step + epochs // replays * len(run.data.splits[1]) * validation
     counted = [f"{name} {c['F']:g} F + {c['B']:g} B" for name, c in passes.counts.items() if c["F"]]
     told = f"{duration(seconds)}: {steps:,} steps of {', '.join(counted)} passes, {epochs // replays} validations"

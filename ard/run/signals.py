@@ -42,8 +42,8 @@ class Stop(Checkpoint):
             raise SystemExit(STATUS[signal.Signals(self.agreed)] if trainer.is_global_zero else 0)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.is_last_batch or trainer.fit_loop._should_accumulate():
-            return  # a checkpoint of here would skip the epoch's end, or lose the gradients that are summed up
+        if trainer.is_last_batch:
+            return  # a checkpoint of here would skip the epoch's end
         self._agree(trainer)
         if self.agreed:
             trainer.save_checkpoint(self.path)

@@ -1,9 +1,13 @@
 """Lightning's trainer with our defaults; `precision: auto` is the fastest that training was shown to bear."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
+
+from ard.errors import UserError
 
 TRAINER_DEFAULTS = {
     "inference_mode": False,  # attacks in validation need gradients
@@ -13,7 +17,17 @@ TRAINER_DEFAULTS = {
     "enable_model_summary": False,
 }
 
-Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+
+EPOCHS = "--trainer.max_epochs N says how long a run is"
+# Options of Lightning with which schedule, selection, guards or an exact resume would silently be something else.
+FIXED = {
+    "max_steps": (-1, EPOCHS),
+    "accumulate_grad_batches": (1, "guards and objectives count whole batches; use a smaller batch_size or more devices"),
+    "val_check_interval": (1.0, "what is validated is the epoch that is saved"),
+    "overfit_batches": (0.0, "--trainer.limit_train_batches N trains on few"),
+    "num_sanity_val_steps": (0, "`ard doctor` tries every part before a run"),
+}
 
 
 class Trainer(pl.Trainer):
@@ -23,6 +37,19 @@ class Trainer(pl.Trainer):
         if precision is None or precision == "auto":
             precision = "bf16-mixed" if has_bfloat16(device_type(accelerator)) else "32-true"
         super().__init__(precision=precision, accelerator=accelerator, **options)
+        if type(self.strategy) not in (SingleDeviceStrategy, DDPStrategy):  # others shard weights, or write checkpoints
+            raise UserError(f"strategy = {options['strategy']!r}: expected auto or ddp")
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raises UserError for options of the trainer with which a run would not be what it seems."""
+    for name, (expected, instead) in FIXED.items():
+        if options[name] not in (expected, None):
+            raise UserError(f"trainer.{name} = {options[name]}: expected {expected}: {instead}")
+    if (options["max_epochs"] or 0) < 0:
+        raise UserError(f"trainer.max_epochs = {options['max_epochs']}: expected a number of epochs")
+    if options["log_every_n_steps"] == 0:
+        raise UserError("trainer.log_every_n_steps = 0: expected 1 or more")
 
 
 def device_type(accelerator: str) -> str:
