@@ -51,6 +51,8 @@ def one_line(place, capsys, *arguments):
         (["fit", f"--config={FIT[3]}", f"--config={FIT[1]}"], "expected the base (with `data:`) first"),
         (["validate", *FIT[2:4], *FIT[:2]], "expected the base (with `data:`) first"),
         (["validate", *FIT, "--ckpt_path=nope.ckpt"], "nope.ckpt"),
+        (["validate", *FIT], "--ckpt_path is missing: expected the checkpoint to validate, such as --ckpt_path best"),
+        (["fit", *FIT, "--model.init_args.training.lr=0"], "lr = 0.0: expected above 0"),
         (["fit", *FIT, "--ckpt_path=nope.ckpt"], "nope.ckpt"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",

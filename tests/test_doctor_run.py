@@ -115,9 +115,9 @@ def place_of(path, **options):
 def test_folders_and_disks(tmp_path, monkeypatch, observed):
     run = place_of(tmp_path / "a" / "run")
     assert [f.verdict for check in (places.folder, places.disk) for f in check(run)] == ["ok", "ok"]
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=40e6))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=30e6))
     (full,) = places.disk(run)
-    assert (full.verdict, full.found) == ("error", "48 MB for checkpoints, 0.04 GB are free")
+    assert (full.verdict, full.found) == ("error", "32.3 MB for checkpoints, 0.03 GB are free")
     observed(f"the doctor: error: {full.found}")
     monkeypatch.setattr("os.access", lambda *_: False)
     (closed,) = places.folder(run)

@@ -9,6 +9,8 @@ from killed_runs import differences, states
 from small_runs import cli
 from tiny import user_error
 
+from ard.models.weights import card_of
+from ard.run.checkpoints import AtomicCheckpointIO
 from ard.run.resume import newest
 
 OPTIONS = ["--trainer.max_epochs=3", "--model.init_args.training.schedule=multistep"]
@@ -145,17 +147,61 @@ def test_of_one_step_the_last_one_is_taken(run):
     assert newest(run)[0].path.name == "previous.ckpt"
 
 
+def score_2(file):
+    """As if the best epoch had got a score that no later one can reach."""
+    content = torch.load(file, weights_only=True)
+    state = next(state for key, state in content["callbacks"].items() if "monitor': 'val" in key)
+    state.update(best_model_score=torch.tensor(2.0), best_k_models={state["best_model_path"]: torch.tensor(2.0)})
+    state.update(kth_value=torch.tensor(2.0))
+    torch.save(content, file)
+    file.with_name(f"{file.name}.sha256").unlink()
+
+
+@pytest.mark.parametrize("best", ["of another run", "damaged", "missing"])
+def test_a_best_checkpoint_that_is_not_this_runs_is_not_shipped_as_its_best(fit, tmp_path, best):
+    """No later epoch reaches the score that last.ckpt tells of, so nothing would ever have replaced that file."""
+    fit(tmp_path, "natural", "--trainer.max_epochs=2", *OPTIONS[1:])
+    score_2(tmp_path / "last.ckpt")
+    if best != "of another run":  # which has another score
+        (tmp_path / "best.ckpt").write_bytes(b"half")
+    if best == "missing":
+        (tmp_path / "best.ckpt").unlink()
+    fit(tmp_path, "natural", *OPTIONS, "--resume=auto")
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == 2
+    assert card_of(tmp_path / "student.safetensors")["training"]["epoch"] == 2
+
+
+def test_a_checkpoint_from_elsewhere_starts_no_run_in_the_folder_of_another(command, capsys, run, finished):
+    before = {file.name: file.read_bytes() for file in run.iterdir()}
+    status, _, err = cli(capsys, *command(run, "natural", *OPTIONS, f"--ckpt_path={finished / 'last.ckpt'}"))
+    assert (status, "already holds a run" in err) == (2, True)
+    assert {file.name: file.read_bytes() for file in run.iterdir()} == before
+
+
+def test_a_damaged_last_checkpoint_does_not_take_the_place_of_the_whole_one_before(run, monkeypatch):
+    """Resumed from previous.ckpt and killed in the first save, a run must find that file again."""
+    for suffix in ("", ".sha256"):
+        (run / f"previous.ckpt{suffix}").write_bytes((run / f"last.ckpt{suffix}").read_bytes())
+    (run / "last.ckpt").write_bytes(b"half")
+    content = torch.load(run / "previous.ckpt", weights_only=True)
+    monkeypatch.setattr("ard.run.checkpoints.os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        AtomicCheckpointIO().save_checkpoint(content, run / "last.ckpt")
+    assert newest(run)[0].path.name == "previous.ckpt"
+
+
+def killed(source, target):
+    if target.name == "last.ckpt":
+        raise KeyboardInterrupt
+    os.rename(source, target)
+
+
 def test_a_run_whose_folder_was_moved_remembers_its_best(fit, tmp_path):
     """Lightning forgets the best score when the folder's name is another one, and overwrites the best checkpoint."""
     epochs = ["--trainer.max_epochs=2", *OPTIONS[1:]]
     fit(tmp_path / "first", "natural", *epochs)
-    content = torch.load(tmp_path / "first" / "last.ckpt", weights_only=True)
-    best = next(key for key in content["callbacks"] if "monitor': 'val" in key)
-    state = content["callbacks"][best]
-    state.update(best_model_score=torch.tensor(2.0), best_k_models={state["best_model_path"]: torch.tensor(2.0)})
-    state.update(kth_value=torch.tensor(2.0))
-    torch.save(content, tmp_path / "first" / "last.ckpt")
-    (tmp_path / "first" / "last.ckpt.sha256").unlink()
+    score_2(tmp_path / "first" / "best.ckpt")
+    score_2(tmp_path / "first" / "last.ckpt")
     before = (tmp_path / "first" / "best.ckpt").read_bytes()
     (tmp_path / "first").rename(tmp_path / "second")
     fit(tmp_path / "second", "natural", *OPTIONS, "--resume=auto")

@@ -67,6 +67,13 @@ def test_another_objective_is_refused_by_name(command, capsys, run, observed):
     observed(f"exit 2: {line}")
 
 
+def test_the_precision_that_auto_stands_for_counts():
+    """Pre-empted on a machine with bfloat16, resumed on one without."""
+    was, now = ({"config": {"trainer": {"max_epochs": 2}}, "precision": kind} for kind in ("bf16-mixed", "32-true"))
+    assert changes(was, now) == ["precision: bf16-mixed -> 32-true"]
+    assert changes({"config": was["config"]}, now) == []  # a checkpoint that does not say it
+
+
 def test_the_number_of_processes_and_the_teacher_count():
     was = {"config": {"trainer": {"max_epochs": 2}, "model": {"teacher": {"sha256": "ab"}}}, "processes": 1}
     now = {"config": {"trainer": {"max_epochs": 2}, "model": {"teacher": {"sha256": "cd"}}}, "processes": 2}

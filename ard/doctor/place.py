@@ -9,17 +9,15 @@ from pytorch_lightning.loggers import WandbLogger
 
 from ard.doctor.finding import Finding
 from ard.doctor.run import Run
+from ard.run.directory import KEPT, checkpoint_size
 from ard.run.loggers import Harmless, why_offline
-
-COPIES = 4  # best, last, the one before, and the one being written
-NUMBERS = 3  # a weight, its momentum, perhaps its average; four bytes each
 
 
 def folder(run: Run) -> Iterator[Finding]:
     """It can be written and holds no other run."""
     place = run.directory
-    if (place / "last.ckpt").exists() and not run.resumes:
-        told = f"{place} already holds a run: --ckpt_path last continues it, --trainer.default_root_dir DIR starts anew"
+    if any(place.glob("*.ckpt")) and not run.resumes:
+        told = f"{place} already holds a run: --resume auto continues it, --trainer.default_root_dir DIR starts anew"
         yield Finding("folder", told, "error")
     elif not os.access(_existing(place), os.W_OK):
         yield Finding("folder", f"{place} cannot be written: --trainer.default_root_dir DIR names another", "error")
@@ -29,8 +27,7 @@ def folder(run: Run) -> Iterator[Finding]:
 
 def disk(run: Run) -> Iterator[Finding]:
     """Room for the checkpoints to come."""
-    numbers = sum(value.numel() for value in run.engine.state_dict().values())
-    needed = COPIES * NUMBERS * 4 * numbers
+    needed = (KEPT + 1) * checkpoint_size(run.engine)  # and the one that is being written
     free = shutil.disk_usage(_existing(run.directory)).free
     told = f"{needed / 1e6:,.3g} MB for checkpoints, {free / 1e9:,.3g} GB are free"
     yield Finding("disk", told, "ok" if needed < free else "error")

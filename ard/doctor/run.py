@@ -50,7 +50,7 @@ class Run:
             section=built.resolved["data"],
             options=options,
             directory=Path(options["default_root_dir"]),
-            resumes=built.config["fit"].ckpt_path is not None,
+            resumes=built.config["fit"].ckpt_path is not None or built.config["fit"].resume is not None,
             device=torch.device(device_type(options["accelerator"])),
         )
 

@@ -28,5 +28,5 @@ class Guard(pl.Callback):
 
 
 def summed(trainer: pl.Trainer, values: Tensor) -> Tensor:
-    """Over all ranks, without waiting for the device."""
+    """Over all ranks; a single process does not wait for its device."""
     return torch.as_tensor(trainer.strategy.reduce(values, reduce_op="sum"))

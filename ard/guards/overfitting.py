@@ -14,7 +14,7 @@ from ard.errors import StoppedError
 from ard.guards.base import Guard, summed
 from ard.losses import cross_entropy
 from ard.randomness import keyed_generator
-from ard.run.checkpoints import BEST, LAST
+from ard.run.checkpoints import BEST, LAST, PREVIOUS, AtomicCheckpointIO
 
 IMAGES = 1000  # of the validation split are enough
 
@@ -99,6 +99,8 @@ class CatastrophicOverfitting(Guard):
             return "this epoch was not saved, best.ckpt is kept"
         checkpoint = trainer.strategy.load_checkpoint(best, weights_only=True)
         trainer.strategy.save_checkpoint(checkpoint, last)
+        if trainer.is_global_zero:  # else it is the newest, and what was rolled back would go on
+            AtomicCheckpointIO().remove_checkpoint(last.with_stem(PREVIOUS))
         trainer.strategy.barrier()
         return f"last.ckpt is best.ckpt of epoch {checkpoint['epoch']} again"
 

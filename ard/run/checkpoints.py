@@ -36,7 +36,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 digest = _write(checkpoint, temporary)
                 if sha256(temporary) != digest:
                     raise UserError(f"{path}: the disk gave back something else than was written; what lay there stays")
-                if path.stem == LAST and path.exists():
+                if path.stem == LAST and _is_sound(path):
                     _keep_as(path, path.with_stem(PREVIOUS))
                 # The old digest goes first and the new one comes last: a kill in between leaves a checkpoint without a
                 # digest, which loads, never one beside the wrong digest.
@@ -56,15 +56,32 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Kept(ModelCheckpoint):
-    """Lightning's callback, which also knows its files again after the run's folder was moved."""
+    """Lightning's callback, which also knows its files again after the run's folder was moved, and no other file."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         there, here = str(state_dict["dirpath"]), str(self.dirpath)
-        if Path(here, Path(state_dict["best_model_path"]).name).is_file():
+        file = Path(here, Path(state_dict["best_model_path"]).name)
+        if self.monitor is not None and not self._is_ours(file, state_dict):
+            state_dict = {
+                **state_dict,
+                "dirpath": here,
+                "best_model_path": "",
+                "best_model_score": None,
+                "best_k_models": {},
+            }
+            state_dict |= {"kth_best_model_path": "", "kth_value": None, "current_score": None}
+        elif file.is_file():
             paths = {key: value.replace(there, here, 1) for key, value in state_dict.items() if isinstance(value, str)}
             scores = {path.replace(there, here, 1): score for path, score in state_dict["best_k_models"].items()}
             state_dict = {**state_dict, **paths, "best_k_models": scores}
         super().load_state_dict(state_dict)
+
+    def _is_ours(self, file: Path, state_dict: dict[str, Any]) -> bool:
+        """Whether a file is the best checkpoint that this state knows: whole, and with that score."""
+        try:
+            return read_checkpoint(file)["callbacks"][self.state_key]["best_model_score"] == state_dict["best_model_score"]
+        except (UserError, LookupError, TypeError):
+            return False
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -112,6 +129,15 @@ def check_digest(path: Path) -> None:
             raise UserError(
                 f"{path} ({size} bytes) is damaged: {wrong} is not what was written; expected a whole checkpoint"
             )
+
+
+def _is_sound(path: Path) -> bool:
+    """Whether a checkpoint that is about to be kept as the one before is worth that."""
+    try:
+        check_digest(existing(path, "a checkpoint"))
+    except UserError:
+        return False
+    return True
 
 
 def sign(path: Path) -> None:

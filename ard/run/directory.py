@@ -73,10 +73,15 @@ def sweep(directory: Path) -> None:
             file.unlink(missing_ok=True)
 
 
+def checkpoint_size(model: nn.Module) -> int:
+    """Bytes of a checkpoint: weights, buffers, momentum."""
+    momentum = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
+    return SLACK + momentum + sum(value.nbytes for value in model.state_dict().values())
+
+
 def check_room(directory: Path, model: nn.Module) -> None:
     """Raises UserError where the checkpoints to come do not fit: those that are kept, and the next before one goes."""
-    momentum = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
-    size = SLACK + momentum + sum(value.nbytes for value in model.state_dict().values())
+    size = checkpoint_size(model)
     count = KEPT + 2 - len(list(directory.glob("*.ckpt")))
     files = [directory / f".room{number}.tmp" for number in range(max(count, 2))]
     try:

@@ -55,7 +55,7 @@ class RunFiles(SaveConfigCallback):
 
     def run(self, trainer: pl.Trainer) -> dict[str, Any]:
         """What checkpoints say of their run."""
-        return describe(self.essentials, trainer.world_size)
+        return describe(self.essentials, trainer)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Engine)
@@ -99,7 +99,7 @@ class RunFiles(SaveConfigCallback):
         if not trainer.is_global_zero or trainer.interrupted:
             return
         directory = Path(trainer.default_root_dir)
-        for name, file in ((BEST, "student"), (LAST, "last")):
+        for name, file in ((LAST, "last"), (BEST, "student")):  # a damaged best one keeps nobody from the last
             checkpoint = directory / f"{name}.ckpt"
             if checkpoint.is_file():
                 epoch = int(read_checkpoint(checkpoint)["epoch"])

@@ -12,6 +12,9 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
+from ard.errors import UserError
+from ard.models.plain import first_line
+
 POLL = 2.0  # seconds
 
 
@@ -53,9 +56,13 @@ def is_first() -> bool:
     return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
-def lost(error: RuntimeError) -> bool:
-    """Whether an exception says that another process is gone."""
-    return bool(re.search(r"gloo|nccl|connection (closed|reset)", str(error), re.IGNORECASE))
+def lost(error: RuntimeError) -> UserError | None:
+    """What to say where an exception tells that another process is gone, or cannot be reached; None of any other."""
+    if not re.search(r"gloo|nccl|connection (closed|reset)", str(error), re.IGNORECASE):
+        return None
+    return UserError(
+        f"another process of this run has ended, so this one ends too: --resume auto goes on ({first_line(error)})"
+    )
 
 
 def _end_with_parent(parent: int) -> None:

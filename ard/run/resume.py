@@ -37,16 +37,20 @@ def start(options: Any, directory: Path, *, fit: bool) -> Start | None:
     if options.ckpt_path is not None:
         if options.get("resume"):
             raise UserError(f"--resume {options.resume} and --ckpt_path {options.ckpt_path}: expected one of them")
-        return named(options.ckpt_path, directory)
-    if not fit:
-        return None
-    if options.resume:
+        chosen = named(options.ckpt_path, directory)
+        if not fit or chosen.path.parent.resolve() == directory.resolve():
+            return chosen
+    elif not fit:
+        raise UserError("--ckpt_path is missing: expected the checkpoint to validate, such as --ckpt_path best")
+    elif options.resume:
         return automatic(directory)
+    else:
+        chosen = None
     if any(directory.glob("*.ckpt")):
         raise UserError(
             f"{directory} already holds a run: --resume auto continues it, --trainer.default_root_dir DIR starts anew"
         )
-    return None
+    return chosen
 
 
 def newest(directory: Path) -> tuple[Start | None, list[str]]:
@@ -130,7 +134,8 @@ def check_same(start: Start, run: dict[str, Any], *, allow_changes: bool) -> Non
 
 def changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What differs between two runs, as `dotted.name: was -> is`; a run may be made longer."""
-    before, after = (dict(_flat({**run["config"], "processes": run.get("processes")})) for run in (was, now))
+    both = [name for name in ("processes", "precision") if name in was]
+    before, after = (dict(_flat({**run["config"], **{name: run[name] for name in both}})) for run in (was, now))
     epochs = "trainer.max_epochs"
     if isinstance(before.get(epochs), int) and isinstance(after[epochs], int) and after[epochs] > before[epochs]:
         after[epochs] = before[epochs]
@@ -141,10 +146,10 @@ def changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
-def describe(config: dict[str, Any], processes: int) -> dict[str, Any]:
+def describe(config: dict[str, Any], trainer: pl.Trainer) -> dict[str, Any]:
     """What a checkpoint says of its run, in plain values."""
     versions = {"torch": str(torch.__version__), "pytorch_lightning": pl.__version__}
-    return {"config": config, "processes": processes, "versions": versions}
+    return {"config": config, "processes": trainer.world_size, "precision": str(trainer.precision), "versions": versions}
 
 
 def check_schedule(trainer: pl.Trainer, engine: Engine) -> None:
