@@ -41,7 +41,9 @@ def evaluate(weights: list[str], request: Request) -> int:
     return max(EXIT_STATUS[evaluate_file(Path(file), request)] for file in weights)
 
 
-def quick_test(weights: list[str], data: str | None = None, limit: int | None = None, eps: str | None = None) -> int:
+def quick_test(
+    weights: list[str], data: str | None = None, limit: int | None = None, eps: str | None = None, replace: bool = False
+) -> int:
     """The quick suite on the test split: shorthand for `evaluate --suite quick`.
 
     Args:
@@ -49,8 +51,9 @@ def quick_test(weights: list[str], data: str | None = None, limit: int | None = 
         data: a config with a `data:` section; by default what the weights were trained on.
         limit: evaluate on this many images, equally many a class.
         eps: radius such as 8/255; by default the one the weights were trained against.
+        replace: write over a record of these weights that says more, or something else.
     """
-    return evaluate(weights, Request(data=data, limit=limit, eps=eps))
+    return evaluate(weights, Request(data=data, limit=limit, eps=eps, replace=replace))
 
 
 def verify(file: str, weights: str, data: str | None = None, network: str | None = None) -> int:

@@ -32,6 +32,7 @@ class Request:
         additional_data: whether more than the data set was used for training, as far as known.
         shard: k/n judges every n-th block of images; the last of n processes writes the record.
         save_adversarial: keep the worst image of each image, for `ard verify`.
+        replace: write over a record of these weights that says more, or something else.
     """
 
     data: str | None = None
@@ -51,6 +52,7 @@ class Request:
     additional_data: bool | None = None
     shard: str | None = None
     save_adversarial: bool = False
+    replace: bool = False
 
     def check(self) -> None:
         """Raises UserError for what could not be measured, before anything is trained or computed for it."""

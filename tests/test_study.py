@@ -105,7 +105,9 @@ def test_another_question_is_answered_without_training_anew(place, fake, study):
     fake.commands = []
     assert study(evaluate={"eps": 0.1})[0] == 0
     assert all("--resume=auto" in command for command in fake.commands if command[0] == "fit")
-    assert sum(command[0] == "evaluate" for command in fake.commands) == len(ALL)
+    evaluations = [command for command in fake.commands if command[0] == "evaluate"]
+    assert len(evaluations) == len(ALL)
+    assert all("--replace=True" in command for command in evaluations)
     record = json.loads((place / "checkpoints/tiny/ard/seed0/evaluation.json").read_text())
     assert record["threat"]["eps"] == 0.1
 

@@ -12,6 +12,7 @@ from ard.config_files import read_yaml
 from ard.errors import UserError
 from ard.evaluate.adversarial import save_adversarial
 from ard.evaluate.display import announce, progress_bar, summary
+from ard.evaluate.former import check_nothing_lost, record_path, written
 from ard.evaluate.subject import Subject, named
 from ard.evaluation import Evaluation, Given, Store
 from ard.evaluation.cascade import BLOCK
@@ -44,6 +45,8 @@ def evaluate_file(weights: Path, request: Request) -> str | None:
         given=given,
         store=store,
     )
+    names = [adversary.name for adversary in evaluation.adversaries]
+    check_nothing_lost(subject, request, names)
     record = None
     if _has_work(weights, request, key, len(subject.y)):
         store.open()
@@ -51,10 +54,11 @@ def evaluate_file(weights: Path, request: Request) -> str | None:
         with store.alone() as unfinished:
             measured = evaluation.record() if unfinished else None
             if measured is not None:
+                check_nothing_lost(subject, request, names)  # a longer evaluation may have ended meanwhile
                 record = _complete(measured, subject, request, told, key)
                 _write(record, subject, evaluation, request, store.folder)
                 store.remove()
-    record = record or _written(record_path(weights), key)
+    record = record or written(record_path(weights), key)
     if record is None:
         print(f"{weights}: shard {request.shard} is done; the last shard to finish writes the record")
         return None
@@ -62,15 +66,10 @@ def evaluate_file(weights: Path, request: Request) -> str | None:
     return str(record["verdict"])
 
 
-def record_path(weights: Path) -> Path:
-    """student.safetensors -> evaluation.json, other.safetensors -> other.evaluation.json."""
-    return weights.with_name("evaluation.json" if weights.stem == "student" else f"{weights.stem}.evaluation.json")
-
-
 def _has_work(weights: Path, request: Request, key: str, n: int) -> bool:
     """Not so for one shard of more than there are blocks, or of an evaluation whose record lies there."""
     shard, of = request.part
-    return shard <= math.ceil(n / BLOCK) and (of == 1 or _written(record_path(weights), key) is None)
+    return shard <= math.ceil(n / BLOCK) and (of == 1 or written(record_path(weights), key) is None)
 
 
 def _attack(evaluation: Evaluation, request: Request, weights: Path) -> None:
@@ -178,13 +177,3 @@ def _code() -> str:
     for file in sorted(Path(ard.__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def _written(path: Path, key: str) -> dict[str, Any] | None:
-    """The record of this very evaluation, written by another process."""
-    try:
-        record = dict(json.loads(path.read_text()))
-        summary(record, path, path)
-        return record if record["key"] == key else None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # none, or not a whole one
-        return None

@@ -92,7 +92,8 @@ class Job:
         return self._process([*self.run.arguments, *resume, "--trainer.enable_progress_bar=false"])
 
     def _evaluate(self) -> str | None:
-        options = [f"--{key}={value}" for key, value in self.study.evaluate.items()]
+        asked = {**self.study.evaluate, "replace": True}  # the study's file decides what its table compares
+        options = [f"--{key}={value}" for key, value in asked.items()]
         files = [str(self.run.weights), str(self.run.directory / "last.safetensors")]
         return self._process(["evaluate", *files, *options], accept=(0, 3, 4))
 

@@ -1,0 +1,98 @@
+"""`ard evaluate` where a record lies already: what says more is not lost to a quick look, unless that is meant."""
+
+import json
+
+import pytest
+from interruptions import lying
+from small_runs import cli, narrow, write_weights
+
+from ard.evaluation import Evaluation
+
+
+@pytest.fixture
+def weights(place, capsys):
+    """Weights with the record of 100 images beside them."""
+    weights = write_weights(place / "student.safetensors")
+    assert cli(capsys, "evaluate", weights, "--limit", 100)[0] == 0
+    return weights
+
+
+def said(weights):
+    record = json.loads(weights.with_name("evaluation.json").read_text())
+    return record["n"], record["split"], record["threat"]["eps"]
+
+
+def claim(weights, change):
+    """Changes the record as it lies there."""
+    path = weights.with_name("evaluation.json")
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("command", "now"),
+    [
+        ("evaluate --limit 5", "n = 5, Digits test, Linf 0.1 would"),
+        ("test --limit 5", "n = 5, Digits test, Linf 0.1 would"),
+        ("evaluate --limit 5 --shard 1/2", "n = 5"),
+        ("evaluate --limit 100 --eps 4/255", "Linf 0.0156863 would"),
+        ("evaluate --limit 100 --norm L2", "L2 0.1 would"),
+        ("evaluate --limit 100 --split val", "Digits val"),
+    ],
+)
+def test_what_says_less_or_something_else_is_refused_before_any_attack(command, now, weights, capsys, monkeypatch):
+    verb, *options = command.split()
+    before, record = lying(weights.parent), weights.with_name("evaluation.json").read_bytes()
+    monkeypatch.setattr(Evaluation, "judge", pytest.fail)
+    status, out, err = cli(capsys, verb, weights, *options)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "evaluation.json holds suite quick, n = 100, Digits test, Linf 0.1; suite quick" in err
+    assert now in err
+    assert "add --replace" in err
+    assert (lying(weights.parent), weights.with_name("evaluation.json").read_bytes()) == (before, record)
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "test"])
+def test_with_replace_it_is_what_was_meant(verb, weights, capsys):
+    assert cli(capsys, verb, weights, "--limit", 50, "--replace")[0] == 0
+    assert said(weights) == (50, "test", 0.1)
+
+
+def test_more_images_or_the_same_again_replace_it(weights, capsys):
+    assert cli(capsys, "evaluate", weights, "--limit", 100, "--seed", 1)[0] == 0
+    assert cli(capsys, "evaluate", weights, "--limit", 120)[0] == 0
+    assert said(weights) == (120, "test", 0.1)
+
+
+def test_a_suite_that_contains_this_one_is_kept_and_one_within_it_replaced(weights, capsys):
+    own, more = {"name": "FGSM", "accuracy": 0.5}, {"name": "APGD-CE", "accuracy": 0.5}
+    claim(weights, lambda record: record.update(suite="standard", attacks=[own, more]))
+    status, _, err = cli(capsys, "evaluate", weights, "--limit", 200)
+    assert (status, "holds suite standard" in err, "(APGD-CE would be lost)" in err) == (2, True, True)
+    claim(weights, lambda record: record.update(suite="less", attacks=[own]))
+    assert cli(capsys, "evaluate", weights, "--limit", 100)[0] == 0
+
+
+def test_a_record_of_former_weights_or_a_damaged_one_holds_nobody_up(weights, capsys):
+    write_weights(weights, narrow())
+    assert cli(capsys, "evaluate", weights, "--limit", 20)[0] in (0, 3)
+    assert said(weights)[0] == 20
+    claim(weights, lambda record: record.update(n=400))
+    assert cli(capsys, "evaluate", weights, "--limit", 10)[0] in (0, 3)
+
+
+def test_a_bigger_one_that_ends_meanwhile_is_not_replaced_and_no_work_is_lost(place, capsys, monkeypatch):
+    weights, judge = write_weights(place / "student.safetensors"), Evaluation.judge
+
+    def overtaken(self, *given):
+        judge(self, *given)
+        monkeypatch.setattr(Evaluation, "judge", judge)
+        assert cli(capsys, "evaluate", weights, "--limit", 100)[0] == 0
+
+    monkeypatch.setattr(Evaluation, "judge", overtaken)
+    assert cli(capsys, "evaluate", weights, "--limit", 20)[0] == 2
+    assert said(weights)[0] == 100
+    monkeypatch.setattr("ard.evaluation.evaluation.judge_block", pytest.fail)
+    assert cli(capsys, "evaluate", weights, "--limit", 20, "--replace")[0] == 0
+    assert said(weights)[0] == 20
