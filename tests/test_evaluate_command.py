@@ -8,6 +8,7 @@ import sys
 from dataclasses import fields
 
 import torch
+from scipy.stats import binomtest
 from small_runs import DATA, NETWORK, cli, files_below, trained, write_weights, write_yaml
 
 from ard.data import Digits
@@ -38,7 +39,8 @@ def test_a_record_says_what_was_measured_and_on_what(place, capsys):
     assert (card["teacher"], card["training"]["config_digest"]) == ("ab" * 32, "cd" * 8)
     assert card["recipe"]["class_path"] == "ard.objectives.pgd_at.PGDAT"
     assert [row["class"] for row in record["per_class"]] == list("0123456789")
-    assert f"{record['robust_acc']:.1%}" in out
+    low, high = binomtest(round(400 * record["robust_acc"]), 400).proportion_ci(0.95, method="wilson")
+    assert f"worst case {record['robust_acc']:.1%} [{low:.1%}, {high:.1%}]  (sound)" in out
     evidence = ["runs/evaluation.json", "runs/evaluation.md", "runs/evaluation.robustbench.json"]
     assert files_below(place) == [*evidence, "runs/student.safetensors"]
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from scipy.stats import binomtest
 from small_runs import digits, trained
 from tiny import user_error
 from torch import nn
@@ -11,8 +12,11 @@ from torch import nn
 from ard.attacks import L2, Attack, Linf
 from ard.evaluation import evaluate
 from ard.evaluation.adversaries import Climb, untargeted
-from ard.evaluation.checks import QUICK
-from ard.evaluation.suites import SUITES
+from ard.evaluation.cascade import Block
+from ard.evaluation.checks import QUICK, Evidence
+from ard.evaluation.checks.order import above_chance
+from ard.evaluation.suites import SUITES, Given
+from ard.evaluation.verdicts import Verdicts
 from ard.losses import cross_entropy
 
 BALL = Linf(eps=0.1)
@@ -53,6 +57,28 @@ def test_a_sound_evaluation_passes_every_check():
     assert [check["id"] for check in record["checks"]] == list(QUICK)
     assert (failed(record), record["verdict"]) == ([], "sound")
     assert all(set(check) == {"id", "value", "threshold", "verdict", "reason"} for check in record["checks"])
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "above"),
+    [(2, 10, False), (5, 10, True), (5, 5, True), (0, 5, False), (1, 1, False), (39, 400, False), (60, 400, True)],
+)
+def test_a_clean_accuracy_at_chance_is_a_warning(right, n, above):
+    """Ten classes in turn; of n answers the first `right` are right, with the interval of scipy."""
+    labels = torch.arange(n) % 10
+    correct = torch.arange(n) < right
+    block = Block(0, {"clean": correct})
+    evidence = Evidence(None, None, labels, BALL, Verdicts.of([block]), [], Given(), 0, 10)
+    found = above_chance(evidence)
+    interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    assert found.verdict == ("pass" if above else "warn")
+    assert f"{right / n:.1%} [{interval.low:.1%}, {interval.high:.1%}]" in found.reason
+
+
+def test_who_always_names_the_most_frequent_class_is_at_chance():
+    labels = (torch.arange(400) >= 360).long()
+    evidence = Evidence(None, None, labels, BALL, Verdicts.of([Block(0, {"clean": labels == 0})]), [], Given(), 0, 2)
+    assert above_chance(evidence).verdict == "warn"
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,7 @@ MODELS = {
     "bfloat16 inside": Subject(finds="M4", model=through(lambda net, x: in_bfloat16(net, x).float())),
     "optimises at inference": Subject(finds="M6", model=through(optimising), suite="all checks"),
     "one class": Subject(finds="O19", model=through(lambda net, x: net(x) + 50 * torch.eye(10)[3]), suite="all checks"),
+    "off by one class": Subject(finds="O20", model=through(lambda net, x: net(x).roll(1, dims=1))),
     "pixels off the levels": Subject(finds="M7", data=off_the_levels),
     "NaN logits": Subject(finds="V3", model=through(lambda net, x: net(x).masked_fill(torch.arange(10) == 3, torch.nan))),
     "counts its calls": Subject(finds="M2 V5", model=Counting),

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from ard.statistics import wilson_interval
+
 WORTH_SAYING = 30  # seconds from which on an estimate is
 
 
@@ -47,7 +49,9 @@ def summary(record: dict[str, Any], weights: Path, path: Path) -> str:
         lines += [f"  clean {record['clean_acc']:.1%}", f"  UNRELIABLE: {failed}"]
     else:
         shown = "  ".join(f"{name} {value:.1%}" for name, value in [("clean", record["clean_acc"]), *attacks])
-        lines += [f"  {shown}", f"  worst case {record['robust_acc']:.1%} ± {record['stderr']:.1%}  ({record['verdict']})"]
+        low, high = wilson_interval(record["robust_acc"], record["n"])
+        worst = f"worst case {record['robust_acc']:.1%} [{low:.1%}, {high:.1%}]"
+        lines += [f"  {shown}", f"  {worst}  ({record['verdict']})"]
     lines += [f"  warnings: {warned}"] if warned else []
     return "\n".join([*lines, f"  record: {path}"])
 

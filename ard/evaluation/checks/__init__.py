@@ -44,8 +44,10 @@ CHECKS: dict[str, Callable[[Evidence], Finding]] = {
     "O17": order.plausible,
     "O18": order.pgd_flatters_little,
     "O19": order.many_classes_answered,
+    "O20": order.above_chance,
 }
-QUICK = ("V1", "V2", "V3", "V4", "V5", "V6", "V7", "V8", "M1", "M2", "M3", "M4", "M5", "M7", "O1", "O4", "O10", "O11", "O15")
+VALID = ("V1", "V2", "V3", "V4", "V5", "V6", "V7", "V8")
+QUICK = (*VALID, "M1", "M2", "M3", "M4", "M5", "M7", "O1", "O4", "O10", "O11", "O15", "O20")
 SUITES = {"quick": QUICK, "standard": (*QUICK, "O6", "O16", "O17", "O18"), "full": tuple(CHECKS)}
 
 

@@ -1,4 +1,4 @@
-"""O1, O3–O9, O16–O19: do the accuracies stand in the order in which sound ones must?"""
+"""O1, O3–O9, O16–O20: do the accuracies stand in the order in which sound ones must?"""
 
 import math
 from collections import Counter
@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 from ard.evaluation.checks.evidence import Evidence
-from ard.evaluation.checks.finding import Finding, at_most, skipped, tolerance
+from ard.evaluation.checks.finding import Finding, at_most, holds, skipped, tolerance
 from ard.evaluation.foreign import TARGETED
 from ard.evaluation.suites import CURVE
 from ard.losses import cross_entropy
+from ard.statistics import wilson_interval
 
 CROSS_ENTROPY = ("PGD-20", "PGD-100")
 MARGIN = ("CW", "DLR")
@@ -123,6 +124,15 @@ def many_classes_answered(e: Evidence) -> Finding:
     most = Counter(e.logits().argmax(dim=1).tolist()).most_common(1)[0][1] / len(e.sample[1])
     true = Counter(e.sample[1].tolist()).most_common(1)[0][1] / len(e.sample[1])
     return at_most(most, "share of answers that name the most frequent class", warn=min(1.0, max(0.5, 1.5 * true)))
+
+
+def above_chance(e: Evidence) -> Finding:
+    """O20 (warn): the clean accuracy is above that of always naming the most frequent class, with its whole interval."""
+    accuracy = e.verdicts.accuracy("clean")
+    low, high = wilson_interval(accuracy, e.n)
+    guessed = Counter(e.y.tolist()).most_common(1)[0][1] / e.n
+    told = f"the clean accuracy, {accuracy:.1%} [{low:.1%}, {high:.1%}], is above chance, {guessed:.1%}"
+    return holds(low > guessed, told, otherwise="warn")
 
 
 def _never_rises(e: Evidence, chain: Sequence[str], reason: str) -> Finding:
