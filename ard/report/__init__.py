@@ -9,7 +9,7 @@ from ard.report.frontier import draw_frontier, knobs_of, matched_table
 from ard.report.marks import caption
 from ard.report.ranking import draw_ranking
 from ard.report.records import Row, differing, group, load
-from ard.report.table import flattery_line, main_table, settings_line, write_csv
+from ard.report.table import flattery_line, main_table, settings_line, warnings_line, write_csv
 from ard.report.tradeoff import draw_tradeoff
 
 __all__ = ["compare"]
@@ -33,6 +33,8 @@ def compare(directories: Sequence[Path], output: Path, *, mixed: bool = False, b
     parts = [main_table(rows, differ), settings_line(rows, differ)]
     if flattery := flattery_line(rows, differ):
         parts.append(flattery)
+    if warnings := warnings_line(rows, differ):
+        parts.append(warnings)
     if not differ:
         parts.append(differences_table(rows, baseline))
     if knobs_of(rows):

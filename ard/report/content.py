@@ -23,6 +23,12 @@ def failed(record: dict[str, Any]) -> list[dict[str, Any]]:
     return sorted((c for c in record["checks"] if c["verdict"] == "fail"), key=lambda check: _by_number(check["id"]))
 
 
+def warned(records: Iterable[dict[str, Any]]) -> list[str]:
+    """The checks that warned in any of these records, in the order of their names."""
+    found = {check["id"] for record in records for check in record["checks"] if check["verdict"] == "warn"}
+    return sorted(found, key=_by_number)
+
+
 def standalone(record: dict[str, Any]) -> dict[str, float]:
     """Accuracy by attack, of those attacks that were shown every image the network gets right."""
     alone = [a for a in record["attacks"] if not a.get("after") and not a.get("group")]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ard.report.content import flattery, in_points, standalone
+from ard.report.content import flattery, in_points, standalone, warned
 from ard.report.differences import FIELDS, Kind, leader
 from ard.report.markdown import table
 from ard.report.records import Row
@@ -47,9 +47,18 @@ def flattery_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
     found = []
     for row in rows:
         points = row.numbers(flattery)
-        name = ", ".join([row.label, *(row.records[0].settings[key] for key in differ)])
-        found += [f"{name} {row.warning or in_points(mean_and_spread(points)[0])}"] if points else []
+        found += [f"{_name(row, differ)} {row.warning or in_points(mean_and_spread(points)[0])}"] if points else []
     return f"PGD-20 flatters (PGD-20 − {AUTOATTACK}, in points, mean over seeds): {'; '.join(found)}." if found else ""
+
+
+def warnings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
+    """Which checks warned in which row, in any of its seeds; the last checkpoints only where a best one is not there."""
+    best = {row.method for row in rows if not row.is_last}
+    found = []
+    for row in (row for row in rows if not (row.is_last and row.method in best)):
+        if checks := warned(record.content for record in row.records):
+            found.append(f"{_name(row, differ)} {' '.join(checks)}")
+    return f"Warnings of the soundness checks (docs/evaluation.md): {'; '.join(found)}." if found else ""
 
 
 def shared_settings(rows: Sequence[Row], differ: Sequence[str]) -> dict[str, str]:
@@ -123,6 +132,10 @@ def duration(seconds: float | None) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _name(row: Row, differ: Sequence[str]) -> str:
+    return ", ".join([row.label, *(row.records[0].settings[key] for key in differ)])
 
 
 def _column(row: Row, name: str) -> list[float]:
