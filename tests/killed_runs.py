@@ -92,7 +92,8 @@ def _said(directory):
     talk = Path(directory).with_suffix(".out")
     said = talk.read_text() if talk.exists() else ""
     talk.unlink(missing_ok=True)
-    return "".join(line for line in said.splitlines(keepends=True) if "ard: warning: " not in line)  # of a random teacher
+    usual = ("ard: warning: ", "; next: ard evaluate ")  # a random teacher's, and the last line of every finished run
+    return "".join(line for line in said.splitlines(keepends=True) if not any(part in line for part in usual))
 
 
 def _deadly(sync, count, last):

@@ -18,6 +18,7 @@ from ard.flops import FlopCounter
 from ard.models.weights import read_weights, save_weights, sha256
 from ard.run.checkpoints import BEST, LAST, read_checkpoint
 from ard.run.metrics import MetricsCSV
+from ard.run.outcome import announce
 from ard.run.resume import check_schedule, describe
 
 # What a run may change without becoming another run: where it writes, how it shows itself, where the teacher lies.
@@ -98,13 +99,16 @@ class RunFiles(SaveConfigCallback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.interrupted:
             return
-        directory = Path(trainer.default_root_dir)
+        directory, written = Path(trainer.default_root_dir), []
         for name, file in ((LAST, "last"), (BEST, "student")):  # a damaged best one keeps nobody from the last
             checkpoint = directory / f"{name}.ckpt"
             if checkpoint.is_file():
                 epoch = int(read_checkpoint(checkpoint)["epoch"])
                 card = self.card(trainer, pl_module, selected_by="last epoch" if name == LAST else None, epoch=epoch)
-                save_weights(directory / f"{file}.safetensors", read_weights(checkpoint)[0], card)
+                written.append((directory / f"{file}.safetensors", card))
+                save_weights(written[-1][0], read_weights(checkpoint)[0], card)
+        if written:
+            announce(trainer, *written[-1])
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["ard"] = self.card(trainer, pl_module, selected_by="checkpoint", epoch=trainer.current_epoch)
