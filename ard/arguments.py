@@ -26,6 +26,9 @@ class OneLineErrors(ArgumentParser):
 
     words: Collection[str] = ()  # what a misspelt key may have meant; by default every word a config may contain
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})  # a misspelt option may be the start of another
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise user_error(message, ex, self.words)
 

@@ -43,6 +43,9 @@ register_type(Radius, serializer=str, deserializer=Radius, fail_already_register
 class Parser(LightningArgumentParser):
     """A parser whose errors are one line: found, expected, what to do."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise user_error(message, ex)
 

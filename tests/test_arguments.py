@@ -1,9 +1,12 @@
 """Options of the verbs, spelled as people spell them."""
 
 import pytest
+from small_runs import ROOT, cli
 
 from ard.__main__ import compare, evaluate
 from ard.arguments import parse
+
+FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml"]
 
 
 @pytest.mark.parametrize("bare", ["--save-adversarial", "--save_adversarial"])
@@ -27,3 +30,25 @@ def test_other_flags_too():
 def test_hyphens_in_values_stay():
     request = parse("evaluate", evaluate, ["my-w", "--data", "my-data.yaml", "--teacher=a-b.pt"])["request"]
     assert (request.data, request.teacher, request.additional_data) == ("my-data.yaml", "a-b.pt", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "whole"),
+    [
+        ([*FIT, "--trainer.max_epoch=1"], "max_epochs"),
+        ([*FIT, "--trainer.max_epoch", "1"], "max_epochs"),
+        ([*FIT, "--conf", "x.yaml"], "config"),
+        ([*FIT, "--model.init_args.training.milestone=[0.5]"], "milestones"),
+        (["evaluate", "x.safetensors", "--suit", "quick"], "suite"),
+        (["evaluate", "x.safetensors", "--save-adv"], "save_adversarial"),
+        (["test", "x.safetensors", "--lim=3"], "limit"),
+        (["compare", "x", "--mix"], "mixed"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else value,
+)
+def test_the_start_of_an_option_is_not_the_option(words, whole, capsys, monkeypatch):
+    """It may be the start of another one tomorrow; the right name is told."""
+    monkeypatch.chdir(ROOT)
+    status, _, err = cli(capsys, *words)
+    assert status == 2
+    assert err.endswith(f"; did you mean '{whole}'?\n")
