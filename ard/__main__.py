@@ -8,6 +8,7 @@ import ard
 from ard.console import quiet, show
 from ard.errors import UserError
 from ard.request import Request
+from ard.suggestions import did_you_mean
 
 USAGE = """usage: ard VERB ...
 
@@ -173,10 +174,8 @@ def _dispatch(argv: list[str]) -> int:
         from ard.arguments import parse
 
         return COMMANDS[verb](**parse(verb, COMMANDS[verb], argv[1:]))
-    from difflib import get_close_matches
-
-    near = get_close_matches(verb, ["fit", "validate", "doctor", *COMMANDS], n=1)
-    raise UserError(f"no verb {verb!r}" + (f"; did you mean {near[0]!r}?" if near else "; ard --help lists them"))
+    near = did_you_mean(verb, ["fit", "validate", "doctor", *COMMANDS])
+    raise UserError(f"no verb {verb!r}" + (near or "; ard --help lists them"))
 
 
 if __name__ == "__main__":

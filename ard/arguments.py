@@ -1,24 +1,23 @@
 """Parsers whose errors are one line, with the nearest right name where one was misspelt."""
 
-import pkgutil
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
-from importlib import import_module
-from inspect import isclass, signature
+from inspect import signature
 from itertools import zip_longest
 from traceback import walk_tb
 from typing import Any, NoReturn, get_args
 
 from jsonargparse import ArgumentParser
 
-import ard
 from ard.config_files import check_finite
 from ard.errors import UserError
+from ard.suggestions import suggestion
 
 # Lines of a parser's message that tell of its search, not of the user's mistake.
 SEARCH = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value|Parser key|Problem with")
+
+CHOICE = re.compile(r"Expected a typing\.Literal\[(.*?)\](?:\. Got value: (.*))?")
 
 
 class OneLineErrors(ArgumentParser):
@@ -30,7 +29,7 @@ class OneLineErrors(ArgumentParser):
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})  # a misspelt option may be the start of another
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise user_error(message, ex, self.words)
+        raise user_error(message, ex, self.words, self)
 
 
 def parse(verb: str, function: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
@@ -92,7 +91,12 @@ def unbuildable(error: BaseException) -> UserError:
     return UserError(f"{names[0]} cannot be built: {reason}")
 
 
-def user_error(message: str, error: BaseException | None = None, words: Collection[str] = ()) -> UserError:
+def user_error(
+    message: str,
+    error: BaseException | None = None,
+    words: Collection[str] = (),
+    parser: ArgumentParser | None = None,
+) -> UserError:
     """A UserError raised by one of our constructors as it stands; else the innermost reason of the parser's message."""
     for told in _chain(error):
         if isinstance(told, UserError):
@@ -101,8 +105,15 @@ def user_error(message: str, error: BaseException | None = None, words: Collecti
     reasons = [line for line in lines if line and not SEARCH.match(line)] or lines[:1]
     reason = re.sub(r"\.? Got value: (Namespace|\{).*", "", reasons[-1])
     reason = re.sub(r"\w+ '\w+' does not accept option", "unknown key", reason).replace("part.", "")
+    reason = CHOICE.sub(lambda choice: _choice(choice, message), reason)
     keys = [key for key in re.findall(r'Parser key "([\w.]+)"', message) if key != "part"]
-    return UserError((f"{'.'.join(keys)}: " if keys else "") + reason + _suggestion(reason, words))
+    return UserError((f"{'.'.join(keys)}: " if keys else "") + reason + suggestion(reason, words, parser))
+
+
+def _choice(choice: re.Match[str], message: str) -> str:
+    """Which values an option has, and which it was given."""
+    found = choice[2] or (re.findall(r"Given value: (.*)", message) or ["another value"])[0]
+    return f"{found!r}: expected one of {choice[1].replace(chr(39), '')}"
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
@@ -112,33 +123,3 @@ def _chain(error: BaseException | None) -> list[BaseException]:
         found.append(error)
         error = error.__cause__ or error.__context__
     return found
-
-
-def _suggestion(reason: str, words: Collection[str]) -> str:
-    missing = re.search(r"module '([\w.]+)' has no attribute '(\w+)'", reason)
-    if missing:
-        module = import_module(missing[1])
-        return _nearest(missing[2], getattr(module, "__all__", None) or [name for name in vars(module) if name[0] != "_"])
-    wrong = re.search(r"(?:[Oo]ption '|key '|arguments: --)([\w.]+)", reason)
-    if not wrong:
-        return ""
-    known = set(words or _vocabulary())
-    return next((_nearest(word, known) for word in wrong[1].split(".") if word not in known), "")
-
-
-def _vocabulary() -> Iterator[str]:
-    """Every word a config may contain: parameters of our classes and of the trainer."""
-    from pytorch_lightning import Trainer
-
-    yield from ("model", "data", "trainer", "guards", "class_path", "init_args", "config", "ckpt_path", "seed_everything")
-    yield from signature(Trainer.__init__).parameters
-    for module in pkgutil.walk_packages(ard.__path__, "ard."):
-        if not module.name.endswith("__main__"):
-            for value in vars(import_module(module.name)).values():
-                if isclass(value) and value.__module__ == module.name and "__init__" in vars(value):
-                    yield from signature(value.__init__).parameters
-
-
-def _nearest(word: str, candidates: Any) -> str:
-    near = get_close_matches(word, list(candidates), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -47,7 +47,7 @@ class Parser(LightningArgumentParser):
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise user_error(message, ex)
+        raise user_error(message, ex, parser=self)
 
 
 class CLI(LightningCLI):

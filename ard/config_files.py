@@ -8,6 +8,7 @@ import yaml
 from jsonargparse import Namespace
 
 from ard.errors import UserError
+from ard.suggestions import near_file
 
 PLACES = 100_000  # values in a config; shipped ones have fewer than a hundred
 
@@ -15,7 +16,7 @@ PLACES = 100_000  # values in a config; shipped ones have fewer than a hundred
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file; raises UserError where there is none."""
     if not Path(path).is_file():
-        raise UserError(f"{path}: no such config file")
+        raise UserError(f"{path}: no such config file{near_file(path)}")
     try:
         content = yaml.load(Path(path).read_text(), _EachKeyOnce)
         if _size(content, {}) > PLACES:

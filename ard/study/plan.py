@@ -11,6 +11,7 @@ from ard.arguments import build
 from ard.config_files import read_yaml
 from ard.errors import UserError
 from ard.request import Request
+from ard.suggestions import near_file
 
 NATURAL = "objective.init_args.natural_teacher"
 
@@ -80,8 +81,11 @@ class Run:
 def read_study(path: Path) -> Study:
     """The study in a YAML file; raises UserError for unknown or missing keys, wrong types and missing configs."""
     if not path.is_file():
-        raise UserError(f"{path}: no such study; expected a file such as configs/studies/digits.yaml")
+        near = near_file(path) or "; expected a file such as configs/studies/digits.yaml"
+        raise UserError(f"{path}: no such study{near}")
     content = read_yaml(path)
+    if {"data", "model", "trainer"} & set(content):
+        raise UserError(f"{path} is a config for `ard fit -c {path}`; expected a study, such as configs/studies/digits.yaml")
     study: Study = build(Study, content)
     study.request.check()
     stems = [Path(recipe).stem for recipe in study.recipes]
@@ -95,7 +99,7 @@ def read_study(path: Path) -> Study:
         raise UserError(f"{path}: a sweep of {name!r}, which is none of its recipes")
     for config in filter(None, (study.base, *study.teachers.values(), study.natural_teacher)):
         if not Path(config).is_file():
-            raise UserError(f"{path} names {config}, which does not exist")
+            raise UserError(f"{path} names {config}, which does not exist{near_file(config)}")
     return study
 
 
@@ -122,7 +126,7 @@ def _runs(study: Study, directory: Path, recipe: str, seed: int, teachers: dict[
     """A run for each choice of teachers and for each value of a sweep."""
     config = recipe if recipe.endswith(".yaml") else f"configs/objectives/{recipe}.yaml"
     if not Path(config).is_file():
-        raise UserError(f"recipe {recipe!r}: no file {config}")
+        raise UserError(f"recipe {recipe!r}: no file {config}{near_file(config)}")
     chosen, runs = _choices(study, recipe, Path(config), teachers), []
     for name, overrides in _settings(study, Path(config).stem):
         for mine in chosen:
