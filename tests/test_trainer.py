@@ -38,6 +38,22 @@ def test_a_cpu_has_it_by_avx512_or_amx(monkeypatch, avx512, amx):
     assert not has_bfloat16("mps")
 
 
+@pytest.mark.parametrize("devices", [9, "9"])
+def test_more_processes_than_cores_are_refused_and_gpus_are_not_counted(monkeypatch, devices):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    with user_error("devices 9: no GPU is seen here, and this CPU has 8 cores .*expected at most 8"):
+        Trainer(devices=devices, accelerator="cpu", **QUIET)
+    for fine in (8, "8", 1, "auto", -1):
+        trainer.check_processes(fine, "cpu")
+    trainer.check_processes(devices, "cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with user_error("no GPU is seen here"):
+        trainer.check_processes(devices, "auto")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
+    trainer.check_processes(2, "cpu")  # DistributedDataParallel can be tried on one core
+
+
 def test_auto_is_the_same_run_as_leaving_it_out_was():
     config = rehearse(FIT)
     assert config["trainer"]["precision"] == "auto"

@@ -1,11 +1,14 @@
 """Lightning's trainer with our defaults; `precision: auto` is the fastest that training was shown to bear."""
 
+import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
+
+from ard.errors import UserError
 
 from ard.errors import UserError
 
@@ -36,6 +39,7 @@ class Trainer(pl.Trainer):
     def __init__(self, *, precision: Precision | None = "auto", accelerator: str = "auto", **options: Any) -> None:
         if precision is None or precision == "auto":
             precision = "bf16-mixed" if has_bfloat16(device_type(accelerator)) else "32-true"
+        check_processes(options.get("devices", "auto"), accelerator)
         super().__init__(precision=precision, accelerator=accelerator, **options)
         if type(self.strategy) not in (SingleDeviceStrategy, DDPStrategy):  # others shard weights, or write checkpoints
             raise UserError(f"strategy = {options['strategy']!r}: expected auto or ddp")
@@ -57,6 +61,17 @@ def device_type(accelerator: str) -> str:
     if accelerator in ("auto", "gpu"):
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     return accelerator
+
+
+def check_processes(devices: Any, accelerator: str) -> None:
+    """Raises UserError for more processes on the CPU than it has cores: who asks for them meant GPUs."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = max(2, cores)  # two, so that a run of several processes can be tried anywhere
+    if device_type(accelerator) == "cpu" and str(devices).isdigit() and int(devices) > most:
+        raise UserError(
+            f"--trainer.devices {devices}: no GPU is seen here, and this CPU has {cores} cores for as many processes; "
+            f"expected at most {most}, or a machine with GPUs"
+        )
 
 
 def has_bfloat16(device_type: str) -> bool:
