@@ -8,9 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from ard.arguments import build, parse
-from ard.data import DataModule
-from ard.models import Frozen, Network
+from ard.arguments import parse
 from ard.objectives.rslad import RSLAD
 from scripts.tables import DOCUMENTS, rewritten
 
@@ -26,6 +24,17 @@ COMMANDS = [
     if line.strip() and not line.startswith("#")
 ]
 
+FILES = {block.split()[1]: block for kind, block in BLOCKS if kind == "yaml" and block.startswith("# ")}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where a user works: the repository's configs, and the files that README shows."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for name, content in FILES.items():
+        (tmp_path / name).write_text(content)
+    return tmp_path
+
 
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
@@ -39,10 +48,10 @@ def image_folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "ard" and c[1] in RUNS], ids=" ".join)
-def test_fit_commands_parse_and_their_parts_can_be_built(command, image_folder, monkeypatch):
+def test_fit_commands_parse_and_their_parts_can_be_built(command, image_folder, place, monkeypatch):
     from ard.cli import rehearse
 
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(place)
     rehearse(["fit", *(str(image_folder) if word == "my/images" else word for word in command[2:])])
 
 
@@ -81,11 +90,32 @@ def named(text):
     return set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
 
 
-def test_the_yaml_examples_build():
-    for kind, block in BLOCKS:
-        if kind == "yaml":
-            (key, section), *_ = yaml.safe_load(block).items()
-            build({"student": Network, "teacher": Frozen, "data": DataModule}[key], section)
+SHOWN = {"student.yaml": ("student", "mean"), "teacher.yaml": ("teacher", "weights"), "mixed.yaml": ("data", "fraction")}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_yaml_file_that_is_shown_arrives_by_the_command_below_it(file, place, monkeypatch):
+    """A key in the wrong place is refused, or does nothing."""
+    from ard.cli import rehearse
+
+    monkeypatch.chdir(place)
+    (command,) = [command for command in COMMANDS if file in command]
+    key, option = SHOWN[file]
+    resolved, written = (
+        tree["data"] if key == "data" else tree["model"]["init_args"][key]
+        for tree in (rehearse(command[1:]), yaml.safe_load(FILES[file]))
+    )
+    assert resolved["class_path"] == written["class_path"]
+    assert resolved["init_args"][option] == written["init_args"][option]
+
+
+def test_the_default_folder_is_the_one_that_is_told(place, monkeypatch):
+    from ard.cli import rehearse
+
+    monkeypatch.chdir(place)
+    assert "checkpoints/<base>/<recipe>/seed<k>" in README
+    resolved = rehearse(["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml", "--seed_everything=2"])
+    assert resolved["trainer"]["default_root_dir"] == "checkpoints/digits/pgd_at/seed2"
 
 
 def test_the_method_shown_is_the_method_shipped():
