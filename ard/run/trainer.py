@@ -10,8 +10,6 @@ from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
 from ard.errors import UserError
 
-from ard.errors import UserError
-
 TRAINER_DEFAULTS = {
     "inference_mode": False,  # attacks in validation need gradients
     "use_distributed_sampler": False,  # our loader splits the global batch itself
