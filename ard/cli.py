@@ -5,7 +5,7 @@ import logging
 import re
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -15,7 +15,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from ard.arguments import unbuildable, user_error
+from ard.arguments import OneLineErrors, unbuildable, user_error
 from ard.attacks import Radius
 from ard.config_files import check_finite, check_order
 from ard.data import DataModule
@@ -39,15 +39,14 @@ for library in ("pytorch_lightning", "lightning_fabric"):  # here, because impor
 
 register_type(Radius, serializer=str, deserializer=Radius, fail_already_registered=False)
 
+USAGE = "ard fit -c configs/<data>.yaml -c configs/objectives/<method>.yaml [-c FILE ...] [options]"
+FIT = """Train one student. configs/*.yaml are bases, configs/objectives/*.yaml recipes, one a method,
+configs/schedules/*.yaml schedules of papers.
+For example: ard fit -c configs/digits.yaml -c configs/objectives/pgd_at.yaml"""
 
-class Parser(LightningArgumentParser):
-    """A parser whose errors are one line: found, expected, what to do."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise user_error(message, ex, parser=self)
+class Parser(OneLineErrors, LightningArgumentParser):
+    """Lightning's parser, whose errors are one line: found, expected, what to do."""
 
 
 class CLI(LightningCLI):
@@ -65,6 +64,7 @@ class CLI(LightningCLI):
                 trainer_defaults=TRAINER_DEFAULTS,
                 seed_everything_default=0,
                 parser_class=Parser,
+                parser_kwargs={"prog": "ard", "fit": {"usage": USAGE, "description": FIT}},
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 auto_configure_optimizers=False,

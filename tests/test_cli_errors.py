@@ -239,3 +239,12 @@ def test_help_and_version_wait_for_nothing(arguments):
     *text, last = done.stdout.splitlines()
     assert last == "0 False"
     assert text[0][0].isdigit() if "--version" in arguments else text[0] == "usage: ard VERB ..."
+
+
+def test_help_of_fit_says_where_the_recipes_are(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli(capsys, "fit", "--help")
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith("usage: ard fit -c configs/<data>.yaml -c configs/objectives/<method>.yaml ")
+    assert "configs/objectives/*.yaml recipes" in text
+    assert "ard fit -c configs/digits.yaml -c configs/objectives/pgd_at.yaml" in text
