@@ -145,7 +145,9 @@ def test_the_head_names_its_source_its_command_and_published_numbers(recipe):
 @each("recipe", RECIPES + TEACHERS)
 def test_the_command_of_the_head_parses(recipe, folder, monkeypatch):
     monkeypatch.chdir(ROOT)
-    words = re.search(r"ard (fit( -c \S+)+( --\S+ FILE)*)", head(recipe))[1].split()
+    command = re.search(r"ard (fit( -c \S+)+( --\S+ FILE)*)", head(recipe))
+    assert command, f"{recipe.name}: expected a line `# ard fit -c <base> -c <this file>` above its first key"
+    words = command[1].split()
     assert str(recipe.relative_to(ROOT)) in words
     assert [word for word in words if word.startswith("--")] == list(teacher_options(content(recipe)))
     monkeypatch.chdir(folder.parent)
@@ -166,7 +168,9 @@ def test_a_recipe_writes_every_argument_of_its_objective(recipe):
     module, _, name = objective["class_path"].rpartition(".")
     parameters = signature(getattr(import_module(module), name)).parameters.values()
     named = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
-    assert set(objective.get("init_args", {})) == named
+    assert set(objective.get("init_args", {})) == named, (
+        f"{recipe.name}: expected each keyword-only argument of {name}, once"
+    )
     assert parts(recipe)["training"]["monitor"] in ("val/robust_acc", "val/clean_acc")
 
 
