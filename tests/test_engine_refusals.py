@@ -65,7 +65,9 @@ def test_wrong_pixels_and_labels_are_refused(fit, tmp_path, recipe, data, messag
 
 @pytest.mark.fault(14)
 def test_init_from_another_network_is_refused(fit, tmp_path, teacher_file, observed):
-    with user_error("of ResNet does not fit MobileNetV2: 2 of .*; missing: .*; unexpected: ") as caught:
+    with user_error(
+        "is for ard.models.ResNet and does not fit ard.models.MobileNetV2: 2 of .*; missing: .*; unexpected: "
+    ) as caught:
         fit(tmp_path / "run", "natural", f"--model.init_args.init={teacher_file}")
     observed(f"exit 2: {str(caught.value).replace(str(teacher_file), 'teacher.safetensors')}")
 

@@ -149,3 +149,24 @@ def test_a_card_lies_in_the_metadata_as_json(tmp_path):
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     assert json.loads(header["__metadata__"]["model"]) == CARD
     assert load_file(tmp_path / "w.safetensors").keys() == small().state_dict().keys()
+
+
+def test_weights_of_another_network_than_the_one_named_say_which(tmp_path):
+    """Also where the network named is far larger than the file: its size is the user's own word, not the file's."""
+    network, path, large = small(), tmp_path / "student.safetensors", partial(ResNet, width=96)
+    save_weights(path, network, CARD | {"class_path": "ard.models.MobileNetV2"})
+    with user_error(
+        r"student.safetensors is for ard.models.MobileNetV2 and does not fit ard.models.ResNet: \d+ of \d+ tensors"
+    ):
+        load(path, large)
+    numbers = sum(value.numel() for value in network.state_dict().values())
+    torch.save(network.state_dict(), tmp_path / "plain.pt")
+    held = rf"plain.pt holds {numbers:,} numbers in {len(network.state_dict())} tensors and does not fit ard.models.ResNet: "
+    with user_error(held):
+        load(tmp_path / "plain.pt", large)
+
+
+def test_a_named_network_that_cannot_be_built_is_not_the_files_fault(tmp_path):
+    save_weights(tmp_path / "student.safetensors", small(), CARD)
+    with user_error("the network named for .*student.safetensors cannot be built"):
+        load(tmp_path / "student.safetensors", partial(ResNet, depth=3))

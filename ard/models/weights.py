@@ -39,6 +39,7 @@ def load(path: str | Path, network: Network | None = None) -> nn.Module:
     read from a file is never imported. Raises UserError when the file is missing, foreign, or does not fill everything.
     """
     state, card = read_weights(path)
+    named = network is not None
     if network is None:
         if not card:
             raise UserError(f"{path} does not say which network it is for: name one (`network:`)")
@@ -47,11 +48,13 @@ def load(path: str | Path, network: Network | None = None) -> nn.Module:
         except RecursionError as error:
             raise UserError(f"{path} describes networks inside networks without end") from error
     num_classes = card.get("num_classes") or _guess_classes(state, path)
+    most = () if named else (10 * len(state) + 1000, 10 * Path(path).stat().st_size + 10**7)  # what fits the file has fewer
     try:
-        with bounded(10 * len(state) + 1000, 10 * Path(path).stat().st_size + 10**7):  # what fits the file has fewer
+        with bounded(*most):
             model = network(num_classes=num_classes)
     except Exception as error:  # whatever a constructor says to arguments that a file made up
-        raise UserError(f"{path} describes a network that cannot be built: {first_line(error)}") from error
+        what = f"the network named for {path}" if named else f"{path} describes a network that"
+        raise UserError(f"{what} cannot be built: {first_line(error)}") from error
     fill(model, state, card, path)
     return model.eval()
 
@@ -90,9 +93,21 @@ def fill(model: nn.Module, state: State, card: dict[str, Any], path: str | Path)
     state = _strip(state, model.state_dict())
     wrong = mismatch(state, model.state_dict())
     if wrong:
-        source = f" of {card['class_path'].rpartition('.')[2]}" if isinstance(card.get("class_path"), str) else ""
-        raise UserError(f"{path}{source} does not fit {type(model).__name__}: {wrong}")
+        raise UserError(f"{_origin(state, card, path)} does not fit {_public_name(model)}: {wrong}")
     model.load_state_dict(state)
+
+
+def _origin(state: State, card: dict[str, Any], path: str | Path) -> str:
+    """The file, and what its card says it is for; without a card its size."""
+    if isinstance(card.get("class_path"), str):
+        return f"{path} is for {card['class_path']} and"
+    return f"{path} holds {sum(value.numel() for value in state.values()):,} numbers in {len(state):,} tensors and"
+
+
+def _public_name(model: nn.Module) -> str:
+    """ard.models.ResNet, as configs name it."""
+    package = type(model).__module__
+    return f"{'ard.models' if package.startswith('ard.models.') else package}.{type(model).__name__}"
 
 
 def mismatch(state: State, expected: State) -> str:
