@@ -24,6 +24,7 @@ def empty_axes(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
 
 
 def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """One line of small print below the axes."""
+    """Small print below the axes, in two lines where it would not fit into one."""
     small = {"fontsize": 6.5, "handletextpad": 0.4}
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, **small)
+    columns = len(handles) if len(handles) <= 5 else -(-len(handles) // 2)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, **small)
