@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from functools import cache
 
 import pytest
@@ -87,7 +88,7 @@ def test_evaluation_of_odd_cards(tmp_path, draw):
         answered(tmp_path, "evaluate", path, "--limit", 10)
     finally:
         for file in tmp_path.iterdir():
-            file.unlink()
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
 
 
 @pytest.mark.parametrize("start", [b"", b"\x80\x02", b"PK\x03\x04", b"\xff" * 7 + b"\x7f", b"\x00" * 8])

@@ -108,6 +108,13 @@ def test_a_sweep_is_a_run_for_each_number(place):
     assert {config["trainer"]["max_epochs"] for config in configs} == {2}
 
 
+@pytest.mark.parametrize("jobs", [0, -1, 10**9])
+def test_as_many_jobs_as_no_machine_has(place, jobs):
+    write_yaml(place / "tiny.yaml", STUDY | {"jobs": jobs})
+    with user_error(f"jobs = {jobs}, .*expected 1 to 1000 jobs"):
+        read_study(place / "tiny.yaml")
+
+
 def test_a_sweep_of_nothing(place):
     write_yaml(place / "tiny.yaml", STUDY | {"sweeps": {"adr": {"trainer.max_epochs": [1]}}})
     with user_error("a sweep of 'adr'"):

@@ -18,7 +18,7 @@ class Radius(float):
     def __new__(cls, value: float | str) -> Self:
         try:
             number = float(Fraction(value) if isinstance(value, str) else value)
-        except (ValueError, ZeroDivisionError, OverflowError) as error:
+        except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
             raise UserError(f"eps: {value!r}: expected a number or a fraction such as 8/255") from error
         radius = super().__new__(cls, number)
         radius.text = str(value)

@@ -13,6 +13,7 @@ from ard.errors import UserError
 from ard.request import Request
 from ard.suggestions import near_file
 
+MOST_JOBS = 1000  # processes at a time
 NATURAL = "objective.init_args.natural_teacher"
 
 
@@ -39,8 +40,10 @@ class Study:
     baseline: str | None = None
 
     def __post_init__(self) -> None:
-        if self.jobs < 1 or not self.seeds:
-            raise UserError(f"jobs = {self.jobs}, seeds = {list(self.seeds)}: expected at least one of each")
+        if not 1 <= self.jobs <= MOST_JOBS or not self.seeds:
+            raise UserError(
+                f"jobs = {self.jobs}, seeds = {list(self.seeds)}: expected 1 to {MOST_JOBS} jobs, a seed or more"
+            )
 
     @property
     def request(self) -> Request:
