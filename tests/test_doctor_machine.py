@@ -84,3 +84,16 @@ def test_versions_that_somebody_was_harmed_by(monkeypatch, name, found, verdict,
     assert finding.about == f"{name} {found}"
     assert finding.verdict == verdict
     assert told in finding.found
+
+
+def test_optional_packages_are_listed_with_what_they_are_for_and_harm_nobody_by_their_absence(monkeypatch):
+    def version(name):
+        if name == "pyautoattack":
+            raise machine.PackageNotFoundError
+        return "1.2"
+
+    monkeypatch.setattr(machine, "version", version)
+    found = {finding.about: finding for finding in machine.optional()}
+    assert found["pyautoattack (optional)"].found == "not installed; for AutoAttack: --suite standard and full"
+    assert found["timm (optional)"].found == "1.2; for its networks: ard.models.Timm"
+    assert {finding.verdict for finding in found.values()} == {"ok"}

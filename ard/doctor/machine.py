@@ -36,6 +36,13 @@ BAD: list[tuple[str, str, str, Literal["warning", "error"]]] = [
         "warning",
     ),
 ]
+OPTIONAL = {
+    "pyautoattack": "AutoAttack: --suite standard and full",
+    "torchattacks": "more attacks by name: --attacks",
+    "timm": "its networks: ard.models.Timm",
+    "robustbench": "its teachers: ard.models.RobustBench",
+    "wandb": "Weights & Biases: --trainer.logger WandbLogger",
+}
 BATCH, STEPS, ROUNDS = 8, 2, 2  # seconds: a rehearsal of `ard bench`, which says it better
 
 
@@ -59,11 +66,22 @@ def packages() -> Iterator[Finding]:
         fits = wanted.specifier.contains(found, prereleases=True)
         told = found if fits else f"{found}: expected {wanted.specifier}"
         yield Finding(wanted.name, told, "ok" if fits else "error")
+    yield from optional()
     yield from known_bad()
     try:
         import_module("torchvision.ops")
     except Exception as error:  # a torchvision built for another torch fails in its own ways
         yield Finding("torchvision with torch", f"does not import: {str(error).splitlines()[0]}", "error")
+
+
+def optional() -> Iterator[Finding]:
+    """Packages that a run may do without, and what each is for."""
+    for name, purpose in OPTIONAL.items():
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            found = "not installed"
+        yield Finding(f"{name} (optional)", f"{found}; for {purpose}")
 
 
 def known_bad() -> Iterator[Finding]:
