@@ -188,4 +188,6 @@ def test_what_holds_no_adversarial_images_is_refused(evaluated, tmp_path, capsys
     for content in foreign_files(evaluated / FILE):
         file.write_bytes(content)
         refused(capsys, file, weights)
+    said = refused(capsys, weights, weights)
+    assert "it has no x_adv, y and robust; expected FILE.adversarial.safetensors, which `ard evaluate" in said
     assert "no such file" in refused(capsys, tmp_path / "nope.safetensors", weights)

@@ -173,10 +173,19 @@ def test_plain_files_that_hold_no_state_dict(content, tmp_path):
         load(tmp_path / "w.pt", NETWORK)
 
 
-@pytest.mark.parametrize("name", ["absent.safetensors", "absent.pt", "."])
+@pytest.mark.parametrize("name", ["absent.safetensors", "absent.pt"])
 def test_a_missing_file_is_named(name, tmp_path):
     with user_error("no such file; expected weights"):
         load(Path(tmp_path) / name)
+
+
+def test_a_folder_is_said_to_be_one_and_the_weights_in_it_are_named(tmp_path):
+    with user_error("is a folder; expected weights .*: none lies in it"):
+        load(tmp_path)
+    for name in ("student.safetensors", "last.ckpt", "config.yaml"):
+        (tmp_path / name).touch()
+    with user_error("is a folder; expected weights .*: it holds last.ckpt, student.safetensors$"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -76,13 +76,19 @@ def _read(file: Path) -> tuple[Tensor, Tensor, Tensor, dict[str, Any]]:
         raise UserError(f"{file}: no such file; expected what `ard evaluate --save_adversarial true` writes")
     try:
         with safe_open(file, "pt") as content:
+            if not {"x_adv", "y", "robust"} <= set(content.keys()):
+                raise ValueError("it has no x_adv, y and robust")
             told = json.loads((content.metadata() or {})["record"])
             x_adv, y, robust = (content.get_tensor(name) for name in ("x_adv", "y", "robust"))
         if not _belong(x_adv, y, robust, told):
             raise ValueError("its parts do not belong together")
         return x_adv, y, robust, told
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} ({file.stat().st_size} bytes) holds no adversarial images: {error}") from error
+        reason = f"its record has no {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(
+            f"{file} ({file.stat().st_size} bytes) holds no adversarial images: {reason}; "
+            "expected FILE.adversarial.safetensors, which `ard evaluate --save-adversarial` writes"
+        ) from error
 
 
 def _belong(x_adv: Tensor, y: Tensor, robust: Tensor, told: dict[str, Any]) -> bool:

@@ -10,13 +10,18 @@ import torch
 
 from ard.errors import UserError
 
-WEIGHTS = "weights (.safetensors, .ckpt, .pt)"
+SUFFIXES = (".safetensors", ".ckpt", ".pt")
+WEIGHTS = f"weights ({', '.join(SUFFIXES)})"
 
 
 def existing(path: str | Path, expected: str = WEIGHTS) -> Path:
     """The path of a file on this machine; raises UserError for anything else, addresses in the net included."""
     if "://" in str(path):
         raise UserError(f"{path}: nothing is loaded from the net; download it first, then name the file")
+    if Path(path).is_dir():
+        inside = sorted(file.name for suffix in SUFFIXES for file in Path(path).glob(f"*{suffix}"))
+        found = f"it holds {', '.join(inside[:5])}{', …' if len(inside) > 5 else ''}" if inside else "none lies in it"
+        raise UserError(f"{path} is a folder; expected {expected}: {found}")
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; expected {expected}")
     return Path(path)
