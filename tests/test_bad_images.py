@@ -156,9 +156,10 @@ def test_no_images_are_refused(refusal, observed):
 def test_one_image_can_be_evaluated(place, capsys, observed):
     weights = write_weights(place / "student.safetensors")
     status, out, err = cli(capsys, "evaluate", weights, "--limit", 1)
-    assert (status, err) == (0, "")
+    assert (status, err) == (3, "")  # with a warning: one image shows nobody above chance
+    assert "warnings: O20" in out
     assert "n = 1" in out
-    observed("exit 0: one image is evaluated")
+    observed(f"exit {status}: one image is evaluated, with a warning")
 
 
 @pytest.mark.fault(27)

@@ -30,5 +30,5 @@ def test_a_failed_test_shows_on_the_page():
     xml = """<suite><testcase name="a"><properties><property name="fault" value="3"/>
     <property name="observed" value="fine"/></properties></testcase>
     <testcase name="b"><properties><property name="fault" value="3"/></properties><failure/></testcase></suite>"""
-    assert "| fine; **failed** |" in page(list(ElementTree.fromstring(xml).iter("testcase")))
+    assert "| fine<br>**failed** |" in page(list(ElementTree.fromstring(xml).iter("testcase")))
     assert "1 of 2 tests passed over 1 cases" in page(list(ElementTree.fromstring(xml).iter("testcase")))
