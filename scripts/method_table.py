@@ -88,9 +88,14 @@ def speed(found: dict[str, float] | None) -> str:
     return f"{found['median']:.2f} ({found['least']:.2f} to {found['most']:.2f})" if found else "–"
 
 
+def counted(threads: int) -> str:
+    """How many there were."""
+    return "1 thread" if threads == 1 else f"{threads} threads"
+
+
 def conditions(measured: dict[str, Any]) -> str:
     """Under which the speeds were measured."""
-    told = f"Images/s: MobileNetV2 taught by ResNet-18, {measured['device']}, {measured['threads']} threads, torch "
+    told = f"Images/s: MobileNetV2 taught by ResNet-18, {measured['device']}, {counted(measured['threads'])}, torch "
     told += (
         f"{measured['torch']}, batch {measured['batch_size']}, PGD-{measured['pgd_steps']}, {measured['clock']} seconds; "
     )
