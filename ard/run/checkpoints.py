@@ -62,14 +62,9 @@ class Kept(ModelCheckpoint):
         there, here = str(state_dict["dirpath"]), str(self.dirpath)
         file = Path(here, Path(state_dict["best_model_path"]).name)
         if self.monitor is not None and not self._is_ours(file, state_dict):
-            state_dict = {
-                **state_dict,
-                "dirpath": here,
-                "best_model_path": "",
-                "best_model_score": None,
-                "best_k_models": {},
-            }
-            state_dict |= {"kth_best_model_path": "", "kth_value": None, "current_score": None}
+            nothing = dict.fromkeys(("best_model_score", "kth_value", "current_score"))
+            state_dict = {**state_dict, **nothing, "dirpath": here, "best_k_models": {}}
+            state_dict |= {"best_model_path": "", "kth_best_model_path": ""}
         elif file.is_file():
             paths = {key: value.replace(there, here, 1) for key, value in state_dict.items() if isinstance(value, str)}
             scores = {path.replace(there, here, 1): score for path, score in state_dict["best_k_models"].items()}

@@ -20,10 +20,9 @@ TRAINER_DEFAULTS = {
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
-EPOCHS = "--trainer.max_epochs N says how long a run is"
 # Options of Lightning with which schedule, selection, guards or an exact resume would silently be something else.
 FIXED = {
-    "max_steps": (-1, EPOCHS),
+    "max_steps": (-1, "--trainer.max_epochs N says how long a run is"),
     "accumulate_grad_batches": (1, "guards and objectives count whole batches; use a smaller batch_size or more devices"),
     "val_check_interval": (1.0, "what is validated is the epoch that is saved"),
     "overfit_batches": (0.0, "--trainer.limit_train_batches N trains on few"),
