@@ -86,6 +86,7 @@ class Engine(pl.LightningModule, ABC):
             labels, about = self.data.splits[0].labels, (self.data.title, self.data.split_seed, self.data.input_shape)
             self.teacher.remember(labels=labels, views=self.data.view_count, num_classes=self.num_classes, about=about)
         self.objective.setup(
+            teacher=self.teacher,
             num_classes=self.num_classes,
             class_counts=self.data.class_counts,
             eps=self.threat.eps,

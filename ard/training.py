@@ -66,7 +66,8 @@ class Training:
     def scheduler(self, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
         """The schedule over `steps` optimiser steps; it is advanced after each."""
         if self.schedule == "one_cycle":
-            return OneCycleLR(optimizer, self.lr, total_steps=steps + 1, pct_start=self.warmup, cycle_momentum=False)
+            peaks = [group["lr"] for group in optimizer.param_groups]
+            return OneCycleLR(optimizer, peaks, total_steps=steps + 1, pct_start=self.warmup, cycle_momentum=False)
         if self.schedule == "triangular":
             peak = self.warmup * steps
             return LambdaLR(optimizer, lambda step: step / peak if step < peak else (steps - step) / max(steps - peak, 1))

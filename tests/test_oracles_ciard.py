@@ -7,8 +7,10 @@ import pytest
 import torch
 from answer_table import CLASSES, X_ADV, Table, X, Y, assert_inner, assert_outer, ce, kl, softmax
 
-from ard.models import Frozen
+from ard.errors import UserError
+from ard.models import Ensemble, Frozen
 from ard.objectives.mtard import CIARD
+from ard.training import Training
 
 
 def scene(right=(), **arguments):
@@ -17,9 +19,15 @@ def scene(right=(), **arguments):
     with torch.no_grad():
         for image, true in enumerate(Y.tolist()):
             natural.answers["adv"][image, true] = 6 if image in right else -3
-    frozen = Frozen()
-    frozen._held.append(natural)
-    return student, teacher, natural, CIARD(natural_teacher=frozen, **arguments).double()
+    objective = CIARD(natural_teacher=frozen(natural), **arguments).double()
+    objective.setup(teacher=frozen(teacher))
+    return student, teacher, natural, objective
+
+
+def frozen(network):
+    teacher = Frozen()
+    teacher._held.append(network)
+    return teacher
 
 
 def magnitude(loss):
@@ -38,7 +46,7 @@ def formula(teacher, natural, wrong, *, push=1.0, temperature=5.0, taus=(1.0, 1.
         p, q = softmax(natural["adv"][wrong]), softmax(z["adv"][wrong] / temperature)
         away = scale * (p * np.log(p / q)).sum() / len(wrong)
         factor.append(10.0 ** (min(magnitude(loss) for loss in found.values()) - magnitude(away)))
-        return found | {"push": -push * factor[0] * away}
+        return found | {"push": -push * factor[0] * away, "teacher_ce": 0.0}
 
     return terms
 
@@ -63,6 +71,43 @@ def test_the_losses_and_the_push(right, push, temperature, mean_over_classes):
     assert_inner(objective, student, teacher, ce(student.numpy()["adv"]))
     assert_outer(objective, student, teacher, expected)
     assert all(answer.grad is None for answer in natural.parameters())
+
+
+@pytest.mark.parametrize(("progress", "learns"), [(0.0, False), (0.24, False), (0.25, True), (1.0, True)])
+def test_a_copy_of_the_teacher_learns_from_a_fraction_of_training_on(progress, learns):
+    """From the labels alone: its gradient is that of its own cross entropy, and the student's has no part of it."""
+    student, teacher, _, objective = scene(right=(0, 2), start=0.25)
+    objective.progress = progress
+    sum(term for term in objective(student, teacher, X, Y)[1](X_ADV).values() if term.ndim == 0).backward()
+    answers = teacher.numpy()["adv"]
+    expected = (softmax(answers) - np.eye(CLASSES)[Y.numpy()]) / len(Y)
+    np.testing.assert_allclose(objective.learner.answers["adv"].grad, learns * expected, atol=1e-12)
+    assert objective.learner.answers["clean"].grad is None
+    assert all(answer.grad is None for answer in teacher.parameters())
+
+
+@pytest.mark.parametrize("schedule", ["multistep", "one_cycle", "triangular"])
+def test_the_copy_has_a_rate_of_its_own(schedule):
+    """A given fraction of the student's under every schedule; before it learns it stays bit-identical."""
+    student, teacher, _, objective = scene(teacher_lr=0.002)
+    training = Training(lr=0.1, schedule=schedule)
+    optimizer = training.optimizer([{"params": list(student.parameters())}, *objective.param_groups()])
+    scheduler = training.scheduler(optimizer, 8)
+    for step in range(8):
+        mine, its = (group["lr"] for group in optimizer.param_groups)
+        assert its == pytest.approx(0.02 * mine)
+        objective.progress = step / 8
+        optimizer.zero_grad()
+        sum(term for term in objective(student, teacher, X, Y)[1](X_ADV).values() if term.ndim == 0).backward()
+        optimizer.step()
+        scheduler.step()
+        same = torch.equal(objective.learner.answers["adv"], teacher.answers["adv"])
+        assert same == (step / 8 < 1 / 6)
+
+
+def test_an_ensemble_cannot_learn_on():
+    with pytest.raises(UserError, match=r"learns on is an ensemble, a.pt \+ b.pt: expected one network"):
+        CIARD().setup(teacher=Ensemble(members=[Frozen(weights="a.pt"), Frozen(weights="b.pt")]))
 
 
 @pytest.mark.parametrize(("of_student", "of_clean"), [(1.0, 1.0), (0.01, 1.0), (1.0, 0.01)])

@@ -6,9 +6,12 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor, nn
 
+from ard.models import Frozen
+from ard.objectives.base import Objective
+
 
 class Passes(pl.Callback):
-    """Counts the second batch of a run of two, half way through training: of student, teachers and peer, {F, B} each."""
+    """Counts the second batch of a run of two, half way through training, for every network of the run: {F, B} each."""
 
     def __init__(self) -> None:
         self.counts: dict[str, Counter[str]] = {}
@@ -19,7 +22,9 @@ class Passes(pl.Callback):
             return
         engine: Any = pl_module
         networks = {"student": [engine.student], "teacher": list(engine.teachers().values())}
-        networks["peer"] = [module for name, module in engine.objective.named_modules() if name.endswith("peer")]
+        for part in engine.objective.modules():
+            if isinstance(part, Objective):
+                networks |= {name: [own] for name, own in part.named_children() if not isinstance(own, (Objective, Frozen))}
         self.handles = [
             network.register_forward_hook(self._counting(name)) for name, found in networks.items() for network in found
         ]

@@ -1,5 +1,6 @@
 """Teachers: networks that speak but never learn."""
 
+import copy
 import hashlib
 from collections.abc import Callable
 from functools import cached_property
@@ -52,6 +53,10 @@ class Frozen(nn.Module):
     def sha256(self) -> str:
         """Digest of the file of weights, for records; read once, since every checkpoint names it."""
         return sha256(self.weights)
+
+    def learner(self) -> nn.Module:
+        """A copy of the network whose parameters may learn."""
+        return copy.deepcopy(self._held[0]).requires_grad_(True)
 
     def fingerprint(self) -> str:
         """SHA-256 of every parameter and buffer as it is now; a sum of bits would not see two that swap places."""

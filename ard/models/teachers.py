@@ -45,6 +45,9 @@ class Ensemble(Frozen):
         """Digest of the members' digests, in their order."""
         return hashlib.sha256("".join(member.sha256 for member in self._members).encode()).hexdigest()
 
+    def learner(self) -> nn.Module:
+        raise UserError(f"the teacher that learns on is an ensemble, {self.weights}: expected one network")
+
     def fingerprint(self) -> str:
         return hashlib.sha256("".join(member.fingerprint() for member in self._members).encode()).hexdigest()
 

@@ -20,8 +20,9 @@ class Objective(nn.Module, ABC):
     `teacher` is None for methods that need none; `y` is −1 where an image has no label, which only methods that are not
     `needs_labels` get to see. Call the student inside `inner` and `outer` only; the body is where the teacher speaks, once
     a batch. `inner` is pure and of fixed shape; `outer` has no side effects. Buffers are saved with the run, parameters are
-    optimised; a buffer that is empty at first gets its shape from `setup` or from a checkpoint. `epoch`, `progress` in
-    [0, 1], `lr_factor` and `generator` are set before every batch. More teachers are `Frozen` arguments of the constructor.
+    optimised; a buffer that is empty at first gets its shape from `setup` or from a checkpoint; networks that only `setup`
+    can make, from the teacher, are named in `awaits`. `epoch`, `progress` in [0, 1], `lr_factor` and `generator` are set
+    before every batch. More teachers are `Frozen` arguments of the constructor.
 
     With `counts_survival`, `inner` returns a pair, the second one bool per example: whether it is still right; `after_step`
     then finds in `survived`, shape (C,), at how many points of the attack's path the examples of each class were. With
@@ -33,6 +34,7 @@ class Objective(nn.Module, ABC):
     needs_labels: bool = True
     counts_survival: bool = False
     views: int = 1
+    awaits: tuple[str, ...] = ()
     label_smoothing: float = 0.0
     epoch: int = 0
     progress: float = 0.0
@@ -46,8 +48,10 @@ class Objective(nn.Module, ABC):
     def build(self, *, student: Callable[..., nn.Module], num_classes: int) -> None:
         """Make networks of the objective's own, before a checkpoint is read; `student` is called with num_classes."""
 
-    def setup(self, *, num_classes: int, class_counts: Sequence[int], eps: float, max_epochs: int) -> None:
-        """Told once before training."""
+    def setup(
+        self, *, teacher: nn.Module | None, num_classes: int, class_counts: Sequence[int], eps: float, max_epochs: int
+    ) -> None:
+        """Told once before training, and before a run that goes on reads its checkpoint."""
 
     def after_step(self, terms: dict[str, Tensor]) -> None:
         """Move state by what the step's terms were, detached: scalars averaged over all ranks, vectors summed."""
@@ -68,7 +72,13 @@ class Objective(nn.Module, ABC):
         for name, buffer in self.named_buffers(recurse=False):
             if buffer.numel() == 0 and prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name], device=buffer.device))
+        for key in [key for key in state_dict if key.startswith(self.awaited(prefix))]:
+            del state_dict[key]
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def awaited(self, prefix: str) -> tuple[str, ...]:
+        """How the names of the state begin of what `setup` has yet to make."""
+        return tuple(f"{prefix}{name}." for name in self.awaits if getattr(self, name, None) is None)
 
     def hard_label(self, logits: Tensor, y: Tensor) -> Tensor:
         """Mean cross entropy with the run's label smoothing: the same switch for every method that has such a term."""

@@ -1,6 +1,6 @@
 """Indirect gradient matching: a term for any method, under which the student's input gradient follows the teacher's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -53,8 +53,8 @@ class IGDM(Objective):
     def build(self, *, student: Callable[..., nn.Module], num_classes: int) -> None:
         self.base.build(student=student, num_classes=num_classes)
 
-    def setup(self, *, num_classes: int, class_counts: Sequence[int], eps: float, max_epochs: int) -> None:
-        self.base.setup(num_classes=num_classes, class_counts=class_counts, eps=eps, max_epochs=max_epochs)
+    def setup(self, **told: Any) -> None:
+        self.base.setup(**told)
 
     def after_step(self, terms: dict[str, Tensor]) -> None:
         self.base.after_step(terms)

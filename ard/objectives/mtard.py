@@ -1,5 +1,7 @@
 """Two teachers, robust on attacked images and natural on clean ones; the student balances what it learns from each."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -97,12 +99,17 @@ class BMTARD(MTARD):
 
 
 class CIARD(BMTARD):
-    """Lu et al., ICCV 2025, arXiv:2509.12633, but for the robust teacher, who stays as it is. inner: CE(S(x'), y).
+    """Lu et al., ICCV 2025, arXiv:2509.12633. inner: CE(S(x'), y). T is a copy of the robust teacher, and learns too.
 
-    outer: mean KL(T(x')/τ_T ‖ S(x')) + KL(N(x)/τ_N ‖ S(x)) − s KL(N(x') ‖ S(x')/t), the last over the images of which N gets
-    x' wrong, and t its temperature alone: there the student is pushed away from N. s is `push` times the power of ten that
-    gives the third loss the order of magnitude of the smaller of the others, a constant. The τ move as in B-MTARD.
+    outer, for the student: mean KL(T(x')/τ_T ‖ S(x')) + KL(N(x)/τ_N ‖ S(x)) − s KL(N(x') ‖ S(x')/t), the last over the
+    images of which N gets x' wrong: there the student is pushed away from N. s is `push` times the power of ten that gives
+    the third loss the order of magnitude of the smaller of the others, a constant. For T, from the fraction `start` of
+    training on: mean CE(T(x'), y), at the rate `teacher_lr` times the learning rate's factor. T(x') is detached in the
+    student's losses; T is in train mode, as the student is. The τ move as in B-MTARD.
+    Raises UserError for an ensemble in T's place.
     """
+
+    awaits = ("learner",)
 
     def __init__(
         self,
@@ -111,6 +118,8 @@ class CIARD(BMTARD):
         push: float = 1.0,
         push_temperature: float = 5.0,
         temperature_rate: float = 0.001,
+        start: float = 1 / 6,
+        teacher_lr: float = 1e-4,
         mean_over_classes: bool = False,
     ) -> None:
         super().__init__(
@@ -120,22 +129,35 @@ class CIARD(BMTARD):
             mean_over_classes=mean_over_classes,
         )
         self.push, self.push_temperature = push, push_temperature
+        self.start, self.teacher_lr = start, teacher_lr
         self.weights.fill_(1.0)  # and at rate 0 they stay so
 
-    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
+    def setup(self, *, teacher: Any, **_: object) -> None:
+        self.learner = teacher.learner()
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        # No weight decay: until `start` nothing may move.
+        return [{"params": list(self.parameters()), "lr": self.teacher_lr, "momentum": 0.1, "weight_decay": 0.0}]
+
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
         natural = self.natural_teacher(x).detach() / self.temperatures[1]
 
         def outer(x_adv: Tensor) -> dict[str, Tensor]:
-            robust, misled = teacher(x_adv).detach() / self.temperatures[0], self.natural_teacher(x_adv).detach()
-            adv, wrong = student(x_adv), misled.argmax(dim=1) != y
+            learned, misled = self.learner(x_adv), self.natural_teacher(x_adv).detach()
+            robust, adv = learned.detach() / self.temperatures[0], student(x_adv)
             terms = self.terms(robust, natural, adv, student(x))
-            scale = 1 / adv.shape[1] if self.mean_over_classes else 1.0
-            away = scale * (wrong * kl(misled, adv / self.push_temperature)).sum() / wrong.sum().clamp_min(1)
-            smaller = torch.minimum(_magnitude(terms["kl_adv"]), _magnitude(terms["kl_natural"]))
-            terms["push"] = -self.push * 10 ** (smaller - _magnitude(away)) * away
+            terms["push"] = -self.push * self._pushed(misled, adv, y, like=terms)
+            terms["teacher_ce"] = float(self.progress >= self.start) * self.hard_label(learned, y)
             return terms | {"entropy_adv": entropy(robust), "entropy_natural": entropy(natural)}
 
         return attack_labels(student, y), outer
+
+    def _pushed(self, misled: Tensor, adv: Tensor, y: Tensor, *, like: dict[str, Tensor]) -> Tensor:
+        """The third loss, brought to the magnitude of the smaller of the others."""
+        wrong, scale = misled.argmax(dim=1) != y, 1 / adv.shape[1] if self.mean_over_classes else 1.0
+        away = scale * (wrong * kl(misled, adv / self.push_temperature)).sum() / wrong.sum().clamp_min(1)
+        smaller = torch.minimum(_magnitude(like["kl_adv"]), _magnitude(like["kl_natural"]))
+        return 10 ** (smaller - _magnitude(away)) * away
 
 
 def _magnitude(loss: Tensor) -> Tensor:

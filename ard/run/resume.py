@@ -11,6 +11,7 @@ import torch
 from ard.engine import Engine
 from ard.errors import UserError
 from ard.models.weights import mismatch
+from ard.objectives.base import Objective
 from ard.run.checkpoints import BEST, LAST, PREVIOUS, progress, read_checkpoint, sign
 from ard.run.ranks import is_first
 
@@ -104,8 +105,12 @@ def named(path: str, directory: Path) -> Start:
 def check_fits(start: Start, engine: Engine, run: dict[str, Any]) -> None:
     """Raises UserError where a checkpoint does not fill this run's network; `run` is what `describe` says of it."""
     state, expected = start.content["state_dict"], engine.state_dict()
-    # Some buffers of objectives are empty until the data have told their size.
+    # Some buffers of objectives are empty until the data have told their size, some networks wait for the teacher.
     expected = {name: value if value.numel() else state.get(name, value) for name, value in expected.items()}
+    awaited = [
+        name for place, part in engine.named_modules() if isinstance(part, Objective) for name in part.awaited(f"{place}.")
+    ]
+    state = {name: value for name, value in state.items() if not name.startswith(tuple(awaited))}
     wrong = mismatch(state, expected)
     if wrong:
         raise UserError(f"{start.path} holds {_parts(_told(start.content))}, this run trains {_parts(run)}: {wrong}")
