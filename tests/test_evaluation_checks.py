@@ -14,8 +14,8 @@ from ard.evaluation import evaluate
 from ard.evaluation.adversaries import Climb, untargeted
 from ard.evaluation.cascade import Block
 from ard.evaluation.checks import QUICK, Evidence
-from ard.evaluation.checks.order import above_chance
-from ard.evaluation.suites import SUITES, Given
+from ard.evaluation.checks.order import above_chance, more_steps_no_weaker
+from ard.evaluation.suites import SUITES, Given, pgd
 from ard.evaluation.verdicts import Verdicts
 from ard.losses import cross_entropy
 
@@ -79,6 +79,22 @@ def test_who_always_names_the_most_frequent_class_is_at_chance():
     labels = (torch.arange(400) >= 360).long()
     evidence = Evidence(None, None, labels, BALL, Verdicts.of([Block(0, {"clean": labels == 0})]), [], Given(), 0, 2)
     assert above_chance(evidence).verdict == "warn"
+
+
+@pytest.mark.parametrize("n", [400, 10_000])
+@pytest.mark.parametrize("disagree", [6, 9, 15, 40, 120, 400])
+def test_more_steps_may_lose_what_luck_may_lose(n, disagree):
+    """Two attacks that disagree on so many images at random pass but once in thousands: against the exact binomial."""
+    adversaries = [*SUITES["quick"](BALL, 10, Given(), 64), pgd(BALL, 100)]
+    for lost in range(disagree // 2, disagree + 1):
+        by_20, by_100 = torch.arange(n) < lost, (torch.arange(n) >= lost) & (torch.arange(n) < disagree)
+        correct = {"clean": torch.arange(n) < n, "FGSM": torch.arange(n) < n, "CW": torch.arange(n) < n}
+        block = Block(0, correct | {"PGD-20": ~by_20, "PGD-100": ~by_100})
+        evidence = Evidence(None, None, torch.arange(n) % 10, BALL, Verdicts.of([block]), adversaries, Given(), 0, 10)
+        luck = binomtest(lost, disagree, alternative="greater").pvalue
+        verdict = more_steps_no_weaker(evidence).verdict
+        assert verdict == "pass" or luck < 1e-3
+        assert verdict == "fail" or luck > 1e-7 or 2 * lost - disagree <= 0.002 * n
 
 
 @pytest.mark.parametrize(

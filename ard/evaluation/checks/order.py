@@ -17,7 +17,7 @@ MARGIN = ("CW", "DLR")
 
 
 def more_steps_no_weaker(e: Evidence) -> Finding:
-    """O1 (fail): acc(PGD-100) ≤ acc(PGD-20) ≤ acc(FGSM), up to max(tol(n), 2.5 √d) where they disagree on d images."""
+    """O1 (fail): acc(PGD-100) ≤ acc(PGD-20) ≤ acc(FGSM), up to max(tol(n), 3.5 √d) where they disagree on d images."""
     chain = [name for name in ("FGSM", *CROSS_ENTROPY) if name in e.attacks]
     if len(chain) < 2:
         return skipped("fewer than two of FGSM, PGD-20 and PGD-100 ran")
@@ -81,7 +81,7 @@ def gradients_beat_transfer(e: Evidence) -> Finding:
 
 
 def falls_with_the_radius(e: Evidence) -> Finding:
-    """O9 (fail): accuracy under PGD-20 does not rise with the radius, up to max(tol(n), 2.5 √d) as in O1."""
+    """O9 (fail): accuracy under PGD-20 does not rise with the radius, up to max(tol(n), 3.5 √d) as in O1."""
     names = [f"PGD-20 at {factor:g} eps" for factor in CURVE]
     if not all(name in e.verdicts.correct for name in names):
         return skipped("the sweep over radii is part of the suite full")
@@ -137,12 +137,13 @@ def above_chance(e: Evidence) -> Finding:
 
 def _never_rises(e: Evidence, chain: Sequence[str], reason: str) -> Finding:
     """Each attack fells at least as many as the one before; two sound ones with other random starts differ by luck on d
-    images, half of them either way, so the difference has the standard deviation √d (McNemar's test).
+    images, half of them either way, so the difference has the standard deviation √d (McNemar's test). At 3.5 of them one
+    sound row in 4,000 is failed; at 2.5, one in 160, a table of seventy rows had its victim.
     """
     worst = (-math.inf, 0.0, 0.0)
     for weaker, stronger in pairwise(chain):
         lost, won = e.felled_only_by([weaker], [stronger]), e.felled_only_by([stronger], [weaker])
-        allowed = max(tolerance(e.n), 2.5 * math.sqrt(lost + won))
+        allowed = max(tolerance(e.n), 3.5 * math.sqrt(lost + won))
         worst = max(worst, (lost - won - allowed, max(0, lost - won), allowed))
     return at_most(worst[1], reason, fail=worst[2])
 
