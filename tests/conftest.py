@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from small_runs import DATA, NETWORK, teacher_options, trained, write_yaml
+from small_runs import DATA, NETWORK, teacher_options, trained, workplace, write_yaml
+from tiny_study import fake, study, study_place  # noqa: F401
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 TINY = [f"--model.init_args.student.init_args.{part}" for part in ("stages=[[1,16,1,1],[2,16,1,2]]", "head=16")]
@@ -99,6 +100,14 @@ def random_teacher(path, num_classes):
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def idle(tmp_path, monkeypatch):
+    """A work place where nothing can be trained: a mistake that is found too late does not cost an hour."""
+    monkeypatch.setattr("ard.study.job.Job._process", lambda *_, **__: pytest.fail("a training was started"))
+    monkeypatch.setattr("pytorch_lightning.loops.fit_loop._FitLoop.run", lambda *_: pytest.fail("a training was started"))
+    return workplace(tmp_path, monkeypatch)
 
 
 @pytest.fixture

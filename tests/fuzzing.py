@@ -6,16 +6,15 @@
 import copy
 import io
 import os
-import signal
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 
 from hypothesis import HealthCheck, settings
+from in_time import in_time
 
 from ard.__main__ import main
 from ard.errors import LONGEST, UserError
 
 TIMES = int(os.environ.get("ARD_FUZZ", "1"))
-SECONDS = 20  # for one input: far above what any takes, far below for ever
 HUGE = 10**9
 NUMBERS = (0, -1, 1, 2, 7, HUGE, -HUGE, 10**30, 0.5, -0.0, 1e-300, 1e308, float("nan"), float("inf"), -float("inf"))
 WORDS = (
@@ -158,26 +157,6 @@ def damaged(data, draw, other=b""):
 def tree_of(folder):
     """Every file below a folder, with its content."""
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-class TooLong(BaseException):
-    """Not an Exception: nothing under test may take it for one of its own."""
-
-
-@contextmanager
-def in_time(seconds=SECONDS):
-    """Raises TooLong where the block takes longer."""
-
-    def stop(*_):
-        raise TooLong(f"not done after {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def read_or_refused(read, *arguments):

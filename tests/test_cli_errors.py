@@ -5,31 +5,22 @@ import sys
 
 import pytest
 from conftest import random_teacher
-from small_runs import CARD, cli, files_below, narrow, workplace, write_weights, write_yaml
+from small_runs import CARD, cli, files_below, narrow, write_weights, write_yaml
 
 FIT = ["-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml", "--trainer.default_root_dir=run"]
 DISTIL = [*FIT[:3], "configs/objectives/ard.yaml", FIT[4]]
 ARGS, TEACHER = "--model.init_args.", "--model.init_args.teacher.init_args.weights="
-STUDY = {"base": "configs/digits.yaml", "recipes": ["pgd_at"]}
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A work place where nothing can be trained: a mistake that is found too late does not cost an hour."""
-    monkeypatch.setattr("ard.study.job.Job._process", lambda *_, **__: pytest.fail("a training was started"))
-    monkeypatch.setattr("pytorch_lightning.loops.fit_loop._FitLoop.run", lambda *_: pytest.fail("a training was started"))
-    return workplace(tmp_path, monkeypatch)
-
-
-def one_line(place, capsys, *arguments):
+def one_line(idle, capsys, *arguments):
     """The message of a refused command; it may leave no file that was not there before."""
-    before = files_below(place)
+    before = files_below(idle)
     status, out, err = cli(capsys, *arguments)
     assert err.startswith("ard: "), err
     assert err.count("\n") == 1, err
     assert "Traceback" not in out + err
     assert (status, out) == (2, "")
-    assert files_below(place) == before
+    assert files_below(idle) == before
     return err
 
 
@@ -64,9 +55,9 @@ def one_line(place, capsys, *arguments):
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
-def test_commands_that_cannot_start(arguments, found, place, capsys):
-    (place / "empty").mkdir()
-    assert found in one_line(place, capsys, *arguments)
+def test_commands_that_cannot_start(arguments, found, idle, capsys):
+    (idle / "empty").mkdir()
+    assert found in one_line(idle, capsys, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +108,8 @@ def test_commands_that_cannot_start(arguments, found, place, capsys):
         ("--trainer.accelerator=tpu", "torch_xla"),
     ],
 )
-def test_options_of_fit(option, found, place, capsys):
-    assert found in one_line(place, capsys, "fit", *FIT, option)
+def test_options_of_fit(option, found, idle, capsys):
+    assert found in one_line(idle, capsys, "fit", *FIT, option)
 
 
 @pytest.mark.parametrize(
@@ -147,17 +138,17 @@ def test_options_of_fit(option, found, place, capsys):
         ("", "part.yaml"),
     ],
 )
-def test_config_files_of_fit(content, found, place, capsys):
-    write_yaml(place / "part.yaml", content)
-    assert found in one_line(place, capsys, "fit", *FIT, "-c", "part.yaml")
+def test_config_files_of_fit(content, found, idle, capsys):
+    write_yaml(idle / "part.yaml", content)
+    assert found in one_line(idle, capsys, "fit", *FIT, "-c", "part.yaml")
 
 
-def test_teachers_that_cannot_teach(place, capsys):
-    (place / "page.safetensors").write_text("<!DOCTYPE html>" * 20)
-    (place / "page.pt").write_text("<!DOCTYPE html>" * 20)
-    write_weights(place / "colour.safetensors", narrow(in_channels=3), init_args={**CARD["init_args"], "in_channels": 3})
-    random_teacher(place / "hundred.safetensors", 100)
-    assert "a teacher without weights: add" in one_line(place, capsys, "fit", *DISTIL)
+def test_teachers_that_cannot_teach(idle, capsys):
+    (idle / "page.safetensors").write_text("<!DOCTYPE html>" * 20)
+    (idle / "page.pt").write_text("<!DOCTYPE html>" * 20)
+    write_weights(idle / "colour.safetensors", narrow(in_channels=3), init_args={**CARD["init_args"], "in_channels": 3})
+    random_teacher(idle / "hundred.safetensors", 100)
+    assert "a teacher without weights: add" in one_line(idle, capsys, "fit", *DISTIL)
     for name, found in {
         "nope.pt": "nope.pt: no such file",
         "page.safetensors": "page.safetensors (300 bytes) is not a safetensors file",
@@ -165,71 +156,15 @@ def test_teachers_that_cannot_teach(place, capsys):
         "hundred.safetensors": "answers with (100,), data has 10 classes",
         "colour.safetensors": "cannot read images of shape (1, 8, 8)",
     }.items():
-        message = one_line(place, capsys, "fit", *DISTIL, f"{TEACHER}{name}")
+        message = one_line(idle, capsys, "fit", *DISTIL, f"{TEACHER}{name}")
         assert found in message
         assert "weights_only" not in message  # torch advises to turn the protection off
 
 
-@pytest.mark.parametrize(
-    ("changes", "found"),
-    [
-        ({"recipse": []}, "unknown key 'recipse'; did you mean 'recipes'?"),
-        ({"recipes": ["pgdat"]}, "no file configs/objectives/pgdat.yaml; did you mean 'configs/objectives/pgd_at.yaml'?"),
-        ({"recipes": ["ard"]}, "recipe 'ard' distils, but the study names no `teachers:`"),
-        ({"recipes": ["empty.yaml"]}, "empty.yaml"),
-        ({"recipes": ["broken.yaml"]}, "broken.yaml"),
-        ({"recipes": ["configs/schedules/one_cycle.yaml"]}, "objective"),
-        ({"recipes": "pgd_at"}, "recipes"),
-        ({"base": "configs/digit.yaml"}, "configs/digit.yaml, which does not exist; did you mean 'configs/digits.yaml'?"),
-        ({"teachers": {"robust": "configs/teachers/nope.yaml"}}, "configs/teachers/nope.yaml"),
-        ({"teachers": ["configs/teachers/digits_resnet.yaml"]}, "teachers"),
-        ({"seeds": 3}, "seeds"),
-        ({"seeds": ["a"]}, "seed"),
-        ({"seeds": [1.5]}, "seed"),
-        ({"seeds": []}, "seeds"),
-        ({"jobs": "two"}, "jobs"),
-        ({"jobs": 0}, "jobs"),
-        ({"jobs": None}, "jobs: null; expected a value"),
-        ({"recipes": None}, "recipes: null; expected a value"),
-        ({"sweeps": {"pgd_at": {"trainer.max_epochs": [float("nan")]}}}, "nan: expected a finite number"),
-        ({"overrides": ["trainer.max_epochs"]}, "overrides"),
-        ({"overrides": {"pgdat": {"trainer.max_epochs": 1}}}, "pgdat"),
-        ({"overrides": {"pgd_at": {"trainer.max_epochz": 1}}}, "did you mean 'max_epochs'?"),
-        ({"evaluate": {"siute": "quick"}}, "siute"),
-        ({"evaluate": {"suite": "quikc"}}, "quikc"),
-        ({"evaluate": {"eps": 8}}, "8"),
-        ({"evaluate": "quick"}, "evaluate"),
-    ],
-    ids=str,
-)
-def test_studies_that_cannot_run(changes, found, place, capsys):
-    write_yaml(place / "empty.yaml", "")
-    write_yaml(place / "broken.yaml", "a: [1")
-    write_yaml(place / "study.yaml", {**STUDY, **changes})
-    assert found in one_line(place, capsys, "study", "study.yaml")
-
-
-@pytest.mark.parametrize(
-    ("content", "found"),
-    [
-        ("a: [1", "study.yaml"),
-        ("- base", "study.yaml"),
-        ("", "study.yaml"),
-        ("hello", "study.yaml"),
-        ("base: configs/digits.yaml", "recipes"),
-        ("recipes: [pgd_at]", "base"),
-    ],
-)
-def test_files_that_are_no_studies(content, found, place, capsys):
-    write_yaml(place / "study.yaml", content)
-    assert found in one_line(place, capsys, "study", "study.yaml")
-    assert "nope.yaml: no such study" in one_line(place, capsys, "study", "nope.yaml")
-
-
-def test_a_run_is_not_overwritten(place, capsys):
-    (place / "run").mkdir()
-    (place / "run" / "last.ckpt").write_bytes(b"hours of work")
-    assert "run already holds a run: --resume auto continues it" in one_line(place, capsys, "fit", *FIT)
+def test_a_run_is_not_overwritten(idle, capsys):
+    (idle / "run").mkdir()
+    (idle / "run" / "last.ckpt").write_bytes(b"hours of work")
+    assert "run already holds a run: --resume auto continues it" in one_line(idle, capsys, "fit", *FIT)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["--version"]])

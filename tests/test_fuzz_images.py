@@ -8,10 +8,11 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from fuzzing import damaged, in_time, read_or_refused, tried
+from fuzzing import damaged, read_or_refused, tried
 from hypothesis import given
 from hypothesis import strategies as st
 from image_files import image_folder
+from in_time import in_time
 from PIL import Image
 from tiny import user_error
 

@@ -2,17 +2,14 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from pytorch_lightning import Callback
-from pytorch_lightning.callbacks import ModelCheckpoint
 from tiny import user_error
 
 from ard.__main__ import main
 from ard.data import Digits
-from ard.guards import finite
 from ard.run.metrics import read_metrics
 
 FIT = ["--trainer.limit_train_batches=3", "--trainer.max_epochs=2"]
@@ -142,46 +139,6 @@ def test_what_was_left_out_counts_after_a_resume_too(fit, tmp_path):
     with user_error("after 1 that were left out"):
         more = ["--trainer.max_epochs=3", "--ckpt_path=last"]
         fit(tmp_path, "natural", *options, *more, callbacks=[Poison((2, 1))])
-
-
-@pytest.fixture
-def late(monkeypatch):
-    """Verdicts that are known late, as a GPU's are: nobody may look before having waited."""
-    waited = []
-
-    def verdict(bad):
-        hidden = torch.full_like(bad, torch.nan)
-        event = SimpleNamespace(synchronize=lambda: waited.append(hidden.copy_(bad)))
-        return finite.Verdict(hidden, event)
-
-    monkeypatch.setattr(finite, "_verdict", verdict)
-    return waited
-
-
-def test_a_gpu_is_not_waited_for_in_its_own_step(fit, tmp_path, late):
-    poison = Poison((1, 1))
-    with user_error(r"^step 4 \(epoch 1\): the loss is nan"):
-        fit(tmp_path, "ard", *FIT, callbacks=[poison])
-    assert max(poison.states) == (1, 2)  # the next step had been queued
-    assert len(late) == 5
-    assert json.loads((tmp_path / "crash.json").read_text())["batch"] == 1
-    assert contents(tmp_path) == poison.files
-
-
-@pytest.mark.parametrize("validation", [[], ["--trainer.limit_val_batches=0"]])
-def test_the_last_step_of_an_epoch_is_known_before_it_is_validated_or_saved(fit, tmp_path, late, validation):
-    poison = Poison((1, 2))
-    with user_error(r"^step 5 \(epoch 1\): the loss is nan"):
-        fit(tmp_path, "pgd_at", *FIT, *validation, callbacks=[poison])
-    assert len(late) == 6
-    assert contents(tmp_path) == poison.files
-
-
-def test_a_checkpoint_within_an_epoch_waits_for_the_step_before_it(fit, tmp_path, late):  # noqa: ARG001
-    every = ModelCheckpoint(tmp_path / "steps", filename="{step}", every_n_train_steps=1, save_top_k=-1)
-    with user_error(r"^step 1 \(epoch 0\)"):
-        fit(tmp_path, "pgd_at", *FIT, callbacks=[Poison((0, 1)), every])
-    assert [file.name for file in (tmp_path / "steps").iterdir() if file.suffix == ".ckpt"] == ["step=1.ckpt"]
 
 
 @pytest.mark.fault(7)

@@ -14,10 +14,9 @@ import yaml
 from image_files import image_folder
 from pytorch_lightning import Callback
 from small_runs import teacher_options
-from tiny import concrete, user_error
+from tiny import concrete
 
 import ard.objectives
-from ard.__main__ import main
 from ard.cli import rehearse
 from ard.models.weights import read_weights, sha256
 from ard.objectives.base import Objective
@@ -172,52 +171,6 @@ def test_a_recipe_writes_every_argument_of_its_objective(recipe):
         f"{recipe.name}: expected each keyword-only argument of {name}, once"
     )
     assert parts(recipe)["training"]["monitor"] in ("val/robust_acc", "val/clean_acc")
-
-
-@each("base", BASES)
-def test_a_base_names_no_method(base):
-    assert "data" in content(base)
-    assert set(parts(base)) & {"objective", "teacher", "replays", "attack_mode", "init"} == set()
-    assert {"threat", "attack", "val_attack", "student", "training"} <= set(parts(base))
-
-
-@each("base", BASES)
-def test_a_base_parses(base, folder):
-    root = [] if base == DIGITS else [f"--data.init_args.root={folder}"]
-    found = rehearsed(base, PGD_AT, more=root)
-    assert found["data"]["class_path"] == content(base)["data"]["class_path"]
-    eps = [threat["init_args"]["eps"] for threat in (found["model"]["init_args"]["threat"], parts(base)["threat"])]
-    assert eps[0] == str(eps[1])
-
-
-@each("schedule", SCHEDULES)
-def test_a_schedule_sets_the_schedule_alone(schedule):
-    written = content(schedule)
-    assert set(written) == {"trainer", "model"}
-    assert set(written["trainer"]) == {"max_epochs"}
-    assert set(parts(schedule)) == {"training"}
-    found = rehearsed(DIGITS, PGD_AT, schedule)
-    assert found["trainer"]["max_epochs"] == written["trainer"]["max_epochs"]
-    training = found["model"]["init_args"]["training"]
-    assert {name: training[name] for name in parts(schedule)["training"]} == parts(schedule)["training"]
-    assert training["monitor"] == "val/robust_acc"
-
-
-@each("teacher", [path for path in TEACHERS if path.stem.startswith("digits")])
-def test_a_teacher_of_digits_trains_one_step(teacher, fit, tmp_path):
-    tiny = ["--model.init_args.student.init_args.width=8", "--model.init_args.student.init_args.blocks=[1]"]
-    engine = fit(tmp_path, f"../teachers/{teacher.stem}", *tiny, student=[]).model
-    assert engine.trainer.global_step == 2
-    assert type(engine.student).__name__ == parts(teacher)["student"]["class_path"].rpartition(".")[2]
-
-
-@each("recipe", RECIPES[:1] + SCHEDULES[:1])
-def test_a_recipe_before_its_base_is_refused(recipe, capsys):
-    words = ["fit", "-c", str(recipe), "-c", str(DIGITS)]
-    with user_error("expected the base"):
-        rehearse(words)
-    assert main(words) == 2
-    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize("recipe", ["mtard", "ard"])

@@ -1,0 +1,63 @@
+"""What is no study, or one that cannot run: one line that says what to do, and nothing written."""
+
+import pytest
+from small_runs import write_yaml
+from test_cli_errors import one_line
+
+STUDY = {"base": "configs/digits.yaml", "recipes": ["pgd_at"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"recipse": []}, "unknown key 'recipse'; did you mean 'recipes'?"),
+        ({"recipes": ["pgdat"]}, "no file configs/objectives/pgdat.yaml; did you mean 'configs/objectives/pgd_at.yaml'?"),
+        ({"recipes": ["ard"]}, "recipe 'ard' distils, but the study names no `teachers:`"),
+        ({"recipes": ["empty.yaml"]}, "empty.yaml"),
+        ({"recipes": ["broken.yaml"]}, "broken.yaml"),
+        ({"recipes": ["configs/schedules/one_cycle.yaml"]}, "objective"),
+        ({"recipes": "pgd_at"}, "recipes"),
+        ({"base": "configs/digit.yaml"}, "configs/digit.yaml, which does not exist; did you mean 'configs/digits.yaml'?"),
+        ({"teachers": {"robust": "configs/teachers/nope.yaml"}}, "configs/teachers/nope.yaml"),
+        ({"teachers": ["configs/teachers/digits_resnet.yaml"]}, "teachers"),
+        ({"seeds": 3}, "seeds"),
+        ({"seeds": ["a"]}, "seed"),
+        ({"seeds": [1.5]}, "seed"),
+        ({"seeds": []}, "seeds"),
+        ({"jobs": "two"}, "jobs"),
+        ({"jobs": 0}, "jobs"),
+        ({"jobs": None}, "jobs: null; expected a value"),
+        ({"recipes": None}, "recipes: null; expected a value"),
+        ({"sweeps": {"pgd_at": {"trainer.max_epochs": [float("nan")]}}}, "nan: expected a finite number"),
+        ({"overrides": ["trainer.max_epochs"]}, "overrides"),
+        ({"overrides": {"pgdat": {"trainer.max_epochs": 1}}}, "pgdat"),
+        ({"overrides": {"pgd_at": {"trainer.max_epochz": 1}}}, "did you mean 'max_epochs'?"),
+        ({"evaluate": {"siute": "quick"}}, "siute"),
+        ({"evaluate": {"suite": "quikc"}}, "quikc"),
+        ({"evaluate": {"eps": 8}}, "8"),
+        ({"evaluate": "quick"}, "evaluate"),
+    ],
+    ids=str,
+)
+def test_studies_that_cannot_run(changes, found, idle, capsys):
+    write_yaml(idle / "empty.yaml", "")
+    write_yaml(idle / "broken.yaml", "a: [1")
+    write_yaml(idle / "study.yaml", {**STUDY, **changes})
+    assert found in one_line(idle, capsys, "study", "study.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("a: [1", "study.yaml"),
+        ("- base", "study.yaml"),
+        ("", "study.yaml"),
+        ("hello", "study.yaml"),
+        ("base: configs/digits.yaml", "recipes"),
+        ("recipes: [pgd_at]", "base"),
+    ],
+)
+def test_files_that_are_no_studies(content, found, idle, capsys):
+    write_yaml(idle / "study.yaml", content)
+    assert found in one_line(idle, capsys, "study", "study.yaml")
+    assert "nope.yaml: no such study" in one_line(idle, capsys, "study", "nope.yaml")

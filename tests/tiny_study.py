@@ -1,0 +1,42 @@
+"""A study of four runs whose processes are fakes that leave plausible files."""
+
+import subprocess
+
+import pytest
+from small_runs import FakeProcesses, cli, workplace, write_yaml
+
+TEACHER = "configs/teachers/digits_resnet.yaml"
+STUDY = {
+    "base": "configs/digits.yaml",
+    "teachers": {"robust": TEACHER},
+    "recipes": ["pgd_at", "ard", "fast_ard"],
+    "jobs": 2,
+    "overrides": {"fast_ard": {"trainer.max_epochs": 8}},
+}
+
+
+@pytest.fixture
+def study_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    monkeypatch.setattr("ard.study.display.Display._follow", lambda *_: None)  # it looks once a second
+    return workplace(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    return FakeProcesses().install(monkeypatch)
+
+
+@pytest.fixture
+def study(study_place, capsys, monkeypatch):
+    """study(**changes): status, stdout, stderr of the study with changed keys; no picture, which takes a second."""
+
+    def run(*, picture=False, **changes):
+        write_yaml(study_place / "tiny.yaml", {**STUDY, **changes})
+        with monkeypatch.context() as patch:
+            if not picture:
+                patch.setattr("ard.report._picture", lambda *_: "no picture")
+                patch.setattr("ard.report.differences_table", lambda *_: "no differences")
+            return cli(capsys, "study", "tiny.yaml")
+
+    return run
