@@ -89,7 +89,7 @@ def test_ard(alpha, t, mean_over_classes):
 @pytest.mark.parametrize("alpha", [5 / 6, 0.3])
 def test_rslad(alpha, mean_over_classes):
     clean, adv, teacher = (softmax(logits) for logits in answers())
-    scale = 1 / CLASSES if mean_over_classes else 1
+    scale = 0.1 if mean_over_classes else 1
     terms = {
         "kl_adv": scale * alpha * kl(teacher, adv).mean(),
         "kl_clean": scale * (1 - alpha) * kl(teacher, clean).mean(),
@@ -109,15 +109,25 @@ def test_defaults_are_the_papers():
     assert [RSLAD().alpha, TRADES().beta] == [5 / 6, 6]
 
 
-@pytest.mark.parametrize("kind", [ARD, RSLAD])
-def test_the_released_scale_is_the_default_of_torchs_kl_loss(kind):
-    """The released codes call nn.KLDivLoss(), whose mean also runs over classes."""
-    objective = kind(alpha=1.0, mean_over_classes=True)
-    t = getattr(objective, "temperature", 1.0)
+def torchs_default(log_q, p):
+    """What the released codes call: nn.KLDivLoss(), whose mean also runs over classes."""
+    return nn.functional.kl_div(log_q, p, reduction="none").mean().item()
+
+
+def test_the_released_scale_of_ard_is_the_default_of_torchs_kl_loss():
     with torch.no_grad():
-        log_q, p = (STUDENT(X_ADV) / t).log_softmax(dim=1), (TEACHER(X) / t).softmax(dim=1)
-        theirs = t**2 * nn.functional.kl_div(log_q, p, reduction="none").mean()
-        assert sum(pair(objective)[1](X_ADV).values()).item() == pytest.approx(theirs.item(), rel=1e-10)
+        theirs = 30**2 * torchs_default((STUDENT(X_ADV) / 30).log_softmax(dim=1), (TEACHER(X) / 30).softmax(dim=1))
+        assert pair(ARD(mean_over_classes=True))[1](X_ADV)["kl"].item() == pytest.approx(theirs, rel=1e-10)
+
+
+@pytest.mark.parametrize(("classes", "factor"), [(10, 1), (100, 10)])
+def test_the_released_scale_of_rslad_is_torchs_default_and_ten_times_that_on_cifar_100(classes, factor):
+    flat = X.flatten(1)
+    student, teacher = (torch.randn(flat.shape[1], classes, dtype=torch.float64) for _ in range(2))
+    objective = RSLAD(alpha=1.0, mean_over_classes=True)
+    _, outer = objective(lambda x: x.flatten(1) @ student, lambda x: x.flatten(1) @ teacher, X, Y)
+    theirs = torchs_default((X_ADV.flatten(1) @ student).log_softmax(dim=1), (flat @ teacher).softmax(dim=1))
+    assert outer(X_ADV)["kl_adv"].item() == pytest.approx(factor * theirs, rel=1e-10)
 
 
 def trades_gradient(x_adv, *, detached):
