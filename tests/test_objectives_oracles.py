@@ -1,9 +1,9 @@
 """Every method's loss written out a second time, in numpy and float64, from the papers' formulas."""
 
-import numpy as np
 import pytest
 import torch
-from tiny import images, labels, tiny_net
+from answer_table import CLASSES, X_ADV, Table, X, Y, assert_inner, assert_outer, ce, kl
+from tiny import images, tiny_net
 from torch import nn
 
 from ard.attacks import attacking
@@ -16,28 +16,6 @@ from ard.objectives.trades import TRADES
 
 STUDENT = tiny_net(0, activation=nn.Softplus).double().eval()
 TEACHER = tiny_net(1, activation=nn.Tanh).double().eval()
-X, Y, CLASSES = images().double(), labels(), 4
-X_ADV = (X + 0.6 * (images(seed=1) - 0.5)).clamp(0, 1)
-
-
-def softmax(logits, temperature=1.0):
-    powers = np.exp(logits / temperature)
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def kl(p, q):
-    return (p * np.log(p / q)).sum(axis=1)
-
-
-def ce(logits, smoothing=0.0):
-    q = (1 - smoothing) * np.eye(CLASSES)[Y.numpy()] + smoothing / CLASSES
-    return -(q * np.log(softmax(logits))).sum(axis=1)
-
-
-def answers():
-    """Student on x, student on x', teacher on x."""
-    with torch.no_grad():
-        return STUDENT(X).numpy(), STUDENT(X_ADV).numpy(), TEACHER(X).numpy()
 
 
 def pair(objective, y=Y):
@@ -45,63 +23,71 @@ def pair(objective, y=Y):
         return objective(STUDENT, TEACHER if objective.needs_teacher else None, X, y)
 
 
-def assert_pair(objective, inner, terms):
-    found_inner, outer = pair(objective)
+def assert_losses(objective, inner, formula):
+    """What the attack climbs, and each term of the loss; both of the logits, the student's and the teacher's on x."""
+    student, teacher = Table(0, clean=X, adv=X_ADV), Table(1, clean=X)
+    told = {"teacher": teacher.numpy()["clean"]}
+    teacher = teacher if objective.needs_teacher else None
     if inner is None:
-        assert found_inner is None
+        assert objective(student, teacher, X, Y)[0] is None
     else:
-        np.testing.assert_allclose(found_inner(X_ADV).detach(), inner, rtol=1e-10)
-    found = {name: term.item() for name, term in outer(X_ADV).items()}
-    assert found == pytest.approx(terms, rel=1e-10)
+        assert_inner(objective, student, teacher, inner(student.numpy() | told))
+    assert_outer(objective, student, teacher, lambda z: formula(z | told))
+
+
+def climbs_labels(z):
+    return ce(z["adv"])
 
 
 def test_natural():
-    clean, _, _ = answers()
-    assert_pair(Natural(), None, {"ce": ce(clean).mean()})
+    assert_losses(Natural(), None, lambda z: {"ce": ce(z["clean"]).mean()})
 
 
 def test_pgd_at():
-    _, adv, _ = answers()
-    assert_pair(PGDAT(), ce(adv), {"ce": ce(adv).mean()})
+    assert_losses(PGDAT(), climbs_labels, lambda z: {"ce": ce(z["adv"]).mean()})
 
 
 @pytest.mark.parametrize(("alpha", "t"), [(0.7, 4.0), (1.0, 30.0)])
 def test_kd(alpha, t):
-    clean, _, teacher = answers()
-    terms = {"kl": alpha * t**2 * kl(softmax(teacher, t), softmax(clean, t)).mean()}
-    if alpha < 1:
-        terms["ce"] = (1 - alpha) * ce(clean).mean()
-    assert_pair(KD(alpha=alpha, temperature=t), None, terms)
+    def formula(z):
+        terms = {"kl": alpha * t**2 * kl(z["teacher"], z["clean"], t).mean()}
+        return terms if alpha == 1 else terms | {"ce": (1 - alpha) * ce(z["clean"]).mean()}
+
+    assert_losses(KD(alpha=alpha, temperature=t), None, formula)
 
 
 @pytest.mark.parametrize("mean_over_classes", [False, True])
 @pytest.mark.parametrize(("alpha", "t"), [(0.7, 4.0), (1.0, 30.0)])
 def test_ard(alpha, t, mean_over_classes):
-    clean, adv, teacher = answers()
     scale = 1 / CLASSES if mean_over_classes else 1
-    terms = {"kl": scale * alpha * t**2 * kl(softmax(teacher, t), softmax(adv, t)).mean()}
-    if alpha < 1:
-        terms["ce"] = (1 - alpha) * ce(clean).mean()
-    assert_pair(ARD(alpha=alpha, temperature=t, mean_over_classes=mean_over_classes), ce(adv), terms)
+
+    def formula(z):
+        terms = {"kl": scale * alpha * t**2 * kl(z["teacher"], z["adv"], t).mean()}
+        return terms if alpha == 1 else terms | {"ce": (1 - alpha) * ce(z["clean"]).mean()}
+
+    assert_losses(ARD(alpha=alpha, temperature=t, mean_over_classes=mean_over_classes), climbs_labels, formula)
 
 
 @pytest.mark.parametrize("mean_over_classes", [False, True])
 @pytest.mark.parametrize("alpha", [5 / 6, 0.3])
 def test_rslad(alpha, mean_over_classes):
-    clean, adv, teacher = (softmax(logits) for logits in answers())
     scale = 0.1 if mean_over_classes else 1
-    terms = {
-        "kl_adv": scale * alpha * kl(teacher, adv).mean(),
-        "kl_clean": scale * (1 - alpha) * kl(teacher, clean).mean(),
-    }
-    assert_pair(RSLAD(alpha=alpha, mean_over_classes=mean_over_classes), kl(teacher, adv), terms)
+
+    def formula(z):
+        return {
+            "kl_adv": scale * alpha * kl(z["teacher"], z["adv"]).mean(),
+            "kl_clean": scale * (1 - alpha) * kl(z["teacher"], z["clean"]).mean(),
+        }
+
+    assert_losses(RSLAD(alpha=alpha, mean_over_classes=mean_over_classes), lambda z: kl(z["teacher"], z["adv"]), formula)
 
 
 @pytest.mark.parametrize("beta", [6.0, 1.0])
 def test_trades(beta):
-    clean, adv, _ = answers()
-    divergence = kl(softmax(clean), softmax(adv))
-    assert_pair(TRADES(beta=beta), divergence, {"ce": ce(clean).mean(), "kl": beta * divergence.mean()})
+    def formula(z):
+        return {"ce": ce(z["clean"]).mean(), "kl": beta * kl(z["clean"], z["adv"]).mean()}
+
+    assert_losses(TRADES(beta=beta), lambda z: kl(z["clean"], z["adv"]), formula)
 
 
 def test_defaults_are_the_papers():
@@ -162,7 +148,6 @@ def test_trades_keeps_the_gradient_of_its_clean_branch():
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
 def test_label_smoothing_changes_hard_labels_alone(objective, term, share, on_x_adv):
-    clean, adv, _ = answers()
     inner, outer = pair(objective)
     before, climbed = outer(X_ADV), inner and inner(X_ADV)
     objective.label_smoothing = 0.2
@@ -170,7 +155,8 @@ def test_label_smoothing_changes_hard_labels_alone(objective, term, share, on_x_
     after = outer(X_ADV)
     assert {name for name in after if not torch.equal(after[name], before[name])} == ({term} if term else set())
     if term:
-        assert after[term].item() == pytest.approx(share * ce(adv if on_x_adv else clean, 0.2).mean(), rel=1e-10)
+        answer = STUDENT(X_ADV if on_x_adv else X).detach().numpy()
+        assert after[term].item() == pytest.approx(share * ce(answer, 0.2).mean(), rel=1e-10)
     if inner is not None:  # the attack climbs the true label, never a smoothed one
         assert torch.equal(inner(X_ADV), climbed)
 
