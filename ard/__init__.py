@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ard.distillation import Distillation, FreeDistillation
     from ard.models import load
+    from ard.training.distillation import Distillation, FreeDistillation
 
 __version__ = "0.1.0"
 __all__ = ["Distillation", "FreeDistillation", "load"]
 
-_HOMES = {"load": "ard.models", "Distillation": "ard.distillation", "FreeDistillation": "ard.distillation"}
+_HOMES = {"load": "ard.models", "Distillation": "ard.training.distillation", "FreeDistillation": "ard.training.distillation"}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ard
-from ard.console import quiet, show
-from ard.errors import UserError
-from ard.request import Request
-from ard.suggestions import did_you_mean
+from ard.cli.messages import quiet, show
+from ard.core.errors import UserError
+from ard.core.suggestions import did_you_mean
+from ard.evaluation.request import Request
 
 USAGE = """usage: ard VERB ...
 
@@ -36,7 +36,7 @@ def evaluate(weights: list[str], request: Request) -> int:
         weights: files of weights: ours (.safetensors), Lightning checkpoints or plain state dicts.
         request: what to measure.
     """
-    from ard.evaluate import evaluate_file
+    from ard.commands.evaluate import evaluate_file
 
     request.check()
     return max(EXIT_STATUS[evaluate_file(Path(file), request)] for file in weights)
@@ -66,7 +66,7 @@ def verify(file: str, weights: str, data: str | None = None, network: str | None
         data: a config with a `data:` section; by default what the weights were trained on.
         network: a YAML file {class_path, init_args} for weights that do not say which network they are for.
     """
-    from ard.evaluate import verify_file
+    from ard.commands.verify import verify_file
 
     claim, wrong = verify_file(Path(file), Path(weights), data, network)
     print(f"{file}: {claim}: {'; '.join(wrong) or 'every image, label and verdict holds'}")
@@ -80,9 +80,9 @@ def study(config: str, jobs_per_device: int | None = None) -> int:
         config: the study, such as configs/studies/digits.yaml.
         jobs_per_device: runs at a time on each GPU (or on the CPU), instead of the study's `jobs`.
     """
-    from ard.cli import rehearse
-    from ard.report import compare as compare_records
-    from ard.study import run_study
+    from ard.cli.lightning import rehearse
+    from ard.report.comparison import compare as compare_records
+    from ard.study.study import run_study
 
     if jobs_per_device is not None and jobs_per_device < 1:
         raise UserError(f"--jobs-per-device {jobs_per_device}: expected at least 1")
@@ -100,7 +100,7 @@ def compare(directories: list[str], output: str | None = None, mixed: bool = Fal
         mixed: allow rows with different data, eps, suite or number of images.
         baseline: the method that differences are taken to; by default the strongest one without a teacher.
     """
-    from ard.report import compare as compare_records
+    from ard.report.comparison import compare as compare_records
 
     paths = [Path(directory) for directory in directories]
     show(compare_records(paths, Path(output or directories[0]), mixed=mixed, baseline=baseline))
@@ -119,8 +119,9 @@ def bench(output: str = "benchmark.json", batch_size: int = 128, steps: int = 10
     """
     import json
 
-    from ard.bench import benchmark, table
-    from ard.files import write_whole
+    from ard.bench.benchmark import benchmark
+    from ard.bench.report import table
+    from ard.core.files import write_whole
 
     onto = json.loads(Path(output).read_text()) if only and Path(output).exists() else None
     record = benchmark(batch_size=batch_size, steps=steps, count=rounds, only=only, onto=onto)
@@ -162,16 +163,16 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     quiet()
     if verb in ("fit", "validate"):
-        from ard.cli import run
+        from ard.cli.lightning import run
 
         run(argv)
         return 0
     if verb == "doctor":
-        from ard.doctor import doctor
+        from ard.commands.doctor import doctor
 
         return doctor(argv[1:])
     if verb in COMMANDS:
-        from ard.arguments import parse
+        from ard.cli.parsing import parse
 
         return COMMANDS[verb](**parse(verb, COMMANDS[verb], argv[1:]))
     near = did_you_mean(verb, ["fit", "validate", "doctor", *COMMANDS])

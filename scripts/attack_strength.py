@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from ard.attacks import PGD, Ball, ascent, attacking
-from ard.evaluate.subject import Subject
-from ard.files import write_whole
+from ard.commands.subject import Subject
+from ard.core.files import write_whole
+from ard.core.randomness import keyed_generator
+from ard.evaluation.request import Request
 from ard.losses import cross_entropy
-from ard.randomness import keyed_generator
-from ard.request import Request
 
 OUTPUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "benchmark" / "attack-strength.json"
 IMAGES, BATCH, SEEDS = 1000, 128, (0, 1, 2)

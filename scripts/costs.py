@@ -13,12 +13,12 @@ from typing import Any
 
 import yaml
 
+from ard.artifacts.weights import save_weights
 from ard.bench.passes import Passes
-from ard.cli import CLI, rehearse
-from ard.console import quiet
-from ard.files import write_whole
+from ard.cli.lightning import CLI, rehearse
+from ard.cli.messages import quiet
+from ard.core.files import write_whole
 from ard.models import ResNet
-from ard.models.weights import save_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "docs" / "results" / "costs.json"

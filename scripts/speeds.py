@@ -24,16 +24,16 @@ import yaml
 from costs import teacher_options
 from torch import nn
 
-from ard.bench import conditions
+from ard.artifacts.weights import save_weights
+from ard.bench.benchmark import conditions
+from ard.bench.levers import Row
 from ard.bench.measure import ratio
-from ard.bench.rows import Row
 from ard.bench.step import NETWORKS, Step
-from ard.cli import CLI
-from ard.console import quiet
+from ard.cli.lightning import CLI
+from ard.cli.messages import quiet
+from ard.core.files import write_whole
 from ard.data import DataModule
 from ard.data.loading import Images, MemoryImages
-from ard.files import write_whole
-from ard.models.weights import save_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "docs" / "results" / "speeds.json"

@@ -19,11 +19,11 @@ from method_table import methods
 from torch import nn
 
 from ard.attacks import Linf, Radius
-from ard.bench.table import short, table
+from ard.bench.report import short, table
 from ard.evaluation import checks
 from ard.evaluation.adversaries import Adversary
 from ard.evaluation.suites import SUITES, Given
-from ard.report import compare
+from ard.report.comparison import compare
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [

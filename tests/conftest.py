@@ -68,7 +68,7 @@ def command(teacher_file):
 @pytest.fixture(scope="session")
 def fit(command):
     """fit(directory, recipe, *more, callbacks=()): does it and gives the CLI object, whose `model` is the engine."""
-    from ard.cli import CLI
+    from ard.cli.lightning import CLI
 
     def run(directory, recipe, *more, callbacks=(), **other):
         class Watched(CLI):
@@ -85,8 +85,8 @@ def fit(command):
 def random_teacher(path, num_classes):
     import torch
 
+    from ard.artifacts.weights import save_weights
     from ard.models import ResNet
-    from ard.models.weights import save_weights
 
     init_args = {"in_channels": 1, "width": 8, "blocks": [1]}
     with torch.random.fork_rng([]):
@@ -105,7 +105,7 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture
 def idle(tmp_path, monkeypatch):
     """A work place where nothing can be trained: a mistake that is found too late does not cost an hour."""
-    monkeypatch.setattr("ard.study.job.Job._process", lambda *_, **__: pytest.fail("a training was started"))
+    monkeypatch.setattr("ard.study.study.job.Job._process", lambda *_, **__: pytest.fail("a training was started"))
     monkeypatch.setattr("pytorch_lightning.loops.fit_loop._FitLoop.run", lambda *_: pytest.fail("a training was started"))
     return workplace(tmp_path, monkeypatch)
 

@@ -16,8 +16,8 @@ def digest(tensors):
 
 
 def main(place, teacher, *recipes):
-    from ard.cli import CLI
-    from ard.console import quiet
+    from ard.cli.lightning import CLI
+    from ard.cli.messages import quiet
 
     quiet()
     found = {}

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from in_time import in_time
 
 from ard.__main__ import main
-from ard.errors import LONGEST, UserError
+from ard.core.errors import LONGEST, UserError
 
 TIMES = int(os.environ.get("ARD_FUZZ", "1"))
 HUGE = 10**9

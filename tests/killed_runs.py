@@ -15,10 +15,10 @@ import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.utilities import rank_zero_only
 
-from ard.run.metrics import read_metrics
+from ard.artifacts.metrics import read_metrics
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["killed_runs", "ard.cli", "ard.models", "ard.data"])
+CONTEXT.set_forkserver_preload(["killed_runs", "ard.cli.lightning", "ard.models", "ard.data"])
 TIMES = ("train/images_per_s", "train/attack_share")
 PAIR = ["--trainer.devices=2", "--trainer.strategy=ddp"]
 STATES = ("state_dict", "optimizer_states", "lr_schedulers")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ard.bits import pack
+from ard.core.bits import pack
 
 N = 500
 BLOCK = {"lr": 0.1, "average": None, "monitor": "val/robust_acc"}

@@ -12,12 +12,12 @@ import yaml
 from torch import nn
 
 from ard.__main__ import main
-from ard.bits import pack
+from ard.artifacts.weights import save_weights
+from ard.core.bits import pack
 from ard.data import Digits, to_pixels
 from ard.losses import cross_entropy
 from ard.models import ResNet
-from ard.models.weights import save_weights
-from ard.run.files import config_digest
+from ard.training.config_digest import config_digest
 
 ROOT = Path(__file__).parents[1]
 NETWORK = {"in_channels": 1, "width": 4, "blocks": [1, 1]}
@@ -116,7 +116,7 @@ class FakeProcesses:
         self.broken = set()  # runs, by a part of their directory, whose training fails
 
     def install(self, monkeypatch):
-        monkeypatch.setattr("ard.study.job.Job._process", lambda job, arguments, **_: self.run(job, arguments))
+        monkeypatch.setattr("ard.study.study.job.Job._process", lambda job, arguments, **_: self.run(job, arguments))
         return self
 
     def run(self, job, arguments):

@@ -4,7 +4,7 @@ import pytest
 from small_runs import ROOT, cli
 
 from ard.__main__ import compare, evaluate
-from ard.arguments import parse
+from ard.cli.parsing import parse
 
 FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml"]
 

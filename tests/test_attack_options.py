@@ -7,9 +7,9 @@ import pytest
 import yaml
 from tiny import user_error
 
-from ard.arguments import build
 from ard.attacks import AttackFactory, Ball
-from ard.cli import rehearse
+from ard.cli.lightning import rehearse
+from ard.cli.parsing import build
 
 BALL = "ard.attacks.{norm}"
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -9,11 +9,11 @@ from small_runs import cli
 from torch import nn
 
 from ard.bench import step as bench_step
+from ard.bench.levers import every_row
 from ard.bench.measure import peak_memory, ratio, rounds
-from ard.bench.rows import every_row
+from ard.bench.report import short, table
 from ard.bench.step import Step
-from ard.bench.table import short, table
-from ard.flops import count_flops
+from ard.core.flops import count_flops
 from ard.models import MobileNetV2, ResNet
 
 CPU = torch.device("cpu")
@@ -143,9 +143,9 @@ def test_the_verb_writes_a_record_and_tables(place, capsys):
 
 
 def test_laws_and_overhead_are_told(monkeypatch):
-    monkeypatch.setattr("ard.bench.every_row", lambda: ROWS[:1])
-    monkeypatch.setattr(sys.modules["ard.bench.overhead"], "STEPS", 4)
-    from ard.bench import benchmark
+    monkeypatch.setattr("ard.bench.levers.every_row", lambda: ROWS[:1])
+    monkeypatch.setattr(sys.modules["ard.bench.overhead.overhead"], "STEPS", 4)
+    from ard.bench.benchmark import benchmark
 
     record = benchmark(batch_size=4, steps=1, count=1)
     assert [law["at"] for law in record["cost_laws"].values()] == [[1, 2, 5, 10, 15], [1, 2, 4]]

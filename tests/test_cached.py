@@ -5,10 +5,10 @@ import torch
 from pytorch_lightning import Callback
 from tiny import generator, user_error
 
+from ard.artifacts.metrics import read_metrics
 from ard.data import Digits
 from ard.models import Cached, Frozen, load
-from ard.run.metrics import read_metrics
-from ard.run.teachers import FEW
+from ard.training.callbacks.teacher_accuracy import FEW
 
 CACHED = "--model.init_args.teacher.class_path=ard.models.Cached"
 EXACT = "--trainer.precision=32-true"

@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny import user_error
 
-from ard.errors import UserError
-from ard.run.checkpoints import AtomicCheckpointIO
+from ard.core.errors import UserError
+from ard.training.checkpoints import AtomicCheckpointIO
 
 
 @pytest.fixture(scope="module")

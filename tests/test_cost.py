@@ -5,9 +5,9 @@ import torch
 from pytorch_lightning import Callback
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ard.flops import count_flops
+from ard.artifacts.weights import read_weights
+from ard.core.flops import count_flops
 from ard.models import load
-from ard.models.weights import read_weights
 
 
 class Waits(TorchDispatchMode):

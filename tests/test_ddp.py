@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from pytorch_lightning import Callback
 from tiny import user_error
 
+from ard.artifacts.metrics import read_metrics
+from ard.core.files import sha256
 from ard.data import Digits
 from ard.data.loading import Order
 from ard.models import load
-from ard.models.weights import sha256
-from ard.run.metrics import read_metrics
 
 TESTS = Path(__file__).parent
 VAL_SIZE = 193  # 97 and 96 images: seven and six batches of 16

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ard.attacks import FGSM, L2, PGD, Linf
 from ard.data import Digits, to_pixels
 from ard.evaluation import Evaluation
-from ard.evaluation.foreign import PARTS
+from ard.evaluation.library_attacks import PARTS
 from ard.losses import cross_entropy
 
 BALLS = {"Linf": Linf(eps=0.1), "L2": L2(eps=0.5)}

@@ -9,9 +9,9 @@ from tiny import user_error
 
 from ard.data import Digits, to_pixels
 from ard.data.loading import MemoryImages
-from ard.doctor import images
-from ard.doctor.run import opened
-from ard.doctor.shared import duplicates, shared
+from ard.doctor import data_checks
+from ard.doctor.duplicates import duplicates, shared
+from ard.doctor.planned_run import opened
 
 
 def run_of(data):
@@ -38,7 +38,7 @@ def changed(change):
     return type("Changed", (Changed,), {"change": staticmethod(change)})()
 
 
-CHECKS = [images.sizes, images.labels, images.pixels, images.steady, images.twice]
+CHECKS = [data_checks.sizes, data_checks.labels, data_checks.pixels, data_checks.steady, data_checks.twice]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -47,7 +47,7 @@ def test_nothing_is_wrong_with_digits(check):
 
 
 def test_sizes():
-    (finding,) = said(images.sizes, Digits())
+    (finding,) = said(data_checks.sizes, Digits())
     assert finding.found == "Digits: 1,197 train, 200 val, 400 test; 10 classes"
 
 
@@ -56,8 +56,8 @@ def test_a_test_split_that_cannot_be_opened_is_no_error():
         def test_images(self):
             raise FileNotFoundError("test/")
 
-    assert [finding.verdict for finding in said(images.sizes, Without())] == ["warning", "ok"]
-    assert "none in two of train, val" in said(images.twice, Without())[0].found
+    assert [finding.verdict for finding in said(data_checks.sizes, Without())] == ["warning", "ok"]
+    assert "none in two of train, val" in said(data_checks.twice, Without())[0].found
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_labels_of_the_test_split(change, verdict, told):
             held = super().test_images()
             return MemoryImages(*change(held.pixels, held.labels))
 
-    (finding,) = said(images.labels, Odd())
+    (finding,) = said(data_checks.labels, Odd())
     assert finding.verdict == verdict
     assert re.search(told, finding.found)
 
@@ -87,7 +87,7 @@ def test_labels_of_the_test_split(change, verdict, told):
 )
 def test_labels_of_the_training_images(change, told):
     with user_error(told):
-        said(images.labels, changed(change))
+        said(data_checks.labels, changed(change))
 
 
 @pytest.mark.fault(23)
@@ -100,12 +100,12 @@ def test_labels_of_the_training_images(change, told):
 )
 def test_pixels_out_of_range(change, told, observed):
     with user_error(told) as caught:
-        said(images.pixels, changed(change))
+        said(data_checks.pixels, changed(change))
     observed(f"the doctor: {caught.value}")
 
 
 def test_pixels_that_were_divided_twice():
-    (finding,) = said(images.pixels, changed(lambda x, y: (x.float() / 255**2, y)))
+    (finding,) = said(data_checks.pixels, changed(lambda x, y: (x.float() / 255**2, y)))
     assert (finding.verdict, "divided by 255 twice?" in finding.found) == ("error", True)
 
 
@@ -127,13 +127,13 @@ def test_augmented_validation_images_are_noticed(observed):
 
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        (finding,) = said(images.steady, Restless(batch_size=20))
+        (finding,) = said(data_checks.steady, Restless(batch_size=20))
     assert finding.verdict == "error"
     observed(f"a data module that flips them: the doctor: {finding.found}")
 
 
 class Leaky(Digits):
-    """Three test images are training images, one of them another encoding of it."""
+    """Three test images are training data_checks, one of them another encoding of it."""
 
     moved = 0
 
@@ -156,14 +156,14 @@ class Leaky(Digits):
 )
 def test_images_in_two_splits(monkeypatch, moved, told, observed):
     monkeypatch.setattr(Leaky, "moved", moved)
-    (finding,) = said(images.twice, Leaky())
+    (finding,) = said(data_checks.twice, Leaky())
     assert (finding.verdict, finding.found) == ("error", told)
     observed(f"error: {told}")
 
 
 @pytest.mark.fault(29)
 def test_a_validation_image_in_training(observed):
-    (finding,) = said(images.twice, changed(lambda x, y: (torch.cat([x, x[:100]]), torch.cat([y, y[:100]]))))
+    (finding,) = said(data_checks.twice, changed(lambda x, y: (torch.cat([x, x[:100]]), torch.cat([y, y[:100]]))))
     assert finding.verdict == "error"
     assert "val images are in train" in finding.found
     observed(f"error: {finding.found}")
@@ -189,8 +189,8 @@ def test_near_is_two_levels_anywhere_and_no_more():
 def test_large_collections_are_looked_at_as_long_as_there_is_time(monkeypatch):
     whole = Digits().splits[0]
     monkeypatch.setattr("time.monotonic", iter(range(1000)).__next__)
-    monkeypatch.setattr(images, "SECONDS", 2.0)
-    read = images.read(whole, block=10)
+    monkeypatch.setattr(data_checks, "SECONDS", 2.0)
+    read = data_checks.read(whole, block=10)
     assert 0 < len(read) < len(whole)
     finding = shared({"train": read, "val": read[:0]}, {"train": len(whole), "val": 0})
     assert f"looked at the first {len(read):,} of train" in finding.found

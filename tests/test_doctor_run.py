@@ -10,10 +10,10 @@ from known_digits import knowing
 from pytorch_lightning.loggers import WandbLogger
 from small_runs import DATA, cli, files_below, write_weights
 
-from ard.doctor import place as places
-from ard.doctor import step
+from ard.doctor import folder_checks as places
+from ard.doctor import trial_step
 from ard.objectives.base import Objective
-from ard.run.loggers import Harmless, harmless
+from ard.training.loggers import Harmless, harmless
 
 TEACHER = "--model.init_args.teacher.init_args.weights"
 
@@ -149,14 +149,14 @@ class Missing(WandbLogger):
 
 
 def test_a_batch_that_would_take_too_long_is_made_smaller(doctor, tmp_path, monkeypatch):
-    monkeypatch.setattr(step, "SECONDS", 0.0)
+    monkeypatch.setattr(trial_step, "SECONDS", 0.0)
     _, table = doctor(tmp_path / "run", "pgd_at")
     assert "(with 16 of 32 images, for the time it takes)" in table["training step"][0]
 
 
 def test_memory(monkeypatch):
-    monkeypatch.setattr(step, "_free", lambda: 10**9)
-    assert [step.room(need, torch.device("cpu")).verdict for need in (None, 10**8, 10**9)] == ["ok", "ok", "error"]
+    monkeypatch.setattr(trial_step, "_free", lambda: 10**9)
+    assert [trial_step.room(need, torch.device("cpu")).verdict for need in (None, 10**8, 10**9)] == ["ok", "ok", "error"]
 
 
 def test_help_and_options_that_fit_refuses(command, tmp_path, capsys):

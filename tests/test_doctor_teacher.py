@@ -9,11 +9,11 @@ import torch
 from known_digits import knowing, swapped
 from small_runs import DATA, NETWORK, narrow, sha256, write_weights
 
+from ard.artifacts.weights import save_weights
 from ard.attacks import Linf
 from ard.data import Digits
-from ard.doctor import teacher as doctor
+from ard.doctor import teacher_checks as doctor
 from ard.models import Frozen, Normalized
-from ard.models.weights import save_weights
 
 IMAGENET, CIFAR = ([0.449], [0.226]), ([0.473], [0.251])
 DIGITS = [str(digit) for digit in range(10)]

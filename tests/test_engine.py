@@ -10,15 +10,15 @@ import torch.nn.functional as F
 from pytorch_lightning import Callback
 from torch import nn
 
+from ard.artifacts.metrics import read_metrics
+from ard.artifacts.weights import read_weights
 from ard.attacks import PGD, Linf
-from ard.cli import Rehearsal
-from ard.distillation import Distillation
-from ard.engine import Engine
+from ard.cli.lightning import Rehearsal
 from ard.models import load
-from ard.models.weights import read_weights
 from ard.objectives.natural import Natural
-from ard.run.metrics import read_metrics
-from ard.training import Training
+from ard.training.distillation import Distillation
+from ard.training.engine import Engine
+from ard.training.schedule import Training
 
 
 class Watch(Callback):

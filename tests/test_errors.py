@@ -5,7 +5,7 @@ import pickle
 import pytest
 from torch._utils import ExceptionWrapper
 
-from ard.errors import LONGEST, UserError
+from ard.core.errors import LONGEST, UserError
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from small_runs import DATA, NETWORK, cli, files_below, trained, write_weights, 
 
 from ard.data import Digits
 from ard.evaluation import unpack
-from ard.request import Request
+from ard.evaluation.request import Request
 
 
 def record_of(path):
@@ -83,7 +83,7 @@ def test_test_is_the_quick_suite(place, capsys):
 
 def test_the_status_is_that_of_the_worst_verdict(capsys, monkeypatch):
     verdicts = {"a": "sound", "b": "warnings", "c": "unreliable"}
-    monkeypatch.setattr("ard.evaluate.evaluate_file", lambda path, _: verdicts[str(path)])
+    monkeypatch.setattr("ard.commands.evaluate.evaluate_file", lambda path, _: verdicts[str(path)])
     assert [cli(capsys, "evaluate", *files)[0] for files in ("a", "ab", "acb")] == [0, 3, 4]
 
 

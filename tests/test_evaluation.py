@@ -14,9 +14,9 @@ from tiny import user_error
 from torch import nn
 
 from ard.attacks import L2, Linf
+from ard.core.files import write_whole
 from ard.evaluation import Evaluation, evaluate
-from ard.evaluation.record import count_macs
-from ard.files import write_whole
+from ard.evaluation.measurement import count_macs
 
 N = 200
 BALL = Linf(eps=0.1)

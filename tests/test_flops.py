@@ -1,9 +1,9 @@
-"""ard.flops: against arithmetic done by hand."""
+"""ard.core.flops: against arithmetic done by hand."""
 
 import torch
 from torch import nn
 
-from ard.flops import count_flops
+from ard.core.flops import count_flops
 
 
 def test_a_convolution_a_grouped_one_and_a_linear_layer_forward_and_backward():

@@ -11,7 +11,7 @@ from tiny import few_queries, generator, images, tiny_net, user_error
 from ard.attacks import L2, Linf
 from ard.evaluation import evaluate
 from ard.evaluation.cascade import Block, judge_block
-from ard.evaluation.foreign import autoattack
+from ard.evaluation.library_attacks import autoattack
 
 library = pytest.importorskip("pyautoattack")
 

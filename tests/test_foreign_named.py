@@ -15,7 +15,7 @@ from torch import nn
 from ard.attacks import L2, Linf
 from ard.evaluation import evaluate
 from ard.evaluation.cascade import Block, judge_block
-from ard.evaluation.foreign import PARTS, autoattack, torch_attack
+from ard.evaluation.library_attacks import PARTS, autoattack, torch_attack
 from ard.evaluation.suites import Given
 
 torchattacks = pytest.importorskip("torchattacks")

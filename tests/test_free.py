@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from pytorch_lightning import Callback
 from tiny import user_error
 
+from ard.artifacts.checkpoint import LAST
 from ard.models import load
-from ard.run.checkpoints import LAST
 
 REPLAYS, EPS = 4, 0.15
 FREE = [f"--model.init_args.replays={REPLAYS}", f"--trainer.max_epochs={REPLAYS}"]

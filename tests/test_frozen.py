@@ -9,8 +9,8 @@ import torch
 from tiny import generator, user_error
 from torch import nn
 
+from ard.artifacts.weights import save_weights
 from ard.models import Frozen, ResNet
-from ard.models.weights import save_weights
 
 SMALL = {"blocks": [1, 1], "width": 4, "in_channels": 1}
 CARD = {"class_path": "ard.models.ResNet", "init_args": SMALL, "num_classes": 3}

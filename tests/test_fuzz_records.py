@@ -13,10 +13,11 @@ from safetensors.torch import save
 from small_records import first, write, write_study
 from small_runs import cli, write_weights
 
-from ard.evaluate.command import _teacher_acc
-from ard.request import Request
-from ard.run.metrics import MetricsCSV, read_metrics
+from ard.artifacts.metrics import read_metrics
+from ard.commands.evaluate import _teacher_acc
+from ard.evaluation.request import Request
 from ard.study.job import read_record
+from ard.training.metrics_csv import MetricsCSV
 
 draws = st.randoms(use_true_random=False)
 METRICS = b"step,epoch,train/loss,val/clean_acc\n0,0,1.5,\n1,0,1.25,0.5\n2,1,1.0,\n3,1,0.75,0.75\n"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from small_runs import CARD, NETWORK, trained, write_weights
 
+from ard.artifacts.weights import read_weights
 from ard.models import load
-from ard.models.weights import read_weights
 
 draws = st.randoms(use_true_random=False)
 SMALL = {key: CARD[key] for key in ("class_path", "init_args", "num_classes")}

@@ -11,9 +11,9 @@ from torch import nn
 
 from ard.__main__ import main
 from ard.attacks import PGD
-from ard.cli import rehearse
-from ard.guards import Guards
-from ard.run.files import config_digest
+from ard.cli.lightning import rehearse
+from ard.training.callbacks.guards import Guards
+from ard.training.config_digest import config_digest
 
 EPOCHS = ["--trainer.limit_train_batches=1.0", "--data.init_args.batch_size=300"]
 FREE = ["--trainer.max_epochs=4", "--model.init_args.replays=2"]

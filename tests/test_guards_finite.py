@@ -9,8 +9,8 @@ from pytorch_lightning import Callback
 from tiny import user_error
 
 from ard.__main__ import main
+from ard.artifacts.metrics import read_metrics
 from ard.data import Digits
-from ard.run.metrics import read_metrics
 
 FIT = ["--trainer.limit_train_batches=3", "--trainer.max_epochs=2"]
 FREE = ["--trainer.limit_train_batches=3", "--trainer.max_epochs=4", "--model.init_args.replays=2"]

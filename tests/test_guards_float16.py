@@ -9,7 +9,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.plugins import MixedPrecision
 from tiny import user_error
 
-from ard.run.metrics import read_metrics
+from ard.artifacts.metrics import read_metrics
 
 FREE = ["--model.init_args.replays=2", "--model.init_args.threat=ard.attacks.L2", "--model.init_args.threat.init_args.eps=1"]
 

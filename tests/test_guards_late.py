@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from test_guards_finite import FIT, Poison, contents
 from tiny import user_error
 
-from ard.guards import finite
+from ard.training.callbacks import finite
 
 
 @pytest.fixture

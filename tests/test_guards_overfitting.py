@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from pytorch_lightning import Callback
 from tiny import user_error
 
-from ard.guards import overfitting
-from ard.guards.overfitting import CatastrophicOverfitting
+from ard.core.randomness import keyed_generator
 from ard.losses import cross_entropy
-from ard.randomness import keyed_generator
+from ard.training.callbacks import overfitting
+from ard.training.callbacks.overfitting import CatastrophicOverfitting
 
 EPOCHS = ["--trainer.limit_train_batches=1", "--trainer.max_epochs=4", "--trainer.limit_val_batches=1.0"]
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ard.guards.overfitting import judged
+from ard.training.callbacks.overfitting import judged
 
 
 def alarm(series, images):

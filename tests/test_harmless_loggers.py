@@ -7,7 +7,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.loggers.logger import Logger
 from tiny import warned
 
-from ard.run.metrics import read_metrics
+from ard.artifacts.metrics import read_metrics
 
 TWO_STEPS = ["--trainer.max_epochs=2"]
 

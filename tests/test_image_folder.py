@@ -184,8 +184,8 @@ def test_photographs_stand_upright(tmp_path: Path) -> None:
 
 
 def test_tables_call_the_images_by_name_and_a_name_makes_no_other_run(tmp_path: Path) -> None:
-    from ard.cli import rehearse
-    from ard.run.files import config_digest
+    from ard.cli.lightning import rehearse
+    from ard.training.config_digest import config_digest
 
     folder = image_folder(tmp_path / "my-birds")
     assert small(folder).title == "my-birds"

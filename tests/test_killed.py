@@ -8,7 +8,7 @@ import pytest
 import torch
 from killed_runs import EPOCH_START, VALIDATION, assert_same_run, ended
 
-from ard.run.resume import newest
+from ard.training.resume import newest
 
 STEPS, EPOCHS = 3, 4
 OPTIONS = [

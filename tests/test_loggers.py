@@ -6,7 +6,7 @@ import sys
 import pytest
 import yaml
 
-from ard.run.metrics import read_metrics
+from ard.artifacts.metrics import read_metrics
 
 TIMES = ("train/images_per_s", "train/attack_share")
 TENSORBOARD = {"class_path": "pytorch_lightning.loggers.TensorBoardLogger"}

@@ -6,9 +6,9 @@ import torch
 import yaml
 from tiny import user_error
 
+from ard.artifacts.weights import read_weights
 from ard.data import Digits, Mixed
 from ard.data.loading import Order
-from ard.models.weights import read_weights
 
 COUNT = 300
 

@@ -9,7 +9,7 @@ from torch import nn
 from ard.attacks import attacking
 from ard.objectives.pgd_at import PGDAT
 from ard.objectives.trades import TRADES
-from ard.weight_perturbation import AWP
+from ard.training.weight_perturbation import AWP
 
 CLEAN, ADV = (x.flatten(1).numpy() for x in (X, X_ADV))
 GAMMA = 0.3

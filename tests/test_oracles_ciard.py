@@ -7,10 +7,10 @@ import pytest
 import torch
 from answer_table import CLASSES, X_ADV, Table, X, Y, assert_inner, assert_outer, ce, kl, softmax
 
-from ard.errors import UserError
+from ard.core.errors import UserError
 from ard.models import Ensemble, Frozen
 from ard.objectives.mtard import CIARD
-from ard.training import Training
+from ard.training.schedule import Training
 
 
 def scene(right=(), **arguments):

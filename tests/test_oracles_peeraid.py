@@ -7,9 +7,9 @@ from logit_table import BATCH, CLASSES, X_ADV, LogitTable, X, Y, assert_loss_and
 from torch import nn
 
 from ard.attacks import PGD, Linf
-from ard.distillation import Distillation
 from ard.objectives.peeraid import PeerAiD
-from ard.training import Training
+from ard.training.distillation import Distillation
+from ard.training.schedule import Training
 
 
 def peer(*, num_classes):

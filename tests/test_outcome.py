@@ -4,7 +4,7 @@ import csv
 
 from small_runs import cli
 
-from ard.models.weights import read_weights
+from ard.artifacts.weights import read_weights
 
 
 def test_a_run_says_what_it_left_and_so_does_one_that_was_finished(command, tmp_path, capsys):

@@ -7,8 +7,8 @@ import torch
 import yaml
 from pytorch_lightning import Callback
 
-from ard.engine import Engine
 from ard.objectives.base import descended
+from ard.training.engine import Engine
 
 RECIPES = sorted((Path(__file__).parents[1] / "configs" / "objectives").glob("*.yaml"))
 

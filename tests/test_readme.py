@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from ard.arguments import parse
+from ard.cli.parsing import parse
 from ard.objectives.rslad import RSLAD
 from scripts.tables import DOCUMENTS, rewritten
 
@@ -49,7 +49,7 @@ def image_folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "ard" and c[1] in RUNS], ids=" ".join)
 def test_fit_commands_parse_and_their_parts_can_be_built(command, image_folder, place, monkeypatch):
-    from ard.cli import rehearse
+    from ard.cli.lightning import rehearse
 
     monkeypatch.chdir(place)
     rehearse(["fit", *(str(image_folder) if word == "my/images" else word for word in command[2:])])
@@ -68,7 +68,7 @@ def test_the_other_commands_name_verbs_scripts_and_files_that_exist():
 
 
 def test_every_option_of_the_table_is_accepted(monkeypatch):
-    from ard.cli import rehearse
+    from ard.cli.lightning import rehearse
 
     monkeypatch.chdir(ROOT)
     base = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml"]
@@ -96,7 +96,7 @@ SHOWN = {"student.yaml": ("student", "mean"), "teacher.yaml": ("teacher", "weigh
 @pytest.mark.parametrize("file", FILES)
 def test_a_yaml_file_that_is_shown_arrives_by_the_command_below_it(file, place, monkeypatch):
     """A key in the wrong place is refused, or does nothing."""
-    from ard.cli import rehearse
+    from ard.cli.lightning import rehearse
 
     monkeypatch.chdir(place)
     (command,) = [command for command in COMMANDS if file in command]
@@ -110,7 +110,7 @@ def test_a_yaml_file_that_is_shown_arrives_by_the_command_below_it(file, place, 
 
 
 def test_the_default_folder_is_the_one_that_is_told(place, monkeypatch):
-    from ard.cli import rehearse
+    from ard.cli.lightning import rehearse
 
     monkeypatch.chdir(place)
     assert "checkpoints/<base>/<recipe>/seed<k>" in README

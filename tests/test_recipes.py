@@ -17,10 +17,11 @@ from small_runs import teacher_options
 from tiny import concrete
 
 import ard.objectives
-from ard.cli import rehearse
-from ard.models.weights import read_weights, sha256
+from ard.artifacts.weights import read_weights
+from ard.cli.lightning import rehearse
+from ard.core.files import sha256
 from ard.objectives.base import Objective
-from ard.run.files import config_digest
+from ard.training.config_digest import config_digest
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"

@@ -5,7 +5,7 @@ from test_recipes import BASES, DIGITS, PGD_AT, RECIPES, SCHEDULES, TEACHERS, co
 from tiny import user_error
 
 from ard.__main__ import main
-from ard.cli import rehearse
+from ard.cli.lightning import rehearse
 
 
 @each("base", BASES)

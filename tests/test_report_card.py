@@ -1,4 +1,4 @@
-"""ard.report.card: a page that says what the record says, and shows no robust number that failed a check."""
+"""ard.report.evidence_card: a page that says what the record says, and shows no robust number that failed a check."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binomtest
 from small_records import attack, full_record, unreliable
 
-from ard.report.card import evidence_card
+from ard.report.evidence_card import evidence_card
 
 RECORDS = sorted((Path(__file__).parents[1] / "docs/results").rglob("*evaluation.json"))
 ROBUST = ["53.2", "53.4", "56.7", "55.5", "53.5", "21.2", "77.2", "31.3", "75.0", "75.1"]  # of full_record, in percent

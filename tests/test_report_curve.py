@@ -1,4 +1,4 @@
-"""ard.report.curve: what is drawn is what the record says."""
+"""ard.report.pictures.curve: what is drawn is what the record says."""
 
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 from small_records import full_record, unreliable
 
-from ard.errors import UserError
-from ard.report import curve
-from ard.report.curve import draw_curve
-from ard.report.style import empty_axes
+from ard.core.errors import UserError
+from ard.report.pictures import curve
+from ard.report.pictures.curve import draw_curve
+from ard.report.pictures.style import empty_axes
 
 
 @pytest.fixture

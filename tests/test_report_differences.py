@@ -1,4 +1,4 @@
-"""ard.report: differences between rows and the names in the picture."""
+"""ard.report.comparison: differences between rows and the names in the picture."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import pytest
 from matplotlib.figure import Figure
 from small_records import differences, first, write, write_study
 
-from ard.errors import UserError
-from ard.report import compare
-from ard.report.labels import place_labels
+from ard.core.errors import UserError
+from ard.report.comparison import compare
+from ard.report.pictures.labels import place_labels
 
 
 @pytest.fixture

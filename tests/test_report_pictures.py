@@ -1,4 +1,4 @@
-"""ard.report: the picture that suits the rows, and what it draws of them."""
+"""ard.report.comparison: the picture that suits the rows, and what it draws of them."""
 
 from pathlib import Path
 
@@ -7,9 +7,10 @@ import pytest
 from matplotlib.figure import Figure
 from small_records import first, write, write_study
 
-from ard.report import ROOM, compare, frontier, ranking
-from ard.report.frontier import knobs_of, matched_table
-from ard.report.records import group, load
+from ard.report.comparison import ROOM, compare
+from ard.report.pictures import frontier, ranking
+from ard.report.pictures.frontier import knobs_of, matched_table
+from ard.report.rows import group, load
 
 SWEPT = {"0.5": (0.99, 0.5), "1": (0.98, 0.6), "6": (0.95, 0.7), "12": (0.94, 0.65)}
 

@@ -1,4 +1,4 @@
-"""ard.report.records: which records lie below a folder, what they are called, and which of them compare."""
+"""ard.report.rows: which records lie below a folder, what they are called, and which of them compare."""
 
 import subprocess
 import sys
@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from small_records import cells, first, write, write_study
 
-from ard.bits import pack, unpack
-from ard.errors import UserError
-from ard.report import compare
-from ard.report.records import group, load, radius
+from ard.core.bits import pack, unpack
+from ard.core.errors import UserError
+from ard.core.text import radius
+from ard.report.comparison import compare
+from ard.report.rows import group, load
 from ard.report.table import duration
 
 
@@ -119,5 +120,5 @@ def test_radii_and_durations_as_people_write_them() -> None:
 
 
 def test_reads_files_only() -> None:
-    code = "import sys, ard.report; sys.exit('torch' in sys.modules)"
+    code = "import sys, ard.report.comparison; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""ard.report.table: what a table says must follow from the bits of the records, and no more is claimed."""
+"""ard.report.comparison.table: what a table says must follow from the bits of the records, and no more is claimed."""
 
 import csv
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from small_records import BLOCK, cells, differences, drawn, first, write, write_study
 
-from ard.report import compare
+from ard.report.comparison import compare
 
 
 @pytest.fixture

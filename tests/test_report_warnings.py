@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from small_records import first, write
 
-from ard.report import compare
+from ard.report.comparison import compare
 
 
 def warned(*names: str) -> dict[str, object]:

@@ -9,9 +9,9 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 from tiny import user_error
 
-from ard.cli import rehearse
-from ard.run.files import config_digest
-from ard.run.metrics import read_metrics
+from ard.artifacts.metrics import read_metrics
+from ard.cli.lightning import rehearse
+from ard.training.config_digest import config_digest
 
 TIMES = ("train/images_per_s", "train/attack_share")
 WHOLE = ["--trainer.limit_train_batches=1.0", "--data.init_args.batch_size=300"]  # three steps an epoch

@@ -9,8 +9,8 @@ from killed_runs import differences, states
 from small_runs import cli
 from tiny import user_error
 
-from ard.run.checkpoints import AtomicCheckpointIO
-from ard.run.resume import newest
+from ard.training.checkpoints import AtomicCheckpointIO
+from ard.training.resume import newest
 
 OPTIONS = ["--trainer.max_epochs=3", "--model.init_args.training.schedule=multistep"]
 
@@ -159,7 +159,7 @@ def test_a_damaged_last_checkpoint_does_not_take_the_place_of_the_whole_one_befo
         (run / f"previous.ckpt{suffix}").write_bytes((run / f"last.ckpt{suffix}").read_bytes())
     (run / "last.ckpt").write_bytes(b"half")
     content = torch.load(run / "previous.ckpt", weights_only=True)
-    monkeypatch.setattr("ard.run.checkpoints.os.replace", killed)
+    monkeypatch.setattr("ard.training.checkpoints.os.replace", killed)
     with pytest.raises(KeyboardInterrupt):
         AtomicCheckpointIO().save_checkpoint(content, run / "last.ckpt")
     assert newest(run)[0].path.name == "previous.ckpt"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from test_resume_auto import OPTIONS
 
-from ard.models.weights import card_of
+from ard.artifacts.weights import card_of
 
 
 def score_2(file):

@@ -8,7 +8,7 @@ from pytorch_lightning import Callback
 from small_runs import cli
 from tiny import user_error
 
-from ard.run.resume import changes
+from ard.training.resume import changes
 
 OPTIONS = ["--trainer.max_epochs=2", "--model.init_args.training.schedule=multistep"]
 

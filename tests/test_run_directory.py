@@ -12,9 +12,10 @@ from small_runs import cli
 from tiny import user_error
 from torch import nn
 
-from ard.run.directory import alone, check_room
+from ard.core.locks import alone
+from ard.training.run_folder import check_room
 
-HOLDS = "import sys, time; from pathlib import Path; from ard.run.directory import alone\nwith alone(Path(sys.argv[1])):\n "
+HOLDS = "import sys, time; from pathlib import Path; from ard.core.locks import alone\nwith alone(Path(sys.argv[1])):\n "
 HOLDS += "print('held', flush=True); time.sleep(600)"
 
 

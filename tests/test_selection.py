@@ -3,7 +3,7 @@
 import pytest
 from tiny import user_error
 
-from ard.cli import rehearse
+from ard.cli.lightning import rehearse
 from ard.data import Digits
 
 

@@ -1,10 +1,10 @@
-"""ard.statistics: intervals against formulas and against repeated experiments."""
+"""ard.core.statistics: intervals against formulas and against repeated experiments."""
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from ard.statistics import Difference, mean_and_spread, paired_difference, wilson_interval
+from ard.core.statistics import Difference, mean_and_spread, paired_difference, wilson_interval
 
 
 def coin(rng: np.random.Generator, p: float, shape: tuple[int, int]) -> np.ndarray:

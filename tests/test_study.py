@@ -6,7 +6,7 @@ import pytest
 from small_runs import files_below, forget
 from tiny_study import STUDY, TEACHER
 
-from ard.cli import rehearse
+from ard.cli.lightning import rehearse
 from ard.study.job import RECORDS
 
 ALL = ["ard/seed0", "fast_ard/seed0", "pgd_at/seed0", "teachers/robust"]

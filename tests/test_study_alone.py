@@ -21,7 +21,7 @@ def test_a_run_that_is_alive_is_left_alone(study, study_place, monkeypatch):
 
     study()
     folder = study_place / "checkpoints" / "tiny" / "ard" / "seed0"
-    monkeypatch.setattr("ard.run.directory.fcntl.lockf", locked)
+    monkeypatch.setattr("ard.core.locks.fcntl.lockf", locked)
     status, out, err = study(overrides={"ard": {"trainer.max_epochs": 2}})
     assert (status, (folder / "student.safetensors").is_file()) == (1, True)
     assert "another run is writing here" in out + err

@@ -10,10 +10,10 @@ import yaml
 from small_runs import cli, sha256, workplace, write_yaml
 from tiny import user_error
 
-from ard.cli import rehearse
-from ard.errors import UserError
-from ard.run.files import config_digest
+from ard.cli.lightning import rehearse
+from ard.core.errors import UserError
 from ard.study.plan import plan, read_study
+from ard.training.config_digest import config_digest
 
 TEACHER = "configs/teachers/digits_resnet.yaml"
 STUDY = {"base": "configs/digits.yaml", "teachers": {"robust": TEACHER}, "recipes": ["pgd_at", "ard"]}

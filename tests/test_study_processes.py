@@ -12,7 +12,7 @@ import yaml
 from conftest import FAST, TINY
 from small_runs import cli, workplace, write_yaml
 
-from ard.run.metrics import read_metrics
+from ard.artifacts.metrics import read_metrics
 from ard.study.job import RECORDS
 
 TEACHER = [f"--model.init_args.student.init_args.{part}" for part in ("width=4", "blocks=[1,1]")]

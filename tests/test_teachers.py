@@ -10,10 +10,10 @@ import yaml
 from tiny import generator, user_error
 from torch import nn
 
-from ard.cli import rehearse
+from ard.cli.lightning import rehearse
+from ard.core.files import sha256
 from ard.models import Ensemble, Frozen, RobustBench, load
-from ard.models.weights import sha256
-from ard.run.files import config_digest
+from ard.training.config_digest import config_digest
 
 FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/ard.yaml"]
 SHAPE = {"num_classes": 10, "input_shape": (1, 8, 8)}
@@ -30,7 +30,7 @@ def files(teacher_file, tmp_path):
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(1.5)
-    from ard.models.weights import card_of, save_weights
+    from ard.artifacts.weights import card_of, save_weights
 
     save_weights(second, network, card_of(second))
     return [teacher_file, second]

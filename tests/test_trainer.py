@@ -8,10 +8,10 @@ from pytorch_lightning.strategies import DDPStrategy
 from tiny import user_error
 
 from ard.__main__ import main
-from ard.cli import rehearse
-from ard.run import trainer
-from ard.run.files import config_digest
-from ard.run.trainer import Trainer, has_bfloat16
+from ard.cli.lightning import rehearse
+from ard.training import trainer
+from ard.training.config_digest import config_digest
+from ard.training.trainer import Trainer, has_bfloat16
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
 FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml"]

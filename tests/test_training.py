@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from pytorch_lightning import Callback
 from tiny import user_error
 
-from ard.models.weights import read_weights
-from ard.run.metrics import read_metrics
-from ard.training import Training
+from ard.artifacts.metrics import read_metrics
+from ard.artifacts.weights import read_weights
+from ard.training.schedule import Training
 
 LEARNING = [  # fast enough to tell the averaged student from the raw one
     "--model.init_args.objective.init_args={alpha: 0.01, temperature: 1}",

@@ -16,9 +16,9 @@ from lightning_utilities.core.imports import RequirementCache
 from pytorch_lightning.loggers import WandbLogger
 from tiny import warned
 
-from ard.run import loggers
-from ard.run.loggers import Harmless, unreachable, why_offline
-from ard.run.metrics import read_metrics
+from ard.artifacts.metrics import read_metrics
+from ard.training import loggers
+from ard.training.loggers import Harmless, unreachable, why_offline
 
 pytestmark = pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")
 

@@ -9,7 +9,7 @@ from tiny import images, labels, tiny_net, user_error
 from torch import nn
 
 from ard.models import load
-from ard.weight_perturbation import AWP
+from ard.training.weight_perturbation import AWP
 
 
 def loss_of(net, x, y):

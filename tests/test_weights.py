@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from tiny import generator, user_error
 from torch import nn
 
+from ard.artifacts.weights import card_of, read_weights, save_weights
 from ard.models import Normalized, ResNet, load
-from ard.models.weights import card_of, read_weights, save_weights
 
 SMALL = {"blocks": [1, 1], "width": 4, "in_channels": 1}
 CARD = {"class_path": "ard.models.ResNet", "init_args": SMALL, "num_classes": 3, "recipe": "ard"}

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ard.errors import UserError
+from ard.core.errors import UserError
 
 
 def concrete(package: ModuleType, parent: type) -> list[type]:

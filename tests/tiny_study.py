@@ -18,7 +18,7 @@ STUDY = {
 @pytest.fixture
 def study_place(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
-    monkeypatch.setattr("ard.study.display.Display._follow", lambda *_: None)  # it looks once a second
+    monkeypatch.setattr("ard.study.study.display.Display._follow", lambda *_: None)  # it looks once a second
     return workplace(tmp_path, monkeypatch)
 
 
@@ -35,8 +35,8 @@ def study(study_place, capsys, monkeypatch):
         write_yaml(study_place / "tiny.yaml", {**STUDY, **changes})
         with monkeypatch.context() as patch:
             if not picture:
-                patch.setattr("ard.report._picture", lambda *_: "no picture")
-                patch.setattr("ard.report.differences_table", lambda *_: "no differences")
+                patch.setattr("ard.report.comparison._picture", lambda *_: "no picture")
+                patch.setattr("ard.report.differences.differences_table", lambda *_: "no differences")
             return cli(capsys, "study", "tiny.yaml")
 
     return run

@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ard.errors import UserError
+from ard.core.errors import UserError
 
 
 class Radius(float):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ard.attacks.balls import Ball
-from ard.errors import UserError
+from ard.core.errors import UserError
 
 Loss = Callable[[Tensor], Tensor]  # x' -> one number per example, shape (batch,)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from ard.bench.levers import Row
 from ard.bench.measure import rounds
-from ard.bench.rows import Row
 from ard.bench.step import Step
 
 SHIPPED = Row(group="cost", lever="the shipped default")

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from ard.attacks import PGD, Linf, Radius
 from ard.data import DataModule, to_pixels
 from ard.data.loading import Images, MemoryImages
-from ard.distillation import Distillation
 from ard.objectives.natural import Natural
-from ard.training import Training
+from ard.training.distillation import Distillation
+from ard.training.schedule import Training
 
 BATCH, STEPS = 16, 200
 THREAT = Linf(eps=Radius("8/255"))

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from ard.attacks import NFGSM, PGD, Linf, Radius, attacking
 from ard.bench import released
-from ard.bench.rows import Row
+from ard.bench.levers import Row
+from ard.core.randomness import keyed_generator
 from ard.data.augmentation import random_crop, random_flip
 from ard.models import MobileNetV2, ResNet, WideResNet
 from ard.objectives.ard import ARD
 from ard.objectives.base import Inner, Objective, Outer, descended
 from ard.objectives.rslad import RSLAD
-from ard.randomness import keyed_generator
 
 THREAT = Linf(eps=Radius("8/255"))
 REPLAYS = 8

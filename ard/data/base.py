@@ -9,10 +9,10 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from ard.core.errors import UserError
+from ard.core.pixels import check_labels, check_pixels
 from ard.data.augmentation import crop_offsets, flips, random_crop, random_flip
 from ard.data.loading import Batch, Images, Loader, MemoryImages, Mixture, Subset
-from ard.errors import UserError
-from ard.images import check_labels, check_pixels
 
 ROOM = 0.25  # of a GPU's free memory, at most, for the images
 

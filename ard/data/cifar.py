@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from ard.core.errors import UserError
 from ard.data.base import DataModule
 from ard.data.loading import MemoryImages
-from ard.errors import UserError
 
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"

@@ -11,9 +11,9 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from ard.core.errors import UserError
 from ard.data.base import DataModule
 from ard.data.loading import Batch, Images, MemoryImages
-from ard.errors import UserError
 
 BLOCK = 32  # images a thread decodes at a time: for small ones the hand-over costs more than the decoding
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ard.images import check_pixels
-from ard.randomness import keyed_generator
+from ard.core.pixels import check_pixels
+from ard.core.randomness import keyed_generator
 
 Batch = tuple[Tensor, Tensor]  # uint8 images (batch, C, H, W), labels (batch,)
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ard.core.errors import UserError
+from ard.core.pixels import check_labels
 from ard.data.base import DataModule
 from ard.data.loading import Batch, Images, Loader
-from ard.errors import UserError
-from ard.images import check_labels
 
 
 class NpzImages:

@@ -16,10 +16,10 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from ard.bench import measure
-from ard.bench.rows import every_row
+from ard.bench.levers import every_row
 from ard.bench.step import Step
-from ard.doctor.finding import Finding
-from ard.run.trainer import Trainer, has_bfloat16
+from ard.doctor.advice import Finding
+from ard.training.trainer import Trainer, has_bfloat16
 
 PROJECT = "ard-robust-distillation"
 FREE_GB = 2  # a few checkpoints of a small student, and room to write the next before the last is deleted

@@ -2,22 +2,22 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from ard.doctor import images, machine, place, step, teacher
-from ard.doctor.finding import Finding
-from ard.doctor.run import Run
-from ard.errors import UserError
+from ard.core.errors import UserError
+from ard.doctor import data_checks, folder_checks, machine, teacher_checks, trial_step
+from ard.doctor.advice import Finding
+from ard.doctor.planned_run import Run
 
 CHECKS: dict[str, Callable[[Run], Iterator[Finding]]] = {
-    "splits": images.sizes,
-    "labels": images.labels,
-    "pixels": images.pixels,
-    "validation images": images.steady,
-    "shared images": images.twice,
-    "teacher": teacher.examine,
-    "folder": place.folder,
-    "disk": place.disk,
-    "logger": place.loggers,
-    "training step": step.examine,
+    "splits": data_checks.sizes,
+    "labels": data_checks.labels,
+    "pixels": data_checks.pixels,
+    "validation images": data_checks.steady,
+    "shared images": data_checks.twice,
+    "teacher": teacher_checks.examine,
+    "folder": folder_checks.folder,
+    "disk": folder_checks.disk,
+    "logger": folder_checks.loggers,
+    "training step": trial_step.examine,
 }
 
 

@@ -1,8 +1,8 @@
 """Evaluation: takes a model and tensors, needs no trainer, distrusts itself."""
 
-from ard.bits import unpack
+from ard.core.bits import unpack
+from ard.evaluation.blocks import Store
 from ard.evaluation.evaluation import Evaluation, evaluate
-from ard.evaluation.store import Store
 from ard.evaluation.suites import Given, check_suite
 
 __all__ = ["Evaluation", "Given", "Store", "check_suite", "evaluate", "unpack"]

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ard.attacks import harmless
-from ard.errors import UserError
+from ard.core.errors import UserError
+from ard.core.randomness import keyed_generator
 from ard.evaluation.adversaries import Adversary
-from ard.randomness import keyed_generator
 
 BLOCK = 100  # images; fixed, so that a verdict depends neither on batching nor on sharding
 RECHECK = 37  # images a batch when verdicts are taken again: any number that is not BLOCK

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from ard.attacks import Ball, ascent
-from ard.errors import UserError
+from ard.core.errors import UserError
+from ard.core.pixels import check_labels, check_pixels
+from ard.evaluation.blocks import Store
 from ard.evaluation.cascade import BLOCK, Block, guarded, judge_block, predict
 from ard.evaluation.checks import Evidence
-from ard.evaluation.record import record_of
-from ard.evaluation.store import Store
+from ard.evaluation.measurement import record_of
 from ard.evaluation.suites import Given, adversaries_of
 from ard.evaluation.verdicts import Verdicts
-from ard.images import check_labels, check_pixels
 from ard.losses import cross_entropy
 
 

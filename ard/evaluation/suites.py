@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from torch import nn
 
 from ard.attacks import FGSM, L2, PGD, Ball, Linf, Radius
-from ard.errors import UserError
+from ard.core.errors import UserError
 from ard.evaluation.adversaries import Adversary, Climb, Goal, Noise, away_from, targeted, through, untargeted
 from ard.evaluation.corruptions import corruptions
-from ard.evaluation.foreign import TARGETED, autoattack, torch_attack
+from ard.evaluation.library_attacks import TARGETED, autoattack, torch_attack
 from ard.losses import cross_entropy, dlr, margin
 
 CURVE = (0.25, 0.5, 2.0, 4.0)  # radii in units of eps; 0 is the clean image and 1 the threat itself

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ard.evaluation.cascade import Block
-from ard.evaluation.foreign import PARTS
+from ard.evaluation.library_attacks import PARTS
 
 
 @dataclass(frozen=True)

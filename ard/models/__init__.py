@@ -1,11 +1,12 @@
 """Networks, pixels in and logits out, and everything about their weights."""
 
 from ard.models.cached import Cached
+from ard.models.combined_teachers import Ensemble
 from ard.models.frozen import Frozen
+from ard.models.loading import load
 from ard.models.mobilenet import MobileNetV2
 from ard.models.resnet import ResNet
-from ard.models.teachers import Ensemble, RobustBench
-from ard.models.weights import load
+from ard.models.robustbench import RobustBench
 from ard.models.wide_resnet import WideResNet
 from ard.models.wrappers import Network, Normalized, Timm, Torchvision
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from ard.errors import UserError
+from ard.core.errors import UserError
 
 TENSORS = 20_000  # parameters; the largest classifiers have a few thousand
 

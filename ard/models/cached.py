@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from ard.errors import UserError
+from ard.core.errors import UserError
 from ard.models.frozen import Frozen
 
 TOLERANCE = 0.02  # of the largest logit: float16 rounds by 0.0005, another teacher or other images differ by 1

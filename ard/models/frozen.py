@@ -9,9 +9,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ard.errors import UserError
+from ard.core.errors import UserError
+from ard.core.files import sha256
 from ard.models.building import check_answers
-from ard.models.weights import load, sha256
+from ard.models.loading import load
 from ard.models.wrappers import Network
 
 

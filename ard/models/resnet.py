@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ard.errors import UserError
+from ard.core.errors import UserError
 
 
 class ResNet(nn.Module):

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ard.errors import UserError
+from ard.core.errors import UserError
 
 
 class WideResNet(nn.Module):

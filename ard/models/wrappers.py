@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ard.errors import UserError
+from ard.core.errors import UserError
 
 
 class Network(Protocol):

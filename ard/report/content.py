@@ -41,11 +41,6 @@ def flattery(record: dict[str, Any]) -> float | None:
     return None if pgd is None or autoattack is None else pgd - autoattack
 
 
-def in_points(fraction: float) -> str:
-    """-0.013 -> −1.3."""
-    return f"{100 * fraction:+.1f}".replace("-", "−")
-
-
 def innermost(model: dict[str, Any]) -> dict[str, Any]:
     """The network itself, without the wrappers around it."""
     inner = (model.get("init_args") or {}).get("network")

@@ -5,10 +5,10 @@ from typing import Literal
 
 import numpy as np
 
-from ard.errors import UserError
-from ard.report.content import in_points
-from ard.report.records import Row
-from ard.statistics import Difference, paired_difference
+from ard.core.errors import UserError
+from ard.core.statistics import Difference, paired_difference
+from ard.core.text import in_points
+from ard.report.rows import Row
 
 Kind = Literal["clean", "worst"]
 FIELDS: dict[Kind, str] = {"clean": "clean_acc", "worst": "robust_acc"}

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ard.bits import unpack
-from ard.errors import UserError
+from ard.core.bits import unpack
+from ard.core.errors import UserError
 
 Rule = Callable[[Any], bool]
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from ard.core.text import radius
 from ard.report.content import architecture, innermost, warning_with_reasons
-from ard.report.records import radius
 
 DATASETS = ("cifar10", "cifar100", "imagenet")  # those of RobustBench, as it writes them
 ONE_PASS = ("ard.models.MobileNetV2", "ard.models.ResNet", "ard.models.WideResNet")

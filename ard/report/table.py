@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ard.report.content import flattery, in_points, standalone, warned
+from ard.core.statistics import mean_and_spread
+from ard.core.text import in_points, table
+from ard.report.content import flattery, standalone, warned
 from ard.report.differences import FIELDS, Kind, leader
-from ard.report.markdown import table
-from ard.report.records import Row
-from ard.statistics import mean_and_spread
+from ard.report.rows import Row
 
 NONE = "–"
 AUTOATTACK = "AA"

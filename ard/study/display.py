@@ -11,8 +11,8 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ard.errors import UserError
-from ard.run.metrics import read_metrics
+from ard.artifacts.metrics import read_metrics
+from ard.core.errors import UserError
 
 
 class Display:

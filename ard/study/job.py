@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ard.errors import UserError
-from ard.run.directory import alone
-from ard.run.files import config_digest
+from ard.core.errors import UserError
+from ard.core.locks import alone
 from ard.study.devices import Devices
 from ard.study.display import Display
 from ard.study.plan import Run, Study
+from ard.training.config_digest import config_digest
 
 RECORDS = ("evaluation.json", "last.evaluation.json")
 

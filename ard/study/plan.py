@@ -7,11 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ard.arguments import build
-from ard.config_files import read_yaml
-from ard.errors import UserError
-from ard.request import Request
-from ard.suggestions import near_file
+from ard.cli.config_files import read_yaml
+from ard.cli.parsing import build
+from ard.core.errors import UserError
+from ard.core.suggestions import near_file
+from ard.evaluation.request import Request
 
 MOST_JOBS = 1000  # processes at a time
 NATURAL = "objective.init_args.natural_teacher"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from ard.evaluation.checks import condition, order, probing, validity
 from ard.evaluation.checks.evidence import Evidence
-from ard.evaluation.checks.finding import Finding
+from ard.evaluation.checks.result import Finding
 
 CHECKS: dict[str, Callable[[Evidence], Finding]] = {
     "V1": validity.in_the_ball,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ard.attacks import ascent
 from ard.evaluation.cascade import BLOCK, guarded
 from ard.evaluation.checks.evidence import Evidence
-from ard.evaluation.checks.finding import Finding, at_most, holds, tolerance
+from ard.evaluation.checks.result import Finding, at_most, holds, tolerance
 
 DYNAMIC = {torch.autograd.grad.__code__, torch.autograd.backward.__code__}
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ard.attacks import Ball, ascent
+from ard.core.randomness import keyed_generator
 from ard.evaluation.adversaries import Adversary, LabelLoss
 from ard.evaluation.cascade import guarded, predict
 from ard.evaluation.suites import Given
 from ard.evaluation.verdicts import Verdicts
-from ard.randomness import keyed_generator
 
 SAMPLE = 100  # images for checks that run the model again
 

@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 
+from ard.core.statistics import wilson_interval
 from ard.evaluation.checks.evidence import Evidence
-from ard.evaluation.checks.finding import Finding, at_most, holds, skipped, tolerance
-from ard.evaluation.foreign import TARGETED
+from ard.evaluation.checks.result import Finding, at_most, holds, skipped, tolerance
+from ard.evaluation.library_attacks import TARGETED
 from ard.evaluation.suites import CURVE
 from ard.losses import cross_entropy
-from ard.statistics import wilson_interval
 
 CROSS_ENTROPY = ("PGD-20", "PGD-100")
 MARGIN = ("CW", "DLR")

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ard.attacks import Attack, Ball, Linf, Loss, Radius, ascent
+from ard.core.randomness import keyed_generator
 from ard.evaluation.adversaries import Adversary
 from ard.evaluation.cascade import guarded
 from ard.evaluation.checks.evidence import Evidence
-from ard.evaluation.checks.finding import Finding, at_most, skipped, tolerance
+from ard.evaluation.checks.result import Finding, at_most, skipped, tolerance
 from ard.evaluation.suites import pgd
 from ard.losses import cross_entropy, margin
-from ard.randomness import keyed_generator
 
 
 def converged(e: Evidence) -> Finding:

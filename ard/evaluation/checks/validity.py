@@ -3,7 +3,7 @@
 import torch
 
 from ard.evaluation.checks.evidence import Evidence
-from ard.evaluation.checks.finding import Finding, at_most, holds, skipped
+from ard.evaluation.checks.result import Finding, at_most, holds, skipped
 from ard.evaluation.suites import pgd, scaled
 
 

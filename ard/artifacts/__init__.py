@@ -1,0 +1,1 @@
+"""What is stored: records, cards, weights, checkpoints and metrics, each with one reader and one writer."""

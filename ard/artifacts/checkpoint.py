@@ -1,0 +1,67 @@
+"""Reading checkpoints: whole, of a run, and with the digest that was written beside them."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ard.artifacts.tensors import read_plain
+from ard.core.errors import UserError
+from ard.core.files import existing, sha256
+
+LAST, BEST, PREVIOUS = "last", "best", "previous"
+
+
+PARTS = ("state_dict", "loops", "optimizer_states", "lr_schedulers", "global_step")
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint of a run, tensors still on disk; a damaged, foreign or hostile file is a UserError."""
+    path = existing(path, "a checkpoint")
+    check_digest(path)
+    content = read_plain(path, kind="a checkpoint", mmap=True)
+    lacking = next((part for part in PARTS if not isinstance(content, dict) or part not in content), None)
+    if lacking or not _is_whole(content):
+        raise UserError(
+            f"{path} ({path.stat().st_size} bytes) is no checkpoint of a run: it holds no {lacking or 'whole state'}; "
+            "weights alone are for --model.init_args.init"
+        )
+    return dict(content)
+
+
+def _is_whole(content: dict[str, Any]) -> bool:
+    """Whether a checkpoint's progress and weights are of the kind that we write."""
+    try:
+        progress(content)
+        return all(isinstance(value, Tensor) for value in content["state_dict"].values())
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return False
+
+
+def progress(content: dict[str, Any]) -> tuple[int, int]:
+    """Optimiser steps and epochs that a checkpoint's run had done."""
+    return int(content["global_step"]), int(content["loops"]["fit_loop"]["epoch_progress"]["total"]["processed"])
+
+
+def check_digest(path: Path) -> None:
+    """Raises UserError where a file's SHA-256 is not the one beside it; without one, where its archive is not whole."""
+    sidecar, size = digest_beside(path), path.stat().st_size
+    if sidecar.is_file():
+        expected, found = (sidecar.read_text().split() or ["nothing"])[0], sha256(path)
+        if found != expected:
+            raise UserError(f"{path} ({size} bytes) is damaged: SHA-256 {found[:12]}…, expected {expected[:12]}…")
+    elif zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                wrong = archive.testzip()
+        except Exception as error:  # a damaged archive raises nearly anything
+            wrong = str(error)
+        if wrong:
+            raise UserError(
+                f"{path} ({size} bytes) is damaged: {wrong} is not what was written; expected a whole checkpoint"
+            )
+
+
+def digest_beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")

@@ -1,0 +1,138 @@
+"""`ard bench`: our training step against the released ones, on this machine."""
+
+import platform
+import re
+import statistics
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ard.bench.law import cost_laws
+from ard.bench.levers import Row, every_row
+from ard.bench.measure import Seconds, ceilings, peak_memory, ratio, rounds
+from ard.bench.overhead import overhead
+from ard.bench.report import table
+from ard.bench.step import Step
+from ard.core.errors import UserError
+from ard.core.flops import count_flops
+
+__all__ = ["benchmark", "conditions", "table"]
+
+HALF_A_STEP = 1 / 255
+FEW = 8  # images, when operations are counted: their number is proportional to the batch
+
+
+def benchmark(
+    *, batch_size: int = 128, steps: int = 10, count: int = 5, only: str = "", onto: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Time every row of the groups whose name contains `only`, `count` interleaved rounds, and return the record.
+
+    The other groups are those of `onto`, a record made under the same conditions; raises UserError where they were others.
+    """
+    if not any(only in group for group in _groups()):
+        raise UserError(f"--only {only}: no such group; expected a part of {'; '.join(_groups())}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    made = conditions(device) | {"batch_size": batch_size, "pgd_steps": steps, "rounds": count}
+    onto = onto or {**made, "rows": [], "ceilings_flops": {}, "cost_laws": None, "overhead": None}
+    for key, value in made.items():
+        if onto[key] != value:
+            raise UserError(
+                f"the record there has {key} {onto[key]}, here it is {value}: expected the same, or another --output"
+            )
+    limits = {**dict.fromkeys(ceilings(device), 0.0), **onto["ceilings_flops"]}
+    groups = {group: [row for row in onto["rows"] if row["group"] == group] for group in _groups()}
+    for group, members in _groups().items():
+        if only in group:
+            print(f"{group}: {len(members)} rows, {count + 1} rounds", file=sys.stderr)
+            limits = {name: max(rate, limits[name]) for name, rate in ceilings(device).items()}  # the quietest moment counts
+            groups[group] = _group(members, batch_size, steps, count, device)
+    return {
+        **made,
+        "ceilings_flops": limits,
+        "rows": [row for rows in groups.values() for row in rows],
+        "cost_laws": onto["cost_laws"] if only else cost_laws(batch_size=batch_size, steps=steps, count=3, device=device),
+        "overhead": onto["overhead"] if only else overhead(count),
+    }
+
+
+def conditions(device: torch.device) -> dict[str, Any]:
+    """What a measurement depends on besides what is measured."""
+    return {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else _processor(),
+        "threads": torch.get_num_threads(),
+        "clock": "wall" if device.type == "cuda" else "process",
+        "torch": torch.__version__,
+    }
+
+
+def _groups() -> dict[str, list[Row]]:
+    rows = every_row()
+    return {group: [row for row in rows if row.group == group] for group in dict.fromkeys(row.group for row in rows)}
+
+
+def _group(members: list[Row], batch_size: int, steps: int, count: int, device: torch.device) -> list[dict[str, Any]]:
+    made = [Step(row, batch_size=batch_size, steps=steps, device=device) for row in members]
+    memory = [peak_memory(partial(step, 0), device) for step in made]
+    seconds = rounds(made, count)
+    parallel = 1 if device.type == "cuda" else torch.get_num_threads()
+    results = []
+    for row, found, peak in zip(members, seconds, memory, strict=True):
+        counted = Step(row, batch_size=FEW, steps=steps, device=device)
+        counted(0)  # the first attack also looks for what can be folded
+        work = count_flops(partial(counted, 1)) * batch_size // FEW // counted.count
+        results.append(
+            {
+                "group": row.group,
+                "lever": row.lever,
+                "precision": "bfloat16" if row.bfloat16 else "float32",
+                **_told(found, seconds[0], batch_size, work, parallel),
+                "peak_memory": peak,
+                "same_mathematics": row.same_mathematics,
+                "difference": _difference(members[0], row, steps, device) if row.same_mathematics else None,
+            }
+        )
+    return results
+
+
+def _told(found: Seconds, reference: Seconds, batch_size: int, work: int, parallel: int) -> dict[str, Any]:
+    """`parallel` threads that share the process seconds: a thread's share of them is what a quiet machine would take."""
+    middle = statistics.median(found["step"])
+    return {
+        "seconds": middle,
+        "wall_seconds": statistics.median(found["wall"]),
+        "images_per_s": batch_size / statistics.median(found["wall"]),
+        "times_faster": ratio(reference["step"], found["step"]),
+        "attack_share": statistics.median(a / b for a, b in zip(found["attack"], found["step"], strict=True)),
+        "attack_seconds": statistics.median(found["attack"]),
+        "flops": work,
+        "flops_per_s": work * parallel / middle,
+    }
+
+
+def _difference(reference: Row, row: Row, steps: int, device: torch.device) -> dict[str, float]:
+    """From equal weights, images and starts, in float64: of the loss, of the adversarial images, and how many pixels went
+    elsewhere. In float32 an untrained network in train mode blows rounding up until half the pixels differ.
+    """
+    pair = [Step(one, batch_size=FEW, steps=steps, device=device, dtype=torch.float64) for one in (reference, row)]
+    x, y = torch.rand(FEW, 3, 32, 32, device=device, dtype=torch.float64), torch.arange(FEW, device=device)
+    (loss, x_adv), (other_loss, other_x) = (step.descend(x, y, 0) for step in pair)
+    distance = (x_adv - other_x).abs()
+    return {
+        "loss": float((loss - other_loss).abs()),
+        "largest_pixel": float(distance.max()),
+        "share_of_pixels": float((distance > HALF_A_STEP).double().mean()),
+    }
+
+
+def _processor() -> str:
+    """What the processor calls itself, and whether it computes in bfloat16."""
+    try:
+        told = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    name = re.search(r"model name\s*: (.*)", told)
+    units = [unit for unit in ("avx512_bf16", "amx_bf16") if unit in told]
+    return f"{name[1] if name else platform.machine()} ({', '.join(units) or 'no bfloat16 units'})"

@@ -1,0 +1,69 @@
+"""Config files as they are read: every key once, no number that is not finite, the base before its recipe."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+
+from ard.core.errors import UserError
+from ard.core.suggestions import near_file
+
+PLACES = 100_000  # values in a config; shipped ones have fewer than a hundred
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file; raises UserError where there is none."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such config file{near_file(path)}")
+    try:
+        content = yaml.load(Path(path).read_text(), _EachKeyOnce)
+        if _size(content, {}) > PLACES:
+            raise ValueError(f"more than {PLACES:,} values: aliases of aliases")
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
+        raise UserError(f"{path} is not YAML that can be used: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds {type(content).__name__}, expected a mapping of keys to values")
+    return content
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """PyYAML takes the last of two equal keys and says nothing."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"):
+            if key.value in seen:
+                raise ValueError(f"the key {key.value!r} stands there twice, again in line {key.start_mark.line + 1}")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _size(tree: Any, known: dict[int, int]) -> int:
+    """How many values a tree has when every alias is written out; raises RecursionError where it contains itself."""
+    parts = [*tree, *tree.values()] if isinstance(tree, dict) else tree if isinstance(tree, list | set | tuple) else []
+    if id(tree) not in known:
+        known[id(tree)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(tree)]
+
+
+def check_order(configs: list[str]) -> None:
+    """Raises UserError where a recipe comes before its base: the base would silently take back what the recipe set."""
+    seen_recipe = ""
+    for path in configs:
+        is_base = "data" in read_yaml(path)
+        if is_base and seen_recipe:
+            raise UserError(
+                f"-c {seen_recipe} comes before -c {path}: expected the base (with `data:`) first, recipes after"
+            )
+        seen_recipe = seen_recipe or ("" if is_base else path)
+
+
+def check_finite(tree: Any, place: str = "") -> None:
+    """Raises UserError for a number in a config that is not finite: nobody means one, and NaN passes every comparison."""
+    if isinstance(tree, float) and not math.isfinite(tree):
+        raise UserError(f"{place} = {tree}: expected a finite number")
+    branches = vars(tree).items() if isinstance(tree, Namespace) else tree.items() if isinstance(tree, dict) else ()
+    for key, value in enumerate(tree) if isinstance(tree, list | tuple) else branches:
+        check_finite(value, f"{place}.{key}".lstrip("."))

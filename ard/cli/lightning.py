@@ -1,0 +1,201 @@
+"""LightningCLI with our defaults and with errors of one line."""
+
+import copy
+import logging
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from jsonargparse.typing import register_type
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+
+from ard.attacks import Radius
+from ard.cli.config_files import check_finite, check_order
+from ard.cli.parsing import OneLineErrors, unbuildable, user_error
+from ard.core.errors import UserError
+from ard.core.locks import alone
+from ard.data import DataModule
+from ard.models.building import bounded, check_answers
+from ard.training import resume
+from ard.training.callbacks.guards import Guards
+from ard.training.callbacks.ranks import Ranks, is_first, lost
+from ard.training.callbacks.run_files import RunFiles
+from ard.training.callbacks.signals import Stop
+from ard.training.callbacks.teacher_accuracy import TeacherCheck
+from ard.training.checkpoints import AtomicCheckpointIO, best_and_last
+from ard.training.engine import Engine
+from ard.training.loggers import harmless
+from ard.training.metrics_csv import MetricsCSV
+from ard.training.out_of_memory import explained
+from ard.training.run_folder import check_room
+from ard.training.trainer import TRAINER_DEFAULTS, Trainer, check_options
+
+for library in ("pytorch_lightning", "lightning_fabric"):  # here, because importing them sets their level to INFO
+    logging.getLogger(library).setLevel(logging.WARNING)
+
+register_type(Radius, serializer=str, deserializer=Radius, fail_already_registered=False)
+
+USAGE = "ard fit -c configs/<data>.yaml -c configs/objectives/<method>.yaml [-c FILE ...] [options]"
+FIT = """Train one student. configs/*.yaml are bases, configs/objectives/*.yaml recipes, one a method,
+configs/schedules/*.yaml schedules of papers.
+For example: ard fit -c configs/digits.yaml -c configs/objectives/pgd_at.yaml"""
+
+
+class Parser(OneLineErrors, LightningArgumentParser):
+    """Lightning's parser, whose errors are one line: found, expected, what to do."""
+
+
+class CLI(LightningCLI):
+    """`ard fit` and `ard validate`: base config first, recipe after."""
+
+    def __init__(self, args: list[str]) -> None:
+        self.configs = re.findall(r"(?:^|\n)(?:-c|--config)[\n=](.+)", "\n".join(args))
+        check_order(self.configs)
+        with ExitStack() as self.held:  # the run's directory
+            super().__init__(
+                Engine,
+                DataModule,
+                save_config_callback=RunFiles,
+                trainer_class=Trainer,
+                trainer_defaults=TRAINER_DEFAULTS,
+                seed_everything_default=0,
+                parser_class=Parser,
+                parser_kwargs={"prog": "ard", "fit": {"usage": USAGE, "description": FIT}},
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                args=args,
+            )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {name: LightningCLI.subcommands()[name] for name in ("fit", "validate")}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(Guards, "guards")
+        parser.link_arguments("seed_everything", "model.init_args.seed")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+        parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "fit":
+            about = "go on from the newest valid checkpoint of the run's directory; start anew where there is none"
+            parser.add_argument("--resume", type=Literal["auto"] | None, default=None, help=about)
+            about = "go on although the checkpoint was written with other options"
+            parser.add_argument("--allow_changes", type=bool, default=False, help=about)
+        return parser
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = parser.parse_args(args)
+        seed = self.config[self.config.subcommand].seed_everything
+        if not 0 <= seed < 2**32:
+            raise UserError(f"seed_everything = {seed}: expected 0 to 4294967295")
+
+    def _parse_ckpt_path(self) -> None:
+        """What a checkpoint says of its hyperparameters does not change the configuration."""
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand]
+        for part in ("model", "data", "trainer"):
+            check_finite(config[part], part)
+        check_options(config.trainer)
+        if config.trainer.default_root_dir is None:
+            names = [Path(path).stem for path in self.configs] or ["fit"]
+            config.trainer.default_root_dir = "/".join(["checkpoints", *names[:2], f"seed{config.seed_everything}"])
+
+    def instantiate_classes(self) -> None:
+        self.parser.add_instantiator(harmless, Logger)
+        try:
+            with bounded():
+                super().instantiate_classes()
+            self._try_student()
+        except Exception as error:  # whatever a constructor says to values that it cannot use
+            raise unbuildable(error) from error
+        if self.model.threat.eps == 0:
+            raise UserError("threat eps = 0: there is nothing to attack; expected a radius above 0, such as 8/255")
+
+    def _try_student(self) -> None:
+        """On as many black images as a process will see, in train mode: shape errors belong before training, not into it."""
+        data, model = self.datamodule, self.model
+        share = data.batch_size // (self.trainer.world_size if self.trainer else 1)
+        with torch.random.fork_rng([]):
+            student = copy.deepcopy(model.student).train()
+            check_answers(student, data.input_shape, model.num_classes, "the student", min(2, share))
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        config = self._get(self.config_init, "trainer")
+        directory, logger = config["default_root_dir"], config["logger"]
+        if self.subcommand == "fit" and is_first():
+            self.held.enter_context(alone(Path(directory)))
+            check_room(Path(directory), self.model)
+        start = resume.start(self.config[self.subcommand], Path(directory), fit=self.subcommand == "fit")
+        guards = self._get(self.config_init, "guards").callbacks() if self.subcommand == "fit" else []
+        try:
+            trainer = super().instantiate_trainer(
+                logger=[MetricsCSV(directory), *listed(logger)],
+                callbacks=[*listed(config["callbacks"]), *guards, TeacherCheck(), Ranks(), *self._checkpoints(directory)],
+                plugins=[*listed(config["plugins"]), AtomicCheckpointIO()],
+                **kwargs,
+            )
+        except Exception as error:  # the trainer raises all sorts of things at options that it cannot use
+            raise user_error(f"trainer: {error}", error) from error
+        if start is not None:
+            files = next(callback for callback in trainer.callbacks if isinstance(callback, RunFiles))  # type: ignore[attr-defined]
+            resume.check_fits(start, self.model, files.run(trainer))
+            if self.subcommand == "fit":
+                resume.check_same(start, files.run(trainer), allow_changes=self.config.fit.allow_changes)
+            self.config_init[self.subcommand]["ckpt_path"] = str(start.path)
+        return trainer
+
+    def _checkpoints(self, directory: str) -> list[pl.Callback]:
+        return [*best_and_last(directory, self.model.training_block.monitor), Stop(directory)]
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        with explained(self.trainer, self.model):
+            super()._run_subcommand(subcommand)
+
+
+class Rehearsal(CLI):
+    """Parses a command and builds its parts, but trains nothing: a study checks all its runs before the first."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:  # noqa: ARG002
+        return None  # type: ignore[return-value]
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        self.resolved = yaml.safe_load(self._parser(subcommand).dump(self.config[subcommand], skip_none=False))
+
+
+def listed(option: Any) -> list[Any]:
+    """An option of the trainer that may name one thing, several or none; `true` for a logger is metrics.csv."""
+    return list(option) if isinstance(option, list | tuple) else [] if option in (None, True, False) else [option]
+
+
+def run(args: list[str]) -> None:
+    """`ard fit` or `ard validate`; what Lightning finds wrong with the trainer's options is the user's to mend, too."""
+    try:
+        CLI(args)
+    except MisconfigurationException as error:
+        raise user_error(str(error)) from error
+    except RuntimeError as error:
+        if (told := lost(error)) is None:
+            raise
+        raise told from error
+    except SIGTERMException as error:  # Lightning would call it a success
+        raise SystemExit(143) from error
+    except SystemExit as error:  # how Lightning ends after Ctrl-C, with a status that says nothing
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+
+
+def rehearse(args: list[str]) -> dict[str, Any]:
+    """The resolved config of an `ard fit` command whose parts can all be built; raises UserError where they cannot."""
+    return Rehearsal(args).resolved

@@ -1,0 +1,70 @@
+"""What a person sees of an evaluation: what it will cost, how far it is, what came out."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from ard.core.statistics import wilson_interval
+
+WORTH_SAYING = 30  # seconds from which on an estimate is
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:,.0f} passes/s")
+
+
+@contextmanager
+def progress_bar(name: str, total: float, images: int) -> Iterator[Callable[[float], None]]:
+    """A bar over image-passes with rate and time left, where a person is watching."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _Rate(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"evaluating {name}, {images} images", total=total)
+        yield lambda passes: progress.advance(task, passes)
+
+
+def announce(seconds: float, suite: str, images: int) -> None:
+    """An upper bound on the time, where that is long: images that fall early cost less."""
+    if seconds >= WORTH_SAYING:
+        minutes = seconds / 60
+        time = f"{minutes / 60:.1f} h" if minutes >= 90 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
+        text = f"suite {suite} on {images} images: at most about {time}; interrupted, the same command goes on"
+        Console(stderr=True).print(text, highlight=False)
+
+
+def summary(record: dict[str, Any], weights: Path, path: Path) -> str:
+    """A few lines for the terminal; a number that cannot be relied on never stands bare."""
+    threat = f"{record['threat']['norm']} {record['threat']['eps']:.4g}"
+    attacks = [(a["name"], a["accuracy"]) for a in record["attacks"] if not a["after"] and "group" not in a]
+    attacks += [("AA", record["autoattack_acc"])] if record["autoattack_acc"] is not None else []
+    lines = [f"{weights}: {record['dataset']['name']} {record['split']}, n = {record['n']}, {threat}"]
+    failed, warned = (_said(record, verdict) for verdict in ("fail", "warn"))
+    if failed:
+        lines += [f"  clean {record['clean_acc']:.1%}", f"  UNRELIABLE: {failed}"]
+    else:
+        shown = "  ".join(f"{name} {value:.1%}" for name, value in [("clean", record["clean_acc"]), *attacks])
+        low, high = wilson_interval(record["robust_acc"], record["n"])
+        worst = f"worst case {record['robust_acc']:.1%} [{low:.1%}, {high:.1%}]"
+        lines += [f"  {shown}", f"  {worst}  ({record['verdict']})"]
+    lines += [f"  warnings: {warned}"] if warned else []
+    return "\n".join([*lines, f"  record: {path}"])
+
+
+def _said(record: dict[str, Any], verdict: str) -> str:
+    return ", ".join(
+        f"{check['id']} ({check['reason']}: {_short(check['value'])}, at most {_short(check['threshold'])})"
+        if isinstance(check["threshold"], float | int) and not isinstance(check["threshold"], bool)
+        else f"{check['id']} (not so: {check['reason']})"
+        for check in record["checks"]
+        if check["verdict"] == verdict
+    )
+
+
+def _short(value: Any) -> str:
+    return "not finite" if value is None else f"{value:.3g}"

@@ -1,0 +1,35 @@
+"""The verb: without options the machine, with those of a run that run."""
+
+from collections.abc import Iterable, Sequence
+
+from ard.cli.messages import show
+from ard.doctor.advice import Finding, table
+from ard.doctor.machine import examine
+from ard.doctor.preflight import preflight
+
+HELP = """usage: ard doctor
+       ard doctor -c configs/<data>.yaml -c configs/objectives/<method>.yaml [any option of ard fit]
+
+Alone: packages, disk, device, and what each lever of speed brings here.
+
+With the options of a run, that run, in under a minute, and nothing on disk changes (but for a data set that has to be
+fetched): pixels and labels, the splits and what they share, the teacher (clean accuracy, PGD-10, classes, the data it was
+trained on), room for the checkpoints to come, the logger, a training step, and what the whole run will cost.
+
+Exit status 1 where something is wrong, 0 where there are warnings at most.
+"""
+
+
+def doctor(arguments: Sequence[str]) -> int:
+    """Print a table of findings and return the exit status."""
+    if {"-h", "--help"} & set(arguments):
+        print(HELP, end="")
+        return 0
+    findings = preflight(arguments) if arguments else examine()
+    show(table(findings))
+    return status(findings)
+
+
+def status(findings: Iterable[Finding]) -> int:
+    """1 where there is an error."""
+    return int(any(finding.verdict == "error" for finding in findings))

@@ -1,0 +1,139 @@
+"""What is evaluated: a file of weights and a request, as a model, images and a ball."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ard.artifacts.weights import card_of
+from ard.attacks import Ball
+from ard.cli.config_files import read_yaml
+from ard.cli.parsing import build
+from ard.core.errors import UserError
+from ard.core.files import sha256
+from ard.core.pixels import check_labels, check_pixels
+from ard.data import DataModule, to_pixels
+from ard.data.loading import balanced
+from ard.evaluation.request import Request, ball_of
+from ard.models.loading import load
+from ard.models.wrappers import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The model on its device, images x (n, C, H, W) in [0, 1], labels y (n,), and where all of them come from."""
+
+    weights: Path
+    card: dict[str, Any]
+    section: dict[str, Any]  # the `data:` section, with the data's own name
+    data: DataModule
+    digest: str  # of images and labels
+    model: nn.Module
+    x: Tensor
+    y: Tensor
+    ball: Ball
+    network: str
+
+    @classmethod
+    def of(cls, weights: Path, request: Request) -> "Subject":
+        """Raises UserError for whatever does not fit: weights, data, classes, shapes, radius."""
+        request.check()
+        card = card_of(weights)
+        network = build(Network, read_yaml(request.network)) if request.network else None
+        ball = _ball(card, request)
+        section = _data_section(card, request, weights)
+        data: DataModule = build(DataModule, section)
+        model = load(weights, network)
+        levels, y = _images(data, request)
+        check_fit(model, levels, data.num_classes, weights)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        digest = hashlib.sha256(levels.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:16]
+        return cls(
+            weights=weights,
+            card=card,
+            section={"name": data.title, **section},
+            data=data,
+            digest=digest,
+            model=model.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+            x=to_pixels(levels).to(device),
+            y=y.to(device),
+            ball=ball,
+            network=type(model).__name__,
+        )
+
+    def other(self, path: str) -> nn.Module:
+        """Another network for the same images: a teacher, a control, a source of transfer."""
+        if not card_of(path):
+            raise UserError(f"{path} does not say which network it is for: expected weights of ours (.safetensors)")
+        model = load(path)
+        check_fit(model, self.x[:2].cpu(), self.data.num_classes, Path(path))
+        return model.to(self.x.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Weights, model and data as a record names them: no path that means nothing elsewhere."""
+        return {
+            "weights": {"path": named(self.weights), "sha256": sha256(self.weights)},
+            "model": {
+                "class_path": self.card.get("class_path", self.network),
+                "init_args": self.card.get("init_args", {}),
+            },
+            "dataset": {**self.section, "digest": self.digest},
+        }
+
+
+def named(path: str | Path) -> str:
+    """A path below the current folder as it is, any other by its last part."""
+    resolved = Path(path).resolve()
+    return str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else resolved.name
+
+
+def check_fit(model: nn.Module, x: Tensor, num_classes: int, weights: Path) -> None:
+    """Raises UserError where the model cannot read such images or answers with another number of classes."""
+    try:
+        with torch.no_grad():
+            logits = model(to_pixels(x[:2]))
+    except Exception as error:  # whatever a foreign network says to images of another shape
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{weights} cannot read images of shape {tuple(x.shape[1:])}: {reason}") from error
+    if isinstance(logits, Tensor) and logits.ndim == 2 and logits.shape[1] != num_classes:
+        raise UserError(f"{weights} answers with {logits.shape[1]} classes, the data have {num_classes}")
+
+
+def _ball(card: dict[str, Any], request: Request) -> Ball:
+    threat = card.get("threat", {})
+    if not isinstance(threat, dict):
+        raise UserError(f"these weights name the threat {threat!r}; expected norm and eps: add --norm and --eps")
+    eps, norm = request.eps or threat.get("eps"), request.norm or threat.get("norm", "Linf")
+    if eps is None:
+        raise UserError("these weights do not say against which radius they were trained: add --eps, such as --eps 8/255")
+    return ball_of(norm, eps)
+
+
+def _data_section(card: dict[str, Any], request: Request, weights: Path) -> dict[str, Any]:
+    if request.data:
+        section = read_yaml(request.data).get("data")
+        if not section:
+            raise UserError(f"{request.data} has no `data:` section; expected a base config such as configs/cifar10.yaml")
+        return dict(section)
+    section = card.get("data")
+    if not section:
+        raise UserError(f"{weights} does not say on which data it was trained: add --data configs/<data>.yaml")
+    path = section.get("class_path") if isinstance(section, dict) else section
+    if not (isinstance(section, dict) and str(path).startswith("ard.data.")):
+        raise UserError(f"{weights} names data of {path}, not of ard.data: pass them with --data FILE.yaml")
+    return dict(section)
+
+
+def _images(data: DataModule, request: Request) -> tuple[Tensor, Tensor]:
+    images = data.test_images() if request.split == "test" else data.splits[1]
+    if request.limit is not None and not 0 < request.limit <= len(images):
+        raise UserError(f"--limit {request.limit}: expected 1 to {len(images)}, the images of the {request.split} split")
+    chosen = torch.arange(len(images)) if request.limit is None else balanced(images.labels, request.limit)
+    check_labels(images.labels, data.num_classes)
+    x, y = images.__getitems__(chosen.tolist())
+    check_pixels(x, data.input_shape, chosen)
+    return x, y

@@ -1,0 +1,1 @@
+"""Errors, files, locks, randomness, statistics: what everything else stands on; imports nothing of ard."""

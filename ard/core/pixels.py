@@ -1,0 +1,45 @@
+"""What images and labels must be, wherever they come from: pixels in [0, 1], channels first, classes from 0."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ard.core.errors import UserError
+
+
+def check_pixels(x: Tensor, shape: Sequence[int] | None = None, places: Sequence[int] | Tensor | None = None) -> None:
+    """Raises UserError unless x (n, C, H, W) is uint8, or floats in [0, 1]; names the first wrong image by its place.
+
+    `shape` is what an image should be; `places` are the images' indices in their data set, by default 0 … n − 1.
+    """
+    if x.ndim != 4 or (shape is not None and tuple(x.shape[1:]) != tuple(shape)):
+        expected = "(channels, height, width)" if shape is None else tuple(shape)
+        raise UserError(f"images of {tuple(x.shape[1:])}; expected {expected}, channels first")
+    if x.dtype == torch.uint8 or not len(x):
+        return
+    if not x.is_floating_point():
+        raise UserError(f"images of {x.dtype}; expected uint8, or floats in [0, 1]")
+    low, high = x.flatten(1).amin(dim=1), x.flatten(1).amax(dim=1)  # NaN wherever there is one
+    wrong = ~((low >= 0) & (high <= 1))
+    if wrong.any():
+        first = int(wrong.nonzero()[0])
+        place = first if places is None else int(places[first])
+        raise UserError(
+            f"image {place} ({int(wrong.sum())} of {len(x)} are wrong): pixels in [{float(low[first]):g}, "
+            f"{float(high[first]):g}]; expected [0, 1]: normalise inside the model (ard.models.Normalized)"
+        )
+
+
+def check_labels(y: Tensor, num_classes: int, *, unlabelled: bool = False) -> None:
+    """Raises UserError unless y (n,) are whole numbers from 0 to num_classes − 1 (or −1, `unlabelled`); names the first."""
+    if y.ndim != 1 or y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise UserError(f"labels of {y.dtype} and shape {tuple(y.shape)}; expected whole numbers, one an image")
+    lowest = -1 if unlabelled else 0
+    wrong = (y < lowest) | (y >= num_classes)
+    if wrong.any():
+        first = int(wrong.nonzero()[0])
+        raise UserError(
+            f"image {first} has the label {int(y[first])} ({int(wrong.sum())} of {len(y)} are wrong); "
+            f"expected 0 to {num_classes - 1}" + (", or -1 for none" if unlabelled else "")
+        )

@@ -1,0 +1,29 @@
+"""The nearest of some names, for somebody who misspelt one."""
+
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """The nearest of some names, as the end of a message; nothing where none is near."""
+    found = nearest(word, list(candidates))
+    return f"; did you mean {found!r}?" if found else ""
+
+
+def nearest(word: str, candidates: Collection[str]) -> str | None:
+    """A name with hardly a difference, else one that begins as the word does or the other way round, else one like it."""
+    begins = [name for name in candidates if name.startswith(word) or (len(name) > 2 and word.startswith(name))]
+    ways = (
+        get_close_matches(word, candidates, n=1, cutoff=0.85),
+        sorted(begins, key=lambda name: abs(len(name) - len(word))),
+        get_close_matches(word, candidates, n=1),
+    )
+    return next((way[0] for way in ways if way), None)
+
+
+def near_file(path: str | Path) -> str:
+    """The file of the same folder and kind whose name is nearest, as the end of a message."""
+    names = {file.stem: str(file) for file in sorted(Path(path).parent.glob("*.yaml"))}
+    found = nearest(Path(path).stem, names)
+    return f"; did you mean {names[found]!r}?" if found else ""

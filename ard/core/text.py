@@ -1,0 +1,39 @@
+"""Numbers and tables as people read them."""
+
+from collections.abc import Sequence
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """One line a row below the header; a bar inside a cell is escaped."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def first_line(error: object) -> str:
+    """Of what an exception says."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else "empty"
+
+
+def percent(fraction: float) -> str:
+    """An accuracy as people read it."""
+    return f"{100 * fraction:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """Two significant units at most: 8 s, 3 min, 4 h 10 min."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def in_points(fraction: float) -> str:
+    """-0.013 -> −1.3."""
+    return f"{100 * fraction:+.1f}".replace("-", "−")
+
+
+def radius(eps: float) -> str:
+    """A radius as people write it: a short decimal as it is, otherwise a multiple of 1/255 where it is one."""
+    levels = round(eps * 255)
+    short = float(f"{eps:.3g}") == eps  # 0.2 is 51/255 too, but nobody means that
+    return f"{levels}/255" if levels and not short and abs(eps * 255 - levels) < 1e-3 else f"{eps:g}"

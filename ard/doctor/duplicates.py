@@ -1,0 +1,51 @@
+"""Images that lie in two splits: the same bytes, or nearly so, as after another encoding."""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ard.doctor.advice import Finding
+
+NEAR = 2  # levels of 255 by which every pixel may differ
+GRID = 8  # images are first compared by the means of so many fields a side
+FEW = 0.002  # of a split: large collections hold some images twice, and nobody here can mend that
+
+
+def shared(splits: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Finding:
+    """How many images of one split are in another; uint8 images (n, C, H, W), perhaps the first of `sizes`."""
+    found, worst = [], 0.0
+    for one, other in combinations(splits, 2):
+        small, large = sorted((one, other), key=lambda name: len(splits[name]))
+        exact, near = duplicates(splits[small], splits[large])
+        if exact or near:
+            also = f" and {near} nearly" if near else ""
+            found.append(f"{exact} of {len(splits[small]):,} {small} images are in {large}{also}")
+            worst = max(worst, (exact + near) / len(splits[small]))
+    read = [f"the first {len(images):,} of {name}" for name, images in splits.items() if len(images) < sizes[name]]
+    looked = f" (looked at {', '.join(read)})" if read else ""
+    told = "; ".join(found) or f"none in two of {', '.join(splits)}"
+    return Finding("shared images", told + looked, "error" if worst > FEW else "warning" if found else "ok")
+
+
+def duplicates(few: Tensor, many: Tensor) -> tuple[int, int]:
+    """How many of `few` are among `many` bit for bit, and how many of the others differ by no more than NEAR anywhere."""
+    known = {_digest(image) for image in many}
+    exact = torch.tensor([_digest(image) in known for image in few], dtype=torch.bool)
+    theirs, near = _fields(many), 0
+    for block in few[~exact].split(256):
+        distance = (theirs**2).sum(1) - 2 * _fields(block) @ theirs.T  # and |ours|², which does not change who is nearest
+        nearest = many[distance.argmin(dim=1)]
+        near += int(((block.int() - nearest.int()).abs().flatten(1).amax(dim=1) <= NEAR).sum())
+    return int(exact.sum()), near
+
+
+def _fields(images: Tensor) -> Tensor:
+    return torch.cat([F.adaptive_avg_pool2d(part.float(), GRID).mean(dim=1).flatten(1) for part in images.split(4096)])
+
+
+def _digest(image: Tensor) -> bytes:
+    return blake2b(image.numpy().tobytes(), digest_size=16).digest()

@@ -1,0 +1,79 @@
+"""The run that is examined: its parts as `ard fit` builds them, and nothing written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.loggers.logger import Logger
+
+from ard.cli.lightning import Rehearsal, listed
+from ard.core.errors import UserError
+from ard.data import DataModule
+from ard.data.loading import Images
+from ard.training.engine import Engine
+from ard.training.trainer import device_type
+
+
+class Patient(Rehearsal):
+    """What is built; a teacher that remembers its answers is one that does not, since its table is a file."""
+
+    def before_instantiate_classes(self) -> None:
+        super().before_instantiate_classes()
+        teacher = self.config[self.subcommand].model.init_args.get("teacher")
+        if teacher is not None and teacher.class_path.startswith("ard.models.") and teacher.class_path.endswith(".Cached"):
+            teacher.class_path = "ard.models.Frozen"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Engine, data, the options of the trainer, and where the run would write."""
+
+    engine: Engine
+    data: DataModule
+    section: dict[str, Any]  # the config's `data:`
+    options: dict[str, Any]
+    directory: Path
+    resumes: bool
+    device: torch.device
+
+    @classmethod
+    def of(cls, arguments: Sequence[str]) -> "Run":
+        """Raises UserError for what `ard fit` refuses to build."""
+        built = Patient(["fit", *arguments])
+        options = dict(built.config_init["fit"]["trainer"])
+        return cls(
+            engine=built.model,
+            data=built.datamodule,
+            section=built.resolved["data"],
+            options=options,
+            directory=Path(options["default_root_dir"]),
+            resumes=built.config["fit"].ckpt_path is not None or built.config["fit"].resume is not None,
+            device=torch.device(device_type(options["accelerator"])),
+        )
+
+    @cached_property
+    def splits(self) -> dict[str, Images]:
+        """Training and validation images, and test images where there are any to open."""
+        return opened(self.data)
+
+    @property
+    def loggers(self) -> list[Logger]:
+        """Those beside metrics.csv."""
+        return listed(self.options["logger"])
+
+    @property
+    def max_epochs(self) -> int:
+        """As the trainer counts them."""
+        return self.options["max_epochs"] or 1
+
+
+def opened(data: DataModule) -> dict[str, Images]:
+    """Each split by its name; without `test` where that cannot be opened, which training does not need."""
+    splits: dict[str, Images] = dict(zip(("train", "val"), data.splits, strict=True))
+    try:
+        return splits | {"test": data.test_images()}
+    except (UserError, OSError):
+        return splits

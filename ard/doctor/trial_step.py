@@ -1,0 +1,144 @@
+"""A few real training steps, in no place of their own: what they give, what they take, and what the whole run will."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from ard.bench.measure import peak_memory
+from ard.bench.passes import Passes
+from ard.core.text import duration
+from ard.doctor.advice import Finding
+from ard.doctor.planned_run import Run
+from ard.losses import cross_entropy
+from ard.training.trainer import Trainer
+
+STEPS = 3  # the first one is slow: it looks for what can be folded
+SECONDS = 25.0  # for all of them: a batch that would take longer is made smaller, and its time multiplied
+TRIED = 16  # images on which that is guessed, and the smallest batch
+SPEEDS = ("images_per_s", "attack_share")
+TEACHER = 2  # times the cost of a student's pass: the teacher is asked, too
+FULL = 0.9  # of the memory there is
+
+
+class Probe(pl.Callback):
+    """Times steps and validation batches, and looks at losses and gradients."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.validation = 0.0
+        self.gradient, self.wrong = 0.0, ""
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.start = time.perf_counter()
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:  # noqa: ARG002
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        self.gradient = float(torch.stack([g.float().norm() for g in gradients]).norm()) if gradients else 0.0
+        if not 0 < self.gradient < float("inf"):
+            self.wrong = self.wrong or f"the gradient's norm is {self.gradient}"
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        found = {name.removeprefix("train/"): float(value) for name, value in trainer.callback_metrics.items()}
+        self.losses = {name: value for name, value in found.items() if name not in SPEEDS and "/" not in name}
+        for name, value in self.losses.items():
+            if not abs(value) < float("inf"):
+                self.wrong = self.wrong or f"{name} is {value}"
+        self.seconds.append(time.perf_counter() - self.start)  # float() above has waited for the device
+        trainer.should_stop = len(self.seconds) == STEPS
+
+    def on_validation_batch_start(self, *_: Any) -> None:
+        self.start = time.perf_counter()
+
+    def on_validation_batch_end(self, *hook: Any) -> None:
+        batch = hook[3]
+        self.validation = (time.perf_counter() - self.start) / len(batch[1])
+
+
+def examine(run: Run) -> Iterator[Finding]:
+    """Steps of this very config, their memory, and the cost of the whole run."""
+    whole = run.data.batch_size
+    run.data.batch_size = size = affordable(run)
+    part = "" if size == whole else f" (with {size} of {whole} images, for the time it takes)"
+    probe, passes, device = Probe(), Passes(), run.device
+    memory = peak_memory(lambda: _fit(run, [probe, passes]), device)
+    step = min(probe.seconds[1:]) * whole / size
+    losses = ", ".join(
+        f"{name.removeprefix('train/')} {value:.3g}" for name, value in probe.losses.items() if "per_s" not in name
+    )
+    told = f"{losses}; gradient {probe.gradient:.3g}; {duration(step)}{part}"
+    yield Finding("training step", f"{probe.wrong}: {told}" if probe.wrong else told, "error" if probe.wrong else "ok")
+    yield room(memory and memory * whole // size, device)
+    run.data.batch_size = whole
+    yield cost(run, step, probe.validation, passes)
+
+
+def affordable(run: Run) -> int:
+    """The batch size, or what of it a CPU does in time; guessed from a forward and backward pass of a few images."""
+    if run.device.type != "cpu":
+        return run.data.batch_size
+    network, x, seconds = run.engine.student.eval(), torch.rand(TRIED, *run.data.input_shape), []
+    for _ in range(2):
+        start = time.perf_counter()
+        cross_entropy(network(x), torch.zeros(TRIED, dtype=torch.long)).sum().backward()
+        seconds.append(time.perf_counter() - start)
+    network.zero_grad(set_to_none=True)
+    an_image = TEACHER * (getattr(run.engine.attack, "steps", 1) + 2) * min(seconds) / TRIED
+    return min(run.data.batch_size, max(TRIED, int(SECONDS / STEPS / an_image)))
+
+
+def _fit(run: Run, callbacks: list[pl.Callback]) -> None:
+    """In a folder that is gone afterwards, in one process, without logger and checkpoints."""
+    with TemporaryDirectory() as place:
+        ours = {
+            "logger": False,
+            "callbacks": callbacks,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "default_root_dir": place,
+            "devices": 1,
+            "num_nodes": 1,
+            "strategy": "auto",
+            "limit_train_batches": STEPS,
+            "limit_val_batches": 1,
+            "log_every_n_steps": 1,
+            "max_time": None,
+        }
+        Trainer(**run.options | ours).fit(run.engine, datamodule=run.data)
+
+
+def room(memory: int | None, device: torch.device) -> Finding:
+    """What a step needs against what there is."""
+    if memory is None:
+        return Finding("memory", "the system does not tell")
+    there = torch.cuda.mem_get_info(device)[0] + memory if device.type == "cuda" else _free()
+    told = f"{memory / 1e9:.2g} GB for a step" + (f", {there / 1e9:.2g} GB are free" if there else "")
+    short = bool(there) and memory > FULL * there
+    return Finding("memory", told + (": use a smaller batch_size" if short else ""), "error" if short else "ok")
+
+
+def _free() -> int:
+    """Bytes of memory that nobody uses, 0 where the system does not tell."""
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return 0
+
+
+def cost(run: Run, step: float, validation: float, passes: Passes) -> Finding:
+    """Passes a step and hours in all, on one device."""
+    epochs, batches = run.max_epochs, len(run.data.splits[0]) // run.data.batch_size
+    replays = getattr(run.engine, "replays", 1)
+    steps = batches * epochs // replays
+    seconds = steps * step + epochs // replays * len(run.data.splits[1]) * validation
+    counted = [f"{name} {c['F']:g} F + {c['B']:g} B" for name, c in passes.counts.items() if c["F"]]
+    told = f"{duration(seconds)}: {steps:,} steps of {', '.join(counted)} passes, {epochs // replays} validations"
+    others = run.options["devices"]
+    return Finding(
+        "the whole run", told + (f"; on one device, {others} are asked for" if others not in ("auto", 1, "1") else "")
+    )

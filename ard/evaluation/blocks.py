@@ -1,0 +1,95 @@
+"""Blocks on disk: an evaluation that was killed goes on, and several processes share one."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ard.core.errors import UserError
+from ard.core.files import write_whole
+from ard.evaluation.cascade import Block
+
+try:
+    import fcntl
+except ImportError:  # Windows: no processes to share with
+    fcntl = None  # type: ignore[assignment]
+
+
+class Store:
+    """A folder of blocks, each file whole or absent; the folder's name tells one evaluation from another."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def open(self) -> None:
+        """Make the folder; raises UserError where nothing can be written."""
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            place = self.folder.parent
+            raise UserError(f"{place}: cannot be written to ({error.strerror}); the record belongs there") from error
+
+    def write(self, block: Block) -> None:
+        """Replace the file of this block; where another process has finished and taken the folder away, make it again."""
+        kept = {"x_adv": block.x_adv, "moved": block.moved}
+        tensors = {name: value.contiguous().cpu() for name, value in kept.items() if value is not None}
+        tensors |= {f"correct.{name}": bits.cpu() for name, bits in block.correct.items()}
+        about = {"start": block.start, "facts": block.facts, "order": list(block.correct), "whole": block.whole}
+        told = json.dumps(about)
+        data = save(tensors, {"block": told, "digest": _digest(tensors, told)})
+        for attempt in range(3):
+            self.open()
+            try:
+                write_whole(self._path(block.start), data)
+                return
+            except UserError as error:
+                if attempt == 2 or not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+
+    def read(self, start: int) -> Block:
+        """The block as it was last written; an empty one where there is none or it is not what was written."""
+        try:
+            with safe_open(self._path(start), "pt") as file:
+                metadata = file.metadata()
+                told = json.loads(metadata["block"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if told["start"] != start or metadata["digest"] != _digest(tensors, metadata["block"]):
+                return Block(start)
+            correct = {name: tensors[f"correct.{name}"] for name in told["order"]}
+            return Block(start, correct, told["facts"], tensors["moved"], tensors["x_adv"], told["whole"])
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+            return Block(start)
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """One process at a time finishes; yields whether there is still something to finish."""
+        lock = self.folder.with_suffix(".lock")
+        try:
+            with open(lock, "w") as file:
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX)  # released with the process, however it ends
+                yield self.folder.is_dir()
+        finally:
+            if not self.folder.is_dir():
+                lock.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """The record is written; nobody needs the blocks."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, start: int) -> Path:
+        return self.folder / f"block-{start:08d}.safetensors"
+
+
+def _digest(tensors: dict[str, Tensor], told: str) -> str:
+    digest = hashlib.sha256(told.encode())
+    for name in sorted(tensors):
+        value = tensors[name].contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode() + value.numpy().tobytes())
+    return digest.hexdigest()

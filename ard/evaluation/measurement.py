@@ -1,0 +1,141 @@
+"""The record of one evaluation: a number with everything needed to doubt it."""
+
+import math
+import subprocess
+from collections.abc import Sequence
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import ard
+from ard.attacks import Ball, harmless
+from ard.core.bits import pack
+from ard.core.flops import count_flops
+from ard.evaluation.adversaries import Adversary
+from ard.evaluation.checks import Evidence, overall, soundness
+from ard.evaluation.library_attacks import PARTS
+from ard.evaluation.suites import CURVE
+
+SCHEMA = 2
+
+
+def record_of(evidence: Evidence, suite: str, classes: Sequence[str] | None) -> dict[str, Any]:
+    """Accuracies, verdicts, checks and provenance of the computation, ready for JSON."""
+    verdicts, n = evidence.verdicts, evidence.n
+    checks = soundness(evidence, suite)
+    clean, robust = verdicts.correct["clean"], verdicts.worst
+    robust_acc = float(robust.double().mean())
+    told = {a.name: _told(a, evidence) for a in evidence.adversaries}
+    bits = {name: verdicts.correct[name] for name in verdicts.correct if name == "clean" or name in evidence.attacks}
+    return {
+        "schema": SCHEMA,
+        "suite": suite,
+        "params": sum(parameter.numel() for parameter in evidence.model.parameters()),
+        "macs": count_macs(evidence.model, evidence.x[:1]),
+        "n": n,
+        "threat": _threat(evidence.ball),
+        "clean_acc": verdicts.accuracy("clean"),
+        "attacks": [told[a.name] for a in evidence.adversaries if not a.probe],
+        "robust_acc": robust_acc,
+        "stderr": stderr(robust_acc, n),
+        "autoattack_acc": verdicts.autoattack_acc,
+        "probes": [told[a.name] for a in evidence.adversaries if a.probe],
+        "curve": _curve(evidence),
+        "per_class": _per_class(clean, robust, evidence.y.cpu(), classes),
+        "bits": {name: pack(value.numpy()) for name, value in {**bits, "worst": robust}.items()},
+        "checks": checks,
+        "verdict": overall(checks),
+        "notes": _notes(evidence),
+        "seconds": round(verdicts.seconds, 2),
+        "images_per_s": round(n / max(verdicts.seconds, 1e-9), 2),
+        "device": evidence.x.device.type,
+        "seed": evidence.seed,
+        "versions": versions(),
+        "commit": commit(),
+    }
+
+
+def stderr(accuracy: float, n: int) -> float:
+    """√(p (1 − p) / n)."""
+    return math.sqrt(accuracy * (1 - accuracy) / n)
+
+
+def count_macs(model: nn.Module, x: Tensor) -> int:
+    """Multiply-adds of one forward pass of one image."""
+    with harmless(model), torch.no_grad():
+        return count_flops(partial(model, x)) // 2
+
+
+def versions() -> dict[str, str]:
+    """What computed the numbers."""
+    found = {"ard": ard.__version__}
+    for package in ("torch", "torchvision", "pytorch-lightning", "numpy", "pyautoattack", "torchattacks"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """The commit of the code that computed the record, marked where the tree had changes; None outside a checkout."""
+    root = Path(ard.__file__).parent
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _told(adversary: Adversary, evidence: Evidence) -> dict[str, Any]:
+    verdicts = evidence.verdicts
+    return {
+        "name": adversary.name,
+        **({"group": adversary.group} if adversary.group else {}),
+        **({"threat": _threat(adversary.ball)} if adversary.probe and adversary.ball else {}),
+        "settings": adversary.settings,
+        "accuracy": verdicts.accuracy(adversary.name),
+        "attacked": int(verdicts.total(adversary.name, "attacked")),
+        "after": list(adversary.after),
+        "seconds": round(verdicts.total(adversary.name, "seconds"), 2),
+    }
+
+
+def _threat(ball: Ball) -> dict[str, Any]:
+    return {"norm": ball.norm, "eps": ball.eps}
+
+
+def _curve(evidence: Evidence) -> list[dict[str, float]]:
+    """Accuracy under PGD-20 against the radius; empty where the sweep did not run."""
+    verdicts = evidence.verdicts
+    radii = {"clean": 0.0, "PGD-20": evidence.ball.eps}
+    radii |= {a.name: a.ball.eps for a in evidence.adversaries if a.ball and a.name in _sweep()}
+    if len(radii) == 2:
+        return []
+    points = sorted((eps, verdicts.accuracy(name)) for name, eps in radii.items())
+    return [{"eps": eps, "accuracy": accuracy, "stderr": stderr(accuracy, evidence.n)} for eps, accuracy in points]
+
+
+def _sweep() -> set[str]:
+    return {f"PGD-20 at {factor:g} eps" for factor in CURVE}
+
+
+def _notes(evidence: Evidence) -> list[str]:
+    missing = [name for name in PARTS if name not in evidence.attacks]
+    if "Square" in evidence.attacks and missing:
+        return [f"{evidence.num_classes} classes: AutoAttack ran without {' and '.join(missing)}, which need 4"]
+    return []
+
+
+def _per_class(clean: Tensor, robust: Tensor, y: Tensor, classes: Sequence[str] | None) -> list[dict[str, Any]]:
+    rows = []
+    for label in y.unique().tolist():
+        mine = y == label
+        name = classes[label] if classes else str(label)
+        clean_acc, robust_acc = (float(bits[mine].double().mean()) for bits in (clean, robust))
+        rows.append({"class": name, "n": int(mine.sum()), "clean_acc": clean_acc, "robust_acc": robust_acc})
+    return rows

@@ -1,0 +1,117 @@
+"""What `ard evaluate` is asked; imports nothing heavy, so that --help is quick."""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from ard.core.errors import UserError
+
+if TYPE_CHECKING:
+    from ard.attacks import Ball
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to measure; None asks the weights' own card.
+
+    Args:
+        data: a config with a `data:` section; by default what the weights were trained on.
+        network: a YAML file {class_path, init_args} for weights that do not say which network they are for.
+        split: images to evaluate on.
+        limit: evaluate on this many images, equally many a class, chosen by a fixed seed.
+        suite: quick (FGSM, PGD-20, CW), standard (and AutoAttack) or full (and every check).
+        eps: radius such as 8/255; by default the one the weights were trained against.
+        norm: by default the one the weights were trained against.
+        seed: of the attacks' random starts.
+        attacks: more attacks, names of torchattacks such as MIFGSM,DIFGSM.
+        transfer: files of weights to attack through, comma-separated (suite full).
+        teacher: weights of the teacher, which a student should not surpass; full attacks the distillation loss too.
+        temperature: of that loss, beside 1.
+        undefended: weights of a network trained on clean images alone, which the attacks must fell.
+        published: AutoAttack accuracy that others report for these weights, such as 0.4925.
+        additional_data: whether more than the data set was used for training, as far as known.
+        shard: k/n judges every n-th block of images; the last of n processes writes the record.
+        save_adversarial: keep the worst image of each image, for `ard verify`.
+        replace: write over a record of these weights that says more, or something else.
+    """
+
+    data: str | None = None
+    network: str | None = None
+    split: Literal["test", "val"] = "test"
+    limit: int | None = None
+    suite: str = "quick"
+    eps: str | None = None
+    norm: Literal["Linf", "L2"] | None = None
+    seed: int = 0
+    attacks: str = ""
+    transfer: str = ""
+    teacher: str | None = None
+    temperature: float = 1.0
+    undefended: str | None = None
+    published: float | None = None
+    additional_data: bool | None = None
+    shard: str | None = None
+    save_adversarial: bool = False
+    replace: bool = False
+
+    def check(self) -> None:
+        """Raises UserError for what could not be measured, before anything is trained or computed for it."""
+        from ard.attacks import Radius
+        from ard.evaluation import check_suite
+
+        check_suite(self.suite)
+        _ = self.part
+        if self.eps is not None:
+            guess = "Linf" if float(Radius(self.eps)) > 4 else "L2"  # the weights may say L2, but nobody's L2 is that large
+            ball_of(self.norm or guess, self.eps)
+        needs = {"transfer": ("full",), "teacher": ("standard", "full"), "published": ("standard", "full")}
+        for option, suites in needs.items():
+            if getattr(self, option) not in (None, "") and self.suite not in suites:
+                raise UserError(f"--{option} says nothing to the suite {self.suite}: add --suite {suites[0]}")
+        if not 0 < self.temperature < float("inf") or (self.temperature != 1 and not self.teacher):
+            raise UserError(f"--temperature {self.temperature}: expected a number above 0, and a --teacher it belongs to")
+        if self.published is not None and not 0 <= self.published <= 1:
+            raise UserError(f"--published {self.published}: expected a fraction such as 0.4925")
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """The shard as numbers, (1, 1) where there is one process."""
+        match = re.fullmatch(r"(\d+)/(\d+)", self.shard or "1/1")
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise UserError(f"--shard {self.shard}: expected k/n with k from 1 to n, such as 1/2")
+        return int(match[1]), int(match[2])
+
+    def answered_by(self, record: dict[str, Any]) -> bool:
+        """Whether a record measured what this asks for, so that it need not be measured again."""
+        try:
+            return self._answered_by(record)
+        except (KeyError, TypeError, AttributeError):
+            return False  # not a whole record
+
+    def _answered_by(self, record: dict[str, Any]) -> bool:
+        from ard.attacks import Radius
+
+        same = all(record[key] == getattr(self, key) for key in ("split", "limit", "suite", "seed"))
+        norm, eps = record["threat"]["norm"], record["threat"]["eps"]
+        ran = {attack["name"] for attack in record["attacks"]}
+        return (
+            same
+            and {f"torchattacks.{name}" for name in listed(self.attacks)} <= ran
+            and self.norm in (None, norm)
+            and (self.eps is None or float(Radius(self.eps)) == eps)
+        )
+
+
+def listed(text: str) -> list[str]:
+    """The parts of a comma-separated list."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def ball_of(norm: str, eps: float | str) -> "Ball":
+    """The ball of that norm and radius; raises UserError where there is none."""
+    from ard.attacks import L2, Linf, Radius
+
+    norms: dict[str, type[Linf | L2]] = {"Linf": Linf, "L2": L2}
+    if norm not in norms:
+        raise UserError(f"norm {norm!r}: expected one of {', '.join(norms)}")
+    return norms[norm](eps=Radius(eps))

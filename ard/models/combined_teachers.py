@@ -1,0 +1,55 @@
+"""Teachers made of other teachers."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from ard.core.errors import UserError
+from ard.models.frozen import Frozen
+
+
+class Ensemble(Frozen):
+    """Several teachers that speak with one voice: logits log (1/K) Σ_k softmax(T_k(x)), the mean of their probabilities.
+
+    Pixels (batch, channels, H, W) in, (batch, C) out. Raises UserError for fewer than two members.
+    """
+
+    def __init__(self, *, members: Sequence[Frozen]) -> None:
+        super().__init__(weights=" + ".join(member.weights for member in members))
+        if len(members) < 2:
+            raise UserError(f"an ensemble of {len(members)}: expected at least two members")
+        self._held = list(members)
+
+    def load(self, *, num_classes: int, input_shape: tuple[int, ...], option: str = "weights") -> Self:
+        for place, member in enumerate(self._members):
+            where = f"{option.removesuffix('.weights')}.members[{place}].init_args.weights"
+            member.load(num_classes=num_classes, input_shape=input_shape, option=where)
+        return self
+
+    @property
+    def _members(self) -> list[Frozen]:
+        return [member for member in self._held if isinstance(member, Frozen)]
+
+    @property
+    def loaded(self) -> bool:
+        return all(member.loaded for member in self._members)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of the members' digests, in their order."""
+        return hashlib.sha256("".join(member.sha256 for member in self._members).encode()).hexdigest()
+
+    def learner(self) -> nn.Module:
+        raise UserError(f"the teacher that learns on is an ensemble, {self.weights}: expected one network")
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256("".join(member.fingerprint() for member in self._members).encode()).hexdigest()
+
+    def forward(self, x: Tensor) -> Tensor:
+        answers = torch.stack([member(x).float().log_softmax(dim=1) for member in self._members])
+        return answers.logsumexp(dim=0) - math.log(len(answers))

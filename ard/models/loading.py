@@ -1,0 +1,130 @@
+"""From a file of weights to a network whose every parameter is filled."""
+
+import importlib
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ard.artifacts.weights import State, read_weights
+from ard.core.errors import UserError
+from ard.core.text import first_line
+from ard.models.building import bounded, interchangeable
+from ard.models.wrappers import Network
+
+PREFIXES = ("module.", "model.", "student.", "_orig_mod.")
+
+
+def load(path: str | Path, network: Network | None = None) -> nn.Module:
+    """The network whose weights lie at `path`, in eval mode: pixels in [0, 1] in, logits out.
+
+    Classes under `ard.models` are rebuilt from the file's own card; for anything else pass `network`, because a name
+    read from a file is never imported. Raises UserError when the file is missing, foreign, or does not fill everything.
+    """
+    state, card = read_weights(path)
+    named = network is not None
+    if network is None:
+        if not card:
+            raise UserError(f"{path} does not say which network it is for: name one (`network:`)")
+        try:
+            network = network_of(card, path)
+        except RecursionError as error:
+            raise UserError(f"{path} describes networks inside networks without end") from error
+    num_classes = card.get("num_classes") or _guess_classes(state, path)
+    most = () if named else (10 * len(state) + 1000, 10 * Path(path).stat().st_size + 10**7)  # what fits the file has fewer
+    try:
+        with bounded(*most):
+            model = network(num_classes=num_classes)
+    except Exception as error:  # whatever a constructor says to arguments that a file made up
+        what = f"the network named for {path}" if named else f"{path} describes a network that"
+        raise UserError(f"{what} cannot be built: {first_line(error)}") from error
+    fill(model, state, card, path)
+    return model.eval()
+
+
+def network_of(card: dict[str, Any], path: str | Path) -> Network:
+    """The factory that a card describes; refuses every class that is not one of ours."""
+    init_args = card.get("init_args") or {}
+    if not isinstance(init_args, dict):
+        raise UserError(f"{path} describes a network with arguments {init_args!r}; expected a mapping")
+    return partial(_our_class(card.get("class_path"), path), **_build_args(init_args, path))
+
+
+def fill(model: nn.Module, state: State, card: dict[str, Any], path: str | Path) -> None:
+    """Load `state` into `model` after stripping the usual prefixes; anything missing or left over is an error."""
+    state = _strip(state, model.state_dict())
+    wrong = mismatch(state, model.state_dict())
+    if wrong:
+        raise UserError(f"{_origin(state, card, path)} does not fit {_public_name(model)}: {wrong}")
+    model.load_state_dict(state)
+
+
+def _origin(state: State, card: dict[str, Any], path: str | Path) -> str:
+    """The file, and what its card says it is for; without a card its size."""
+    if isinstance(card.get("class_path"), str):
+        return f"{path} is for {card['class_path']} and"
+    return f"{path} holds {sum(value.numel() for value in state.values()):,} numbers in {len(state):,} tensors and"
+
+
+def _public_name(model: nn.Module) -> str:
+    """ard.models.ResNet, as configs name it."""
+    package = type(model).__module__
+    return f"{'ard.models' if package.startswith('ard.models.') else package}.{type(model).__name__}"
+
+
+def mismatch(state: State, expected: State) -> str:
+    """What keeps `state` from filling all that is expected, by the first names; empty where nothing does."""
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
+    if missing or unexpected:
+        return (
+            f"{len(expected) - len(missing)} of {len(expected)} tensors found; missing: "
+            f"{', '.join(missing[:3]) or 'none'}; unexpected: {', '.join(unexpected[:3]) or 'none'}"
+        )
+    for key, value in expected.items():
+        found = state[key]
+        if found.shape != value.shape:
+            return f"{key} is {tuple(found.shape)} in the file, {tuple(value.shape)} in the network"
+        if not interchangeable(found, value):
+            return f"{key} holds no plain numbers of {value.dtype}, but {found.dtype}, {found.layout}"
+    return ""
+
+
+def _our_class(class_path: Any, path: str | Path) -> Any:
+    models = importlib.import_module("ard.models")
+    package, _, name = str(class_path).rpartition(".")
+    known = package.split(".")[:2] == ["ard", "models"] and name in models.__all__
+    cls = getattr(models, name) if known else None
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module) and "num_classes" in signature(cls).parameters):
+        raise UserError(f"{path} asks for {class_path}, which is not a network of ard.models: pass the network yourself")
+    return cls
+
+
+def _build_args(init_args: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """Nested class_path entries (a network inside Normalized) become factories under the same rule.
+
+    Weights follow, so nothing `pretrained` is fetched first.
+    """
+    nested = {key: value for key, value in init_args.items() if isinstance(value, dict) and "class_path" in value}
+    fetched = {key: False for key in init_args if key == "pretrained"}
+    return init_args | fetched | {key: network_of(value, path) for key, value in nested.items()}
+
+
+def _strip(state: State, expected: State) -> State:
+    """Remove a prefix that all keys share, from the front only, as long as the keys do not fit."""
+    while state and not set(state) & set(expected):
+        prefix = next((p for p in PREFIXES if all(key.startswith(p) for key in state)), None)
+        if prefix is None:
+            return state
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def _guess_classes(state: State, path: str | Path) -> int:
+    """Without a card: the rows of the last matrix, which in every usual classifier is the head."""
+    matrices = [value for value in state.values() if value.ndim == 2]
+    if not matrices:
+        raise UserError(f"{path} holds no linear layer to read the number of classes from")
+    return len(matrices[-1])

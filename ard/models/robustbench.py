@@ -1,0 +1,41 @@
+"""Teachers from RobustBench."""
+
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from ard.core.errors import UserError
+from ard.models.frozen import Frozen
+
+
+class RobustBench(Frozen):
+    """A model of RobustBench by its name there, such as Chen2021LTD_WRN34_10; its own normalisation is part of it.
+
+    Read from `folder`/`dataset`/`threat`/`name`.pt, downloaded on first use. Raises UserError, with the place where the file
+    belongs, when the package `robustbench` is missing, lists no such model or cannot download it.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        dataset: Literal["cifar10", "cifar100", "imagenet"] = "cifar10",
+        threat: Literal["Linf", "L2"] = "Linf",
+        folder: str = "models",
+    ) -> None:
+        super().__init__(weights=str(Path(folder, dataset, threat, f"{name}.pt")))
+        self.name, self.dataset, self.threat, self.folder = name, dataset, threat, folder
+
+    def read(self) -> nn.Module:
+        try:
+            from robustbench.utils import load_model
+        except ImportError as error:
+            raise UserError("ard.models.RobustBench needs the package: pip install robustbench") from error
+        try:
+            return load_model(self.name, model_dir=self.folder, dataset=self.dataset, threat_model=self.threat)
+        except KeyError as error:
+            raise UserError(f"RobustBench lists no {self.threat} model {self.name!r} for {self.dataset}") from error
+        except Exception as error:  # no network, no quota, half a file: each its own exception
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise UserError(f"{self.weights}: {reason}; expected the file from RobustBench's table there") from error

@@ -1,0 +1,90 @@
+"""Knobs that were swept: one line a knob through clean and worst-case accuracy, and both at matched clean accuracy."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from ard.report.differences import students
+from ard.report.pictures.marks import MARKERS, TEACHER, Mark, bars, marks_of, title
+from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend
+from ard.report.rows import Row
+
+SETTING = re.compile(r"(?P<method>.+)-(?P<knob>[a-z_]+)-(?P<value>\d[\d.e+-]*)")  # as a study names a swept run
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A method with one of its numbers swept: its rows by that number."""
+
+    method: str
+    name: str
+    rows: dict[float, Row]
+
+    @property
+    def label(self) -> str:
+        return f"{self.method} ({self.name})"
+
+
+def knobs_of(rows: Sequence[Row]) -> list[Knob]:
+    """Every knob that at least three reliable best checkpoints were trained with."""
+    found: dict[tuple[str, str], dict[float, Row]] = {}
+    for row in students(rows):
+        if (match := SETTING.fullmatch(row.method)) and not row.warning:
+            found.setdefault((match["method"], match["knob"]), {})[float(match["value"])] = row
+    return [Knob(*names, dict(sorted(swept.items()))) for names, swept in sorted(found.items()) if len(swept) > 2]
+
+
+def draw_frontier(rows: Sequence[Row], differ: Sequence[str], path: Path) -> None:
+    """Write the picture to `path`: the best checkpoints of every knob, joined in the order of its values."""
+    figure, axes = empty_axes(title(rows, differ), "clean accuracy (%)", "worst-case accuracy (%)")
+    handles = []
+    for k, knob in enumerate(knobs_of(rows)):
+        colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
+        marks = marks_of(list(knob.rows.values()), differ)
+        points = np.array([mark.point for mark in marks])
+        axes.plot(points[:, 0], points[:, 1], color=colour, marker=marker, linewidth=1, markersize=5, zorder=4)
+        for value, mark in zip(knob.rows, marks, strict=True):
+            _draw_bars(axes, mark, colour)
+            axes.annotate(f"{value:.3g}", mark.point, (4, 4), textcoords="offset points", fontsize=7, color=colour)
+        handles.append(Line2D([], [], color=colour, marker=marker, lw=1, ms=5, label=knob.label))
+    for mark in marks_of([row for row in rows if row.is_teacher and not row.is_last], differ):
+        axes.plot(*mark.point, TEACHER[1], color=TEACHER[0], markersize=10, zorder=3)
+        handles.append(Line2D([], [], color=TEACHER[0], marker=TEACHER[1], ls="", ms=8, label=mark.label))
+    legend(figure, [*handles, Line2D([], [], color=GREY, lw=1, alpha=0.3, label=bars(rows))])
+    figure.savefig(path)
+
+
+def matched_table(rows: Sequence[Row]) -> str:
+    """The most robust setting of every knob among those that are at least so accurate on clean images."""
+    knobs = knobs_of(rows)
+    clean = [_mean(row, "clean_acc") for knob in knobs for row in knob.rows.values()]
+    levels = np.unique(np.floor(np.quantile(clean, [0, 0.25, 0.5, 0.75]) * 10) / 10)
+    lines = [f"| clean at least | {' | '.join(knob.label for knob in knobs)} |", "| --- |" + " --- |" * len(knobs)]
+    for level in levels:
+        lines.append(f"| {level:.1f} | {' | '.join(_best(knob, level) for knob in knobs)} |")
+    return "\n".join(lines) + (
+        "\n\nWorst-case accuracy of each knob's most robust setting (in brackets) among those with at least that clean "
+        "accuracy. The settings are chosen on the test images that they are measured on, for every method alike: this "
+        "shows what the knobs reach, and selects nothing."
+    )
+
+
+def _best(knob: Knob, level: float) -> str:
+    fitting = {value: _mean(row, "robust_acc") for value, row in knob.rows.items() if _mean(row, "clean_acc") >= level}
+    best = max(fitting, key=lambda value: fitting[value], default=None)
+    return "none" if best is None else f"{fitting[best]:.1f} ({best:.3g})"
+
+
+def _mean(row: Row, field: str) -> float:
+    return 100 * float(np.mean(row.values(field)))
+
+
+def _draw_bars(axes: Axes, mark: Mark, colour: str) -> None:
+    (x, x_low, x_high), (y, y_low, y_high) = mark.clean, mark.worst
+    for xs, ys in (([x_low, x_high], [y, y]), ([x, x], [y_low, y_high])):
+        axes.plot(xs, ys, color=colour, alpha=0.25, linewidth=0.8, zorder=2)

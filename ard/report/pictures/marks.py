@@ -1,0 +1,72 @@
+"""What every picture of methods shows: one mark a row, with its intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ard.core.statistics import paired_difference
+from ard.report.pictures.style import COLOURS
+from ard.report.rows import Row
+from ard.report.table import shared_settings
+
+MARKERS = "osD^vP"
+TEACHER = ("#333333", "*")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One row in the picture: accuracies in percent as (mean, low, high)."""
+
+    name: str
+    clean: tuple[float, float, float]
+    worst: tuple[float, float, float]
+    colour: str
+    marker: str
+    hollow: bool
+
+    @property
+    def point(self) -> tuple[float, float]:
+        return self.clean[0], self.worst[0]
+
+    @property
+    def label(self) -> str:
+        """teachers/robust -> robust (teacher): a student may have the same name."""
+        return f"{self.name.removeprefix('teachers/')} (teacher)" if self.name.startswith("teachers/") else self.name
+
+
+def marks_of(rows: Sequence[Row], differ: Sequence[str]) -> list[Mark]:
+    """A mark for every row whose robust numbers can be relied on; best and last of a method look alike."""
+    rows = [row for row in rows if not row.warning]
+    names = [", ".join([row.method, *(row.records[0].settings[key] for key in differ)]) for row in rows]
+    methods = list(dict.fromkeys(name for name, row in zip(names, rows, strict=True) if not row.is_teacher))
+    marks = []
+    for name, row in zip(names, rows, strict=True):
+        k = 0 if row.is_teacher else methods.index(name)
+        colour, marker = TEACHER if row.is_teacher else (COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)])
+        clean, worst = _interval(row.bits("clean")), _interval(row.bits("worst"))
+        marks.append(Mark(name, clean, worst, colour, marker, row.is_last))
+    return marks
+
+
+def title(rows: Sequence[Row], differ: Sequence[str]) -> str:
+    """Data and threat, where all rows share them."""
+    shared = shared_settings(rows, differ)
+    return ", ".join(shared[key] for key in ("dataset", "threat") if key in shared)
+
+
+def bars(rows: Sequence[Row]) -> str:
+    """What the error bars are."""
+    seeds = " and seeds" if any(len(row.records) > 1 for row in rows) else ""
+    return f"95 % bootstrap interval over test images{seeds}"
+
+
+def caption(rows: Sequence[Row]) -> str:
+    """What the error bars are, and which rows are missing because a check failed."""
+    left_out = ", ".join(row.label for row in rows if row.warning)
+    return f"Error bars: {bars(rows)}." + (f" Left out as unreliable: {left_out}." if left_out else "")
+
+
+def _interval(bits: np.ndarray) -> tuple[float, float, float]:
+    accuracy = paired_difference(bits, np.zeros_like(bits))
+    return 100 * accuracy.mean, 100 * accuracy.low, 100 * accuracy.high

@@ -1,0 +1,48 @@
+"""`ard study`: plan, check every run before the first, run what is not finished, compare."""
+
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ard.study.devices import Devices
+from ard.study.display import Display
+from ard.study.job import Job, Processes
+from ard.study.plan import plan, read_study
+
+Rehearse = Callable[[list[str]], dict[str, Any]]  # arguments of `ard fit` -> the resolved config; trains nothing
+
+
+def run_study(
+    path: Path, rehearse: Rehearse, compare: Callable[..., str], jobs_per_device: int | None = None
+) -> tuple[int, str]:
+    """Run what is not finished and compare everything; returns 1 only where a run failed, and the table."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the runs of a killed study end with it
+    study = read_study(path)
+    directory = Path("checkpoints") / path.stem
+    runs = plan(study, directory)
+    resolved = {run.name: rehearse(run.arguments) for run in runs}  # every mistake comes before the first training
+    processes, devices = Processes(), Devices(study.jobs, jobs_per_device)
+    with Display(len(runs)) as display, ThreadPoolExecutor(devices.count) as pool:
+        jobs: dict[str, Job] = {}
+        for run in reversed(runs):  # students before their teachers
+            students = [jobs[other.name] for other in runs if run in other.teachers.values()]
+            jobs[run.name] = Job(study, run, resolved[run.name], display, processes, devices, students)
+        futures: dict[str, Future[str | None]] = {}
+        for run in runs:
+            teachers = [futures[teacher.name] for teacher in run.teachers.values()]
+            futures[run.name] = pool.submit(jobs[run.name].execute, teachers)
+        try:
+            failures = {name: reason for name, future in futures.items() if (reason := future.result())}
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            processes.stop()
+            raise
+    for name, reason in failures.items():
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    if len(failures) == len(runs):
+        return 1, "no run was finished, so there is nothing to compare"
+    output = Path(study.results) if study.results else directory
+    return int(bool(failures)), compare([directory], output, baseline=study.baseline)

@@ -1,0 +1,1 @@
+"""Training: the step, the engine around it, schedules, checkpoints, and the callbacks of a run."""

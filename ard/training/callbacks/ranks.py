@@ -1,0 +1,72 @@
+"""Processes that train together: each keeps its own buffers over a resume, and none outlives the others."""
+
+import os
+import re
+import signal
+import threading
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+
+from ard.core.errors import UserError
+from ard.core.text import first_line
+
+POLL = 2.0  # seconds
+
+
+class Ranks(pl.Callback):
+    """Saves and restores every rank's buffers, and ends a rank whose launcher is dead.
+
+    A checkpoint holds the first rank's BatchNorm statistics; inside an epoch those of the others differ.
+    """
+
+    def __init__(self) -> None:
+        self.buffers: list[dict[str, Tensor]] = []
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
+        if trainer.local_rank > 0:  # the first rank may outlive the shell that started it
+            threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.world_size > 1:
+            mine = {name: buffer.cpu() for name, buffer in pl_module.named_buffers()}
+            checkpoint["buffers"] = [{} for _ in range(trainer.world_size)]
+            torch.distributed.all_gather_object(checkpoint["buffers"], mine)
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        self.buffers = checkpoint.get("buffers", [])
+
+    @torch.no_grad()
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Not earlier: DistributedDataParallel begins by giving every rank the first one's."""
+        if len(self.buffers) == trainer.world_size > 1:
+            for name, buffer in pl_module.named_buffers():
+                buffer.copy_(self.buffers[trainer.global_rank][name])
+            if not pl_module.automatic_optimization:  # then it does so once more, in its first forward pass and in no other
+                trainer.strategy.model.require_forward_param_sync = False  # type: ignore[union-attr]
+        self.buffers = []
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks and writes for all; known before they have met."""
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
+
+
+def lost(error: RuntimeError) -> UserError | None:
+    """What to say where an exception tells that another process is gone, or cannot be reached; None of any other."""
+    if not re.search(r"gloo|nccl|connection (closed|reset)", str(error), re.IGNORECASE):
+        return None
+    return UserError(
+        f"another process of this run has ended, so this one ends too: --resume auto goes on ({first_line(error)})"
+    )
+
+
+def _end_with_parent(parent: int) -> None:
+    """A collective operation may wait for a dead process for half an hour; Lightning watches the children only."""
+    while os.getppid() == parent:
+        time.sleep(POLL)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,139 @@
+"""What a run leaves: its config, its weights with a card that says everything about them."""
+
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import yaml
+from pytorch_lightning.cli import SaveConfigCallback
+
+from ard.artifacts.checkpoint import BEST, LAST, read_checkpoint
+from ard.artifacts.weights import read_weights, save_weights
+from ard.core.files import write_whole
+from ard.core.flops import FlopCounter
+from ard.training.callbacks.outcome import announce
+from ard.training.config_digest import START, by_contents, digest_of, essentials
+from ard.training.engine import Engine
+from ard.training.metrics_csv import MetricsCSV
+from ard.training.resume import check_schedule, describe
+
+
+class RunFiles(SaveConfigCallback):
+    """Writes config.yaml when training starts and student.safetensors and last.safetensors when it ends."""
+
+    def __init__(self, parser: Any, config: Any, **kwargs: Any) -> None:
+        super().__init__(parser, config, save_to_log_dir=False, **kwargs)
+        resolved = yaml.safe_load(parser.dump(config, skip_none=False))
+        self.resolved = {key: value for key, value in resolved.items() if key not in START}
+        self.clock = {"seconds": 0.0, "images": 0, "flops_per_image": 0.0}
+        self._since = 0.0
+        self._counter: FlopCounter | None = None
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Later, in on_train_start: a run that is refused leaves nothing behind."""
+
+    @cached_property
+    def essentials(self) -> dict[str, Any]:
+        """What the result depends on; teachers are read once, however often a checkpoint is written."""
+        return essentials(self.resolved)
+
+    def run(self, trainer: pl.Trainer) -> dict[str, Any]:
+        """What checkpoints say of their run."""
+        return describe(self.essentials, trainer)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Engine)
+        check_schedule(trainer, pl_module)
+        if trainer.is_global_zero:
+            path = Path(trainer.default_root_dir) / "config.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, yaml.safe_dump(self.resolved, sort_keys=False))
+        loop = trainer.fit_loop.epoch_loop
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCSV):  # inside an epoch a checkpoint is written before its step is logged
+                logger.resume_before(loop._batches_that_stepped + loop.restarted_on_train_batch_end)
+        self._since = time.monotonic()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step and not self.clock["flops_per_image"]:  # not the first: it also looks for what can be folded
+            self._counter = FlopCounter()
+            self._counter.__enter__()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        images = len(args[2][1])
+        self.clock["images"] += images * trainer.world_size
+        if self._counter is not None:
+            self.clock["flops_per_image"] = self._counter.total / images
+            self._stop_counting()
+
+    def on_exception(self, *_: Any) -> None:
+        self._stop_counting()
+
+    def _stop_counting(self) -> None:
+        if self._counter is not None:
+            self._counter.__exit__(None, None, None)
+            self._counter = None
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.clock["seconds"] += now - self._since
+        self._since = now
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.interrupted:
+            return
+        directory, written = Path(trainer.default_root_dir), []
+        for name, file in ((LAST, "last"), (BEST, "student")):  # a damaged best one keeps nobody from the last
+            checkpoint = directory / f"{name}.ckpt"
+            if checkpoint.is_file():
+                epoch = int(read_checkpoint(checkpoint)["epoch"])
+                card = self.card(trainer, pl_module, selected_by="last epoch" if name == LAST else None, epoch=epoch)
+                written.append((directory / f"{file}.safetensors", card))
+                save_weights(written[-1][0], read_weights(checkpoint)[0], card)
+        if written:
+            announce(trainer, *written[-1])
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["ard"] = self.card(trainer, pl_module, selected_by="checkpoint", epoch=trainer.current_epoch)
+        checkpoint["run"] = self.run(trainer)
+
+    def card(
+        self, trainer: pl.Trainer, engine: pl.LightningModule, *, selected_by: str | None, epoch: int
+    ) -> dict[str, Any]:
+        """Everything a reader of the weights may ask: network, data, recipe, teacher, training block."""
+        assert isinstance(engine, Engine)
+        arguments = self.resolved["model"]["init_args"]
+        seconds = self.clock["seconds"]
+        return {
+            **arguments["student"],
+            "num_classes": engine.num_classes,
+            "classes": list(engine.data.classes),
+            "additional_data": engine.data.additional,
+            "input_shape": list(engine.data.input_shape),
+            "data": self.resolved["data"],
+            "recipe": {"engine": self.resolved["model"]["class_path"], **by_contents(arguments["objective"], {})},
+            "teacher": engine.teacher.sha256 if engine.teacher is not None else None,
+            "threat": {"norm": engine.threat.norm, "eps": engine.threat.eps},
+            "training": {
+                "block": arguments["training"],
+                "epochs": self.resolved["trainer"]["max_epochs"],
+                "seconds": round(seconds, 1),
+                "images_per_s": round(self.clock["images"] / seconds, 1) if seconds else None,
+                "pflop": float(f"{self.clock['flops_per_image'] * self.clock['images'] / 1e15:.4g}"),
+                "device": trainer.strategy.root_device.type,
+                "precision": str(trainer.precision),
+                "selected_by": selected_by or engine.training_block.monitor,
+                "epoch": epoch,
+                "seed": engine.seed,
+                "config_digest": digest_of(self.essentials),
+            },
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        self._tick()
+        return dict(self.clock)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.clock = {**self.clock, **state}

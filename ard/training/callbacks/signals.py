@@ -1,0 +1,65 @@
+"""Signals that end a run: the step is finished and saved first."""
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+
+from ard.artifacts.checkpoint import LAST
+
+STATUS = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGINT: 130}  # SIGUSR1: what schedulers send before they pre-empt
+
+
+class Stop(Checkpoint):
+    """On SIGTERM, SIGUSR1 or Ctrl-C: last.ckpt of exactly this step, then exit status 143 or 130; all ranks stop together.
+
+    In the last step of an epoch and in validation, the epoch is finished first. A second Ctrl-C ends the run at once.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.path = Path(directory) / f"{LAST}.ckpt"
+        self.received = self.agreed = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Take over from Lightning's handlers, which lose the epoch; the trainer puts back what there was before itself."""
+        if threading.current_thread() is threading.main_thread():
+            for number in STATUS:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                    signal.signal(number, self._note)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if self.agreed:  # only here is everything of the step before logged
+            name, step = signal.Signals(self.agreed).name, trainer.global_step
+            if trainer.is_global_zero:
+                print(f"ard: {name} after step {step}: {self.path} holds it, --resume auto goes on", file=sys.stderr)
+            # Lightning kills the first rank when another one ends with a status.
+            raise SystemExit(STATUS[signal.Signals(self.agreed)] if trainer.is_global_zero else 0)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.is_last_batch:
+            return  # a checkpoint of here would skip the epoch's end
+        self._agree(trainer)
+        if self.agreed:
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        self._agree(trainer)  # the callback before this one has written last.ckpt
+
+    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self.received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = self.received or number
+
+    def _agree(self, trainer: pl.Trainer) -> None:
+        """All ranks must leave after the same step."""
+        self.agreed = self.received
+        if trainer.world_size > 1:
+            agreed = torch.tensor(self.received, device=trainer.strategy.root_device)
+            torch.distributed.all_reduce(agreed, torch.distributed.ReduceOp.MAX)
+            self.agreed = int(agreed)

@@ -1,0 +1,97 @@
+"""What a teacher can do on the images of a run, and whether a run with it has begun well."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+
+from ard.artifacts.weights import card_of
+from ard.core.errors import UserError
+from ard.core.statistics import wilson_interval
+from ard.data import DataModule, to_pixels
+from ard.data.loading import balanced
+from ard.models.frozen import Frozen
+from ard.training.engine import Engine
+
+FEW = 200  # validation images that a run asks its teacher about when it begins
+ONE_SIDED_99 = 0.98  # the level of a two-sided interval whose lower bound is that of 99 % to one side
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The share of n images that were answered rightly, and the bounds that the true share is within, 99 % to each side."""
+
+    share: float
+    n: int
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return wilson_interval(self.share, self.n, level=ONE_SIDED_99)
+
+    def beats_chance(self, num_classes: int) -> bool:
+        """Whether the lower bound is above 1 / C."""
+        return self.bounds[0] > 1 / num_classes
+
+
+def validation_images(data: DataModule, limit: int) -> tuple[Tensor, Tensor]:
+    """Images x (n, C, H, W) in [0, 1] and labels y (n,) of the validation split, as equally many a class as there are."""
+    val = data.splits[1]
+    chosen = torch.arange(len(val)) if limit >= len(val) else balanced(val.labels, limit)
+    levels, y = val.__getitems__(chosen.tolist())
+    return to_pixels(levels), y
+
+
+def same_split(card: dict[str, Any], section: dict[str, Any]) -> bool:
+    """Whether a card's `data:` section splits off the same validation images as another."""
+    theirs, ours = _own(card.get("data")), _own(section)
+    names = (Path((part.get("init_args") or {}).get("root") or "").name for part in (theirs, ours))
+    one, other = (part.get("init_args") or {} for part in (theirs, ours))
+    kept = all(one.get(key) == other.get(key) for key in ("size", "grey", "val_size", "split_seed"))
+    return bool(theirs) and theirs.get("class_path") == ours.get("class_path") and len(set(names)) == 1 and kept
+
+
+def _own(section: Any) -> dict[str, Any]:
+    """The data set itself, whatever others its training images are mixed with."""
+    section = section if isinstance(section, dict) else {}
+    base = (section.get("init_args") or {}).get("base")
+    return _own(base) if base else section
+
+
+def told_by(teacher: Frozen) -> dict[str, Any]:
+    """The card in a teacher's file; empty where it has none."""
+    try:
+        return card_of(teacher.weights) if Path(teacher.weights).is_file() else {}
+    except UserError:
+        return {}
+
+
+class TeacherCheck(pl.Callback):
+    """Warns when training begins with a teacher that knows no more of the images than chance does."""
+
+    @rank_zero_only
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Engine)
+        if trainer.global_step:  # it was said when the run began
+            return
+        for teacher in pl_module.teachers().values():
+            x, y = validation_images(pl_module.data, FEW)
+            accuracy = answered(teacher, x.to(pl_module.device), y.to(pl_module.device))
+            if not accuracy.beats_chance(pl_module.num_classes):
+                warnings.warn(
+                    f"teacher {teacher.weights} is right on {accuracy.share:.0%} of {accuracy.n} validation images, "
+                    "not above chance: another normalisation, or another order of classes? `ard doctor` looks closer",
+                    stacklevel=1,
+                )
+
+
+@torch.no_grad()
+def answered(network: torch.nn.Module, x: Tensor, y: Tensor) -> Accuracy:
+    """How many of the images are answered rightly, in float32 and without touching any random state."""
+    with torch.random.fork_rng([]), torch.autocast(x.device.type, enabled=False):
+        right = sum(int((network(a).argmax(dim=1) == b).sum()) for a, b in zip(x.split(100), y.split(100), strict=True))
+    return Accuracy(right / len(y), len(y))

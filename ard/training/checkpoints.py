@@ -1,0 +1,135 @@
+"""Writing checkpoints so that a killed run never loses the one it had."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from ard.artifacts.checkpoint import BEST, LAST, PREVIOUS, check_digest, digest_beside, read_checkpoint
+from ard.artifacts.tensors import read_plain
+from ard.core.errors import UserError
+from ard.core.files import existing, or_user_error, sha256, write_whole
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Temporary file in the same directory, fsync, read back, replace, SHA-256 beside it; any failure is a UserError.
+
+    Lightning's own writer passes through $TMPDIR, and a kill between two filesystems leaves an empty checkpoint.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:  # noqa: ARG002
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.tmp")
+        with or_user_error(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                digest = _write(checkpoint, temporary)
+                if sha256(temporary) != digest:
+                    raise UserError(f"{path}: the disk gave back something else than was written; what lay there stays")
+                if path.stem == LAST and _is_sound(path):
+                    _keep_as(path, path.with_stem(PREVIOUS))
+                # The old digest goes first and the new one comes last: a kill in between leaves a checkpoint without a
+                # digest, which loads, never one beside the wrong digest.
+                digest_beside(path).unlink(missing_ok=True)
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+            write_whole(digest_beside(path), f"{digest}  {path.name}\n")
+
+    def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = True) -> Any:  # noqa: ARG002
+        check_digest(existing(path, "a checkpoint"))
+        return read_plain(Path(path), kind="a checkpoint")  # safely, also where Lightning would not
+
+    def remove_checkpoint(self, path: Any) -> None:
+        for file in (Path(path), digest_beside(Path(path))):
+            file.unlink(missing_ok=True)
+
+
+class Kept(ModelCheckpoint):
+    """Lightning's callback, which also knows its files again after the run's folder was moved, and no other file."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        there, here = str(state_dict["dirpath"]), str(self.dirpath)
+        file = Path(here, Path(state_dict["best_model_path"]).name)
+        if self.monitor is not None and not self._is_ours(file, state_dict):
+            nothing = dict.fromkeys(("best_model_score", "kth_value", "current_score"))
+            state_dict = {**state_dict, **nothing, "dirpath": here, "best_k_models": {}}
+            state_dict |= {"best_model_path": "", "kth_best_model_path": ""}
+        elif file.is_file():
+            paths = {key: value.replace(there, here, 1) for key, value in state_dict.items() if isinstance(value, str)}
+            scores = {path.replace(there, here, 1): score for path, score in state_dict["best_k_models"].items()}
+            state_dict = {**state_dict, **paths, "best_k_models": scores}
+        super().load_state_dict(state_dict)
+
+    def _is_ours(self, file: Path, state_dict: dict[str, Any]) -> bool:
+        """Whether a file is the best checkpoint that this state knows: whole, and with that score."""
+        try:
+            return read_checkpoint(file)["callbacks"][self.state_key]["best_model_score"] == state_dict["best_model_score"]
+        except (UserError, LookupError, TypeError):
+            return False
+
+
+def _is_sound(path: Path) -> bool:
+    """Whether a checkpoint that is about to be kept as the one before is worth that."""
+    try:
+        check_digest(existing(path, "a checkpoint"))
+    except UserError:
+        return False
+    return True
+
+
+def sign(path: Path) -> None:
+    """Put the digest beside a whole checkpoint whose writer was killed before it did."""
+    if not digest_beside(path).exists():
+        write_whole(digest_beside(path), f"{sha256(path)}  {path.name}\n")
+
+
+def best_and_last(directory: str, monitor: str) -> list[ModelCheckpoint]:
+    """Lightning's callbacks for best.ckpt (highest `monitor`) and last.ckpt, written after every epoch."""
+    shared: dict[str, Any] = {"dirpath": directory, "enable_version_counter": False, "save_on_train_epoch_end": True}
+    best = Kept(filename=BEST, monitor=monitor, mode="max", **shared)
+    return [best, Kept(filename=LAST, **shared)]
+
+
+class _Digesting:
+    """A file for torch to write to, and the digest of what it wrote."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _write(checkpoint: dict[str, Any], path: Path) -> str:
+    with open(path, "wb") as file:
+        digesting = _Digesting(file)
+        torch.save(checkpoint, digesting)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+        if hasattr(os, "posix_fadvise"):  # so that it is the disk that gives it back
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return digesting.digest.hexdigest()
+
+
+def _keep_as(path: Path, kept: Path) -> None:
+    """Give `path` a second name, so that there is no moment at which neither exists."""
+    temporary = kept.with_name(f".{kept.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(path, temporary)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, temporary)
+    digest_beside(kept).unlink(missing_ok=True)
+    os.replace(temporary, kept)
+    if digest_beside(path).is_file():
+        write_whole(digest_beside(kept), f"{digest_beside(path).read_text().split()[0]}  {kept.name}\n")

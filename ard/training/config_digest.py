@@ -1,0 +1,69 @@
+"""The digest of a resolved config: everything that a result depends on, and nothing else."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ard.core.files import sha256
+
+# What a run may change without becoming another run: where it writes, how it shows itself, where the teacher lies.
+PRESENTATION = (
+    "default_root_dir",
+    "logger",
+    "enable_progress_bar",
+    "enable_model_summary",
+    "log_every_n_steps",
+    "callbacks",
+)
+
+
+START = ("config", "ckpt_path", "weights_only", "resume", "allow_changes")  # how a run starts, not what it is
+
+
+GUARDS = "guards"  # change no run in which nothing goes wrong
+
+
+TEACHERS = ("ard.models.Frozen", "ard.models.Cached")
+
+
+def config_digest(config: dict[str, Any], known: Mapping[str, str] | None = None) -> str:
+    """A digest of everything in a resolved config that the result depends on; teachers count by their contents.
+
+    `known` has the digests of weights by their path, for those that are not there any more.
+    """
+    return digest_of(essentials(config, known))
+
+
+def digest_of(essentials: dict[str, Any]) -> str:
+    """Short, of a config that was reduced to its essentials."""
+    return hashlib.sha256(json.dumps(essentials, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def essentials(config: dict[str, Any], known: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The part of a resolved config that the result depends on, as the first records called it."""
+    config = json.loads(json.dumps({key: value for key, value in config.items() if key not in (*START, GUARDS)}))
+    for key in PRESENTATION:
+        config["trainer"].pop(key, None)
+    if config["trainer"]["precision"] == "auto":
+        config["trainer"]["precision"] = None  # as it was called when the first records were written
+    if config["model"]["init_args"].get("weight_perturbation") is None:
+        config["model"]["init_args"].pop("weight_perturbation", None)  # those records did not know it
+    config["data"]["init_args"].pop("name", None)
+    config["model"] = by_contents(config["model"], known or {})
+    return config
+
+
+def by_contents(tree: dict[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
+    """A config in which every teacher's path has given way to the SHA-256 of its weights, null where there are none."""
+    tree = dict(tree)
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            tree[key] = by_contents(value, known)
+        elif isinstance(value, list):
+            tree[key] = [by_contents(part, known) if isinstance(part, dict) else part for part in value]
+    if str(tree.get("class_path", "")).startswith(TEACHERS):
+        path = tree["init_args"].pop("weights", "")
+        tree["init_args"]["sha256"] = known.get(path) or (sha256(path) if Path(path).is_file() else None)
+    return tree

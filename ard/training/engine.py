@@ -1,0 +1,200 @@
+"""What both ways of training share: parts, optimiser, validation, averaging."""
+
+import time
+from abc import ABC
+from functools import cached_property
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from ard.artifacts.weights import read_weights
+from ard.attacks import AttackFactory, Ball
+from ard.core.errors import UserError
+from ard.core.randomness import key_seed, keyed_generator
+from ard.data import DataModule, check_batch
+from ard.losses import cross_entropy
+from ard.models import Cached, Frozen, Network
+from ard.models.loading import fill
+from ard.objectives.base import Objective
+from ard.training.schedule import Training
+
+
+class Engine(pl.LightningModule, ABC):
+    """A student, an objective, a threat, attacks for training and for validation, and perhaps a teacher.
+
+    `attack_mode` is the student's mode while it is attacked: eval, or train as some released codes do, which moves
+    BatchNorm statistics. `init` starts the student from given weights.
+    """
+
+    def __init__(
+        self,
+        *,
+        student: Network,
+        objective: Objective,
+        threat: Ball,
+        attack: AttackFactory,
+        val_attack: AttackFactory,
+        training: Training,
+        teacher: Frozen | None = None,
+        attack_mode: Literal["eval", "train"] = "eval",
+        init: str | None = None,
+        num_classes: int = 10,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        with torch.random.fork_rng([]):
+            torch.manual_seed(key_seed("student", seed))  # the same start for every method of a study
+            self.student = student(num_classes=num_classes).to(memory_format=torch.channels_last)  # same maths, faster
+            objective.build(student=student, num_classes=num_classes)
+        self.objective, self.training_block, self.teacher = objective, training, teacher
+        self.threat, self.attack, self.val_attack = threat, attack(ball=threat), val_attack(ball=threat)
+        self.attack_mode, self.num_classes, self.seed = attack_mode, num_classes, seed
+        if objective.needs_teacher and teacher is None:
+            raise UserError(
+                f"{type(objective).__name__} needs a teacher: add --model.init_args.teacher.init_args.weights FILE"
+            )
+        if init is not None:
+            fill(self.student, *read_weights(init), init)
+        objective.label_smoothing = training.label_smoothing
+        self.average = training.averaged(self.student)
+        accuracies = {name: MulticlassAccuracy(num_classes, average="micro") for name in ("clean", "robust", "teacher")}
+        self.accuracies = nn.ModuleDict(accuracies)
+        self.terms: dict[str, Tensor] = {}  # of the step under way
+        self.skipped = False  # a guard took the gradients of the step under way, whose terms say nothing
+
+    @property
+    def data(self) -> DataModule:
+        """The run's data, which also knows how to augment a batch."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    @property
+    def selected(self) -> nn.Module:
+        """The network that is validated, selected and shipped: the average where there is one."""
+        return self.student if self.average is None else self.average.module
+
+    def setup(self, stage: str) -> None:
+        if stage != "fit":
+            return
+        for place, teacher in self.teachers().items():
+            option = f"--model.init_args.{place}.init_args.weights"
+            teacher.load(num_classes=self.num_classes, input_shape=self.data.input_shape, option=option).to(self.device)
+        if isinstance(self.teacher, Cached):
+            if self.data.additional:
+                raise UserError("ard.models.Cached knows images by their place in one data set: expected ard.models.Frozen")
+            labels, about = self.data.splits[0].labels, (self.data.title, self.data.split_seed, self.data.input_shape)
+            self.teacher.remember(labels=labels, views=self.data.view_count, num_classes=self.num_classes, about=about)
+        self.objective.setup(
+            teacher=self.teacher,
+            num_classes=self.num_classes,
+            class_counts=self.data.class_counts,
+            eps=self.threat.eps,
+            max_epochs=self.trainer.max_epochs or 1,
+        )
+
+    def teachers(self) -> dict[str, Frozen]:
+        """The teacher and those of the objective, by where they stand in the config."""
+        parts = [(f"objective.{name}".replace(".", ".init_args."), part) for name, part in self.objective.named_modules()]
+        return {place: part for place, part in [("teacher", self.teacher), *parts] if isinstance(part, Frozen)}
+
+    def configure_optimizers(self) -> Any:
+        groups = [{"params": list(self.student.parameters())}, *self.objective.param_groups()]
+        optimizer = self.training_block.optimizer(groups)
+        scheduler = self.training_block.scheduler(optimizer, self.optimizer_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    @cached_property
+    def optimizer_steps(self) -> int:
+        """How many times the optimiser will step in the whole run.
+
+        Not `trainer.estimated_stepping_batches`: that sets up the loader before a resumed run has restored its place.
+        """
+        trainer, batches = self.trainer, len(self.data.train_dataloader())
+        limit = trainer.limit_train_batches
+        batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+        return batches * (trainer.max_epochs or 1)
+
+    def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        # Here and not at the epoch's start: Lightning skips that hook when it resumes, and keeps modules in eval mode.
+        self.student.train()
+        self.objective.train()
+        self.timed = batch_idx % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        self.step_start, self.attack_seconds = self.now(), 0.0
+        if batch_idx == 0:
+            check_batch(*batch, num_classes=self.num_classes, needs_labels=self.objective.needs_labels)
+        torch.manual_seed(key_seed("dropout", *self.step_key(batch_idx)))
+        self.objective.epoch = self.trainer.current_epoch
+        self.objective.progress = self.trainer.global_step / self.optimizer_steps
+        self.objective.lr_factor = self.trainer.optimizers[0].param_groups[0]["lr"] / self.training_block.lr
+        self.objective.generator = self.generator("objective", batch_idx)
+
+    def on_train_batch_end(self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:  # noqa: ARG002
+        if self.timed:
+            seconds = self.now() - self.step_start
+            images = len(batch[1]) * self.trainer.world_size
+            self.log_dict({"train/images_per_s": images / seconds, "train/attack_share": self.attack_seconds / seconds})
+
+    def now(self) -> float:
+        """Seconds, exact on the steps that are logged; in between nothing waits for the GPU."""
+        if self.timed and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def step_key(self, batch_idx: int) -> tuple[int, int, int, int]:
+        """What every random draw of a training step is keyed by."""
+        return self.seed, self.trainer.current_epoch, batch_idx, self.global_rank
+
+    def images(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
+        """The batch in the views of this step; a teacher that remembers is told which they are."""
+        x, y = self.data.augment(batch[0], self.generator("augmentation", batch_idx)), batch[1]
+        if isinstance(self.teacher, Cached):
+            views = self.data.views(len(y), self.generator("augmentation", batch_idx))
+            self.teacher.expect(x, self.data.shown(batch_idx), views)
+        return x, y
+
+    def generator(self, purpose: str, batch_idx: int) -> torch.Generator:
+        """The generator of one purpose in one step."""
+        return keyed_generator(self.device, purpose, *self.step_key(batch_idx))
+
+    def report(self, terms: dict[str, Tensor]) -> None:
+        """Log the terms of a step and the objective's diagnostics."""
+        values = terms | self.objective.diagnostics()
+        self.log_dict({f"train/{name}": value.detach() for name, value in values.items() if value.ndim == 0})
+
+    def after_step(self) -> None:
+        """After every optimiser step: the objective moves its state, equal on all ranks; the average follows the student."""
+        if type(self.objective).after_step is not Objective.after_step and not self.skipped:
+            self.objective.after_step({name: self._reduced(term.detach().clone()) for name, term in self.terms.items()})
+        if self.average is not None and not self.skipped:
+            self.average.update_parameters(self.student)
+
+    def _reduced(self, term: Tensor) -> Tensor:
+        return torch.as_tensor(self.trainer.strategy.reduce(term, reduce_op="sum" if term.ndim else "mean"))
+
+    def on_train_epoch_end(self) -> None:
+        self.objective.on_epoch_end()
+        if self.trainer.world_size > 1:  # under manual optimisation BatchNorm statistics drift apart between ranks
+            for buffer in (*self.student.buffers(), *self.selected.buffers(), *self.objective.buffers()):
+                torch.distributed.broadcast(buffer, 0)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        x, y = batch
+        network = self.selected
+        generator = keyed_generator(self.device, "val_attack", self.seed, batch_idx, self.global_rank)
+        with torch.autocast(self.device.type, enabled=False):
+            x_adv = self.val_attack(lambda x_adv: cross_entropy(network(x_adv), y), x, generator)
+            logits, attacked = network(x), network(x_adv)
+            self._count("clean", logits, y)
+            self._count("robust", attacked, y)
+            if self.teacher is not None and self.teacher.loaded:
+                self._count("teacher", self.teacher(x_adv), y)
+        self.log("val/loss", cross_entropy(logits, y).mean(), batch_size=len(y), sync_dist=True)
+        return {"predicted": logits.argmax(dim=1), "robust": attacked.argmax(dim=1) == y}
+
+    def _count(self, name: str, logits: Tensor, y: Tensor) -> None:
+        metric = self.accuracies[name]
+        metric.update(logits, y)  # type: ignore[operator]
+        label = "teacher_on_student_adv_acc" if name == "teacher" else f"{name}_acc"
+        self.log(f"val/{label}", metric, on_step=False, on_epoch=True, prog_bar=name != "teacher")  # type: ignore[arg-type]

@@ -1,0 +1,33 @@
+"""Out of memory, in one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytorch_lightning as pl
+import torch
+
+from ard.core.errors import UserError
+from ard.training.engine import Engine
+
+
+@contextmanager
+def explained(trainer: pl.Trainer, engine: Engine) -> Iterator[None]:
+    """Raises UserError where memory ran out: what the run asked for, and what to change; nothing is changed for it."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        named = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not named and "DefaultCPUAllocator" not in str(error):  # which has no exception of its own
+            raise
+        raise UserError(_message(trainer, engine)) from error
+
+
+def _message(trainer: pl.Trainer, engine: Engine) -> str:
+    size, steps = engine.data.batch_size, getattr(engine.attack, "steps", 1)
+    attack = f"{type(engine.attack).__name__} of {steps} step{'s' * (steps != 1)}"
+    place = f"{trainer.strategy.root_device} is out of memory in step {trainer.global_step}"
+    less = "" if "mixed" in str(trainer.precision) else " --trainer.precision bf16-mixed, or"
+    return (
+        f"{place}: batch_size {size} on {trainer.world_size} device(s), {attack}, precision {trainer.precision}; try{less} "
+        f"--data.init_args.batch_size {size // 2} (another run: scale the learning rate with it), or more devices"
+    )

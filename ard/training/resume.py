@@ -1,0 +1,199 @@
+"""Going on with a run: from which checkpoint, and whether it is one of this run."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from ard.artifacts.checkpoint import BEST, LAST, PREVIOUS, progress, read_checkpoint
+from ard.core.errors import UserError
+from ard.models.loading import mismatch
+from ard.objectives.base import Objective
+from ard.training.callbacks.ranks import is_first
+from ard.training.checkpoints import sign
+from ard.training.engine import Engine
+
+NAMES = (BEST, PREVIOUS, LAST)  # of the same step, the later one knows more
+MAY_CHANGE = ("data.init_args.workers", "data.init_args.root")  # and max_epochs may grow
+
+
+@dataclass(frozen=True)
+class Start:
+    """The checkpoint a run goes on from; its tensors stay on disk."""
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        return progress(self.content)[0]
+
+
+def start(options: Any, directory: Path, *, fit: bool) -> Start | None:
+    """Where a run with these options goes on; raises UserError where it would overwrite another one."""
+    if options.weights_only is False:
+        raise UserError("--weights_only false: checkpoints are read without running what they hold; leave it out")
+    if options.ckpt_path is not None:
+        if options.get("resume"):
+            raise UserError(f"--resume {options.resume} and --ckpt_path {options.ckpt_path}: expected one of them")
+        chosen = named(options.ckpt_path, directory)
+        if not fit or chosen.path.parent.resolve() == directory.resolve():
+            return chosen
+    elif not fit:
+        raise UserError("--ckpt_path is missing: expected the checkpoint to validate, such as --ckpt_path best")
+    elif options.resume:
+        return automatic(directory)
+    else:
+        chosen = None
+    if any(directory.glob("*.ckpt")):
+        raise UserError(
+            f"{directory} already holds a run: --resume auto continues it, --trainer.default_root_dir DIR starts anew"
+        )
+    return chosen
+
+
+def newest(directory: Path) -> tuple[Start | None, list[str]]:
+    """The valid checkpoint of the latest step in a directory, and why others were passed over.
+
+    By the step inside the files: clocks go backwards, and names sort as they like.
+    """
+    found, refused = [], []
+    for path in sorted(directory.glob("*.ckpt")):
+        try:
+            found.append(Start(path, read_checkpoint(path)))
+        except UserError as error:
+            refused.append(str(error))
+    return max(found, key=_age, default=None), refused
+
+
+def _age(start: Start) -> tuple[int, int, int]:
+    return *progress(start.content), NAMES.index(start.path.stem) if start.path.stem in NAMES else -1
+
+
+def automatic(directory: Path) -> Start | None:
+    """--resume auto: says what it takes and what it passes over; None where the directory holds no checkpoint."""
+    start, refused = newest(directory)
+    if start is None and refused:
+        raise UserError(
+            f"{directory} holds no valid checkpoint ({'; '.join(refused)}): --trainer.default_root_dir DIR starts anew"
+        )
+    if start is None:
+        say(f"{directory} holds no checkpoint: a new run")
+    else:
+        if is_first():
+            sign(start.path)
+        passed = "".join(f"; passed over: {reason}" for reason in refused)
+        say(f"goes on from {start.path}, step {start.step}{passed}")
+    return start
+
+
+def named(path: str, directory: Path) -> Start:
+    """--ckpt_path: a file, or last, previous, best of the directory; an error tells which other checkpoint is valid."""
+    file = directory / f"{path}.ckpt" if path in NAMES else path
+    try:
+        return Start(Path(file), read_checkpoint(file))
+    except UserError as error:
+        other = newest(Path(file).parent)[0] if "://" not in path else None
+        if other is None:
+            raise
+        way = "--resume auto" if other.path.parent == directory else f"--ckpt_path {other.path}"
+        raise UserError(f"{error}; {other.path.name} (step {other.step}) is valid: {way} goes on from it") from error
+
+
+def check_fits(start: Start, engine: Engine, run: dict[str, Any]) -> None:
+    """Raises UserError where a checkpoint does not fill this run's network; `run` is what `describe` says of it."""
+    state, expected = start.content["state_dict"], engine.state_dict()
+    # Some buffers of objectives are empty until the data have told their size, some networks wait for the teacher.
+    expected = {name: value if value.numel() else state.get(name, value) for name, value in expected.items()}
+    awaited = [
+        name for place, part in engine.named_modules() if isinstance(part, Objective) for name in part.awaited(f"{place}.")
+    ]
+    state = {name: value for name, value in state.items() if not name.startswith(tuple(awaited))}
+    wrong = mismatch(state, expected)
+    if wrong:
+        raise UserError(f"{start.path} holds {_parts(_told(start.content))}, this run trains {_parts(run)}: {wrong}")
+
+
+def check_same(start: Start, run: dict[str, Any], *, allow_changes: bool) -> None:
+    """Raises UserError where a checkpoint was written by a run of another configuration; warns of other versions."""
+    was = _told(start.content)
+    if was is None:
+        say(f"{start.path} does not say what it was trained with: nothing was compared")
+        return
+    for package, version in run["versions"].items():
+        if was["versions"].get(package) != version:
+            say(
+                f"{start.path} was written with {package} {was['versions'].get(package)}, this is {version}: bits may differ"
+            )
+    changed = changes(was, run)
+    if changed and not allow_changes:
+        raise UserError(
+            f"{start.path} is of another run: {', '.join(changed)}; --allow_changes true goes on nevertheless, "
+            "--trainer.default_root_dir DIR starts anew"
+        )
+    if changed:
+        say(f"goes on with changes: {', '.join(changed)}")
+
+
+def changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between two runs, as `dotted.name: was -> is`; a run may be made longer."""
+    both = [name for name in ("processes", "precision") if name in was]
+    before, after = (dict(_flat({**run["config"], **{name: run[name] for name in both}})) for run in (was, now))
+    epochs = "trainer.max_epochs"
+    if isinstance(before.get(epochs), int) and isinstance(after[epochs], int) and after[epochs] > before[epochs]:
+        after[epochs] = before[epochs]
+    return [
+        f"{name}: {before.get(name, 'not set')} -> {after.get(name, 'not set')}"
+        for name in {**before, **after}
+        if before.get(name, "not set") != after.get(name, "not set") and name not in MAY_CHANGE
+    ]
+
+
+def describe(config: dict[str, Any], trainer: pl.Trainer) -> dict[str, Any]:
+    """What a checkpoint says of its run, in plain values."""
+    versions = {"torch": str(torch.__version__), "pytorch_lightning": pl.__version__}
+    return {"config": config, "processes": trainer.world_size, "precision": str(trainer.precision), "versions": versions}
+
+
+def check_schedule(trainer: pl.Trainer, engine: Engine) -> None:
+    """Raises UserError where the learning rate's schedule was made for another number of steps and cannot be stretched."""
+    for config in trainer.lr_scheduler_configs:
+        steps = getattr(config.scheduler, "total_steps", engine.optimizer_steps + 1) - 1
+        if steps != engine.optimizer_steps:
+            raise UserError(
+                f"the {engine.training_block.schedule} schedule of the checkpoint ends after {steps} steps, this run has "
+                f"{engine.optimizer_steps}: expected the same max_epochs and batch_size; multistep can be made longer"
+            )
+
+
+def say(line: str) -> None:
+    """One line for the user, from one process."""
+    if is_first():
+        print(f"ard: {line}", file=sys.stderr)
+
+
+def _told(content: dict[str, Any]) -> dict[str, Any] | None:
+    """What a checkpoint says of its run; None where that is nothing, or not what we write."""
+    run = content.get("run")
+    whole = isinstance(run, dict) and isinstance(run.get("versions"), dict) and isinstance(run.get("config"), dict)
+    return run if whole else None
+
+
+def _parts(run: dict[str, Any] | None) -> str:
+    """The network and the objective of a run, by name."""
+    if run is None:
+        return "a network that it does not name"
+    names = dict(_flat(run["config"]))
+    parts = [names.get(f"model.init_args.{part}.class_path") for part in ("student", "objective")]
+    return " with ".join(str(part).rpartition(".")[2] for part in parts)
+
+
+def _flat(tree: Any, name: str = "") -> Any:
+    if isinstance(tree, dict) and tree:
+        for key, value in tree.items():
+            yield from _flat(value, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, tree

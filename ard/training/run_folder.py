@@ -1,0 +1,44 @@
+"""Room on disk for the checkpoints of a run."""
+
+import os
+import shutil
+from pathlib import Path
+
+from torch import nn
+
+from ard.core.errors import UserError
+
+KEPT = 3  # last, previous, best
+SLACK = 1 << 16  # of a checkpoint: everything that is no tensor
+
+
+def checkpoint_size(model: nn.Module) -> int:
+    """Bytes of a checkpoint: weights, buffers, momentum."""
+    momentum = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
+    return SLACK + momentum + sum(value.nbytes for value in model.state_dict().values())
+
+
+def check_room(directory: Path, model: nn.Module) -> None:
+    """Raises UserError where the checkpoints to come do not fit: those that are kept, and the next before one goes."""
+    size = checkpoint_size(model)
+    count = KEPT + 2 - len(list(directory.glob("*.ckpt")))
+    files = [directory / f".room{number}.tmp" for number in range(max(count, 2))]
+    try:
+        for file in files:
+            _reserve(file, size)
+    except OSError as error:
+        raise UserError(
+            f"{directory}: no room for checkpoints ({error.strerror}): expected {len(files)} times {size / 1e6:.1f} MB"
+        ) from error
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
+def _reserve(file: Path, size: int) -> None:
+    """Really, not by asking how much is free: quotas and limits on files say no only then."""
+    with open(file, "wb") as opened:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(opened.fileno(), 0, size)
+        elif shutil.disk_usage(file.parent).free < size:
+            raise OSError(28, "No space left on device")

@@ -1,0 +1,78 @@
+"""Lightning's trainer with our defaults; `precision: auto` is the fastest that training was shown to bear."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
+
+from ard.core.errors import UserError
+
+TRAINER_DEFAULTS = {
+    "inference_mode": False,  # attacks in validation need gradients
+    "use_distributed_sampler": False,  # our loader splits the global batch itself
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 10,
+    "enable_model_summary": False,
+}
+
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+
+# Options of Lightning with which schedule, selection, guards or an exact resume would silently be something else.
+FIXED = {
+    "max_steps": (-1, "--trainer.max_epochs N says how long a run is"),
+    "accumulate_grad_batches": (1, "guards and objectives count whole batches; use a smaller batch_size or more devices"),
+    "val_check_interval": (1.0, "what is validated is the epoch that is saved"),
+    "overfit_batches": (0.0, "--trainer.limit_train_batches N trains on few"),
+    "num_sanity_val_steps": (0, "`ard doctor` tries every part before a run"),
+}
+
+
+class Trainer(pl.Trainer):
+    """pl.Trainer whose `precision` is by default bf16-mixed where the hardware computes in bfloat16, else 32-true."""
+
+    def __init__(self, *, precision: Precision | None = "auto", accelerator: str = "auto", **options: Any) -> None:
+        if precision is None or precision == "auto":
+            precision = "bf16-mixed" if has_bfloat16(device_type(accelerator)) else "32-true"
+        check_processes(options.get("devices", "auto"), accelerator)
+        super().__init__(precision=precision, accelerator=accelerator, **options)
+        if type(self.strategy) not in (SingleDeviceStrategy, DDPStrategy):  # others shard weights, or write checkpoints
+            raise UserError(f"strategy = {options['strategy']!r}: expected auto or ddp")
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raises UserError for options of the trainer with which a run would not be what it seems."""
+    for name, (expected, instead) in FIXED.items():
+        if options[name] not in (expected, None):
+            raise UserError(f"trainer.{name} = {options[name]}: expected {expected}: {instead}")
+    if (options["max_epochs"] or 0) < 0:
+        raise UserError(f"trainer.max_epochs = {options['max_epochs']}: expected a number of epochs")
+    if options["log_every_n_steps"] == 0:
+        raise UserError("trainer.log_every_n_steps = 0: expected 1 or more")
+
+
+def device_type(accelerator: str) -> str:
+    """The type of device that an accelerator stands for on this machine."""
+    if accelerator in ("auto", "gpu"):
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    return accelerator
+
+
+def check_processes(devices: Any, accelerator: str) -> None:
+    """Raises UserError for more processes on the CPU than it has cores: who asks for them meant GPUs."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = max(2, cores)  # two, so that a run of several processes can be tried anywhere
+    if device_type(accelerator) == "cpu" and str(devices).isdigit() and int(devices) > most:
+        raise UserError(
+            f"--trainer.devices {devices}: no GPU is seen here, and this CPU has {cores} cores for as many processes; "
+            f"expected at most {most}, or a machine with GPUs"
+        )
+
+
+def has_bfloat16(device_type: str) -> bool:
+    """Whether the hardware multiplies bfloat16 itself; emulated, it is slower than float32."""
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device_type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
