@@ -105,7 +105,7 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture
 def idle(tmp_path, monkeypatch):
     """A work place where nothing can be trained: a mistake that is found too late does not cost an hour."""
-    monkeypatch.setattr("ard.study.study.job.Job._process", lambda *_, **__: pytest.fail("a training was started"))
+    monkeypatch.setattr("ard.study.job.Job._process", lambda *_, **__: pytest.fail("a training was started"))
     monkeypatch.setattr("pytorch_lightning.loops.fit_loop._FitLoop.run", lambda *_: pytest.fail("a training was started"))
     return workplace(tmp_path, monkeypatch)
 

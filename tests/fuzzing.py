@@ -1,6 +1,6 @@
 """Bad input made at random, and the law it must meet: an answer, or one line and status 2 with nothing written.
 
-`ARD_FUZZ=100 pytest tests/test_fuzz_*.py` tries a hundred times as much, and not the same every time.
+`ARD_FUZZ=100 pytest tests/*/test_fuzz_*.py` tries a hundred times as much, and not the same every time.
 """
 
 import copy

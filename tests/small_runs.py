@@ -116,7 +116,7 @@ class FakeProcesses:
         self.broken = set()  # runs, by a part of their directory, whose training fails
 
     def install(self, monkeypatch):
-        monkeypatch.setattr("ard.study.study.job.Job._process", lambda job, arguments, **_: self.run(job, arguments))
+        monkeypatch.setattr("ard.study.job.Job._process", lambda job, arguments, **_: self.run(job, arguments))
         return self
 
     def run(self, job, arguments):

@@ -50,7 +50,7 @@ model:
       init_args: {strength: 0.5}
     training: {monitor: val/robust_acc}
 """,
-    "tests/test_oracles_logit_pairing.py": '''\
+    "tests/objectives/test_oracles_logit_pairing.py": '''\
 """Adversarial logit pairing written out a second time."""
 
 from logit_table import X_ADV, LogitTable, X, assert_loss_and_gradient, ce, pair
@@ -96,21 +96,21 @@ def run(place, *words):
 def test_three_files_are_enough(copy):
     """The contracts find them, nothing else minds, and the next run of scripts/tables.py gives them their row."""
     kept = {name: (copy / name).read_bytes() for name in ("README.md", "docs/results/costs.json")}
-    contracts = ["objectives", "recipes", "precision", "readme", "architecture", "oracles_logit_pairing"]
-    files = [f"tests/test_{name}.py" for name in contracts]
+    files = ["tests/objectives/test_objectives.py", "tests/objectives/test_oracles_logit_pairing.py", "tests/test_readme.py"]
+    files += ["tests/training/test_recipes.py", "tests/training/test_precision.py", "tests/test_architecture.py"]
     theirs = (
         "LogitPairing or logit_pairing or architecture or every_objective_has or costs_are or in_the_table or README.md0"
     )
     done = run(copy, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *files, "-k", theirs)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     for contract in [
-        "test_objectives.py::test_every_terms_gradient_is_right[LogitPairing]",
-        "test_objectives.py::test_pickle_and_state_dict_give_the_same_objective[LogitPairing]",
-        "test_recipes.py::test_a_recipe_trains_one_step[logit_pairing]",
-        "test_recipes.py::test_a_step_costs_what_the_table_of_methods_says[logit_pairing]",
-        "test_recipes.py::test_every_objective_has_a_recipe",
+        "objectives/test_objectives.py::test_every_terms_gradient_is_right[LogitPairing]",
+        "objectives/test_objectives.py::test_pickle_and_state_dict_give_the_same_objective[LogitPairing]",
+        "training/test_recipes.py::test_a_recipe_trains_one_step[logit_pairing]",
+        "training/test_recipes.py::test_a_step_costs_what_the_table_of_methods_says[logit_pairing]",
+        "training/test_recipes.py::test_every_objective_has_a_recipe",
         "test_readme.py::test_the_tables_are_those_of_records_and_code[README.md0]",
-        "test_oracles_logit_pairing.py::test_logit_pairing",
+        "objectives/test_oracles_logit_pairing.py::test_logit_pairing",
     ]:
         assert f"PASSED tests/{contract}" in done.stdout
     assert {name: (copy / name).read_bytes() for name in kept} == kept

@@ -12,7 +12,7 @@ TESTS = Path(__file__).parent
 
 def marked():
     """The cases that tests are marked with."""
-    marks = [mark for file in TESTS.glob("test_*.py") for mark in re.findall(r"mark\.fault\(([\d, ]+)\)", file.read_text())]
+    marks = [mark for file in TESTS.rglob("test_*.py") for mark in re.findall(r"mark\.fault\(([\d, ]+)\)", file.read_text())]
     return {int(number) for mark in marks for number in mark.split(",")}
 
 

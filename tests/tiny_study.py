@@ -18,7 +18,7 @@ STUDY = {
 @pytest.fixture
 def study_place(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
-    monkeypatch.setattr("ard.study.study.display.Display._follow", lambda *_: None)  # it looks once a second
+    monkeypatch.setattr("ard.study.display.Display._follow", lambda *_: None)  # it looks once a second
     return workplace(tmp_path, monkeypatch)
 
 

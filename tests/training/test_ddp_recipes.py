@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 RECIPES = sorted((TESTS.parent / "configs" / "objectives").glob("*.yaml"))
 
 

@@ -122,7 +122,7 @@ def test_an_online_start_that_fails_is_made_again_offline():
 def process(command, place, *more, **environment):
     """`ard fit` in a process of its own, with a wandb that knows a key and no server."""
     words = command(place / "run", "natural", *TWO_STEPS, WANDB, f"--trainer.logger.save_dir={place}", *more)
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
     environment = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": NOWHERE, "PYTHONPATH": f"{folder.parent}:{folder}", **environment}
     ours = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}  # wandb leaves some behind
     done = subprocess.run(

@@ -19,7 +19,7 @@ from ard.data import Digits
 from ard.data.loading import Order
 from ard.models import load
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 VAL_SIZE = 193  # 97 and 96 images: seven and six batches of 16
 REPLAYS = 2
 

@@ -1,4 +1,4 @@
-"""ard.report.comparison.robustbench: the shape of RobustBench's own files, and nothing that a record cannot know."""
+"""ard.report.robustbench: the shape of RobustBench's own files, and nothing that a record cannot know."""
 
 import json
 from typing import Any

@@ -12,7 +12,7 @@ from ard.cli.lightning import rehearse
 from ard.cli.parsing import build
 
 BALL = "ard.attacks.{norm}"
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 RADII = [
     ("Linf", 8, r"Linf eps = 8: .* at most 0\.5; did you mean 8/255\?"),
     ("Linf", "0.51", r"expected at most 0\.5"),

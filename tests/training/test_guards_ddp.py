@@ -11,7 +11,7 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 
 class PoisonSecond(Callback):

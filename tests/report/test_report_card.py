@@ -11,7 +11,7 @@ from small_records import attack, full_record, unreliable
 
 from ard.report.evidence_card import evidence_card
 
-RECORDS = sorted((Path(__file__).parents[1] / "docs/results").rglob("*evaluation.json"))
+RECORDS = sorted((Path(__file__).parents[2] / "docs/results").rglob("*evaluation.json"))
 ROBUST = ["53.2", "53.4", "56.7", "55.5", "53.5", "21.2", "77.2", "31.3", "75.0", "75.1"]  # of full_record, in percent
 
 

@@ -10,7 +10,7 @@ from pytorch_lightning import Callback
 from ard.objectives.base import descended
 from ard.training.engine import Engine
 
-RECIPES = sorted((Path(__file__).parents[1] / "configs" / "objectives").glob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[2] / "configs" / "objectives").glob("*.yaml"))
 
 
 class Precisions(Callback):

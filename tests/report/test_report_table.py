@@ -1,4 +1,4 @@
-"""ard.report.comparison.table: what a table says must follow from the bits of the records, and no more is claimed."""
+"""ard.report.table: what a table says must follow from the bits of the records, and no more is claimed."""
 
 import csv
 from pathlib import Path

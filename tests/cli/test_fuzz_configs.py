@@ -25,7 +25,7 @@ def place(tmp_path, monkeypatch):
         raise Began
 
     monkeypatch.setattr("pytorch_lightning.loops.fit_loop._FitLoop.run", begin)
-    monkeypatch.setattr("ard.study.study.job.Job._process", lambda *_, **__: "not run")
+    monkeypatch.setattr("ard.study.job.Job._process", lambda *_, **__: "not run")
     random_teacher(tmp_path / "teacher.safetensors", 10)
     return workplace(tmp_path, monkeypatch)
 

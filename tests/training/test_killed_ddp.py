@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from killed_runs import PAIR, assert_same_run, order, pair_ended, witnessed
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 OPTIONS = [  # free replays: BatchNorm statistics of the two differ inside an epoch, and each has a perturbation of its own
     "--trainer.limit_train_batches=1.0",
     "--data.init_args.batch_size=300",

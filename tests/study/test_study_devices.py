@@ -76,11 +76,11 @@ def test_the_processes_of_a_study_are_told_where_to_run(tmp_path, monkeypatch, g
         def wait(self):
             return 2
 
-    monkeypatch.setattr("ard.study.study.job.subprocess.Popen", Refused)
+    monkeypatch.setattr("ard.study.job.subprocess.Popen", Refused)
     recipes = ["natural", "pgd_at", "free_at", "trades"]
     write_yaml(place / "tiny.yaml", {"base": "configs/digits.yaml", "recipes": recipes, "jobs": 1})
     status, _, err = cli(capsys, "study", "tiny.yaml", "--jobs-per-device", 1)
-    monkeypatch.setattr("ard.study.study.job.subprocess.Popen", started)
+    monkeypatch.setattr("ard.study.job.subprocess.Popen", started)
     assert (status, err.count("boom")) == (1, 4)
     assert {gpu for gpu, _ in seen} == {"4", "7"}
     assert len(seen) == 4

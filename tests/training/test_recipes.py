@@ -23,7 +23,7 @@ from ard.core.files import sha256
 from ard.objectives.base import Objective
 from ard.training.config_digest import config_digest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 DIGITS = CONFIGS / "digits.yaml"
 BASES = sorted(CONFIGS.glob("*.yaml"))
