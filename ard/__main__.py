@@ -29,7 +29,7 @@ ard VERB --help says more. Errors are one line; exit status 2 means that you can
 EXIT_STATUS = {"sound": 0, None: 0, "warnings": 3, "unreliable": 4}  # None: a shard that is done before others
 
 
-def evaluate(weights: list[str], request: Request) -> int:
+def evaluate_weights(weights: list[str], request: Request) -> int:
     """Measure clean and robust accuracy and write a record beside each file of weights.
 
     Args:
@@ -54,7 +54,7 @@ def quick_test(
         eps: radius such as 8/255; by default the one the weights were trained against.
         replace: write over a record of these weights that says more, or something else.
     """
-    return evaluate(weights, Request(data=data, limit=limit, eps=eps, replace=replace))
+    return evaluate_weights(weights, Request(data=data, limit=limit, eps=eps, replace=replace))
 
 
 def verify(file: str, weights: str, data: str | None = None, network: str | None = None) -> int:
@@ -80,13 +80,13 @@ def study(config: str, jobs_per_device: int | None = None) -> int:
         config: the study, such as configs/studies/digits.yaml.
         jobs_per_device: runs at a time on each GPU (or on the CPU), instead of the study's `jobs`.
     """
-    from ard.cli.lightning import rehearse
-    from ard.report.comparison import compare as compare_records
+    from ard.cli.lightning import resolve_config
+    from ard.report.comparison import compare_records as compare_records
     from ard.study.study import run_study
 
     if jobs_per_device is not None and jobs_per_device < 1:
         raise UserError(f"--jobs-per-device {jobs_per_device}: expected at least 1")
-    status, table = run_study(Path(config), rehearse, compare_records, jobs_per_device)
+    status, table = run_study(Path(config), resolve_config, compare_records, jobs_per_device)
     show(table)
     return status
 
@@ -100,7 +100,7 @@ def compare(directories: list[str], output: str | None = None, mixed: bool = Fal
         mixed: allow rows with different data, eps, suite or number of images.
         baseline: the method that differences are taken to; by default the strongest one without a teacher.
     """
-    from ard.report.comparison import compare as compare_records
+    from ard.report.comparison import compare_records as compare_records
 
     paths = [Path(directory) for directory in directories]
     show(compare_records(paths, Path(output or directories[0]), mixed=mixed, baseline=baseline))
@@ -120,18 +120,18 @@ def bench(output: str = "benchmark.json", batch_size: int = 128, steps: int = 10
     import json
 
     from ard.bench.benchmark import benchmark
-    from ard.bench.report import table
+    from ard.bench.report import bench_table
     from ard.core.files import write_whole
 
     onto = json.loads(Path(output).read_text()) if only and Path(output).exists() else None
     record = benchmark(batch_size=batch_size, steps=steps, count=rounds, only=only, onto=onto)
     write_whole(Path(output), json.dumps(record, indent=1) + "\n")
-    show(table(record))
+    show(bench_table(record))
     return 0
 
 
 COMMANDS: dict[str, Callable[..., int]] = {
-    "evaluate": evaluate,
+    "evaluate": evaluate_weights,
     "test": quick_test,
     "study": study,
     "compare": compare,

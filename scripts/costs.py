@@ -15,7 +15,7 @@ import yaml
 
 from ard.artifacts.weights import save_weights
 from ard.bench.passes import Passes
-from ard.cli.lightning import CLI, rehearse
+from ard.cli.lightning import CLI, resolve_config
 from ard.cli.messages import quiet
 from ard.core.files import write_whole
 from ard.models import ResNet
@@ -32,7 +32,7 @@ def passes_of(recipe: Path, place: Path, options: list[str]) -> dict[str, dict[s
     replays = content.get("replays", 1)
     words = ["fit", "-c", str(ROOT / "configs" / "digits.yaml"), "-c", str(recipe), *options, *STEP]
     words += [f"--trainer.max_epochs={replays}", f"--trainer.default_root_dir={place / recipe.stem}"]
-    if rehearse(words)["model"]["init_args"]["attack"].get("init_args", {}).get("steps", 1) > 1:
+    if resolve_config(words)["model"]["init_args"]["attack"].get("init_args", {}).get("steps", 1) > 1:
         words.append("--model.init_args.attack.init_args.steps=10")
     passes = Passes()
 

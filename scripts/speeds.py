@@ -26,9 +26,9 @@ from torch import nn
 
 from ard.artifacts.weights import save_weights
 from ard.bench.benchmark import conditions
-from ard.bench.levers import Row
+from ard.bench.levers import BenchRow
 from ard.bench.measure import ratio
-from ard.bench.step import NETWORKS, Step
+from ard.bench.step import NETWORKS, TimedStep
 from ard.cli.lightning import CLI
 from ard.cli.messages import quiet
 from ard.core.files import write_whole
@@ -68,8 +68,8 @@ class BesideARD(pl.Callback):
         self.reference: list[float] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        row = Row(group="ARD", lever="the shipped default", bfloat16="bf16" in str(trainer.precision))
-        self.ard = Step(row, batch_size=self.batch_size, steps=PGD_STEPS, device=pl_module.device)
+        row = BenchRow(group="ARD", lever="the shipped default", bfloat16="bf16" in str(trainer.precision))
+        self.ard = TimedStep(row, batch_size=self.batch_size, steps=PGD_STEPS, device=pl_module.device)
         self.ard(0)
 
     def on_train_batch_start(self, *_: Any) -> None:

@@ -19,11 +19,11 @@ from method_table import methods
 from torch import nn
 
 from ard.attacks import Linf, Radius
-from ard.bench.report import short, table
+from ard.bench.report import bench_table, short
 from ard.evaluation import checks
 from ard.evaluation.adversaries import Adversary
 from ard.evaluation.suites import SUITES, Given
-from ard.report.comparison import compare
+from ard.report.comparison import compare_records
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
@@ -41,7 +41,7 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
         "attacks": attacks,
         "checks": soundness_checks,
         "methods": lambda: methods(None if grow else listed),
-        "benchmark": lambda: f"\n{table(_record('benchmark'))}\n\n",
+        "benchmark": lambda: f"\n{bench_table(_record('benchmark'))}\n\n",
         "speed": lambda: f"\n{short(_record('benchmark'))}\n\n",
         "attack-strength": attack_strength,
         "levers": levers,
@@ -56,7 +56,7 @@ def results(folder: Path, place: Path) -> str:
     studies = [yaml.safe_load(path.read_text()) for path in (ROOT / "configs" / "studies").glob("*.yaml")]
     baseline = next((study.get("baseline") for study in studies if ROOT / study.get("results", "") == folder), None)
     with TemporaryDirectory() as scratch:
-        table, _, rest = compare([folder], Path(scratch), baseline=baseline).partition("\n\nPicture: ")
+        table, _, rest = compare_records([folder], Path(scratch), baseline=baseline).partition("\n\nPicture: ")
     picture = folder.relative_to(place) / Path(f"{rest.partition('.png')[0]}.png").name
     return f"\n{table}\n\n![clean and worst-case accuracy]({picture})\n\n"
 
@@ -91,7 +91,7 @@ def levers() -> str:
     parts = []
     for folder in sorted((RESULTS / "levers").iterdir()):
         with TemporaryDirectory() as scratch:
-            told = compare([folder], Path(scratch), baseline="plain").partition("\n\nPicture:")[0]
+            told = compare_records([folder], Path(scratch), baseline="plain").partition("\n\nPicture:")[0]
         parts.append(f"**{folder.name}**\n\n{told.partition('Differences in points')[0].strip()}")
     return "\n" + "\n\n".join(parts) + "\n\n"
 
@@ -114,7 +114,7 @@ def soundness_checks() -> str:
     for name, check in checks.CHECKS.items():
         told = re.fullmatch(rf"{name} \(([^)]+)\): (.*)", " ".join((check.__doc__ or "").split()))
         assert told, f"{name}: its docstring should begin with the id and the level"
-        marks = [_mark(name in suite) for suite in checks.SUITES.values()]
+        marks = [_mark(name in suite) for suite in checks.CHECKS_OF_SUITE.values()]
         rows.append(f"| {name} | {told[1]} | {told[2].replace('|', chr(92) + '|')} | {' | '.join(marks)} |")
     return "\n" + "\n".join(rows) + "\n\n"
 

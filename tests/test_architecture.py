@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -173,3 +174,24 @@ def test_the_mathematics_knows_no_lightning(package):
 def test_no_drawer_for_everything():
     names = {name.rpartition(".")[2] for name in MODULES}
     assert names & {"utils", "util", "helpers", "common", "misc", "registry"} == set()
+
+
+def public_names(tree):
+    """The functions, classes and constants that a module defines at its top, without private ones."""
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node] if hasattr(node, "name") else []
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+        names = (getattr(target, "id", getattr(target, "name", "_")) for target in targets)
+        yield from ((name, isinstance(node, ast.FunctionDef | ast.ClassDef)) for name in names if not name.startswith("_"))
+
+
+def test_one_name_is_one_thing():
+    """Over functions and classes, and constants that another module imports."""
+    froms = [node for tree in MODULES.values() for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    imported = {alias.name for node in froms for alias in node.names}
+    homes = defaultdict(set)
+    for module, tree in MODULES.items():
+        for name, is_code in public_names(tree):
+            if is_code or name in imported:
+                homes[name].add(module)
+    assert {name: sorted(modules) for name, modules in homes.items() if len(modules) > 1} == {}

@@ -49,10 +49,10 @@ def image_folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "ard" and c[1] in RUNS], ids=" ".join)
 def test_fit_commands_parse_and_their_parts_can_be_built(command, image_folder, place, monkeypatch):
-    from ard.cli.lightning import rehearse
+    from ard.cli.lightning import resolve_config
 
     monkeypatch.chdir(place)
-    rehearse(["fit", *(str(image_folder) if word == "my/images" else word for word in command[2:])])
+    resolve_config(["fit", *(str(image_folder) if word == "my/images" else word for word in command[2:])])
 
 
 def test_the_other_commands_name_verbs_scripts_and_files_that_exist():
@@ -68,7 +68,7 @@ def test_the_other_commands_name_verbs_scripts_and_files_that_exist():
 
 
 def test_every_option_of_the_table_is_accepted(monkeypatch):
-    from ard.cli.lightning import rehearse
+    from ard.cli.lightning import resolve_config
 
     monkeypatch.chdir(ROOT)
     base = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml"]
@@ -76,7 +76,7 @@ def test_every_option_of_the_table_is_accepted(monkeypatch):
     assert len(options) >= 4
     for option in options:
         if "Logger" not in option:
-            rehearse([*base, *option.split()])
+            resolve_config([*base, *option.split()])
 
 
 def test_every_name_in_the_table_is_a_recipe_and_the_next_table_has_them_all():
@@ -96,25 +96,27 @@ SHOWN = {"student.yaml": ("student", "mean"), "teacher.yaml": ("teacher", "weigh
 @pytest.mark.parametrize("file", FILES)
 def test_a_yaml_file_that_is_shown_arrives_by_the_command_below_it(file, place, monkeypatch):
     """A key in the wrong place is refused, or does nothing."""
-    from ard.cli.lightning import rehearse
+    from ard.cli.lightning import resolve_config
 
     monkeypatch.chdir(place)
     (command,) = [command for command in COMMANDS if file in command]
     key, option = SHOWN[file]
     resolved, written = (
         tree["data"] if key == "data" else tree["model"]["init_args"][key]
-        for tree in (rehearse(command[1:]), yaml.safe_load(FILES[file]))
+        for tree in (resolve_config(command[1:]), yaml.safe_load(FILES[file]))
     )
     assert resolved["class_path"] == written["class_path"]
     assert resolved["init_args"][option] == written["init_args"][option]
 
 
 def test_the_default_folder_is_the_one_that_is_told(place, monkeypatch):
-    from ard.cli.lightning import rehearse
+    from ard.cli.lightning import resolve_config
 
     monkeypatch.chdir(place)
     assert "checkpoints/<base>/<recipe>/seed<k>" in README
-    resolved = rehearse(["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml", "--seed_everything=2"])
+    resolved = resolve_config(
+        ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml", "--seed_everything=2"]
+    )
     assert resolved["trainer"]["default_root_dir"] == "checkpoints/digits/pgd_at/seed2"
 
 

@@ -12,10 +12,10 @@ import torch
 from small_runs import digits
 from torch import Tensor, nn
 
-from ard.attacks import FGSM, PGD, Attack, Ball, Linf, harmless
+from ard.attacks import FGSM, PGD, Attack, Ball, Linf, frozen_mode
 from ard.data import Digits, to_pixels
 from ard.evaluation import Evaluation, Given
-from ard.evaluation.adversaries import Adversary, Climb
+from ard.evaluation.adversaries import Adversary, GradientAdversary
 from ard.evaluation.suites import SUITES, full, quick
 from ard.losses import cross_entropy
 
@@ -39,7 +39,7 @@ class Short(pyautoattack.AutoAttack):
 
 def short(*arguments) -> list[Adversary]:
     """`full`, with two runs for five and two targets for nine."""
-    return [replace(a, goals=a.goals[:2]) if isinstance(a, Climb) else a for a in full(*arguments)]
+    return [replace(a, goals=a.goals[:2]) if isinstance(a, GradientAdversary) else a for a in full(*arguments)]
 
 
 def own(*arguments) -> list[Adversary]:
@@ -154,7 +154,7 @@ def _train(network: nn.Module, attack: Attack | None, steps: int) -> nn.Module:
         chosen = torch.randint(len(y), (128,), generator=generator)
         images, labels = x[chosen], y[chosen]
         if attack is not None:
-            with harmless(network):
+            with frozen_mode(network):
                 images = attack(lambda x_adv, y=labels: cross_entropy(network(x_adv), y), images, generator)
         optimizer.zero_grad()
         cross_entropy(network(images), labels).mean().backward()

@@ -13,7 +13,7 @@ from ard.core.files import existing, sha256
 LAST, BEST, PREVIOUS = "last", "best", "previous"
 
 
-PARTS = ("state_dict", "loops", "optimizer_states", "lr_schedulers", "global_step")
+CHECKPOINT_PARTS = ("state_dict", "loops", "optimizer_states", "lr_schedulers", "global_step")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = existing(path, "a checkpoint")
     check_digest(path)
     content = read_plain(path, kind="a checkpoint", mmap=True)
-    lacking = next((part for part in PARTS if not isinstance(content, dict) or part not in content), None)
+    lacking = next((part for part in CHECKPOINT_PARTS if not isinstance(content, dict) or part not in content), None)
     if lacking or not _is_whole(content):
         raise UserError(
             f"{path} ({path.stat().st_size} bytes) is no checkpoint of a run: it holds no {lacking or 'whole state'}; "

@@ -1,6 +1,6 @@
 """Balls, the attacks that climb inside them, and the guard around an attack."""
 
-from ard.attacks.attacking import attacking, harmless
+from ard.attacks.attacking import attacking, frozen_mode
 from ard.attacks.balls import L2, Ball, Linf, Radius
 from ard.attacks.gradient import FGSM, NFGSM, PGD, Attack, AttackFactory, Counted, Loss, ascent
 
@@ -18,5 +18,5 @@ __all__ = [
     "Radius",
     "ascent",
     "attacking",
-    "harmless",
+    "frozen_mode",
 ]

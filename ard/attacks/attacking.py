@@ -11,7 +11,7 @@ from ard.attacks.folding import folded
 
 
 @contextmanager
-def harmless(*roots: nn.Module, train: bool = False) -> Iterator[None]:
+def frozen_mode(*roots: nn.Module, train: bool = False) -> Iterator[None]:
     """Every network in eval (or train) mode with frozen parameters; modes, parameters and random state come back."""
     modes = {module: module.training for root in roots for module in root.modules()}
     trainable = [parameter for root in roots for parameter in root.parameters() if parameter.requires_grad]
@@ -38,7 +38,7 @@ def attacking(student: nn.Module, objective: nn.Module, *, mode: Literal["eval",
     """
     guard = student.register_forward_pre_hook(_refuse_lost_gradient)
     try:
-        with harmless(student, objective, train=mode == "train"), folded(student) if mode == "eval" else nullcontext():
+        with frozen_mode(student, objective, train=mode == "train"), folded(student) if mode == "eval" else nullcontext():
             yield
     finally:
         guard.remove()

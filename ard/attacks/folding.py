@@ -8,9 +8,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
+ConvAndNorm = tuple[nn.Conv2d, nn.BatchNorm2d]
 
-_known: "WeakKeyDictionary[nn.Module, list[Pair]]" = WeakKeyDictionary()
+_known: "WeakKeyDictionary[nn.Module, list[ConvAndNorm]]" = WeakKeyDictionary()
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def _identity(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _verified(network: nn.Module, x: Tensor) -> list[Pair]:
+def _verified(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
     """The network's pairs without those that change what it answers: their convolution's output had a second reader."""
     pairs, expected = _pairs(network, x), network(x)
     if _answers(network, x, pairs, expected):
@@ -68,7 +68,7 @@ def _verified(network: nn.Module, x: Tensor) -> list[Pair]:
     return [pair for pair in pairs if _answers(network, x, [pair], expected)]
 
 
-def _answers(network: nn.Module, x: Tensor, pairs: list[Pair], expected: Any) -> bool:
+def _answers(network: nn.Module, x: Tensor, pairs: list[ConvAndNorm], expected: Any) -> bool:
     """Whether the network, with these pairs folded, still answers as expected."""
     undo = [_fold(conv, norm) for conv, norm in pairs]
     try:
@@ -78,10 +78,10 @@ def _answers(network: nn.Module, x: Tensor, pairs: list[Pair], expected: Any) ->
             restore()
 
 
-def _pairs(network: nn.Module, x: Tensor) -> list[Pair]:
+def _pairs(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
     """Convolutions and norms that ran once each, the norm on exactly what the convolution had answered."""
     answers: list[tuple[nn.Conv2d, Tensor]] = []
-    pairs: list[Pair] = []
+    pairs: list[ConvAndNorm] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(module, nn.Conv2d):

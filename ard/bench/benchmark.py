@@ -11,18 +11,15 @@ from typing import Any
 import torch
 
 from ard.bench.law import cost_laws
-from ard.bench.levers import Row, every_row
+from ard.bench.levers import BenchRow, every_row
 from ard.bench.measure import Seconds, ceilings, peak_memory, ratio, rounds
 from ard.bench.overhead import overhead
-from ard.bench.report import table
-from ard.bench.step import Step
+from ard.bench.step import TimedStep
 from ard.core.errors import UserError
 from ard.core.flops import count_flops
 
-__all__ = ["benchmark", "conditions", "table"]
-
 HALF_A_STEP = 1 / 255
-FEW = 8  # images, when operations are counted: their number is proportional to the batch
+COUNTED_IMAGES = 8  # images, when operations are counted: their number is proportional to the batch
 
 
 def benchmark(
@@ -68,21 +65,21 @@ def conditions(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _groups() -> dict[str, list[Row]]:
+def _groups() -> dict[str, list[BenchRow]]:
     rows = every_row()
     return {group: [row for row in rows if row.group == group] for group in dict.fromkeys(row.group for row in rows)}
 
 
-def _group(members: list[Row], batch_size: int, steps: int, count: int, device: torch.device) -> list[dict[str, Any]]:
-    made = [Step(row, batch_size=batch_size, steps=steps, device=device) for row in members]
+def _group(members: list[BenchRow], batch_size: int, steps: int, count: int, device: torch.device) -> list[dict[str, Any]]:
+    made = [TimedStep(row, batch_size=batch_size, steps=steps, device=device) for row in members]
     memory = [peak_memory(partial(step, 0), device) for step in made]
     seconds = rounds(made, count)
     parallel = 1 if device.type == "cuda" else torch.get_num_threads()
     results = []
     for row, found, peak in zip(members, seconds, memory, strict=True):
-        counted = Step(row, batch_size=FEW, steps=steps, device=device)
+        counted = TimedStep(row, batch_size=COUNTED_IMAGES, steps=steps, device=device)
         counted(0)  # the first attack also looks for what can be folded
-        work = count_flops(partial(counted, 1)) * batch_size // FEW // counted.count
+        work = count_flops(partial(counted, 1)) * batch_size // COUNTED_IMAGES // counted.count
         results.append(
             {
                 "group": row.group,
@@ -112,12 +109,18 @@ def _told(found: Seconds, reference: Seconds, batch_size: int, work: int, parall
     }
 
 
-def _difference(reference: Row, row: Row, steps: int, device: torch.device) -> dict[str, float]:
+def _difference(reference: BenchRow, row: BenchRow, steps: int, device: torch.device) -> dict[str, float]:
     """From equal weights, images and starts, in float64: of the loss, of the adversarial images, and how many pixels went
     elsewhere. In float32 an untrained network in train mode blows rounding up until half the pixels differ.
     """
-    pair = [Step(one, batch_size=FEW, steps=steps, device=device, dtype=torch.float64) for one in (reference, row)]
-    x, y = torch.rand(FEW, 3, 32, 32, device=device, dtype=torch.float64), torch.arange(FEW, device=device)
+    pair = [
+        TimedStep(one, batch_size=COUNTED_IMAGES, steps=steps, device=device, dtype=torch.float64)
+        for one in (reference, row)
+    ]
+    x, y = (
+        torch.rand(COUNTED_IMAGES, 3, 32, 32, device=device, dtype=torch.float64),
+        torch.arange(COUNTED_IMAGES, device=device),
+    )
     (loss, x_adv), (other_loss, other_x) = (step.descend(x, y, 0) for step in pair)
     distance = (x_adv - other_x).abs()
     return {

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from ard.bench.levers import Row
+from ard.bench.levers import BenchRow
 from ard.bench.measure import rounds
-from ard.bench.step import Step
+from ard.bench.step import TimedStep
 
-SHIPPED = Row(group="cost", lever="the shipped default")
+SHIPPED = BenchRow(group="cost", lever="the shipped default")
 
 
 def cost_laws(*, batch_size: int, steps: int, count: int, device: torch.device) -> dict[str, dict[str, Any]]:
@@ -21,15 +21,15 @@ def cost_laws(*, batch_size: int, steps: int, count: int, device: torch.device) 
     over_batch = [max(1, batch_size // part) for part in (4, 2, 1)]
     return {
         "PGD steps": _line(
-            over_steps, [Step(SHIPPED, batch_size=batch_size, steps=k, device=device) for k in over_steps], count
+            over_steps, [TimedStep(SHIPPED, batch_size=batch_size, steps=k, device=device) for k in over_steps], count
         ),
         "batch size": _line(
-            over_batch, [Step(SHIPPED, batch_size=n, steps=steps, device=device) for n in over_batch], count
+            over_batch, [TimedStep(SHIPPED, batch_size=n, steps=steps, device=device) for n in over_batch], count
         ),
     }
 
 
-def _line(x: Sequence[int], steps: Sequence[Step], count: int) -> dict[str, Any]:
+def _line(x: Sequence[int], steps: Sequence[TimedStep], count: int) -> dict[str, Any]:
     """Medians, and the line through them: slope, intercept and how much of the variance it explains."""
     seconds = [statistics.median(found["step"]) for found in rounds(steps, count)]
     slope, intercept = statistics.linear_regression(x, seconds)

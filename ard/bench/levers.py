@@ -5,7 +5,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class BenchRow:
     """One way to take a training step; `lever`: what it has that the row before lacks; a group begins with its reference."""
 
     group: str
@@ -33,7 +33,7 @@ class Row:
         return usual and self.attack_mode == ("train" if self.method == "ARD" else "eval")
 
 
-def every_row() -> list[Row]:
+def every_row() -> list[BenchRow]:
     """Every row of the table, each group's reference first."""
     return [
         *_ard_mobilenet(),
@@ -46,9 +46,9 @@ def every_row() -> list[Row]:
     ]
 
 
-def _ard_mobilenet() -> list[Row]:
+def _ard_mobilenet() -> list[BenchRow]:
     group = "ARD, MobileNetV2"
-    ard = Row(group=group, lever="released", released=True, channels_last=False, attack_mode="train", bfloat16=False)
+    ard = BenchRow(group=group, lever="released", released=True, channels_last=False, attack_mode="train", bfloat16=False)
     lean = replace(ard, released=False, lever="no unused forward")
     last = replace(lean, channels_last=True, lever="+ channels_last (identical mathematics)")
     fold = replace(last, attack_mode="eval", lever="+ attack in eval mode, BatchNorm folded")
@@ -61,20 +61,20 @@ def _ard_mobilenet() -> list[Row]:
     ]
 
 
-def _ard_resnet() -> list[Row]:
+def _ard_resnet() -> list[BenchRow]:
     ard, _, last, _, half, *_ = (replace(row, group="ARD, ResNet-18", student="ResNet-18") for row in _ard_mobilenet())
     last = replace(last, lever="no unused forward, channels_last (identical mathematics)")
     return [ard, last, replace(half, lever="the shipped default")]
 
 
-def _rslad(student: Literal["MobileNetV2", "ResNet-18"]) -> list[Row]:
-    shipped = Row(group=f"RSLAD, {student}", lever="bfloat16: the shipped default", method="RSLAD", student=student)
+def _rslad(student: Literal["MobileNetV2", "ResNet-18"]) -> list[BenchRow]:
+    shipped = BenchRow(group=f"RSLAD, {student}", lever="bfloat16: the shipped default", method="RSLAD", student=student)
     same = replace(shipped, bfloat16=False, lever="channels_last, folded (identical mathematics)")
     return [replace(same, released=True, channels_last=False, lever="released"), same, shipped]
 
 
-def _teachers() -> list[Row]:
-    exact = Row(
+def _teachers() -> list[BenchRow]:
+    exact = BenchRow(
         group="ARD, MobileNetV2, teacher WRN-34-10", lever="teacher in float32", teacher="WRN-34-10", teacher_in="float32"
     )
     return [
@@ -84,8 +84,8 @@ def _teachers() -> list[Row]:
     ]
 
 
-def _fast() -> list[Row]:
-    ard = Row(group="fewer passes, MobileNetV2", lever="ARD, PGD: the shipped default")
+def _fast() -> list[BenchRow]:
+    ard = BenchRow(group="fewer passes, MobileNetV2", lever="ARD, PGD: the shipped default")
     return [
         ard,
         replace(ard, attack="NFGSM", lever="N-FGSM + ARD"),
@@ -93,6 +93,6 @@ def _fast() -> list[Row]:
     ]
 
 
-def _idle() -> list[Row]:
-    ard = Row(group="no part of the default, MobileNetV2", lever="ARD: the shipped default")
+def _idle() -> list[BenchRow]:
+    ard = BenchRow(group="no part of the default, MobileNetV2", lever="ARD: the shipped default")
     return [ard, replace(ard, fused=True, lever="fused SGD"), replace(ard, compiled=True, lever="outer step compiled")]

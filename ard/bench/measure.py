@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ard.bench.step import Step
+from ard.bench.step import TimedStep
 
 Ratio = dict[str, float]
 Seconds = dict[str, list[float]]  # `step`, `attack` and `wall`, a number a round
 
 
-def rounds(rows: Sequence[Step], count: int) -> list[Seconds]:
+def rounds(rows: Sequence[TimedStep], count: int) -> list[Seconds]:
     """Seconds of every step, rows interleaved, after one round that is thrown away; `wall` beside process seconds."""
     found: list[Seconds] = [{"step": [], "attack": [], "wall": []} for _ in rows]
     for turn in range(count + 1):

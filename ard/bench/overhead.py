@@ -20,7 +20,7 @@ from ard.training.distillation import Distillation
 from ard.training.schedule import Training
 
 BATCH, STEPS = 16, 200
-THREAT = Linf(eps=Radius("8/255"))
+BENCH_THREAT = Linf(eps=Radius("8/255"))
 
 
 class Nothing(nn.Sequential):
@@ -30,7 +30,7 @@ class Nothing(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(64, num_classes))
 
 
-class Noise(DataModule):
+class NoiseImages(DataModule):
     """Random images of 8×8, enough for `STEPS` batches."""
 
     classes = ("a", "b")
@@ -66,7 +66,7 @@ def _ours() -> float:
     engine = Distillation(
         student=Nothing,
         objective=Natural(),
-        threat=THREAT,
+        threat=BENCH_THREAT,
         attack=lambda ball: PGD(ball),
         val_attack=lambda ball: PGD(ball),
         training=Training(),
@@ -86,12 +86,12 @@ def _ours() -> float:
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
-        ).fit(engine, Noise())
+        ).fit(engine, NoiseImages())
     return clock.seconds
 
 
 def _plain() -> float:
-    data, network = Noise(), Nothing(num_classes=2)
+    data, network = NoiseImages(), Nothing(num_classes=2)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     loader = data.train_dataloader()
     start = time.perf_counter()

@@ -14,12 +14,12 @@ from torchvision import transforms
 
 EPS, STEP_SIZE, TEMPERATURE = 8 / 255, 2 / 255, 30.0
 
-Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # x, y, start of the attack -> loss, x_adv
+ReleasedStep = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # x, y, start of the attack -> loss, x_adv
 
 
 def ard_step(
     student: nn.Module, teacher: nn.Module, optimizer: torch.optim.Optimizer, steps: int, watch: AbstractContextManager
-) -> Step:
+) -> ReleasedStep:
     """ARD at its released defaults, α = 1 and temperature 30; `watch` is entered around the attack."""
 
     def step(x: Tensor, y: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,7 @@ def ard_step(
 
 def rslad_step(
     student: nn.Module, teacher: nn.Module, optimizer: torch.optim.Optimizer, steps: int, watch: AbstractContextManager
-) -> Step:
+) -> ReleasedStep:
     """RSLAD: attack in eval mode on KL(T(x) ‖ S(x')), then two forwards in train mode; `watch` as in ard_step."""
 
     def step(x: Tensor, _: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ HEADER = [
 ]
 
 
-def table(record: dict[str, Any]) -> str:
+def bench_table(record: dict[str, Any]) -> str:
     """Markdown: one row a step, each group's reference first; ratios are medians over interleaved rounds, with range."""
     lines = [_line(HEADER), "|" + "---|" * len(HEADER)]
     lines += [_line(_cells(row, record["ceilings_flops"])) for row in record["rows"]]

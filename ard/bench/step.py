@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from ard.attacks import NFGSM, PGD, Linf, Radius, attacking
 from ard.bench import released
-from ard.bench.levers import Row
+from ard.bench.levers import BenchRow
 from ard.core.randomness import keyed_generator
 from ard.data.augmentation import random_crop, random_flip
 from ard.models import MobileNetV2, ResNet, WideResNet
 from ard.objectives.ard import ARD
-from ard.objectives.base import Inner, Objective, Outer, descended
+from ard.objectives.base import Inner, Objective, Outer, total_loss
 from ard.objectives.rslad import RSLAD
 
 THREAT = Linf(eps=Radius("8/255"))
@@ -51,10 +51,12 @@ class Watch(AbstractContextManager):
         self.seconds += self.now() - self.start
 
 
-class Step:
+class TimedStep:
     """Call it with a batch number and it takes one training step: images through augmentation, attack, outer, optimiser."""
 
-    def __init__(self, row: Row, *, batch_size: int, steps: int, device: torch.device, dtype: torch.dtype = torch.float32):
+    def __init__(
+        self, row: BenchRow, *, batch_size: int, steps: int, device: torch.device, dtype: torch.dtype = torch.float32
+    ):
         self.row, self.batch_size, self.device, self.dtype = row, batch_size, device, dtype
         layout = torch.channels_last if row.channels_last else torch.contiguous_format
         with torch.random.fork_rng([]):
@@ -112,7 +114,7 @@ class Step:
             self.attacked = False
             if self.row.attack == "replays":
                 return self._replayed(outer, x)
-            loss = descended(outer(x_adv))
+            loss = total_loss(outer(x_adv))
         self._update(loss)
         return loss.detach(), x_adv
 
@@ -146,7 +148,7 @@ class Step:
         delta = torch.zeros_like(x) if self.delta is None else self.delta
         for _ in range(REPLAYS):
             x_adv = THREAT.project(x + delta, x).requires_grad_()
-            loss = descended(outer(x_adv))
+            loss = total_loss(outer(x_adv))
             self._update(loss)
             delta = THREAT.shrink(delta + THREAT.eps * THREAT.steepest(x_adv.grad))  # type: ignore[arg-type]
         self.delta = delta

@@ -30,9 +30,9 @@ from ard.training.callbacks.signals import Stop
 from ard.training.callbacks.teacher_accuracy import TeacherCheck
 from ard.training.checkpoints import AtomicCheckpointIO, best_and_last
 from ard.training.engine import Engine
-from ard.training.loggers import harmless
+from ard.training.loggers import fallback_logger
 from ard.training.metrics_csv import MetricsCSV
-from ard.training.out_of_memory import explained
+from ard.training.out_of_memory import explain_out_of_memory
 from ard.training.run_folder import check_room
 from ard.training.trainer import TRAINER_DEFAULTS, Trainer, check_options
 
@@ -41,7 +41,7 @@ for library in ("pytorch_lightning", "lightning_fabric"):  # here, because impor
 
 register_type(Radius, serializer=str, deserializer=Radius, fail_already_registered=False)
 
-USAGE = "ard fit -c configs/<data>.yaml -c configs/objectives/<method>.yaml [-c FILE ...] [options]"
+FIT_USAGE = "ard fit -c configs/<data>.yaml -c configs/objectives/<method>.yaml [-c FILE ...] [options]"
 FIT = """Train one student. configs/*.yaml are bases, configs/objectives/*.yaml recipes, one a method,
 configs/schedules/*.yaml schedules of papers.
 For example: ard fit -c configs/digits.yaml -c configs/objectives/pgd_at.yaml"""
@@ -66,7 +66,7 @@ class CLI(LightningCLI):
                 trainer_defaults=TRAINER_DEFAULTS,
                 seed_everything_default=0,
                 parser_class=Parser,
-                parser_kwargs={"prog": "ard", "fit": {"usage": USAGE, "description": FIT}},
+                parser_kwargs={"prog": "ard", "fit": {"usage": FIT_USAGE, "description": FIT}},
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 auto_configure_optimizers=False,
@@ -112,7 +112,7 @@ class CLI(LightningCLI):
             config.trainer.default_root_dir = "/".join(["checkpoints", *names[:2], f"seed{config.seed_everything}"])
 
     def instantiate_classes(self) -> None:
-        self.parser.add_instantiator(harmless, Logger)
+        self.parser.add_instantiator(fallback_logger, Logger)
         try:
             with bounded():
                 super().instantiate_classes()
@@ -140,9 +140,9 @@ class CLI(LightningCLI):
         guards = self._get(self.config_init, "guards").callbacks() if self.subcommand == "fit" else []
         try:
             trainer = super().instantiate_trainer(
-                logger=[MetricsCSV(directory), *listed(logger)],
-                callbacks=[*listed(config["callbacks"]), *guards, TeacherCheck(), Ranks(), *self._checkpoints(directory)],
-                plugins=[*listed(config["plugins"]), AtomicCheckpointIO()],
+                logger=[MetricsCSV(directory), *as_list(logger)],
+                callbacks=[*as_list(config["callbacks"]), *guards, TeacherCheck(), Ranks(), *self._checkpoints(directory)],
+                plugins=[*as_list(config["plugins"]), AtomicCheckpointIO()],
                 **kwargs,
             )
         except Exception as error:  # the trainer raises all sorts of things at options that it cannot use
@@ -159,11 +159,11 @@ class CLI(LightningCLI):
         return [*best_and_last(directory, self.model.training_block.monitor), Stop(directory)]
 
     def _run_subcommand(self, subcommand: str) -> None:
-        with explained(self.trainer, self.model):
+        with explain_out_of_memory(self.trainer, self.model):
             super()._run_subcommand(subcommand)
 
 
-class Rehearsal(CLI):
+class DryRun(CLI):
     """Parses a command and builds its parts, but trains nothing: a study checks all its runs before the first."""
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:  # noqa: ARG002
@@ -173,7 +173,7 @@ class Rehearsal(CLI):
         self.resolved = yaml.safe_load(self._parser(subcommand).dump(self.config[subcommand], skip_none=False))
 
 
-def listed(option: Any) -> list[Any]:
+def as_list(option: Any) -> list[Any]:
     """An option of the trainer that may name one thing, several or none; `true` for a logger is metrics.csv."""
     return list(option) if isinstance(option, list | tuple) else [] if option in (None, True, False) else [option]
 
@@ -196,6 +196,6 @@ def run(args: list[str]) -> None:
         raise
 
 
-def rehearse(args: list[str]) -> dict[str, Any]:
+def resolve_config(args: list[str]) -> dict[str, Any]:
     """The resolved config of an `ard fit` command whose parts can all be built; raises UserError where they cannot."""
-    return Rehearsal(args).resolved
+    return DryRun(args).resolved

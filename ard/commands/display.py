@@ -29,7 +29,7 @@ def progress_bar(name: str, total: float, images: int) -> Iterator[Callable[[flo
         yield lambda passes: progress.advance(task, passes)
 
 
-def announce(seconds: float, suite: str, images: int) -> None:
+def announce_cost(seconds: float, suite: str, images: int) -> None:
     """An upper bound on the time, where that is long: images that fall early cost less."""
     if seconds >= WORTH_SAYING:
         minutes = seconds / 60

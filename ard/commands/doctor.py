@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from ard.cli.messages import show
-from ard.doctor.advice import Finding, table
-from ard.doctor.machine import examine
+from ard.doctor.advice import Advice, advice_table
+from ard.doctor.machine import examine_machine
 from ard.doctor.preflight import preflight
 
 HELP = """usage: ard doctor
@@ -25,11 +25,11 @@ def doctor(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(HELP, end="")
         return 0
-    findings = preflight(arguments) if arguments else examine()
-    show(table(findings))
+    findings = preflight(arguments) if arguments else examine_machine()
+    show(advice_table(findings))
     return status(findings)
 
 
-def status(findings: Iterable[Finding]) -> int:
+def status(findings: Iterable[Advice]) -> int:
     """1 where there is an error."""
     return int(any(finding.verdict == "error" for finding in findings))

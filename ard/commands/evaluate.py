@@ -9,16 +9,16 @@ from typing import Any
 import ard
 from ard.attacks import Radius
 from ard.cli.config_files import read_yaml
-from ard.commands.display import announce, progress_bar, summary
+from ard.commands.display import announce_cost, progress_bar, summary
 from ard.commands.existing_record import check_nothing_lost, record_path, written
-from ard.commands.subject import Subject, named
+from ard.commands.subject import Subject, short_path
 from ard.commands.verify import save_adversarial
 from ard.core.errors import UserError
 from ard.core.files import sha256, write_whole
 from ard.evaluation import Evaluation, Given, Store
 from ard.evaluation.cascade import BLOCK
 from ard.evaluation.measurement import versions
-from ard.evaluation.request import Request, listed
+from ard.evaluation.request import Request, split_commas
 
 RESNET18_RECORD = 0.5850  # AutoAttack, CIFAR-10 at 8/255: RobustBench's best network of ResNet-18's size
 RESNET18_PARAMETERS = 12e6
@@ -73,7 +73,7 @@ def _has_work(weights: Path, request: Request, key: str, n: int) -> bool:
 
 def _attack(evaluation: Evaluation, request: Request, weights: Path) -> None:
     n, of = len(evaluation.y), request.part[1]
-    announce(evaluation.passes * evaluation.seconds_a_pass() * n / BLOCK / of, request.suite, n)
+    announce_cost(evaluation.passes * evaluation.seconds_a_pass() * n / BLOCK / of, request.suite, n)
     with progress_bar(str(weights), evaluation.passes * n / of, n) as progress:
         evaluation.judge(request.part, progress)
 
@@ -82,14 +82,14 @@ def _given(subject: Subject, request: Request) -> tuple[Given, dict[str, Any]]:
     """The other networks, and what a record says of them."""
     files = {"teacher": request.teacher, "undefended": request.undefended}
     told: dict[str, Any] = {key: sha256(path) for key, path in files.items() if path}
-    sources = {f"{named(path)} ({sha256(path)[:8]})": path for path in listed(request.transfer)}
+    sources = {f"{short_path(path)} ({sha256(path)[:8]})": path for path in split_commas(request.transfer)}
     told |= {"transfer": {name: sha256(path) for name, path in sources.items()}} if sources else {}
     given = Given(
         transfer={name: subject.other(path) for name, path in sources.items()},
         teacher=subject.other(request.teacher) if request.teacher else None,
         temperature=request.temperature,
         undefended=subject.other(request.undefended) if request.undefended else None,
-        attacks=tuple(listed(request.attacks)),
+        attacks=tuple(split_commas(request.attacks)),
         published=request.published,
         best_known=_best_known(subject),
         teacher_acc=_teacher_acc(subject, request),
@@ -106,12 +106,12 @@ def _best_known(subject: Subject) -> float | None:
 
 def _teacher_acc(subject: Subject, request: Request) -> float | None:
     """Robust accuracy in the record beside the teacher's weights, where that measured the same."""
-    from ard.report.reading import read
+    from ard.report.reading import read_record
 
     if not request.teacher:
         return None
     try:
-        record = read(record_path(Path(request.teacher)))[0]
+        record = read_record(record_path(Path(request.teacher)))[0]
     except UserError:  # none, or not a whole one
         return None
     if not request.answered_by(record):
@@ -127,7 +127,7 @@ def _key(subject: Subject, request: Request, told: dict[str, Any]) -> str:
         "network": read_yaml(request.network) if request.network else None,
         "data": subject.digest,
         "threat": [subject.ball.norm, subject.ball.eps],
-        "request": [request.suite, request.seed, listed(request.attacks), request.temperature],
+        "request": [request.suite, request.seed, split_commas(request.attacks), request.temperature],
         "given": told,
         "computed by": [versions(), _code(), subject.x.device.type, BLOCK],
     }

@@ -32,11 +32,11 @@ def check_nothing_lost(subject: Subject, request: Request, attacks: Collection[s
 
     That is more images, other attacks, other data or another threat. Records of former weights say nothing of these.
     """
-    from ard.report.reading import read
+    from ard.report.reading import read_record
 
     path = record_path(subject.weights)
     try:
-        former = read(path)[0]
+        former = read_record(path)[0]
     except UserError:  # none, or not a whole one
         return
     if request.replace or former["weights"]["sha256"] != sha256(subject.weights):

@@ -76,7 +76,7 @@ class Subject:
     def provenance(self) -> dict[str, Any]:
         """Weights, model and data as a record names them: no path that means nothing elsewhere."""
         return {
-            "weights": {"path": named(self.weights), "sha256": sha256(self.weights)},
+            "weights": {"path": short_path(self.weights), "sha256": sha256(self.weights)},
             "model": {
                 "class_path": self.card.get("class_path", self.network),
                 "init_args": self.card.get("init_args", {}),
@@ -85,7 +85,7 @@ class Subject:
         }
 
 
-def named(path: str | Path) -> str:
+def short_path(path: str | Path) -> str:
     """A path below the current folder as it is, any other by its last part."""
     resolved = Path(path).resolve()
     return str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else resolved.name

@@ -13,18 +13,18 @@ from ard.attacks import Ball
 from ard.commands.subject import Subject
 from ard.core.errors import UserError
 from ard.core.files import sha256, write_whole
-from ard.evaluation.cascade import guarded, predict
+from ard.evaluation.cascade import evaluation_mode, predict
 from ard.evaluation.request import Request
 from ard.evaluation.verdicts import Verdicts
 
 AT_ONCE = 64  # images a batch: not the evaluation's
-FIELDS = ("weights", "dataset", "split", "limit", "threat", "robust_acc")
+CLAIM_FIELDS = ("weights", "dataset", "split", "limit", "threat", "robust_acc")
 
 
 def save_adversarial(path: Path, record: dict[str, Any], verdicts: Verdicts, y: Tensor, through: Path) -> None:
     """x_adv (n, C, H, W) float32, y (n,) and robust (n,), with what the record says they are."""
     tensors = {"x_adv": verdicts.x_adv.contiguous(), "y": y.cpu(), "robust": verdicts.worst}
-    write_whole(path, save(tensors, {"record": json.dumps({key: record[key] for key in FIELDS})}), through=through)
+    write_whole(path, save(tensors, {"record": json.dumps({key: record[key] for key in CLAIM_FIELDS})}), through=through)
 
 
 def verify_file(file: Path, weights: Path, data: str | None = None, network: str | None = None) -> tuple[str, list[str]]:
@@ -60,7 +60,7 @@ def _wrong_images(x_adv: Tensor, subject: Subject, ball: Ball) -> list[str]:
 
 def _wrong_answers(x_adv: Tensor, y: Tensor, robust: Tensor, told: dict[str, Any], subject: Subject) -> list[str]:
     labels = int((y != subject.y.cpu()).sum())
-    with guarded(subject.model):
+    with evaluation_mode(subject.model):
         parts = x_adv.to(subject.x.device).split(AT_ONCE)
         right = torch.cat([predict(subject.model, part)[0] for part in parts]).cpu() == subject.y.cpu()
     flipped = int((right != robust).sum())

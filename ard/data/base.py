@@ -14,7 +14,7 @@ from ard.core.pixels import check_labels, check_pixels
 from ard.data.augmentation import crop_offsets, flips, random_crop, random_flip
 from ard.data.loading import Batch, Images, Loader, MemoryImages, Mixture, Subset
 
-ROOM = 0.25  # of a GPU's free memory, at most, for the images
+IMAGES_SHARE = 0.25  # of a GPU's free memory, at most, for the images
 
 
 class DataModule(pl.LightningDataModule, ABC):
@@ -151,7 +151,7 @@ class DataModule(pl.LightningDataModule, ABC):
         held = images.images
         if device.type != "cuda" or self.workers or not isinstance(held, MemoryImages):
             return images
-        if held.pixels.nbytes > ROOM * torch.cuda.mem_get_info(device)[0]:
+        if held.pixels.nbytes > IMAGES_SHARE * torch.cuda.mem_get_info(device)[0]:
             return images
         if self._resident is None:
             self._resident = MemoryImages(held.pixels.to(device), held.labels)

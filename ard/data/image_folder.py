@@ -15,7 +15,7 @@ from ard.core.errors import UserError
 from ard.data.base import DataModule
 from ard.data.loading import Batch, Images, MemoryImages
 
-BLOCK = 32  # images a thread decodes at a time: for small ones the hand-over costs more than the decoding
+DECODED_AT_ONCE = 32  # images a thread decodes at a time: for small ones the hand-over costs more than the decoding
 
 
 class ImageFolder(DataModule):
@@ -108,7 +108,7 @@ class DiskImages:
         def fill(indices: range) -> None:
             pixels[indices.start : indices.stop] = self.__getitems__(list(indices))[0]
 
-        blocks = [range(len(self))[i : i + BLOCK] for i in range(0, len(self), BLOCK)]
+        blocks = [range(len(self))[i : i + DECODED_AT_ONCE] for i in range(0, len(self), DECODED_AT_ONCE)]
         with ThreadPoolExecutor() as pool:  # threads do: Pillow decodes and resizes without holding the interpreter
             list(pool.map(fill, blocks))
         return MemoryImages(pixels, self.labels)

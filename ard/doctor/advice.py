@@ -8,7 +8,7 @@ SIGNS = {"ok": "ok", "warning": "**warning**", "error": "**error**"}
 
 
 @dataclass(frozen=True)
-class Finding:
+class Advice:
     """One line of the table; an error ends the doctor with a status of its own."""
 
     about: str
@@ -16,7 +16,7 @@ class Finding:
     verdict: Literal["ok", "warning", "error"] = "ok"
 
 
-def table(findings: Iterable[Finding]) -> str:
+def advice_table(findings: Iterable[Advice]) -> str:
     """Markdown."""
     cells = [(f.about, f.found.replace("|", "/"), SIGNS[f.verdict]) for f in findings]
     return "\n".join(["| check | found | verdict |", "|---|---|---|", *(f"| {' | '.join(line)} |" for line in cells)])

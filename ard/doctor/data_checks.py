@@ -8,47 +8,49 @@ from torch import Tensor
 
 from ard.data import check_batch, to_pixels
 from ard.data.loading import Images, Loader
-from ard.doctor.advice import Finding
+from ard.doctor.advice import Advice
 from ard.doctor.duplicates import shared
-from ard.doctor.planned_run import Run
+from ard.doctor.planned_run import PlannedRun
 
-SECONDS = 6.0  # for reading each of the splits: what is on disk may be large
+READING_SECONDS = 6.0  # for reading each of the splits: what is on disk may be large
 DARK = 2 / 255  # images none of whose pixels are brighter were divided by 255 twice
 
 
-def sizes(run: Run) -> Iterator[Finding]:
+def sizes(run: PlannedRun) -> Iterator[Advice]:
     """How many images each split has."""
     splits = run.splits
     if "test" not in splits:
-        yield Finding("test split", "cannot be opened: training needs none, evaluation does", "warning")
+        yield Advice("test split", "cannot be opened: training needs none, evaluation does", "warning")
     told = ", ".join(f"{len(images):,} {name}" for name, images in splits.items())
-    yield Finding("splits", f"{run.data.title}: {told}; {run.data.num_classes} classes")
+    yield Advice("splits", f"{run.data.title}: {told}; {run.data.num_classes} classes")
 
 
-def twice(run: Run) -> Iterator[Finding]:
+def twice(run: PlannedRun) -> Iterator[Advice]:
     """Images that lie in two splits."""
     splits = run.splits
-    yield shared({name: read(images) for name, images in splits.items()}, {name: len(s) for name, s in splits.items()})
+    yield shared(
+        {name: read_levels(images) for name, images in splits.items()}, {name: len(s) for name, s in splits.items()}
+    )
 
 
-def labels(run: Run) -> Iterator[Finding]:
+def labels(run: PlannedRun) -> Iterator[Advice]:
     """Every class in every split, and no label beyond them: the data module itself refuses such training images."""
     classes = run.data.num_classes
     for name, images in run.splits.items():
         low, high = int(images.labels.min()), int(images.labels.max())
         if not -1 <= low <= high < classes:
-            yield Finding("labels", f"in [{low}, {high}] of {name}; expected 0 to {classes - 1}", "error")
+            yield Advice("labels", f"in [{low}, {high}] of {name}; expected 0 to {classes - 1}", "error")
             return
         counts = torch.bincount(images.labels.clamp_min(0), minlength=classes)
         if missing := (counts == 0).nonzero().flatten().tolist():
             names = ", ".join(run.data.classes[index] for index in missing[:3])
-            yield Finding("labels", f"{name} has no image of {names}", "warning")
+            yield Advice("labels", f"{name} has no image of {names}", "warning")
             return
     counts = torch.tensor(run.data.class_counts)
-    yield Finding("labels", f"0 to {classes - 1}; {int(counts.min()):,} to {int(counts.max()):,} training images a class")
+    yield Advice("labels", f"0 to {classes - 1}; {int(counts.min()):,} to {int(counts.max()):,} training images a class")
 
 
-def pixels(run: Run) -> Iterator[Finding]:
+def pixels(run: PlannedRun) -> Iterator[Advice]:
     """What the loaders give, as the network gets it."""
     low, high, seen = 1.0, 0.0, 0
     for loader in (run.data.val_dataloader(), run.data.train_dataloader()):
@@ -57,29 +59,29 @@ def pixels(run: Run) -> Iterator[Finding]:
             low, high, seen = min(low, float(x.min())), max(high, float(x.max())), seen + len(y)
     dark = high <= DARK
     told = f"[{low:.3g}, {high:.3g}] in {seen:,} images" + (": all but black, divided by 255 twice?" if dark else "")
-    yield Finding("pixels", told, "error" if dark else "ok")
+    yield Advice("pixels", told, "error" if dark else "ok")
 
 
-def steady(run: Run) -> Iterator[Finding]:
+def steady(run: PlannedRun) -> Iterator[Advice]:
     """Nothing augments or shuffles the validation images."""
     first, second = (list(batches(run, run.data.val_dataloader())) for _ in range(2))
     same = all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(first, second, strict=False))
     told = "the same at every look" if same else "differ from one look to the next: they must not be augmented or shuffled"
-    yield Finding("validation images", told, "ok" if same else "error")
+    yield Advice("validation images", told, "ok" if same else "error")
 
 
-def batches(run: Run, loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(run: PlannedRun, loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:
     """As many as can be read in the time there is."""
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + READING_SECONDS
     for batch in loader:
         yield run.data.on_after_batch_transfer(batch, 0)
         if time.monotonic() > end:
             return
 
 
-def read(images: Images, block: int = 1000) -> Tensor:
+def read_levels(images: Images, block: int = 1000) -> Tensor:
     """The first images as uint8 (n, C, H, W): all that can be read in the time there is."""
-    end, parts, start = time.monotonic() + SECONDS, [], 0
+    end, parts, start = time.monotonic() + READING_SECONDS, [], 0
     while start < len(images) and time.monotonic() < end:
         block_of = images.__getitems__(list(range(start, min(start + block, len(images)))))[0]
         parts.append((to_pixels(block_of) * 255).round().to(torch.uint8))

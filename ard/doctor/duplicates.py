@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ard.doctor.advice import Finding
+from ard.doctor.advice import Advice
 
 NEAR = 2  # levels of 255 by which every pixel may differ
 GRID = 8  # images are first compared by the means of so many fields a side
-FEW = 0.002  # of a split: large collections hold some images twice, and nobody here can mend that
+TOLERATED = 0.002  # of a split: large collections hold some images twice, and nobody here can mend that
 
 
-def shared(splits: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Finding:
+def shared(splits: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Advice:
     """How many images of one split are in another; uint8 images (n, C, H, W), perhaps the first of `sizes`."""
     found, worst = [], 0.0
     for one, other in combinations(splits, 2):
@@ -28,7 +28,7 @@ def shared(splits: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Finding:
     read = [f"the first {len(images):,} of {name}" for name, images in splits.items() if len(images) < sizes[name]]
     looked = f" (looked at {', '.join(read)})" if read else ""
     told = "; ".join(found) or f"none in two of {', '.join(splits)}"
-    return Finding("shared images", told + looked, "error" if worst > FEW else "warning" if found else "ok")
+    return Advice("shared images", told + looked, "error" if worst > TOLERATED else "warning" if found else "ok")
 
 
 def duplicates(few: Tensor, many: Tensor) -> tuple[int, int]:

@@ -7,43 +7,43 @@ from pathlib import Path
 
 from pytorch_lightning.loggers import WandbLogger
 
-from ard.doctor.advice import Finding
-from ard.doctor.planned_run import Run
-from ard.training.loggers import Harmless, why_offline
+from ard.doctor.advice import Advice
+from ard.doctor.planned_run import PlannedRun
+from ard.training.loggers import FallbackLogger, why_offline
 from ard.training.run_folder import KEPT, checkpoint_size
 
 
-def folder(run: Run) -> Iterator[Finding]:
+def folder(run: PlannedRun) -> Iterator[Advice]:
     """It can be written and holds no other run."""
     place = run.directory
     if any(place.glob("*.ckpt")) and not run.resumes:
         told = f"{place} already holds a run: --resume auto continues it, --trainer.default_root_dir DIR starts anew"
-        yield Finding("folder", told, "error")
+        yield Advice("folder", told, "error")
     elif not os.access(_existing(place), os.W_OK):
-        yield Finding("folder", f"{place} cannot be written: --trainer.default_root_dir DIR names another", "error")
+        yield Advice("folder", f"{place} cannot be written: --trainer.default_root_dir DIR names another", "error")
     else:
-        yield Finding("folder", f"{place} can be written")
+        yield Advice("folder", f"{place} can be written")
 
 
-def disk(run: Run) -> Iterator[Finding]:
+def disk(run: PlannedRun) -> Iterator[Advice]:
     """Room for the checkpoints to come."""
     needed = (KEPT + 1) * checkpoint_size(run.engine)  # and the one that is being written
     free = shutil.disk_usage(_existing(run.directory)).free
     told = f"{needed / 1e6:,.3g} MB for checkpoints, {free / 1e9:,.3g} GB are free"
-    yield Finding("disk", told, "ok" if needed < free else "error")
+    yield Advice("disk", told, "ok" if needed < free else "error")
 
 
-def loggers(run: Run) -> Iterator[Finding]:
+def loggers(run: PlannedRun) -> Iterator[Advice]:
     """Whether each logger can do what it is asked to; none of them would stop the run."""
     if not run.loggers:
-        yield Finding("logger", "metrics.csv")
+        yield Advice("logger", "metrics.csv")
     for logger in run.loggers:
-        trouble = "silent" if not isinstance(logger, Harmless) else logger.trouble
-        if isinstance(logger, Harmless) and isinstance(logger.logger, WandbLogger):
+        trouble = "silent" if not isinstance(logger, FallbackLogger) else logger.trouble
+        if isinstance(logger, FallbackLogger) and isinstance(logger.logger, WandbLogger):
             reason = why_offline(logger.logger)
             trouble = f"wandb: {reason}: the run will be offline" if reason else None
-        kind = logger.kind if isinstance(logger, Harmless) else type(logger).__name__
-        yield Finding("logger", trouble or f"{kind}, and metrics.csv", "warning" if trouble else "ok")
+        kind = logger.kind if isinstance(logger, FallbackLogger) else type(logger).__name__
+        yield Advice("logger", trouble or f"{kind}, and metrics.csv", "warning" if trouble else "ok")
 
 
 def _existing(place: Path) -> Path:

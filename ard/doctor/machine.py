@@ -17,8 +17,8 @@ from packaging.specifiers import SpecifierSet
 
 from ard.bench import measure
 from ard.bench.levers import every_row
-from ard.bench.step import Step
-from ard.doctor.advice import Finding
+from ard.bench.step import TimedStep
+from ard.doctor.advice import Advice
 from ard.training.trainer import Trainer, has_bfloat16
 
 PROJECT = "ard-robust-distillation"
@@ -36,7 +36,7 @@ BAD: list[tuple[str, str, str, Literal["warning", "error"]]] = [
         "warning",
     ),
 ]
-OPTIONAL = {
+OPTIONAL_PACKAGES = {
     "pyautoattack": "AutoAttack: --suite standard and full",
     "torchattacks": "more attacks by name: --attacks",
     "timm": "its networks: ard.models.Timm",
@@ -46,14 +46,14 @@ OPTIONAL = {
 BATCH, STEPS, ROUNDS = 8, 2, 2  # seconds: a rehearsal of `ard bench`, which says it better
 
 
-def examine() -> list[Finding]:
+def examine_machine() -> list[Advice]:
     """Packages, place, device, and the levers measured on the spot."""
     return [*packages(), *places(), *device(), *levers()]
 
 
-def packages() -> Iterator[Finding]:
+def packages() -> Iterator[Advice]:
     """Every package that the project asks for: there, new enough, and importable where it is compiled."""
-    yield Finding("python", platform.python_version())
+    yield Advice("python", platform.python_version())
     for line in requires(PROJECT) or []:
         wanted = Requirement(line)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
@@ -61,30 +61,30 @@ def packages() -> Iterator[Finding]:
         try:
             found = version(wanted.name)
         except PackageNotFoundError:
-            yield Finding(wanted.name, f"missing: pip install '{wanted}'", "error")
+            yield Advice(wanted.name, f"missing: pip install '{wanted}'", "error")
             continue
         fits = wanted.specifier.contains(found, prereleases=True)
         told = found if fits else f"{found}: expected {wanted.specifier}"
-        yield Finding(wanted.name, told, "ok" if fits else "error")
+        yield Advice(wanted.name, told, "ok" if fits else "error")
     yield from optional()
     yield from known_bad()
     try:
         import_module("torchvision.ops")
     except Exception as error:  # a torchvision built for another torch fails in its own ways
-        yield Finding("torchvision with torch", f"does not import: {str(error).splitlines()[0]}", "error")
+        yield Advice("torchvision with torch", f"does not import: {str(error).splitlines()[0]}", "error")
 
 
-def optional() -> Iterator[Finding]:
+def optional() -> Iterator[Advice]:
     """Packages that a run may do without, and what each is for."""
-    for name, purpose in OPTIONAL.items():
+    for name, purpose in OPTIONAL_PACKAGES.items():
         try:
             found = version(name)
         except PackageNotFoundError:
             found = "not installed"
-        yield Finding(f"{name} (optional)", f"{found}; for {purpose}")
+        yield Advice(f"{name} (optional)", f"{found}; for {purpose}")
 
 
-def known_bad() -> Iterator[Finding]:
+def known_bad() -> Iterator[Advice]:
     """Versions that are there and that somebody was harmed by."""
     for name, versions, why, verdict in BAD:
         try:
@@ -92,37 +92,37 @@ def known_bad() -> Iterator[Finding]:
         except PackageNotFoundError:
             continue
         if SpecifierSet(versions).contains(found, prereleases=True):
-            yield Finding(f"{name} {found}", why, verdict)
+            yield Advice(f"{name} {found}", why, verdict)
 
 
-def places() -> Iterator[Finding]:
+def places() -> Iterator[Advice]:
     """Room and permission to write checkpoints here."""
     free = shutil.disk_usage(".").free / 1e9
-    yield Finding("free disk", f"{free:.0f} GB", "ok" if free > FREE_GB else "error")
+    yield Advice("free disk", f"{free:.0f} GB", "ok" if free > FREE_GB else "error")
     there = Path("checkpoints") if Path("checkpoints").is_dir() else Path()
     writable = os.access(there, os.W_OK)
     told = "can be written" if writable else "cannot be written: choose another folder"
-    yield Finding("checkpoints/", told, "ok" if writable else "error")
+    yield Advice("checkpoints/", told, "ok" if writable else "error")
 
 
-def device() -> Iterator[Finding]:
+def device() -> Iterator[Advice]:
     """What training would run on, and in which precision."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    yield Finding("device", ", ".join(gpus) or f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    yield Advice("device", ", ".join(gpus) or f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
     trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    yield Finding("precision: auto", str(trainer.precision))
+    yield Advice("precision: auto", str(trainer.precision))
 
 
-def levers() -> Iterator[Finding]:
+def levers() -> Iterator[Advice]:
     """What each lever brings here: one ARD step on MobileNetV2, small, against the released step."""
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = [row for row in every_row() if row.group == "ARD, MobileNetV2"][:5]
     rows = [row for row in rows if not row.bfloat16 or has_bfloat16(place.type)]
     with warnings.catch_warnings(action="ignore"):  # so few steps do not cross the ball: here they need not
-        made = [Step(row, batch_size=BATCH, steps=STEPS, device=place) for row in rows]
+        made = [TimedStep(row, batch_size=BATCH, steps=STEPS, device=place) for row in rows]
     seconds = measure.rounds(made, ROUNDS)
     for row, found in zip(rows[1:], seconds[1:], strict=True):
         faster = statistics.median(a / b for a, b in zip(seconds[0]["step"], found["step"], strict=True))
-        yield Finding(row.lever, f"{faster:.1f} times the released step")
+        yield Advice(row.lever, f"{faster:.1f} times the released step")
     compiler = shutil.which("c++") or shutil.which("g++")
-    yield Finding("torch.compile", "a compiler is there" if compiler else "no C++ compiler: not available")
+    yield Advice("torch.compile", "a compiler is there" if compiler else "no C++ compiler: not available")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from pytorch_lightning.loggers.logger import Logger
 
-from ard.cli.lightning import Rehearsal, listed
+from ard.cli.lightning import DryRun, as_list
 from ard.core.errors import UserError
 from ard.data import DataModule
 from ard.data.loading import Images
@@ -17,7 +17,7 @@ from ard.training.engine import Engine
 from ard.training.trainer import device_type
 
 
-class Patient(Rehearsal):
+class PlannedCLI(DryRun):
     """What is built; a teacher that remembers its answers is one that does not, since its table is a file."""
 
     def before_instantiate_classes(self) -> None:
@@ -28,7 +28,7 @@ class Patient(Rehearsal):
 
 
 @dataclass(frozen=True)
-class Run:
+class PlannedRun:
     """Engine, data, the options of the trainer, and where the run would write."""
 
     engine: Engine
@@ -40,9 +40,9 @@ class Run:
     device: torch.device
 
     @classmethod
-    def of(cls, arguments: Sequence[str]) -> "Run":
+    def of(cls, arguments: Sequence[str]) -> "PlannedRun":
         """Raises UserError for what `ard fit` refuses to build."""
-        built = Patient(["fit", *arguments])
+        built = PlannedCLI(["fit", *arguments])
         options = dict(built.config_init["fit"]["trainer"])
         return cls(
             engine=built.model,
@@ -62,7 +62,7 @@ class Run:
     @property
     def loggers(self) -> list[Logger]:
         """Those beside metrics.csv."""
-        return listed(self.options["logger"])
+        return as_list(self.options["logger"])
 
     @property
     def max_epochs(self) -> int:

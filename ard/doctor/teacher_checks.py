@@ -10,24 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ard.attacks import PGD, harmless
+from ard.attacks import PGD, frozen_mode
 from ard.core.randomness import keyed_generator
 from ard.core.text import percent
-from ard.doctor.advice import Finding
+from ard.doctor.advice import Advice
 from ard.doctor.normalisation import better_ways
-from ard.doctor.planned_run import Run
+from ard.doctor.planned_run import PlannedRun
 from ard.losses import cross_entropy
 from ard.models.frozen import Frozen
-from ard.training.callbacks.teacher_accuracy import Accuracy, same_split, told_by, validation_images
+from ard.training.callbacks.teacher_accuracy import Accuracy, same_split, teacher_card, validation_images
 
 CLEAN, ATTACKED = 1000, 500  # images at most
-SECONDS = 12.0  # for each of the two
-BLOCK = 50
+TEACHER_SECONDS = 12.0  # for each of the two
+AT_A_TIME = 50
 ROBUST, SHARE = 0.2, 0.4  # below, or below that share of the clean accuracy, a teacher has little robustness to hand down
 POINTS = 0.03  # between what was declared and what is measured, beside the error of the measurement
 
 
-def examine(run: Run) -> Iterator[Finding]:
+def check_teacher(run: PlannedRun) -> Iterator[Advice]:
     """Every teacher of the run, by where it stands in the config."""
     for place, teacher in run.engine.teachers().items():
         option = f"--model.init_args.{place}.init_args.weights"
@@ -41,7 +41,7 @@ def examine(run: Run) -> Iterator[Finding]:
         yield from origin(run, name, teacher)
 
 
-def clean(run: Run, name: str, teacher: Frozen, x: Tensor, y: Tensor) -> tuple[Accuracy, Finding]:
+def clean(run: PlannedRun, name: str, teacher: Frozen, x: Tensor, y: Tensor) -> tuple[Accuracy, Advice]:
     """Clearly above chance, about what was declared, and no better with another normalisation or order of classes."""
     logits = in_time(lambda x, _: teacher(x), x, y)
     x, y = x[: len(logits)], y[: len(logits)]
@@ -51,18 +51,18 @@ def clean(run: Run, name: str, teacher: Frozen, x: Tensor, y: Tensor) -> tuple[A
     told += "" if declared is None else f" (declared: {percent(declared)})"
     about = f"{name}: clean"
     if better := better_ways(teacher, x, logits, y):
-        return accuracy, Finding(about, f"{told}; {better}", "error")
+        return accuracy, Advice(about, f"{told}; {better}", "error")
     if not accuracy.beats_chance(run.data.num_classes):
         why = "not above chance: another normalisation, another order of classes, or no training?"
-        return accuracy, Finding(about, f"{told}, {why}", "error")
+        return accuracy, Advice(about, f"{told}, {why}", "error")
     if declared is not None and high + POINTS < declared:
-        return accuracy, Finding(about, f"{told}: another normalisation, or another order of classes?", "error")
+        return accuracy, Advice(about, f"{told}: another normalisation, or another order of classes?", "error")
     if declared is not None and low - POINTS > declared:
-        return accuracy, Finding(about, f"{told}: more than on images it never saw, so it saw these", "warning")
-    return accuracy, Finding(about, told)
+        return accuracy, Advice(about, f"{told}: more than on images it never saw, so it saw these", "warning")
+    return accuracy, Advice(about, told)
 
 
-def robust(run: Run, teacher: Frozen, x: Tensor, y: Tensor, clean: Accuracy) -> Finding:
+def robust(run: PlannedRun, teacher: Frozen, x: Tensor, y: Tensor, clean: Accuracy) -> Advice:
     """PGD-10 in the run's own ball."""
     pgd = PGD(run.engine.threat, steps=10, relative_step=0.25)
     generator = keyed_generator(run.device, "doctor", 0)
@@ -71,40 +71,40 @@ def robust(run: Run, teacher: Frozen, x: Tensor, y: Tensor, clean: Accuracy) -> 
         x_adv = pgd(lambda x_adv: cross_entropy(teacher(x_adv), y), x, generator)
         return teacher(x_adv).argmax(dim=1) == y
 
-    with harmless(teacher):
+    with frozen_mode(teacher):
         right = in_time(attacked, x[:ATTACKED], y[:ATTACKED])
     accuracy = float(right.double().mean())
     threat = f"{run.engine.threat.norm} {run.engine.threat.eps:.3g}"
     told = f"{percent(accuracy)} of {len(right):,} validation images stand, {threat}"
     if run.engine.training_block.monitor == "val/clean_acc":
-        return Finding("teacher: PGD-10", f"{told}; this run is selected by clean accuracy")
+        return Advice("teacher: PGD-10", f"{told}; this run is selected by clean accuracy")
     weak = accuracy < ROBUST or accuracy < SHARE * clean.share
-    return Finding(
+    return Advice(
         "teacher: PGD-10", told + (": little robustness to hand down" if weak else ""), "warning" if weak else "ok"
     )
 
 
-def origin(run: Run, name: str, teacher: Frozen) -> Iterator[Finding]:
+def origin(run: PlannedRun, name: str, teacher: Frozen) -> Iterator[Advice]:
     """The classes that its card names, and whether it may have been trained on our validation images."""
-    card, ours = told_by(teacher), [str(one) for one in run.data.classes]
+    card, ours = teacher_card(teacher), [str(one) for one in run.data.classes]
     theirs = [str(one) for one in card.get("classes") or []]
     if theirs and theirs != ours:
         first = next(index for index, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1])
         told = f"class {first} is {theirs[first]} to it and {ours[first]} here"
         permuted = sorted(theirs) == sorted(ours)
-        yield Finding(f"{name}: classes", told, "error" if permuted else "warning")
+        yield Advice(f"{name}: classes", told, "error" if permuted else "warning")
     else:
         told = "the same names in the same order" if theirs else f"{run.data.num_classes}, as here; it does not name them"
-        yield Finding(f"{name}: classes", told)
+        yield Advice(f"{name}: classes", told)
     if same_split(card, run.section):
-        yield Finding(f"{name}: data", "trained with the same validation split: it has not seen these images")
+        yield Advice(f"{name}: data", "trained with the same validation split: it has not seen these images")
     else:
         why = "its card names another split or other data" if card.get("data") else "it does not say what it was trained on"
         told = f"{why}: it may have seen our validation images, so val/robust_acc is good for ranking only"
-        yield Finding(f"{name}: data", told, "warning")
+        yield Advice(f"{name}: data", told, "warning")
 
 
-def clean_accuracy_of(teacher: Frozen, run: Run) -> float | None:
+def clean_accuracy_of(teacher: Frozen, run: PlannedRun) -> float | None:
     """What the record beside the weights, or their card, says of images of the same data set."""
     path = Path(teacher.weights)
     for record in (path.with_name("evaluation.json"), path.with_name(f"{path.stem}.evaluation.json")):
@@ -114,14 +114,14 @@ def clean_accuracy_of(teacher: Frozen, run: Run) -> float | None:
                 return float(content["clean_acc"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    declared = told_by(teacher).get("clean_acc")
+    declared = teacher_card(teacher).get("clean_acc")
     return float(declared) if isinstance(declared, int | float) else None
 
 
 def in_time(call: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
     """What call(x, y) gives for the first blocks of images, as many as there is time for."""
-    end, found = time.monotonic() + SECONDS, []
-    for block in zip(x.split(BLOCK), y.split(BLOCK), strict=True):
+    end, found = time.monotonic() + TEACHER_SECONDS, []
+    for block in zip(x.split(AT_A_TIME), y.split(AT_A_TIME), strict=True):
         with torch.no_grad():
             found.append(partial(call, *block)())
         if time.monotonic() > end:

@@ -12,16 +12,16 @@ import torch
 from ard.bench.measure import peak_memory
 from ard.bench.passes import Passes
 from ard.core.text import duration
-from ard.doctor.advice import Finding
-from ard.doctor.planned_run import Run
+from ard.doctor.advice import Advice
+from ard.doctor.planned_run import PlannedRun
 from ard.losses import cross_entropy
 from ard.training.trainer import Trainer
 
-STEPS = 3  # the first one is slow: it looks for what can be folded
-SECONDS = 25.0  # for all of them: a batch that would take longer is made smaller, and its time multiplied
+TRIAL_STEPS = 3  # the first one is slow: it looks for what can be folded
+TRIAL_SECONDS = 25.0  # for all of them: a batch that would take longer is made smaller, and its time multiplied
 TRIED = 16  # images on which that is guessed, and the smallest batch
 SPEEDS = ("images_per_s", "attack_share")
-TEACHER = 2  # times the cost of a student's pass: the teacher is asked, too
+TEACHER_COST = 2  # times the cost of a student's pass: the teacher is asked, too
 FULL = 0.9  # of the memory there is
 
 
@@ -49,7 +49,7 @@ class Probe(pl.Callback):
             if not abs(value) < float("inf"):
                 self.wrong = self.wrong or f"{name} is {value}"
         self.seconds.append(time.perf_counter() - self.start)  # float() above has waited for the device
-        trainer.should_stop = len(self.seconds) == STEPS
+        trainer.should_stop = len(self.seconds) == TRIAL_STEPS
 
     def on_validation_batch_start(self, *_: Any) -> None:
         self.start = time.perf_counter()
@@ -59,7 +59,7 @@ class Probe(pl.Callback):
         self.validation = (time.perf_counter() - self.start) / len(batch[1])
 
 
-def examine(run: Run) -> Iterator[Finding]:
+def try_step(run: PlannedRun) -> Iterator[Advice]:
     """Steps of this very config, their memory, and the cost of the whole run."""
     whole = run.data.batch_size
     run.data.batch_size = size = affordable(run)
@@ -71,13 +71,13 @@ def examine(run: Run) -> Iterator[Finding]:
         f"{name.removeprefix('train/')} {value:.3g}" for name, value in probe.losses.items() if "per_s" not in name
     )
     told = f"{losses}; gradient {probe.gradient:.3g}; {duration(step)}{part}"
-    yield Finding("training step", f"{probe.wrong}: {told}" if probe.wrong else told, "error" if probe.wrong else "ok")
+    yield Advice("training step", f"{probe.wrong}: {told}" if probe.wrong else told, "error" if probe.wrong else "ok")
     yield room(memory and memory * whole // size, device)
     run.data.batch_size = whole
     yield cost(run, step, probe.validation, passes)
 
 
-def affordable(run: Run) -> int:
+def affordable(run: PlannedRun) -> int:
     """The batch size, or what of it a CPU does in time; guessed from a forward and backward pass of a few images."""
     if run.device.type != "cpu":
         return run.data.batch_size
@@ -87,11 +87,11 @@ def affordable(run: Run) -> int:
         cross_entropy(network(x), torch.zeros(TRIED, dtype=torch.long)).sum().backward()
         seconds.append(time.perf_counter() - start)
     network.zero_grad(set_to_none=True)
-    an_image = TEACHER * (getattr(run.engine.attack, "steps", 1) + 2) * min(seconds) / TRIED
-    return min(run.data.batch_size, max(TRIED, int(SECONDS / STEPS / an_image)))
+    an_image = TEACHER_COST * (getattr(run.engine.attack, "steps", 1) + 2) * min(seconds) / TRIED
+    return min(run.data.batch_size, max(TRIED, int(TRIAL_SECONDS / TRIAL_STEPS / an_image)))
 
 
-def _fit(run: Run, callbacks: list[pl.Callback]) -> None:
+def _fit(run: PlannedRun, callbacks: list[pl.Callback]) -> None:
     """In a folder that is gone afterwards, in one process, without logger and checkpoints."""
     with TemporaryDirectory() as place:
         ours = {
@@ -103,7 +103,7 @@ def _fit(run: Run, callbacks: list[pl.Callback]) -> None:
             "devices": 1,
             "num_nodes": 1,
             "strategy": "auto",
-            "limit_train_batches": STEPS,
+            "limit_train_batches": TRIAL_STEPS,
             "limit_val_batches": 1,
             "log_every_n_steps": 1,
             "max_time": None,
@@ -111,14 +111,14 @@ def _fit(run: Run, callbacks: list[pl.Callback]) -> None:
         Trainer(**run.options | ours).fit(run.engine, datamodule=run.data)
 
 
-def room(memory: int | None, device: torch.device) -> Finding:
+def room(memory: int | None, device: torch.device) -> Advice:
     """What a step needs against what there is."""
     if memory is None:
-        return Finding("memory", "the system does not tell")
+        return Advice("memory", "the system does not tell")
     there = torch.cuda.mem_get_info(device)[0] + memory if device.type == "cuda" else _free()
     told = f"{memory / 1e9:.2g} GB for a step" + (f", {there / 1e9:.2g} GB are free" if there else "")
     short = bool(there) and memory > FULL * there
-    return Finding("memory", told + (": use a smaller batch_size" if short else ""), "error" if short else "ok")
+    return Advice("memory", told + (": use a smaller batch_size" if short else ""), "error" if short else "ok")
 
 
 def _free() -> int:
@@ -130,7 +130,7 @@ def _free() -> int:
         return 0
 
 
-def cost(run: Run, step: float, validation: float, passes: Passes) -> Finding:
+def cost(run: PlannedRun, step: float, validation: float, passes: Passes) -> Advice:
     """Passes a step and hours in all, on one device."""
     epochs, batches = run.max_epochs, len(run.data.splits[0]) // run.data.batch_size
     replays = getattr(run.engine, "replays", 1)
@@ -139,6 +139,6 @@ def cost(run: Run, step: float, validation: float, passes: Passes) -> Finding:
     counted = [f"{name} {c['F']:g} F + {c['B']:g} B" for name, c in passes.counts.items() if c["F"]]
     told = f"{duration(seconds)}: {steps:,} steps of {', '.join(counted)} passes, {epochs // replays} validations"
     others = run.options["devices"]
-    return Finding(
+    return Advice(
         "the whole run", told + (f"; on one device, {others} are asked for" if others not in ("auto", 1, "1") else "")
     )

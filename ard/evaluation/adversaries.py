@@ -46,7 +46,7 @@ class Adversary(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Climb(Adversary):
+class GradientAdversary(Adversary):
     """A gradient attack on one goal after another: restarts, targets or a loss of its own; see `untargeted`."""
 
     attack: Attack

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ard.attacks import harmless
+from ard.attacks import frozen_mode
 from ard.core.errors import UserError
 from ard.core.randomness import keyed_generator
 from ard.evaluation.adversaries import Adversary
@@ -66,7 +66,7 @@ def judge_block(
 
     Raises UserError where the model does not return one logit a class for each image.
     """
-    with guarded(model, *others) as touched:
+    with evaluation_mode(model, *others) as touched:
         if not block.correct:
             _begin(block, model, x, y)
             keep(block)
@@ -83,11 +83,11 @@ def judge_block(
 
 
 @contextmanager
-def guarded(*models: nn.Module) -> Iterator[Callable[[], bool]]:
+def evaluation_mode(*models: nn.Module) -> Iterator[Callable[[], bool]]:
     """Models in eval mode, frozen, in float32, random state put back; yields a function: was anything left changed?"""
     before = [state_digest(model) for model in models]
     with ExitStack() as stack:
-        stack.enter_context(harmless(*models))
+        stack.enter_context(frozen_mode(*models))
         for device in ("cpu", "cuda"):
             stack.enter_context(torch.autocast(device, enabled=False))
         stack.enter_context(_no_tf32())

@@ -11,7 +11,7 @@ from ard.attacks import Ball, ascent
 from ard.core.errors import UserError
 from ard.core.pixels import check_labels, check_pixels
 from ard.evaluation.blocks import Store
-from ard.evaluation.cascade import BLOCK, Block, guarded, judge_block, predict
+from ard.evaluation.cascade import BLOCK, Block, evaluation_mode, judge_block, predict
 from ard.evaluation.checks import Evidence
 from ard.evaluation.measurement import record_of
 from ard.evaluation.suites import Given, adversaries_of
@@ -61,7 +61,7 @@ class Evaluation:
     def seconds_a_pass(self) -> float:
         """Of one forward and backward pass over one block, measured."""
         x, y = self.x[:BLOCK], self.y[:BLOCK]
-        with guarded(self.model):
+        with evaluation_mode(self.model):
             ascent(lambda x_adv: cross_entropy(self.model(x_adv), y), x)
             start = time.perf_counter()
             ascent(lambda x_adv: cross_entropy(self.model(x_adv), y), x)
@@ -132,7 +132,7 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, **options: Any)
 
 def _check_answers(model: nn.Module, x: Tensor) -> int:
     """The number of classes; raises UserError for what is no logit, or does not depend on the pixels."""
-    with guarded(model):
+    with evaluation_mode(model):
         try:
             predict(model, x[:BLOCK])
             with torch.enable_grad():

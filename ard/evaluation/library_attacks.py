@@ -14,9 +14,9 @@ from ard.attacks import Ball
 from ard.core.errors import UserError
 from ard.evaluation.adversaries import Adversary
 
-PARTS = {"APGD-CE": "apgd-ce", "APGD-T": "apgd-t", "FAB-T": "fab-t", "Square": "square"}
+AUTOATTACK_PARTS = {"APGD-CE": "apgd-ce", "APGD-T": "apgd-t", "FAB-T": "fab-t", "Square": "square"}
 PASSES = {"APGD-CE": 100, "APGD-T": 900, "FAB-T": 1000, "Square": 1700}
-STEPS = {"n_queries": 1 / 3, "steps": 1, "num_iter_set": 1, "max_iterations": 9}  # of torchattacks, in passes
+APGD_STEPS = {"n_queries": 1 / 3, "steps": 1, "num_iter_set": 1, "max_iterations": 9}  # of torchattacks, in passes
 RGB_ONLY = ("TIFGSM", "PIFGSM", "PIFGSMPP")
 TARGETED = ("APGD-T", "FAB-T")
 FEWEST_FOR_TARGETS = 4  # the targeted loss sorts four logits
@@ -53,7 +53,7 @@ class AutoAttackPart(Adversary):
     @property
     def settings(self) -> dict[str, Any]:
         aimed = {"targets": self.targets} if self.name in TARGETED else {}
-        return {"attack": PARTS[self.name], "library": "pyautoattack", "version": "standard", **aimed}
+        return {"attack": AUTOATTACK_PARTS[self.name], "library": "pyautoattack", "version": "standard", **aimed}
 
     @property
     def passes(self) -> float:
@@ -91,12 +91,12 @@ class TorchAttack(Adversary):
     @property
     def passes(self) -> float:
         parameters = signature(self.kind).parameters
-        return next((cost * parameters[key].default for key, cost in STEPS.items() if key in parameters), 1.0)
+        return next((cost * parameters[key].default for key, cost in APGD_STEPS.items() if key in parameters), 1.0)
 
 
 def autoattack(ball: Ball, num_classes: int) -> list[AutoAttackPart]:
     """AutoAttack standard as a cascade of its own; with 2 or 3 classes without its targeted parts, which need 4."""
-    parts = [name for name in PARTS if num_classes >= FEWEST_FOR_TARGETS or name not in TARGETED]
+    parts = [name for name in AUTOATTACK_PARTS if num_classes >= FEWEST_FOR_TARGETS or name not in TARGETED]
     targets = min(9, num_classes - 1)
     return [AutoAttackPart(name=name, ball=ball, after=tuple(parts[:i]), targets=targets) for i, name in enumerate(parts)]
 

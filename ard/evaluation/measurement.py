@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 import ard
-from ard.attacks import Ball, harmless
+from ard.attacks import Ball, frozen_mode
 from ard.core.bits import pack
 from ard.core.flops import count_flops
 from ard.evaluation.adversaries import Adversary
 from ard.evaluation.checks import Evidence, overall, soundness
-from ard.evaluation.library_attacks import PARTS
+from ard.evaluation.library_attacks import AUTOATTACK_PARTS
 from ard.evaluation.suites import CURVE
 
 SCHEMA = 2
@@ -66,7 +66,7 @@ def stderr(accuracy: float, n: int) -> float:
 
 def count_macs(model: nn.Module, x: Tensor) -> int:
     """Multiply-adds of one forward pass of one image."""
-    with harmless(model), torch.no_grad():
+    with frozen_mode(model), torch.no_grad():
         return count_flops(partial(model, x)) // 2
 
 
@@ -125,7 +125,7 @@ def _sweep() -> set[str]:
 
 
 def _notes(evidence: Evidence) -> list[str]:
-    missing = [name for name in PARTS if name not in evidence.attacks]
+    missing = [name for name in AUTOATTACK_PARTS if name not in evidence.attacks]
     if "Square" in evidence.attacks and missing:
         return [f"{evidence.num_classes} classes: AutoAttack ran without {' and '.join(missing)}, which need 4"]
     return []

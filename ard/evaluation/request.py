@@ -96,13 +96,13 @@ class Request:
         ran = {attack["name"] for attack in record["attacks"]}
         return (
             same
-            and {f"torchattacks.{name}" for name in listed(self.attacks)} <= ran
+            and {f"torchattacks.{name}" for name in split_commas(self.attacks)} <= ran
             and self.norm in (None, norm)
             and (self.eps is None or float(Radius(self.eps)) == eps)
         )
 
 
-def listed(text: str) -> list[str]:
+def split_commas(text: str) -> list[str]:
     """The parts of a comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from ard.attacks import FGSM, L2, PGD, Ball, Linf, Radius
 from ard.core.errors import UserError
-from ard.evaluation.adversaries import Adversary, Climb, Goal, Noise, away_from, targeted, through, untargeted
+from ard.evaluation.adversaries import Adversary, Goal, GradientAdversary, Noise, away_from, targeted, through, untargeted
 from ard.evaluation.corruptions import corruptions
 from ard.evaluation.library_attacks import TARGETED, autoattack, torch_attack
 from ard.losses import cross_entropy, dlr, margin
@@ -36,16 +36,20 @@ class Given:
         return [model for model in (*self.transfer.values(), self.teacher, self.undefended) if model is not None]
 
 
-def pgd(ball: Ball, steps: int, *, loss: Callable = cross_entropy, name: str = "", runs: int = 1, **place: object) -> Climb:
+def pgd(
+    ball: Ball, steps: int, *, loss: Callable = cross_entropy, name: str = "", runs: int = 1, **place: object
+) -> GradientAdversary:
     """PGD with a step of eps/4 that keeps the best point of its path, from `runs` random starts."""
     attack = PGD(ball, steps=steps, relative_step=0.25, keep_best=True)
     goals = [untargeted(loss)] * runs
-    return Climb(name=name or f"PGD-{steps}", ball=ball, attack=attack, loss=loss.__name__, goals=goals, **place)  # type: ignore[arg-type]
+    return GradientAdversary(name=name or f"PGD-{steps}", ball=ball, attack=attack, loss=loss.__name__, goals=goals, **place)  # type: ignore[arg-type]
 
 
 def quick(ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Adversary]:  # noqa: ARG001
     """FGSM, PGD-20 and a 30-step PGD on the margin loss (CW-Linf as the field reports it)."""
-    fgsm = Climb(name="FGSM", ball=ball, attack=FGSM(ball), loss="cross_entropy", goals=[untargeted(cross_entropy)])
+    fgsm = GradientAdversary(
+        name="FGSM", ball=ball, attack=FGSM(ball), loss="cross_entropy", goals=[untargeted(cross_entropy)]
+    )
     return [fgsm, pgd(ball, 20), pgd(ball, 30, loss=margin, name="CW")]
 
 
@@ -121,6 +125,6 @@ def _behind(front: Sequence[Adversary], more: Sequence[Adversary]) -> list[Adver
     return placed
 
 
-def _climb(name: str, ball: Ball, goals: Sequence[Goal], loss: str, after: tuple[str, ...] = ()) -> Climb:
+def _climb(name: str, ball: Ball, goals: Sequence[Goal], loss: str, after: tuple[str, ...] = ()) -> GradientAdversary:
     attack = PGD(ball, steps=30, relative_step=0.25, keep_best=True)
-    return Climb(name=name, ball=ball, attack=attack, loss=loss, goals=goals, after=after)
+    return GradientAdversary(name=name, ball=ball, attack=attack, loss=loss, goals=goals, after=after)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ard.evaluation.cascade import Block
-from ard.evaluation.library_attacks import PARTS
+from ard.evaluation.library_attacks import AUTOATTACK_PARTS
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Verdicts:
     @property
     def autoattack_acc(self) -> float | None:
         """After all four attacks of AutoAttack standard; None where one of them did not run."""
-        return self.accuracy(list(PARTS)[-1]) if all(name in self.correct for name in PARTS) else None
+        return self.accuracy(list(AUTOATTACK_PARTS)[-1]) if all(name in self.correct for name in AUTOATTACK_PARTS) else None
 
     def accuracy(self, name: str) -> float:
         """After one attack; cumulative where that attack was spared the victims of others."""

@@ -95,7 +95,7 @@ class Constrained:
         return self.loss(x_adv)
 
 
-def descended(terms: dict[str, Tensor]) -> Tensor:
+def total_loss(terms: dict[str, Tensor]) -> Tensor:
     """What the optimiser descends: the sum of the scalar terms."""
     return torch.stack([term for term in terms.values() if term.ndim == 0]).sum()
 

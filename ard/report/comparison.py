@@ -9,21 +9,19 @@ from ard.report.pictures.frontier import draw_frontier, knobs_of, matched_table
 from ard.report.pictures.marks import caption
 from ard.report.pictures.ranking import draw_ranking
 from ard.report.pictures.tradeoff import draw_tradeoff
-from ard.report.rows import Row, differing, group, load
-from ard.report.table import flattery_line, main_table, settings_line, warnings_line, write_csv
+from ard.report.rows import Row, differing, group, load_records
+from ard.report.table import main_table, overestimation_line, settings_line, warnings_line, write_csv
 
-__all__ = ["compare"]
-
-ROOM = 14  # methods whose names still find a place in the plane of clean and worst-case accuracy
+MOST_IN_PLANE = 14  # methods whose names still find a place in the plane of clean and worst-case accuracy
 
 
-def compare(directories: Sequence[Path], output: Path, *, mixed: bool = False, baseline: str | None = None) -> str:
+def compare_records(directories: Sequence[Path], output: Path, *, mixed: bool = False, baseline: str | None = None) -> str:
     """Write table.md, table.csv and a picture of all records below `directories` into `output`; return table.md.
 
     `baseline` names the method that differences are taken to (default: the strongest one without a teacher). Raises
     UserError where there are no records, one is damaged, or, unless `mixed`, two of them measured different things.
     """
-    records = load(directories)
+    records = load_records(directories)
     differ = differing(records, mixed=mixed)
     if differ and baseline:
         raise UserError(f"--baseline {baseline}: these records differ in {', '.join(differ)}; expected comparable ones")
@@ -31,7 +29,7 @@ def compare(directories: Sequence[Path], output: Path, *, mixed: bool = False, b
         raise UserError(f"{output} is a file; expected a folder to write the tables to")
     rows = group(records)
     parts = [main_table(rows, differ), settings_line(rows, differ)]
-    if flattery := flattery_line(rows, differ):
+    if flattery := overestimation_line(rows, differ):
         parts.append(flattery)
     if warnings := warnings_line(rows, differ):
         parts.append(warnings)
@@ -49,7 +47,7 @@ def compare(directories: Sequence[Path], output: Path, *, mixed: bool = False, b
 
 def _picture(rows: Sequence[Row], differ: Sequence[str], output: Path) -> Path:
     """The one picture that suits the rows: knobs that were swept, methods in the plane, or too many for it in lines."""
-    crowded = len({row.method for row in rows}) > ROOM
+    crowded = len({row.method for row in rows}) > MOST_IN_PLANE
     name, draw = ("ranking", draw_ranking) if crowded else ("tradeoff", draw_tradeoff)
     if knobs_of(rows):
         name, draw = "frontier", draw_frontier

@@ -35,7 +35,7 @@ def standalone(record: dict[str, Any]) -> dict[str, float]:
     return {attack["name"]: attack["accuracy"] for attack in alone}
 
 
-def flattery(record: dict[str, Any]) -> float | None:
+def overestimation(record: dict[str, Any]) -> float | None:
     """Accuracy after PGD-20 − accuracy after AutoAttack; None where one of them is not known."""
     pgd, autoattack = standalone(record).get("PGD-20"), record.get("autoattack_acc")
     return None if pgd is None or autoattack is None else pgd - autoattack

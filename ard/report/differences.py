@@ -11,7 +11,7 @@ from ard.core.text import in_points
 from ard.report.rows import Row
 
 Kind = Literal["clean", "worst"]
-FIELDS: dict[Kind, str] = {"clean": "clean_acc", "worst": "robust_acc"}
+ACCURACY_FIELDS: dict[Kind, str] = {"clean": "clean_acc", "worst": "robust_acc"}
 EXPLANATION = (
     "Differences in points, row − baseline, with paired bootstrap 95 % intervals (2000 resamples of test images and, "
     "where there are several, of seeds). Bold: the interval excludes 0; n.s.: it does not. Each interval is for its "
@@ -30,7 +30,7 @@ def leader(rows: Sequence[Row], kind: Kind) -> tuple[Row, bool] | None:
     rivals = [row for row in students(rows) if not (kind == "worst" and row.warning)]
     if len(rivals) < 2:
         return None
-    first, second = sorted(rivals, key=lambda row: -np.mean(row.values(FIELDS[kind])))[:2]
+    first, second = sorted(rivals, key=lambda row: -np.mean(row.values(ACCURACY_FIELDS[kind])))[:2]
     difference = difference_of(first, second, kind)
     return first, difference is not None and difference.low > 0
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from ard.core.statistics import wilson_interval
-from ard.core.text import in_points, radius, table
-from ard.report.content import architecture, flattery, warning, warning_with_reasons
+from ard.core.text import in_points, markdown_table, radius
+from ard.report.content import architecture, overestimation, warning, warning_with_reasons
 from ard.report.provenance import provenance
 from ard.report.table import NONE
 
@@ -40,11 +40,11 @@ def _accuracy(record: Content) -> str:
     rows.append(["robust: right after every attack, image by image", *robust])
     if doubt := warning_with_reasons(record):
         rows[1][1:] = [doubt, NONE]
-    return table(["Accuracy", "%", "95 % interval (Wilson)"], rows)
+    return markdown_table(["Accuracy", "%", "95 % interval (Wilson)"], rows)
 
 
 def _autoattack(record: Content) -> str:
-    accuracy, points = record.get("autoattack_acc"), flattery(record)
+    accuracy, points = record.get("autoattack_acc"), overestimation(record)
     if accuracy is None:
         return ""
     if doubt := warning([record]):
@@ -73,7 +73,7 @@ def _entries(record: Content, entries: list[Content]) -> str:
         seen = f"{entry['attacked']:,}" if entry.get("attacked") is not None else "not recorded"
         shown = warning([record]) or f"{100 * entry['accuracy']:.1f}"
         rows.append([entry["name"], settings or NONE, seen, ", ".join(entry.get("after") or []) or NONE, shown])
-    return table(["Name", "Settings", "images seen", "after", "accuracy (%)"], rows)
+    return markdown_table(["Name", "Settings", "images seen", "after", "accuracy (%)"], rows)
 
 
 def _per_class(record: Content) -> str:
@@ -81,7 +81,7 @@ def _per_class(record: Content) -> str:
     for row in record.get("per_class") or []:
         robust = doubt or f"{100 * row['robust_acc']:.1f}"
         rows.append([str(row["class"]), f"{row['n']:,}", f"{100 * row['clean_acc']:.1f}", robust])
-    return "## Classes\n\n" + table(["Class", "images", "clean (%)", "robust (%)"], rows) if rows else ""
+    return "## Classes\n\n" + markdown_table(["Class", "images", "clean (%)", "robust (%)"], rows) if rows else ""
 
 
 def _checks(record: Content) -> str:
@@ -93,7 +93,7 @@ def _checks(record: Content) -> str:
         value, threshold = (_setting("", check.get(key)) for key in ("value", "threshold"))
         rows.append([check["id"], check["verdict"], value, threshold, str(check.get("reason") or NONE)])
     if rows:
-        parts.append(table(["Check", "verdict", "value", "threshold", "reason"], rows))
+        parts.append(markdown_table(["Check", "verdict", "value", "threshold", "reason"], rows))
     return "\n\n".join(parts)
 
 

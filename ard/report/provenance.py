@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ard.report.table import NONE, duration
+from ard.report.table import NONE, training_time
 
 EXTRA = {True: "used", False: "none", None: "not said"}
 
@@ -41,5 +41,5 @@ def _measurement(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("Suite", f"{record['suite']}, seed {record.get('seed', 'not recorded')}"),
         ("Versions", versions or "not recorded"),
         ("Commit", str(record.get("commit") or "not recorded")),
-        ("Time", (NONE if seconds is None else duration(seconds)) + (f", {speed:.4g} images/s" if speed else "")),
+        ("Time", (NONE if seconds is None else training_time(seconds)) + (f", {speed:.4g} images/s" if speed else "")),
     ]

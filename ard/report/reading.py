@@ -14,7 +14,7 @@ from ard.core.errors import UserError
 Rule = Callable[[Any], bool]
 
 
-def read(path: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+def read_record(path: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     """A record and its verdicts, booleans (n,): right on the image; right on it and after every attack.
 
     Raises UserError for a file that is no whole record, or one whose accuracies are not those of its verdicts.
@@ -24,7 +24,7 @@ def read(path: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
         for key, rule in RULES.items() if _at(content, "training") is None else (RULES | TRAINING).items():
             if not rule(_at(content, key)):
                 raise ValueError(f"{key}: {_at(content, key)!r}")
-        for name, rule in OPTIONAL.items():
+        for name, rule in OPTIONAL_RULES.items():
             if content.get(name) is not None and not rule(content[name]):
                 raise ValueError(f"{name}: {content[name]!r}")
         clean, worst = (unpack(content["bits"][kind], content["n"]) for kind in ("clean", "worst"))
@@ -88,7 +88,7 @@ TRAINING: dict[str, Rule] = {
     "training.precision": _text,
     "training.seconds": _number,
 }
-OPTIONAL: dict[str, Rule] = {"autoattack_acc": _fraction}
+OPTIONAL_RULES: dict[str, Rule] = {"autoattack_acc": _fraction}
 
 
 def _at(content: Any, key: str) -> Any:

@@ -12,7 +12,7 @@ from ard.core.errors import UserError
 from ard.core.text import radius
 from ard.report.content import standalone, warning
 from ard.report.places import home, names, parts, seed_of
-from ard.report.reading import read
+from ard.report.reading import read_record
 
 FILES = ("evaluation.json", "last.evaluation.json")
 
@@ -96,7 +96,7 @@ class Row:
         return np.stack([getattr(r, kind) for r in self.records if seeds is None or r.seed in seeds])
 
 
-def load(directories: Sequence[Path]) -> list[Record]:
+def load_records(directories: Sequence[Path]) -> list[Record]:
     """Every record below the directories, each once; raises UserError where one holds none or a file is damaged."""
     found: dict[Path, tuple[Path, int]] = {}  # by resolved path: each file once, as given, and parts of it
     for directory in directories:
@@ -140,7 +140,7 @@ def group(records: Sequence[Record]) -> list[Row]:
 
 
 def _read(path: Path, method: str) -> Record:
-    content, clean, worst = read(path)
+    content, clean, worst = read_record(path)
     seed, trained = seed_of(path), (content["training"] or {}).get("seed")
     return Record(
         path, content, method, (trained if isinstance(trained, int) else 0) if seed is None else seed, clean, worst

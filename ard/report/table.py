@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ard.core.statistics import mean_and_spread
-from ard.core.text import in_points, table
-from ard.report.content import flattery, standalone, warned
-from ard.report.differences import FIELDS, Kind, leader
+from ard.core.text import in_points, markdown_table
+from ard.report.content import overestimation, standalone, warned
+from ard.report.differences import ACCURACY_FIELDS, Kind, leader
 from ard.report.rows import Row
 
 NONE = "–"
@@ -19,16 +19,16 @@ Leaders = dict[Kind, tuple[Row, bool] | None]
 def main_table(rows: Sequence[Row], differ: Sequence[str]) -> str:
     """Accuracies in percent, mean ± standard deviation over seeds; the best student bold where significant."""
     robust, training = robust_columns(rows), differing_training(rows)
-    best: Leaders = {} if differ else {kind: leader(rows, kind) for kind in FIELDS}
+    best: Leaders = {} if differ else {kind: leader(rows, kind) for kind in ACCURACY_FIELDS}
     header = ["Method", "Teacher", "Student", "Clean", *robust, "Worst", "params", "training time", "seeds"]
     header += [*(["Training"] if training else []), *differ]
     lines = []
     for row in rows:
         cells = [row.label, row.teacher or NONE, student(row), *_accuracy_cells(row, robust, best)]
-        cells += [f"{row.values('params')[0]:,}", duration(training_seconds(row)), str(len(row.records))]
+        cells += [f"{row.values('params')[0]:,}", training_time(training_seconds(row)), str(len(row.records))]
         cells += [", ".join(f"{key} {training_value(row, key)}" for key in training)] if training else []
         lines.append(cells + [row.records[0].settings[key] for key in differ])
-    return table(header, lines)
+    return markdown_table(header, lines)
 
 
 def settings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
@@ -42,11 +42,11 @@ def settings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
     return ", ".join([*shared, seeds]) + "."
 
 
-def flattery_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
+def overestimation_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
     """By how many points each row looks better under PGD-20 than under AutoAttack; empty where no row ran both."""
     found = []
     for row in rows:
-        points = row.numbers(flattery)
+        points = row.numbers(overestimation)
         found += [f"{_name(row, differ)} {row.warning or in_points(mean_and_spread(points)[0])}"] if points else []
     return f"PGD-20 flatters (PGD-20 − {AUTOATTACK}, in points, mean over seeds): {'; '.join(found)}." if found else ""
 
@@ -116,7 +116,7 @@ def student(row: Row) -> str:
     return str(row.values("model")[0]["class_path"]).rpartition(".")[2]
 
 
-def percent(fractions: Sequence[float]) -> str:
+def mean_percent(fractions: Sequence[float]) -> str:
     """81.2 ± 0.4 of accuracies over seeds; without ± for one seed."""
     if not fractions:
         return NONE
@@ -124,7 +124,7 @@ def percent(fractions: Sequence[float]) -> str:
     return f"{100 * mean:.1f}" if spread is None else f"{100 * mean:.1f} ± {100 * spread:.1f}"
 
 
-def duration(seconds: float | None) -> str:
+def training_time(seconds: float | None) -> str:
     """72 -> 1 min 12 s."""
     if seconds is None:
         return NONE
@@ -143,11 +143,11 @@ def _column(row: Row, name: str) -> list[float]:
 
 
 def _accuracy_cells(row: Row, robust: Sequence[str], best: Leaders) -> list[str]:
-    clean = _mark(percent(row.values("clean_acc")), row, best.get("clean"))
+    clean = _mark(mean_percent(row.values("clean_acc")), row, best.get("clean"))
     if row.warning:
         return [clean, *[row.warning] * (len(robust) + 1)]
-    worst = _mark(percent(row.values("robust_acc")), row, best.get("worst"))
-    return [clean, *(percent(_column(row, name)) for name in robust), worst]
+    worst = _mark(mean_percent(row.values("robust_acc")), row, best.get("worst"))
+    return [clean, *(mean_percent(_column(row, name)) for name in robust), worst]
 
 
 def _mark(text: str, row: Row, best: tuple[Row, bool] | None) -> str:

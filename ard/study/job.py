@@ -17,7 +17,7 @@ from ard.core.errors import UserError
 from ard.core.locks import alone
 from ard.study.devices import Devices
 from ard.study.display import Display
-from ard.study.plan import Run, Study
+from ard.study.plan import Study, StudyRun
 from ard.training.config_digest import config_digest
 
 RECORDS = ("evaluation.json", "last.evaluation.json")
@@ -53,7 +53,7 @@ class Job:
     """Trains and evaluates one run in processes of its own, unless a matching record exists."""
 
     study: Study
-    run: Run
+    run: StudyRun
     resolved: dict[str, Any]
     display: Display
     processes: Processes
@@ -82,7 +82,7 @@ class Job:
     @property
     def digest(self) -> str:
         """Of the config and the teachers as they are now, by their records: these outlive the weights."""
-        records = {str(run.weights): read_record(run.directory / RECORDS[0]) for run in self.run.teachers.values()}
+        records = {str(run.weights): finished_record(run.directory / RECORDS[0]) for run in self.run.teachers.values()}
         return config_digest(
             self.resolved, {path: record["weights"]["sha256"] for path, record in records.items() if record}
         )
@@ -120,7 +120,7 @@ class Job:
         return _copy(published, self.run.directory)
 
     def _matches(self, path: Path, digest: str) -> bool:
-        record = read_record(path)
+        record = finished_record(path)
         return (
             record is not None and record["training"]["config_digest"] == digest and self.study.request.answered_by(record)
         )
@@ -137,7 +137,7 @@ class Job:
         mark.write_text(digest)
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
+def finished_record(path: Path) -> dict[str, Any] | None:
     """None where there is no record, or not a whole one of a run."""
     try:
         record = dict(json.loads(path.read_text()))

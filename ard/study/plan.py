@@ -56,7 +56,7 @@ class Study:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class StudyRun:
     """A run: its directory below the study's, its configs, and the teachers it waits for, by their config's place."""
 
     name: str
@@ -64,7 +64,7 @@ class Run:
     configs: tuple[str, ...]
     overrides: dict[str, Any]
     seed: int
-    teachers: dict[str, "Run"] = field(default_factory=dict)
+    teachers: dict[str, "StudyRun"] = field(default_factory=dict)
 
     @property
     def weights(self) -> Path:
@@ -106,11 +106,11 @@ def read_study(path: Path) -> Study:
     return study
 
 
-def plan(study: Study, directory: Path) -> list[Run]:
+def plan(study: Study, directory: Path) -> list[StudyRun]:
     """All runs, teachers first and those that wait for a teacher last."""
     configs = study.teachers | ({"natural": study.natural_teacher} if study.natural_teacher else {})
     teachers = {
-        name: Run(
+        name: StudyRun(
             name=f"teachers/{name}",
             directory=directory / "teachers" / name,
             configs=(study.base, config),
@@ -125,7 +125,7 @@ def plan(study: Study, directory: Path) -> list[Run]:
     return [*teachers.values(), *sorted(runs, key=lambda run: bool(run.teachers))]
 
 
-def _runs(study: Study, directory: Path, recipe: str, seed: int, teachers: dict[str, Run]) -> list[Run]:
+def _runs(study: Study, directory: Path, recipe: str, seed: int, teachers: dict[str, StudyRun]) -> list[StudyRun]:
     """A run for each choice of teachers and for each value of a sweep."""
     config = recipe if recipe.endswith(".yaml") else f"configs/objectives/{recipe}.yaml"
     if not Path(config).is_file():
@@ -135,7 +135,7 @@ def _runs(study: Study, directory: Path, recipe: str, seed: int, teachers: dict[
         for mine in chosen:
             label = f"{name}-{mine['teacher'].directory.name}" if len(chosen) > 1 else name
             runs.append(
-                Run(
+                StudyRun(
                     name=f"{label}/seed{seed}",
                     directory=directory / label / f"seed{seed}",
                     configs=(study.base, config),
@@ -147,7 +147,7 @@ def _runs(study: Study, directory: Path, recipe: str, seed: int, teachers: dict[
     return runs
 
 
-def _choices(study: Study, recipe: str, config: Path, teachers: dict[str, Run]) -> list[dict[str, Run]]:
+def _choices(study: Study, recipe: str, config: Path, teachers: dict[str, StudyRun]) -> list[dict[str, StudyRun]]:
     """The teachers a recipe can be trained with: each of the study's in turn, and beside it the second one it may want."""
     wanted, second = read_yaml(config).get("model", {}).get("init_args", {}), {}
     if "natural_teacher" in wanted.get("objective", {}).get("init_args", {}):

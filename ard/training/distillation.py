@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ard.attacks import Counted, attacking
 from ard.core.errors import UserError
-from ard.objectives.base import Inner, descended
+from ard.objectives.base import Inner, total_loss
 from ard.training.engine import Engine
 from ard.training.weight_perturbation import AWP
 
@@ -31,12 +31,12 @@ class Distillation(Engine):
             x_adv = x if path is None else self.attack(path, self.views(x), self.generator("attack", batch_idx))
         self.attack_seconds = self.now() - start
         if self.weight_perturbation is not None and self.objective.progress >= self.weight_perturbation.start:
-            self.restore = self.weight_perturbation(self.student, lambda: descended(outer(x_adv)))
+            self.restore = self.weight_perturbation(self.student, lambda: total_loss(outer(x_adv)))
         self.terms = outer(x_adv)
         if isinstance(path, Counted):
             self.terms["survived"] = x.new_zeros(self.num_classes).index_add(0, y, path.count.to(x.dtype))
         self.report(self.terms)
-        return descended(self.terms)
+        return total_loss(self.terms)
 
     def on_after_backward(self) -> None:
         if self.restore is not None:
@@ -101,7 +101,7 @@ class FreeDistillation(Engine):
             x_adv = self.threat.project(x + delta, x).requires_grad_()
             self.terms = outer(x_adv)
             optimizer.zero_grad()  # type: ignore[union-attr]
-            self.manual_backward(descended(self.terms))
+            self.manual_backward(total_loss(self.terms))
             ascent = self.threat.steepest(x_adv.grad).nan_to_num(0)  # type: ignore[arg-type] # float16 may have overflowed
             delta = self.threat.shrink(delta + self.threat.eps * ascent)
             optimizer.step()  # type: ignore[union-attr]

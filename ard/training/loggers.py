@@ -21,7 +21,7 @@ FINISH = "60"  # seconds at the end for what is not uploaded yet; wandb would wa
 
 
 def _method(name: str) -> Callable[..., Any]:
-    def call(self: "Harmless", *args: Any, **kwargs: Any) -> Any:
+    def call(self: "FallbackLogger", *args: Any, **kwargs: Any) -> Any:
         return self.attempt(lambda: getattr(self.logger, name)(*args, **kwargs))
 
     return call
@@ -31,7 +31,7 @@ def _attribute(name: str) -> Any:
     return property(lambda self: getattr(self.logger, name))
 
 
-class Harmless(Logger):
+class FallbackLogger(Logger):
     """A logger that can fail without stopping anything: one line of warning, and from then on it is silent.
 
     Weights & Biases goes offline first, before it begins where its server cannot be reached or it has no key.
@@ -75,7 +75,7 @@ class Harmless(Logger):
             _go_offline(self.logger, reason)
 
     def _retreat(self, error: Exception) -> None:
-        logger, reason = self.logger, first_line(error)
+        logger, reason = self.logger, named_error(error)
         if isinstance(logger, WandbLogger) and logger._experiment is None and not _is_offline(logger):
             _go_offline(logger, reason)
             return
@@ -87,12 +87,14 @@ class Harmless(Logger):
             _forget()
 
 
-def harmless(kind: type[Logger], *args: Any, **kwargs: Any) -> Logger:
+def fallback_logger(kind: type[Logger], *args: Any, **kwargs: Any) -> Logger:
     """How the parser makes a logger: one whose library is not installed is replaced by one that says so, once."""
     try:
-        return Harmless(kind(*args, **kwargs))
+        return FallbackLogger(kind(*args, **kwargs))
     except ImportError as error:
-        return Harmless(DummyLogger(), f"{kind.__name__} cannot be used, its library is missing ({first_line(error)})")
+        return FallbackLogger(
+            DummyLogger(), f"{kind.__name__} cannot be used, its library is missing ({named_error(error)})"
+        )
 
 
 def why_offline(logger: WandbLogger) -> str | None:
@@ -133,7 +135,7 @@ def unreachable(url: str, seconds: float = PROBE) -> str | None:
     return trouble[0] if trouble else None
 
 
-def first_line(error: BaseException) -> str:
+def named_error(error: BaseException) -> str:
     """What an exception is, and the first line of its message."""
     return f"{type(error).__name__}: {error}".strip().splitlines()[0]
 

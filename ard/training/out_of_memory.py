@@ -11,7 +11,7 @@ from ard.training.engine import Engine
 
 
 @contextmanager
-def explained(trainer: pl.Trainer, engine: Engine) -> Iterator[None]:
+def explain_out_of_memory(trainer: pl.Trainer, engine: Engine) -> Iterator[None]:
     """Raises UserError where memory ran out: what the run asked for, and what to change; nothing is changed for it."""
     try:
         yield

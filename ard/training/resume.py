@@ -39,7 +39,7 @@ def start(options: Any, directory: Path, *, fit: bool) -> Start | None:
     if options.ckpt_path is not None:
         if options.get("resume"):
             raise UserError(f"--resume {options.resume} and --ckpt_path {options.ckpt_path}: expected one of them")
-        chosen = named(options.ckpt_path, directory)
+        chosen = open_checkpoint(options.ckpt_path, directory)
         if not fit or chosen.path.parent.resolve() == directory.resolve():
             return chosen
     elif not fit:
@@ -90,7 +90,7 @@ def automatic(directory: Path) -> Start | None:
     return start
 
 
-def named(path: str, directory: Path) -> Start:
+def open_checkpoint(path: str, directory: Path) -> Start:
     """--ckpt_path: a file, or last, previous, best of the directory; an error tells which other checkpoint is valid."""
     file = directory / f"{path}.ckpt" if path in NAMES else path
     try:

@@ -5,7 +5,7 @@ import torch
 from tiny import generator, images, labels, tiny_net
 from torch import nn
 
-from ard.attacks import PGD, Linf, attacking, harmless
+from ard.attacks import PGD, Linf, attacking, frozen_mode
 from ard.losses import cross_entropy
 
 
@@ -122,7 +122,7 @@ def test_a_guarded_teacher_may_speak():
 
 def test_harmless_takes_several_networks_and_no_parameters():
     first, second = tiny_net(), nn.Sequential(nn.Dropout(), nn.Flatten())
-    with harmless(first, second):
+    with frozen_mode(first, second):
         assert [first.training, second.training] == [False, False]
         assert torch.equal(second(images()), images().flatten(1))
     assert [first.training, second.training] == [True, True]

@@ -11,8 +11,8 @@ from torch import nn
 from ard.bench import step as bench_step
 from ard.bench.levers import every_row
 from ard.bench.measure import peak_memory, ratio, rounds
-from ard.bench.report import short, table
-from ard.bench.step import Step
+from ard.bench.report import bench_table, short
+from ard.bench.step import TimedStep
 from ard.core.flops import count_flops
 from ard.models import MobileNetV2, ResNet
 
@@ -32,7 +32,7 @@ def small(monkeypatch):
 
 
 def made(row, size=4, steps=3, **options):
-    return Step(row, batch_size=size, steps=steps, device=CPU, **options)
+    return TimedStep(row, batch_size=size, steps=steps, device=CPU, **options)
 
 
 def reference_of(row):
@@ -138,19 +138,19 @@ def test_the_verb_writes_a_record_and_tables(place, capsys):
     assert record["rows"][0]["times_faster"] == {"median": 1, "least": 1, "most": 1}
     assert all(0 < row["attack_share"] < 1 for row in record["rows"])
     assert all(f"| {row['group']}: {row['lever']} |" in out for row in record["rows"])
-    assert table(record) == out.rstrip("\n")
+    assert bench_table(record) == out.rstrip("\n")
     assert short(record).count("RSLAD, MobileNetV2") == 3
 
 
 def test_laws_and_overhead_are_told(monkeypatch):
     monkeypatch.setattr("ard.bench.levers.every_row", lambda: ROWS[:1])
-    monkeypatch.setattr(sys.modules["ard.bench.overhead.overhead"], "STEPS", 4)
+    monkeypatch.setattr(sys.modules["ard.bench.overhead"], "STEPS", 4)
     from ard.bench.benchmark import benchmark
 
     record = benchmark(batch_size=4, steps=1, count=1)
     assert [law["at"] for law in record["cost_laws"].values()] == [[1, 2, 5, 10, 15], [1, 2, 4]]
     assert record["cost_laws"]["PGD steps"]["slope"] > 0
-    assert "the framework costs" in table(record)
+    assert "the framework costs" in bench_table(record)
 
 
 def test_one_group_is_measured_again_onto_a_record_made_alike(place, capsys):

@@ -8,7 +8,7 @@ import yaml
 from tiny import user_error
 
 from ard.attacks import AttackFactory, Ball
-from ard.cli.lightning import rehearse
+from ard.cli.lightning import resolve_config
 from ard.cli.parsing import build
 
 BALL = "ard.attacks.{norm}"
@@ -96,5 +96,5 @@ def sections(tree):
 @pytest.mark.fault(33)
 def test_training_without_a_radius_is_refused(command, tmp_path, observed):
     with user_error("threat eps = 0: there is nothing to attack") as caught:
-        rehearse(command(tmp_path, "pgd_at", "--model.init_args.threat.init_args.eps=0"))
+        resolve_config(command(tmp_path, "pgd_at", "--model.init_args.threat.init_args.eps=0"))
     observed(f"refused: {caught.value}")

@@ -10,7 +10,7 @@ from small_runs import NETWORK, cli, digits, narrow, trained, write_weights, wri
 
 from ard.attacks import Linf
 from ard.evaluation import Evaluation, Store
-from ard.evaluation.adversaries import Climb
+from ard.evaluation.adversaries import GradientAdversary
 from ard.evaluation.cascade import BLOCK
 
 N = 150  # a block and a half
@@ -62,8 +62,8 @@ def expected():
 @pytest.fixture
 def attacks(monkeypatch):
     """The names of the attacks that ran, one a block."""
-    ran, attack = [], Climb.__call__
-    monkeypatch.setattr(Climb, "__call__", lambda self, *given: ran.append(self.name) or attack(self, *given))
+    ran, attack = [], GradientAdversary.__call__
+    monkeypatch.setattr(GradientAdversary, "__call__", lambda self, *given: ran.append(self.name) or attack(self, *given))
     return ran
 
 

@@ -12,7 +12,7 @@ from small_runs import cli, digits, trained, write_weights
 
 from ard.attacks import Linf
 from ard.evaluation import Evaluation, Store, evaluate
-from ard.evaluation.adversaries import Climb
+from ard.evaluation.adversaries import GradientAdversary
 
 LIMIT = ("--limit", 250)  # two and a half blocks
 LEFT = ["evaluation.json", "evaluation.md", "evaluation.robustbench.json", "student.safetensors"]
@@ -66,13 +66,13 @@ def test_a_shard_without_a_block_waits_for_nobody_and_leaves_nothing(weights, ca
 
 @pytest.mark.parametrize("of", [2, 3, 7])
 def test_every_image_is_attacked_once(of, tmp_path, monkeypatch):
-    shown, attack = {}, Climb.__call__
+    shown, attack = {}, GradientAdversary.__call__
 
     def counted(self, model, x, y, generator):
         shown[self.name] = shown.get(self.name, 0) + len(x)
         return attack(self, model, x, y, generator)
 
-    monkeypatch.setattr(Climb, "__call__", counted)
+    monkeypatch.setattr(GradientAdversary, "__call__", counted)
     (x, y), store = digits(250), Store(tmp_path / "blocks")
     for k in range(of, 0, -1):
         evaluation = Evaluation(trained(), x, y, Linf(eps=0.1), store=store)

@@ -184,7 +184,7 @@ def test_photographs_stand_upright(tmp_path: Path) -> None:
 
 
 def test_tables_call_the_images_by_name_and_a_name_makes_no_other_run(tmp_path: Path) -> None:
-    from ard.cli.lightning import rehearse
+    from ard.cli.lightning import resolve_config
     from ard.training.config_digest import config_digest
 
     folder = image_folder(tmp_path / "my-birds")
@@ -192,6 +192,6 @@ def test_tables_call_the_images_by_name_and_a_name_makes_no_other_run(tmp_path: 
     assert small(folder, name="Birds").title == "Birds"
     args = ["fit", "-c", "configs/image_folder.yaml", "-c", "configs/objectives/pgd_at.yaml"]
     args += [f"--data.init_args.root={folder}"]
-    digests = [config_digest(rehearse([*args, *more])) for more in ([], ["--data.init_args.name=Birds"])]
+    digests = [config_digest(resolve_config([*args, *more])) for more in ([], ["--data.init_args.name=Birds"])]
     assert digests[0] == digests[1]
-    assert config_digest(rehearse([*args, "--data.init_args.flip=false"])) != digests[0]
+    assert config_digest(resolve_config([*args, "--data.init_args.flip=false"])) != digests[0]

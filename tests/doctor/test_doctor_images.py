@@ -189,8 +189,8 @@ def test_near_is_two_levels_anywhere_and_no_more():
 def test_large_collections_are_looked_at_as_long_as_there_is_time(monkeypatch):
     whole = Digits().splits[0]
     monkeypatch.setattr("time.monotonic", iter(range(1000)).__next__)
-    monkeypatch.setattr(data_checks, "SECONDS", 2.0)
-    read = data_checks.read(whole, block=10)
+    monkeypatch.setattr(data_checks, "READING_SECONDS", 2.0)
+    read = data_checks.read_levels(whole, block=10)
     assert 0 < len(read) < len(whole)
     finding = shared({"train": read, "val": read[:0]}, {"train": len(whole), "val": 0})
     assert f"looked at the first {len(read):,} of train" in finding.found

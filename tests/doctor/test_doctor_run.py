@@ -13,7 +13,7 @@ from small_runs import DATA, cli, files_below, write_weights
 from ard.doctor import folder_checks as places
 from ard.doctor import trial_step
 from ard.objectives.base import Objective
-from ard.training.loggers import Harmless, harmless
+from ard.training.loggers import FallbackLogger, fallback_logger
 
 TEACHER = "--model.init_args.teacher.init_args.weights"
 
@@ -132,7 +132,7 @@ def test_folders_and_disks(tmp_path, monkeypatch, observed):
 @pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")
 def test_loggers_that_will_be_offline_or_absent(tmp_path, monkeypatch, observed):
     run = place_of(tmp_path)
-    run.loggers = [Harmless(WandbLogger(project="ard")), harmless(Missing)]
+    run.loggers = [FallbackLogger(WandbLogger(project="ard")), fallback_logger(Missing)]
     monkeypatch.setattr(places, "why_offline", lambda _: "http://127.0.0.1:9 cannot be reached (Connection refused)")
     offline, absent = places.loggers(run)
     assert (offline.verdict, absent.verdict) == ("warning", "warning")
@@ -149,7 +149,7 @@ class Missing(WandbLogger):
 
 
 def test_a_batch_that_would_take_too_long_is_made_smaller(doctor, tmp_path, monkeypatch):
-    monkeypatch.setattr(trial_step, "SECONDS", 0.0)
+    monkeypatch.setattr(trial_step, "TRIAL_SECONDS", 0.0)
     _, table = doctor(tmp_path / "run", "pgd_at")
     assert "(with 16 of 32 images, for the time it takes)" in table["training step"][0]
 

@@ -28,7 +28,7 @@ def findings(path, *, eps=0.05, monitor="val/robust_acc", classes=None, network=
         teachers=lambda: parts, threat=Linf(eps=eps), training_block=SimpleNamespace(monitor=monitor), num_classes=10
     )
     run = SimpleNamespace(data=data, engine=engine, section=DATA, device=torch.device("cpu"))
-    return {finding.about.removeprefix("teacher: "): finding for finding in doctor.examine(run)}
+    return {finding.about.removeprefix("teacher: "): finding for finding in doctor.check_teacher(run)}
 
 
 def normalized(mean, std, network, init_args):
@@ -158,9 +158,9 @@ def test_one_that_may_have_seen_the_validation_images(tmp_path, section, observe
 
 
 def test_a_larger_teacher_is_asked_as_long_as_there_is_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "SECONDS", 0.0)
+    monkeypatch.setattr(doctor, "TEACHER_SECONDS", 0.0)
     found = findings(write_weights(tmp_path / "student.safetensors", knowing()))
-    assert f"of {doctor.BLOCK} validation images" in found["clean"].found
+    assert f"of {doctor.AT_A_TIME} validation images" in found["clean"].found
 
 
 @pytest.mark.fault(18)

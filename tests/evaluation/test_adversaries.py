@@ -12,8 +12,8 @@ from torch import nn
 import ard.attacks
 import ard.losses
 from ard.attacks import L2, Linf
-from ard.evaluation.adversaries import Climb, Noise, away_from, first_success, targeted, through
-from ard.evaluation.cascade import guarded
+from ard.evaluation.adversaries import GradientAdversary, Noise, away_from, first_success, targeted, through
+from ard.evaluation.cascade import evaluation_mode
 from ard.evaluation.suites import Given, full
 
 MODEL = tiny_net(1).eval()
@@ -21,7 +21,11 @@ TEACHER, SIBLING, UNDEFENDED = NETS = [tiny_net(seed).eval() for seed in (2, 3, 
 GIVEN = Given(transfer={"sibling": SIBLING}, teacher=TEACHER, temperature=4.0, undefended=UNDEFENDED)
 SUITES = {ball: full(ball, 4, GIVEN, 36) for ball in (Linf(eps=0.03), L2(eps=0.1))}
 EVERY = [pytest.param(a, id=f"{ball.norm} {a.name}") for ball, suite in SUITES.items() for a in suite]
-RERUN = [p for p in EVERY if isinstance(a := p.values[0], Climb) and len(a.goals) == 1 and a.name != "Transfer sibling"]
+RERUN = [
+    p
+    for p in EVERY
+    if isinstance(a := p.values[0], GradientAdversary) and len(a.goals) == 1 and a.name != "Transfer sibling"
+]
 RERUN = [p for p in RERUN if hasattr(ard.losses, p.values[0].loss)]
 
 every_adversary = pytest.mark.parametrize("adversary", EVERY)
@@ -50,7 +54,7 @@ def test_what_every_adversary_promises(adversary, monkeypatch):
     weights = [value.tolist() for net in nets for value in net.state_dict().values()]
     for net in nets:
         net[4].bias.grad = torch.ones(4)
-    with guarded(*nets):
+    with evaluation_mode(*nets):
         x_adv = adversary(MODEL, x, y, generator(3))
         torch.rand(7)
         again = adversary(MODEL, x, y, generator(3))

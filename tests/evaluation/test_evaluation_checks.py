@@ -11,7 +11,7 @@ from torch import nn
 
 from ard.attacks import L2, Attack, Linf
 from ard.evaluation import evaluate
-from ard.evaluation.adversaries import Climb, untargeted
+from ard.evaluation.adversaries import GradientAdversary, untargeted
 from ard.evaluation.cascade import Block
 from ard.evaluation.checks import QUICK, Evidence
 from ard.evaluation.checks.order import above_chance, more_steps_no_weaker
@@ -34,7 +34,7 @@ class Shift(Attack):
 
 
 def climb(attack):
-    return Climb(name="fake", ball=BALL, attack=attack, loss="cross_entropy", goals=[untargeted(cross_entropy)])
+    return GradientAdversary(name="fake", ball=BALL, attack=attack, loss="cross_entropy", goals=[untargeted(cross_entropy)])
 
 
 class Answers(nn.Module):

@@ -15,7 +15,7 @@ from torch import nn
 from ard.attacks import L2, Linf
 from ard.evaluation import evaluate
 from ard.evaluation.cascade import Block, judge_block
-from ard.evaluation.library_attacks import PARTS, autoattack, torch_attack
+from ard.evaluation.library_attacks import AUTOATTACK_PARTS, autoattack, torch_attack
 from ard.evaluation.suites import Given
 
 torchattacks = pytest.importorskip("torchattacks")
@@ -172,7 +172,7 @@ def state_of(model):
 
 
 @pytest.mark.parametrize("raises", [-1, 3, 5])
-@pytest.mark.parametrize("name", [*PARTS, "FGSM", "FAB", "APGD"])
+@pytest.mark.parametrize("name", [*AUTOATTACK_PARTS, "FGSM", "FAB", "APGD"])
 def test_everything_comes_back_also_after_an_error_and_autocast_stays_outside(name, raises, monkeypatch):
     few_queries(monkeypatch)
     adversary = {a.name: replace(a, after=()) for a in autoattack(Linf(eps=0.1), 10)}.get(name) or named(name, "Linf")

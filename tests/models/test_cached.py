@@ -8,7 +8,7 @@ from tiny import generator, user_error
 from ard.artifacts.metrics import read_metrics
 from ard.data import Digits
 from ard.models import Cached, Frozen, load
-from ard.training.callbacks.teacher_accuracy import FEW
+from ard.training.callbacks.teacher_accuracy import TEACHER_IMAGES
 
 CACHED = "--model.init_args.teacher.class_path=ard.models.Cached"
 EXACT = "--trainer.precision=32-true"
@@ -70,10 +70,10 @@ def test_every_view_is_asked_about_once(fit, tmp_path, teacher):
     still = ["--trainer.limit_train_batches=1.0"]
     engine, first = run(fit, tmp_path / "first", teacher, CACHED, *still, epochs=3)
     images = len(engine.data.splits[0])
-    first -= FEW  # asked whether the teacher knows such images at all
+    first -= TEACHER_IMAGES  # asked whether the teacher knows such images at all
     assert images - 32 < first - 32 <= images  # 32: of the first batch it knows, some are asked again, to trust the table
     _, second = run(fit, tmp_path / "second", teacher, CACHED, *still, "--seed_everything=1", epochs=3)
-    assert second - FEW <= 32 + images - first % 32
+    assert second - TEACHER_IMAGES <= 32 + images - first % 32
 
 
 def test_what_it_says_of_a_known_image_is_what_the_network_says(teacher):

@@ -10,7 +10,7 @@ import yaml
 from tiny import generator, user_error
 from torch import nn
 
-from ard.cli.lightning import rehearse
+from ard.cli.lightning import resolve_config
 from ard.core.files import sha256
 from ard.models import Ensemble, Frozen, RobustBench, load
 from ard.training.config_digest import config_digest
@@ -55,7 +55,7 @@ def test_an_ensemble_trains_a_student(fit, tmp_path, files):
     (tmp_path / "ensemble.yaml").write_text(yaml.safe_dump(recipe))
     engine = fit(tmp_path / "run", tmp_path / "ensemble").model
     assert isinstance(engine.teacher, Ensemble)
-    config = rehearse(["fit", "-c", "configs/digits.yaml", "-c", str(tmp_path / "ensemble.yaml")])
+    config = resolve_config(["fit", "-c", "configs/digits.yaml", "-c", str(tmp_path / "ensemble.yaml")])
     before = config_digest(config)
     assert str(tmp_path) not in yaml.safe_dump(engine.teacher.sha256)
     files[1].write_bytes(files[0].read_bytes())
@@ -116,4 +116,4 @@ def test_without_the_package(monkeypatch):
 
 def test_both_stand_in_a_config():
     words = ["--model.init_args.teacher=ard.models.RobustBench", "--model.init_args.teacher.init_args.name=A"]
-    assert rehearse([*FIT, *words])["model"]["init_args"]["teacher"]["init_args"]["name"] == "A"
+    assert resolve_config([*FIT, *words])["model"]["init_args"]["teacher"]["init_args"]["name"] == "A"

@@ -12,7 +12,7 @@ from torch import nn
 import ard.objectives
 from ard.attacks import Counted, attacking
 from ard.models import Frozen
-from ard.objectives.base import Objective, descended
+from ard.objectives.base import Objective, total_loss
 
 OBJECTIVES = concrete(ard.objectives, Objective)
 every_objective = pytest.mark.parametrize("kind", OBJECTIVES, ids=lambda kind: kind.__name__)
@@ -94,7 +94,7 @@ def test_the_shape_of_the_pair(scene):
     if isinstance(inner, Counted):
         assert inner.count.shape == (4,)
     terms = outer(scene.x_adv)
-    assert descended(terms).requires_grad
+    assert total_loss(terms).requires_grad
     for name, term in terms.items():
         assert isinstance(name, str)
         assert term.shape in ((), (4,)), "a term is a number, or an observation for each class"
@@ -145,7 +145,7 @@ def test_examples_do_not_mix_in_the_attacks_loss(scene):
 def test_the_student_learns_everywhere_and_the_teacher_nowhere(scene):
     teacher_before = copy.deepcopy(scene.teacher.state_dict())
     _, outer = scene.pair()
-    descended(outer(scene.x_adv)).backward()
+    total_loss(outer(scene.x_adv)).backward()
     for name, parameter in [*scene.student.named_parameters(), *scene.objective.named_parameters()]:
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from small_records import differences, first, write, write_study
 
 from ard.core.errors import UserError
-from ard.report.comparison import compare
+from ard.report.comparison import compare_records
 from ard.report.pictures.labels import place_labels
 
 
@@ -18,14 +18,14 @@ def study(tmp_path: Path) -> Path:
 
 def test_differences_against_the_strongest_without_a_teacher(study: Path) -> None:
     write(study / "natural/seed0/evaluation.json", first(0.99), first(0.0))
-    text = compare([study], study / "out")
+    text = compare_records([study], study / "out")
     assert "| Method − pgd_at |" in text
     assert differences(text, "ard")[1].startswith("**+10.0 [+7")  # sd of 50 in 500: 1.34 points
     assert differences(text, "ard")[2] == "+0.0 [+0.0, +0.0] n.s."
     assert differences(text, "natural")[1].startswith("**−70.0 [−7")
-    assert differences(compare([study], study / "out", baseline="natural"), "ard")[1].startswith("**+80.0")
+    assert differences(compare_records([study], study / "out", baseline="natural"), "ard")[1].startswith("**+80.0")
     with pytest.raises(UserError, match=r"--baseline trades: no such row; expected one of .*ard"):
-        compare([study], study / "out", baseline="trades")
+        compare_records([study], study / "out", baseline="trades")
 
 
 def test_labels_of_a_crowd_do_not_overlap() -> None:

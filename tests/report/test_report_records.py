@@ -12,9 +12,9 @@ from small_records import cells, first, write, write_study
 from ard.core.bits import pack, unpack
 from ard.core.errors import UserError
 from ard.core.text import radius
-from ard.report.comparison import compare
-from ard.report.rows import group, load
-from ard.report.table import duration
+from ard.report.comparison import compare_records
+from ard.report.rows import group, load_records
+from ard.report.table import training_time
 
 
 @pytest.fixture
@@ -32,21 +32,21 @@ def test_pack_round_trip() -> None:
 
 @pytest.mark.parametrize("given", ["", "ard", "ard/seed0"])
 def test_any_level_gives_the_recipe_its_name(study: Path, given: str) -> None:
-    assert "80.0" in cells(compare([study / given], study / "out"), "ard")["Worst"]
+    assert "80.0" in cells(compare_records([study / given], study / "out"), "ard")["Worst"]
 
 
 def test_a_teacher_is_known_by_the_folder_above(study: Path) -> None:
-    assert "90.0" in cells(compare([study / "teachers/robust"], study / "out"), "teachers/robust")["Worst"]
+    assert "90.0" in cells(compare_records([study / "teachers/robust"], study / "out"), "teachers/robust")["Worst"]
 
 
 def test_one_name_in_two_studies_is_two_methods(study: Path) -> None:
     other = study.parent / "other"
     write(other / "ard/seed0/evaluation.json", first(0.9), first(0.6))
-    text = compare([study, other, study / "ard"], study / "out")
+    text = compare_records([study, other, study / "ard"], study / "out")
     assert "80.0" in cells(text, "digits/ard")["Worst"]
     assert "60.0" in cells(text, "other/ard")["Worst"]
     write(study / "robust/seed0/evaluation.json", first(0.9), first(0.5))  # a teacher's name is no clash
-    assert "50.0" in cells(compare([study], study / "out"), "robust")["Worst"]
+    assert "50.0" in cells(compare_records([study], study / "out"), "robust")["Worst"]
     assert cells(text, "digits/ard")["seeds"] == "1"  # found twice, read once
     assert "70.0" in cells(text, "pgd_at")["Worst"]  # its name is no clash and stays short
 
@@ -67,8 +67,8 @@ def test_one_name_in_two_studies_is_two_methods(study: Path) -> None:
 def test_what_does_not_compare_is_refused(study: Path, change: dict[str, Any], words: str) -> None:
     write(study / "rslad/seed0/evaluation.json", first(0.99), first(0.97), **change)
     with pytest.raises(UserError, match=rf"ard.seed0.evaluation.json and .*rslad.*evaluation.json differ in {words}"):
-        compare([study], study / "out")
-    text = compare([study], study / "out", mixed=True)
+        compare_records([study], study / "out")
+    text = compare_records([study], study / "out", mixed=True)
     assert next(iter(change)) in cells(text, "rslad")
     assert "**" not in text
     assert "n.s." not in text
@@ -78,32 +78,32 @@ def test_what_does_not_compare_is_refused(study: Path, change: dict[str, Any], w
 def test_another_number_of_images_is_refused(study: Path) -> None:
     write(study / "rslad/seed0/evaluation.json", first(0.99)[:100], first(0.97)[:100])
     with pytest.raises(UserError, match="differ in n: 500 and 100"):
-        compare([study], study / "out")
-    assert cells(compare([study], study / "out", mixed=True), "rslad")["n"] == "100"
+        compare_records([study], study / "out")
+    assert cells(compare_records([study], study / "out", mixed=True), "rslad")["n"] == "100"
 
 
 def test_seeds_under_different_threats_are_not_averaged(study: Path) -> None:
     write(study / "ard/seed1/evaluation.json", first(0.9), first(0.2), threat={"norm": "Linf", "eps": 0.3})
-    rows = [row for row in group(load([study])) if row.label == "ard"]
+    rows = [row for row in group(load_records([study])) if row.label == "ard"]
     assert sorted(len(row.records) for row in rows) == [1, 1]
 
 
 def test_damaged_records_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"found no evaluation.json"):
-        compare([tmp_path], tmp_path)
+        compare_records([tmp_path], tmp_path)
     path = tmp_path / "ard/seed0/evaluation.json"
     for content in ("{", "[]", "{}", '{"suite": 1}'):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
         with pytest.raises(UserError, match=r"ard/seed0/evaluation.json (has no|is damaged)") as caught:
-            compare([tmp_path], tmp_path)
+            compare_records([tmp_path], tmp_path)
         assert "\n" not in str(caught.value)
     write(path, first(0.9), first(0.8), bits={"clean": pack(first(0.9)), "worst": pack(first(0.8)[:99])})
     with pytest.raises(UserError, match="expected 63 for 500 images"):
-        compare([tmp_path], tmp_path)
+        compare_records([tmp_path], tmp_path)
     write(path, first(0.9), first(0.8), autoattack_acc="much")
     with pytest.raises(UserError, match=r"ard/seed0/evaluation.json is damaged .*much"):
-        compare([tmp_path], tmp_path)
+        compare_records([tmp_path], tmp_path)
 
 
 def test_radii_and_durations_as_people_write_them() -> None:
@@ -116,7 +116,7 @@ def test_radii_and_durations_as_people_write_them() -> None:
         "0",
         "1",
     ]
-    assert [duration(s) for s in (72.4, 59.6, 5, 7260, None)] == ["1 min 12 s", "1 min 0 s", "5 s", "2 h 1 min", "–"]
+    assert [training_time(s) for s in (72.4, 59.6, 5, 7260, None)] == ["1 min 12 s", "1 min 0 s", "5 s", "2 h 1 min", "–"]
 
 
 def test_reads_files_only() -> None:

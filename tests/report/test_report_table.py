@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from small_records import BLOCK, cells, differences, drawn, first, write, write_study
 
-from ard.report.comparison import compare
+from ard.report.comparison import compare_records
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def study(tmp_path: Path) -> Path:
 
 
 def test_rows_order_and_names(study: Path) -> None:
-    text = compare([study], study / "out")
+    text = compare_records([study], study / "out")
     methods = [line.split(" | ")[0].strip("| ") for line in text.splitlines() if line.startswith("| ")]
     assert methods[2:6] == ["teachers/robust", "ard", "ard (last)", "pgd_at"]
     row = cells(text, "ard")
@@ -33,45 +33,45 @@ def test_rows_order_and_names(study: Path) -> None:
 def test_a_data_set_with_a_bracket_in_its_name_keeps_it(tmp_path: Path) -> None:
     dataset = {"name": "CIFAR-10 (JPEG)", "digest": "0123456789abcdef"}
     write(tmp_path / "pgd_at" / "seed0" / "evaluation.json", first(0.8), first(0.5), dataset=dataset)
-    assert "dataset CIFAR-10 (JPEG), split test" in compare([tmp_path], tmp_path)
+    assert "dataset CIFAR-10 (JPEG), split test" in compare_records([tmp_path], tmp_path)
 
 
 def test_unknown_teacher_is_its_hash(tmp_path: Path) -> None:
     write(tmp_path / "ard/seed0/evaluation.json", first(0.9), first(0.7), teacher="abcdef0123" + "0" * 54)
-    assert cells(compare([tmp_path], tmp_path), "ard")["Teacher"] == "abcdef01"
+    assert cells(compare_records([tmp_path], tmp_path), "ard")["Teacher"] == "abcdef01"
 
 
 def test_bold_only_where_significant(study: Path) -> None:
-    row = cells(compare([study], study / "out"), "ard")
+    row = cells(compare_records([study], study / "out"), "ard")
     assert row["Worst"] == "**80.0**"  # 50 of 500 images, all one way
     assert row["Clean"] == "95.0 n.s."  # the very same images
     write(study / "pgd_at/seed0/evaluation.json", first(0.95), drawn(0.79, 1))  # 5 images net, many each way
-    assert cells(compare([study], study / "out"), "ard")["Worst"] == "80.0 n.s."
+    assert cells(compare_records([study], study / "out"), "ard")["Worst"] == "80.0 n.s."
 
 
 def test_teachers_and_last_checkpoints_do_not_compete(study: Path) -> None:
     write(study / "pgd_at/seed0/last.evaluation.json", first(1.0), first(0.95))
-    text = compare([study], study / "out")
+    text = compare_records([study], study / "out")
     assert "**" not in cells(text, "teachers/robust")["Worst"] + cells(text, "pgd_at (last)")["Worst"]
     assert cells(text, "ard")["Worst"] == "**80.0**"
 
 
 def test_seeds(study: Path) -> None:
-    assert "one seed: the intervals cover the choice of test images" in compare([study], study / "out")
+    assert "one seed: the intervals cover the choice of test images" in compare_records([study], study / "out")
     write(study / "ard/seed1/evaluation.json", first(0.95), first(0.84), teacher="f" * 64)
-    text = compare([study], study / "out")
+    text = compare_records([study], study / "out")
     assert cells(text, "ard")["Worst"].strip("*") == "82.0 ± 2.8"  # sample deviation of 80 and 84: 2√2
     assert "1 to 2 seeds." in text
     assert differences(text, "ard")[1].startswith("**+10.0")  # seed 0 alone: the baseline has no seed 1
     assert differences(text, "ard")[3].startswith("1 ")
     write(study / "pgd_at/seed1/evaluation.json", first(0.95), first(0.7))
-    assert differences(compare([study], study / "out"), "ard")[1].startswith("**+12.0")
+    assert differences(compare_records([study], study / "out"), "ard")[1].startswith("**+12.0")
 
 
 def test_unreliable_is_never_shown_bare(study: Path) -> None:
     checks = [{"id": "V1", "verdict": "pass"}, {"id": "V4", "verdict": "fail"}, {"id": "M3", "verdict": "fail"}]
     write(study / "masked/seed0/evaluation.json", first(0.9), first(0.876), verdict="unreliable", checks=checks)
-    text = compare([study], study / "out")
+    text = compare_records([study], study / "out")
     row = cells(text, "masked")
     assert {row[column] for column in ("FGSM", "Odd-7", "Worst")} == {"UNRELIABLE (M3, V4)"}
     assert "87.6" not in text
@@ -81,24 +81,24 @@ def test_unreliable_is_never_shown_bare(study: Path) -> None:
     assert cells(text, "ard")["Worst"] == "**80.0**"
     assert "Left out as unreliable: masked" in text
     write(study / "masked/seed1/evaluation.json", first(0.9), first(0.5))  # one bad seed spoils the mean
-    assert cells(compare([study], study / "out"), "masked")["Worst"] == "UNRELIABLE (M3, V4)"
+    assert cells(compare_records([study], study / "out"), "masked")["Worst"] == "UNRELIABLE (M3, V4)"
 
 
 def test_training_column_names_what_differs(study: Path) -> None:
     training = {"epochs": 40, "precision": "32-true", "seconds": 5.0}
     write(study / "teachers/robust/evaluation.json", first(1), first(0.9), training={**training, "block": {"lr": 9}})
-    assert "Training" not in cells(compare([study], study / "out"), "ard")
+    assert "Training" not in cells(compare_records([study], study / "out"), "ard")
     block = {**BLOCK, "average": 0.99, "monitor": "val/clean_acc"}
     write(study / "kd/seed0/evaluation.json", first(0.9), first(0.1), training={**training, "block": block})
     write(study / "foreign/evaluation.json", first(0.9), first(0.1), training=None)
-    text = compare([study], study / "out")
+    text = compare_records([study], study / "out")
     assert cells(text, "kd")["Training"] == "average 0.99, monitor val/clean_acc"
     assert cells(text, "ard")["Training"] == "average none, monitor val/robust_acc"
     assert cells(text, "foreign")["training time"] == "–"
 
 
 def test_csv_says_what_the_table_says(study: Path) -> None:
-    text = compare([study], study / "out")
+    text = compare_records([study], study / "out")
     with (study / "out/table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4
@@ -141,7 +141,7 @@ def attacked(tmp_path: Path) -> Path:
 
 
 def test_columns_are_attacks_that_saw_every_image_then_autoattack(attacked: Path) -> None:
-    row = cells(compare([attacked], attacked / "out"), "ard")
+    row = cells(compare_records([attacked], attacked / "out"), "ard")
     columns = list(row)
     assert columns[columns.index("Clean") : columns.index("params")] == ["Clean", "FGSM", "PGD-20", "AA", "Worst"]
     assert row["PGD-20"] == "82.0 ± 2.8"
@@ -151,14 +151,14 @@ def test_columns_are_attacks_that_saw_every_image_then_autoattack(attacked: Path
 
 def test_autoattack_of_some_seeds_is_no_mean_over_seeds(attacked: Path) -> None:
     write(attacked / "ard/seed2/evaluation.json", first(0.95), first(0.7), **autoattacked(0.8, None))
-    text = compare([attacked], attacked / "out")
+    text = compare_records([attacked], attacked / "out")
     row = cells(text, "ard")
     assert (row["seeds"], row["AA"]) == ("3", "–")
     assert "ard +" not in text.split("flatters")[1].splitlines()[0]
 
 
 def test_flattery_stands_below_the_settings(attacked: Path) -> None:
-    lines = [line for line in compare([attacked], attacked / "out").splitlines() if line]
+    lines = [line for line in compare_records([attacked], attacked / "out").splitlines() if line]
     below = lines[next(k for k, line in enumerate(lines) if line.startswith("dataset ")) + 1]
     assert below.startswith("PGD-20 flatters")
     assert below.endswith(": ard +4.0; masked UNRELIABLE (O6, O10).")  # the mean of 80 − 77 and 84 − 79
@@ -166,7 +166,7 @@ def test_flattery_stands_below_the_settings(attacked: Path) -> None:
 
 
 def test_an_unreliable_row_hides_autoattack(attacked: Path) -> None:
-    text = compare([attacked], attacked / "out")
+    text = compare_records([attacked], attacked / "out")
     row = cells(text, "masked")
     assert {row[column] for column in ("FGSM", "PGD-20", "AA", "Worst")} == {"UNRELIABLE (O6, O10)"}
     for whole in (text, (attacked / "out/table.csv").read_text()):
@@ -174,7 +174,7 @@ def test_an_unreliable_row_hides_autoattack(attacked: Path) -> None:
 
 
 def test_csv_has_autoattack(attacked: Path) -> None:
-    compare([attacked], attacked / "out")
+    compare_records([attacked], attacked / "out")
     with (attacked / "out/table.csv").open(newline="") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert float(rows["ard"]["AA"]) == pytest.approx(0.78)
@@ -183,7 +183,7 @@ def test_csv_has_autoattack(attacked: Path) -> None:
 
 
 def test_without_autoattack_nothing_speaks_of_it(study: Path) -> None:
-    text = compare([study], study / "out")
+    text = compare_records([study], study / "out")
     assert "AA" not in cells(text, "ard")
     assert "flatters" not in text
     assert "AA" not in (study / "out/table.csv").read_text()

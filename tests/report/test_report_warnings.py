@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from small_records import first, write
 
-from ard.report.comparison import compare
+from ard.report.comparison import compare_records
 
 
 def warned(*names: str) -> dict[str, object]:
@@ -30,7 +30,7 @@ def notes(text: str) -> list[str]:
 
 
 def test_rows_that_warned_are_named_once_with_the_union_over_seeds(study: Path) -> None:
-    assert notes(compare([study], study / "out")) == [
+    assert notes(compare_records([study], study / "out")) == [
         "Warnings of the soundness checks (docs/evaluation.md): ard M8 O4 O18; trades O4."
     ]
 
@@ -38,8 +38,8 @@ def test_rows_that_warned_are_named_once_with_the_union_over_seeds(study: Path) 
 def test_last_checkpoints_are_named_where_there_is_no_best_one(study: Path) -> None:
     for path in (study / "ard").rglob("evaluation.json"):
         path.unlink()
-    assert notes(compare([study], study / "out"))[0].endswith(": ard (last) O20; trades O4.")
+    assert notes(compare_records([study], study / "out"))[0].endswith(": ard (last) O20; trades O4.")
 
 
 def test_without_warnings_there_is_no_line(study: Path) -> None:
-    assert notes(compare([study / "pgd_at"], study / "out")) == []
+    assert notes(compare_records([study / "pgd_at"], study / "out")) == []

@@ -6,7 +6,7 @@ import pytest
 from small_runs import files_below, forget
 from tiny_study import STUDY, TEACHER
 
-from ard.cli.lightning import rehearse
+from ard.cli.lightning import resolve_config
 from ard.study.job import RECORDS
 
 ALL = ["ard/seed0", "fast_ard/seed0", "pgd_at/seed0", "teachers/robust"]
@@ -36,7 +36,7 @@ def test_seeds_and_teachers_multiply_what_depends_on_them(fake, study):
     """The split stays the same over seeds: no teacher may have seen a validation image."""
     status, out, _ = study(teachers={"wide": TEACHER, "deep": TEACHER}, recipes=["pgd_at", "ard"], seeds=[0, 1])
     students = [f"{name}/seed{seed}" for name in ("ard-deep", "ard-wide", "pgd_at") for seed in (0, 1)]
-    fits = [rehearse(command) for command in fake.commands if command[0] == "fit"]
+    fits = [resolve_config(command) for command in fake.commands if command[0] == "fit"]
     assert status == 0
     assert fake.trained() == sorted([*students, "teachers/deep", "teachers/wide"])
     assert all(name in out for name in ("ard-deep", "ard-wide"))

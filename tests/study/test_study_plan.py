@@ -10,7 +10,7 @@ import yaml
 from small_runs import cli, sha256, workplace, write_yaml
 from tiny import user_error
 
-from ard.cli.lightning import rehearse
+from ard.cli.lightning import resolve_config
 from ard.core.errors import UserError
 from ard.study.plan import plan, read_study
 from ard.training.config_digest import config_digest
@@ -72,10 +72,10 @@ def test_a_command_in_the_log_can_be_given_to_a_shell(place, monkeypatch, capsys
     log = (place / "checkpoints/tiny/pgd_at/seed0/log.txt").read_text()
     program, *arguments = shlex.split(log.splitlines()[0].removeprefix("$ "))
     run = plan(read_study(place / "tiny.yaml"), place / "checkpoints/tiny")[0]
-    resolved = rehearse(arguments)
+    resolved = resolve_config(arguments)
     assert program == "ard"
     assert resolved["model"]["init_args"]["student"]["init_args"]["stages"] == stages
-    assert config_digest(resolved) == config_digest(rehearse(run.arguments))
+    assert config_digest(resolved) == config_digest(resolve_config(run.arguments))
 
 
 def test_a_method_with_a_second_teacher_waits_for_it_too(place):
@@ -85,7 +85,7 @@ def test_a_method_with_a_second_teacher_waits_for_it_too(place):
     assert [run.name for run in runs] == ["teachers/robust", "teachers/natural", "pgd_at/seed0", "mtard/seed0"]
     *_, mtard = runs
     assert [teacher.name for teacher in mtard.teachers.values()] == ["teachers/robust", "teachers/natural"]
-    config = rehearse(mtard.arguments)["model"]["init_args"]
+    config = resolve_config(mtard.arguments)["model"]["init_args"]
     assert config["teacher"]["init_args"]["weights"].endswith("teachers/robust/student.safetensors")
     second = config["objective"]["init_args"]["natural_teacher"]["init_args"]["weights"]
     assert second.endswith("teachers/natural/student.safetensors")
@@ -103,7 +103,7 @@ def test_a_sweep_is_a_run_for_each_number(place):
     write_yaml(place / "tiny.yaml", STUDY | sweep)
     runs = plan(read_study(place / "tiny.yaml"), Path("checkpoints/tiny"))
     assert [run.name for run in runs[1:]] == ["pgd_at/seed0", "ard-temperature-1/seed0", "ard-temperature-30/seed0"]
-    configs = [rehearse(run.arguments) for run in runs[2:]]
+    configs = [resolve_config(run.arguments) for run in runs[2:]]
     assert [config["model"]["init_args"]["objective"]["init_args"]["temperature"] for config in configs] == [1, 30]
     assert {config["trainer"]["max_epochs"] for config in configs} == {2}
 
@@ -122,7 +122,7 @@ def test_a_sweep_of_nothing(place):
 
 
 def test_both_teachers_count_by_their_contents(place):
-    resolved = rehearse(["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/mtard.yaml"])
+    resolved = resolve_config(["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/mtard.yaml"])
     digests = []
     for content in (b"1", b"1", b"2"):
         (place / "second").write_bytes(content)
@@ -133,7 +133,7 @@ def test_both_teachers_count_by_their_contents(place):
 
 
 def test_a_teacher_counts_by_its_contents_wherever_it_lies(place):
-    resolved = rehearse(["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/ard.yaml"])
+    resolved = resolve_config(["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/ard.yaml"])
     digests = []
     for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (place / name).write_bytes(content)

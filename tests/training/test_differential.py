@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ard.attacks import FGSM, L2, PGD, Linf
 from ard.data import Digits, to_pixels
 from ard.evaluation import Evaluation
-from ard.evaluation.library_attacks import PARTS
+from ard.evaluation.library_attacks import AUTOATTACK_PARTS
 from ard.losses import cross_entropy
 
 BALLS = {"Linf": Linf(eps=0.1), "L2": L2(eps=0.5)}
@@ -111,7 +111,7 @@ def test_autoattack_in_blocks_gives_the_verdicts_of_one_plain_call(norm, count, 
     evaluation = Evaluation(defended, x, y, ball, suite="standard")
     evaluation.judge()
     record = evaluation.record()
-    ours = torch.stack([evaluation.verdicts.correct[name] for name in PARTS]).all(dim=0)
+    ours = torch.stack([evaluation.verdicts.correct[name] for name in AUTOATTACK_PARTS]).all(dim=0)
 
     def plain(x, y, seed):
         with torch.random.fork_rng([]):

@@ -13,7 +13,7 @@ from torch import nn
 from ard.artifacts.metrics import read_metrics
 from ard.artifacts.weights import read_weights
 from ard.attacks import PGD, Linf
-from ard.cli.lightning import Rehearsal
+from ard.cli.lightning import DryRun
 from ard.models import load
 from ard.objectives.natural import Natural
 from ard.training.distillation import Distillation
@@ -104,7 +104,7 @@ def test_the_student_trains_in_train_mode_however_it_came(fit, tmp_path):
 
 def test_every_method_starts_from_the_same_student(command, tmp_path):
     def start(recipe, seed):
-        return weights(Rehearsal(command(tmp_path, recipe, f"--seed_everything={seed}")).model)
+        return weights(DryRun(command(tmp_path, recipe, f"--seed_everything={seed}")).model)
 
     first = start("natural", 3)
     assert all(equal(first, start(recipe, 3)) for recipe in ("pgd_at_ema", "ard", "fast_ard"))

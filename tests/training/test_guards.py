@@ -11,7 +11,7 @@ from torch import nn
 
 from ard.__main__ import main
 from ard.attacks import PGD
-from ard.cli.lightning import rehearse
+from ard.cli.lightning import resolve_config
 from ard.training.callbacks.guards import Guards
 from ard.training.config_digest import config_digest
 
@@ -38,7 +38,7 @@ def test_a_healthy_run_is_the_same_without_guards(fit, tmp_path, monkeypatch, re
 
 def test_guards_make_no_other_run_of_it():
     words = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml"]
-    found = [rehearse([*words, *more]) for more in ([], ["--guards.skip_nonfinite=3", "--guards.on_overfitting=warn"])]
+    found = [resolve_config([*words, *more]) for more in ([], ["--guards.skip_nonfinite=3", "--guards.on_overfitting=warn"])]
     assert found[0]["guards"] != found[1]["guards"]
     assert config_digest(found[0]) == config_digest(found[1])
     assert config_digest(found[0]) == config_digest({key: value for key, value in found[0].items() if key != "guards"})

@@ -20,7 +20,7 @@ def late(monkeypatch):
     def verdict(bad):
         hidden = torch.full_like(bad, torch.nan)
         event = SimpleNamespace(synchronize=lambda: waited.append(hidden.copy_(bad)))
-        return finite.Verdict(hidden, event)
+        return finite.NonFinite(hidden, event)
 
     monkeypatch.setattr(finite, "_verdict", verdict)
     return waited

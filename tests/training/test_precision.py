@@ -7,7 +7,7 @@ import torch
 import yaml
 from pytorch_lightning import Callback
 
-from ard.objectives.base import descended
+from ard.objectives.base import total_loss
 from ard.training.engine import Engine
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs" / "objectives").glob("*.yaml"))
@@ -60,4 +60,4 @@ def test_two_steps_in_bfloat16_are_those_of_float32_but_for_the_last_digits(reci
     for name, term in half.items():
         assert term.dtype == torch.float32, name
         assert term.isfinite().all(), name
-    assert descended(half).item() == pytest.approx(descended(exact).item(), rel=0.03)
+    assert total_loss(half).item() == pytest.approx(total_loss(exact).item(), rel=0.03)

@@ -18,7 +18,7 @@ from tiny import concrete
 
 import ard.objectives
 from ard.artifacts.weights import read_weights
-from ard.cli.lightning import rehearse
+from ard.cli.lightning import resolve_config
 from ard.core.files import sha256
 from ard.objectives.base import Objective
 from ard.training.config_digest import config_digest
@@ -71,7 +71,7 @@ def without_weights(tree):
 
 
 def rehearsed(*paths, more=()):
-    return rehearse(["fit", *(word for path in paths for word in ("-c", str(path))), *more])
+    return resolve_config(["fit", *(word for path in paths for word in ("-c", str(path))), *more])
 
 
 class Start(Callback):
@@ -152,7 +152,7 @@ def test_the_command_of_the_head_parses(recipe, folder, monkeypatch):
     assert [word for word in words if word.startswith("--")] == list(teacher_options(content(recipe)))
     monkeypatch.chdir(folder.parent)
     small = [f"--data.init_args.root={folder}"] if "digits" not in words[2] else []
-    found = rehearse([str(ROOT / word) if word.startswith("configs/") else word for word in words] + small)
+    found = resolve_config([str(ROOT / word) if word.startswith("configs/") else word for word in words] + small)
     assert found["model"]["init_args"]["objective"]["class_path"] == parts(recipe)["objective"]["class_path"]
 
 
@@ -181,7 +181,7 @@ def test_a_card_names_every_teacher_by_its_contents_and_the_run_by_the_digest_a_
     """A run writes several cards: each must say the same."""
     fit(tmp_path, recipe)
     cards = [read_weights(tmp_path / f"{name}.safetensors")[1] for name in ("student", "last")]
-    expected = config_digest(rehearse(command(tmp_path, recipe)))
+    expected = config_digest(resolve_config(command(tmp_path, recipe)))
     assert [card["training"]["config_digest"] for card in cards] == [expected] * 2
     if recipe == "mtard":
         second = {"network": None, "sha256": sha256(teacher_file)}

@@ -5,7 +5,7 @@ from test_recipes import BASES, DIGITS, PGD_AT, RECIPES, SCHEDULES, TEACHERS, co
 from tiny import user_error
 
 from ard.__main__ import main
-from ard.cli.lightning import rehearse
+from ard.cli.lightning import resolve_config
 
 
 @each("base", BASES)
@@ -49,6 +49,6 @@ def test_a_teacher_of_digits_trains_one_step(teacher, fit, tmp_path):
 def test_a_recipe_before_its_base_is_refused(recipe, capsys):
     words = ["fit", "-c", str(recipe), "-c", str(DIGITS)]
     with user_error("expected the base"):
-        rehearse(words)
+        resolve_config(words)
     assert main(words) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from tiny import user_error
 
 from ard.artifacts.metrics import read_metrics
-from ard.cli.lightning import rehearse
+from ard.cli.lightning import resolve_config
 from ard.training.config_digest import config_digest
 
 TIMES = ("train/images_per_s", "train/attack_share")
@@ -133,7 +133,7 @@ def test_the_config_of_a_run_is_the_run(fit, tmp_path, recipe):
     replays = ["--trainer.max_epochs=8"] if recipe == "free_at" else []
     fit(tmp_path / "run", recipe, *replays, "--seed_everything=3")
     written = tmp_path / "run" / "config.yaml"
-    again = rehearse(["fit", "-c", str(written), f"--trainer.default_root_dir={tmp_path / 'other'}"])
+    again = resolve_config(["fit", "-c", str(written), f"--trainer.default_root_dir={tmp_path / 'other'}"])
     found = yaml.safe_load(written.read_text())
     assert config_digest(again) == config_digest(found)
     card = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["ard"]

@@ -3,7 +3,7 @@
 import pytest
 from tiny import user_error
 
-from ard.cli.lightning import rehearse
+from ard.cli.lightning import resolve_config
 from ard.data import Digits
 
 
@@ -27,5 +27,5 @@ def test_training_never_opens_the_test_split(fit, tmp_path, observed):
 @pytest.mark.parametrize("monitor", ["test/robust_acc", "train/ce"])
 def test_other_monitors_are_refused(command, tmp_path, monitor, observed):
     with user_error("val/robust_acc") as caught:
-        rehearse(command(tmp_path, "pgd_at", f"--model.init_args.training.monitor={monitor}"))
+        resolve_config(command(tmp_path, "pgd_at", f"--model.init_args.training.monitor={monitor}"))
     observed(f"refused: {caught.value}")

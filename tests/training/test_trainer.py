@@ -8,7 +8,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from tiny import user_error
 
 from ard.__main__ import main
-from ard.cli.lightning import rehearse
+from ard.cli.lightning import resolve_config
 from ard.training import trainer
 from ard.training.config_digest import config_digest
 from ard.training.trainer import Trainer, has_bfloat16
@@ -55,7 +55,7 @@ def test_more_processes_than_cores_are_refused_and_gpus_are_not_counted(monkeypa
 
 
 def test_auto_is_the_same_run_as_leaving_it_out_was():
-    config = rehearse(FIT)
+    config = resolve_config(FIT)
     assert config["trainer"]["precision"] == "auto"
     digest = config_digest(config)
     config["trainer"]["precision"] = None
@@ -86,7 +86,7 @@ def test_an_unknown_precision_is_one_line(capsys):
 def test_what_would_make_a_run_another_one_is_refused(option, told):
     """Selection, schedule, guards and exact resume are by epochs of whole batches."""
     with user_error(re.escape(told)):
-        rehearse([*FIT, f"--trainer.{option}"])
+        resolve_config([*FIT, f"--trainer.{option}"])
 
 
 def test_a_strategy_that_writes_its_own_checkpoints_is_refused():

@@ -18,7 +18,7 @@ from tiny import warned
 
 from ard.artifacts.metrics import read_metrics
 from ard.training import loggers
-from ard.training.loggers import Harmless, unreachable, why_offline
+from ard.training.loggers import FallbackLogger, unreachable, why_offline
 
 pytestmark = pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")
 
@@ -113,7 +113,7 @@ def test_an_online_start_that_fails_is_made_again_offline():
             return "an experiment"
 
     with warned() as texts:
-        logger = Harmless(Wrong(project="ard"))
+        logger = FallbackLogger(Wrong(project="ard"))
         logger.begun = True
         assert logger.experiment == "an experiment"
     assert [text.split(":")[:3] for text in texts] == [["wandb", " PermissionError", " 401"]]

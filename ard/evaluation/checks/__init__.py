@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from ard.evaluation.checks import condition, order, probing, validity
 from ard.evaluation.checks.evidence import Evidence
-from ard.evaluation.checks.result import Finding
+from ard.evaluation.checks.result import CheckResult
 
-CHECKS: dict[str, Callable[[Evidence], Finding]] = {
+CHECKS: dict[str, Callable[[Evidence], CheckResult]] = {
     "V1": validity.in_the_ball,
     "V2": validity.in_range,
     "V3": validity.finite,
@@ -48,12 +48,12 @@ CHECKS: dict[str, Callable[[Evidence], Finding]] = {
 }
 VALID = ("V1", "V2", "V3", "V4", "V5", "V6", "V7", "V8")
 QUICK = (*VALID, "M1", "M2", "M3", "M4", "M5", "M7", "O1", "O4", "O10", "O11", "O15", "O20")
-SUITES = {"quick": QUICK, "standard": (*QUICK, "O6", "O16", "O17", "O18"), "full": tuple(CHECKS)}
+CHECKS_OF_SUITE = {"quick": QUICK, "standard": (*QUICK, "O6", "O16", "O17", "O18"), "full": tuple(CHECKS)}
 
 
 def soundness(evidence: Evidence, suite: str) -> list[dict[str, Any]]:
     """The suite's checks in the order of CHECKS, ready for JSON."""
-    chosen = [name for name in CHECKS if name in SUITES.get(suite, tuple(CHECKS))]
+    chosen = [name for name in CHECKS if name in CHECKS_OF_SUITE.get(suite, tuple(CHECKS))]
     return [{"id": name, **asdict(CHECKS[name](evidence))} for name in chosen]
 
 

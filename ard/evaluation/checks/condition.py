@@ -8,30 +8,30 @@ import torch
 from torch import Tensor, nn
 
 from ard.attacks import ascent
-from ard.evaluation.cascade import BLOCK, guarded
+from ard.evaluation.cascade import BLOCK, evaluation_mode
 from ard.evaluation.checks.evidence import Evidence
-from ard.evaluation.checks.result import Finding, at_most, holds, tolerance
+from ard.evaluation.checks.result import CheckResult, at_most, holds, tolerance
 
 DYNAMIC = {torch.autograd.grad.__code__, torch.autograd.backward.__code__}
 
 
-def eval_mode(e: Evidence) -> Finding:
+def eval_mode(e: Evidence) -> CheckResult:
     """M1 (fail): no module says `training`, although it was told eval()."""
-    with guarded(e.model), torch.no_grad():
+    with evaluation_mode(e.model), torch.no_grad():
         e.model(e.sample[0])  # which may itself switch modes
         training = sum(module.training for module in e.model.modules())
     return at_most(training, "modules in train mode while evaluated", fail=0)
 
 
-def deterministic(e: Evidence) -> Finding:
+def deterministic(e: Evidence) -> CheckResult:
     """M2 (fail): over 5 forwards the largest L2 distance between normalised logits is at most 1e-4."""
-    with guarded(e.model), torch.no_grad():  # one guard around all: it puts the random state back
+    with evaluation_mode(e.model), torch.no_grad():  # one guard around all: it puts the random state back
         answers = [torch.nn.functional.normalize(e.model(e.sample[0]).double(), dim=1) for _ in range(5)]
     spread = max(float((a - answers[0]).norm(dim=1).max()) for a in answers[1:])
     return at_most(spread, "how far normalised logits differ between equal calls", fail=1e-4)
 
 
-def logits(e: Evidence) -> Finding:
+def logits(e: Evidence) -> CheckResult:
     """M3 (fail): the answers are not probabilities, within 1e-5 non-negative and of sum 1."""
     answer = e.logits()
     in_range = bool(answer.min() >= -1e-5 and answer.max() <= 1 + 1e-5)
@@ -39,7 +39,7 @@ def logits(e: Evidence) -> Finding:
     return holds(not probabilities, "the model returns logits, not probabilities")
 
 
-def float32(e: Evidence) -> Finding:
+def float32(e: Evidence) -> CheckResult:
     """M4 (fail): pixels, parameters and what every module answers are float32, without autocast or TF32."""
     dtypes = {e.x.dtype, *(p.dtype for p in e.model.parameters() if p.is_floating_point())}
 
@@ -52,20 +52,20 @@ def float32(e: Evidence) -> Finding:
     finally:
         for hook in hooks:
             hook.remove()
-    with guarded(e.model):
+    with evaluation_mode(e.model):
         lowered = torch.is_autocast_enabled(e.x.device.type) or torch.backends.cudnn.allow_tf32
         lowered = lowered or torch.backends.cuda.matmul.allow_tf32
     return holds(dtypes == {torch.float32} and not lowered, "everything is computed in float32")
 
 
-def differentiable(e: Evidence) -> Finding:
+def differentiable(e: Evidence) -> CheckResult:
     """M5 (fail): logits depend on the pixels through the graph, outside inference mode."""
-    with guarded(e.model):
+    with evaluation_mode(e.model):
         _, gradient = ascent(lambda x: e.model(x).sum(dim=1), e.sample[0])
     return holds(not gradient.is_inference(), "logits have a gradient with respect to the pixels")
 
 
-def static(e: Evidence) -> Finding:
+def static(e: Evidence) -> CheckResult:
     """M6 (warn): the forward pass calls no autograd: a defence that optimises at inference wants attacks of its own."""
     calls = 0
 
@@ -82,15 +82,15 @@ def static(e: Evidence) -> Finding:
     return at_most(calls, "calls of autograd inside one forward pass", warn=0)
 
 
-def whole_levels(e: Evidence) -> Finding:
+def whole_levels(e: Evidence) -> CheckResult:
     """M7 (fail): clean pixels are multiples of 1/255 within 1e-3/255: nothing normalised or augmented them."""
     levels = (e.x * 255 - (e.x * 255).round()).abs().max()
     return at_most(float(levels), "distance of clean pixels from whole multiples of 1/255", fail=1e-3)
 
 
-def unsaturated(e: Evidence) -> Finding:
+def unsaturated(e: Evidence) -> CheckResult:
     """M8 (warn): at most 1 % of images get a probability above 1 − 1e-6, where cross entropy has no gradient left."""
-    with guarded(e.model), torch.no_grad():
+    with evaluation_mode(e.model), torch.no_grad():
         highest = torch.cat([e.model(part).double().softmax(dim=1).amax(dim=1) for part in e.x.split(BLOCK)])
     share = float((highest > 1 - 1e-6).double().mean())
     allowed = max(0.01, tolerance(e.n) / e.n)

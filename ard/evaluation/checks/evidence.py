@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ard.attacks import Ball, ascent
 from ard.core.randomness import keyed_generator
 from ard.evaluation.adversaries import Adversary, LabelLoss
-from ard.evaluation.cascade import guarded, predict
+from ard.evaluation.cascade import evaluation_mode, predict
 from ard.evaluation.suites import Given
 from ard.evaluation.verdicts import Verdicts
 
@@ -68,7 +68,7 @@ class Evidence:
     def attacked(self, adversary: Adversary, model: nn.Module | None = None) -> Tensor:
         """Which images of the sample a model (default: the one evaluated) gets right after one attack on all of them."""
         model, (x, y) = model or self.model, self.sample
-        with guarded(model, *self.given.models):
+        with evaluation_mode(model, *self.given.models):
             generator = keyed_generator(x.device, "check", adversary.name, self.seed)
             x_adv = adversary(model, x, y, generator).detach()
             return predict(model, x_adv)[0] == y
@@ -76,10 +76,10 @@ class Evidence:
     def gradients(self, loss: LabelLoss) -> Tensor:
         """Of the loss of each image of the sample, at the clean image."""
         x, y = self.sample
-        with guarded(self.model):
+        with evaluation_mode(self.model):
             return ascent(lambda x_adv: loss(self.model(x_adv), y), x)[1]
 
     def logits(self) -> Tensor:
         """The model's answers on the sample."""
-        with guarded(self.model), torch.no_grad():
+        with evaluation_mode(self.model), torch.no_grad():
             return self.model(self.sample[0])

@@ -8,7 +8,7 @@ Verdict = Literal["pass", "warn", "fail", "skipped"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """What was measured, against which threshold, what follows, and in words what the value is."""
 
     value: float | bool | None
@@ -22,7 +22,7 @@ def tolerance(n: int) -> int:
     return max(3, math.ceil(0.002 * n))
 
 
-def at_most(value: float, reason: str, *, fail: float | None = None, warn: float | None = None) -> Finding:
+def at_most(value: float, reason: str, *, fail: float | None = None, warn: float | None = None) -> CheckResult:
     """fail above `fail`, warn above `warn`, otherwise pass; NaN is above everything."""
     shown = value if math.isfinite(value) else None  # JSON has no NaN
     verdict: Verdict = "pass"
@@ -31,14 +31,14 @@ def at_most(value: float, reason: str, *, fail: float | None = None, warn: float
         verdict = "warn"
     if fail is not None and not value <= fail:
         verdict, threshold = "fail", fail
-    return Finding(shown, threshold, verdict, reason)
+    return CheckResult(shown, threshold, verdict, reason)
 
 
-def holds(value: bool, reason: str, *, otherwise: Verdict = "fail") -> Finding:
+def holds(value: bool, reason: str, *, otherwise: Verdict = "fail") -> CheckResult:
     """pass where the statement holds."""
-    return Finding(value, True, "pass" if value else otherwise, reason)
+    return CheckResult(value, True, "pass" if value else otherwise, reason)
 
 
-def skipped(reason: str) -> Finding:
+def skipped(reason: str) -> CheckResult:
     """The check lacks an input."""
-    return Finding(None, None, "skipped", reason)
+    return CheckResult(None, None, "skipped", reason)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from ard.report.differences import students
-from ard.report.pictures.marks import MARKERS, TEACHER, Mark, bars, marks_of, title
+from ard.report.pictures.marks import MARKERS, TEACHER_MARK, Mark, bars, marks_of, title
 from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend
 from ard.report.rows import Row
 
@@ -53,8 +53,8 @@ def draw_frontier(rows: Sequence[Row], differ: Sequence[str], path: Path) -> Non
             axes.annotate(f"{value:.3g}", mark.point, (4, 4), textcoords="offset points", fontsize=7, color=colour)
         handles.append(Line2D([], [], color=colour, marker=marker, lw=1, ms=5, label=knob.label))
     for mark in marks_of([row for row in rows if row.is_teacher and not row.is_last], differ):
-        axes.plot(*mark.point, TEACHER[1], color=TEACHER[0], markersize=10, zorder=3)
-        handles.append(Line2D([], [], color=TEACHER[0], marker=TEACHER[1], ls="", ms=8, label=mark.label))
+        axes.plot(*mark.point, TEACHER_MARK[1], color=TEACHER_MARK[0], markersize=10, zorder=3)
+        handles.append(Line2D([], [], color=TEACHER_MARK[0], marker=TEACHER_MARK[1], ls="", ms=8, label=mark.label))
     legend(figure, [*handles, Line2D([], [], color=GREY, lw=1, alpha=0.3, label=bars(rows))])
     figure.savefig(path)
 

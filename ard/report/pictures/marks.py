@@ -11,7 +11,7 @@ from ard.report.rows import Row
 from ard.report.table import shared_settings
 
 MARKERS = "osD^vP"
-TEACHER = ("#333333", "*")
+TEACHER_MARK = ("#333333", "*")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def marks_of(rows: Sequence[Row], differ: Sequence[str]) -> list[Mark]:
     marks = []
     for name, row in zip(names, rows, strict=True):
         k = 0 if row.is_teacher else methods.index(name)
-        colour, marker = TEACHER if row.is_teacher else (COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)])
+        colour, marker = TEACHER_MARK if row.is_teacher else (COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)])
         clean, worst = _interval(row.bits("clean")), _interval(row.bits("worst"))
         marks.append(Mark(name, clean, worst, colour, marker, row.is_last))
     return marks

@@ -14,7 +14,7 @@ from ard.training.engine import Engine
 
 
 @dataclass(frozen=True)
-class Step:
+class OptimizerStep:
     """One optimiser step; its tensors may still be under way on the device."""
 
     index: int
@@ -26,12 +26,12 @@ class Step:
     terms: dict[str, Tensor]
 
 
-def described(step: Step, trainer: pl.Trainer) -> str:
+def described(step: OptimizerStep, trainer: pl.Trainer) -> str:
     """Where in the run it was."""
     return f"step {step.index} (epoch {trainer.current_epoch})"
 
 
-def write_crash(trainer: pl.Trainer, engine: pl.LightningModule, step: Step) -> tuple[Path, str]:
+def write_crash(trainer: pl.Trainer, engine: pl.LightningModule, step: OptimizerStep) -> tuple[Path, str]:
     """The file, and in words what was not finite; every rank must call it."""
     assert isinstance(engine, Engine)
     own = {

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from ard.core.errors import StoppedError
-from ard.objectives.base import descended
-from ard.training.callbacks.crash_report import Step, described, write_crash
+from ard.objectives.base import total_loss
+from ard.training.callbacks.crash_report import OptimizerStep, described, write_crash
 from ard.training.callbacks.guard import Guard, summed
 from ard.training.engine import Engine
 
@@ -18,7 +18,7 @@ OVERFLOWS = 20  # in a row: the scale, halved each time, has then fallen by a fa
 
 
 @dataclass
-class Verdict:
+class NonFinite:
     """On how many ranks the loss and the gradient norm are not finite, (2,) on the CPU once `known` has happened."""
 
     bad: Tensor
@@ -44,7 +44,7 @@ class Finite(Guard):
     def __init__(self, skip: int = 0) -> None:
         super().__init__(skipped_steps=0, overflows=0, overflows_in_a_row=0)
         self.skip = skip
-        self._pending: tuple[Step, Verdict] | None = None
+        self._pending: tuple[OptimizerStep, NonFinite] | None = None
         self._batch = 0
         self._buffers: list[Tensor] = []
 
@@ -56,11 +56,11 @@ class Finite(Guard):
     def on_before_optimizer_step(self, trainer: pl.Trainer, engine: pl.LightningModule, optimizer: Any) -> None:
         assert isinstance(engine, Engine)
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        loss, norm = descended(engine.terms).detach(), get_total_norm(gradients)
+        loss, norm = total_loss(engine.terms).detach(), get_total_norm(gradients)
         verdict = _verdict(summed(trainer, torch.stack([~loss.isfinite(), ~norm.isfinite()]).float()))
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         terms = {name: term.detach() for name, term in engine.terms.items() if term.ndim == 0}
-        step = Step(trainer.global_step, self._batch, optimizer.param_groups[0]["lr"], scaler, loss, norm, terms)
+        step = OptimizerStep(trainer.global_step, self._batch, optimizer.param_groups[0]["lr"], scaler, loss, norm, terms)
         self.settle(trainer, engine)
         self._pending = step, verdict
         if verdict.known is None or self.skip or scaler is not None:
@@ -86,7 +86,7 @@ class Finite(Guard):
         else:
             self._keep_buffers(engine)
 
-    def _not_finite(self, trainer: pl.Trainer, engine: pl.LightningModule, step: Step) -> None:
+    def _not_finite(self, trainer: pl.Trainer, engine: pl.LightningModule, step: OptimizerStep) -> None:
         if self.seen["skipped_steps"] >= self.skip:
             file, what = write_crash(trainer, engine, step)
             left_out = f" after {self.skip} that were left out" if self.skip else ""
@@ -142,13 +142,13 @@ class Finite(Guard):
             )
 
 
-def _verdict(bad: Tensor) -> Verdict:
+def _verdict(bad: Tensor) -> NonFinite:
     if not bad.is_cuda:
-        return Verdict(bad.cpu(), None)
+        return NonFinite(bad.cpu(), None)
     host = torch.empty_like(bad, device="cpu", pin_memory=True).copy_(bad, non_blocking=True)
     known = torch.cuda.Event()
     known.record()
-    return Verdict(host, known)
+    return NonFinite(host, known)
 
 
 def _buffers(engine: pl.LightningModule) -> list[Tensor]:

@@ -10,7 +10,6 @@ from ard.training.callbacks.guard import Guard
 from ard.training.callbacks.overfitting import CatastrophicOverfitting, RobustOverfitting
 from ard.training.callbacks.summary import Summary
 from ard.training.callbacks.unchanged_teachers import UnchangedTeachers
-from ard.training.out_of_memory import explained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +40,3 @@ class Guards:
             UnchangedTeachers(),
         ]
         return [*guards, Summary(guards)]
-
-
-__all__ = ["Guard", "Guards", "explained"]

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 
-def announce(trainer: pl.Trainer, weights: Path, card: Mapping[str, Any]) -> None:
+def announce_weights(trainer: pl.Trainer, weights: Path, card: Mapping[str, Any]) -> None:
     """Print one line about the weights that were exported; epochs are counted from 0, as in metrics.csv."""
     training = card["training"]
     monitors = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]

@@ -13,7 +13,7 @@ from ard.artifacts.checkpoint import BEST, LAST, read_checkpoint
 from ard.artifacts.weights import read_weights, save_weights
 from ard.core.files import write_whole
 from ard.core.flops import FlopCounter
-from ard.training.callbacks.outcome import announce
+from ard.training.callbacks.outcome import announce_weights
 from ard.training.config_digest import START, by_contents, digest_of, essentials
 from ard.training.engine import Engine
 from ard.training.metrics_csv import MetricsCSV
@@ -93,7 +93,7 @@ class RunFiles(SaveConfigCallback):
                 written.append((directory / f"{file}.safetensors", card))
                 save_weights(written[-1][0], read_weights(checkpoint)[0], card)
         if written:
-            announce(trainer, *written[-1])
+            announce_weights(trainer, *written[-1])
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["ard"] = self.card(trainer, pl_module, selected_by="checkpoint", epoch=trainer.current_epoch)

@@ -18,7 +18,7 @@ from ard.data.loading import balanced
 from ard.models.frozen import Frozen
 from ard.training.engine import Engine
 
-FEW = 200  # validation images that a run asks its teacher about when it begins
+TEACHER_IMAGES = 200  # validation images that a run asks its teacher about when it begins
 ONE_SIDED_99 = 0.98  # the level of a two-sided interval whose lower bound is that of 99 % to one side
 
 
@@ -62,7 +62,7 @@ def _own(section: Any) -> dict[str, Any]:
     return _own(base) if base else section
 
 
-def told_by(teacher: Frozen) -> dict[str, Any]:
+def teacher_card(teacher: Frozen) -> dict[str, Any]:
     """The card in a teacher's file; empty where it has none."""
     try:
         return card_of(teacher.weights) if Path(teacher.weights).is_file() else {}
@@ -79,7 +79,7 @@ class TeacherCheck(pl.Callback):
         if trainer.global_step:  # it was said when the run began
             return
         for teacher in pl_module.teachers().values():
-            x, y = validation_images(pl_module.data, FEW)
+            x, y = validation_images(pl_module.data, TEACHER_IMAGES)
             accuracy = answered(teacher, x.to(pl_module.device), y.to(pl_module.device))
             if not accuracy.beats_chance(pl_module.num_classes):
                 warnings.warn(

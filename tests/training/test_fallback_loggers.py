@@ -73,7 +73,7 @@ def test_others_go_on_when_one_fails(fit, tmp_path):
     with warned() as texts:
         engine = fit(tmp_path / "run", "natural", *TWO_STEPS, both).model
     assert len(texts) == 1
-    assert [type(logger).__name__ for logger in engine.trainer.loggers] == ["MetricsCSV", "Harmless", "Harmless"]
+    assert [type(logger).__name__ for logger in engine.trainer.loggers] == ["MetricsCSV", "FallbackLogger", "FallbackLogger"]
     assert engine.trainer.loggers[2].where == "never"  # it is asked as if it stood there itself
 
 
