@@ -60,6 +60,13 @@ def test_torchattacks_is_no_part_of_another_extra():
     assert with_it == ["torchattacks"]
 
 
+def test_an_extra_that_a_document_names_exists():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    groups = [group for page in pages for group in re.findall(r"\.\[(\w[\w,]*)\]'", page.read_text())]
+    named = {extra for group in groups for extra in group.split(",")}
+    assert {"autoattack", "torchattacks"} <= named <= set(PROJECT["optional-dependencies"])
+
+
 def test_the_citation_names_the_authors_of_the_licence_and_this_version():
     from ard import __version__
 
