@@ -64,7 +64,7 @@ def test_fit_commands_parse_and_their_parts_can_be_built(command, image_folder, 
     from ard.cli.lightning import resolve_config
 
     monkeypatch.chdir(place)
-    words = " ".join(command[2:]).replace("--resume auto", "").split()  # `ard fit` takes it out before it parses
+    words = " ".join(command[2:]).replace("--resume auto", "").split()  # `ard fit takes it out first
     resolve_config(["fit", *(str(image_folder) if word == "my/images" else word for word in words)])
 
 
