@@ -76,7 +76,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # arguments without a default
     "Ensemble": {"members": [{"class_path": "Frozen"}] * 2},
     "Normalized": {"network": {"class_path": "WideResNet"}, "mean": [0.5], "std": [0.5]},
     "IGDM": {"base": {"class_path": "RSLAD"}},
-    **dict.fromkeys(("RobustBench", "Timm", "Torchvision"), {"name": "resnet18"}),
+    **{name: {"name": "resnet18"} for name in ("RobustBench", "Timm", "Torchvision")},
 }
 
 
