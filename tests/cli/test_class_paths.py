@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 import yaml
 from jsonargparse import ArgumentParser
-from test_config_digests import Parsed
+from parsed_configs import Parsed
 from torch import nn
 
 import ard
 from ard.attacks import Attack, AttackFactory, Ball
 from ard.data import DataModule
-from ard.engine import Engine
 from ard.models import Frozen, Network
 from ard.objectives.base import Objective
+from ard.training.engine import Engine
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 PATHS = {
     Ball: ["ard.attacks.L2", "ard.attacks.Linf"],
     Attack: ["ard.attacks.FGSM", "ard.attacks.NFGSM", "ard.attacks.PGD"],

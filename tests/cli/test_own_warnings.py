@@ -8,7 +8,7 @@ import torch
 
 import ard
 from ard.attacks import PGD, Linf
-from ard.console import quiet
+from ard.cli.messages import quiet
 
 FILES = sorted(Path(ard.__file__).parent.rglob("*.py"))
 

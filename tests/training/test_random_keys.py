@@ -8,11 +8,11 @@ import pytest
 from torch import nn
 
 from ard.attacks import L2, Linf
-from ard.engine import Engine
+from ard.core.randomness import key_seed, keyed_generator
 from ard.evaluation.suites import Given, full
-from ard.randomness import key_seed, keyed_generator
+from ard.training.engine import Engine
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STEP = (3, 1, 2, 0)  # seed, epoch, batch, rank: what a training step is keyed by
 SEEDS = {
     ("student", 3): 8413112907075329048,

@@ -9,7 +9,7 @@ from pkgutil import resolve_name
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOTTED = re.compile(r"(?<![\w./-])ard(?:\.\w+)+")
 WRONG = {  # misspelt, foreign or yet to be written, on purpose: tests ask what is said about them
     "ard.attacks.PDG",

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 from jsonargparse import ArgumentParser
+from parsed_configs import Parsed
 
-from ard.cli import Rehearsal
 from ard.objectives.base import Objective
-from ard.run.files import config_digest
+from ard.training.config_digest import config_digest
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 CONFIGS = sorted(RESULTS.rglob("config.yaml"))
 RECORDS = ("evaluation.json", "last.evaluation.json")
 
@@ -76,16 +76,6 @@ def spread() -> list[Path]:
 def objectives() -> dict[str, dict[str, Any]]:
     found = [loaded(path)["model"]["init_args"]["objective"] for path in CONFIGS]
     return {json.dumps(objective, sort_keys=True): objective for objective in found}
-
-
-class Parsed(Rehearsal):
-    """Resolves a config and builds nothing: its pictures and weights need not be on this machine."""
-
-    def instantiate_classes(self) -> None:
-        pass
-
-    def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
-        pass
 
 
 def check_resolved(path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ard.cli import CLI
+from ard.cli.lightning import CLI
 
 RULE = "'every_n_train_steps': 0, 'every_n_epochs': 1, 'train_time_interval': None}"
 BEST = f"Kept{{'monitor': 'val/robust_acc', 'mode': 'max', {RULE}"
