@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import ard
+from ard.artifacts.paths import RecordFiles, record_of
 from ard.attacks import Radius
 from ard.cli.config_files import read_yaml
 from ard.commands.display import announce_cost, progress_bar, summary
-from ard.commands.existing_record import check_nothing_lost, record_path, written
+from ard.commands.existing_record import check_nothing_lost, written
 from ard.commands.subject import Subject, short_path
 from ard.commands.verify import save_adversarial
 from ard.core.errors import UserError
@@ -32,7 +33,7 @@ def evaluate_file(weights: Path, request: Request) -> str | None:
     subject = Subject.of(weights, request)
     given, told = _given(subject, request)
     key = _key(subject, request, told)
-    store = Store(weights.with_name(f".{record_path(weights).stem}.{key}.blocks"))
+    store = Store(RecordFiles(record_of(weights)).blocks(key))
     evaluation = Evaluation(
         subject.model,
         subject.x,
@@ -57,18 +58,18 @@ def evaluate_file(weights: Path, request: Request) -> str | None:
                 record = _complete(measured, subject, request, told, key)
                 _write(record, subject, evaluation, request, store.folder)
                 store.remove()
-    record = record or written(record_path(weights), key)
+    record = record or written(record_of(weights), key)
     if record is None:
         print(f"{weights}: shard {request.shard} is done; the last shard to finish writes the record")
         return None
-    print(summary(record, weights, record_path(weights)))
+    print(summary(record, weights, record_of(weights)))
     return str(record["verdict"])
 
 
 def _has_work(weights: Path, request: Request, key: str, n: int) -> bool:
     """Not so for one shard of more than there are blocks, or of an evaluation whose record lies there."""
     shard, of = request.part
-    return shard <= math.ceil(n / BLOCK) and (of == 1 or written(record_path(weights), key) is None)
+    return shard <= math.ceil(n / BLOCK) and (of == 1 or written(record_of(weights), key) is None)
 
 
 def _attack(evaluation: Evaluation, request: Request, weights: Path) -> None:
@@ -111,7 +112,7 @@ def _teacher_acc(subject: Subject, request: Request) -> float | None:
     if not request.teacher:
         return None
     try:
-        record = read_record(record_path(Path(request.teacher)))[0]
+        record = read_record(record_of(Path(request.teacher)))[0]
     except UserError:  # none, or not a whole one
         return None
     if not request.answered_by(record):
@@ -156,18 +157,18 @@ def _write(record: dict[str, Any], subject: Subject, evaluation: Evaluation, req
     from ard.report.pictures.curve import draw_curve
     from ard.report.robustbench import robustbench_entry
 
-    path = record_path(subject.weights)
-    for former in (".adversarial.safetensors", ".curve.png"):  # of a record that this one replaces
-        path.with_suffix(former).unlink(missing_ok=True)
+    files = RecordFiles(record_of(subject.weights))
+    for former in (files.adversarial, files.curve):  # of a record that this one replaces
+        former.unlink(missing_ok=True)
     if request.save_adversarial:
         assert evaluation.verdicts is not None
-        save_adversarial(path.with_suffix(".adversarial.safetensors"), record, evaluation.verdicts, subject.y, through)
+        save_adversarial(files.adversarial, record, evaluation.verdicts, subject.y, through)
     if record["curve"]:
-        draw_curve(record, path.with_suffix(".curve.png"))
-    write_whole(path.with_suffix(".md"), evidence_card(record), through=through)
+        draw_curve(record, files.curve)
+    write_whole(files.page, evidence_card(record), through=through)
     entry = json.dumps(robustbench_entry(record), indent=2)
-    write_whole(path.with_suffix(".robustbench.json"), entry + "\n", through=through)
-    write_whole(path, json.dumps(record, indent=1) + "\n", through=through)
+    write_whole(files.robustbench, entry + "\n", through=through)
+    write_whole(files.record, json.dumps(record, indent=1) + "\n", through=through)
 
 
 def _code() -> str:

@@ -5,16 +5,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from ard.artifacts.paths import record_of
 from ard.commands.display import summary
 from ard.commands.subject import Subject
 from ard.core.errors import UserError
 from ard.core.files import sha256
 from ard.evaluation.request import Request
-
-
-def record_path(weights: Path) -> Path:
-    """student.safetensors -> evaluation.json, other.safetensors -> other.evaluation.json."""
-    return weights.with_name("evaluation.json" if weights.stem == "student" else f"{weights.stem}.evaluation.json")
 
 
 def written(path: Path, key: str) -> dict[str, Any] | None:
@@ -34,7 +30,7 @@ def check_nothing_lost(subject: Subject, request: Request, attacks: Collection[s
     """
     from ard.report.reading import read_record
 
-    path = record_path(subject.weights)
+    path = record_of(subject.weights)
     try:
         former = read_record(path)[0]
     except UserError:  # none, or not a whole one

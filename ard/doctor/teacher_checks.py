@@ -4,12 +4,12 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ard.artifacts.paths import record_of
 from ard.attacks import PGD, frozen_mode
 from ard.core.randomness import keyed_generator
 from ard.core.text import percent
@@ -106,14 +106,12 @@ def origin(run: PlannedRun, name: str, teacher: Frozen) -> Iterator[Advice]:
 
 def clean_accuracy_of(teacher: Frozen, run: PlannedRun) -> float | None:
     """What the record beside the weights, or their card, says of images of the same data set."""
-    path = Path(teacher.weights)
-    for record in (path.with_name("evaluation.json"), path.with_name(f"{path.stem}.evaluation.json")):
-        try:
-            content: dict[str, Any] = json.loads(record.read_text())
-            if content["weights"]["sha256"] == teacher.sha256 and content["dataset"]["name"] == run.data.title:
-                return float(content["clean_acc"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+    try:
+        content: dict[str, Any] = json.loads(record_of(teacher.weights).read_text())
+        if content["weights"]["sha256"] == teacher.sha256 and content["dataset"]["name"] == run.data.title:
+            return float(content["clean_acc"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
     declared = teacher_card(teacher).get("clean_acc")
     return float(declared) if isinstance(declared, int | float) else None
 

@@ -13,7 +13,7 @@ from ard.core.pixels import check_labels, check_pixels
 from ard.evaluation.blocks import Store
 from ard.evaluation.cascade import BLOCK, Block, evaluation_mode, judge_block, predict
 from ard.evaluation.checks import Evidence
-from ard.evaluation.measurement import record_of
+from ard.evaluation.measurement import record_from
 from ard.evaluation.suites import Given, adversaries_of
 from ard.evaluation.verdicts import Verdicts
 from ard.losses import cross_entropy
@@ -93,7 +93,7 @@ class Evaluation:
             self.seed,
             self.num_classes,
         )
-        return record_of(evidence, self.suite, self.classes)
+        return record_from(evidence, self.suite, self.classes)
 
     def _judge(self, block: Block, progress: Callable[[float], None]) -> None:
         part = slice(block.start, block.start + BLOCK)

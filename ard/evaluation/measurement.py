@@ -23,7 +23,7 @@ from ard.evaluation.suites import CURVE
 SCHEMA = 2
 
 
-def record_of(evidence: Evidence, suite: str, classes: Sequence[str] | None) -> dict[str, Any]:
+def record_from(evidence: Evidence, suite: str, classes: Sequence[str] | None) -> dict[str, Any]:
     """Accuracies, verdicts, checks and provenance of the computation, ready for JSON."""
     verdicts, n = evidence.verdicts, evidence.n
     checks = soundness(evidence, suite)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ard.artifacts.paths import StudyFolder
 from ard.core.errors import UserError
 from ard.report.differences import differences_table
 from ard.report.pictures.frontier import draw_frontier, knobs_of, matched_table
@@ -40,8 +41,8 @@ def compare_records(directories: Sequence[Path], output: Path, *, mixed: bool = 
     output.mkdir(parents=True, exist_ok=True)
     parts.append(f"Picture: {_picture(rows, differ, output)}. {caption(rows)}")
     text = "\n\n".join(parts) + "\n"
-    (output / "table.md").write_text(text)
-    write_csv(rows, differ, output / "table.csv")
+    StudyFolder(output).table.write_text(text)
+    write_csv(rows, differ, StudyFolder(output).table_csv)
     return text
 
 
@@ -51,5 +52,6 @@ def _picture(rows: Sequence[Row], differ: Sequence[str], output: Path) -> Path:
     name, draw = ("ranking", draw_ranking) if crowded else ("tradeoff", draw_tradeoff)
     if knobs_of(rows):
         name, draw = "frontier", draw_frontier
-    draw(rows, differ, output / f"{name}.png")
-    return output / f"{name}.png"
+    picture = StudyFolder(output).picture(name)
+    draw(rows, differ, picture)
+    return picture

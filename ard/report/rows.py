@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ard.artifacts.paths import RECORD, RECORDS
 from ard.core.errors import UserError
 from ard.core.text import radius
 from ard.report.content import standalone, warning
 from ard.report.places import home, names, parts, seed_of
 from ard.report.reading import read_record
-
-FILES = ("evaluation.json", "last.evaluation.json")
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Record:
 
     @property
     def is_last(self) -> bool:
-        return self.path.name != FILES[0]
+        return self.path.name != RECORD
 
     @property
     def settings(self) -> dict[str, str]:
@@ -100,9 +99,9 @@ def load_records(directories: Sequence[Path]) -> list[Record]:
     """Every record below the directories, each once; raises UserError where one holds none or a file is damaged."""
     found: dict[Path, tuple[Path, int]] = {}  # by resolved path: each file once, as given, and parts of it
     for directory in directories:
-        files = sorted(path for name in FILES for path in directory.rglob(name))
+        files = sorted(path for name in RECORDS for path in directory.rglob(name))
         if not files:
-            raise UserError(f"{directory}: found no {' or '.join(FILES)}; expected folders of runs: ard evaluate first")
+            raise UserError(f"{directory}: found no {' or '.join(RECORDS)}; expected folders of runs: ard evaluate first")
         for path in files:
             found.setdefault(path.resolve(), (path, parts(path, directory)))
     methods = names({home(resolved): count for resolved, (_, count) in found.items()})

@@ -16,7 +16,7 @@ from small_runs import cli, write_weights
 from ard.artifacts.metrics import read_metrics
 from ard.commands.evaluate import _teacher_acc
 from ard.evaluation.request import Request
-from ard.study.job import read_record
+from ard.study.job import finished_record
 from ard.training.metrics_csv import MetricsCSV
 
 draws = st.randoms(use_true_random=False)
@@ -89,7 +89,7 @@ def test_a_record_beside_a_teacher_or_in_a_study(evaluated, tmp_path, draw):
     same = SimpleNamespace(digest=record["dataset"]["digest"], ball=SimpleNamespace(eps=record["threat"]["eps"]))
     accuracy = _teacher_acc(same, Request(teacher=str(tmp_path / "student.safetensors"), limit=20))
     assert accuracy is None or accuracy == record["robust_acc"]
-    found = read_record(path)
+    found = finished_record(path)
     assert found is None or Request(limit=20).answered_by(found) in (True, False)
 
 

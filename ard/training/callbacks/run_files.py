@@ -2,14 +2,14 @@
 
 import time
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.cli import SaveConfigCallback
 
-from ard.artifacts.checkpoint import BEST, LAST, read_checkpoint
+from ard.artifacts.checkpoint import read_checkpoint
+from ard.artifacts.paths import BEST, LAST, STUDENT, RunFolder
 from ard.artifacts.weights import read_weights, save_weights
 from ard.core.files import write_whole
 from ard.core.flops import FlopCounter
@@ -47,7 +47,7 @@ class RunFiles(SaveConfigCallback):
         assert isinstance(pl_module, Engine)
         check_schedule(trainer, pl_module)
         if trainer.is_global_zero:
-            path = Path(trainer.default_root_dir) / "config.yaml"
+            path = RunFolder.of(trainer.default_root_dir).config
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, yaml.safe_dump(self.resolved, sort_keys=False))
         loop = trainer.fit_loop.epoch_loop
@@ -84,13 +84,13 @@ class RunFiles(SaveConfigCallback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.interrupted:
             return
-        directory, written = Path(trainer.default_root_dir), []
-        for name, file in ((LAST, "last"), (BEST, "student")):  # a damaged best one keeps nobody from the last
-            checkpoint = directory / f"{name}.ckpt"
+        folder, written = RunFolder.of(trainer.default_root_dir), []
+        for name, file in ((LAST, LAST), (BEST, STUDENT)):  # a damaged best one keeps nobody from the last
+            checkpoint = folder.checkpoint(name)
             if checkpoint.is_file():
                 epoch = int(read_checkpoint(checkpoint)["epoch"])
                 card = self.card(trainer, pl_module, selected_by="last epoch" if name == LAST else None, epoch=epoch)
-                written.append((directory / f"{file}.safetensors", card))
+                written.append((folder.weights(file), card))
                 save_weights(written[-1][0], read_weights(checkpoint)[0], card)
         if written:
             announce_weights(trainer, *written[-1])
