@@ -30,7 +30,7 @@ def methods(listed: set[str] | None = None) -> str:
     """
     costs = record("costs.json")["passes"]
     measured = record("speeds.json")
-    tested = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*oracles*.py"))
+    tested = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*oracles*.py"))
     header = HEADER if measured else [title for title in HEADER if title != SPEED]
     rows = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     recipes = [path for path in sorted(RECIPES.glob("*.yaml")) if not path.stem.endswith("-as-released")]

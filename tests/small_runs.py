@@ -1,8 +1,8 @@
 """A digits network of a second, files of weights around it, the command line in process, and a study's fake processes."""
 
 import hashlib
-import json
 import shutil
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -12,6 +12,10 @@ import yaml
 from torch import nn
 
 from ard.__main__ import main
+from ard.artifacts.facts import NetworkSpec, Threat, TrainingFacts
+from ard.artifacts.paths import record_of
+from ard.artifacts.record import DatasetSpec, Record, WeightsFile, write_record
+from ard.artifacts.typed_json import to_tree
 from ard.artifacts.weights import save_weights
 from ard.core.bits import pack
 from ard.data import Digits, to_pixels
@@ -22,6 +26,18 @@ from ard.training.config_digest import config_digest
 ROOT = Path(__file__).parents[1]
 NETWORK = {"in_channels": 1, "width": 4, "blocks": [1, 1]}
 DATA = {"class_path": "ard.data.Digits", "init_args": {"batch_size": 128, "val_size": 200}}
+TRAINING = TrainingFacts(
+    block={"lr": 0.1},
+    epochs=1,
+    seconds=1.0,
+    images_per_s=100.0,
+    device="cpu",
+    precision="32-true",
+    selected_by="val/robust_acc",
+    epoch=0,
+    seed=0,
+    config_digest="cd" * 8,
+)
 CARD = {
     "class_path": "ard.models.ResNet",
     "init_args": NETWORK,
@@ -30,7 +46,7 @@ CARD = {
     "recipe": {"engine": "ard.Distillation", "class_path": "ard.objectives.pgd_at.PGDAT"},
     "teacher": "ab" * 32,
     "threat": {"norm": "Linf", "eps": 0.1},
-    "training": {"block": {"lr": 0.1}, "epochs": 1, "seconds": 1.0, "precision": "32-true", "config_digest": "cd" * 8},
+    "training": to_tree(TRAINING),
 }
 
 
@@ -139,8 +155,7 @@ class FakeProcesses:
     def evaluate(self, directory, request):
         for name in ("student", "last"):
             record = plausible_record(directory, f"{name}.safetensors", request)
-            file = "evaluation.json" if name == "student" else "last.evaluation.json"
-            (directory / file).write_text(json.dumps(record))
+            write_record(record_of(directory / f"{name}.safetensors"), record)
 
     def trained(self):
         """The runs whose training was asked for since the last call, by directory below the study's, sorted."""
@@ -152,23 +167,41 @@ class FakeProcesses:
 
 def plausible_record(directory, weights, request):
     """A record that `compare` accepts, of the weights and the config that lie in the directory."""
-    bits = np.arange(40) < 30
+    bits = pack(np.arange(40) < 30)
     resolved = yaml.safe_load((directory / "config.yaml").read_text())
     teacher = resolved["model"]["init_args"].get("teacher")
-    return {
-        "weights": {"path": weights, "sha256": sha256(directory / weights)},
-        "model": {"class_path": "ard.models.ResNet", "init_args": {}},
-        "dataset": {"name": "Digits", "digest": "0123456789abcdef"},
-        **{"split": "test", "suite": "quick", "limit": None, "params": 10, "n": 40, "seed": 0},
-        **{"clean_acc": 0.75, "robust_acc": 0.75, "attacks": [], "checks": [], "verdict": "sound"},
-        "threat": {"norm": "Linf", "eps": 0.15},
-        "bits": {"clean": pack(bits), "worst": pack(bits)},
-        "recipe": None,
-        "teacher": sha256(teacher["init_args"]["weights"]) if teacher else None,
-        "training": {**CARD["training"], "seed": 0, "config_digest": config_digest(resolved)},
-        **{key: value for key, value in request.items() if key != "eps"},
-        **({"threat": {"norm": "Linf", "eps": request["eps"]}} if "eps" in request else {}),
-    }
+    last = weights.startswith("last")
+    training = replace(
+        TRAINING, config_digest=config_digest(resolved), selected_by="last epoch" if last else "val/robust_acc"
+    )
+    record = Record(
+        weights=WeightsFile(path=weights, sha256=sha256(directory / weights)),
+        model=NetworkSpec(class_path="ard.models.ResNet", init_args={}),
+        dataset=DatasetSpec(name="Digits", class_path="ard.data.Digits", init_args={}, digest="0123456789abcdef"),
+        split="test",
+        limit=None,
+        suite="quick",
+        params=10,
+        macs=10,
+        n=40,
+        threat=Threat(norm="Linf", eps=request.get("eps", 0.15)),
+        clean_acc=0.75,
+        attacks=(),
+        robust_acc=0.75,
+        stderr=0.0,
+        per_class=(),
+        bits={"clean": bits, "worst": bits},
+        checks=(),
+        verdict="sound",
+        seconds=1.0,
+        seed=0,
+        versions={},
+        commit=None,
+        recipe=None,
+        teacher=sha256(teacher["init_args"]["weights"]) if teacher else None,
+        training=training,
+    )
+    return replace(record, **{key: value for key, value in request.items() if key != "eps"})
 
 
 def sha256(path):

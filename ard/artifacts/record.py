@@ -20,7 +20,7 @@ from ard.core.errors import UserError
 from ard.core.files import write_whole
 from ard.core.text import radius
 
-SCHEMA = 3
+SCHEMA: Literal[3] = 3
 LARGEST_RECORD = 16 * 2**20  # bytes
 
 Verdict = Literal["pass", "warn", "fail", "skipped"]
@@ -254,6 +254,14 @@ def read_record(path: Path) -> Record:
     except (KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         reason = f"has no {error.args[0]}" if isinstance(error, KeyError) else f"is damaged ({str(error)[:200]})"
         raise UserError(f"{path} {reason}; expected a record of `ard evaluate`: evaluate the weights again") from error
+
+
+def readable_record(path: Path) -> Record | None:
+    """The record in a file; None where there is none, or not a whole one."""
+    try:
+        return read_record(path)
+    except UserError:
+        return None
 
 
 def write_record(path: Path, record: Record, *, through: Path | None = None) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ard.artifacts.facts import NetworkSpec
+from ard.artifacts.record import DatasetSpec, WeightsFile
 from ard.artifacts.weights import card_of
 from ard.attacks import Ball
 from ard.cli.config_files import read_yaml
@@ -73,16 +75,24 @@ class Subject:
         return model.to(self.x.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
-    def provenance(self) -> dict[str, Any]:
-        """Weights, model and data as a record names them: no path that means nothing elsewhere."""
-        return {
-            "weights": {"path": short_path(self.weights), "sha256": sha256(self.weights)},
-            "model": {
-                "class_path": self.card.get("class_path", self.network),
-                "init_args": self.card.get("init_args", {}),
-            },
-            "dataset": {**self.section, "digest": self.digest},
-        }
+    def weights_file(self) -> WeightsFile:
+        """The weights as a record names them: no path that means nothing elsewhere."""
+        return WeightsFile(path=short_path(self.weights), sha256=sha256(self.weights))
+
+    @property
+    def network_spec(self) -> NetworkSpec:
+        """The network as a record names it."""
+        return NetworkSpec(class_path=self.card.get("class_path", self.network), init_args=self.card.get("init_args") or {})
+
+    @property
+    def dataset(self) -> DatasetSpec:
+        """The data as a record names them."""
+        return DatasetSpec(
+            name=self.section["name"],
+            class_path=self.section["class_path"],
+            init_args=self.section.get("init_args"),
+            digest=self.digest,
+        )
 
 
 def short_path(path: str | Path) -> str:

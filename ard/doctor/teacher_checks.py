@@ -1,15 +1,15 @@
 """The teacher: what it knows, what it withstands, which classes it means, and which images it was trained on."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ard.artifacts.paths import record_of
+from ard.artifacts.paths import RECORD, record_of
+from ard.artifacts.record import readable_record
 from ard.attacks import PGD, frozen_mode
 from ard.core.randomness import keyed_generator
 from ard.core.text import percent
@@ -106,12 +106,10 @@ def origin(run: PlannedRun, name: str, teacher: Frozen) -> Iterator[Advice]:
 
 def clean_accuracy_of(teacher: Frozen, run: PlannedRun) -> float | None:
     """What the record beside the weights, or their card, says of images of the same data set."""
-    try:
-        content: dict[str, Any] = json.loads(record_of(teacher.weights).read_text())
-        if content["weights"]["sha256"] == teacher.sha256 and content["dataset"]["name"] == run.data.title:
-            return float(content["clean_acc"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    for path in (Path(teacher.weights).with_name(RECORD), record_of(teacher.weights)):
+        record = readable_record(path)
+        if record and record.weights.sha256 == teacher.sha256 and record.dataset.name == run.data.title:
+            return record.clean_acc
     declared = teacher_card(teacher).get("clean_acc")
     return float(declared) if isinstance(declared, int | float) else None
 

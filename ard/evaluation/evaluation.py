@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ard.artifacts.record import Record
 from ard.attacks import Ball, ascent
 from ard.core.errors import UserError
 from ard.core.pixels import check_labels, check_pixels
@@ -73,7 +74,7 @@ class Evaluation:
         for start in range(0, len(self.x), BLOCK)[k - 1 :: of]:
             self._judge(self._read(start), progress)
 
-    def record(self) -> dict[str, Any] | None:
+    def record(self) -> Record | None:
         """The record, or None as long as other shards have not judged all their blocks."""
         blocks = [self._read(start) for start in range(0, len(self.x), BLOCK)]
         if not all(block.whole for block in blocks):
@@ -121,7 +122,7 @@ class Evaluation:
         return self.store.read(start).to(self.x.device) if self.store is not None else Block(start)
 
 
-def evaluate(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, **options: Any) -> dict[str, Any]:
+def evaluate(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, **options: Any) -> Record:
     """The record of a whole evaluation in memory; see Evaluation."""
     evaluation = Evaluation(model, x, y, ball, **options)
     evaluation.judge()

@@ -11,7 +11,7 @@ from ard.report.pictures.marks import caption
 from ard.report.pictures.ranking import draw_ranking
 from ard.report.pictures.tradeoff import draw_tradeoff
 from ard.report.rows import Row, differing, group, load_records
-from ard.report.table import main_table, overestimation_line, settings_line, warnings_line, write_csv
+from ard.report.table import folders_line, main_table, overestimation_line, settings_line, warnings_line, write_csv
 
 MOST_IN_PLANE = 14  # methods whose names still find a place in the plane of clean and worst-case accuracy
 
@@ -29,11 +29,8 @@ def compare_records(directories: Sequence[Path], output: Path, *, mixed: bool = 
     if output.exists() and not output.is_dir():
         raise UserError(f"{output} is a file; expected a folder to write the tables to")
     rows = group(records)
-    parts = [main_table(rows, differ), settings_line(rows, differ)]
-    if flattery := overestimation_line(rows, differ):
-        parts.append(flattery)
-    if warnings := warnings_line(rows, differ):
-        parts.append(warnings)
+    lines = [settings_line(rows, differ), overestimation_line(rows, differ), warnings_line(rows, differ), folders_line(rows)]
+    parts = [main_table(rows, differ), *(line for line in lines if line)]
     if not differ:
         parts.append(differences_table(rows, baseline))
     if knobs_of(rows):

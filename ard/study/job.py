@@ -1,6 +1,5 @@
 """One run of a study: train and evaluate in processes of its own, unless that was done before."""
 
-import json
 import os
 import shlex
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ard.artifacts.paths import LAST, RunFolder, StudyFolder
+from ard.artifacts.record import Record, read_record, readable_record, write_record
 from ard.core.errors import UserError
 from ard.core.locks import alone
 from ard.study.devices import Devices
@@ -82,9 +82,8 @@ class Job:
     def digest(self) -> str:
         """Of the config and the teachers as they are now, by their records: these outlive the weights."""
         records = {str(run.weights): finished_record(run.folder.records[0]) for run in self.run.teachers.values()}
-        return config_digest(
-            self.resolved, {path: record["weights"]["sha256"] for path, record in records.items() if record}
-        )
+        known = {path: record.weights.sha256 for path, record in records.items() if record and record.weights.sha256}
+        return config_digest(self.resolved, known)
 
     def _train(self) -> str | None:
         resume = ["--resume=auto"] if self.run.folder.checkpoints else []
@@ -120,9 +119,9 @@ class Job:
 
     def _matches(self, path: Path, digest: str) -> bool:
         record = finished_record(path)
-        return (
-            record is not None and record["training"]["config_digest"] == digest and self.study.request.answered_by(record)
-        )
+        if record is None or record.training is None:
+            return False
+        return record.training.config_digest == digest and self.study.request.answered_by(record)
 
     def _begin(self) -> None:
         """An unfinished run of the same config and teacher goes on; another one of a study makes room, once it has ended."""
@@ -136,20 +135,18 @@ class Job:
         mark.write_text(digest)
 
 
-def finished_record(path: Path) -> dict[str, Any] | None:
+def finished_record(path: Path) -> Record | None:
     """None where there is no record, or not a whole one of a run."""
-    try:
-        record = dict(json.loads(path.read_text()))
-        whole = all(isinstance(text, str) for text in (record["weights"]["sha256"], record["training"]["config_digest"]))
-        return record if whole else None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
+    record = readable_record(path)
+    return record if record is not None and record.training is not None else None
 
 
 def _copy(source: RunFolder, destination: RunFolder) -> bool:
+    """Records and configuration, through their one reader and writer."""
     destination.root.mkdir(parents=True, exist_ok=True)
-    for file, copied in zip([*source.records, source.config], [*destination.records, destination.config], strict=True):
-        shutil.copy(file, copied)
+    for record, copied in zip(source.records, destination.records, strict=True):
+        write_record(copied, read_record(record))
+    shutil.copy(source.config, destination.config)
     return True
 
 

@@ -1,4 +1,4 @@
-"""ard.artifacts.record: what is stored is read whole and written back to the byte; what is damaged is refused in one line."""
+"""ard.artifacts.record: what is stored is read and written back to the byte, what is damaged is refused in one line."""
 
 import json
 import subprocess
