@@ -1,6 +1,7 @@
 """A digits network of a second, files of weights around it, the command line in process, and a study's fake processes."""
 
 import hashlib
+import json
 import shutil
 from dataclasses import replace
 from functools import cache, partial
@@ -9,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from safetensors.torch import save
 from torch import nn
 
 from ard.__main__ import main
-from ard.artifacts.facts import NetworkSpec, Threat, TrainingFacts
+from ard.artifacts.card import Card
+from ard.artifacts.facts import NetworkSpec, Recipe, Threat, TrainingFacts
 from ard.artifacts.paths import record_of
 from ard.artifacts.record import DatasetSpec, Record, WeightsFile, write_record
-from ard.artifacts.typed_json import to_tree
-from ard.artifacts.weights import save_weights
 from ard.core.bits import pack
 from ard.data import Digits, to_pixels
 from ard.losses import cross_entropy
@@ -38,16 +39,16 @@ TRAINING = TrainingFacts(
     seed=0,
     config_digest="cd" * 8,
 )
-CARD = {
-    "class_path": "ard.models.ResNet",
-    "init_args": NETWORK,
-    "num_classes": 10,
-    "data": DATA,
-    "recipe": {"engine": "ard.Distillation", "class_path": "ard.objectives.pgd_at.PGDAT"},
-    "teacher": "ab" * 32,
-    "threat": {"norm": "Linf", "eps": 0.1},
-    "training": to_tree(TRAINING),
-}
+CARD = Card(
+    class_path="ard.models.ResNet",
+    init_args=NETWORK,
+    num_classes=10,
+    data=DATA,
+    recipe=Recipe(engine="ard.Distillation", class_path="ard.objectives.pgd_at.PGDAT"),
+    teacher="ab" * 32,
+    threat=Threat(norm="Linf", eps=0.1),
+    training=TRAINING,
+).tree
 
 
 @cache
@@ -93,10 +94,11 @@ class Probabilities(nn.Module):
 
 
 def write_weights(path, net=None, **changes):
-    """Our safetensors with CARD changed by `changes`; a value of None takes the entry out."""
+    """Our safetensors with CARD changed by `changes`, which may damage it; a value of None takes the entry out."""
     path.parent.mkdir(parents=True, exist_ok=True)
     card = {key: value for key, value in {**CARD, **changes}.items() if value is not None}
-    save_weights(path, trained() if net is None else net, card)
+    state = (trained() if net is None else net).state_dict()
+    path.write_bytes(save({name: value.contiguous() for name, value in state.items()}, {"model": json.dumps(card)}))
     return path
 
 

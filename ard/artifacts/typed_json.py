@@ -97,7 +97,7 @@ def from_tree(kind: Any, value: Any, where: str = "", schema: int = 1, *, strict
         known = any(type(value) is type(one) and value == one for one in get_args(kind))
         return _expect(known, value, where, f"one of {', '.join(map(str, get_args(kind)))}")
     if origin is tuple:
-        _expect(isinstance(value, list), value, where, "a list")
+        _expect(isinstance(value, list | tuple), value, where, "a list")
         part = get_args(kind)[0]
         return tuple(from_tree(part, each, f"{where}[{at}]", schema) for at, each in enumerate(value))
     if origin is dict:

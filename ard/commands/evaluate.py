@@ -8,10 +8,9 @@ from pathlib import Path
 
 import ard
 from ard.artifacts.adversarial import AdversarialImages, claim_of, write_adversarial
-from ard.artifacts.facts import Recipe, TrainingFacts
 from ard.artifacts.paths import RecordFiles, record_of
 from ard.artifacts.record import GivenFiles, Record, readable_record, write_record
-from ard.artifacts.typed_json import from_tree, to_tree
+from ard.artifacts.typed_json import to_tree
 from ard.attacks import Radius
 from ard.cli.config_files import read_yaml
 from ard.commands.display import announce_cost, progress_bar, summary
@@ -145,10 +144,10 @@ def _complete(measured: Record, subject: Subject, request: Request, files: Given
         split=request.split,
         limit=request.limit,
         given=files,
-        additional_data=card.get("additional_data") if said is None else said,
-        recipe=from_tree(Recipe | None, card.get("recipe"), "recipe"),
-        teacher=card.get("teacher"),
-        training=from_tree(TrainingFacts | None, card.get("training"), "training"),
+        additional_data=card.additional_data if said is None else said,
+        recipe=card.recipe,
+        teacher=card.teacher,
+        training=card.training,
     )
 
 

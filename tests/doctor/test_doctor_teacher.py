@@ -9,6 +9,7 @@ from known_digits import knowing, swapped
 from small_records import dataset, full_record
 from small_runs import DATA, NETWORK, narrow, sha256, write_weights
 
+from ard.artifacts.card import Card
 from ard.artifacts.record import WeightsFile, write_record
 from ard.artifacts.weights import save_weights
 from ard.attacks import Linf
@@ -80,7 +81,7 @@ def test_nothing_is_wrong_with_a_good_one(tmp_path):
 def test_another_normalisation(tmp_path, which, declared, monkeypatch, observed):
     network, init_args = wrongly(which)
     path = tmp_path / "student.safetensors"
-    save_weights(path, network, {"class_path": "ard.models.Normalized", "init_args": init_args, "num_classes": 10})
+    save_weights(path, network, Card(class_path="ard.models.Normalized", init_args=init_args, num_classes=10))
     if declared:
         record(path, 0.97)
         monkeypatch.setattr(doctor, "better_ways", lambda *_: "")  # what was declared is enough
