@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from ard.artifacts.card import Card
 from ard.artifacts.weights import save_weights
 from ard.bench.passes import Passes
 from ard.cli.lightning import CLI, resolve_config
@@ -58,7 +59,7 @@ def main(names: list[str]) -> None:
     found = json.loads(OUTPUT.read_text())["passes"] if names else {}
     with TemporaryDirectory() as scratch:
         weights = Path(scratch) / "teacher.safetensors"
-        card = {"class_path": "ard.models.ResNet", "init_args": TEACHER, "num_classes": 10}
+        card = Card(class_path="ard.models.ResNet", init_args=TEACHER, num_classes=10)
         save_weights(weights, ResNet(num_classes=10, **TEACHER), card)
         for name in names or recipes:
             found[name] = passes_of(recipes[name], Path(scratch), teacher_options(recipes[name], weights))

@@ -24,6 +24,7 @@ import yaml
 from costs import teacher_options
 from torch import nn
 
+from ard.artifacts.card import Card
 from ard.artifacts.weights import save_weights
 from ard.bench.benchmark import conditions
 from ard.bench.levers import BenchRow
@@ -106,7 +107,7 @@ def speed_of(recipe: Path, place: Path, weights: Path, *, batch_size: int, round
 def save_teacher(file: Path) -> Path:
     """A ResNet-18 that knows nothing."""
     network: nn.Module = NETWORKS["ResNet-18"]()
-    save_weights(file, network, {"class_path": "ard.models.ResNet", "init_args": {}, "num_classes": 10})
+    save_weights(file, network, Card(class_path="ard.models.ResNet", init_args={}, num_classes=10))
     return file
 
 

@@ -20,8 +20,8 @@ from torch import nn
 
 from ard.attacks import Linf, Radius
 from ard.bench.report import bench_table, short
-from ard.evaluation import checks
 from ard.evaluation.adversaries import Adversary
+from ard.evaluation.checks import CHECKS
 from ard.evaluation.suites import SUITES, Given
 from ard.report.comparison import compare_records
 
@@ -130,12 +130,12 @@ def attacks() -> str:
 
 def soundness_checks() -> str:
     """Every check by its docstring, and the suites that run it."""
-    rows = ["| Check | Level | What must hold | quick | standard | full |", "|---|---|---|---|---|---|"]
-    for name, check in checks.CHECKS.items():
-        told = re.fullmatch(rf"{name} \(([^)]+)\): (.*)", " ".join((check.__doc__ or "").split()))
-        assert told, f"{name}: its docstring should begin with the id and the level"
-        marks = [_mark(name in suite) for suite in checks.CHECKS_OF_SUITE.values()]
-        rows.append(f"| {name} | {told[1]} | {told[2].replace('|', chr(92) + '|')} | {' | '.join(marks)} |")
+    rows = ["| Check | Name | Level | What must hold | quick | standard | full |", "|---|---|---|---|---|---|---|"]
+    for name, check in CHECKS.items():
+        words = re.fullmatch(rf"{name} \(([^)]+)\): (.*)", " ".join((check.run.__doc__ or "").split()))
+        assert words, f"{name}: its docstring should begin with the id and the level"
+        cells = [name, check.name, words[1], words[2].replace("|", "\\|")]
+        rows.append(f"| {' | '.join([*cells, *(_mark(suite in check.suites) for suite in SUITES)])} |")
     return "\n" + "\n".join(rows) + "\n\n"
 
 

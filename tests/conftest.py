@@ -85,6 +85,7 @@ def fit(command):
 def random_teacher(path, num_classes):
     import torch
 
+    from ard.artifacts.card import Card
     from ard.artifacts.weights import save_weights
     from ard.models import ResNet
 
@@ -92,7 +93,7 @@ def random_teacher(path, num_classes):
     with torch.random.fork_rng([]):
         torch.manual_seed(1)
         network = ResNet(num_classes=num_classes, **init_args)
-    save_weights(path, network, {"class_path": "ard.models.ResNet", "init_args": init_args, "num_classes": num_classes})
+    save_weights(path, network, Card(class_path="ard.models.ResNet", init_args=init_args, num_classes=num_classes))
     return path
 
 

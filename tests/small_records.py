@@ -1,48 +1,128 @@
 """Records of studies that nobody ran, and what the tables say of them."""
 
-import json
+import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
+from ard.artifacts.facts import NetworkSpec, Recipe, Threat, TrainingFacts
+from ard.artifacts.record import AttackResult, CheckResult, DatasetSpec, Record, RunInfo, WeightsFile, write_record
+from ard.artifacts.typed_json import from_tree
 from ard.core.bits import pack
 
 N = 500
 BLOCK = {"lr": 0.1, "average": None, "monitor": "val/robust_acc"}
+TRAINING = TrainingFacts(
+    block=BLOCK,
+    epochs=40,
+    seconds=72.0,
+    images_per_s=1000.0,
+    device="cpu",
+    precision="32-true",
+    selected_by="val/robust_acc",
+    epoch=38,
+    seed=0,
+    config_digest="d265fe90f2521d87",
+)
 
 
-def first(accuracy: float) -> np.ndarray:
+def first(accuracy: float, n: int = N) -> np.ndarray:
     """Right on the first images: two of these are nested, so their paired difference has one sign on every image."""
-    return np.arange(N) < round(accuracy * N)
+    return np.arange(n) < round(accuracy * n)
 
 
 def drawn(accuracy: float, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(N) < round(accuracy * N)
 
 
-def write(path: Path, clean: np.ndarray, worst: np.ndarray, **changes: Any) -> None:
-    record = {
-        "weights": {"path": "student.safetensors", "sha256": f"{abs(hash(str(path))):064x}"},
-        "model": {"class_path": "ard.models.mobilenet.MobileNetV2", "init_args": {}},
-        "dataset": {"name": "Digits", "digest": "0123456789abcdef"},
-        "split": "test",
-        "suite": "quick",
-        "params": 12345,
-        "n": len(clean),
-        "threat": {"norm": "Linf", "eps": 0.15},
-        "clean_acc": float(clean.mean()),
-        "attacks": [{"name": name, "settings": {}, "accuracy": float(worst.mean())} for name in ("FGSM", "Odd-7")],
-        "robust_acc": float(worst.mean()),
-        "bits": {"clean": pack(clean), "worst": pack(worst)},
-        "checks": [{"id": "V1", "verdict": "pass"}, {"id": "V4", "verdict": "pass"}],
-        "verdict": "sound",
-        "recipe": None,
-        "teacher": None,
-        "training": {"block": BLOCK, "epochs": 40, "precision": "32-true", "seconds": 72.0, "seed": 0},
+def attack(name: str, accuracy: float, seen: int = 480, *after: str, **more: Any) -> AttackResult:
+    settings = more.pop("settings", {"steps": 20})
+    return AttackResult(name=name, settings=settings, accuracy=accuracy, attacked=seen, after=after, seconds=1.0, **more)
+
+
+def check(name: str, verdict: Any, value: Any = None, threshold: Any = None, reason: str = "why") -> CheckResult:
+    return CheckResult(id=name, value=value, threshold=threshold, verdict=verdict, reason=reason)
+
+
+def checks(**verdicts: str) -> tuple[CheckResult, ...]:
+    return tuple(check(name, verdict) for name, verdict in verdicts.items())
+
+
+def dataset(name: str = "Digits", digest: str = "0123456789abcdef") -> DatasetSpec:
+    return DatasetSpec(name=name, class_path="ard.data.Digits", init_args={}, digest=digest)
+
+
+def with_bits(record: Record, clean: np.ndarray, worst: np.ndarray) -> Record:
+    """The same with verdicts, which make its accuracies."""
+    bits = {each.name: pack(first(each.accuracy, len(clean))) for each in record.attacks}
+    accuracies = {"clean_acc": float(clean.mean()), "robust_acc": float(worst.mean())}
+    return replace(record, n=len(clean), bits={"clean": pack(clean), **bits, "worst": pack(worst)}, **accuracies)
+
+
+def typed(changes: dict[str, Any]) -> dict[str, Any]:
+    """Changes to a record; what is written as JSON would have it becomes what the record has."""
+    hints = get_type_hints(Record, include_extras=True)
+    return {
+        key: from_tree(hints[key], value, key) if isinstance(value, dict | list) else value for key, value in changes.items()
     }
+
+
+def run_of(path: Path) -> RunInfo:
+    """What a study would say of a run that lies there: .../study/method-knob-value/seed0/last.evaluation.json."""
+    seed = int(path.parent.name[4:]) if path.parent.name.startswith("seed") else 0
+    home = path.parent.parent if path.parent.name.startswith("seed") else path.parent
+    teacher = home.parent.name == "teachers"
+    swept = re.fullmatch(r"(.+)-(beta|alpha)-([\d.]+)", home.name)
+    return RunInfo(
+        study=home.parent.parent.name if teacher else home.parent.name,
+        method=swept[1] if swept else home.name,
+        role="teacher" if teacher else "student",
+        checkpoint="last" if path.name.startswith("last") else "best",
+        seed=seed,
+        swept={f"model.init_args.objective.init_args.{swept[2]}": float(swept[3])} if swept else {},
+        teachers={},
+    )
+
+
+def write(path: Path, clean: np.ndarray, worst: np.ndarray, **changes: Any) -> Record:
+    """A record of a run of a study; with training=None, of weights that no run is known of."""
+    worst_acc = float(worst.mean())
+    record = Record(
+        schema=3,
+        key="0123456789ab",
+        weights=WeightsFile(path="student.safetensors", sha256=f"{abs(hash(str(path))):064x}"),
+        model=NetworkSpec(class_path="ard.models.mobilenet.MobileNetV2", init_args={}),
+        dataset=dataset(),
+        split="test",
+        limit=None,
+        suite="quick",
+        params=12345,
+        macs=67890,
+        n=len(clean),
+        threat=Threat(norm="Linf", eps=0.15),
+        clean_acc=0.0,
+        attacks=tuple(attack(name, worst_acc, settings={}) for name in ("FGSM", "Odd-7")),
+        robust_acc=0.0,
+        stderr=0.02,
+        per_class=(),
+        bits={},
+        checks=checks(V1="pass", V4="pass"),
+        verdict="sound",
+        seconds=1.0,
+        seed=0,
+        versions={"ard": "0.1.0"},
+        commit=None,
+        recipe=None,
+        teacher=None,
+        training=replace(TRAINING, selected_by="last epoch") if path.name.startswith("last") else TRAINING,
+        run=run_of(path) if changes.get("training", TRAINING) else None,
+    )
+    record = with_bits(replace(record, **typed(changes)), clean, worst)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**record, **changes}))
+    write_record(path, record)
+    return record
 
 
 def cells(text: str, method: str) -> dict[str, str]:
@@ -66,63 +146,75 @@ def write_study(root: Path) -> Path:
     return root
 
 
-def attack(name: str, accuracy: float, seen: int, *after: str, **more: Any) -> dict[str, Any]:
-    return {"name": name, "settings": {"steps": 20}, "accuracy": accuracy, "attacked": seen, "after": list(after), **more}
+def full_record(**changes: Any) -> Record:
+    """A record of the full suite in which no two robust numbers are alike, so that each can be looked for.
 
-
-def full_record(**changes: Any) -> dict[str, Any]:
-    """A record of the full suite in which no two robust numbers are alike, so that each can be looked for."""
-    whole = {"group": "AutoAttack"}
+    `changes` as a record has them, or as JSON would; its verdicts follow its accuracies.
+    """
     settings = {"steps": 20, "step_size": 2 / 255}
-    record = {
-        "schema": 2,
-        "suite": "full",
-        "weights": {"path": "student.safetensors", "sha256": "a" * 64},
-        "model": {"class_path": "ard.models.WideResNet", "init_args": {"depth": 34, "widen": 20}},
-        "dataset": {"name": "CIFAR-10", "digest": "0123456789abcdef"},
-        "split": "test",
-        "limit": None,
-        "params": 12345,
-        "n": 10000,
-        "threat": {"norm": "Linf", "eps": 8 / 255},
-        "clean_acc": 0.8534,
-        "robust_acc": 0.5317,
-        "autoattack_acc": 0.5342,
-        "attacks": [
+    record = Record(
+        schema=3,
+        key="0123456789ab",
+        weights=WeightsFile(path="student.safetensors", sha256="a" * 64),
+        model=NetworkSpec(class_path="ard.models.WideResNet", init_args={"depth": 34, "widen": 20}),
+        dataset=dataset("CIFAR-10"),
+        split="test",
+        limit=None,
+        suite="full",
+        params=12345,
+        macs=67890,
+        n=10000,
+        threat=Threat(norm="Linf", eps=8 / 255),
+        clean_acc=0.8534,
+        attacks=(
             attack("PGD-20", 0.5671, 8534, settings=settings),
-            attack("APGD-CE", 0.5553, 8534, **whole),
-            attack("APGD-T", 0.5349, 5553, "APGD-CE", **whole),
-        ],
-        "probes": [attack("PGD-20 at 2 eps", 0.2119, 8534), attack("gaussian noise", 0.7723, 8534)],
-        "curve": [{"eps": k * 8 / 255, "accuracy": a} for k, a in ((0, 0.8534), (0.25, 0.79), (1, 0.5671), (4, 0.0))],
-        "per_class": [
-            {"class": "cat", "n": 5000, "clean_acc": 0.7412, "robust_acc": 0.3129},
-            {"class": "a|b", "n": 5000, "clean_acc": 0.9656, "robust_acc": 0.7505},
-        ],
-        "checks": [
-            {"id": "V1", "value": 0.031, "threshold": 0.031, "verdict": "pass", "reason": "the largest perturbation"},
-            {"id": "O9", "value": None, "threshold": None, "verdict": "skipped", "reason": "no curve | asked for"},
-        ],
-        "verdict": "sound",
-        "seconds": 12.3,
-        "images_per_s": 33.1,
-        "notes": ["3 classes: the targeted parts of AutoAttack are left out"],
-        "seed": 7,
-        "versions": {"ard": "0.1.0", "torch": "2.15.0"},
-        "commit": "7e6989e6cabf",
-        "additional_data": False,
-        "recipe": {"class_path": "ard.objectives.rslad.RSLAD"},
-        "teacher": "f" * 64,
-        "training": {
-            **{"block": BLOCK, "epochs": 40, "precision": "32-true", "seconds": 72.0, "seed": 3, "epoch": 38},
-            **{"selected_by": "val/robust_acc", "config_digest": "d265fe90f2521d87"},
-        },
-    }
-    return {**record, **changes}
+            attack("APGD-CE", 0.5553, 8534, group="AutoAttack"),
+            attack("APGD-T", 0.5349, 5553, "APGD-CE", group="AutoAttack"),
+        ),
+        robust_acc=0.5317,
+        stderr=0.005,
+        autoattack_acc=0.5342,
+        probes=(attack("PGD-20 at 2 eps", 0.2119, 8534), attack("gaussian noise", 0.7723, 8534)),
+        curve=from_tree(
+            get_type_hints(Record, include_extras=True)["curve"],
+            [
+                {"eps": k * 8 / 255, "accuracy": a, "stderr": 0.005}
+                for k, a in ((0, 0.8534), (0.25, 0.79), (1, 0.5671), (4, 0.0))
+            ],
+        ),
+        per_class=from_tree(
+            get_type_hints(Record, include_extras=True)["per_class"],
+            [
+                {"class": "cat", "n": 5000, "clean_acc": 0.7412, "robust_acc": 0.3129},
+                {"class": "a|b", "n": 5000, "clean_acc": 0.9656, "robust_acc": 0.7505},
+            ],
+        ),
+        bits={},
+        checks=(
+            check("V1", "pass", 0.031, 0.031, "the largest perturbation"),
+            check("O9", "skipped", None, None, "no curve | asked for"),
+        ),
+        verdict="sound",
+        notes=("3 classes: the targeted parts of AutoAttack are left out",),
+        seconds=12.3,
+        images_per_s=33.1,
+        device="cpu",
+        seed=7,
+        versions={"ard": "0.1.0", "torch": "2.15.0"},
+        commit="7e6989e6cabf",
+        additional_data=False,
+        recipe=Recipe(engine="ard.Distillation", class_path="ard.objectives.rslad.RSLAD"),
+        teacher="f" * 64,
+        training=replace(TRAINING, seed=3),
+    )
+    record = replace(record, **typed(changes))
+    return with_bits(record, first(record.clean_acc, record.n), first(record.robust_acc, record.n))
 
 
-def unreliable(**changes: Any) -> dict[str, Any]:
+def unreliable(**changes: Any) -> Record:
     """The same record with two failed checks."""
-    reasons = {"O10": "random search beats the gradient", "O6": "more steps do not hurt"}
-    checks = [{"id": k, "value": 2, "threshold": 1, "verdict": "fail", "reason": why} for k, why in reasons.items()]
-    return full_record(**{"verdict": "unreliable", "checks": checks, **changes})
+    failed = (
+        check("O10", "fail", 2, 1, "random search beats the gradient"),
+        check("O6", "fail", 2, 1, "more steps do not hurt"),
+    )
+    return full_record(**{"verdict": "unreliable", "checks": failed, **changes})

@@ -3,16 +3,21 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import yaml
+from safetensors.torch import save
 from torch import nn
 
 from ard.__main__ import main
-from ard.artifacts.weights import save_weights
+from ard.artifacts.card import Card
+from ard.artifacts.facts import NetworkSpec, Recipe, Threat, TrainingFacts
+from ard.artifacts.paths import record_of
+from ard.artifacts.record import DatasetSpec, Record, WeightsFile, write_record
 from ard.core.bits import pack
 from ard.data import Digits, to_pixels
 from ard.losses import cross_entropy
@@ -22,16 +27,28 @@ from ard.training.config_digest import config_digest
 ROOT = Path(__file__).parents[1]
 NETWORK = {"in_channels": 1, "width": 4, "blocks": [1, 1]}
 DATA = {"class_path": "ard.data.Digits", "init_args": {"batch_size": 128, "val_size": 200}}
-CARD = {
-    "class_path": "ard.models.ResNet",
-    "init_args": NETWORK,
-    "num_classes": 10,
-    "data": DATA,
-    "recipe": {"engine": "ard.Distillation", "class_path": "ard.objectives.pgd_at.PGDAT"},
-    "teacher": "ab" * 32,
-    "threat": {"norm": "Linf", "eps": 0.1},
-    "training": {"block": {"lr": 0.1}, "epochs": 1, "seconds": 1.0, "precision": "32-true", "config_digest": "cd" * 8},
-}
+TRAINING = TrainingFacts(
+    block={"lr": 0.1},
+    epochs=1,
+    seconds=1.0,
+    images_per_s=100.0,
+    device="cpu",
+    precision="32-true",
+    selected_by="val/robust_acc",
+    epoch=0,
+    seed=0,
+    config_digest="cd" * 8,
+)
+CARD = Card(
+    class_path="ard.models.ResNet",
+    init_args=NETWORK,
+    num_classes=10,
+    data=DATA,
+    recipe=Recipe(engine="ard.Distillation", class_path="ard.objectives.pgd_at.PGDAT"),
+    teacher="ab" * 32,
+    threat=Threat(norm="Linf", eps=0.1),
+    training=TRAINING,
+).tree
 
 
 @cache
@@ -77,10 +94,11 @@ class Probabilities(nn.Module):
 
 
 def write_weights(path, net=None, **changes):
-    """Our safetensors with CARD changed by `changes`; a value of None takes the entry out."""
+    """Our safetensors with CARD changed by `changes`, which may damage it; a value of None takes the entry out."""
     path.parent.mkdir(parents=True, exist_ok=True)
     card = {key: value for key, value in {**CARD, **changes}.items() if value is not None}
-    save_weights(path, trained() if net is None else net, card)
+    state = (trained() if net is None else net).state_dict()
+    path.write_bytes(save({name: value.contiguous() for name, value in state.items()}, {"model": json.dumps(card)}))
     return path
 
 
@@ -151,8 +169,7 @@ class FakeProcesses:
     def evaluate(self, directory, request):
         for name in ("student", "last"):
             record = plausible_record(directory, f"{name}.safetensors", request)
-            file = "evaluation.json" if name == "student" else "last.evaluation.json"
-            (directory / file).write_text(json.dumps(record))
+            write_record(record_of(directory / f"{name}.safetensors"), record)
 
     def trained(self):
         """The runs whose training was asked for since the last call, by directory below the study's, sorted."""
@@ -164,23 +181,41 @@ class FakeProcesses:
 
 def plausible_record(directory, weights, request):
     """A record that `compare` accepts, of the weights and the config that lie in the directory."""
-    bits = np.arange(40) < 30
+    bits = pack(np.arange(40) < 30)
     resolved = yaml.safe_load((directory / "config.yaml").read_text())
     teacher = resolved["model"]["init_args"].get("teacher")
-    return {
-        "weights": {"path": weights, "sha256": sha256(directory / weights)},
-        "model": {"class_path": "ard.models.ResNet", "init_args": {}},
-        "dataset": {"name": "Digits", "digest": "0123456789abcdef"},
-        **{"split": "test", "suite": "quick", "limit": None, "params": 10, "n": 40, "seed": 0},
-        **{"clean_acc": 0.75, "robust_acc": 0.75, "attacks": [], "checks": [], "verdict": "sound"},
-        "threat": {"norm": "Linf", "eps": 0.15},
-        "bits": {"clean": pack(bits), "worst": pack(bits)},
-        "recipe": None,
-        "teacher": sha256(teacher["init_args"]["weights"]) if teacher else None,
-        "training": {**CARD["training"], "seed": 0, "config_digest": config_digest(resolved)},
-        **{key: value for key, value in request.items() if key != "eps"},
-        **({"threat": {"norm": "Linf", "eps": request["eps"]}} if "eps" in request else {}),
-    }
+    last = weights.startswith("last")
+    training = replace(
+        TRAINING, config_digest=config_digest(resolved), selected_by="last epoch" if last else "val/robust_acc"
+    )
+    record = Record(
+        weights=WeightsFile(path=weights, sha256=sha256(directory / weights)),
+        model=NetworkSpec(class_path="ard.models.ResNet", init_args={}),
+        dataset=DatasetSpec(name="Digits", class_path="ard.data.Digits", init_args={}, digest="0123456789abcdef"),
+        split="test",
+        limit=None,
+        suite="quick",
+        params=10,
+        macs=10,
+        n=40,
+        threat=Threat(norm="Linf", eps=request.get("eps", 0.15)),
+        clean_acc=0.75,
+        attacks=(),
+        robust_acc=0.75,
+        stderr=0.0,
+        per_class=(),
+        bits={"clean": bits, "worst": bits},
+        checks=(),
+        verdict="sound",
+        seconds=1.0,
+        seed=0,
+        versions={},
+        commit=None,
+        recipe=None,
+        teacher=sha256(teacher["init_args"]["weights"]) if teacher else None,
+        training=training,
+    )
+    return replace(record, **{key: value for key, value in request.items() if key != "eps"})
 
 
 def sha256(path):

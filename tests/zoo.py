@@ -87,8 +87,8 @@ def raised(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 def findings(evaluation: Evaluation) -> dict[str, str]:
     """Of a finished evaluation: what failed or warned."""
-    checks = evaluation.record()["checks"]
-    return {c["id"]: f"{c['verdict']}: {c['reason']} {c['value']}" for c in checks if c["verdict"] in ("fail", "warn")}
+    checks = evaluation.record().checks
+    return {c.id: f"{c.verdict}: {c.reason} {c.value}" for c in checks if c.verdict in ("fail", "warn")}
 
 
 class Through(nn.Module):

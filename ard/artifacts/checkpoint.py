@@ -6,12 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
+from ard.artifacts.paths import digest_beside
 from ard.artifacts.tensors import read_plain
 from ard.core.errors import UserError
 from ard.core.files import existing, sha256
-
-LAST, BEST, PREVIOUS = "last", "best", "previous"
-
 
 CHECKPOINT_PARTS = ("state_dict", "loops", "optimizer_states", "lr_schedulers", "global_step")
 
@@ -61,7 +59,3 @@ def check_digest(path: Path) -> None:
             raise UserError(
                 f"{path} ({size} bytes) is damaged: {wrong} is not what was written; expected a whole checkpoint"
             )
-
-
-def digest_beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sha256")

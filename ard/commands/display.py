@@ -1,14 +1,14 @@
 """What a person sees of an evaluation: what it will cost, how far it is, what came out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from ard.artifacts.record import CheckResult, Record
 from ard.core.statistics import wilson_interval
 
 WORTH_SAYING = 30  # seconds from which on an estimate is
@@ -38,33 +38,29 @@ def announce_cost(seconds: float, suite: str, images: int) -> None:
         Console(stderr=True).print(text, highlight=False)
 
 
-def summary(record: dict[str, Any], weights: Path, path: Path) -> str:
-    """A few lines for the terminal; a number that cannot be relied on never stands bare."""
-    threat = f"{record['threat']['norm']} {record['threat']['eps']:.4g}"
-    attacks = [(a["name"], a["accuracy"]) for a in record["attacks"] if not a["after"] and "group" not in a]
-    attacks += [("AA", record["autoattack_acc"])] if record["autoattack_acc"] is not None else []
-    lines = [f"{weights}: {record['dataset']['name']} {record['split']}, n = {record['n']}, {threat}"]
-    failed, warned = (_said(record, verdict) for verdict in ("fail", "warn"))
-    if failed:
-        lines += [f"  clean {record['clean_acc']:.1%}", f"  UNRELIABLE: {failed}"]
+def summary(record: Record, weights: Path, path: Path) -> str:
+    """A few lines for the terminal; where a check failed, its name stands in place of every robust number."""
+    threat = f"{record.threat.norm} {record.threat.eps:.4g}"
+    lines = [f"{weights}: {record.dataset.name} {record.split}, n = {record.n}, {threat}"]
+    if record.failed:
+        lines += [f"  clean {record.clean_acc:.1%}", f"  UNRELIABLE: {_checks_in_words(record.failed)}"]
     else:
-        shown = "  ".join(f"{name} {value:.1%}" for name, value in [("clean", record["clean_acc"]), *attacks])
-        low, high = wilson_interval(record["robust_acc"], record["n"])
-        worst = f"worst case {record['robust_acc']:.1%} [{low:.1%}, {high:.1%}]"
-        lines += [f"  {shown}", f"  {worst}  ({record['verdict']})"]
-    lines += [f"  warnings: {warned}"] if warned else []
+        attacks = record.standalone | ({} if record.autoattack_acc is None else {"AA": record.autoattack_acc})
+        shown = "  ".join(f"{name} {value:.1%}" for name, value in [("clean", record.clean_acc), *attacks.items()])
+        low, high = wilson_interval(record.robust_acc, record.n)
+        lines += [f"  {shown}", f"  worst case {record.robust_acc:.1%} [{low:.1%}, {high:.1%}]  ({record.verdict})"]
+    lines += [f"  warnings: {_checks_in_words(record.warned)}"] if record.warned else []
     return "\n".join([*lines, f"  record: {path}"])
 
 
-def _said(record: dict[str, Any], verdict: str) -> str:
+def _checks_in_words(checks: Sequence[CheckResult]) -> str:
     return ", ".join(
-        f"{check['id']} ({check['reason']}: {_short(check['value'])}, at most {_short(check['threshold'])})"
-        if isinstance(check["threshold"], float | int) and not isinstance(check["threshold"], bool)
-        else f"{check['id']} (not so: {check['reason']})"
-        for check in record["checks"]
-        if check["verdict"] == verdict
+        f"{check.name} ({check.reason}: {_short(check.value)}, at most {_short(check.threshold)})"
+        if isinstance(check.threshold, float | int) and not isinstance(check.threshold, bool)
+        else f"{check.name} (not so: {check.reason})"
+        for check in checks
     )
 
 
-def _short(value: Any) -> str:
+def _short(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.3g}"

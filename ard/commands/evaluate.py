@@ -3,17 +3,19 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import ard
+from ard.artifacts.adversarial import AdversarialImages, claim_of, write_adversarial
+from ard.artifacts.paths import RecordFiles, record_of
+from ard.artifacts.record import GivenFiles, Record, readable_record, write_record
+from ard.artifacts.typed_json import to_tree
 from ard.attacks import Radius
 from ard.cli.config_files import read_yaml
 from ard.commands.display import announce_cost, progress_bar, summary
-from ard.commands.existing_record import check_nothing_lost, record_path, written
+from ard.commands.existing_record import check_nothing_lost, finished_by_another
 from ard.commands.subject import Subject, short_path
-from ard.commands.verify import save_adversarial
-from ard.core.errors import UserError
 from ard.core.files import sha256, write_whole
 from ard.evaluation import Evaluation, Given, Store
 from ard.evaluation.cascade import BLOCK
@@ -30,9 +32,9 @@ def evaluate_file(weights: Path, request: Request) -> str | None:
     None where other shards still have to finish. What was begun by an interrupted call with the same arguments goes on.
     """
     subject = Subject.of(weights, request)
-    given, told = _given(subject, request)
-    key = _key(subject, request, told)
-    store = Store(weights.with_name(f".{record_path(weights).stem}.{key}.blocks"))
+    given, files = _given(subject, request)
+    key = _key(subject, request, files)
+    store = Store(RecordFiles(record_of(weights)).blocks(key))
     evaluation = Evaluation(
         subject.model,
         subject.x,
@@ -54,21 +56,21 @@ def evaluate_file(weights: Path, request: Request) -> str | None:
             measured = evaluation.record() if unfinished else None
             if measured is not None:
                 check_nothing_lost(subject, request, names)  # a longer evaluation may have ended meanwhile
-                record = _complete(measured, subject, request, told, key)
+                record = _complete(measured, subject, request, files, key)
                 _write(record, subject, evaluation, request, store.folder)
                 store.remove()
-    record = record or written(record_path(weights), key)
+    record = record or finished_by_another(record_of(weights), key)
     if record is None:
         print(f"{weights}: shard {request.shard} is done; the last shard to finish writes the record")
         return None
-    print(summary(record, weights, record_path(weights)))
-    return str(record["verdict"])
+    print(summary(record, weights, record_of(weights)))
+    return record.verdict
 
 
 def _has_work(weights: Path, request: Request, key: str, n: int) -> bool:
     """Not so for one shard of more than there are blocks, or of an evaluation whose record lies there."""
     shard, of = request.part
-    return shard <= math.ceil(n / BLOCK) and (of == 1 or written(record_path(weights), key) is None)
+    return shard <= math.ceil(n / BLOCK) and (of == 1 or finished_by_another(record_of(weights), key) is None)
 
 
 def _attack(evaluation: Evaluation, request: Request, weights: Path) -> None:
@@ -78,12 +80,14 @@ def _attack(evaluation: Evaluation, request: Request, weights: Path) -> None:
         evaluation.judge(request.part, progress)
 
 
-def _given(subject: Subject, request: Request) -> tuple[Given, dict[str, Any]]:
+def _given(subject: Subject, request: Request) -> tuple[Given, GivenFiles]:
     """The other networks, and what a record says of them."""
-    files = {"teacher": request.teacher, "undefended": request.undefended}
-    told: dict[str, Any] = {key: sha256(path) for key, path in files.items() if path}
     sources = {f"{short_path(path)} ({sha256(path)[:8]})": path for path in split_commas(request.transfer)}
-    told |= {"transfer": {name: sha256(path) for name, path in sources.items()}} if sources else {}
+    files = GivenFiles(
+        teacher=sha256(request.teacher) if request.teacher else None,
+        undefended=sha256(request.undefended) if request.undefended else None,
+        transfer={name: sha256(path) for name, path in sources.items()} or None,
+    )
     given = Given(
         transfer={name: subject.other(path) for name, path in sources.items()},
         teacher=subject.other(request.teacher) if request.teacher else None,
@@ -94,7 +98,7 @@ def _given(subject: Subject, request: Request) -> tuple[Given, dict[str, Any]]:
         best_known=_best_known(subject),
         teacher_acc=_teacher_acc(subject, request),
     )
-    return given, told
+    return given, files
 
 
 def _best_known(subject: Subject) -> float | None:
@@ -106,21 +110,14 @@ def _best_known(subject: Subject) -> float | None:
 
 def _teacher_acc(subject: Subject, request: Request) -> float | None:
     """Robust accuracy in the record beside the teacher's weights, where that measured the same."""
-    from ard.report.reading import read_record
-
-    if not request.teacher:
+    record = readable_record(record_of(request.teacher)) if request.teacher else None
+    if record is None or not request.answered_by(record):
         return None
-    try:
-        record = read_record(record_path(Path(request.teacher)))[0]
-    except UserError:  # none, or not a whole one
-        return None
-    if not request.answered_by(record):
-        return None
-    same = record["dataset"]["digest"] == subject.digest and record["threat"]["eps"] == subject.ball.eps
-    return float(record["robust_acc"]) if same else None
+    same = record.dataset.digest == subject.digest and record.threat.eps == subject.ball.eps
+    return record.robust_acc if same else None
 
 
-def _key(subject: Subject, request: Request, told: dict[str, Any]) -> str:
+def _key(subject: Subject, request: Request, files: GivenFiles) -> str:
     """A digest of everything that verdicts depend on: under this name blocks wait for those who go on."""
     key = {
         "weights": sha256(subject.weights),
@@ -128,46 +125,52 @@ def _key(subject: Subject, request: Request, told: dict[str, Any]) -> str:
         "data": subject.digest,
         "threat": [subject.ball.norm, subject.ball.eps],
         "request": [request.suite, request.seed, split_commas(request.attacks), request.temperature],
-        "given": told,
+        "given": to_tree(files),
         "computed by": [versions(), _code(), subject.x.device.type, BLOCK],
     }
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _complete(record: dict[str, Any], subject: Subject, request: Request, told: dict[str, Any], key: str) -> dict[str, Any]:
-    return {
-        "schema": record.pop("schema"),
-        "key": key,
-        **subject.provenance,
-        "split": request.split,
-        "limit": request.limit,
-        **record,
-        "given": told,
-        "additional_data": subject.card.get("additional_data")
-        if request.additional_data is None
-        else request.additional_data,
-        **{key: subject.card.get(key) for key in ("recipe", "teacher", "training")},
-    }
+def _complete(measured: Record, subject: Subject, request: Request, files: GivenFiles, key: str) -> Record:
+    """The measurement with where weights, network and images come from."""
+    card = subject.card
+    said = request.additional_data
+    return replace(
+        measured,
+        key=key,
+        weights=subject.weights_file,
+        model=subject.network_spec,
+        dataset=subject.dataset,
+        split=request.split,
+        limit=request.limit,
+        given=files,
+        additional_data=card.additional_data if said is None else said,
+        recipe=card.recipe,
+        teacher=card.teacher,
+        training=card.training,
+    )
 
 
-def _write(record: dict[str, Any], subject: Subject, evaluation: Evaluation, request: Request, through: Path) -> None:
+def _write(record: Record, subject: Subject, evaluation: Evaluation, request: Request, through: Path) -> None:
     """The record last: where it lies, everything else does."""
     from ard.report.evidence_card import evidence_card
     from ard.report.pictures.curve import draw_curve
     from ard.report.robustbench import robustbench_entry
 
-    path = record_path(subject.weights)
-    for former in (".adversarial.safetensors", ".curve.png"):  # of a record that this one replaces
-        path.with_suffix(former).unlink(missing_ok=True)
+    files = RecordFiles(record_of(subject.weights))
+    for of_the_replaced in (files.adversarial, files.curve):
+        of_the_replaced.unlink(missing_ok=True)
     if request.save_adversarial:
         assert evaluation.verdicts is not None
-        save_adversarial(path.with_suffix(".adversarial.safetensors"), record, evaluation.verdicts, subject.y, through)
-    if record["curve"]:
-        draw_curve(record, path.with_suffix(".curve.png"))
-    write_whole(path.with_suffix(".md"), evidence_card(record), through=through)
+        x_adv, robust = evaluation.verdicts.x_adv, evaluation.verdicts.worst
+        images = AdversarialImages(x_adv=x_adv, y=subject.y, robust=robust, claim=claim_of(record))
+        write_adversarial(files.adversarial, images, through=through)
+    if record.curve:
+        draw_curve(record, files.curve)
+    write_whole(files.page, evidence_card(record), through=through)
     entry = json.dumps(robustbench_entry(record), indent=2)
-    write_whole(path.with_suffix(".robustbench.json"), entry + "\n", through=through)
-    write_whole(path, json.dumps(record, indent=1) + "\n", through=through)
+    write_whole(files.robustbench, entry + "\n", through=through)
+    write_record(files.record, record, through=through)
 
 
 def _code() -> str:

@@ -1,56 +1,41 @@
 """The record that already lies beside the weights: a quick look does not replace a measurement that says more."""
 
-import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
-from ard.commands.display import summary
+from ard.artifacts.paths import record_of
+from ard.artifacts.record import Record, readable_record
 from ard.commands.subject import Subject
 from ard.core.errors import UserError
 from ard.core.files import sha256
 from ard.evaluation.request import Request
 
 
-def record_path(weights: Path) -> Path:
-    """student.safetensors -> evaluation.json, other.safetensors -> other.evaluation.json."""
-    return weights.with_name("evaluation.json" if weights.stem == "student" else f"{weights.stem}.evaluation.json")
-
-
-def written(path: Path, key: str) -> dict[str, Any] | None:
+def finished_by_another(path: Path, key: str) -> Record | None:
     """The record of this very evaluation, written by another process."""
-    try:
-        record = dict(json.loads(path.read_text()))
-        summary(record, path, path)
-        return record if record["key"] == key else None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # none, or not a whole one
-        return None
+    record = readable_record(path)
+    return record if record is not None and record.key == key else None
 
 
 def check_nothing_lost(subject: Subject, request: Request, attacks: Collection[str]) -> None:
     """Raises UserError where the record of these weights holds what `attacks` on these images would not say again.
 
-    That is more images, other attacks, other data or another threat. Records of former weights say nothing of these.
+    That is more images, other attacks, other data or another threat. Records of earlier weights say nothing of these.
     """
-    from ard.report.reading import read_record
-
-    path = record_path(subject.weights)
-    try:
-        former = read_record(path)[0]
-    except UserError:  # none, or not a whole one
+    path = record_of(subject.weights)
+    existing = readable_record(path)
+    if existing is None or request.replace or existing.weights.sha256 != sha256(subject.weights):
         return
-    if request.replace or former["weights"]["sha256"] != sha256(subject.weights):
-        return
-    lost = [name for name in (attack["name"] for attack in former["attacks"]) if name not in attacks]
-    now = _place(subject.section["name"], request.split, subject.ball.norm, subject.ball.eps)
-    then = _place(former["dataset"]["name"], former["split"], former["threat"]["norm"], former["threat"]["eps"])
-    if lost or former["n"] > len(subject.y) or now != then:
+    lost = [attack.name for attack in existing.attacks if attack.name not in attacks]
+    now = _images_and_threat(subject.section["name"], request.split, subject.ball.norm, subject.ball.eps)
+    then = _images_and_threat(existing.dataset.name, existing.split, existing.threat.norm, existing.threat.eps)
+    if lost or existing.n > len(subject.y) or now != then:
         beyond = f" ({', '.join(lost[:3])}{', …' if len(lost) > 3 else ''} would be lost)" if lost else ""
         raise UserError(
-            f"{path} holds suite {former['suite']}, n = {former['n']}, {then}{beyond}; suite {request.suite}, "
+            f"{path} holds suite {existing.suite}, n = {existing.n}, {then}{beyond}; suite {request.suite}, "
             f"n = {len(subject.y)}, {now} would replace it: add --replace, or evaluate a copy of the weights elsewhere"
         )
 
 
-def _place(data: str, split: str, norm: str, eps: float) -> str:
+def _images_and_threat(data: str, split: str, norm: str, eps: float) -> str:
     return f"{data} {split}, {norm} {eps:.6g}"

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ard.artifacts.card import Card
+from ard.artifacts.facts import NetworkSpec
+from ard.artifacts.record import DatasetSpec, WeightsFile
 from ard.artifacts.weights import card_of
 from ard.attacks import Ball
 from ard.cli.config_files import read_yaml
@@ -27,7 +30,7 @@ class Subject:
     """The model on its device, images x (n, C, H, W) in [0, 1], labels y (n,), and where all of them come from."""
 
     weights: Path
-    card: dict[str, Any]
+    card: Card
     section: dict[str, Any]  # the `data:` section, with the data's own name
     data: DataModule
     digest: str  # of images and labels
@@ -66,23 +69,31 @@ class Subject:
 
     def other(self, path: str) -> nn.Module:
         """Another network for the same images: a teacher, a control, a source of transfer."""
-        if not card_of(path):
+        if card_of(path).network is None:
             raise UserError(f"{path} does not say which network it is for: expected weights of ours (.safetensors)")
         model = load(path)
         check_fit(model, self.x[:2].cpu(), self.data.num_classes, Path(path))
         return model.to(self.x.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
-    def provenance(self) -> dict[str, Any]:
-        """Weights, model and data as a record names them: no path that means nothing elsewhere."""
-        return {
-            "weights": {"path": short_path(self.weights), "sha256": sha256(self.weights)},
-            "model": {
-                "class_path": self.card.get("class_path", self.network),
-                "init_args": self.card.get("init_args", {}),
-            },
-            "dataset": {**self.section, "digest": self.digest},
-        }
+    def weights_file(self) -> WeightsFile:
+        """The weights as a record names them: no path that means nothing elsewhere."""
+        return WeightsFile(path=short_path(self.weights), sha256=sha256(self.weights))
+
+    @property
+    def network_spec(self) -> NetworkSpec:
+        """The network as a record names it."""
+        return NetworkSpec(class_path=self.card.class_path or self.network, init_args=self.card.init_args or {})
+
+    @property
+    def dataset(self) -> DatasetSpec:
+        """The data as a record names them."""
+        return DatasetSpec(
+            name=self.section["name"],
+            class_path=self.section["class_path"],
+            init_args=self.section.get("init_args"),
+            digest=self.digest,
+        )
 
 
 def short_path(path: str | Path) -> str:
@@ -103,29 +114,26 @@ def check_fit(model: nn.Module, x: Tensor, num_classes: int, weights: Path) -> N
         raise UserError(f"{weights} answers with {logits.shape[1]} classes, the data have {num_classes}")
 
 
-def _ball(card: dict[str, Any], request: Request) -> Ball:
-    threat = card.get("threat", {})
-    if not isinstance(threat, dict):
-        raise UserError(f"these weights name the threat {threat!r}; expected norm and eps: add --norm and --eps")
-    eps, norm = request.eps or threat.get("eps"), request.norm or threat.get("norm", "Linf")
+def _ball(card: Card, request: Request) -> Ball:
+    threat = card.threat
+    eps = request.eps or (threat.eps if threat else None)
     if eps is None:
         raise UserError("these weights do not say against which radius they were trained: add --eps, such as --eps 8/255")
-    return ball_of(norm, eps)
+    return ball_of(request.norm or (threat.norm if threat else "Linf"), eps)
 
 
-def _data_section(card: dict[str, Any], request: Request, weights: Path) -> dict[str, Any]:
+def _data_section(card: Card, request: Request, weights: Path) -> dict[str, Any]:
     if request.data:
         section = read_yaml(request.data).get("data")
         if not section:
             raise UserError(f"{request.data} has no `data:` section; expected a base config such as configs/cifar10.yaml")
         return dict(section)
-    section = card.get("data")
-    if not section:
+    if not card.data:
         raise UserError(f"{weights} does not say on which data it was trained: add --data configs/<data>.yaml")
-    path = section.get("class_path") if isinstance(section, dict) else section
-    if not (isinstance(section, dict) and str(path).startswith("ard.data.")):
+    path = card.data.get("class_path")
+    if not str(path).startswith("ard.data."):
         raise UserError(f"{weights} names data of {path}, not of ard.data: pass them with --data FILE.yaml")
-    return dict(section)
+    return dict(card.data)
 
 
 def _images(data: DataModule, request: Request) -> tuple[Tensor, Tensor]:

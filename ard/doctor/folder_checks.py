@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pytorch_lightning.loggers import WandbLogger
 
+from ard.artifacts.paths import RunFolder
 from ard.doctor.advice import Advice
 from ard.doctor.planned_run import PlannedRun
 from ard.training.loggers import FallbackLogger, why_offline
@@ -16,7 +17,7 @@ from ard.training.run_folder import KEPT, checkpoint_size
 def folder(run: PlannedRun) -> Iterator[Advice]:
     """It can be written and holds no other run."""
     place = run.directory
-    if any(place.glob("*.ckpt")) and not run.resumes:
+    if RunFolder(place).checkpoints and not run.resumes:
         told = f"{place} already holds a run: --resume auto continues it, --trainer.default_root_dir DIR starts anew"
         yield Advice("folder", told, "error")
     elif not os.access(_existing(place), os.W_OK):

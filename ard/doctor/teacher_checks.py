@@ -1,15 +1,15 @@
 """The teacher: what it knows, what it withstands, which classes it means, and which images it was trained on."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ard.artifacts.paths import RECORD, record_of
+from ard.artifacts.record import readable_record
 from ard.attacks import PGD, frozen_mode
 from ard.core.randomness import keyed_generator
 from ard.core.text import percent
@@ -87,7 +87,7 @@ def robust(run: PlannedRun, teacher: Frozen, x: Tensor, y: Tensor, clean: Accura
 def origin(run: PlannedRun, name: str, teacher: Frozen) -> Iterator[Advice]:
     """The classes that its card names, and whether it may have been trained on our validation images."""
     card, ours = teacher_card(teacher), [str(one) for one in run.data.classes]
-    theirs = [str(one) for one in card.get("classes") or []]
+    theirs = list(card.classes or ())
     if theirs and theirs != ours:
         first = next(index for index, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1])
         told = f"class {first} is {theirs[first]} to it and {ours[first]} here"
@@ -96,26 +96,21 @@ def origin(run: PlannedRun, name: str, teacher: Frozen) -> Iterator[Advice]:
     else:
         told = "the same names in the same order" if theirs else f"{run.data.num_classes}, as here; it does not name them"
         yield Advice(f"{name}: classes", told)
-    if same_split(card, run.section):
+    if same_split(card.data, run.section):
         yield Advice(f"{name}: data", "trained with the same validation split: it has not seen these images")
     else:
-        why = "its card names another split or other data" if card.get("data") else "it does not say what it was trained on"
+        why = "its card names another split or other data" if card.data else "it does not say what it was trained on"
         told = f"{why}: it may have seen our validation images, so val/robust_acc is good for ranking only"
         yield Advice(f"{name}: data", told, "warning")
 
 
 def clean_accuracy_of(teacher: Frozen, run: PlannedRun) -> float | None:
     """What the record beside the weights, or their card, says of images of the same data set."""
-    path = Path(teacher.weights)
-    for record in (path.with_name("evaluation.json"), path.with_name(f"{path.stem}.evaluation.json")):
-        try:
-            content: dict[str, Any] = json.loads(record.read_text())
-            if content["weights"]["sha256"] == teacher.sha256 and content["dataset"]["name"] == run.data.title:
-                return float(content["clean_acc"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    declared = teacher_card(teacher).get("clean_acc")
-    return float(declared) if isinstance(declared, int | float) else None
+    for path in (Path(teacher.weights).with_name(RECORD), record_of(teacher.weights)):
+        record = readable_record(path)
+        if record and record.weights.sha256 == teacher.sha256 and record.dataset.name == run.data.title:
+            return record.clean_acc
+    return teacher_card(teacher).clean_acc
 
 
 def in_time(call: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ard.artifacts.record import Record
 from ard.attacks import Ball, ascent
 from ard.core.errors import UserError
 from ard.core.pixels import check_labels, check_pixels
 from ard.evaluation.blocks import Store
 from ard.evaluation.cascade import BLOCK, Block, evaluation_mode, judge_block, predict
 from ard.evaluation.checks import Evidence
-from ard.evaluation.measurement import record_of
+from ard.evaluation.measurement import record_from
 from ard.evaluation.suites import Given, adversaries_of
 from ard.evaluation.verdicts import Verdicts
 from ard.losses import cross_entropy
@@ -73,7 +74,7 @@ class Evaluation:
         for start in range(0, len(self.x), BLOCK)[k - 1 :: of]:
             self._judge(self._read(start), progress)
 
-    def record(self) -> dict[str, Any] | None:
+    def record(self) -> Record | None:
         """The record, or None as long as other shards have not judged all their blocks."""
         blocks = [self._read(start) for start in range(0, len(self.x), BLOCK)]
         if not all(block.whole for block in blocks):
@@ -93,7 +94,7 @@ class Evaluation:
             self.seed,
             self.num_classes,
         )
-        return record_of(evidence, self.suite, self.classes)
+        return record_from(evidence, self.suite, self.classes)
 
     def _judge(self, block: Block, progress: Callable[[float], None]) -> None:
         part = slice(block.start, block.start + BLOCK)
@@ -121,7 +122,7 @@ class Evaluation:
         return self.store.read(start).to(self.x.device) if self.store is not None else Block(start)
 
 
-def evaluate(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, **options: Any) -> dict[str, Any]:
+def evaluate(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, **options: Any) -> Record:
     """The record of a whole evaluation in memory; see Evaluation."""
     evaluation = Evaluation(model, x, y, ball, **options)
     evaluation.judge()

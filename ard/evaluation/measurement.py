@@ -1,17 +1,19 @@
 """The record of one evaluation: a number with everything needed to doubt it."""
 
+import hashlib
 import math
 import subprocess
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import ard
+from ard.artifacts.facts import NetworkSpec, Threat
+from ard.artifacts.record import AttackResult, ClassResult, CurvePoint, DatasetSpec, Record, WeightsFile
 from ard.attacks import Ball, frozen_mode
 from ard.core.bits import pack
 from ard.core.flops import count_flops
@@ -20,43 +22,51 @@ from ard.evaluation.checks import Evidence, overall, soundness
 from ard.evaluation.library_attacks import AUTOATTACK_PARTS
 from ard.evaluation.suites import CURVE
 
-SCHEMA = 2
 
+def record_from(evidence: Evidence, suite: str, classes: Sequence[str] | None) -> Record:
+    """Accuracies, verdicts, checks and provenance of the computation.
 
-def record_of(evidence: Evidence, suite: str, classes: Sequence[str] | None) -> dict[str, Any]:
-    """Accuracies, verdicts, checks and provenance of the computation, ready for JSON."""
+    Where network, weights and images come from is not known here: they stand as what they are in memory.
+    """
     verdicts, n = evidence.verdicts, evidence.n
     checks = soundness(evidence, suite)
     clean, robust = verdicts.correct["clean"], verdicts.worst
     robust_acc = float(robust.double().mean())
-    told = {a.name: _told(a, evidence) for a in evidence.adversaries}
-    bits = {name: verdicts.correct[name] for name in verdicts.correct if name == "clean" or name in evidence.attacks}
-    return {
-        "schema": SCHEMA,
-        "suite": suite,
-        "params": sum(parameter.numel() for parameter in evidence.model.parameters()),
-        "macs": count_macs(evidence.model, evidence.x[:1]),
-        "n": n,
-        "threat": _threat(evidence.ball),
-        "clean_acc": verdicts.accuracy("clean"),
-        "attacks": [told[a.name] for a in evidence.adversaries if not a.probe],
-        "robust_acc": robust_acc,
-        "stderr": stderr(robust_acc, n),
-        "autoattack_acc": verdicts.autoattack_acc,
-        "probes": [told[a.name] for a in evidence.adversaries if a.probe],
-        "curve": _curve(evidence),
-        "per_class": _per_class(clean, robust, evidence.y.cpu(), classes),
-        "bits": {name: pack(value.numpy()) for name, value in {**bits, "worst": robust}.items()},
-        "checks": checks,
-        "verdict": overall(checks),
-        "notes": _notes(evidence),
-        "seconds": round(verdicts.seconds, 2),
-        "images_per_s": round(n / max(verdicts.seconds, 1e-9), 2),
-        "device": evidence.x.device.type,
-        "seed": evidence.seed,
-        "versions": versions(),
-        "commit": commit(),
-    }
+    results = {adversary.name: _attack_result(adversary, evidence) for adversary in evidence.adversaries}
+    bits = {"clean": clean} | {name: verdicts.correct[name] for name in evidence.attacks} | {"worst": robust}
+    return Record(
+        weights=WeightsFile(path="in memory", sha256=None),
+        model=NetworkSpec(class_path=_class_path(evidence.model), init_args={}),
+        dataset=DatasetSpec(name="images in memory", class_path="torch.Tensor", digest=_digest(evidence)),
+        split="in memory",
+        limit=None,
+        suite=suite,
+        params=sum(parameter.numel() for parameter in evidence.model.parameters()),
+        macs=count_macs(evidence.model, evidence.x[:1]),
+        n=n,
+        threat=_threat(evidence.ball),
+        clean_acc=verdicts.accuracy("clean"),
+        attacks=tuple(results[adversary.name] for adversary in evidence.adversaries if not adversary.probe),
+        robust_acc=robust_acc,
+        stderr=stderr(robust_acc, n),
+        autoattack_acc=verdicts.autoattack_acc,
+        probes=tuple(results[adversary.name] for adversary in evidence.adversaries if adversary.probe),
+        curve=_curve(evidence),
+        per_class=_per_class(clean, robust, evidence.y.cpu(), classes),
+        bits={name: pack(value.numpy()) for name, value in bits.items()},
+        checks=checks,
+        verdict=overall(checks),
+        notes=_notes(evidence),
+        seconds=round(verdicts.seconds, 2),
+        images_per_s=round(n / max(verdicts.seconds, 1e-9), 2),
+        device=evidence.x.device.type,
+        seed=evidence.seed,
+        versions=versions(),
+        commit=commit(),
+        recipe=None,
+        teacher=None,
+        training=None,
+    )
 
 
 def stderr(accuracy: float, n: int) -> float:
@@ -91,51 +101,61 @@ def commit() -> str | None:
         return None
 
 
-def _told(adversary: Adversary, evidence: Evidence) -> dict[str, Any]:
+def _attack_result(adversary: Adversary, evidence: Evidence) -> AttackResult:
     verdicts = evidence.verdicts
-    return {
-        "name": adversary.name,
-        **({"group": adversary.group} if adversary.group else {}),
-        **({"threat": _threat(adversary.ball)} if adversary.probe and adversary.ball else {}),
-        "settings": adversary.settings,
-        "accuracy": verdicts.accuracy(adversary.name),
-        "attacked": int(verdicts.total(adversary.name, "attacked")),
-        "after": list(adversary.after),
-        "seconds": round(verdicts.total(adversary.name, "seconds"), 2),
-    }
+    return AttackResult(
+        name=adversary.name,
+        group=adversary.group or None,
+        threat=_threat(adversary.ball) if adversary.probe and adversary.ball else None,
+        settings=adversary.settings,
+        accuracy=verdicts.accuracy(adversary.name),
+        attacked=int(verdicts.total(adversary.name, "attacked")),
+        after=tuple(adversary.after),
+        seconds=round(verdicts.total(adversary.name, "seconds"), 2),
+    )
 
 
-def _threat(ball: Ball) -> dict[str, Any]:
-    return {"norm": ball.norm, "eps": ball.eps}
+def _threat(ball: Ball) -> Threat:
+    return Threat(norm=ball.norm, eps=float(ball.eps))
 
 
-def _curve(evidence: Evidence) -> list[dict[str, float]]:
+def _class_path(model: nn.Module) -> str:
+    return f"{type(model).__module__}.{type(model).__qualname__}"
+
+
+def _digest(evidence: Evidence) -> str:
+    """Of images, as levels of 8 bits, and labels: the same as that of the data set they are from."""
+    levels, y = (evidence.x * 255).round().to(torch.uint8).cpu(), evidence.y.cpu()
+    return hashlib.sha256(levels.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:16]
+
+
+def _curve(evidence: Evidence) -> tuple[CurvePoint, ...]:
     """Accuracy under PGD-20 against the radius; empty where the sweep did not run."""
     verdicts = evidence.verdicts
     radii = {"clean": 0.0, "PGD-20": evidence.ball.eps}
     radii |= {a.name: a.ball.eps for a in evidence.adversaries if a.ball and a.name in _sweep()}
     if len(radii) == 2:
-        return []
-    points = sorted((eps, verdicts.accuracy(name)) for name, eps in radii.items())
-    return [{"eps": eps, "accuracy": accuracy, "stderr": stderr(accuracy, evidence.n)} for eps, accuracy in points]
+        return ()
+    points = sorted((float(eps), verdicts.accuracy(name)) for name, eps in radii.items())
+    return tuple(CurvePoint(eps=eps, accuracy=accuracy, stderr=stderr(accuracy, evidence.n)) for eps, accuracy in points)
 
 
 def _sweep() -> set[str]:
     return {f"PGD-20 at {factor:g} eps" for factor in CURVE}
 
 
-def _notes(evidence: Evidence) -> list[str]:
+def _notes(evidence: Evidence) -> tuple[str, ...]:
     missing = [name for name in AUTOATTACK_PARTS if name not in evidence.attacks]
     if "Square" in evidence.attacks and missing:
-        return [f"{evidence.num_classes} classes: AutoAttack ran without {' and '.join(missing)}, which need 4"]
-    return []
+        return (f"{evidence.num_classes} classes: AutoAttack ran without {' and '.join(missing)}, which need 4",)
+    return ()
 
 
-def _per_class(clean: Tensor, robust: Tensor, y: Tensor, classes: Sequence[str] | None) -> list[dict[str, Any]]:
+def _per_class(clean: Tensor, robust: Tensor, y: Tensor, classes: Sequence[str] | None) -> tuple[ClassResult, ...]:
     rows = []
     for label in y.unique().tolist():
         mine = y == label
         name = classes[label] if classes else str(label)
         clean_acc, robust_acc = (float(bits[mine].double().mean()) for bits in (clean, robust))
-        rows.append({"class": name, "n": int(mine.sum()), "clean_acc": clean_acc, "robust_acc": robust_acc})
-    return rows
+        rows.append(ClassResult(name=str(name), n=int(mine.sum()), clean_acc=clean_acc, robust_acc=robust_acc))
+    return tuple(rows)

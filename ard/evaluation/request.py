@@ -2,11 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ard.core.errors import UserError
 
 if TYPE_CHECKING:
+    from ard.artifacts.record import Record
     from ard.attacks import Ball
 
 
@@ -81,24 +82,16 @@ class Request:
             raise UserError(f"--shard {self.shard}: expected k/n with k from 1 to n, such as 1/2")
         return int(match[1]), int(match[2])
 
-    def answered_by(self, record: dict[str, Any]) -> bool:
+    def answered_by(self, record: "Record") -> bool:
         """Whether a record measured what this asks for, so that it need not be measured again."""
-        try:
-            return self._answered_by(record)
-        except (KeyError, TypeError, AttributeError):
-            return False  # not a whole record
-
-    def _answered_by(self, record: dict[str, Any]) -> bool:
         from ard.attacks import Radius
 
-        same = all(record[key] == getattr(self, key) for key in ("split", "limit", "suite", "seed"))
-        norm, eps = record["threat"]["norm"], record["threat"]["eps"]
-        ran = {attack["name"] for attack in record["attacks"]}
+        asked = (self.split, self.limit, self.suite, self.seed)
         return (
-            same
-            and {f"torchattacks.{name}" for name in split_commas(self.attacks)} <= ran
-            and self.norm in (None, norm)
-            and (self.eps is None or float(Radius(self.eps)) == eps)
+            asked == (record.split, record.limit, record.suite, record.seed)
+            and {f"torchattacks.{name}" for name in split_commas(self.attacks)} <= {attack.name for attack in record.attacks}
+            and self.norm in (None, record.threat.norm)
+            and (self.eps is None or float(Radius(self.eps)) == record.threat.eps)
         )
 
 

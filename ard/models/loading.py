@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from ard.artifacts.card import Card
 from ard.artifacts.weights import State, read_weights
 from ard.core.errors import UserError
 from ard.core.text import first_line
@@ -26,13 +27,13 @@ def load(path: str | Path, network: Network | None = None) -> nn.Module:
     state, card = read_weights(path)
     named = network is not None
     if network is None:
-        if not card:
+        if card.network is None:
             raise UserError(f"{path} does not say which network it is for: name one (`network:`)")
         try:
-            network = network_of(card, path)
+            network = network_of(card.network, path)
         except RecursionError as error:
             raise UserError(f"{path} describes networks inside networks without end") from error
-    num_classes = card.get("num_classes") or _guess_classes(state, path)
+    num_classes = card.num_classes or _guess_classes(state, path)
     most = () if named else (10 * len(state) + 1000, 10 * Path(path).stat().st_size + 10**7)  # what fits the file has fewer
     try:
         with bounded(*most):
@@ -44,15 +45,15 @@ def load(path: str | Path, network: Network | None = None) -> nn.Module:
     return model.eval()
 
 
-def network_of(card: dict[str, Any], path: str | Path) -> Network:
-    """The factory that a card describes; refuses every class that is not one of ours."""
-    init_args = card.get("init_args") or {}
+def network_of(spec: dict[str, Any], path: str | Path) -> Network:
+    """The factory that {class_path, init_args} describe; refuses every class that is not one of ours."""
+    init_args = spec.get("init_args") or {}
     if not isinstance(init_args, dict):
         raise UserError(f"{path} describes a network with arguments {init_args!r}; expected a mapping")
-    return partial(_our_class(card.get("class_path"), path), **_build_args(init_args, path))
+    return partial(_our_class(spec.get("class_path"), path), **_build_args(init_args, path))
 
 
-def fill(model: nn.Module, state: State, card: dict[str, Any], path: str | Path) -> None:
+def fill(model: nn.Module, state: State, card: Card, path: str | Path) -> None:
     """Load `state` into `model` after stripping the usual prefixes; anything missing or left over is an error."""
     state = _strip(state, model.state_dict())
     wrong = mismatch(state, model.state_dict())
@@ -61,10 +62,10 @@ def fill(model: nn.Module, state: State, card: dict[str, Any], path: str | Path)
     model.load_state_dict(state)
 
 
-def _origin(state: State, card: dict[str, Any], path: str | Path) -> str:
+def _origin(state: State, card: Card, path: str | Path) -> str:
     """The file, and what its card says it is for; without a card its size."""
-    if isinstance(card.get("class_path"), str):
-        return f"{path} is for {card['class_path']} and"
+    if card.class_path is not None:
+        return f"{path} is for {card.class_path} and"
     return f"{path} holds {sum(value.numel() for value in state.values()):,} numbers in {len(state):,} tensors and"
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ard.artifacts.paths import StudyFolder
 from ard.core.errors import UserError
 from ard.report.differences import differences_table
 from ard.report.pictures.frontier import draw_frontier, knobs_of, matched_table
@@ -10,7 +11,7 @@ from ard.report.pictures.marks import caption
 from ard.report.pictures.ranking import draw_ranking
 from ard.report.pictures.tradeoff import draw_tradeoff
 from ard.report.rows import Row, differing, group, load_records
-from ard.report.table import main_table, overestimation_line, settings_line, warnings_line, write_csv
+from ard.report.table import folders_line, main_table, overestimation_line, settings_line, warnings_line, write_csv
 
 MOST_IN_PLANE = 14  # methods whose names still find a place in the plane of clean and worst-case accuracy
 
@@ -28,11 +29,8 @@ def compare_records(directories: Sequence[Path], output: Path, *, mixed: bool = 
     if output.exists() and not output.is_dir():
         raise UserError(f"{output} is a file; expected a folder to write the tables to")
     rows = group(records)
-    parts = [main_table(rows, differ), settings_line(rows, differ)]
-    if flattery := overestimation_line(rows, differ):
-        parts.append(flattery)
-    if warnings := warnings_line(rows, differ):
-        parts.append(warnings)
+    lines = [settings_line(rows, differ), overestimation_line(rows, differ), warnings_line(rows, differ), folders_line(rows)]
+    parts = [main_table(rows, differ), *(line for line in lines if line)]
     if not differ:
         parts.append(differences_table(rows, baseline))
     if knobs_of(rows):
@@ -40,8 +38,8 @@ def compare_records(directories: Sequence[Path], output: Path, *, mixed: bool = 
     output.mkdir(parents=True, exist_ok=True)
     parts.append(f"Picture: {_picture(rows, differ, output)}. {caption(rows)}")
     text = "\n\n".join(parts) + "\n"
-    (output / "table.md").write_text(text)
-    write_csv(rows, differ, output / "table.csv")
+    StudyFolder(output).table.write_text(text)
+    write_csv(rows, differ, StudyFolder(output).table_csv)
     return text
 
 
@@ -51,5 +49,6 @@ def _picture(rows: Sequence[Row], differ: Sequence[str], output: Path) -> Path:
     name, draw = ("ranking", draw_ranking) if crowded else ("tradeoff", draw_tradeoff)
     if knobs_of(rows):
         name, draw = "frontier", draw_frontier
-    draw(rows, differ, output / f"{name}.png")
-    return output / f"{name}.png"
+    picture = StudyFolder(output).picture(name)
+    draw(rows, differ, picture)
+    return picture

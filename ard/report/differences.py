@@ -1,17 +1,12 @@
 """Paired differences between rows: which method is best for sure, and how far each is from a baseline."""
 
 from collections.abc import Sequence
-from typing import Literal
-
-import numpy as np
 
 from ard.core.errors import UserError
 from ard.core.statistics import Difference, paired_difference
 from ard.core.text import in_points
-from ard.report.rows import Row
+from ard.report.rows import Kind, Row
 
-Kind = Literal["clean", "worst"]
-ACCURACY_FIELDS: dict[Kind, str] = {"clean": "clean_acc", "worst": "robust_acc"}
 EXPLANATION = (
     "Differences in points, row − baseline, with paired bootstrap 95 % intervals (2000 resamples of test images and, "
     "where there are several, of seeds). Bold: the interval excludes 0; n.s.: it does not. Each interval is for its "
@@ -21,7 +16,7 @@ EXPLANATION = (
 
 def difference_of(a: Row, b: Row, kind: Kind) -> Difference | None:
     """The paired difference of verdicts over the seeds that both rows have; None without any."""
-    seeds = {record.seed for record in a.records} & {record.seed for record in b.records}
+    seeds = {record.training_seed for record in a.records} & {record.training_seed for record in b.records}
     return paired_difference(a.bits(kind, seeds), b.bits(kind, seeds)) if seeds else None
 
 
@@ -30,7 +25,7 @@ def leader(rows: Sequence[Row], kind: Kind) -> tuple[Row, bool] | None:
     rivals = [row for row in students(rows) if not (kind == "worst" and row.warning)]
     if len(rivals) < 2:
         return None
-    first, second = sorted(rivals, key=lambda row: -np.mean(row.values(ACCURACY_FIELDS[kind])))[:2]
+    first, second = sorted(rivals, key=lambda row: -row.mean(kind))[:2]
     difference = difference_of(first, second, kind)
     return first, difference is not None and difference.low > 0
 
@@ -68,7 +63,7 @@ def _reference(rows: Sequence[Row], baseline: str | None) -> Row | None:
             raise UserError(f"--baseline {baseline}: no such row; expected one of {known}")
         return named[0]
     undistilled = [row for row in students(rows) if row.teacher is None and not row.warning]
-    return max(undistilled, key=lambda row: float(np.mean(row.values("robust_acc"))), default=None)
+    return max(undistilled, key=lambda row: row.mean("worst"), default=None)
 
 
 def _points(difference: Difference | None) -> str:

@@ -2,34 +2,34 @@
 
 from typing import Any
 
+from ard.artifacts.record import Record
 from ard.core.text import radius
-from ard.report.content import architecture, innermost, warning_with_reasons
 
 DATASETS = ("cifar10", "cifar100", "imagenet")  # those of RobustBench, as it writes them
 ONE_PASS = ("ard.models.MobileNetV2", "ard.models.ResNet", "ard.models.WideResNet")
 
 
-def robustbench_entry(record: dict[str, Any]) -> dict[str, Any]:
+def robustbench_entry(record: Record) -> dict[str, Any]:
     """An entry for RobustBench: accuracies in percent with two digits, None for what a record cannot know.
 
     `unreliable` is True where a soundness check failed; `footnote` then says why.
     """
-    autoattack = record.get("autoattack_acc")
+    autoattack = record.autoattack_acc
     return {
         "link": None,
         "name": None,
         "authors": None,
-        "additional_data": record.get("additional_data"),
-        "number_forward_passes": 1 if innermost(record["model"])["class_path"] in ONE_PASS else None,
-        "dataset": _dataset(record["dataset"]["name"]),
+        "additional_data": record.additional_data,
+        "number_forward_passes": 1 if record.model.innermost.class_path in ONE_PASS else None,
+        "dataset": _dataset(record.dataset.name),
         "venue": None,
-        "architecture": architecture(record["model"]),
-        "eps": radius(record["threat"]["eps"]),
-        "clean_acc": _percent(record["clean_acc"]),
+        "architecture": record.model.architecture,
+        "eps": radius(record.threat.eps),
+        "clean_acc": _percent(record.clean_acc),
         "reported": None,
         "autoattack_acc": None if autoattack is None else _percent(autoattack),
         "footnote": _footnote(record),
-        "unreliable": record["verdict"] == "unreliable",
+        "unreliable": record.verdict == "unreliable",
     }
 
 
@@ -39,10 +39,9 @@ def _dataset(name: str) -> str:
     return plain if plain in DATASETS else name
 
 
-def _footnote(record: dict[str, Any]) -> str:
-    measured = f"{record['threat']['norm']}, {record['n']} images of the {record['split']} split."
-    doubt = warning_with_reasons(record)
-    return f"{measured} {doubt}." if doubt else measured
+def _footnote(record: Record) -> str:
+    measured = f"{record.threat.norm}, {record.n} images of the {record.split} split."
+    return f"{measured} {record.explained_warning}." if record.warning else measured
 
 
 def _percent(fraction: float) -> str:

@@ -1,34 +1,124 @@
-"""The main table: what every method reached, for readers (Markdown) and for programs (CSV)."""
+"""The main table: what every method reached, for readers (Markdown) and for programs (CSV).
+
+A column is an attribute of a row or a record, and a line in `columns`.
+"""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ard.artifacts.check_names import by_number, with_name
 from ard.core.statistics import mean_and_spread
 from ard.core.text import in_points, markdown_table
-from ard.report.content import overestimation, standalone, warned
-from ard.report.differences import ACCURACY_FIELDS, Kind, leader
-from ard.report.rows import Row
+from ard.report.differences import leader
+from ard.report.rows import Kind, Row
 
 NONE = "–"
 AUTOATTACK = "AA"
 Leaders = dict[Kind, tuple[Row, bool] | None]
 
 
+def plain(value: Any) -> str:
+    """A dash for what is not known."""
+    return NONE if value is None else str(value)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name in Markdown, its value in a row, the value as people read it, and its name in the CSV file.
+
+    An empty name leaves it out of that table.
+    """
+
+    name: str
+    value: Callable[[Row], Any]
+    format: Callable[[Any], str] = plain
+    csv: str = ""
+
+    def cell(self, row: Row) -> str:
+        """In Markdown."""
+        return self.format(self.value(row))
+
+    @property
+    def csv_names(self) -> list[str]:
+        return [self.csv] if self.csv else []
+
+    def csv_cells(self, row: Row) -> list[Any]:
+        """In the CSV file: numbers as they are."""
+        return [self.value(row)] if self.csv else []
+
+
+@dataclass(frozen=True)
+class AccuracyColumn(Column):
+    """Mean and standard deviation over seeds of fractions; a robust one gives way to the row's warning.
+
+    `best` is the row that leads, and whether it does so significantly.
+    """
+
+    robust: bool = True
+    best: tuple[Row, bool] | None = None
+
+    def cell(self, row: Row) -> str:
+        """In percent; the leader bold where that is significant."""
+        if self.robust and row.warning:
+            return row.warning
+        text = mean_percent(self.value(row))
+        if self.best is None or self.best[0] is not row:
+            return text
+        return f"**{text}**" if self.best[1] else f"{text} n.s."
+
+    @property
+    def csv_names(self) -> list[str]:
+        return [self.csv, f"{self.csv} sd"]
+
+    def csv_cells(self, row: Row) -> list[Any]:
+        """As fractions."""
+        if self.robust and row.warning:
+            return [row.warning, None]
+        fractions = self.value(row)
+        return list(mean_and_spread(fractions)) if fractions else [None, None]
+
+
+def columns(rows: Sequence[Row], differ: Sequence[str]) -> list[Column]:
+    """Every column of both tables, from left to right; `differ` names the settings in which records differ."""
+    training = differing_training(rows)
+    best: Leaders = {} if differ else {"clean": leader(rows, "clean"), "worst": leader(rows, "worst")}
+    return [
+        Column("Method", lambda row: row.label),
+        Column("", lambda row: row.method, csv="method"),
+        Column("", lambda row: "last" if row.is_last else "best", csv="checkpoint"),
+        Column("Teacher", lambda row: row.teacher, csv="teacher"),
+        Column("Student", lambda row: row.first.model.class_name, csv="student"),
+        AccuracyColumn("Clean", lambda row: row.accuracies("clean"), csv="clean", robust=False, best=best.get("clean")),
+        *(AccuracyColumn(name, _after(name), csv=name) for name in attacks_alone(rows)),
+        *([AccuracyColumn(AUTOATTACK, _autoattack, csv=AUTOATTACK)] if _any_ran_autoattack(rows) else []),
+        AccuracyColumn("Worst", lambda row: row.accuracies("worst"), csv="worst", best=best.get("worst")),
+        Column("params", lambda row: row.first.params, "{:,}".format, csv="params"),
+        Column("training time", training_seconds, training_time, csv="seconds"),
+        Column("seeds", lambda row: len(row.records), csv="seeds"),
+        Column(
+            "Training" if training else "", lambda row: ", ".join(f"{key} {training_value(row, key)}" for key in training)
+        ),
+        *(Column("", _training_value(key), csv=key) for key in training),
+        *(Column(key, _setting(key), csv=key) for key in differ),
+    ]
+
+
 def main_table(rows: Sequence[Row], differ: Sequence[str]) -> str:
     """Accuracies in percent, mean ± standard deviation over seeds; the best student bold where significant."""
-    robust, training = robust_columns(rows), differing_training(rows)
-    best: Leaders = {} if differ else {kind: leader(rows, kind) for kind in ACCURACY_FIELDS}
-    header = ["Method", "Teacher", "Student", "Clean", *robust, "Worst", "params", "training time", "seeds"]
-    header += [*(["Training"] if training else []), *differ]
-    lines = []
-    for row in rows:
-        cells = [row.label, row.teacher or NONE, student(row), *_accuracy_cells(row, robust, best)]
-        cells += [f"{row.values('params')[0]:,}", training_time(training_seconds(row)), str(len(row.records))]
-        cells += [", ".join(f"{key} {training_value(row, key)}" for key in training)] if training else []
-        lines.append(cells + [row.records[0].settings[key] for key in differ])
-    return markdown_table(header, lines)
+    shown = [column for column in columns(rows, differ) if column.name]
+    return markdown_table([column.name for column in shown], [[column.cell(row) for column in shown] for row in rows])
+
+
+def write_csv(rows: Sequence[Row], differ: Sequence[str], path: Path) -> None:
+    """The same rows with accuracies as fractions; a robust number that cannot be relied on says so here too."""
+    listed = columns(rows, differ)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([name for column in listed for name in column.csv_names])
+        writer.writerows([cell for column in listed for cell in column.csv_cells(row)] for row in rows)
 
 
 def settings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
@@ -44,76 +134,65 @@ def settings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
 
 def overestimation_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
     """By how many points each row looks better under PGD-20 than under AutoAttack; empty where no row ran both."""
-    found = []
+    parts = []
     for row in rows:
-        points = row.numbers(overestimation)
-        found += [f"{_name(row, differ)} {row.warning or in_points(mean_and_spread(points)[0])}"] if points else []
-    return f"PGD-20 flatters (PGD-20 − {AUTOATTACK}, in points, mean over seeds): {'; '.join(found)}." if found else ""
+        if points := row.numbers(lambda record: record.overestimation):
+            parts.append(f"{_name(row, differ)} {row.warning or in_points(mean_and_spread(points)[0])}")
+    head = f"PGD-20 overestimates robustness (PGD-20 − {AUTOATTACK}, in points, mean over seeds)"
+    return f"{head}: {'; '.join(parts)}." if parts else ""
 
 
 def warnings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
-    """Which checks warned in which row, in any of its seeds; the last checkpoints only where a best one is not there."""
-    best = {row.method for row in rows if not row.is_last}
-    found = []
+    """Which checks warned in which row, in any of its seeds; the last checkpoints only where a best one is not there.
+
+    Then the names of these checks, and of those that failed.
+    """
+    best, parts, ids = {row.method for row in rows if not row.is_last}, [], set()
     for row in (row for row in rows if not (row.is_last and row.method in best)):
-        if checks := warned(record.content for record in row.records):
-            found.append(f"{_name(row, differ)} {' '.join(checks)}")
-    return f"Warnings of the soundness checks (docs/evaluation.md): {'; '.join(found)}." if found else ""
+        if warned := {check.id for record in row.records for check in record.warned}:
+            parts.append(f"{_name(row, differ)} {' '.join(sorted(warned, key=by_number))}")
+            ids |= warned
+    failed = {check.id for row in rows if row.warning for record in row.records for check in record.failed}
+    text = f"Warnings of the soundness checks (docs/evaluation.md): {'; '.join(parts)}." if parts else ""
+    names = ", ".join(with_name(name) for name in sorted(ids | failed, key=by_number))
+    return " ".join(part for part in (text, f"The checks: {names}." if names else "") if part)
+
+
+def folders_line(rows: Sequence[Row]) -> str:
+    """Which rows are named by their folder for want of better; empty where every record says which run it is of."""
+    names = dict.fromkeys(row.method for row in rows if row.is_named_by_folder)
+    return f"Named by their folders, as their records do not say which run they are of: {', '.join(names)}." if names else ""
 
 
 def shared_settings(rows: Sequence[Row], differ: Sequence[str]) -> dict[str, str]:
     """The settings in which all rows agree; the data by name, without the digest that only tells data apart."""
-    settings = rows[0].records[0].settings
-    shown = settings | {"dataset": settings["dataset"].rpartition(" (")[0]}
-    return {key: value for key, value in shown.items() if key not in differ}
+    first = rows[0].first
+    return {key: value for key, value in {**first.settings, "dataset": first.dataset.name}.items() if key not in differ}
 
 
-def write_csv(rows: Sequence[Row], differ: Sequence[str], path: Path) -> None:
-    """The same rows with accuracies as fractions; a robust number that cannot be relied on says so here too."""
-    robust, training = robust_columns(rows), differing_training(rows)
-    kinds = [f"{kind}{end}" for kind in ("clean", *robust, "worst") for end in ("", " sd")]
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        header = ["method", "checkpoint", "teacher", "student", *kinds, "params", "seconds", "seeds"]
-        writer.writerow([*header, *training, *differ])
-        for row in rows:
-            cells: list[Any] = [row.method, "last" if row.is_last else "best", row.teacher, student(row)]
-            cells += _numbers(row, robust)
-            cells += [row.values("params")[0], training_seconds(row), len(row.records)]
-            cells += [training_value(row, key) for key in training]
-            writer.writerow(cells + [row.records[0].settings[key] for key in differ])
-
-
-def robust_columns(rows: Sequence[Row]) -> list[str]:
-    """The attacks that any record ran on its own, in the order of the records, then AutoAttack where any ran it whole."""
-    names = [name for row in rows for record in row.records for name in standalone(record.content)]
-    whole = any(record.content.get("autoattack_acc") is not None for row in rows for record in row.records)
-    return [*dict.fromkeys(names), *([AUTOATTACK] if whole else [])]
+def attacks_alone(rows: Sequence[Row]) -> list[str]:
+    """The attacks that any record ran on its own, in the order of the records."""
+    return list(dict.fromkeys(name for row in rows for record in row.records for name in record.standalone))
 
 
 def differing_training(rows: Sequence[Row]) -> list[str]:
     """The parts of the training block, precision and epochs in which students differ: there the method is not all."""
-    blocks = [_block(training) for row in rows if not row.is_teacher for training in row.values("training") if training]
+    blocks = [block for row in rows if not row.is_teacher for block in _training_blocks(row)]
     keys = dict.fromkeys(key for block in blocks for key in block)
     return [key for key in keys if any(block.get(key) != blocks[0].get(key) for block in blocks)]
 
 
 def training_value(row: Row, key: str) -> str:
     """One setting of a row's training; several where its seeds do not agree, a dash where training is not known."""
-    values = [_block(training).get(key) for training in row.values("training") if training]
+    values = [block.get(key) for block in _training_blocks(row)]
     words = ["none" if v is None else str(v).lower() if isinstance(v, bool) else str(v) for v in values]
     return "/".join(dict.fromkeys(words)) or NONE
 
 
 def training_seconds(row: Row) -> float | None:
     """Mean over the seeds of which it is known."""
-    seconds = [training["seconds"] for training in row.values("training") if training]
+    seconds = [record.training.seconds for record in row.records if record.training]
     return mean_and_spread(seconds)[0] if seconds else None
-
-
-def student(row: Row) -> str:
-    """The class of the network."""
-    return str(row.values("model")[0]["class_path"]).rpartition(".")[2]
 
 
 def mean_percent(fractions: Sequence[float]) -> str:
@@ -135,34 +214,28 @@ def training_time(seconds: float | None) -> str:
 
 
 def _name(row: Row, differ: Sequence[str]) -> str:
-    return ", ".join([row.label, *(row.records[0].settings[key] for key in differ)])
+    return ", ".join([row.label, *(row.first.settings[key] for key in differ)])
 
 
-def _column(row: Row, name: str) -> list[float]:
-    return row.autoattack if name == AUTOATTACK else row.accuracies(name)
+def _after(attack: str) -> Callable[[Row], list[float]]:
+    return lambda row: row.numbers(lambda record: record.standalone.get(attack))
 
 
-def _accuracy_cells(row: Row, robust: Sequence[str], best: Leaders) -> list[str]:
-    clean = _mark(mean_percent(row.values("clean_acc")), row, best.get("clean"))
-    if row.warning:
-        return [clean, *[row.warning] * (len(robust) + 1)]
-    worst = _mark(mean_percent(row.values("robust_acc")), row, best.get("worst"))
-    return [clean, *(mean_percent(_column(row, name)) for name in robust), worst]
+def _autoattack(row: Row) -> list[float]:
+    return row.numbers(lambda record: record.autoattack_acc)
 
 
-def _mark(text: str, row: Row, best: tuple[Row, bool] | None) -> str:
-    if best is None or best[0] is not row:
-        return text
-    return f"**{text}**" if best[1] else f"{text} n.s."
+def _any_ran_autoattack(rows: Sequence[Row]) -> bool:
+    return any(record.autoattack_acc is not None for row in rows for record in row.records)
 
 
-def _numbers(row: Row, robust: Sequence[str]) -> list[Any]:
-    columns = [*(_column(row, name) for name in robust), row.values("robust_acc")]
-    cells: list[Any] = [*mean_and_spread(row.values("clean_acc"))]
-    for fractions in columns:
-        cells += (row.warning, None) if row.warning else mean_and_spread(fractions) if fractions else (None, None)
-    return cells
+def _setting(key: str) -> Callable[[Row], str]:
+    return lambda row: row.first.settings[key]
 
 
-def _block(training: dict[str, Any]) -> dict[str, Any]:
-    return {**training["block"], "precision": training["precision"], "epochs": training["epochs"]}
+def _training_value(key: str) -> Callable[[Row], str]:
+    return lambda row: training_value(row, key)
+
+
+def _training_blocks(row: Row) -> list[dict[str, Any]]:
+    return [record.training.settings for record in row.records if record.training]

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ard.artifacts.metrics import read_metrics
+from ard.artifacts.paths import RunFolder
 from ard.core.errors import UserError
 
 
@@ -60,7 +61,7 @@ class Display:
         rows: list[dict[str, str]] = []
         while not stop.wait(1.0):
             with suppress(UserError):  # the run itself refuses it
-                rows = [row for row in read_metrics(directory / "metrics.csv") if "val/clean_acc" in row]
+                rows = [row for row in read_metrics(RunFolder(directory).metrics) if "val/clean_acc" in row]
             state = "evaluating" if len(rows) >= epochs else f"epoch {len(rows)}/{epochs}"
             self.progress.update(task, completed=len(rows), state=state)
 

@@ -1,6 +1,5 @@
 """One run of a study: train and evaluate in processes of its own, unless that was done before."""
 
-import json
 import os
 import shlex
 import shutil
@@ -13,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ard.artifacts.paths import LAST, RunFolder, StudyFolder
+from ard.artifacts.record import Record, read_record, readable_record, write_record
 from ard.core.errors import UserError
 from ard.core.locks import alone
 from ard.study.devices import Devices
 from ard.study.display import Display
 from ard.study.plan import Study, StudyRun
 from ard.training.config_digest import config_digest
-
-RECORDS = ("evaluation.json", "last.evaluation.json")
 
 
 class Processes:
@@ -76,59 +75,58 @@ class Job:
             if reason is not None:
                 return reason
         if self.study.results:
-            _copy(self.run.directory, Path(self.study.results) / self.run.name)
+            _copy(self.run.folder, StudyFolder(Path(self.study.results)).run(self.run.name))
         return None
 
     @property
     def digest(self) -> str:
         """Of the config and the teachers as they are now, by their records: these outlive the weights."""
-        records = {str(run.weights): finished_record(run.directory / RECORDS[0]) for run in self.run.teachers.values()}
-        return config_digest(
-            self.resolved, {path: record["weights"]["sha256"] for path, record in records.items() if record}
-        )
+        records = {str(run.weights): finished_record(run.folder.records[0]) for run in self.run.teachers.values()}
+        known = {path: record.weights.sha256 for path, record in records.items() if record and record.weights.sha256}
+        return config_digest(self.resolved, known)
 
     def _train(self) -> str | None:
-        resume = ["--resume=auto"] if any(self.run.directory.glob("*.ckpt")) else []
+        resume = ["--resume=auto"] if self.run.folder.checkpoints else []
         return self._process([*self.run.arguments, *resume, "--trainer.enable_progress_bar=false"])
 
     def _evaluate(self) -> str | None:
         asked = {**self.study.evaluate, "replace": True}  # the study's file decides what its table compares
         options = [f"--{key}={value}" for key, value in asked.items()]
-        files = [str(self.run.weights), str(self.run.directory / "last.safetensors")]
+        files = [str(self.run.weights), str(self.run.folder.weights(LAST))]
         return self._process(["evaluate", *files, *options], accept=(0, 3, 4))
 
     def _process(self, arguments: list[str], accept: Sequence[int] = (0,)) -> str | None:
-        with self.devices.place() as place, open(self.run.directory / "log.txt", "a") as log:
+        with self.devices.place() as place, open(self.run.folder.log, "a") as log:
             log.write(f"$ {shlex.join(['ard', *arguments])}\n")
             log.flush()
             command = [sys.executable, "-m", "ard", *arguments]
             status = self.processes.run(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **place})
         if status in accept:
             return None
-        last = [line for line in log_lines(self.run.directory) if line.strip()][-1:]
-        return f"ard {arguments[0]} ended with status {status}: {''.join(last).strip()} (see {self.run.directory}/log.txt)"
+        last = [line for line in log_lines(self.run.folder) if line.strip()][-1:]
+        return f"ard {arguments[0]} ended with status {status}: {''.join(last).strip()} (see {self.run.folder.log})"
 
     @property
     def finished(self) -> bool:
         """A matching record lies here, or among the published results, whence it is brought here."""
         digest = self.digest
-        if all(self._matches(self.run.directory / name, digest) for name in RECORDS):
+        if all(self._matches(record, digest) for record in self.run.folder.records):
             return True
-        published = Path(self.study.results or "") / self.run.name
-        if not self.study.results or not all(self._matches(published / name, digest) for name in RECORDS):
+        published = StudyFolder(Path(self.study.results or "")).run(self.run.name)
+        if not self.study.results or not all(self._matches(record, digest) for record in published.records):
             return False
-        return _copy(published, self.run.directory)
+        return _copy(published, self.run.folder)
 
     def _matches(self, path: Path, digest: str) -> bool:
         record = finished_record(path)
-        return (
-            record is not None and record["training"]["config_digest"] == digest and self.study.request.answered_by(record)
-        )
+        if record is None or record.training is None:
+            return False
+        return record.training.config_digest == digest and self.study.request.answered_by(record)
 
     def _begin(self) -> None:
         """An unfinished run of the same config and teacher goes on; another one of a study makes room, once it has ended."""
-        mark, digest = self.run.directory / "digest.txt", self.digest
-        if not mark.is_file() and any(self.run.directory.glob("*.ckpt")):
+        mark, digest = self.run.folder.begun, self.digest
+        if not mark.is_file() and self.run.folder.checkpoints:
             raise UserError(f"{self.run.directory} holds a run that no study began: move it away, or name another directory")
         if self.run.directory.exists() and (not mark.is_file() or mark.read_text() != digest):
             with alone(self.run.directory):
@@ -137,23 +135,21 @@ class Job:
         mark.write_text(digest)
 
 
-def finished_record(path: Path) -> dict[str, Any] | None:
+def finished_record(path: Path) -> Record | None:
     """None where there is no record, or not a whole one of a run."""
-    try:
-        record = dict(json.loads(path.read_text()))
-        whole = all(isinstance(text, str) for text in (record["weights"]["sha256"], record["training"]["config_digest"]))
-        return record if whole else None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
+    record = readable_record(path)
+    return record if record is not None and record.training is not None else None
 
 
-def _copy(source: Path, destination: Path) -> bool:
-    destination.mkdir(parents=True, exist_ok=True)
-    for name in (*RECORDS, "config.yaml"):
-        shutil.copy(source / name, destination / name)
+def _copy(source: RunFolder, destination: RunFolder) -> bool:
+    """Records and configuration, through their one reader and writer."""
+    destination.root.mkdir(parents=True, exist_ok=True)
+    for record, copied in zip(source.records, destination.records, strict=True):
+        write_record(copied, read_record(record))
+    shutil.copy(source.config, destination.config)
     return True
 
 
-def log_lines(directory: Path) -> list[str]:
+def log_lines(folder: RunFolder) -> list[str]:
     """What the run's processes printed."""
-    return (directory / "log.txt").read_text(errors="replace").splitlines()
+    return folder.log.read_text(errors="replace").splitlines()

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ard.artifacts.paths import RunFolder
 from ard.cli.config_files import read_yaml
 from ard.cli.parsing import build
 from ard.core.errors import UserError
@@ -67,9 +68,14 @@ class StudyRun:
     teachers: dict[str, "StudyRun"] = field(default_factory=dict)
 
     @property
+    def folder(self) -> RunFolder:
+        """Its files."""
+        return RunFolder(self.directory)
+
+    @property
     def weights(self) -> Path:
         """The selected student."""
-        return self.directory / "student.safetensors"
+        return self.folder.weights()
 
     @cached_property
     def arguments(self) -> list[str]:

@@ -10,7 +10,8 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from ard.artifacts.checkpoint import BEST, LAST, PREVIOUS, check_digest, digest_beside, read_checkpoint
+from ard.artifacts.checkpoint import check_digest, read_checkpoint
+from ard.artifacts.paths import BEST, LAST, PREVIOUS, digest_beside
 from ard.artifacts.tensors import read_plain
 from ard.core.errors import UserError
 from ard.core.files import existing, or_user_error, sha256, write_whole

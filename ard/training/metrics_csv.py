@@ -11,6 +11,7 @@ from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
 
 from ard.artifacts.metrics import read_metrics
+from ard.artifacts.paths import RunFolder
 
 
 class MetricsCSV(Logger):
@@ -23,7 +24,7 @@ class MetricsCSV(Logger):
 
     def __init__(self, directory: str | Path) -> None:
         super().__init__()
-        self.path = Path(directory) / "metrics.csv"
+        self.path = RunFolder.of(directory).metrics
         self.rows: dict[int, dict[str, Any]] | None = None
         self.trouble, self.warned = "", False  # what kept the rows from being written the last time, and whether it was said
 
@@ -58,7 +59,7 @@ class MetricsCSV(Logger):
     def save(self) -> None:
         if not self.rows:
             return
-        temporary = self.path.with_name(".metrics.csv.tmp")
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
         try:
             self._write(temporary)
             self.trouble = ""

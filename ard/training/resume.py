@@ -8,7 +8,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from ard.artifacts.checkpoint import BEST, LAST, PREVIOUS, progress, read_checkpoint
+from ard.artifacts.checkpoint import progress, read_checkpoint
+from ard.artifacts.paths import BEST, LAST, PREVIOUS, RunFolder
 from ard.core.errors import UserError
 from ard.models.loading import mismatch
 from ard.objectives.base import Objective
@@ -48,7 +49,7 @@ def start(options: Any, directory: Path, *, fit: bool) -> Start | None:
         return automatic(directory)
     else:
         chosen = None
-    if any(directory.glob("*.ckpt")):
+    if RunFolder(directory).checkpoints:
         raise UserError(
             f"{directory} already holds a run: --resume auto continues it, --trainer.default_root_dir DIR starts anew"
         )
@@ -61,7 +62,7 @@ def newest(directory: Path) -> tuple[Start | None, list[str]]:
     By the step inside the files: clocks go backwards, and names sort as they like.
     """
     found, refused = [], []
-    for path in sorted(directory.glob("*.ckpt")):
+    for path in RunFolder(directory).checkpoints:
         try:
             found.append(Start(path, read_checkpoint(path)))
         except UserError as error:
@@ -92,7 +93,7 @@ def automatic(directory: Path) -> Start | None:
 
 def open_checkpoint(path: str, directory: Path) -> Start:
     """--ckpt_path: a file, or last, previous, best of the directory; an error tells which other checkpoint is valid."""
-    file = directory / f"{path}.ckpt" if path in NAMES else path
+    file = RunFolder(directory).checkpoint(path) if path in NAMES else path
     try:
         return Start(Path(file), read_checkpoint(file))
     except UserError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from ard.artifacts.paths import RunFolder
 from ard.core.errors import UserError
 
 KEPT = 3  # last, previous, best
@@ -21,7 +22,7 @@ def checkpoint_size(model: nn.Module) -> int:
 def check_room(directory: Path, model: nn.Module) -> None:
     """Raises UserError where the checkpoints to come do not fit: those that are kept, and the next before one goes."""
     size = checkpoint_size(model)
-    count = KEPT + 2 - len(list(directory.glob("*.ckpt")))
+    count = KEPT + 2 - len(RunFolder(directory).checkpoints)
     files = [directory / f".room{number}.tmp" for number in range(max(count, 2))]
     try:
         for file in files:

@@ -16,7 +16,7 @@ from small_runs import cli, write_weights
 from ard.artifacts.metrics import read_metrics
 from ard.commands.evaluate import _teacher_acc
 from ard.evaluation.request import Request
-from ard.study.job import read_record
+from ard.study.job import finished_record
 from ard.training.metrics_csv import MetricsCSV
 
 draws = st.randoms(use_true_random=False)
@@ -57,7 +57,9 @@ def test_compare(tmp_path, draw):
     "change", [{"clean_acc": 0.9}, {"robust_acc": 0.9}, {"robust_acc": -0.1}, {"clean_acc": True}], ids=str
 )
 def test_an_accuracy_that_is_not_its_verdicts(change, tmp_path, capsys):
-    write(tmp_path / "ard/seed0/evaluation.json", first(0.95), first(0.8), **change)
+    path = tmp_path / "ard/seed0/evaluation.json"
+    write(path, first(0.95), first(0.8))
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
     status, out, err = cli(capsys, "compare", tmp_path)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert f"is damaged ({next(iter(change))}" in err
@@ -89,7 +91,7 @@ def test_a_record_beside_a_teacher_or_in_a_study(evaluated, tmp_path, draw):
     same = SimpleNamespace(digest=record["dataset"]["digest"], ball=SimpleNamespace(eps=record["threat"]["eps"]))
     accuracy = _teacher_acc(same, Request(teacher=str(tmp_path / "student.safetensors"), limit=20))
     assert accuracy is None or accuracy == record["robust_acc"]
-    found = read_record(path)
+    found = finished_record(path)
     assert found is None or Request(limit=20).answered_by(found) in (True, False)
 
 

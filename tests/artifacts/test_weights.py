@@ -1,6 +1,7 @@
 """Weights on disk: round trips, prefixes, and files that do not fit."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,11 +10,14 @@ from safetensors.torch import load_file, save_file
 from tiny import generator, user_error
 from torch import nn
 
+from ard.artifacts.card import Card, card_from
+from ard.artifacts.facts import Recipe
 from ard.artifacts.weights import card_of, read_weights, save_weights
 from ard.models import Normalized, ResNet, load
 
 SMALL = {"blocks": [1, 1], "width": 4, "in_channels": 1}
-CARD = {"class_path": "ard.models.ResNet", "init_args": SMALL, "num_classes": 3, "recipe": "ard"}
+RECIPE = Recipe(engine="ard.Distillation", class_path="ard.objectives.ard.ARD")
+CARD = Card(class_path="ard.models.ResNet", init_args=SMALL, num_classes=3, recipe=RECIPE)
 PIXELS = torch.rand(2, 1, 8, 8, generator=generator())
 
 
@@ -55,8 +59,9 @@ def test_round_trip_with_a_card(tmp_path):
 def test_round_trip_of_a_nested_network(tmp_path):
     network = Normalized(network=partial(ResNet, **SMALL), mean=[0.4], std=[0.3], num_classes=3).eval()
     inner = {"class_path": "ard.models.ResNet", "init_args": SMALL}
-    card = {"class_path": "ard.models.Normalized", "init_args": {"network": inner, "mean": [0.9], "std": [0.9]}}
-    save_weights(tmp_path / "n.safetensors", network, card | {"num_classes": 3})
+    init_args = {"network": inner, "mean": [0.9], "std": [0.9]}
+    card = Card(class_path="ard.models.Normalized", init_args=init_args, num_classes=3)
+    save_weights(tmp_path / "n.safetensors", network, card)
     assert_same(load(str(tmp_path / "n.safetensors")), network)
 
 
@@ -107,7 +112,7 @@ def test_of_a_lightning_checkpoint_the_average_is_taken(saved):
     network = partial(ResNet, **SMALL)
     assert_same(load(saved({"state_dict": raw | average | rest, "epoch": 3}), network), small(1))
     assert_same(load(saved({"state_dict": raw, "epoch": 3}), network), small(0))
-    assert_same(load(saved({"state_dict": raw, "ard": CARD})), small(0))
+    assert_same(load(saved({"state_dict": raw, "ard": CARD.tree})), small(0))
     assert_same(load(saved({"model": small(1).state_dict(), "optimizer": {}}), network), small(1))
 
 
@@ -147,14 +152,15 @@ def test_a_card_lies_in_the_metadata_as_json(tmp_path):
     save_weights(tmp_path / "w.safetensors", small(), CARD)
     data = (tmp_path / "w.safetensors").read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    assert json.loads(header["__metadata__"]["model"]) == CARD
+    assert card_from(header["__metadata__"]["model"], "w") == CARD
+    assert json.loads(header["__metadata__"]["model"]) == CARD.tree
     assert load_file(tmp_path / "w.safetensors").keys() == small().state_dict().keys()
 
 
 def test_weights_of_another_network_than_the_one_named_say_which(tmp_path):
     """Also where the network named is far larger than the file: its size is the user's own word, not the file's."""
     network, path, large = small(), tmp_path / "student.safetensors", partial(ResNet, width=96)
-    save_weights(path, network, CARD | {"class_path": "ard.models.MobileNetV2"})
+    save_weights(path, network, replace(CARD, class_path="ard.models.MobileNetV2"))
     with user_error(
         r"student.safetensors is for ard.models.MobileNetV2 and does not fit ard.models.ResNet: \d+ of \d+ tensors"
     ):

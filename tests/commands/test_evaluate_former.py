@@ -1,11 +1,13 @@
 """`ard evaluate` where a record lies already: what says more is not lost to a quick look, unless that is meant."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from interruptions import lying
 from small_runs import cli, narrow, write_weights
 
+from ard.artifacts.record import read_record, write_record
 from ard.evaluation import Evaluation
 
 
@@ -66,11 +68,15 @@ def test_more_images_or_the_same_again_replace_it(weights, capsys):
 
 
 def test_a_suite_that_contains_this_one_is_kept_and_one_within_it_replaced(weights, capsys):
-    own, more = {"name": "FGSM", "accuracy": 0.5}, {"name": "APGD-CE", "accuracy": 0.5}
-    claim(weights, lambda record: record.update(suite="standard", attacks=[own, more]))
+    path = weights.with_name("evaluation.json")
+    record = read_record(path)
+    own = record.attacks[0]
+    bits = {"clean": record.bits["clean"], "FGSM": record.bits["FGSM"], "worst": record.bits["worst"]}
+    more = {"clean": bits["clean"], "FGSM": bits["FGSM"], "APGD-CE": bits["FGSM"], "worst": bits["worst"]}
+    write_record(path, replace(record, suite="standard", attacks=(own, replace(own, name="APGD-CE")), bits=more))
     status, _, err = cli(capsys, "evaluate", weights, "--limit", 200)
     assert (status, "holds suite standard" in err, "(APGD-CE would be lost)" in err) == (2, True, True)
-    claim(weights, lambda record: record.update(suite="less", attacks=[own]))
+    write_record(path, replace(record, suite="less", attacks=(own,), bits=bits))
     assert cli(capsys, "evaluate", weights, "--limit", 100)[0] == 0
 
 

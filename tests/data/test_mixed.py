@@ -73,8 +73,8 @@ def test_a_student_trains_on_both(fit, tmp_path, recipe, labels):
     (tmp_path / "data.yaml").write_text(yaml.safe_dump({"data": section}))
     fit(tmp_path / "run", recipe, base=tmp_path / "data.yaml")
     card = read_weights(tmp_path / "run" / "student.safetensors")[1]
-    assert card["additional_data"] is True
-    assert card["data"]["class_path"] == "ard.data.Mixed"
+    assert card.additional_data is True
+    assert card.data["class_path"] == "ard.data.Mixed"
 
 
 def test_images_without_labels_need_a_method_without(fit, tmp_path):

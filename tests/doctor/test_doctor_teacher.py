@@ -1,14 +1,16 @@
 """What the doctor says of teachers: nothing of a healthy one, and what is wrong with others."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from known_digits import knowing, swapped
+from small_records import dataset, full_record
 from small_runs import DATA, NETWORK, narrow, sha256, write_weights
 
+from ard.artifacts.card import Card
+from ard.artifacts.record import WeightsFile, write_record
 from ard.artifacts.weights import save_weights
 from ard.attacks import Linf
 from ard.data import Digits
@@ -58,8 +60,9 @@ def wrongly(which):
 
 
 def record(path, clean_acc, **changes):
-    content = {"weights": {"sha256": sha256(path)}, "dataset": {"name": "Digits"}, "clean_acc": clean_acc} | changes
-    path.with_name("evaluation.json").write_text(json.dumps(content))
+    weights = WeightsFile(path=path.name, sha256=sha256(path))
+    content = full_record(**({"weights": weights, "dataset": dataset(), "clean_acc": clean_acc} | changes))
+    write_record(path.with_name("evaluation.json"), content)
 
 
 def test_nothing_is_wrong_with_a_good_one(tmp_path):
@@ -78,7 +81,7 @@ def test_nothing_is_wrong_with_a_good_one(tmp_path):
 def test_another_normalisation(tmp_path, which, declared, monkeypatch, observed):
     network, init_args = wrongly(which)
     path = tmp_path / "student.safetensors"
-    save_weights(path, network, {"class_path": "ard.models.Normalized", "init_args": init_args, "num_classes": 10})
+    save_weights(path, network, Card(class_path="ard.models.Normalized", init_args=init_args, num_classes=10))
     if declared:
         record(path, 0.97)
         monkeypatch.setattr(doctor, "better_ways", lambda *_: "")  # what was declared is enough
@@ -132,9 +135,9 @@ def test_more_than_declared_is_suspicious_and_less_is_wrong(tmp_path):
     path = write_weights(tmp_path / "student.safetensors", knowing())
     record(path, 0.6)
     assert (findings(path)["clean"].verdict, "saw these" in findings(path)["clean"].found) == ("warning", True)
-    record(path, 1.0, dataset={"name": "other images"})
+    record(path, 1.0, dataset=dataset("other images"))
     assert "declared" not in findings(path)["clean"].found
-    record(path, 1.0, weights={"sha256": "of others"})
+    record(path, 1.0, weights=WeightsFile(path="", sha256="of others"))
     assert "declared" not in findings(path)["clean"].found
 
 

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from small_runs import digits, narrow, trained
 from tiny import user_error
 from torch import nn
 
+from ard.artifacts.facts import Threat
+from ard.artifacts.record import read_record, write_record
 from ard.attacks import L2, Linf
 from ard.core.files import write_whole
 from ard.evaluation import Evaluation, evaluate
@@ -29,23 +32,23 @@ def record():
 
 
 def without_times(record):
-    attacks = [{**attack, "seconds": 0} for attack in record["attacks"]]
-    return {**record, "attacks": attacks, "seconds": 0, "images_per_s": 0}
+    attacks = tuple(replace(attack, seconds=0) for attack in record.attacks)
+    return replace(record, attacks=attacks, seconds=0, images_per_s=0)
 
 
 def bits_of(record, name):
     """Decoded here, without the code that wrote them."""
-    return np.unpackbits(np.frombuffer(base64.b64decode(record["bits"][name]), np.uint8))[: record["n"]].astype(bool)
+    return np.unpackbits(np.frombuffer(base64.b64decode(record.bits[name]), np.uint8))[: record.n].astype(bool)
 
 
 def test_the_worst_case_is_the_and_of_all_verdicts(record):
     verdicts = [bits_of(record, name) for name in ("clean", *NAMES)]
     worst = np.logical_and.reduce(verdicts)
     assert (bits_of(record, "worst") == worst).all()
-    assert record["robust_acc"] == worst.mean()
-    assert record["clean_acc"] == verdicts[0].mean()
-    assert [attack["accuracy"] for attack in record["attacks"]] == [bits.mean() for bits in verdicts[1:]]
-    assert 0.05 < record["robust_acc"] < record["clean_acc"] < 1  # else these laws would hold of nothing
+    assert record.robust_acc == worst.mean()
+    assert record.clean_acc == verdicts[0].mean()
+    assert [attack.accuracy for attack in record.attacks] == [bits.mean() for bits in verdicts[1:]]
+    assert 0.05 < record.robust_acc < record.clean_acc < 1  # else these laws would hold of nothing
 
 
 @pytest.mark.fault(35)
@@ -64,14 +67,14 @@ def test_who_is_robust_is_right_on_the_clean_image(record):
 def test_clean_verdicts_are_those_of_the_model_in_eval_mode(record):
     x, y = digits(N)
     assert (bits_of(record, "clean") == (trained()(x).argmax(1) == y).numpy()).all()
-    assert evaluate(trained().train(), x, y, BALL)["bits"] == record["bits"]
+    assert evaluate(trained().train(), x, y, BALL).bits == record.bits
 
 
 @pytest.mark.parametrize("kind", [Linf, L2])
 def test_at_radius_zero_nobody_falls(kind):
     found = evaluate(trained(), *digits(100), kind(eps=0))
-    assert {found["bits"][name] for name in (*NAMES, "worst")} == {found["bits"]["clean"]}
-    assert not [check for check in found["checks"] if check["verdict"] == "fail"]
+    assert {found.bits[name] for name in (*NAMES, "worst")} == {found.bits["clean"]}
+    assert not [check for check in found.checks if check.verdict == "fail"]
 
 
 @pytest.mark.parametrize("count", [100, 150])
@@ -88,8 +91,8 @@ def test_the_same_call_gives_the_same_record_whatever_was_drawn_before(record):
     again = evaluate(trained(), *digits(N), BALL)
     assert without_times(again) == without_times(record)
     other_seed = evaluate(trained(), *digits(N), BALL, seed=1)
-    assert other_seed["bits"]["FGSM"] == record["bits"]["FGSM"]
-    assert other_seed["seed"] == 1
+    assert other_seed.bits["FGSM"] == record.bits["FGSM"]
+    assert other_seed.seed == 1
 
 
 def test_fgsm_is_the_one_of_the_textbook():
@@ -101,13 +104,13 @@ def test_fgsm_is_the_one_of_the_textbook():
     expected = (model(x_adv).argmax(1) == y) & (model(x).argmax(1) == y)
     found = evaluate(model, x.detach(), y, BALL)
     assert (bits_of(found, "FGSM") == expected.numpy()).all()
-    assert found["attacks"][0]["accuracy"] == expected.double().mean()
+    assert found.attacks[0].accuracy == expected.double().mean()
 
 
 def test_more_steps_are_no_weaker(record):
-    accuracy = {attack["name"]: attack["accuracy"] for attack in record["attacks"]}
+    accuracy = {attack.name: attack.accuracy for attack in record.attacks}
     assert accuracy["PGD-20"] <= accuracy["FGSM"] + 0.01
-    assert record["robust_acc"] <= min(accuracy.values())
+    assert record.robust_acc <= min(accuracy.values())
 
 
 class Fragile(nn.Module):
@@ -157,10 +160,10 @@ def test_nothing_of_the_callers_is_changed(calls):
 def test_what_is_counted(record):
     net = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(192, 10))
     assert count_macs(net, digits(1)[0]) == 64 * 3 * 9 + 192 * 10
-    assert record["params"] == sum(p.numel() for p in trained().parameters())
-    p = record["robust_acc"]
-    assert record["stderr"] == pytest.approx(math.sqrt(p * (1 - p) / N))
-    assert record["threat"] == {"norm": "Linf", "eps": 0.1}
+    assert record.params == sum(p.numel() for p in trained().parameters())
+    p = record.robust_acc
+    assert record.stderr == pytest.approx(math.sqrt(p * (1 - p) / N))
+    assert record.threat == Threat(norm="Linf", eps=0.1)
 
 
 def test_classes_sum_to_the_whole():
@@ -168,11 +171,11 @@ def test_classes_sum_to_the_whole():
     evaluation, seen = Evaluation(trained(), x, y, BALL, classes=names), []
     evaluation.judge(progress=seen.append)
     found = evaluation.record()
-    rows = found["per_class"]
-    assert [row["class"] for row in rows] == names
-    assert [row["n"] for row in rows] == torch.bincount(y).tolist()
+    rows = found.per_class
+    assert [row.name for row in rows] == names
+    assert [row.n for row in rows] == torch.bincount(y).tolist()
     for key in ("clean_acc", "robust_acc"):
-        assert sum(row["n"] * row[key] for row in rows) / N == pytest.approx(found[key])
+        assert sum(row.n * getattr(row, key) for row in rows) / N == pytest.approx(getattr(found, key))
     assert sum(seen) == pytest.approx(evaluation.passes * N)
 
 
@@ -180,12 +183,14 @@ def test_classes_sum_to_the_whole():
 def test_few_classes_work(classes):
     x, y = digits(50)
     found = evaluate(narrow(classes), x, y % classes, BALL)
-    assert len(found["per_class"]) == classes
-    assert not [check for check in found["checks"] if check["id"][0] in "VM" and check["verdict"] != "pass"]
+    assert len(found.per_class) == classes
+    assert not [check for check in found.checks if check.id[0] in "VM" and check.verdict != "pass"]
 
 
-def test_a_record_is_json(record):
-    assert json.loads(json.dumps(record), parse_constant=pytest.fail) == record
+def test_a_record_can_be_stored_and_read(record, tmp_path):
+    write_record(tmp_path / "evaluation.json", record)
+    assert read_record(tmp_path / "evaluation.json") == record
+    json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=pytest.fail)
 
 
 def test_a_file_is_replaced_whole_or_left_as_it_was(tmp_path, monkeypatch):

@@ -9,11 +9,12 @@ from small_runs import digits, trained
 from tiny import user_error
 from torch import nn
 
+from ard.artifacts.typed_json import written
 from ard.attacks import L2, Attack, Linf
 from ard.evaluation import evaluate
 from ard.evaluation.adversaries import GradientAdversary, untargeted
 from ard.evaluation.cascade import Block
-from ard.evaluation.checks import QUICK, Evidence
+from ard.evaluation.checks import Evidence, checks_of
 from ard.evaluation.checks.order import above_chance, more_steps_no_weaker
 from ard.evaluation.suites import SUITES, Given, pgd
 from ard.evaluation.verdicts import Verdicts
@@ -49,14 +50,13 @@ class Answers(nn.Module):
 
 
 def failed(record):
-    return [check["id"] for check in record["checks"] if check["verdict"] == "fail"]
+    return [check.id for check in record.checks if check.verdict == "fail"]
 
 
 def test_a_sound_evaluation_passes_every_check():
     record = evaluate(trained(), *digits(100), BALL)
-    assert [check["id"] for check in record["checks"]] == list(QUICK)
-    assert (failed(record), record["verdict"]) == ([], "sound")
-    assert all(set(check) == {"id", "value", "threshold", "verdict", "reason"} for check in record["checks"])
+    assert [check.id for check in record.checks] == checks_of("quick")
+    assert (failed(record), record.verdict) == ([], "sound")
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,13 @@ def test_an_attack_that_breaks_its_rules_is_not_believed(by, clamp, found, monke
     attack = Shift(BALL, by=by, clamp=clamp)
     monkeypatch.setitem(SUITES, "fake", lambda *_: [climb(attack)])
     record = evaluate(trained(), *digits(100), BALL, suite="fake")
-    assert (failed(record), record["verdict"]) == (found, "unreliable")
+    assert (failed(record), record.verdict) == (found, "unreliable")
 
 
 def test_an_attack_may_reach_the_edge_of_the_ball(monkeypatch):
     attack = Shift(BALL, by=0.1, clamp=True)
     monkeypatch.setitem(SUITES, "fake", lambda *_: [climb(attack)])
-    assert evaluate(trained(), *digits(100), BALL, suite="fake")["verdict"] == "sound"
+    assert evaluate(trained(), *digits(100), BALL, suite="fake").verdict == "sound"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_an_attack_may_reach_the_edge_of_the_ball(monkeypatch):
 def test_a_model_in_bad_condition_is_not_believed(change, found):
     record = evaluate(Answers(change), *digits(100), BALL)
     assert found in failed(record)
-    assert record["verdict"] == "unreliable"
+    assert record.verdict == "unreliable"
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["among the first images", "among later ones"])
@@ -149,15 +149,15 @@ def test_gradients_that_are_not_finite_are_found_in_any_block(block):
         return logits + (0 * x.sum()).sqrt() if here else logits
 
     record = evaluate(Answers(change), x, y, L2(eps=0.5))
-    assert record["verdict"] == "unreliable"
-    json.loads(json.dumps(record), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert record.verdict == "unreliable"
+    json.loads(written(record, record.schema), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
 def test_pixels_between_the_levels_are_not_believed():
     """An image that was resized or normalised after quantisation is not the image that was published."""
     x, y = digits(100)
     record = evaluate(trained(), x * 0.999, y, BALL)
-    assert (failed(record), record["verdict"]) == (["M7"], "unreliable")
+    assert (failed(record), record.verdict) == (["M7"], "unreliable")
 
 
 @pytest.mark.parametrize(

@@ -94,10 +94,10 @@ def test_with_the_same_seed_a_part_finds_bit_by_bit_what_the_library_finds(name)
 def test_two_and_three_classes_leave_the_targeted_parts_out_and_the_record_says_so(classes):
     x, y = digits(10)
     record = evaluate(narrow(classes), x, y % classes, Linf(eps=0.1), suite="standard")
-    ran = [attack["name"] for attack in record["attacks"] if attack.get("group") == "AutoAttack"]
+    ran = [attack.name for attack in record.attacks if attack.group == "AutoAttack"]
     assert ran == ["APGD-CE", "Square"]
-    assert record["autoattack_acc"] is None
-    (note,) = record["notes"]
+    assert record.autoattack_acc is None
+    (note,) = record.notes
     assert note.startswith(f"{classes} classes")
     assert all(name in note for name in ("APGD-T", "FAB-T"))
 

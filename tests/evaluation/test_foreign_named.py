@@ -136,10 +136,10 @@ def test_another_generator_draws_elsewhere(name):
 def test_an_attack_of_the_same_name_as_ours_is_another_and_runs_once():
     x, y = digits(20)
     record = evaluate(trained(), x, y, Linf(eps=0.1), given=Given(attacks=["FGSM", "PGD", "PGD"]))
-    foreign = [a for a in record["attacks"] if a["settings"].get("library") == "torchattacks"]
-    assert [a["name"] for a in foreign] == ["torchattacks.FGSM", "torchattacks.PGD"]
-    assert [a["name"] for a in record["attacks"]][:3] == ["FGSM", "PGD-20", "CW"]
-    assert all(a["after"][:3] == ["FGSM", "PGD-20", "CW"] for a in foreign)
+    foreign = [a for a in record.attacks if a.settings.get("library") == "torchattacks"]
+    assert [a.name for a in foreign] == ["torchattacks.FGSM", "torchattacks.PGD"]
+    assert [a.name for a in record.attacks][:3] == ["FGSM", "PGD-20", "CW"]
+    assert all(a.after[:3] == ("FGSM", "PGD-20", "CW") for a in foreign)
 
 
 class Fragile(nn.Module):

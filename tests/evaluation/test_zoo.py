@@ -97,5 +97,5 @@ def test_victims_are_laid_to_the_attack_that_felled_them(culprit, found):
         if adversary.name == culprit:
             correct[adversary.name][:10] = False
     evidence = Evidence(honest(), *digits(100), BALL, Verdicts(correct, []), adversaries, given, 0, 10)
-    checks = {name: CHECKS[name](evidence).verdict for name in ("O3", "O4", "O5", "O6", "O7", "O8")}
+    checks = {name: CHECKS[name].run(evidence).verdict for name in ("O3", "O4", "O5", "O6", "O7", "O8")}
     assert {name for name, verdict in checks.items() if verdict != "pass"} == found

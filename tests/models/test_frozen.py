@@ -9,11 +9,12 @@ import torch
 from tiny import generator, user_error
 from torch import nn
 
+from ard.artifacts.card import Card
 from ard.artifacts.weights import save_weights
 from ard.models import Frozen, ResNet
 
 SMALL = {"blocks": [1, 1], "width": 4, "in_channels": 1}
-CARD = {"class_path": "ard.models.ResNet", "init_args": SMALL, "num_classes": 3}
+CARD = Card(class_path="ard.models.ResNet", init_args=SMALL, num_classes=3)
 SHAPE = (1, 8, 8)
 
 

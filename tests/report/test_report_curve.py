@@ -1,5 +1,6 @@
 """ard.report.pictures.curve: what is drawn is what the record says."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 from small_records import full_record, unreliable
 
+from ard.artifacts.record import Record
 from ard.core.errors import UserError
 from ard.report.pictures import curve
 from ard.report.pictures.curve import draw_curve
@@ -28,7 +30,7 @@ def draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(curve, "empty_axes", keep)
 
-    def drawn(record: dict[str, Any]) -> Axes:
+    def drawn(record: Record) -> Axes:
         draw_curve(record, tmp_path / "curve.png")
         assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
         return kept[-1]
@@ -56,17 +58,17 @@ def test_points_bars_and_lines(draw: Any) -> None:
 def test_radii_are_labelled_as_people_write_them(draw: Any) -> None:
     axes = draw(full_record())
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "2/255", "8/255", "32/255"]
-    small = [{"eps": k * 2 / 255, "accuracy": 0.5} for k in (0.25, 1)]
+    small = [{"eps": k * 2 / 255, "accuracy": 0.5, "stderr": 0.0} for k in (0.25, 1)]
     axes = draw(full_record(threat={"norm": "Linf", "eps": 2 / 255}, curve=small))
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "0.5/255", "2/255"]
-    decimal = [{"eps": 0.0375, "accuracy": 0.5}, {"eps": 0.15, "accuracy": 0.4}]
+    decimal = [{"eps": eps, "accuracy": 0.5, "stderr": 0.0} for eps in (0.0375, 0.15)]
     axes = draw(full_record(threat={"norm": "L2", "eps": 0.15}, curve=decimal))
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "0.0375", "0.15"]
 
 
 def test_the_order_of_the_record_does_not_matter(draw: Any) -> None:
     record = full_record()
-    assert lines(draw(record)) == lines(draw({**record, "curve": record["curve"][::-1]}))
+    assert lines(draw(record)) == lines(draw(replace(record, curve=record.curve[::-1])))
 
 
 def test_the_title_names_network_data_and_doubt(draw: Any) -> None:
@@ -74,7 +76,7 @@ def test_the_title_names_network_data_and_doubt(draw: Any) -> None:
     assert "UNRELIABLE (O6, O10)" in draw(unreliable()).get_title()
 
 
-@pytest.mark.parametrize("change", [{"curve": []}, {"curve": None, "suite": "quick"}])
+@pytest.mark.parametrize("change", [{"curve": ()}, {"curve": (), "suite": "quick"}])
 def test_a_record_without_a_curve_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no curve; expected one of `--suite full`"):
         draw_curve(full_record(**change), tmp_path / "curve.png")

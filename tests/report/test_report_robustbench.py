@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from small_records import full_record, unreliable
+from small_records import dataset, full_record, unreliable
+from test_report_card import EXPLAINED
 
 from ard.report.robustbench import robustbench_entry
 
@@ -41,8 +42,7 @@ def test_accuracies_have_two_digits() -> None:
 
 
 def test_without_the_whole_of_autoattack_there_is_no_robust_number() -> None:
-    old = full_record(robust_acc=0.5317)
-    del old["autoattack_acc"], old["additional_data"]
+    old = full_record(robust_acc=0.5317, autoattack_acc=None, additional_data=None)
     for record in (old, full_record(autoattack_acc=None)):
         entry = robustbench_entry(record)
         assert entry["autoattack_acc"] is None
@@ -53,7 +53,7 @@ def test_without_the_whole_of_autoattack_there_is_no_robust_number() -> None:
 def test_an_unreliable_number_is_flagged_with_its_reason() -> None:
     entry = robustbench_entry(unreliable())
     assert entry["unreliable"] is True
-    reason = "UNRELIABLE (O6, O10): more steps do not hurt; random search beats the gradient."
+    reason = f"{EXPLAINED}."
     assert entry["footnote"] == f"Linf, 10000 images of the test split. {reason}"
 
 
@@ -62,7 +62,7 @@ def test_an_unreliable_number_is_flagged_with_its_reason() -> None:
     [("CIFAR10", "cifar10"), ("CIFAR-100", "cifar100"), ("CIFAR-10 (JPEG)", "CIFAR-10 (JPEG)"), ("Digits", "Digits")],
 )
 def test_only_the_images_of_robustbench_go_by_its_names(name: str, shown: str) -> None:
-    assert robustbench_entry(full_record(dataset={"name": name, "digest": "0"}))["dataset"] == shown
+    assert robustbench_entry(full_record(dataset=dataset(name)))["dataset"] == shown
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_only_the_images_of_robustbench_go_by_its_names(name: str, shown: str) -
     [
         ({"class_path": "ard.models.WideResNet", "init_args": {"depth": 28, "widen": 10}}, "WideResNet-28-10", 1),
         ({"class_path": "ard.models.Torchvision", "init_args": {"name": "mobilenet_v2"}}, "mobilenet_v2", None),
-        ({"class_path": "my.networks.Purified"}, "Purified", None),
+        ({"class_path": "my.networks.Purified", "init_args": {}}, "Purified", None),
     ],
 )
 def test_a_wrapper_is_no_architecture(network: dict[str, Any], architecture: str, passes: int | None) -> None:

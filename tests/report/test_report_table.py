@@ -1,11 +1,24 @@
 """ard.report.table: what a table says must follow from the bits of the records, and no more is claimed."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_records import BLOCK, cells, differences, drawn, first, write, write_study
+from small_records import (
+    BLOCK,
+    TRAINING,
+    attack,
+    cells,
+    checks,
+    dataset,
+    differences,
+    drawn,
+    first,
+    write,
+    write_study,
+)
 
 from ard.report.comparison import compare_records
 
@@ -31,8 +44,7 @@ def test_rows_order_and_names(study: Path) -> None:
 
 
 def test_a_data_set_with_a_bracket_in_its_name_keeps_it(tmp_path: Path) -> None:
-    dataset = {"name": "CIFAR-10 (JPEG)", "digest": "0123456789abcdef"}
-    write(tmp_path / "pgd_at" / "seed0" / "evaluation.json", first(0.8), first(0.5), dataset=dataset)
+    write(tmp_path / "pgd_at" / "seed0" / "evaluation.json", first(0.8), first(0.5), dataset=dataset("CIFAR-10 (JPEG)"))
     assert "dataset CIFAR-10 (JPEG), split test" in compare_records([tmp_path], tmp_path)
 
 
@@ -69,8 +81,8 @@ def test_seeds(study: Path) -> None:
 
 
 def test_unreliable_is_never_shown_bare(study: Path) -> None:
-    checks = [{"id": "V1", "verdict": "pass"}, {"id": "V4", "verdict": "fail"}, {"id": "M3", "verdict": "fail"}]
-    write(study / "masked/seed0/evaluation.json", first(0.9), first(0.876), verdict="unreliable", checks=checks)
+    failing = checks(V1="pass", V4="fail", M3="fail")
+    write(study / "masked/seed0/evaluation.json", first(0.9), first(0.876), verdict="unreliable", checks=failing)
     text = compare_records([study], study / "out")
     row = cells(text, "masked")
     assert {row[column] for column in ("FGSM", "Odd-7", "Worst")} == {"UNRELIABLE (M3, V4)"}
@@ -85,11 +97,11 @@ def test_unreliable_is_never_shown_bare(study: Path) -> None:
 
 
 def test_training_column_names_what_differs(study: Path) -> None:
-    training = {"epochs": 40, "precision": "32-true", "seconds": 5.0}
-    write(study / "teachers/robust/evaluation.json", first(1), first(0.9), training={**training, "block": {"lr": 9}})
+    other = replace(TRAINING, block={"lr": 9})
+    write(study / "teachers/robust/evaluation.json", first(1), first(0.9), training=other)
     assert "Training" not in cells(compare_records([study], study / "out"), "ard")
     block = {**BLOCK, "average": 0.99, "monitor": "val/clean_acc"}
-    write(study / "kd/seed0/evaluation.json", first(0.9), first(0.1), training={**training, "block": block})
+    write(study / "kd/seed0/evaluation.json", first(0.9), first(0.1), training=replace(TRAINING, block=block))
     write(study / "foreign/evaluation.json", first(0.9), first(0.1), training=None)
     text = compare_records([study], study / "out")
     assert cells(text, "kd")["Training"] == "average 0.99, monitor val/clean_acc"
@@ -107,23 +119,11 @@ def test_csv_says_what_the_table_says(study: Path) -> None:
         assert shown["Worst"].strip("*").split()[0] == f"{100 * float(row['worst']):.1f}"
 
 
-def ran(name: str, accuracy: float, *after: str, **more: Any) -> dict[str, Any]:
-    return {
-        "name": name,
-        "settings": {},
-        "accuracy": accuracy,
-        "attacked": 480,
-        "after": list(after),
-        "seconds": 1.0,
-        **more,
-    }
-
-
 def autoattacked(pgd: float, whole: float | None, **more: Any) -> dict[str, Any]:
     """What a record of the standard suite says, the parts of AutoAttack that saw every image included."""
-    parts = [ran("APGD-CE", 0.7, group="AutoAttack"), ran("Square", 0.6, "APGD-CE", group="AutoAttack")]
-    attacks = [ran("FGSM", 0.9), ran("PGD-20", pgd), ran("MT", 0.5, "PGD-20"), *parts]
-    probes = [ran("gaussian noise", 0.8)]
+    parts = [attack("APGD-CE", 0.7, group="AutoAttack"), attack("Square", 0.6, 480, "APGD-CE", group="AutoAttack")]
+    attacks = (attack("FGSM", 0.9), attack("PGD-20", pgd), attack("MT", 0.5, 480, "PGD-20"), *parts)
+    probes = (attack("gaussian noise", 0.8),)
     return {"schema": 2, "suite": "standard", "attacks": attacks, "probes": probes, "autoattack_acc": whole, **more}
 
 
@@ -134,8 +134,7 @@ def attacked(tmp_path: Path) -> Path:
     for seed, pgd, whole in ((0, 0.8, 0.77), (1, 0.84, 0.79)):
         write(root / f"ard/seed{seed}/evaluation.json", first(0.95), first(whole), **autoattacked(pgd, whole))
     write(root / "pgd_at/seed0/evaluation.json", first(0.95), first(0.6), **autoattacked(0.61, None))
-    checks = [{"id": name, "verdict": "fail"} for name in ("O10", "O6")]
-    doubtful = autoattacked(0.876, 0.867, verdict="unreliable", checks=checks)
+    doubtful = autoattacked(0.876, 0.867, verdict="unreliable", checks=checks(O10="fail", O6="fail"))
     write(root / "masked/seed0/evaluation.json", first(0.95), first(0.8), **doubtful)
     return root
 
@@ -154,13 +153,13 @@ def test_autoattack_of_some_seeds_is_no_mean_over_seeds(attacked: Path) -> None:
     text = compare_records([attacked], attacked / "out")
     row = cells(text, "ard")
     assert (row["seeds"], row["AA"]) == ("3", "–")
-    assert "ard +" not in text.split("flatters")[1].splitlines()[0]
+    assert "ard +" not in text.split("overestimates")[1].splitlines()[0]
 
 
-def test_flattery_stands_below_the_settings(attacked: Path) -> None:
+def test_overestimation_stands_below_the_settings(attacked: Path) -> None:
     lines = [line for line in compare_records([attacked], attacked / "out").splitlines() if line]
     below = lines[next(k for k, line in enumerate(lines) if line.startswith("dataset ")) + 1]
-    assert below.startswith("PGD-20 flatters")
+    assert below.startswith("PGD-20 overestimates")
     assert below.endswith(": ard +4.0; masked UNRELIABLE (O6, O10).")  # the mean of 80 − 77 and 84 − 79
     assert "pgd_at" not in below
 
@@ -185,5 +184,5 @@ def test_csv_has_autoattack(attacked: Path) -> None:
 def test_without_autoattack_nothing_speaks_of_it(study: Path) -> None:
     text = compare_records([study], study / "out")
     assert "AA" not in cells(text, "ard")
-    assert "flatters" not in text
+    assert "overestimates" not in text
     assert "AA" not in (study / "out/table.csv").read_text()

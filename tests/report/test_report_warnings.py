@@ -3,14 +3,15 @@
 from pathlib import Path
 
 import pytest
-from small_records import first, write
+from small_records import checks, first, write
 
 from ard.report.comparison import compare_records
 
+HEAD = "Warnings of the soundness checks (docs/evaluation.md)"
+
 
 def warned(*names: str) -> dict[str, object]:
-    checks = [{"id": "V1", "verdict": "pass"}, {"id": "O3", "verdict": "skipped"}]
-    return {"checks": [*checks, *({"id": name, "verdict": "warn"} for name in names)], "verdict": "warnings"}
+    return {"checks": checks(V1="pass", O3="skipped", **dict.fromkeys(names, "warn")), "verdict": "warnings"}
 
 
 @pytest.fixture
@@ -31,14 +32,15 @@ def notes(text: str) -> list[str]:
 
 def test_rows_that_warned_are_named_once_with_the_union_over_seeds(study: Path) -> None:
     assert notes(compare_records([study], study / "out")) == [
-        "Warnings of the soundness checks (docs/evaluation.md): ard M8 O4 O18; trades O4."
+        "Warnings of the soundness checks (docs/evaluation.md): ard M8 O4 O18; trades O4. The checks: M8 saturated "
+        "probabilities, O4 margin losses beat cross entropy, O18 PGD-20 far above AutoAttack."
     ]
 
 
 def test_last_checkpoints_are_named_where_there_is_no_best_one(study: Path) -> None:
     for path in (study / "ard").rglob("evaluation.json"):
         path.unlink()
-    assert notes(compare_records([study], study / "out"))[0].endswith(": ard (last) O20; trades O4.")
+    assert notes(compare_records([study], study / "out"))[0].startswith(f"{HEAD}: ard (last) O20; trades O4. The checks: O4")
 
 
 def test_without_warnings_there_is_no_line(study: Path) -> None:

@@ -6,8 +6,8 @@ import pytest
 from small_runs import files_below, forget
 from tiny_study import STUDY, TEACHER
 
+from ard.artifacts.paths import RECORDS
 from ard.cli.lightning import resolve_config
-from ard.study.job import RECORDS
 
 ALL = ["ard/seed0", "fast_ard/seed0", "pgd_at/seed0", "teachers/robust"]
 

@@ -13,7 +13,7 @@ from conftest import FAST, TINY
 from small_runs import cli, workplace, write_yaml
 
 from ard.artifacts.metrics import read_metrics
-from ard.study.job import RECORDS
+from ard.artifacts.paths import RECORDS
 
 TEACHER = [f"--model.init_args.student.init_args.{part}" for part in ("width=4", "blocks=[1,1]")]
 EPOCHS = 30  # of the run that is interrupted after its first

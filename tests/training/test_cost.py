@@ -55,4 +55,4 @@ def test_the_card_tells_the_arithmetic_of_the_run(fit, tmp_path, recipe, passes)
     forward = count_flops(lambda: student(images))
     stem = count_flops(lambda: next(m for m in student.modules() if isinstance(m, torch.nn.Conv2d))(images))
     expected = (passes * forward - stem) * 4 / 1e15  # nobody asks for the images' gradient in the outer backward pass
-    assert card["training"]["pflop"] == pytest.approx(expected, rel=1e-3)
+    assert card.training.pflop == pytest.approx(expected, rel=1e-3)

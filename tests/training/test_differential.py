@@ -121,12 +121,12 @@ def test_autoattack_in_blocks_gives_the_verdicts_of_one_plain_call(norm, count, 
         return x_adv, answers == y
 
     x_adv, theirs = plain(x, y, 0)
-    assert record["autoattack_acc"] == ours.double().mean()
+    assert record.autoattack_acc == ours.double().mean()
     assert abs(int(ours.sum()) - int(theirs.sum())) <= max(1, 0.005 * count)
     assert ((margins(defended, x_adv, y) > 0) == theirs).all()
     assert ((margins(defended, evaluation.verdicts.x_adv, y) > 0) == evaluation.verdicts.worst).all()
     for i in (ours != theirs).nonzero().flatten().tolist():
         again = [plain(x[i : i + 1], y[i : i + 1], seed)[1].item() for seed in range(1, 6)]
         assert len({*again, theirs[i].item()}) == 2
-    accuracies = {attack["name"]: attack["accuracy"] for attack in record["attacks"]}
-    assert 0.2 < record["autoattack_acc"] < accuracies["FGSM"] < record["clean_acc"] - 0.05  # else agreeing would be easy
+    accuracies = {attack.name: attack.accuracy for attack in record.attacks}
+    assert 0.2 < record.autoattack_acc < accuracies["FGSM"] < record.clean_acc - 0.05  # else agreeing would be easy

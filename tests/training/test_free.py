@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pytorch_lightning import Callback
 from tiny import user_error
 
-from ard.artifacts.checkpoint import LAST
+from ard.artifacts.paths import LAST
 from ard.models import load
 
 REPLAYS, EPS = 4, 0.15

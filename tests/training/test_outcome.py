@@ -14,7 +14,7 @@ def test_a_run_says_what_it_left_and_so_does_one_that_was_finished(command, tmp_
     with open(directory / "metrics.csv") as file:
         scores = [float(row["val/clean_acc"]) for row in csv.DictReader(file) if row["val/clean_acc"]]
     weights = directory / "student.safetensors"
-    epoch = read_weights(weights)[1]["training"]["epoch"]
+    epoch = read_weights(weights)[1].training.epoch
     assert scores[epoch] == max(scores)
     line = f"student: {weights} (epoch {epoch}, val/clean_acc {max(scores):.3f}); next: ard evaluate '{weights}'\n"
     assert (status, out) == (0, line)

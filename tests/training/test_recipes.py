@@ -182,10 +182,10 @@ def test_a_card_names_every_teacher_by_its_contents_and_the_run_by_the_digest_a_
     fit(tmp_path, recipe)
     cards = [read_weights(tmp_path / f"{name}.safetensors")[1] for name in ("student", "last")]
     expected = config_digest(resolve_config(command(tmp_path, recipe)))
-    assert [card["training"]["config_digest"] for card in cards] == [expected] * 2
+    assert [card.training.config_digest for card in cards] == [expected] * 2
     if recipe == "mtard":
         second = {"network": None, "sha256": sha256(teacher_file)}
-        assert [card["recipe"]["init_args"]["natural_teacher"]["init_args"] for card in cards] == [second] * 2
+        assert [card.recipe.init_args["natural_teacher"]["init_args"] for card in cards] == [second] * 2
 
 
 L2 = ["--model.init_args.threat=ard.attacks.L2", "--model.init_args.threat.init_args.eps=0.5"]

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from ard.attacks import ascent
 from ard.evaluation.cascade import BLOCK, evaluation_mode
 from ard.evaluation.checks.evidence import Evidence
-from ard.evaluation.checks.result import CheckResult, at_most, holds, tolerance
+from ard.evaluation.checks.result import CheckResult, at_most, check, holds, tolerance
 
 DYNAMIC = {torch.autograd.grad.__code__, torch.autograd.backward.__code__}
 
 
+@check("M1", first="quick")
 def eval_mode(e: Evidence) -> CheckResult:
     """M1 (fail): no module says `training`, although it was told eval()."""
     with evaluation_mode(e.model), torch.no_grad():
@@ -23,6 +24,7 @@ def eval_mode(e: Evidence) -> CheckResult:
     return at_most(training, "modules in train mode while evaluated", fail=0)
 
 
+@check("M2", first="quick")
 def deterministic(e: Evidence) -> CheckResult:
     """M2 (fail): over 5 forwards the largest L2 distance between normalised logits is at most 1e-4."""
     with evaluation_mode(e.model), torch.no_grad():  # one guard around all: it puts the random state back
@@ -31,6 +33,7 @@ def deterministic(e: Evidence) -> CheckResult:
     return at_most(spread, "how far normalised logits differ between equal calls", fail=1e-4)
 
 
+@check("M3", first="quick")
 def logits(e: Evidence) -> CheckResult:
     """M3 (fail): the answers are not probabilities, within 1e-5 non-negative and of sum 1."""
     answer = e.logits()
@@ -39,6 +42,7 @@ def logits(e: Evidence) -> CheckResult:
     return holds(not probabilities, "the model returns logits, not probabilities")
 
 
+@check("M4", first="quick")
 def float32(e: Evidence) -> CheckResult:
     """M4 (fail): pixels, parameters and what every module answers are float32, without autocast or TF32."""
     dtypes = {e.x.dtype, *(p.dtype for p in e.model.parameters() if p.is_floating_point())}
@@ -58,6 +62,7 @@ def float32(e: Evidence) -> CheckResult:
     return holds(dtypes == {torch.float32} and not lowered, "everything is computed in float32")
 
 
+@check("M5", first="quick")
 def differentiable(e: Evidence) -> CheckResult:
     """M5 (fail): logits depend on the pixels through the graph, outside inference mode."""
     with evaluation_mode(e.model):
@@ -65,6 +70,7 @@ def differentiable(e: Evidence) -> CheckResult:
     return holds(not gradient.is_inference(), "logits have a gradient with respect to the pixels")
 
 
+@check("M6", first="full")
 def static(e: Evidence) -> CheckResult:
     """M6 (warn): the forward pass calls no autograd: a defence that optimises at inference wants attacks of its own."""
     calls = 0
@@ -82,12 +88,14 @@ def static(e: Evidence) -> CheckResult:
     return at_most(calls, "calls of autograd inside one forward pass", warn=0)
 
 
+@check("M7", first="quick")
 def whole_levels(e: Evidence) -> CheckResult:
     """M7 (fail): clean pixels are multiples of 1/255 within 1e-3/255: nothing normalised or augmented them."""
     levels = (e.x * 255 - (e.x * 255).round()).abs().max()
     return at_most(float(levels), "distance of clean pixels from whole multiples of 1/255", fail=1e-3)
 
 
+@check("M8", first="full")
 def unsaturated(e: Evidence) -> CheckResult:
     """M8 (warn): at most 1 % of images get a probability above 1 − 1e-6, where cross entropy has no gradient left."""
     with evaluation_mode(e.model), torch.no_grad():

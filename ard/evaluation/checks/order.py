@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from ard.core.statistics import wilson_interval
 from ard.evaluation.checks.evidence import Evidence
-from ard.evaluation.checks.result import CheckResult, at_most, holds, skipped, tolerance
+from ard.evaluation.checks.result import CheckResult, at_most, check, holds, skipped, tolerance
 from ard.evaluation.library_attacks import TARGETED
 from ard.evaluation.suites import CURVE
 from ard.losses import cross_entropy
@@ -16,6 +16,7 @@ CROSS_ENTROPY = ("PGD-20", "PGD-100")
 MARGIN = ("CW", "DLR")
 
 
+@check("O1", first="quick")
 def more_steps_no_weaker(e: Evidence) -> CheckResult:
     """O1 (fail): acc(PGD-100) ≤ acc(PGD-20) ≤ acc(FGSM), up to max(tol(n), 3.5 √d) where they disagree on d images."""
     chain = [name for name in ("FGSM", *CROSS_ENTROPY) if name in e.attacks]
@@ -24,6 +25,7 @@ def more_steps_no_weaker(e: Evidence) -> CheckResult:
     return _never_rises(e, chain, "images that more steps lose")
 
 
+@check("O3", first="full")
 def enough_restarts(e: Evidence) -> CheckResult:
     """O3 (warn): five more restarts of PGD-100 felled at most 0.5 % of the images."""
     if "PGD-100 × 10" not in e.attacks:
@@ -32,6 +34,7 @@ def enough_restarts(e: Evidence) -> CheckResult:
     return _share(e, ["PGD-100 × 10"], first, "share of images that only restarts 6 to 10 felled", warn=0.005)
 
 
+@check("O4", first="quick")
 def cross_entropy_sees(e: Evidence) -> CheckResult:
     """O4 (warn or fail): margin losses felled at most 1 % of the images more than cross entropy did, each counting those
     that the other left; above 5 %, with cross entropy blind (no gradient at all on 1 % of the images), the model hides.
@@ -49,6 +52,7 @@ def cross_entropy_sees(e: Evidence) -> CheckResult:
     return at_most(ahead, reason, warn=max(0.01, least), fail=max(0.05, least) if blind else None)
 
 
+@check("O5", first="full")
 def targets_add_little(e: Evidence) -> CheckResult:
     """O5 (warn): targeted attacks felled at most 2 % of the images beyond all untargeted ones."""
     aimed = [name for name in ("Targeted", *TARGETED) if name in e.attacks]
@@ -58,6 +62,7 @@ def targets_add_little(e: Evidence) -> CheckResult:
     return _share(e, aimed, others, "share of images that only targeted attacks felled", warn=0.02)
 
 
+@check("O6", first="standard")
 def gradients_beat_square(e: Evidence) -> CheckResult:
     """O6 (fail): Square, which uses no gradient, fells no more than the tolerance beyond every white-box attack."""
     if "Square" not in e.attacks:
@@ -65,6 +70,7 @@ def gradients_beat_square(e: Evidence) -> CheckResult:
     return _none(e, ["Square"], "images that only Square fells: gradients are masked")
 
 
+@check("O7", first="full")
 def gradients_beat_noise(e: Evidence) -> CheckResult:
     """O7 (fail): 100 draws of full-length noise felled no more than the tolerance beyond every white-box attack."""
     if "Noise" not in e.attacks:
@@ -72,6 +78,7 @@ def gradients_beat_noise(e: Evidence) -> CheckResult:
     return _none(e, ["Noise"], "images that only random noise fells")
 
 
+@check("O8", first="full")
 def gradients_beat_transfer(e: Evidence) -> CheckResult:
     """O8 (fail): images attacked through other models fall no more than the tolerance beyond every white-box attack."""
     sources = [name for name in e.attacks if name.startswith("Transfer")]
@@ -80,6 +87,7 @@ def gradients_beat_transfer(e: Evidence) -> CheckResult:
     return _none(e, sources, "images that only transfer from other models fells")
 
 
+@check("O9", first="full")
 def falls_with_the_radius(e: Evidence) -> CheckResult:
     """O9 (fail): accuracy under PGD-20 does not rise with the radius, up to max(tol(n), 3.5 √d) as in O1."""
     names = [f"PGD-20 at {factor:g} eps" for factor in CURVE]
@@ -88,6 +96,7 @@ def falls_with_the_radius(e: Evidence) -> CheckResult:
     return _never_rises(e, [*names[:2], "PGD-20", *names[2:]], "images that a larger radius loses")
 
 
+@check("O16", first="standard")
 def as_published(e: Evidence) -> CheckResult:
     """O16 (warn): AutoAttack's accuracy is within 2.5 standard errors of the number published for these weights."""
     found, published = e.verdicts.autoattack_acc, e.given.published
@@ -99,6 +108,7 @@ def as_published(e: Evidence) -> CheckResult:
     return at_most(abs(found - published), "distance from the published AutoAttack accuracy", warn=2.5 * error)
 
 
+@check("O17", first="standard")
 def plausible(e: Evidence) -> CheckResult:
     """O17 (warn): not above the best public number of its class, nor 2 points above its teacher: check, do not
     celebrate.
@@ -111,7 +121,8 @@ def plausible(e: Evidence) -> CheckResult:
     return at_most(value, "robust accuracy: above the best known or 2 points above the teacher, check it", warn=min(bounds))
 
 
-def pgd_flatters_little(e: Evidence) -> CheckResult:
+@check("O18", first="standard")
+def pgd_not_far_above_autoattack(e: Evidence) -> CheckResult:
     """O18 (warn): PGD-20 is at most 5 points above AutoAttack."""
     if e.verdicts.autoattack_acc is None or "PGD-20" not in e.attacks:
         return skipped("AutoAttack did not run whole")
@@ -119,6 +130,7 @@ def pgd_flatters_little(e: Evidence) -> CheckResult:
     return at_most(gap, "PGD-20 minus AutoAttack", warn=max(0.05, tolerance(e.n) / e.n))
 
 
+@check("O19", first="full")
 def many_classes_answered(e: Evidence) -> CheckResult:
     """O19 (warn): no class takes half of all answers, unless it takes two thirds of that in the data."""
     most = Counter(e.logits().argmax(dim=1).tolist()).most_common(1)[0][1] / len(e.sample[1])
@@ -126,6 +138,7 @@ def many_classes_answered(e: Evidence) -> CheckResult:
     return at_most(most, "share of answers that name the most frequent class", warn=min(1.0, max(0.5, 1.5 * true)))
 
 
+@check("O20", first="quick")
 def above_chance(e: Evidence) -> CheckResult:
     """O20 (warn): the clean accuracy is above that of always naming the most frequent class, with its whole interval."""
     accuracy = e.verdicts.accuracy("clean")

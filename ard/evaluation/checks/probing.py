@@ -13,11 +13,12 @@ from ard.core.randomness import keyed_generator
 from ard.evaluation.adversaries import Adversary
 from ard.evaluation.cascade import evaluation_mode
 from ard.evaluation.checks.evidence import Evidence
-from ard.evaluation.checks.result import CheckResult, at_most, skipped, tolerance
+from ard.evaluation.checks.result import CheckResult, at_most, check, skipped, tolerance
 from ard.evaluation.suites import pgd
 from ard.losses import cross_entropy, margin
 
 
+@check("O2", first="full")
 def converged(e: Evidence) -> CheckResult:
     """O2 (warn): PGD-100 is at most 0.5 points below PGD-50, and its best losses have come to rest: over the last
     10 steps they change by at most 5 % of what they gained (Pintor et al., NeurIPS 2022).
@@ -32,6 +33,7 @@ def converged(e: Evidence) -> CheckResult:
     return at_most(restless, "share of its gain that PGD-100 makes in its last 10 steps", warn=0.05)
 
 
+@check("O10", first="quick")
 def unbounded(e: Evidence) -> CheckResult:
     """O10 (fail): with room for a solid grey image, PGD-20 brings accuracy down to chance: at most c + 3 √(c (1 −
     c) / n).
@@ -40,6 +42,7 @@ def unbounded(e: Evidence) -> CheckResult:
     return at_most(accuracy, "accuracy under PGD-20 with room for a solid grey image", fail=_chance(e))
 
 
+@check("O11", first="quick")
 def gradients_exist(e: Evidence) -> CheckResult:
     """O11 (fail or warn): no image without a gradient of the margin, 1 % without one of cross entropy, 5 % of
     coordinates that are 0.
@@ -55,12 +58,14 @@ def gradients_exist(e: Evidence) -> CheckResult:
     return at_most(float((margins == 0).double().mean()), "share of coordinates whose gradient is exactly 0", warn=0.05)
 
 
+@check("O12", first="full")
 def loss_rises(e: Evidence) -> CheckResult:
     """O12 (fail): the mean loss at the last step of PGD-100 is above that at its start."""
     losses = _trace(e, 100).mean(dim=1)
     return at_most(float(losses[0] - losses[-1]), "mean loss at PGD's start minus at its end", fail=-1e-9)
 
 
+@check("O13", first="full")
 def gradients_are_right(e: Evidence) -> CheckResult:
     """O13 (warn): in float64 the directional derivative agrees with (f(x + hv) − f(x − hv)) / 2h, h = 1e-6, on 16
     images; the median relative error is at most 1e-2.
@@ -80,6 +85,7 @@ def gradients_are_right(e: Evidence) -> CheckResult:
     return at_most(float(relative), "median relative error of directional derivatives", warn=1e-2)
 
 
+@check("O14", first="full")
 def scale_free(e: Evidence) -> CheckResult:
     """O14 (warn): with logits times 0.01 or 100 the margin attack leaves the same accuracy, within a point."""
     n = len(e.sample[1])
@@ -89,6 +95,7 @@ def scale_free(e: Evidence) -> CheckResult:
     return at_most(moves, "change of accuracy when logits are scaled", warn=max(0.01, tolerance(n) / n))
 
 
+@check("O15", first="quick")
 def controls(e: Evidence) -> CheckResult:
     """O15 (fail): an attack that does nothing leaves the clean accuracy; an undefended network falls to 1 %, where it does
     so without a bound and the radius is that of 8/255 on CIFAR, eps √pixels ≥ 1.74 (in L2: eps ≥ 0.5).

@@ -1,20 +1,58 @@
-"""What a check says."""
+"""What a check finds, and how a check registers itself."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import TYPE_CHECKING
 
-Verdict = Literal["pass", "warn", "fail", "skipped"]
+from ard.artifacts.check_names import CHECK_NAMES, by_number
+from ard.artifacts.record import CheckResult, Verdict
+
+if TYPE_CHECKING:
+    from ard.evaluation.checks.evidence import Evidence
+
+CheckFunction = Callable[["Evidence"], CheckResult]
+FAMILIES = "VMO"  # validity, the model's condition, the order of accuracies: as records list them
+SUITES_FROM = {"quick": ("quick", "standard", "full"), "standard": ("standard", "full"), "full": ("full",)}
 
 
 @dataclass(frozen=True)
-class CheckResult:
-    """What was measured, against which threshold, what follows, and in words what the value is."""
+class Check:
+    """A registered check: its id, its name, the suites that run it, and what it does."""
 
-    value: float | bool | None
-    threshold: float | bool | None
-    verdict: Verdict
-    reason: str
+    id: str
+    name: str
+    suites: tuple[str, ...]
+    run: CheckFunction
+
+
+_REGISTERED: dict[str, Check] = {}
+
+
+def check(check_id: str, *, first: str) -> Callable[[CheckFunction], CheckFunction]:
+    """Registers a function as the check of this id, run by the suite `first` and those that contain it.
+
+    The check's name stands in ard/artifacts/check_names.py, where tables read it without importing an evaluation.
+    """
+
+    def register(function: CheckFunction) -> CheckFunction:
+        @wraps(function)
+        def run(evidence: "Evidence") -> CheckResult:
+            return replace(function(evidence), id=check_id)
+
+        if check_id in _REGISTERED:
+            raise ValueError(f"{check_id} is registered twice")
+        _REGISTERED[check_id] = Check(check_id, CHECK_NAMES[check_id], SUITES_FROM[first], run)
+        return run
+
+    return register
+
+
+def registered() -> dict[str, Check]:
+    """Every check by its id, in the order in which records list them."""
+    ids = sorted(_REGISTERED, key=lambda name: (FAMILIES.index(name[0]), by_number(name)))
+    return {name: _REGISTERED[name] for name in ids}
 
 
 def tolerance(n: int) -> int:
@@ -31,14 +69,19 @@ def at_most(value: float, reason: str, *, fail: float | None = None, warn: float
         verdict = "warn"
     if fail is not None and not value <= fail:
         verdict, threshold = "fail", fail
-    return CheckResult(shown, threshold, verdict, reason)
+    return _result(shown, threshold, verdict, reason)
 
 
 def holds(value: bool, reason: str, *, otherwise: Verdict = "fail") -> CheckResult:
     """pass where the statement holds."""
-    return CheckResult(value, True, "pass" if value else otherwise, reason)
+    return _result(value, True, "pass" if value else otherwise, reason)
 
 
 def skipped(reason: str) -> CheckResult:
     """The check lacks an input."""
-    return CheckResult(None, None, "skipped", reason)
+    return _result(None, None, "skipped", reason)
+
+
+def _result(value: float | bool | None, threshold: float | bool | None, verdict: Verdict, reason: str) -> CheckResult:
+    """The id is put in where the check is registered."""
+    return CheckResult(id="", value=value, threshold=threshold, verdict=verdict, reason=reason)

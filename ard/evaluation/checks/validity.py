@@ -3,10 +3,11 @@
 import torch
 
 from ard.evaluation.checks.evidence import Evidence
-from ard.evaluation.checks.result import CheckResult, at_most, holds, skipped
+from ard.evaluation.checks.result import CheckResult, at_most, check, holds, skipped
 from ard.evaluation.suites import pgd, scaled
 
 
+@check("V1", first="quick")
 def in_the_ball(e: Evidence) -> CheckResult:
     """V1 (fail): max(‖x' − x‖ − eps (1 + 1e-5)) ≤ 1e-6 for every attack and its own radius."""
     bounded = [a.name for a in e.adversaries if a.ball is not None]
@@ -14,18 +15,21 @@ def in_the_ball(e: Evidence) -> CheckResult:
     return at_most(max([0.0, *beyond]), "how far the largest perturbation leaves its ball", fail=1e-6)
 
 
+@check("V2", first="quick")
 def in_range(e: Evidence) -> CheckResult:
     """V2 (fail): every attacked pixel lies in [0, 1] exactly."""
     outside = max((e.verdicts.largest(a.name, "outside") for a in e.adversaries), default=0.0)
     return at_most(outside, "how far attacked pixels leave [0, 1]", fail=0.0)
 
 
+@check("V3", first="quick")
 def finite(e: Evidence) -> CheckResult:
     """V3 (fail): no NaN or Inf among attacked pixels or logits."""
     broken = sum(e.verdicts.total(name, "broken") for name in e.verdicts.correct)
     return at_most(broken, "NaN or Inf among attacked pixels or logits: so many images", fail=0)
 
 
+@check("V4", first="quick")
 def moved(e: Evidence) -> CheckResult:
     """V4 (fail): at least 99 % of the rightly classified images were moved by a tenth of eps by some attack."""
     clean = e.verdicts.correct["clean"]
@@ -35,12 +39,14 @@ def moved(e: Evidence) -> CheckResult:
     return at_most(unmoved, "share of rightly classified images that no attack moved by a tenth of eps", fail=0.01)
 
 
+@check("V5", first="quick")
 def same_again(e: Evidence) -> CheckResult:
     """V5 (fail): the kept adversarial images get the same verdicts in batches of another size; 1 in 1,000 may differ."""
     changed = e.verdicts.total("clean", "changed")
     return at_most(changed, "verdicts that differ when taken again in other batches", fail=max(1, 0.001 * e.n))
 
 
+@check("V6", first="quick")
 def consistent(e: Evidence) -> CheckResult:
     """V6 (fail): whoever is robust is right on the clean image, and at radius 0 whoever is right is robust."""
     at_zero = e.attacked(pgd(scaled(e.ball, 0), 20)) != (e.logits().argmax(dim=1) == e.sample[1])
@@ -48,12 +54,14 @@ def consistent(e: Evidence) -> CheckResult:
     return at_most(wrong, "images robust but wrong when clean, or that fall at radius 0", fail=0)
 
 
+@check("V7", first="quick")
 def no_side_effects(e: Evidence) -> CheckResult:
     """V7 (fail): parameters, buffers, gradients, modes and random states are bit-equal before and after."""
     touched = sum(bool(block.facts["clean"].get("touched")) for block in e.verdicts.blocks)
     return at_most(touched, "blocks of images whose evaluation left the model or the random state changed", fail=0)
 
 
+@check("V8", first="quick")
 def each_once(e: Evidence) -> CheckResult:
     """V8 (fail): the judged indices are 0 … n − 1, each once."""
     return holds(torch.equal(e.verdicts.indices, torch.arange(e.n)), "every image was judged exactly once")

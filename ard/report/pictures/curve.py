@@ -1,35 +1,34 @@
 """The robustness curve: accuracy against the attack's radius."""
 
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from ard.artifacts.record import Record
 from ard.core.errors import UserError
 from ard.core.statistics import wilson_interval
 from ard.core.text import radius
-from ard.report.content import architecture, warning
 from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend
 
 LINE, CLEAN = COLOURS[0], COLOURS[1]
 
 
-def draw_curve(record: dict[str, Any], path: Path) -> None:
+def draw_curve(record: Record, path: Path) -> None:
     """Draw accuracy after PGD-20 against the radius, with 95 % Wilson intervals; raises UserError without a curve."""
-    if not record.get("curve"):
-        raise UserError(f"a record of suite {record['suite']} has no curve; expected one of `--suite full`")
-    n, eps = record["n"], record["threat"]["eps"]
-    points = {0.0: record["clean_acc"]} | {float(point["eps"]): point["accuracy"] for point in record["curve"]}
-    title = f"{architecture(record['model'])} on {record['dataset']['name']}, {record['threat']['norm']}"
-    doubt = warning([record])
+    if not record.curve:
+        raise UserError(f"a record of suite {record.suite} has no curve; expected one of `--suite full`")
+    n, eps = record.n, record.threat.eps
+    points = {0.0: record.clean_acc} | {float(point.eps): point.accuracy for point in record.curve}
+    title = f"{record.model.architecture} on {record.dataset.name}, {record.threat.norm}"
+    doubt = record.warning
     figure, axes = empty_axes(f"{title}\n{doubt}" if doubt else title, "radius of the attack", "accuracy (%)")
     _draw_points(axes, dict(sorted(points.items())), n)
     axes.axvline(eps, color=GREY, linestyle="--", linewidth=0.7, zorder=1)
     handles = [_handle(LINE, "o", f"PGD-20, with 95 % intervals over {n:,} images"), _handle(CLEAN, "D", "clean")]
     handles.append(Line2D([], [], color=GREY, ls="--", lw=0.7, label=f"radius of the threat, {radius(eps)}"))
-    if record.get("per_class"):
-        chance = 100 / len(record["per_class"])
+    if record.per_class:
+        chance = 100 / len(record.per_class)
         axes.axhline(chance, color=GREY, linestyle=":", linewidth=0.9, zorder=1)
         handles.append(Line2D([], [], color=GREY, ls=":", lw=0.9, label=f"chance, {chance:.3g} %"))
     legend(figure, handles)

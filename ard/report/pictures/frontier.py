@@ -1,6 +1,5 @@
 """Knobs that were swept: one line a knob through clean and worst-case accuracy, and both at matched clean accuracy."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,6 @@ from ard.report.differences import students
 from ard.report.pictures.marks import MARKERS, TEACHER_MARK, Mark, bars, marks_of, title
 from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend
 from ard.report.rows import Row
-
-SETTING = re.compile(r"(?P<method>.+)-(?P<knob>[a-z_]+)-(?P<value>\d[\d.e+-]*)")  # as a study names a swept run
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,10 @@ def knobs_of(rows: Sequence[Row]) -> list[Knob]:
     """Every knob that at least three reliable best checkpoints were trained with."""
     found: dict[tuple[str, str], dict[float, Row]] = {}
     for row in students(rows):
-        if (match := SETTING.fullmatch(row.method)) and not row.warning:
-            found.setdefault((match["method"], match["knob"]), {})[float(match["value"])] = row
+        run = row.first.run
+        if run is not None and len(run.swept) == 1 and not row.warning:
+            ((key, value),) = run.swept.items()
+            found.setdefault((run.method, key.rpartition(".")[2]), {})[value] = row
     return [Knob(*names, dict(sorted(swept.items()))) for names, swept in sorted(found.items()) if len(swept) > 2]
 
 
@@ -62,7 +61,7 @@ def draw_frontier(rows: Sequence[Row], differ: Sequence[str], path: Path) -> Non
 def matched_table(rows: Sequence[Row]) -> str:
     """The most robust setting of every knob among those that are at least so accurate on clean images."""
     knobs = knobs_of(rows)
-    clean = [_mean(row, "clean_acc") for knob in knobs for row in knob.rows.values()]
+    clean = [100 * row.mean("clean") for knob in knobs for row in knob.rows.values()]
     levels = np.unique(np.floor(np.quantile(clean, [0, 0.25, 0.5, 0.75]) * 10) / 10)
     lines = [f"| clean at least | {' | '.join(knob.label for knob in knobs)} |", "| --- |" + " --- |" * len(knobs)]
     for level in levels:
@@ -75,13 +74,9 @@ def matched_table(rows: Sequence[Row]) -> str:
 
 
 def _best(knob: Knob, level: float) -> str:
-    fitting = {value: _mean(row, "robust_acc") for value, row in knob.rows.items() if _mean(row, "clean_acc") >= level}
+    fitting = {value: 100 * row.mean("worst") for value, row in knob.rows.items() if 100 * row.mean("clean") >= level}
     best = max(fitting, key=lambda value: fitting[value], default=None)
     return "none" if best is None else f"{fitting[best]:.1f} ({best:.3g})"
-
-
-def _mean(row: Row, field: str) -> float:
-    return 100 * float(np.mean(row.values(field)))
 
 
 def _draw_bars(axes: Axes, mark: Mark, colour: str) -> None:

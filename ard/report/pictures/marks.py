@@ -7,7 +7,7 @@ import numpy as np
 
 from ard.core.statistics import paired_difference
 from ard.report.pictures.style import COLOURS
-from ard.report.rows import Row
+from ard.report.rows import TEACHER_PREFIX, Row
 from ard.report.table import shared_settings
 
 MARKERS = "osD^vP"
@@ -24,6 +24,7 @@ class Mark:
     colour: str
     marker: str
     hollow: bool
+    is_teacher: bool
 
     @property
     def point(self) -> tuple[float, float]:
@@ -32,20 +33,20 @@ class Mark:
     @property
     def label(self) -> str:
         """teachers/robust -> robust (teacher): a student may have the same name."""
-        return f"{self.name.removeprefix('teachers/')} (teacher)" if self.name.startswith("teachers/") else self.name
+        return f"{self.name.removeprefix(TEACHER_PREFIX)} (teacher)" if self.is_teacher else self.name
 
 
 def marks_of(rows: Sequence[Row], differ: Sequence[str]) -> list[Mark]:
     """A mark for every row whose robust numbers can be relied on; best and last of a method look alike."""
     rows = [row for row in rows if not row.warning]
-    names = [", ".join([row.method, *(row.records[0].settings[key] for key in differ)]) for row in rows]
+    names = [", ".join([row.method, *(row.first.settings[key] for key in differ)]) for row in rows]
     methods = list(dict.fromkeys(name for name, row in zip(names, rows, strict=True) if not row.is_teacher))
     marks = []
     for name, row in zip(names, rows, strict=True):
         k = 0 if row.is_teacher else methods.index(name)
         colour, marker = TEACHER_MARK if row.is_teacher else (COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)])
         clean, worst = _interval(row.bits("clean")), _interval(row.bits("worst"))
-        marks.append(Mark(name, clean, worst, colour, marker, row.is_last))
+        marks.append(Mark(name, clean, worst, colour, marker, row.is_last, row.is_teacher))
     return marks
 
 

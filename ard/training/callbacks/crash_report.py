@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from ard.artifacts.paths import RunFolder
 from ard.core.files import write_whole
 from ard.training.engine import Engine
 
@@ -54,7 +55,7 @@ def write_crash(trainer: pl.Trainer, engine: pl.LightningModule, step: Optimizer
         "scale": step.scaler.get_scale() if step.scaler is not None else None,
         "ranks": ranks,
     }
-    path = Path(trainer.default_root_dir) / "crash.json"
+    path = RunFolder.of(trainer.default_root_dir).crash
     if trainer.is_global_zero:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(content, indent=1) + "\n")

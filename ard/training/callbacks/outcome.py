@@ -1,19 +1,18 @@
 """What a person reads when a run has ended: where its weights are, which epoch they are of, what comes next."""
 
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from ard.artifacts.facts import TrainingFacts
 
-def announce_weights(trainer: pl.Trainer, weights: Path, card: Mapping[str, Any]) -> None:
+
+def announce_weights(trainer: pl.Trainer, weights: Path, training: TrainingFacts) -> None:
     """Print one line about the weights that were exported; epochs are counted from 0, as in metrics.csv."""
-    training = card["training"]
     monitors = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-    best = {callback.monitor: callback.best_model_score for callback in monitors}.get(training["selected_by"])
-    score = "" if best is None else f", {training['selected_by']} {float(best):.3f}"
+    best = {callback.monitor: callback.best_model_score for callback in monitors}.get(training.selected_by)
+    score = "" if best is None else f", {training.selected_by} {float(best):.3f}"
     file = shlex.quote(str(weights))
-    print(f"{weights.stem}: {weights} (epoch {training['epoch']}{score}); next: ard evaluate {file}", flush=True)
+    print(f"{weights.stem}: {weights} (epoch {training.epoch}{score}); next: ard evaluate {file}", flush=True)

@@ -1,14 +1,13 @@
 """Overfitting to the attack: catastrophic, when training with few steps is fooled by them, and robust, the slow kind."""
 
 import math
-from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from ard.artifacts.checkpoint import BEST, LAST, PREVIOUS
+from ard.artifacts.paths import RunFolder
 from ard.attacks import FGSM
 from ard.core.errors import StoppedError
 from ard.core.randomness import keyed_generator
@@ -95,13 +94,13 @@ class CatastrophicOverfitting(Guard):
 
     def _kept(self, trainer: pl.Trainer) -> str:
         """What is on disk now, in words."""
-        best, last = (Path(trainer.default_root_dir) / f"{name}.ckpt" for name in (BEST, LAST))
-        if self.action == "stop" or not best.is_file():
+        folder = RunFolder.of(trainer.default_root_dir)
+        if self.action == "stop" or not folder.best.is_file():
             return "this epoch was not saved, best.ckpt is kept"
-        checkpoint = trainer.strategy.load_checkpoint(best, weights_only=True)
-        trainer.strategy.save_checkpoint(checkpoint, last)
+        checkpoint = trainer.strategy.load_checkpoint(folder.best, weights_only=True)
+        trainer.strategy.save_checkpoint(checkpoint, folder.last)
         if trainer.is_global_zero:  # else it is the newest, and what was rolled back would go on
-            AtomicCheckpointIO().remove_checkpoint(last.with_stem(PREVIOUS))
+            AtomicCheckpointIO().remove_checkpoint(folder.previous)
         trainer.strategy.barrier()
         return f"last.ckpt is best.ckpt of epoch {checkpoint['epoch']} again"
 

@@ -2,14 +2,16 @@
 
 import time
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.cli import SaveConfigCallback
 
-from ard.artifacts.checkpoint import BEST, LAST, read_checkpoint
+from ard.artifacts.card import Card
+from ard.artifacts.checkpoint import read_checkpoint
+from ard.artifacts.facts import Recipe, Threat, TrainingFacts
+from ard.artifacts.paths import BEST, LAST, STUDENT, RunFolder
 from ard.artifacts.weights import read_weights, save_weights
 from ard.core.files import write_whole
 from ard.core.flops import FlopCounter
@@ -47,7 +49,7 @@ class RunFiles(SaveConfigCallback):
         assert isinstance(pl_module, Engine)
         check_schedule(trainer, pl_module)
         if trainer.is_global_zero:
-            path = Path(trainer.default_root_dir) / "config.yaml"
+            path = RunFolder.of(trainer.default_root_dir).config
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, yaml.safe_dump(self.resolved, sort_keys=False))
         loop = trainer.fit_loop.epoch_loop
@@ -84,52 +86,64 @@ class RunFiles(SaveConfigCallback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.interrupted:
             return
-        directory, written = Path(trainer.default_root_dir), []
-        for name, file in ((LAST, "last"), (BEST, "student")):  # a damaged best one keeps nobody from the last
-            checkpoint = directory / f"{name}.ckpt"
+        folder, written = RunFolder.of(trainer.default_root_dir), []
+        for name, file in ((LAST, LAST), (BEST, STUDENT)):  # a damaged best one keeps nobody from the last
+            checkpoint = folder.checkpoint(name)
             if checkpoint.is_file():
                 epoch = int(read_checkpoint(checkpoint)["epoch"])
-                card = self.card(trainer, pl_module, selected_by="last epoch" if name == LAST else None, epoch=epoch)
-                written.append((directory / f"{file}.safetensors", card))
-                save_weights(written[-1][0], read_weights(checkpoint)[0], card)
+                training = self.training(trainer, pl_module, "last epoch" if name == LAST else None, epoch)
+                written.append((folder.weights(file), training))
+                save_weights(written[-1][0], read_weights(checkpoint)[0], self.card(pl_module, training))
         if written:
             announce_weights(trainer, *written[-1])
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["ard"] = self.card(trainer, pl_module, selected_by="checkpoint", epoch=trainer.current_epoch)
+        training = self.training(trainer, pl_module, "checkpoint", trainer.current_epoch)
+        checkpoint["ard"] = self.card(pl_module, training).tree
         checkpoint["run"] = self.run(trainer)
 
-    def card(
-        self, trainer: pl.Trainer, engine: pl.LightningModule, *, selected_by: str | None, epoch: int
-    ) -> dict[str, Any]:
+    def card(self, engine: pl.LightningModule, training: TrainingFacts) -> Card:
         """Everything a reader of the weights may ask: network, data, recipe, teacher, training block."""
         assert isinstance(engine, Engine)
         arguments = self.resolved["model"]["init_args"]
-        seconds = self.clock["seconds"]
-        return {
-            **arguments["student"],
-            "num_classes": engine.num_classes,
-            "classes": list(engine.data.classes),
-            "additional_data": engine.data.additional,
-            "input_shape": list(engine.data.input_shape),
-            "data": self.resolved["data"],
-            "recipe": {"engine": self.resolved["model"]["class_path"], **by_contents(arguments["objective"], {})},
-            "teacher": engine.teacher.sha256 if engine.teacher is not None else None,
-            "threat": {"norm": engine.threat.norm, "eps": engine.threat.eps},
-            "training": {
-                "block": arguments["training"],
-                "epochs": self.resolved["trainer"]["max_epochs"],
-                "seconds": round(seconds, 1),
-                "images_per_s": round(self.clock["images"] / seconds, 1) if seconds else None,
-                "pflop": float(f"{self.clock['flops_per_image'] * self.clock['images'] / 1e15:.4g}"),
-                "device": trainer.strategy.root_device.type,
-                "precision": str(trainer.precision),
-                "selected_by": selected_by or engine.training_block.monitor,
-                "epoch": epoch,
-                "seed": engine.seed,
-                "config_digest": digest_of(self.essentials),
-            },
-        }
+        student, objective = arguments["student"], by_contents(arguments["objective"], {})
+        return Card(
+            class_path=student["class_path"],
+            init_args=student.get("init_args"),
+            num_classes=engine.num_classes,
+            classes=tuple(engine.data.classes),
+            additional_data=engine.data.additional,
+            input_shape=tuple(engine.data.input_shape),
+            data=self.resolved["data"],
+            recipe=Recipe(
+                engine=self.resolved["model"]["class_path"],
+                class_path=objective["class_path"],
+                init_args=objective.get("init_args"),
+            ),
+            teacher=engine.teacher.sha256 if engine.teacher is not None else None,
+            threat=Threat(norm=engine.threat.norm, eps=engine.threat.eps),
+            training=training,
+        )
+
+    def training(
+        self, trainer: pl.Trainer, engine: pl.LightningModule, selected_by: str | None, epoch: int
+    ) -> TrainingFacts:
+        """How the run went up to now; `selected_by` None stands for the metric that the run watches."""
+        assert isinstance(engine, Engine)
+        seconds, images = self.clock["seconds"], self.clock["images"]
+        return TrainingFacts(
+            block=self.resolved["model"]["init_args"]["training"],
+            epochs=self.resolved["trainer"]["max_epochs"],
+            seconds=round(seconds, 1),
+            images_per_s=round(images / seconds, 1) if seconds else None,
+            pflop=float(f"{self.clock['flops_per_image'] * images / 1e15:.4g}"),
+            device=trainer.strategy.root_device.type,
+            precision=str(trainer.precision),
+            selected_by=selected_by or engine.training_block.monitor,
+            epoch=epoch,
+            seed=engine.seed,
+            config_digest=digest_of(self.essentials),
+        )
 
     def state_dict(self) -> dict[str, Any]:
         self._tick()

@@ -3,7 +3,6 @@
 import signal
 import sys
 import threading
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
-from ard.artifacts.checkpoint import LAST
+from ard.artifacts.paths import RunFolder
 
 STATUS = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGINT: 130}  # SIGUSR1: what schedulers send before they pre-empt
 
@@ -23,7 +22,7 @@ class Stop(Checkpoint):
     """
 
     def __init__(self, directory: str) -> None:
-        self.path = Path(directory) / f"{LAST}.ckpt"
+        self.path = RunFolder.of(directory).last
         self.received = self.agreed = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002

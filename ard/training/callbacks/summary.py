@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytorch_lightning as pl
 
+from ard.artifacts.paths import RunFolder
 from ard.core.errors import StoppedError
 from ard.core.files import write_whole
 from ard.training.callbacks.guard import Guard
@@ -31,6 +31,6 @@ class Summary(Guard):
             return
         seen = {key: value for guard in self._guards for key, value in guard.seen.items() if key != "warnings"}
         warnings = [text for guard in self._guards for text in guard.seen["warnings"]]
-        path = Path(trainer.default_root_dir) / "summary.json"
+        path = RunFolder.of(trainer.default_root_dir).summary
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps({"stopped": stopped, **seen, "warnings": warnings}, indent=1) + "\n")

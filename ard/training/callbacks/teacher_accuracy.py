@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
+from ard.artifacts.card import Card
 from ard.artifacts.weights import card_of
 from ard.core.errors import UserError
 from ard.core.statistics import wilson_interval
@@ -46,9 +47,9 @@ def validation_images(data: DataModule, limit: int) -> tuple[Tensor, Tensor]:
     return to_pixels(levels), y
 
 
-def same_split(card: dict[str, Any], section: dict[str, Any]) -> bool:
-    """Whether a card's `data:` section splits off the same validation images as another."""
-    theirs, ours = _own(card.get("data")), _own(section)
+def same_split(theirs: dict[str, Any] | None, section: dict[str, Any]) -> bool:
+    """Whether a teacher's `data:` section, as its card has it, splits off the same validation images as another."""
+    theirs, ours = _own(theirs), _own(section)
     names = (Path((part.get("init_args") or {}).get("root") or "").name for part in (theirs, ours))
     one, other = (part.get("init_args") or {} for part in (theirs, ours))
     kept = all(one.get(key) == other.get(key) for key in ("size", "grey", "val_size", "split_seed"))
@@ -62,12 +63,12 @@ def _own(section: Any) -> dict[str, Any]:
     return _own(base) if base else section
 
 
-def teacher_card(teacher: Frozen) -> dict[str, Any]:
-    """The card in a teacher's file; empty where it has none."""
+def teacher_card(teacher: Frozen) -> Card:
+    """The card in a teacher's file; one that says nothing where it has none."""
     try:
-        return card_of(teacher.weights) if Path(teacher.weights).is_file() else {}
+        return card_of(teacher.weights) if Path(teacher.weights).is_file() else Card()
     except UserError:
-        return {}
+        return Card()
 
 
 class TeacherCheck(pl.Callback):

@@ -1,0 +1,85 @@
+"""The file of adversarial images: the worst image of each image, its verdict, and what is claimed of all of them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ard.artifacts.facts import Threat
+from ard.artifacts.record import DatasetSpec, Record, WeightsFile
+from ard.artifacts.typed_json import Count, Fraction, from_tree, parsed, to_tree
+from ard.core.errors import UserError
+from ard.core.files import write_whole
+
+TENSORS = ("x_adv", "y", "robust")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The part of a record that stored images prove."""
+
+    weights: WeightsFile
+    dataset: DatasetSpec
+    split: str
+    limit: Count | None
+    threat: Threat
+    robust_acc: Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialImages:
+    """x_adv (n, C, H, W) float32, y (n,) int64, robust (n,) booleans, and the claim."""
+
+    x_adv: Tensor
+    y: Tensor
+    robust: Tensor
+    claim: Claim
+
+
+def claim_of(record: Record) -> Claim:
+    """What a record claims of its images."""
+    return Claim(
+        weights=record.weights,
+        dataset=record.dataset,
+        split=record.split,
+        limit=record.limit,
+        threat=record.threat,
+        robust_acc=record.robust_acc,
+    )
+
+
+def write_adversarial(path: Path, images: AdversarialImages, *, through: Path | None = None) -> None:
+    """Write the file, whole or not at all."""
+    tensors = {name: getattr(images, name).contiguous().cpu() for name in TENSORS}
+    write_whole(path, save(tensors, {"record": json.dumps(to_tree(images.claim))}), through=through)
+
+
+def read_adversarial(path: Path) -> AdversarialImages:
+    """The images of a file; raises UserError where there are none, or its parts do not belong together."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected what `ard evaluate --save_adversarial true` writes")
+    try:
+        return _read(path)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = f"its record has no {error.args[0]}" if isinstance(error, KeyError) else str(error)[:200]
+        raise UserError(
+            f"{path} ({path.stat().st_size} bytes) holds no adversarial images: {reason}; "
+            "expected FILE.adversarial.safetensors, which `ard evaluate --save-adversarial` writes"
+        ) from error
+
+
+def _read(path: Path) -> AdversarialImages:
+    with safe_open(path, "pt") as content:
+        if not set(TENSORS) <= set(content.keys()):
+            raise ValueError("it has no x_adv, y and robust")
+        claim: Claim = from_tree(Claim, parsed((content.metadata() or {})["record"]))
+        x_adv, y, robust = (content.get_tensor(name) for name in TENSORS)
+    kinds = (x_adv.dtype, y.dtype, robust.dtype) == (torch.float32, torch.int64, torch.bool)
+    shapes = x_adv.ndim == 4 and y.shape == robust.shape == x_adv.shape[:1]
+    if not (kinds and shapes and claim.split in ("test", "val")):
+        raise ValueError("its parts do not belong together")
+    return AdversarialImages(x_adv=x_adv, y=y, robust=robust, claim=claim)

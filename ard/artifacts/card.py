@@ -1,0 +1,75 @@
+"""The card of a file of weights: what the file says of its network, its data and its training.
+
+It stands in the metadata of a safetensors file under "model", and in a checkpoint under "ard".
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ard.artifacts.facts import Recipe, Threat, TrainingFacts
+from ard.artifacts.typed_json import OMITTED, Count, Fraction, from_tree, parsed, to_tree
+from ard.core.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a reader of the weights may ask; None where the file does not say.
+
+    Args:
+        class_path: the network as configurations name it, with `init_args`.
+        num_classes: how many logits it answers with; `classes` names them in their order.
+        additional_data: whether more than the data set was used for training.
+        input_shape: channels, height, width.
+        data: the `data:` section of the configuration.
+        teacher: SHA-256 of the teacher that objectives were given; None, too, where there was none.
+        threat: what the network was trained against.
+        clean_acc: what somebody declares of a network from elsewhere.
+    """
+
+    class_path: str | None = field(default=None, metadata=OMITTED)
+    init_args: dict[str, Any] | None = field(default=None, metadata=OMITTED)
+    num_classes: Count | None = field(default=None, metadata=OMITTED)
+    classes: tuple[str, ...] | None = field(default=None, metadata=OMITTED)
+    additional_data: bool | None = None
+    input_shape: tuple[Count, ...] | None = field(default=None, metadata=OMITTED)
+    data: dict[str, Any] | None = field(default=None, metadata=OMITTED)
+    recipe: Recipe | None = field(default=None, metadata=OMITTED)
+    teacher: str | None = None
+    threat: Threat | None = field(default=None, metadata=OMITTED)
+    training: TrainingFacts | None = field(default=None, metadata=OMITTED)
+    clean_acc: Fraction | None = field(default=None, metadata=OMITTED)
+
+    @property
+    def network(self) -> dict[str, Any] | None:
+        """The network as a tree {class_path, init_args}; None where the file does not name one."""
+        return None if self.class_path is None else {"class_path": self.class_path, "init_args": self.init_args or {}}
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """Plain values, as a checkpoint holds them."""
+        return dict(to_tree(self))
+
+    @property
+    def text(self) -> str:
+        """As a safetensors file holds it."""
+        return json.dumps(self.tree, allow_nan=False)
+
+
+def card_from(content: Any, path: str | Path) -> Card:
+    """The card in the text or the tree that a file holds; raises UserError, naming key and value, for a damaged one.
+
+    Keys of other versions are passed over, and what is missing is not known.
+    """
+    try:
+        tree = parsed(content) if isinstance(content, str) else content
+        if not isinstance(tree, dict):
+            raise UserError(f"{path} describes its network by a {type(tree).__name__}; expected a mapping")
+        card: Card = from_tree(Card, tree, strict=False)
+        return card
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)[:200]
+        raise UserError(f"{path} describes its network wrongly ({reason}); expected what `ard fit` writes") from error

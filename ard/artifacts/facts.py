@@ -1,0 +1,110 @@
+"""What a record and the card of weights both say: the network, the threat, the recipe and the training run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ard.artifacts.typed_json import OMITTED, Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threat:
+    """How far an image may be moved: `eps` in units of pixels in [0, 1]."""
+
+    norm: str
+    eps: Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """A network as configurations name it."""
+
+    class_path: str
+    init_args: dict[str, Any]
+
+    @property
+    def innermost(self) -> "NetworkSpec":
+        """The network itself, without the wrappers around it."""
+        inner = self.init_args.get("network")
+        if not isinstance(inner, dict) or not isinstance(inner.get("class_path"), str):
+            return self
+        init_args = inner.get("init_args")
+        return NetworkSpec(
+            class_path=inner["class_path"], init_args=init_args if isinstance(init_args, dict) else {}
+        ).innermost
+
+    @property
+    def class_name(self) -> str:
+        """The last part of the class path."""
+        return self.class_path.rpartition(".")[2]
+
+    @property
+    def architecture(self) -> str:
+        """WideResNet-34-10, the name in somebody's library, or the class of the network."""
+        network = self.innermost
+        kind, settings = network.class_name, network.init_args
+        if kind in ("Torchvision", "Timm"):
+            return str(settings.get("name", kind))
+        return "-".join([kind, *(str(settings[key]) for key in ("depth", "widen") if key in settings)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The way to train and the objective; networks inside its arguments stand with the SHA-256 of their weights."""
+
+    engine: str
+    class_path: str
+    init_args: dict[str, Any] | None = field(default=None, metadata=OMITTED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFacts:
+    """How a training run went: `selected_by` a metric or as the last epoch, `epoch` counted from 0.
+
+    `config_digest` names everything the result depends on; `config` is what it is the digest of, where that is known.
+    """
+
+    block: dict[str, Any]
+    epochs: int | None
+    seconds: Size
+    images_per_s: Size | None
+    pflop: Size | None = field(default=None, metadata=OMITTED)
+    device: str
+    precision: str
+    selected_by: str
+    epoch: int
+    seed: int
+    config_digest: str
+    config: dict[str, Any] | None = field(default=None, metadata=OMITTED)
+
+    @property
+    def of_last_epoch(self) -> bool:
+        """Whether the weights are simply those of the last epoch."""
+        return self.selected_by == "last epoch"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the table compares between rows: the training block, precision and epochs."""
+        return {**self.block, "precision": self.precision, "epochs": self.epochs}
+
+
+def teachers_by_place(teacher: str | None, recipe: Recipe | None) -> dict[str, str]:
+    """SHA-256 of every teacher by its place below `model.init_args` of the configuration.
+
+    `teacher` is the one that objectives are given; others stand inside the recipe's arguments.
+    """
+    first = {} if teacher is None else {"teacher": teacher}
+    inner = {} if recipe is None else {"init_args": recipe.init_args}
+    return first | dict(_hashes(inner, "objective"))
+
+
+def _hashes(tree: Any, place: str) -> Iterator[tuple[str, str]]:
+    """Networks in a tree of arguments that stand with the hash of their weights, by their place."""
+    if not isinstance(tree, dict):
+        return
+    arguments = tree.get("init_args")
+    if "class_path" in tree and isinstance(arguments, dict) and isinstance(arguments.get("sha256"), str):
+        yield place, arguments["sha256"]
+        return
+    for key, value in tree.items():
+        yield from _hashes(value, f"{place}.{key}")

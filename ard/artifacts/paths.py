@@ -1,0 +1,161 @@
+"""Where files lie: the names of everything in a run's folder, beside a record and in a study's folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+LAST, BEST, PREVIOUS = "last", "best", "previous"  # the checkpoints of a run
+STUDENT = "student"  # the weights of the checkpoint that was selected
+RECORD = "evaluation.json"
+RECORDS = (RECORD, f"{LAST}.{RECORD}")  # of the two files of weights that a run leaves
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one training run."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, root: str | Path) -> "RunFolder":
+        """Of a path as a trainer or a command line names it."""
+        return cls(Path(root))
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.root / "config.yaml"
+
+    @property
+    def name(self) -> Path:
+        """What the run is called: study, method, role and the setting that was swept."""
+        return self.root / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.csv"
+
+    @property
+    def summary(self) -> Path:
+        """What the guards saw."""
+        return self.root / "summary.json"
+
+    @property
+    def crash(self) -> Path:
+        """The step whose numbers were not finite."""
+        return self.root / "crash.json"
+
+    @property
+    def log(self) -> Path:
+        """What the processes of a study printed."""
+        return self.root / "log.txt"
+
+    @property
+    def begun(self) -> Path:
+        """The digest of the configuration with which a study began the run."""
+        return self.root / "digest.txt"
+
+    @property
+    def last(self) -> Path:
+        return self.checkpoint(LAST)
+
+    @property
+    def best(self) -> Path:
+        return self.checkpoint(BEST)
+
+    @property
+    def previous(self) -> Path:
+        return self.checkpoint(PREVIOUS)
+
+    def checkpoint(self, name: str) -> Path:
+        """The file of the checkpoint `last`, `best` or `previous`."""
+        return self.root / f"{name}.ckpt"
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """Every checkpoint that lies here."""
+        return sorted(self.root.glob("*.ckpt"))
+
+    def weights(self, name: str = STUDENT) -> Path:
+        """The weights `student` (of the selected epoch) or `last`."""
+        return self.root / f"{name}.safetensors"
+
+    @property
+    def records(self) -> list[Path]:
+        """Where the records of both files of weights belong."""
+        return [record_of(self.weights(name)) for name in (STUDENT, LAST)]
+
+
+@dataclass(frozen=True)
+class RecordFiles:
+    """A record and what `ard evaluate` writes beside it."""
+
+    record: Path
+
+    @property
+    def page(self) -> Path:
+        """The evidence card."""
+        return self.record.with_suffix(".md")
+
+    @property
+    def robustbench(self) -> Path:
+        return self.record.with_suffix(".robustbench.json")
+
+    @property
+    def curve(self) -> Path:
+        """The picture of accuracy against radius."""
+        return self.record.with_suffix(".curve.png")
+
+    @property
+    def adversarial(self) -> Path:
+        """The worst image of each image."""
+        return self.record.with_suffix(".adversarial.safetensors")
+
+    def blocks(self, key: str) -> Path:
+        """The folder in which an unfinished evaluation waits for those who continue it."""
+        return self.record.with_name(f".{self.record.stem}.{key}.blocks")
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The folder in which a study trains, or the one where its results are published."""
+
+    root: Path
+
+    def run(self, name: str) -> RunFolder:
+        """The folder of a run by its name in the study, such as ard/seed0 or teachers/robust."""
+        return RunFolder(self.root / name)
+
+    @property
+    def table(self) -> Path:
+        return self.root / "table.md"
+
+    @property
+    def table_csv(self) -> Path:
+        return self.root / "table.csv"
+
+    def picture(self, name: str) -> Path:
+        return self.root / f"{name}.png"
+
+
+def record_of(weights: str | Path) -> Path:
+    """Where the record of a file of weights belongs: beside it.
+
+    student.safetensors -> evaluation.json, other.safetensors -> other.evaluation.json.
+    """
+    path = Path(weights)
+    return path.with_name(RECORD if path.stem == STUDENT else f"{path.stem}.{RECORD}")
+
+
+def digest_beside(path: Path) -> Path:
+    """The file that holds the SHA-256 of a checkpoint."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is that of a training run."""
+    return RunFolder(path).config.is_file()
+
+
+def weights_in(path: Path) -> list[Path]:
+    """The weights that a run left in its folder, the selected ones first."""
+    return [file for name in (STUDENT, LAST) if (file := RunFolder(path).weights(name)).is_file()]

@@ -1,0 +1,303 @@
+"""The record of an evaluation: its fields, its one reader and its one writer.
+
+Schema 1 knew no attack's work, no probes and no networks given; schema 2 did. Schema 3 adds `run`, which records that were
+written before were given, too, and `training.config`. A record is written back in the schema it has, to the byte.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ard.artifacts.check_names import by_number, with_name
+from ard.artifacts.facts import NetworkSpec, Recipe, Threat, TrainingFacts
+from ard.artifacts.typed_json import OMITTED, SINCE_2, Count, Fraction, Size, from_tree, parsed, written
+from ard.core.bits import unpack
+from ard.core.errors import UserError
+from ard.core.files import write_whole
+from ard.core.text import radius
+
+SCHEMA: Literal[3] = 3
+LARGEST_RECORD = 16 * 2**20  # bytes
+
+Verdict = Literal["pass", "warn", "fail", "skipped"]
+Overall = Literal["sound", "warnings", "unreliable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsFile:
+    """The evaluated file; `path` as it was named then, which is no address. Without a hash: a network in memory."""
+
+    path: str
+    sha256: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """The data as a configuration names them, and a digest of the evaluated images and labels."""
+
+    name: str
+    class_path: str
+    init_args: dict[str, Any] | None = field(default=None, metadata=OMITTED)
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackResult:
+    """An attack or probe and the accuracy after it, cumulative where it was shown only what those in `after` left right.
+
+    `attacked` counts the images it was shown; `seconds` is work. `group` and a probe's own `threat` where there is one.
+    """
+
+    name: str
+    group: str | None = field(default=None, metadata=OMITTED)
+    threat: Threat | None = field(default=None, metadata=OMITTED)
+    settings: dict[str, Any]
+    accuracy: Fraction
+    attacked: Count | None = field(default=None, metadata=SINCE_2)
+    after: tuple[str, ...] = field(default=(), metadata=SINCE_2)
+    seconds: Size | None = field(default=None, metadata=SINCE_2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """Accuracy under PGD-20 at one radius."""
+
+    eps: Size
+    accuracy: Fraction
+    stderr: Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassResult:
+    """The accuracies of one class."""
+
+    name: str = field(metadata={"key": "class"})
+    n: Count
+    clean_acc: Fraction
+    robust_acc: Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """What a soundness check measured, against which threshold, what follows, and in words what the value is."""
+
+    id: str
+    value: bool | int | float | None
+    threshold: bool | int | float | None
+    verdict: Verdict
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """The id with the name of the check."""
+        return with_name(self.id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenFiles:
+    """SHA-256 of the other networks that were given to the evaluation."""
+
+    teacher: str | None = field(default=None, metadata=OMITTED)
+    undefended: str | None = field(default=None, metadata=OMITTED)
+    transfer: dict[str, str] | None = field(default=None, metadata=OMITTED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """Which run the weights are of: the study, and of what the study calls it everything that its folders say, too.
+
+    `method` is the name of the recipe; without a study, that of the recipe's file. `swept` has the setting that tells this
+    run from others of its method, dotted key -> value; `teachers` the SHA-256 of each, by its place in the configuration.
+    """
+
+    study: str | None
+    method: str
+    role: Literal["student", "teacher"]
+    checkpoint: Literal["best", "last"]
+    seed: int
+    swept: dict[str, float]
+    teachers: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One evaluation of one network: a number with everything needed to doubt it. Fields in the order of the file.
+
+    Accuracies are fractions of `n` images. `bits` holds a verdict an image, packed: "clean", each attack, and "worst", which
+    is right on the clean image and after every attack. `robust_acc` is the mean of "worst".
+    """
+
+    schema: Literal[1, 2, 3] = SCHEMA
+    key: str | None = field(default=None, metadata=SINCE_2)
+    weights: WeightsFile
+    model: NetworkSpec
+    dataset: DatasetSpec
+    split: str
+    limit: Count | None
+    suite: str
+    params: Count
+    macs: Count
+    n: Count
+    threat: Threat
+    clean_acc: Fraction
+    attacks: tuple[AttackResult, ...]
+    robust_acc: Fraction
+    stderr: Size
+    autoattack_acc: Fraction | None = field(default=None, metadata=SINCE_2)
+    probes: tuple[AttackResult, ...] = field(default=(), metadata=SINCE_2)
+    curve: tuple[CurvePoint, ...] = field(default=(), metadata=SINCE_2)
+    per_class: tuple[ClassResult, ...]
+    bits: dict[str, str]
+    checks: tuple[CheckResult, ...]
+    verdict: Overall
+    notes: tuple[str, ...] = field(default=(), metadata=SINCE_2)
+    seconds: Size
+    images_per_s: Size | None = field(default=None, metadata=SINCE_2)
+    device: str | None = field(default=None, metadata=SINCE_2)
+    seed: int
+    versions: dict[str, str]
+    commit: str | None
+    given: GivenFiles = field(default=GivenFiles(), metadata=SINCE_2)
+    additional_data: bool | None = field(default=None, metadata=SINCE_2)
+    recipe: Recipe | None
+    teacher: str | None
+    training: TrainingFacts | None
+    run: RunInfo | None = field(default=None, metadata=OMITTED)
+
+    @cached_property
+    def clean(self) -> np.ndarray:
+        """(n,) booleans: right on the image."""
+        return unpack(self.bits["clean"], self.n)
+
+    @cached_property
+    def worst(self) -> np.ndarray:
+        """(n,) booleans: right on the image and after every attack."""
+        return unpack(self.bits["worst"], self.n)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the weights are of the last epoch, not of the one that was selected."""
+        if self.run is not None:
+            return self.run.checkpoint == "last"
+        return self.training is not None and self.training.of_last_epoch
+
+    @property
+    def training_seed(self) -> int:
+        """Of the run that made the weights; 0 where that is not known."""
+        return self.run.seed if self.run is not None else self.training.seed if self.training is not None else 0
+
+    @property
+    def failed(self) -> list[CheckResult]:
+        """The checks that failed, in the order of their numbers."""
+        return self._checks("fail")
+
+    @property
+    def warned(self) -> list[CheckResult]:
+        """The checks that warned, in the order of their numbers."""
+        return self._checks("warn")
+
+    @property
+    def warning(self) -> str:
+        """What stands in place of robust numbers that failed a check; empty where they may be shown."""
+        return warning_of([self])
+
+    @property
+    def explained_warning(self) -> str:
+        """The warning with the name and the reason of every failed check."""
+        reasons = "; ".join(f"{check.name}: {check.reason}" for check in self.failed)
+        return f"UNRELIABLE ({reasons or 'no check named'})" if self.warning else ""
+
+    @property
+    def standalone(self) -> dict[str, float]:
+        """Accuracy by attack, of those attacks that were shown every image the network gets right."""
+        return {attack.name: attack.accuracy for attack in self.attacks if not attack.after and not attack.group}
+
+    @property
+    def overestimation(self) -> float | None:
+        """Accuracy after PGD-20 − accuracy after AutoAttack; None where one of them is not known."""
+        pgd = self.standalone.get("PGD-20")
+        return None if pgd is None or self.autoattack_acc is None else pgd - self.autoattack_acc
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What must agree before two records may be compared, as a reader would write it."""
+        return {
+            "dataset": f"{self.dataset.name} ({self.dataset.digest[:8]})",
+            "split": self.split,
+            "n": str(self.n),
+            "threat": f"{self.threat.norm} {radius(self.threat.eps)}",
+            "suite": self.suite,
+        }
+
+    def _checks(self, verdict: Verdict) -> list[CheckResult]:
+        return sorted((check for check in self.checks if check.verdict == verdict), key=lambda check: by_number(check.id))
+
+
+def warning_of(records: Iterable[Record]) -> str:
+    """What stands in place of robust numbers where a check failed in any of these records; else empty."""
+    unreliable = [record for record in records if record.verdict == "unreliable"]
+    ids = {check.id for record in unreliable for check in record.failed}
+    return f"UNRELIABLE ({', '.join(sorted(ids, key=by_number)) or 'no check named'})" if unreliable else ""
+
+
+def read_record(path: Path) -> Record:
+    """The record in a file; raises UserError, naming key and value, for anything that is no whole record.
+
+    Whole means: every key of its schema and no other, each of its kind, and accuracies that are those of its verdicts.
+    """
+    try:
+        return _checked(_record_from(_read(path)))
+    except (KeyError, TypeError, ValueError, OSError, RecursionError) as error:
+        reason = f"has no {error.args[0]}" if isinstance(error, KeyError) else f"is damaged ({str(error)[:200]})"
+        raise UserError(f"{path} {reason}; expected a record of `ard evaluate`: evaluate the weights again") from error
+
+
+def readable_record(path: Path) -> Record | None:
+    """The record in a file; None where there is none, or not a whole one."""
+    try:
+        return read_record(path)
+    except UserError:
+        return None
+
+
+def write_record(path: Path, record: Record, *, through: Path | None = None) -> None:
+    """Write a record in its schema, whole or not at all; a temporary file lies in `through`, by default beside it."""
+    write_whole(path, written(_checked(record), record.schema), through=through)
+
+
+def _read(path: Path) -> Any:
+    if path.exists() and not path.is_file():
+        raise ValueError("no regular file")
+    size = path.stat().st_size
+    if size > LARGEST_RECORD:
+        raise ValueError(f"{size} bytes, at most {LARGEST_RECORD}")
+    return parsed(path.read_text())
+
+
+def _record_from(tree: Any) -> Record:
+    schema = tree.get("schema") if isinstance(tree, dict) else None
+    known = schema if type(schema) is int else SCHEMA
+    if known > SCHEMA:
+        raise ValueError(f"schema {schema}, this version knows up to {SCHEMA}")
+    record: Record = from_tree(Record, tree, schema=known)
+    return record
+
+
+def _checked(record: Record) -> Record:
+    """The record, whose accuracies must be those of its verdicts; raises ValueError where they are not."""
+    if record.n < 1:
+        raise ValueError(f"n: {record.n}, expected at least 1")
+    names = [attack.name for attack in record.attacks]
+    if list(record.bits) != ["clean", *names, "worst"]:
+        raise ValueError(f"bits of {', '.join(record.bits)[:100]}; expected clean, every attack, worst")
+    claimed = {"clean": ("clean_acc", record.clean_acc), "worst": ("robust_acc", record.robust_acc)}
+    claimed |= {attack.name: (f"accuracy after {attack.name}", attack.accuracy) for attack in record.attacks}
+    for name, (what, accuracy) in claimed.items():
+        share = unpack(record.bits[name], record.n).mean()
+        if abs(accuracy - share) > 1e-9:
+            raise ValueError(f"{what} = {accuracy}, but its verdicts make {share:.6g}")
+    return record

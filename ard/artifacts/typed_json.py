@@ -1,0 +1,158 @@
+"""Frozen dataclasses as JSON: what is read is of the declared kind, and is written back to the byte.
+
+Three things are declared in a field's metadata: another key than its name, that it is left out where it is None, and the
+first schema that has it. A number stays what it was: an int under a key that takes any number is not made a float.
+"""
+
+import json
+import math
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+LARGEST = 2**63
+OMITTED = {"omitted": True}
+SINCE_2 = {"since": 2}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The numbers a field may hold, both ends included."""
+
+    low: float
+    high: float
+
+
+Fraction = Annotated[float, Limits(0, 1)]
+Size = Annotated[float, Limits(0, LARGEST)]
+Count = Annotated[int, Limits(0, LARGEST)]
+
+
+@dataclass(frozen=True)
+class FieldRule:
+    """How one field stands in JSON."""
+
+    name: str
+    key: str
+    kind: Any
+    omitted: bool
+    since: int
+
+
+@cache
+def rules_of(kind: type) -> tuple[FieldRule, ...]:
+    """The fields of a dataclass in the order in which they are written."""
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple(
+        FieldRule(
+            name=part.name,
+            key=part.metadata.get("key", part.name),
+            kind=hints[part.name],
+            omitted=part.metadata.get("omitted", False),
+            since=part.metadata.get("since", 1),
+        )
+        for part in fields(kind)
+    )
+
+
+def parsed(text: str) -> Any:
+    """JSON without NaN and infinities; raises ValueError where it is none."""
+    return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+
+
+def written(value: Any, schema: int = 1) -> str:
+    """The text of a dataclass: one space a level, ASCII, a line break at the end."""
+    return json.dumps(to_tree(value, schema), indent=1, allow_nan=False) + "\n"
+
+
+def to_tree(value: Any, schema: int = 1) -> Any:
+    """Dicts, lists and plain values, ready for JSON."""
+    if is_dataclass(value) and not isinstance(value, type):
+        present = [rule for rule in rules_of(type(value)) if rule.since <= schema]
+        pairs = [(rule, getattr(value, rule.name)) for rule in present]
+        return {rule.key: to_tree(part, schema) for rule, part in pairs if not (rule.omitted and part is None)}
+    if isinstance(value, list | tuple):
+        return [to_tree(part, schema) for part in value]
+    if isinstance(value, dict):
+        return {key: to_tree(part, schema) for key, part in value.items()}
+    return value
+
+
+def from_tree(kind: Any, value: Any, where: str = "", schema: int = 1, *, strict: bool = True) -> Any:
+    """A value of `kind` made of what JSON said; raises KeyError for a missing key, ValueError for any other mistake.
+
+    With strict=False missing keys get their default, and keys that nobody knows are passed over.
+    """
+    origin = get_origin(kind)
+    if is_dataclass(kind) and isinstance(kind, type):
+        return _fields_from(kind, value, where, schema, strict)
+    if origin is Annotated:
+        plain, limits = get_args(kind)
+        number = from_tree(plain, value, where, schema)
+        return _expect(limits.low <= number <= limits.high, number, where, f"{limits.low:g} to {limits.high:g}")
+    if origin in (Union, UnionType):
+        return _one_of(get_args(kind), value, where, schema, strict)
+    if origin is Literal:
+        known = any(type(value) is type(one) and value == one for one in get_args(kind))
+        return _expect(known, value, where, f"one of {', '.join(map(str, get_args(kind)))}")
+    if origin is tuple:
+        _expect(isinstance(value, list | tuple), value, where, "a list")
+        part = get_args(kind)[0]
+        return tuple(from_tree(part, each, f"{where}[{at}]", schema) for at, each in enumerate(value))
+    if origin is dict:
+        _expect(isinstance(value, dict), value, where, "a mapping")
+        return {key: from_tree(get_args(kind)[1], each, f"{where}.{key}", schema) for key, each in value.items()}
+    return value if kind is Any else _plain(kind, value, where)
+
+
+def _fields_from(kind: type, value: Any, where: str, schema: int, strict: bool) -> Any:
+    _expect(isinstance(value, dict), value, where or "its content", "a mapping")
+    rules = {rule.key: rule for rule in rules_of(kind) if rule.since <= schema}
+    within = f"{where}." if where else ""
+    for key in value:
+        if strict and key not in rules:
+            raise ValueError(f"{within}{key}: a key that no field has")
+    found = {}
+    for key, rule in rules.items():
+        if key in value and (strict or value[key] is not None):
+            _expect(not (rule.omitted and value[key] is None), None, f"{within}{key}", "a value or no such key")
+            found[rule.name] = from_tree(rule.kind, value[key], f"{within}{key}", schema)
+        elif strict and not rule.omitted:
+            raise KeyError(f"{within}{key}")
+    return kind(**found)
+
+
+def _one_of(kinds: tuple[Any, ...], value: Any, where: str, schema: int, strict: bool) -> Any:
+    if value is None and NoneType in kinds:
+        return None
+    others = [kind for kind in kinds if kind is not NoneType]
+    for kind in others[:-1]:
+        try:
+            return from_tree(kind, value, where, schema, strict=strict)
+        except (KeyError, ValueError):
+            continue
+    return from_tree(others[-1], value, where, schema, strict=strict)
+
+
+def _plain(kind: type, value: Any, where: str) -> Any:
+    accepted = (int, float) if kind is float else kind
+    fits = isinstance(value, accepted) and (kind is bool or not isinstance(value, bool))
+    words = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+    _expect(fits, value, where, words[kind])
+    return _expect(not isinstance(value, int) or abs(value) <= LARGEST, value, where, "a smaller number")
+
+
+def _expect(fits: bool, value: Any, where: str, expected: str) -> Any:
+    if not fits:
+        raise ValueError(f"{where}: {repr(value)[:200]}, expected {expected}")
+    return value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)
+
+
+def _refuse(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
