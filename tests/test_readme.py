@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -56,13 +57,15 @@ def test_fit_commands_parse_and_their_parts_can_be_built(command, image_folder, 
 
 
 def test_the_other_commands_name_verbs_scripts_and_files_that_exist():
-    from ard.__main__ import COMMANDS as VERBS
+    from ard.commands import VERBS
 
     for command in COMMANDS:
         if command[0].startswith("./"):
             assert (ROOT / command[0]).is_file()
         elif command[0] == "ard" and command[1] not in RUNS:
-            assert parse(command[1], VERBS[command[1]], command[2:])
+            verb = VERBS[command[1]]
+            function = getattr(import_module(f"ard.commands.{verb.module}"), verb.function)
+            assert parse(command[1], function, command[2:])
     for study in re.findall(r"ard study (\S+?)`", README):
         assert (ROOT / study).is_file(), study
 
