@@ -38,7 +38,7 @@ def quick_test(
     Args:
         weights: files of weights.
         data: a config with a `data:` section; by default what the weights were trained on.
-        network: a network of your own: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
+        network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
         limit: evaluate on this many images, equally many a class.
         eps: radius such as 8/255; by default the one the weights were trained against.
         replace: write over a record of these weights that says more, or something else.

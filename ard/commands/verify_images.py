@@ -15,7 +15,7 @@ def verify_images(file: str, weights: str, data: str | None = None, network: str
         file: what `ard evaluate --save_adversarial true` wrote.
         weights: the weights they were made for.
         data: a config with a `data:` section; by default what the weights were trained on.
-        network: a network of your own: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
+        network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
     """
     check_weights(weights)
     check_config(data, needs="data")
