@@ -4,6 +4,7 @@ import ast
 import re
 import shlex
 import textwrap
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,11 +71,13 @@ def test_fit_commands_parse_and_their_parts_can_be_built(command, image_folder, 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] != "ard" or c[1] not in RUNS], ids=" ".join)
 def test_the_other_commands_name_verbs_scripts_and_files_that_exist(command):
-    from ard.__main__ import COMMANDS as VERBS
+    from ard.commands import VERBS
 
     program = command[0].removeprefix("./")
     if program == "ard":
-        assert parse(command[1], VERBS[command[1]], command[2:])
+        verb = VERBS[command[1]]
+        function = getattr(import_module(f"ard.commands.{verb.module}"), verb.function)
+        assert parse(command[1], function, command[2:])
     elif program.startswith("scripts/"):
         assert (ROOT / program).is_file()
     else:

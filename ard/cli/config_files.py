@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import Namespace
 
 from ard.core.errors import UserError
 from ard.core.suggestions import near_file
@@ -64,6 +63,7 @@ def check_finite(tree: Any, place: str = "") -> None:
     """Raises UserError for a number in a config that is not finite: nobody means one, and NaN passes every comparison."""
     if isinstance(tree, float) and not math.isfinite(tree):
         raise UserError(f"{place} = {tree}: expected a finite number")
-    branches = vars(tree).items() if isinstance(tree, Namespace) else tree.items() if isinstance(tree, dict) else ()
+    is_namespace = type(tree).__name__ == "Namespace"  # jsonargparse's, which takes longer to import than a config to read
+    branches = (vars(tree) if is_namespace else tree if isinstance(tree, dict) else {}).items()
     for key, value in enumerate(tree) if isinstance(tree, list | tuple) else branches:
         check_finite(value, f"{place}.{key}".lstrip("."))

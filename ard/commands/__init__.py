@@ -1,1 +1,43 @@
-"""One file a verb of the command line."""
+"""The verbs of the command line, as data: `ard --help` and suggestions need no verb to be imported."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One row of `ard --help`, and where its function is: `function` of ard.commands.`module`.
+
+    With `raw` the function gets the words of the command line as they are, the verb first; otherwise it gets what they say,
+    parsed by its signature.
+    """
+
+    module: str
+    function: str
+    usage: str
+    summary: str
+    raw: bool = False
+
+
+RUN = "-c configs/<data>.yaml -c configs/objectives/<method>.yaml"
+
+VERBS = {
+    "fit": Verb("fit", "fit_student", RUN, "train one student", raw=True),
+    "validate": Verb("fit", "fit_student", f"{RUN} --ckpt_path FILE", "measure a checkpoint again", raw=True),
+    "study": Verb("study", "study", "configs/studies/<name>.yaml", "teachers, methods, seeds, and a table; resumes"),
+    "evaluate": Verb("evaluate_weights", "evaluate_weights", "WEIGHTS...", "clean and robust accuracy, with evidence"),
+    "test": Verb("evaluate_weights", "quick_test", "WEIGHTS...", "evaluate --suite quick"),
+    "verify": Verb("verify_images", "verify_images", "ADVERSARIAL WEIGHTS", "do stored images prove what they claim?"),
+    "compare": Verb("compare", "compare", "RUN_DIR...", "records -> table.md, table.csv and a picture"),
+    "bench": Verb("bench", "bench", "", "our training step against the released ones, on this machine"),
+    "doctor": Verb("doctor", "doctor", "[options of fit]", "is this machine fit? would this run go well?", raw=True),
+}
+
+
+def overview() -> str:
+    """The text of `ard --help`."""
+    rows = []
+    for name, verb in VERBS.items():
+        line = f"  {name:<9} {verb.usage}"
+        rows.append(f"{line:<44} {verb.summary}" if len(line) < 44 else f"{line}\n{'':<44} {verb.summary}")
+    end = "ard VERB --help says more. Errors are one line; exit status 2 means that you can mend it."
+    return "\n".join(["usage: ard VERB ...", "", *rows, "", end])

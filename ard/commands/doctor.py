@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from ard.cli.messages import show
+from ard.cli.quick_imports import quick_imports
+from ard.cli.refusals import check_run
 from ard.doctor.advice import Advice, advice_table
-from ard.doctor.machine import examine_machine
-from ard.doctor.preflight import preflight
 
 HELP = """usage: ard doctor
        ard doctor -c configs/<data>.yaml -c configs/objectives/<method>.yaml [any option of ard fit]
@@ -20,16 +20,23 @@ Exit status 1 where something is wrong, 0 where there are warnings at most.
 """
 
 
-def doctor(arguments: Sequence[str]) -> int:
-    """Print a table of findings and return the exit status."""
-    if {"-h", "--help"} & set(arguments):
+def doctor(words: Sequence[str]) -> int:
+    """Print a table of findings and return the exit status; `words` are the verb and the options of a run, if any."""
+    options = words[1:]
+    if {"-h", "--help"} & set(options):
         print(HELP, end="")
         return 0
-    findings = preflight(arguments) if arguments else examine_machine()
+    if options:
+        check_run(["fit", *options])
+    with quick_imports():
+        from ard.doctor.machine import examine_machine
+        from ard.doctor.preflight import preflight
+
+    findings = preflight(options) if options else examine_machine()
     show(advice_table(findings))
-    return status(findings)
+    return doctor_status(findings)
 
 
-def status(findings: Iterable[Advice]) -> int:
+def doctor_status(findings: Iterable[Advice]) -> int:
     """1 where there is an error."""
     return int(any(finding.verdict == "error" for finding in findings))

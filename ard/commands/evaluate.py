@@ -12,7 +12,7 @@ from ard.artifacts.paths import RecordFiles, record_of
 from ard.artifacts.record import GivenFiles, Record, readable_record, write_record
 from ard.artifacts.typed_json import to_tree
 from ard.attacks import Radius
-from ard.cli.config_files import read_yaml
+from ard.cli.network_option import network_section
 from ard.commands.display import announce_cost, progress_bar, summary
 from ard.commands.existing_record import check_nothing_lost, finished_by_another
 from ard.commands.subject import Subject, short_path
@@ -121,7 +121,7 @@ def _key(subject: Subject, request: Request, files: GivenFiles) -> str:
     """A digest of everything that verdicts depend on: under this name blocks wait for those who go on."""
     key = {
         "weights": sha256(subject.weights),
-        "network": read_yaml(request.network) if request.network else None,
+        "network": network_section(request.network) if request.network else None,
         "data": subject.digest,
         "threat": [subject.ball.norm, subject.ball.eps],
         "request": [request.suite, request.seed, split_commas(request.attacks), request.temperature],

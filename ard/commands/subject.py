@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import ard.data
 from ard.artifacts.card import Card
+from ard.artifacts.class_paths import check_classes, exported_classes
 from ard.artifacts.facts import NetworkSpec
 from ard.artifacts.record import DatasetSpec, WeightsFile
 from ard.artifacts.weights import card_of
 from ard.attacks import Ball
 from ard.cli.config_files import read_yaml
+from ard.cli.network_option import named_network
 from ard.cli.parsing import build
 from ard.core.errors import UserError
 from ard.core.files import sha256
@@ -22,7 +25,6 @@ from ard.data import DataModule, to_pixels
 from ard.data.loading import balanced
 from ard.evaluation.request import Request, ball_of
 from ard.models.loading import load
-from ard.models.wrappers import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ class Subject:
         """Raises UserError for whatever does not fit: weights, data, classes, shapes, radius."""
         request.check()
         card = card_of(weights)
-        network = build(Network, read_yaml(request.network)) if request.network else None
+        network = named_network(request.network)
         ball = _ball(card, request)
         section = _data_section(card, request, weights)
         data: DataModule = build(DataModule, section)
@@ -130,9 +132,11 @@ def _data_section(card: Card, request: Request, weights: Path) -> dict[str, Any]
         return dict(section)
     if not card.data:
         raise UserError(f"{weights} does not say on which data it was trained: add --data configs/<data>.yaml")
-    path = card.data.get("class_path")
-    if not str(path).startswith("ard.data."):
-        raise UserError(f"{weights} names data of {path}, not of ard.data: pass them with --data FILE.yaml")
+    ours = exported_classes(ard.data, DataModule)
+    message = f"{weights} names data of {{}}, not of ard.data: pass them with --data FILE.yaml"
+    if "class_path" not in card.data:
+        raise UserError(message.format(card.data))
+    check_classes(card.data, ours, message)
     return dict(card.data)
 
 

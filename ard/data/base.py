@@ -6,7 +6,6 @@ from functools import cached_property
 
 import pytorch_lightning as pl
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from ard.core.errors import UserError
@@ -79,6 +78,8 @@ class DataModule(pl.LightningDataModule, ABC):
         most = len(images) - self.num_classes
         if not self.num_classes <= self.val_size <= most:
             raise UserError(f"val_size = {self.val_size}: expected {self.num_classes} (one a class) to {most} images")
+        from sklearn.model_selection import train_test_split  # here: it takes a second
+
         train, val = train_test_split(
             torch.arange(len(images)).numpy(),
             test_size=self.val_size,

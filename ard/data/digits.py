@@ -1,8 +1,6 @@
 """Handwritten digits that come with scikit-learn: real images, nothing to download. A smoke test, not a benchmark."""
 
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from ard.data.base import DataModule
 from ard.data.loading import MemoryImages
@@ -37,6 +35,9 @@ class Digits(DataModule):
 
 
 def _digits(*, test: bool) -> MemoryImages:
+    from sklearn.datasets import load_digits  # here: scikit-learn takes a second
+    from sklearn.model_selection import train_test_split
+
     digits = load_digits()
     # Values are 0..16: stored as whole multiples of 1/255, as every other image, so that evaluation can check them.
     pixels = torch.as_tensor(digits.images * 255 / 16).round().to(torch.uint8).unsqueeze(1)

@@ -17,7 +17,7 @@ class Request:
 
     Args:
         data: a config with a `data:` section; by default what the weights were trained on.
-        network: a YAML file {class_path, init_args} for weights that do not say which network they are for.
+        network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
         split: images to evaluate on.
         limit: evaluate on this many images, equally many a class, chosen by a fixed seed.
         suite: quick (FGSM, PGD-20, CW), standard (and AutoAttack) or full (and every check).

@@ -27,7 +27,7 @@ class Frozen(nn.Module):
     def __init__(self, *, weights: str = "", network: Network | None = None) -> None:
         super().__init__()
         self.weights = weights
-        self._factory = network
+        self._factory, self._option = network, "network"
         self._held: list[nn.Module] = []  # a list hides the network from parameters(), state_dict() and train()
 
     def load(self, *, num_classes: int, input_shape: tuple[int, ...], option: str = "weights") -> Self:
@@ -35,6 +35,7 @@ class Frozen(nn.Module):
         if not self.weights:
             raise UserError(f"a teacher without weights: add {option} FILE")
         if not self._held:
+            self._option = f"{option.removesuffix('weights')}network"
             network = self.read().requires_grad_(False).eval()
             network.to(memory_format=torch.channels_last)
             check_answers(network, input_shape, num_classes, f"teacher {self.weights}")
@@ -43,7 +44,7 @@ class Frozen(nn.Module):
 
     def read(self) -> nn.Module:
         """The network with its weights, from its file."""
-        return load(self.weights, self._factory)
+        return load(self.weights, self._factory, option=self._option)
 
     @property
     def loaded(self) -> bool:

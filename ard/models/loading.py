@@ -15,22 +15,28 @@ from ard.core.text import first_line
 from ard.models.building import bounded, interchangeable
 from ard.models.wrappers import Network
 
+# Whatever is passed as a network; `--network` of the command line takes its class path, or a file that names it.
+CONTRACT = (
+    "a network is an nn.Module subclass, a function that names `num_classes` among its parameters, "
+    "or a model function of torchvision or timm"
+)
 PREFIXES = ("module.", "model.", "student.", "_orig_mod.")
 
 
-def load(path: str | Path, network: Network | None = None) -> nn.Module:
+def load(path: str | Path, network: Network | None = None, *, option: str = "--network") -> nn.Module:
     """The network whose weights lie at `path`, in eval mode: pixels in [0, 1] in, logits out.
 
     Classes under `ard.models` are rebuilt from the file's own card; for anything else pass `network`, because a name
-    read from a file is never imported. Raises UserError when the file is missing, foreign, or does not fill everything.
+    read from a file is never imported; `option` is what a command line calls it. Raises UserError when the file is
+    missing, foreign, or does not fill everything.
     """
     state, card = read_weights(path)
-    named = network is not None
+    named, way = network is not None, f"add {option}; {CONTRACT}"
     if network is None:
         if card.network is None:
-            raise UserError(f"{path} does not say which network it is for: name one (`network:`)")
+            raise UserError(f"{path} does not say which network it is for: {way}")
         try:
-            network = network_of(card.network, path)
+            network = network_of(card.network, path, way)
         except RecursionError as error:
             raise UserError(f"{path} describes networks inside networks without end") from error
     num_classes = card.num_classes or _guess_classes(state, path)
@@ -45,12 +51,12 @@ def load(path: str | Path, network: Network | None = None) -> nn.Module:
     return model.eval()
 
 
-def network_of(spec: dict[str, Any], path: str | Path) -> Network:
-    """The factory that {class_path, init_args} describe; refuses every class that is not one of ours."""
+def network_of(spec: dict[str, Any], path: str | Path, way: str) -> Network:
+    """The factory that {class_path, init_args} describe; refuses any class that is not ours; `way` is what to do."""
     init_args = spec.get("init_args") or {}
     if not isinstance(init_args, dict):
         raise UserError(f"{path} describes a network with arguments {init_args!r}; expected a mapping")
-    return partial(_our_class(spec.get("class_path"), path), **_build_args(init_args, path))
+    return partial(_our_class(spec.get("class_path"), path, way), **_build_args(init_args, path, way))
 
 
 def fill(model: nn.Module, state: State, card: Card, path: str | Path) -> None:
@@ -93,24 +99,24 @@ def mismatch(state: State, expected: State) -> str:
     return ""
 
 
-def _our_class(class_path: Any, path: str | Path) -> Any:
+def _our_class(class_path: Any, path: str | Path, way: str) -> Any:
     models = importlib.import_module("ard.models")
     package, _, name = str(class_path).rpartition(".")
     known = package.split(".")[:2] == ["ard", "models"] and name in models.__all__
     cls = getattr(models, name) if known else None
     if not (isinstance(cls, type) and issubclass(cls, nn.Module) and "num_classes" in signature(cls).parameters):
-        raise UserError(f"{path} asks for {class_path}, which is not a network of ard.models: pass the network yourself")
+        raise UserError(f"{path} asks for {class_path}, which is not a network of ard.models: {way}")
     return cls
 
 
-def _build_args(init_args: dict[str, Any], path: str | Path) -> dict[str, Any]:
+def _build_args(init_args: dict[str, Any], path: str | Path, way: str) -> dict[str, Any]:
     """Nested class_path entries (a network inside Normalized) become factories under the same rule.
 
     Weights follow, so nothing `pretrained` is fetched first.
     """
     nested = {key: value for key, value in init_args.items() if isinstance(value, dict) and "class_path" in value}
     fetched = {key: False for key in init_args if key == "pretrained"}
-    return init_args | fetched | {key: network_of(value, path) for key, value in nested.items()}
+    return init_args | fetched | {key: network_of(value, path, way) for key, value in nested.items()}
 
 
 def _strip(state: State, expected: State) -> State:

@@ -3,8 +3,9 @@
 import pytest
 from small_runs import ROOT, cli
 
-from ard.__main__ import compare, evaluate_weights
 from ard.cli.parsing import parse
+from ard.commands.compare import compare
+from ard.commands.evaluate_weights import evaluate_weights
 
 FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml"]
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from image_files import fake_cifar, image_folder
 from tiny import concrete, generator, user_error
@@ -187,3 +188,23 @@ def test_balanced_takes_equally_many_of_each_class() -> None:
 
 def pixels_of(images) -> torch.Tensor:
     return images.__getitems__(list(range(len(images))))[0]
+
+
+def test_a_module_of_anybodys_trains_on_the_digits_with_lightnings_own_trainer(tmp_path):
+    class Linear(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(64, 10)
+
+        def training_step(self, batch, _):
+            x, y = batch
+            assert x.dtype == torch.float32
+            return torch.nn.functional.cross_entropy(self.layer(x.flatten(1)), y)
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = pl.Trainer(max_epochs=1, limit_train_batches=2, accelerator="cpu", default_root_dir=tmp_path, **quiet)
+    trainer.fit(Linear(), datamodule=Digits())
+    assert trainer.global_step == 2

@@ -6,13 +6,23 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from ard.artifacts.facts import TrainingFacts
+from ard.artifacts.card import Card
+from ard.artifacts.class_paths import class_paths
 
 
-def announce_weights(trainer: pl.Trainer, weights: Path, training: TrainingFacts) -> None:
+def announce_weights(trainer: pl.Trainer, weights: Path, card: Card) -> None:
     """Print one line about the weights that were exported; epochs are counted from 0, as in metrics.csv."""
+    training = card.training
+    assert training is not None
     monitors = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     best = {callback.monitor: callback.best_model_score for callback in monitors}.get(training.selected_by)
     score = "" if best is None else f", {training.selected_by} {float(best):.3f}"
-    file = shlex.quote(str(weights))
-    print(f"{weights.stem}: {weights} (epoch {training.epoch}{score}); next: ard evaluate {file}", flush=True)
+    command = ["ard", "evaluate", str(weights)]
+    if not is_ours(card):
+        command += ["--network", str(weights.with_name("config.yaml"))]
+    print(f"{weights.stem}: {weights} (epoch {training.epoch}{score}); next: {shlex.join(command)}", flush=True)
+
+
+def is_ours(card: Card) -> bool:
+    """Whether the card is enough to build its network: it and those inside it are of ard.models."""
+    return all(name.startswith("ard.models.") for name in class_paths(card.network, {}))

@@ -92,8 +92,8 @@ class RunFiles(SaveConfigCallback):
             if checkpoint.is_file():
                 epoch = int(read_checkpoint(checkpoint)["epoch"])
                 training = self.training(trainer, pl_module, "last epoch" if name == LAST else None, epoch)
-                written.append((folder.weights(file), training))
-                save_weights(written[-1][0], read_weights(checkpoint)[0], self.card(pl_module, training))
+                written.append((folder.weights(file), self.card(pl_module, training)))
+                save_weights(written[-1][0], read_weights(checkpoint)[0], written[-1][1])
         if written:
             announce_weights(trainer, *written[-1])
 

@@ -1,0 +1,54 @@
+"""The classes that a file names: every one is compared with those that are known before anything is built of them.
+
+A parser imports the module of a class path. What somebody else has written down must not make it import `helper.py` of the
+current folder, wherever in the tree the name stands.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from inspect import isclass, signature
+from types import ModuleType
+from typing import Any
+
+from ard.core.errors import UserError
+from ard.core.suggestions import did_you_mean
+
+HARMLESS = re.compile(r"\w*|[\d\s./eE+-]+")  # a word, or a number: no parser finds a module in it
+
+
+def exported_classes(package: ModuleType, kind: type) -> dict[str, type]:
+    """The subclasses of `kind` that a package of ours exports, by the class paths that configs and cards use."""
+    found = {name: getattr(package, name) for name in package.__all__}
+    return {f"{package.__name__}.{name}": cls for name, cls in found.items() if isclass(cls) and issubclass(cls, kind)}
+
+
+def check_classes(tree: Any, known: Mapping[str, type], message: str) -> None:
+    """Raises UserError, `message` with the name put in, for the first class path in a tree that is not known."""
+    for name in class_paths(tree, known):
+        if name not in known:
+            package = next(iter(known)).rpartition(".")[0]
+            near = did_you_mean(name.removeprefix(f"{package}."), [path.rpartition(".")[2] for path in known])
+            raise UserError(message.format(name) + (near if name.startswith(f"{package}.") else ""))
+
+
+def class_paths(tree: Any, known: Mapping[str, type]) -> Iterator[str]:
+    """Every name in a tree that a parser may import, outer ones first: class paths, and texts where a class is expected."""
+    if isinstance(tree, dict):
+        if "class_path" in tree:
+            yield str(tree["class_path"])
+            yield from _texts(tree, known.get(str(tree["class_path"])))
+        for value in tree.values():
+            yield from class_paths(value, known)
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            yield from class_paths(value, known)
+
+
+def _texts(tree: dict[str, Any], cls: type | None) -> Iterator[str]:
+    """Arguments that are text though their type is none: a parser reads them as names of classes, or as YAML of such."""
+    expected = signature(cls).parameters if cls is not None else {}
+    for section in (tree, tree.get("init_args"), tree.get("dict_kwargs")):
+        for key, value in section.items() if isinstance(section, dict) else ():
+            of_text = key in expected and "str" in str(expected[key].annotation)
+            if isinstance(value, str) and key != "class_path" and not of_text and not HARMLESS.fullmatch(value):
+                yield value

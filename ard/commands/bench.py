@@ -1,0 +1,29 @@
+"""`ard bench`."""
+
+import json
+from pathlib import Path
+
+from ard.cli.messages import show
+from ard.cli.quick_imports import quick_imports
+from ard.core.files import write_whole
+
+
+def bench(output: str = "benchmark.json", batch_size: int = 128, steps: int = 10, rounds: int = 5, only: str = "") -> int:
+    """Time our training step against those of the released ARD and RSLAD codes, on this machine.
+
+    Args:
+        output: where the record goes; with --only, the other groups of a record that lies there are kept.
+        batch_size: images a step.
+        steps: of PGD.
+        rounds: interleaved repetitions; ratios are their medians.
+        only: groups whose name contains this, such as MobileNetV2 or RSLAD.
+    """
+    with quick_imports():
+        from ard.bench.benchmark import benchmark
+        from ard.bench.report import bench_table
+
+    onto = json.loads(Path(output).read_text()) if only and Path(output).exists() else None
+    record = benchmark(batch_size=batch_size, steps=steps, count=rounds, only=only, onto=onto)
+    write_whole(Path(output), json.dumps(record, indent=1) + "\n")
+    show(bench_table(record))
+    return 0

@@ -1,0 +1,21 @@
+"""`ard compare`."""
+
+from pathlib import Path
+
+from ard.cli.messages import show
+
+
+def compare(directories: list[str], output: str | None = None, mixed: bool = False, baseline: str | None = None) -> int:
+    """Put the records below run directories side by side: table.md, table.csv and a picture.
+
+    Args:
+        directories: run directories, or folders of them such as checkpoints/digits.
+        output: where to write; by default the first directory.
+        mixed: allow rows with different data, eps, suite or number of images.
+        baseline: the method that differences are taken to; by default the strongest one without a teacher.
+    """
+    from ard.report.comparison import compare_records
+
+    paths = [Path(directory) for directory in directories]
+    show(compare_records(paths, Path(output or directories[0]), mixed=mixed, baseline=baseline))
+    return 0

@@ -1,0 +1,46 @@
+"""`ard evaluate`, and `ard test`, its quick suite: one line for what cannot be measured comes before torch is imported."""
+
+from pathlib import Path
+
+from ard.cli.quick_imports import quick_imports
+from ard.cli.refusals import check_config, check_weights
+from ard.evaluation.request import Request
+
+EXIT_STATUS = {"sound": 0, None: 0, "warnings": 3, "unreliable": 4}  # None: a shard that is done before others
+
+
+def evaluate_weights(weights: list[str], request: Request) -> int:
+    """Measure clean and robust accuracy and write a record beside each file of weights.
+
+    Args:
+        weights: files of weights: ours (.safetensors), Lightning checkpoints or plain state dicts.
+        request: what to measure.
+    """
+    check_weights(*weights, request.teacher, request.undefended)
+    check_config(request.data, needs="data")
+    with quick_imports():
+        from ard.commands.evaluate import evaluate_file
+
+    request.check()
+    return max(EXIT_STATUS[evaluate_file(Path(file), request)] for file in weights)
+
+
+def quick_test(
+    weights: list[str],
+    data: str | None = None,
+    network: str | None = None,
+    limit: int | None = None,
+    eps: str | None = None,
+    replace: bool = False,
+) -> int:
+    """The quick suite on the test split: shorthand for `evaluate --suite quick`.
+
+    Args:
+        weights: files of weights.
+        data: a config with a `data:` section; by default what the weights were trained on.
+        network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
+        limit: evaluate on this many images, equally many a class.
+        eps: radius such as 8/255; by default the one the weights were trained against.
+        replace: write over a record of these weights that says more, or something else.
+    """
+    return evaluate_weights(weights, Request(data=data, network=network, limit=limit, eps=eps, replace=replace))
