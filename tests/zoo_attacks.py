@@ -5,6 +5,7 @@ import copy
 import torch
 from zoo import Subject, undefended
 
+from ard.attacks import PGD
 from ard.evaluation import Given
 
 
@@ -57,7 +58,8 @@ def steps_of(size):
         class Broken(kind):
             def __init__(self, ball, **options):
                 super().__init__(ball, **options)
-                self.step_size, self.start = size, "zero"
+                if kind is PGD:  # FGSM is one step of eps
+                    self.step_size, self.start = size, "zero"
 
         return Broken
 

@@ -13,9 +13,10 @@ from ard.bench import released
 from ard.bench.levers import BenchRow
 from ard.core.randomness import keyed_generator
 from ard.data.augmentation import random_crop, random_flip
+from ard.losses import AttackLoss, Loss
 from ard.models import MobileNetV2, ResNet, WideResNet
 from ard.objectives.ard import ARD
-from ard.objectives.base import Inner, Objective, Outer, total_loss
+from ard.objectives.base import Objective, Outer, total_loss
 from ard.objectives.rslad import RSLAD
 
 THREAT = Linf(eps=Radius("8/255"))
@@ -136,13 +137,12 @@ class TimedStep:
         attack = torchattacks.PGD(self.student, eps=THREAT.eps, alpha=released.STEP_SIZE, steps=self.attack.steps)
         return attack(x, y)
 
-    def _climbed(self, inner: Inner | None, x: Tensor, start: Tensor) -> Tensor:
+    def _climbed(self, inner: Loss | None, x: Tensor, start: Tensor) -> Tensor:
         assert inner is not None
         generator = keyed_generator(self.device, "noise")
         if self.row.attack == "NFGSM":
             return NFGSM(THREAT)(inner, x, generator)
-        self.attack._start = lambda x, _: x + start  # type: ignore[method-assign, assignment]  # one start for both sides
-        return self.attack(inner, x, generator)
+        return self.attack(AttackLoss.of(inner, start=x + start), x, generator)  # one start for both sides
 
     def _replayed(self, outer: Outer, x: Tensor) -> tuple[Tensor, Tensor]:
         delta = torch.zeros_like(x) if self.delta is None else self.delta

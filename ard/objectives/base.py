@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from ard import losses
 
-Inner = Callable[[Tensor], Tensor]  # x' -> one number per example
 Outer = Callable[[Tensor], dict[str, Tensor]]  # x' -> {term: scalar}; the sum is descended, vectors are only observed
-Pair = tuple[Inner | None, Outer]  # inner None: the method trains without an attack
+Pair = tuple[losses.Loss | None, Outer]  # inner None: the method trains without an attack
 
 
 class Objective(nn.Module, ABC):
@@ -24,16 +23,11 @@ class Objective(nn.Module, ABC):
     can make, from the teacher, are named in `awaits`. `epoch`, `progress` in [0, 1], `lr_factor` and `generator` are set
     before every batch. More teachers are `Frozen` arguments of the constructor.
 
-    With `counts_survival`, `inner` returns a pair, the second one bool per example: whether it is still right; `after_step`
-    then finds in `survived`, shape (C,), at how many points of the attack's path the examples of each class were. With
-    `views` > 1 the attack searches that many points for each image: x' is (views · batch, …), the views one after another.
-    An `inner` that is `Constrained` keeps the attack to points that it allows.
+    `inner` may be an AttackLoss, which says where to begin, around which image each point is searched, or what is allowed.
     """
 
     needs_teacher: bool = False
     needs_labels: bool = True
-    counts_survival: bool = False
-    views: int = 1
     awaits: tuple[str, ...] = ()
     label_smoothing: float = 0.0
     epoch: int = 0
@@ -85,21 +79,11 @@ class Objective(nn.Module, ABC):
         return losses.cross_entropy(logits, y, self.label_smoothing).mean()
 
 
-class Constrained:
-    """An inner loss with a rule: after every step of the attack, a point that is not `allowed` goes back to the image."""
-
-    def __init__(self, loss: Inner, allowed: Callable[[Tensor], Tensor]) -> None:
-        self.loss, self.allowed = loss, allowed
-
-    def __call__(self, x_adv: Tensor) -> Tensor:
-        return self.loss(x_adv)
-
-
 def total_loss(terms: dict[str, Tensor]) -> Tensor:
     """What the optimiser descends: the sum of the scalar terms."""
     return torch.stack([term for term in terms.values() if term.ndim == 0]).sum()
 
 
-def attack_labels(student: nn.Module, y: Tensor) -> Inner:
+def attack_labels(student: nn.Module, y: Tensor) -> losses.Loss:
     """The inner loss of PGD-AT and ARD: cross entropy with the true label, never smoothed."""
     return lambda x_adv: losses.cross_entropy(student(x_adv), y)

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from ard.losses import cross_entropy, kl
-from ard.objectives.base import Constrained, Objective, Pair
+from ard.losses import AttackLoss, cross_entropy, kl
+from ard.objectives.base import Objective, Pair
 
 
 class CGARD(Objective):
@@ -15,7 +15,6 @@ class CGARD(Objective):
     """
 
     needs_teacher = True
-    views = 2  # x' and x''
 
     def __init__(self, *, alpha: float = 0.7) -> None:
         super().__init__()
@@ -41,4 +40,4 @@ class CGARD(Objective):
                 "kl_adv": self.alpha * kl(teacher(x_adv).detach(), adv).mean(),
             }
 
-        return Constrained(apart, allowed), outer
+        return AttackLoss(apart, centre=torch.cat([x, x]), allowed=allowed), outer

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ard.losses import cross_entropy, kl
+from ard.losses import AttackLoss, cross_entropy, kl
 from ard.objectives.base import Objective, Pair
 
 
@@ -18,7 +18,6 @@ class FairARD(Objective):
     """
 
     needs_teacher = True
-    counts_survival = True
 
     def __init__(
         self,
@@ -54,9 +53,13 @@ class FairARD(Objective):
             if self.alpha < 1:
                 hard = cross_entropy(student(x), y, self.label_smoothing)
                 terms["ce"] = (1 - self.alpha) * (weights * hard).mean()
-            return terms
+            survived = x.new_zeros(len(self.weights))
+            if loss.seen is not None:
+                survived.index_add_(0, y, loss.seen.to(x.dtype))
+            return {**terms, "survived": survived}
 
-        return inner, outer  # type: ignore[return-value]
+        loss = AttackLoss(inner)
+        return loss, outer
 
     def after_step(self, terms: dict[str, Tensor]) -> None:
         self.survived.add_(terms["survived"])

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ard.losses import kl
+from ard.losses import AttackLoss, kl
 from ard.objectives.adaad import AdaAD
 from ard.objectives.base import Objective, Pair
 
@@ -17,7 +16,7 @@ class IGDM(Objective):
     """Lee, Cho and Kim, ICLR 2025, arXiv:2312.03286. inner: that of `base`, whose attack gives δ = x' − x.
 
     outer: that of `base` + α progress mean KL(T(x + βδ) − T(x − γδ) ‖ S(x + βδ) − S(x − γδ)).
-    With several views the mean runs over all of them. Where nothing is named, `base` is AdaAD.
+    Where several points are searched for an image, the mean runs over all of them. Where nothing is named, `base` is AdaAD.
     """
 
     needs_teacher = True
@@ -26,11 +25,7 @@ class IGDM(Objective):
         super().__init__()
         self.base = base or AdaAD()
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
-        self.counts_survival, self.views, self.needs_labels = (
-            self.base.counts_survival,
-            self.base.views,
-            self.base.needs_labels,
-        )
+        self.needs_labels = self.base.needs_labels
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -39,11 +34,11 @@ class IGDM(Objective):
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         inner, outer = self.base(student, teacher if self.base.needs_teacher else None, x, y)
-        x = torch.cat([x] * self.views)
+        centre = AttackLoss.centre_of(inner, x)
 
         def matched(x_adv: Tensor) -> dict[str, Tensor]:
-            delta = x_adv - x
-            ahead, behind = x + self.beta * delta, x - self.gamma * delta
+            delta = x_adv - centre
+            ahead, behind = centre + self.beta * delta, centre - self.gamma * delta
             target = (teacher(ahead) - teacher(behind)).detach()
             divergence = kl(target, student(ahead) - student(behind)).mean()
             return outer(x_adv) | {"igdm": self.alpha * self.progress * divergence}

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ard.attacks import Counted, attacking
+from ard.attacks import attacking
 from ard.core.errors import UserError
-from ard.objectives.base import Inner, total_loss
+from ard.losses import AttackLoss
+from ard.objectives.base import total_loss
 from ard.training.engine import Engine
 from ard.training.weight_perturbation import AWP
 
@@ -27,14 +28,11 @@ class Distillation(Engine):
         start = self.now()
         with attacking(self.student, self.objective, mode=self.attack_mode):
             inner, outer = self.objective(self.student, self.teacher, x, y)
-            path = self.path(inner)
-            x_adv = x if path is None else self.attack(path, self.views(x), self.generator("attack", batch_idx))
+            x_adv = x if inner is None else self.attack(inner, x, self.generator("attack", batch_idx))
         self.attack_seconds = self.now() - start
         if self.weight_perturbation is not None and self.objective.progress >= self.weight_perturbation.start:
             self.restore = self.weight_perturbation(self.student, lambda: total_loss(outer(x_adv)))
         self.terms = outer(x_adv)
-        if isinstance(path, Counted):
-            self.terms["survived"] = x.new_zeros(self.num_classes).index_add(0, y, path.count.to(x.dtype))
         self.report(self.terms)
         return total_loss(self.terms)
 
@@ -42,14 +40,6 @@ class Distillation(Engine):
         if self.restore is not None:
             self.restore()
             self.restore = None
-
-    def path(self, inner: Inner | None) -> Inner | None:
-        """What the attack climbs, counting on its way where the objective asks for it."""
-        return Counted(inner) if inner is not None and self.objective.counts_survival else inner  # type: ignore[arg-type]
-
-    def views(self, x: Tensor) -> Tensor:
-        """The images as often as the attack is to search a point for each."""
-        return x if self.objective.views == 1 else torch.cat([x] * self.objective.views)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)  # runs training_step; a checkpoint of this step must hold what follows
@@ -90,7 +80,7 @@ class FreeDistillation(Engine):
         x, y = self.images(batch, batch_idx)
         with attacking(self.student, self.objective, mode=self.attack_mode):
             inner, outer = self.objective(self.student, self.teacher, x, y)
-        if inner is None or self.objective.counts_survival or self.objective.views > 1:
+        if inner is None or isinstance(inner, AttackLoss):
             missing = "has no attack" if inner is None else "needs an attack of its own"
             raise UserError(
                 f"{type(self.objective).__name__} {missing}, so there is nothing to replay: use ard.Distillation"

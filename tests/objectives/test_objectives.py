@@ -10,7 +10,8 @@ from tiny import concrete, generator, images, labels, tiny_net
 from torch import nn
 
 import ard.objectives
-from ard.attacks import Counted, attacking
+from ard.attacks import attacking
+from ard.losses import AttackLoss
 from ard.models import Frozen
 from ard.objectives.base import Objective, total_loss
 
@@ -52,16 +53,15 @@ class Scene:
                 part._held.append(some_teacher())
                 self.teachers.append(part._held[0])
         self.x, self.y = images().double(), labels()
-        count = self.objective.views
-        start = torch.cat([self.x] * count)
-        self.x_adv = (start + 0.2 * (images(4 * count, seed=1) - 0.5)).clamp(0, 1)
+        centre = AttackLoss.centre_of(self.pair()[0], self.x)
+        self.x_adv = (centre + 0.2 * (images(len(centre), seed=1) - 0.5)).clamp(0, 1)
 
     def pair(self):
         self.objective.generator, self.objective.progress = generator(), 0.5  # some terms fade in from 0
         with attacking(self.student, self.objective):
             teacher = self.teacher if self.objective.needs_teacher else None
             inner, outer = self.objective(self.student, teacher, self.x, self.y)
-        return Counted(inner) if self.objective.counts_survival and inner else inner, self.drawn_alike(outer)
+        return inner, self.drawn_alike(outer)
 
     def drawn_alike(self, outer):
         """What an outer loss draws, it draws the same at every call: else there is nothing to differentiate."""
@@ -89,10 +89,10 @@ def test_the_shape_of_the_pair(scene):
     inner, outer = scene.pair()
     if inner is not None:
         values = inner(scene.x_adv)
-        assert values.shape == (4 * scene.objective.views,)
+        assert values.shape == (len(scene.x_adv),)
         assert values.isfinite().all()
-    if isinstance(inner, Counted):
-        assert inner.count.shape == (4,)
+    if isinstance(inner, AttackLoss) and inner.seen is not None:
+        assert inner.seen.shape == values.shape
     terms = outer(scene.x_adv)
     assert total_loss(terms).requires_grad
     for name, term in terms.items():
@@ -137,7 +137,7 @@ def test_examples_do_not_mix_in_the_attacks_loss(scene):
     moved[0] = scene.x[0]
     after = inner(moved)
     assert after[0] != before[0]
-    others = torch.arange(len(before)) % len(scene.x) != 0  # the views of one image may know of each other
+    others = torch.arange(len(before)) % len(scene.x) != 0  # the points of one image may know of each other
     torch.testing.assert_close(after[others], before[others])
 
 

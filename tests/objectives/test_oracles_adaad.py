@@ -6,6 +6,7 @@ from answer_table import CLASSES, X_ADV, Table, X, Y, assert_inner, assert_outer
 from tiny import tiny_net
 from torch import nn
 
+from ard.losses import AttackLoss
 from ard.objectives.adaad import AdaAD
 from ard.objectives.base import Objective
 from ard.objectives.igdm import IGDM
@@ -84,15 +85,14 @@ def test_igdm_without_a_base_is_adaad_and_begins_as_adaad():
 class Recorded(Objective):
     """Writes down what it is told."""
 
-    counts_survival, views = True, 2
-
     def __init__(self):
         super().__init__()
         self.heard, self.peer = [], nn.Linear(1, 1)
 
-    def forward(self, student, teacher, x, y):  # noqa: ARG002
+    def forward(self, student, teacher, x, y):
         self.heard.append(teacher)
-        return None, lambda x_adv: {"ce": self.hard_label(student(x_adv), torch.cat([y] * 2))}
+        loss = AttackLoss(lambda x_adv: x_adv.flatten(1).sum(dim=1), centre=torch.cat([x, x]))
+        return loss, lambda x_adv: {"ce": self.hard_label(student(x_adv), torch.cat([y] * 2))}
 
     def setup(self, **told):
         self.heard.append(told)
@@ -113,7 +113,7 @@ class Recorded(Objective):
 def test_igdm_hands_everything_on():
     base = Recorded()
     objective, told = IGDM(base=base), {"num_classes": 4, "class_counts": [1], "eps": 0.1, "max_epochs": 2}
-    assert (objective.counts_survival, objective.views, objective.needs_teacher) == (True, 2, True)
+    assert objective.needs_teacher
     for name, value in {"epoch": 3, "progress": 0.5, "lr_factor": 0.1, "generator": 7, "label_smoothing": 0.2}.items():
         setattr(objective, name, value)
         assert getattr(base, name) == getattr(objective, name) == value
@@ -126,7 +126,7 @@ def test_igdm_hands_everything_on():
     assert objective.diagnostics() == base.diagnostics()
 
 
-def test_igdm_matches_the_changes_of_every_view():
+def test_igdm_matches_the_changes_at_every_point():
     """A base without a teacher is not handed one."""
     base, both = Recorded(), torch.cat([X_ADV, 1 - X_ADV])
     twice = torch.cat([X, X])

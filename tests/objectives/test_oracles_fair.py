@@ -27,10 +27,12 @@ def test_fair_ard(alpha, t, mean_over_classes):
     inner, outer = pair(objective, student, TEACHER)
     target, weights = softmax(TEACHER.numbers(2)[0], t), WEIGHTS.numpy()[Y]
     scale = alpha * t**2 / (CLASSES if mean_over_classes else 1)
-    assert_loss_and_gradient(inner(X_ADV)[0], lambda _, adv: ce(adv), student)
-    assert np.array_equal(inner(X_ADV)[1], student.numbers(2)[1].argmax(axis=1) == Y.numpy())
+    assert_loss_and_gradient(inner(X_ADV), lambda _, adv: ce(adv), student)
+    right = student.numbers(2)[1].argmax(axis=1) == Y.numpy()
+    assert np.array_equal(inner.seen, right)
     terms = outer(X_ADV)
-    assert set(terms) == {"kl", "ce"} - ({"ce"} if alpha == 1 else set())
+    assert set(terms) == {"kl", "ce", "survived"} - ({"ce"} if alpha == 1 else set())
+    assert terms["survived"].tolist() == [right[Y.numpy() == k].sum() for k in range(CLASSES)]
     assert_loss_and_gradient(terms["kl"], lambda _, adv: scale * (weights * kl(target, softmax(adv, t))).mean(), student)
     if alpha < 1:
         assert_loss_and_gradient(terms["ce"], lambda clean, _: (1 - alpha) * (weights * ce(clean)).mean(), student)
@@ -61,7 +63,7 @@ def test_fair_ards_hard_labels_are_smoothed_and_its_attack_is_not():
     objective, student = told(FairARD(alpha=0.5)), LogitTable(X, X_ADV)
     objective.label_smoothing = 0.2
     inner, outer = pair(objective, student, TEACHER)
-    assert_loss_and_gradient(inner(X_ADV)[0], lambda _, adv: ce(adv), student)
+    assert_loss_and_gradient(inner(X_ADV), lambda _, adv: ce(adv), student)
     soft = 0.8 * np.eye(CLASSES)[Y.numpy()] + 0.2 / CLASSES
     assert_loss_and_gradient(
         outer(X_ADV)["ce"], lambda clean, _: 0.5 * -(soft * np.log(softmax(clean))).sum(axis=1).mean(), student
