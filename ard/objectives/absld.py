@@ -1,12 +1,10 @@
 """ABSLD: soft labels that are sharper for the classes the student finds hard."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from ard.losses import cross_entropy, kl
-from ard.objectives.base import Objective, Pair
+from ard.objectives.base import Objective, Pair, RunFacts
 
 
 class ABSLD(Objective):
@@ -31,16 +29,16 @@ class ABSLD(Objective):
     ) -> None:
         super().__init__()
         self.alpha, self.scale = alpha, 0.1 if mean_over_classes else 1.0
-        self.step, self.coolest, self.warmest = step, coolest, warmest
+        self.temperature_step, self.coolest, self.warmest = step, coolest, warmest
         # Each has two rows: for the attacked and for the clean images.
         self.temperatures, self.risks = nn.Buffer(torch.empty(0)), nn.Buffer(torch.empty(0))
         self.class_counts = nn.Buffer(torch.empty(0))
 
-    def setup(self, *, num_classes: int, class_counts: Sequence[int], **_: object) -> None:
+    def setup(self, run: RunFacts) -> None:
         device = self.temperatures.device
-        self.temperatures = nn.Buffer(torch.ones(2, num_classes, device=device))
-        self.risks = nn.Buffer(torch.zeros(2, num_classes, device=device))
-        self.class_counts = nn.Buffer(torch.tensor(class_counts, device=device))
+        self.temperatures = nn.Buffer(torch.ones(2, run.num_classes, device=device))
+        self.risks = nn.Buffer(torch.zeros(2, run.num_classes, device=device))
+        self.class_counts = nn.Buffer(torch.tensor(run.class_counts, device=device))
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         logits = teacher(x).detach()
@@ -60,13 +58,13 @@ class ABSLD(Objective):
     def _of_each_class(self, values: Tensor, y: Tensor) -> Tensor:
         return values.new_zeros(self.temperatures.shape[1]).index_add(0, y, values.detach())
 
-    def after_step(self, terms: dict[str, Tensor]) -> None:
+    def after_step(self, terms: dict[str, Tensor], student: nn.Module) -> None:  # noqa: ARG002
         self.risks.add_(torch.stack([terms["risk_adv"], terms["risk_clean"]]))
 
     def on_epoch_end(self) -> None:
         risks = self.risks / self.class_counts
         deviations = risks - risks.mean(dim=1, keepdim=True)
         largest = deviations.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(risks.dtype).tiny)
-        self.temperatures.sub_(self.step * self.lr_factor * deviations / largest)
+        self.temperatures.sub_(self.temperature_step * self.lr_factor * deviations / largest)
         self.temperatures.clamp_(self.coolest, self.warmest)
         self.risks.zero_()

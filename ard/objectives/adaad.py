@@ -14,7 +14,7 @@ class AdaAD(Objective):
     """
 
     needs_teacher = True
-    needs_labels = False
+    labels = "none"
 
     def __init__(self, *, alpha: float = 1.0, mean_over_classes: bool = False) -> None:
         super().__init__()

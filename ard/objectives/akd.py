@@ -14,6 +14,7 @@ class AKD(Objective):
     """
 
     needs_teacher = True
+    labels = "soft"
 
     def __init__(self, *, alpha: float = 0.6, temperature: float = 2.0) -> None:
         super().__init__()
@@ -37,6 +38,7 @@ class AKD2(Objective):
     """
 
     needs_teacher = True
+    labels = "soft"
 
     def __init__(
         self, *, natural_teacher: Frozen | None = None, alpha: float = 0.6, beta: float = 0.1, temperature: float = 2.0

@@ -15,6 +15,7 @@ class CGARD(Objective):
     """
 
     needs_teacher = True
+    labels = "soft"
 
     def __init__(self, *, alpha: float = 0.7) -> None:
         super().__init__()

@@ -1,12 +1,10 @@
 """Fair-ARD: distillation that weighs the classes that fall first."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from ard.losses import AttackLoss, cross_entropy, kl
-from ard.objectives.base import Objective, Pair
+from ard.objectives.base import Objective, Pair, RunFacts
 
 
 class FairARD(Objective):
@@ -34,11 +32,11 @@ class FairARD(Objective):
         self.beta, self.lightest, self.heaviest = beta, lightest, heaviest
         self.weights, self.survived, self.class_counts = (nn.Buffer(torch.empty(0)) for _ in range(3))
 
-    def setup(self, *, num_classes: int, class_counts: Sequence[int], **_: object) -> None:
+    def setup(self, run: RunFacts) -> None:
         device = self.weights.device
-        self.weights = nn.Buffer(torch.ones(num_classes, device=device))
-        self.survived = nn.Buffer(torch.zeros(num_classes, device=device))
-        self.class_counts = nn.Buffer(torch.tensor(class_counts, device=device))
+        self.weights = nn.Buffer(torch.ones(run.num_classes, device=device))
+        self.survived = nn.Buffer(torch.zeros(run.num_classes, device=device))
+        self.class_counts = nn.Buffer(torch.tensor(run.class_counts, device=device))
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         target, t, weights = teacher(x).detach(), self.temperature, self.weights[y]
@@ -61,7 +59,7 @@ class FairARD(Objective):
         loss = AttackLoss(inner)
         return loss, outer
 
-    def after_step(self, terms: dict[str, Tensor]) -> None:
+    def after_step(self, terms: dict[str, Tensor], student: nn.Module) -> None:  # noqa: ARG002
         self.survived.add_(terms["survived"])
 
     def on_epoch_end(self) -> None:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ard.losses import cross_entropy
-from ard.objectives.base import Objective, Pair, attack_labels
+from ard.objectives.base import Objective, Pair, RunFacts, attack_labels
 
 
 class GradAlign(Objective):
@@ -15,13 +15,15 @@ class GradAlign(Objective):
     is a constant. λ is `strength`; the paper's 0.2 is for eps = 8/255.
     """
 
+    labels = "soft"
+
     def __init__(self, *, strength: float = 0.2) -> None:
         super().__init__()
         self.strength = strength
         self.eps = nn.Buffer(torch.tensor(0.0))
 
-    def setup(self, *, eps: float, **_: object) -> None:
-        self.eps.fill_(eps)
+    def setup(self, run: RunFacts) -> None:
+        self.eps.fill_(run.eps)
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
         eta = self.eps * (2 * torch.rand(x.shape, generator=self.generator, device=x.device, dtype=x.dtype) - 1)

@@ -33,13 +33,13 @@ class IADI(Objective):
     ) -> None:
         super().__init__()
         self.alpha, self.beta, self.temperature = alpha, beta, temperature
-        self.begin, self.as_released = begin, as_released
+        self.begins_at, self.as_released = begin, as_released
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         target = teacher(x).detach()
 
         def outer(x_adv: Tensor) -> dict[str, Tensor]:
-            w = trust(teacher(x_adv).detach(), y, self.beta) if self.progress >= self.begin else None
+            w = trust(teacher(x_adv).detach(), y, self.beta) if self.progress >= self.begins_at else None
             return self.terms(student, target, w, x, x_adv, y)
 
         return attack_labels(student, y), outer
@@ -71,7 +71,7 @@ class AdaIAD(IADI):
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         def outer(x_adv: Tensor) -> dict[str, Tensor]:
             target = teacher(x_adv).detach()
-            w = trust(target, y, self.beta) if self.progress >= self.begin else None
+            w = trust(target, y, self.beta) if self.progress >= self.begins_at else None
             return self.terms(student, target, w, x, x_adv, y)
 
         return lambda x_adv: kl(teacher(x_adv), student(x_adv)), outer
@@ -100,7 +100,7 @@ class IADII(Objective):
         super().__init__()
         self.natural_teacher = natural_teacher or Frozen()
         self.alpha_1, self.alpha_2, self.beta = alpha_1, alpha_2, beta
-        self.temperature, self.begin = temperature, begin
+        self.temperature, self.begins_at = temperature, begin
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         t = self.temperature
@@ -108,7 +108,7 @@ class IADII(Objective):
         def outer(x_adv: Tensor) -> dict[str, Tensor]:
             adv, target, natural = student(x_adv), teacher(x_adv).detach(), self.natural_teacher(x_adv).detach()
             from_teacher, terms = kl(target, adv, t), {}
-            if self.progress >= self.begin:
+            if self.progress >= self.begins_at:
                 w = trust(target, y, self.beta)
                 from_teacher = w * from_teacher
                 terms["kl_self"] = self.alpha_1 * t**2 * ((1 - w) * kl(student(x), adv, t)).mean()

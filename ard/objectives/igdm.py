@@ -1,36 +1,23 @@
 """Indirect gradient matching: a term for any method, under which the student's input gradient follows the teacher's."""
 
-from collections.abc import Callable
-from typing import Any
-
 from torch import Tensor, nn
 
 from ard.losses import AttackLoss, kl
 from ard.objectives.adaad import AdaAD
-from ard.objectives.base import Objective, Pair
-
-TOLD = frozenset({"epoch", "progress", "lr_factor", "generator", "label_smoothing"})  # by the engine, before every batch
+from ard.objectives.base import Composed, Objective, Pair
 
 
-class IGDM(Objective):
+class IGDM(Composed):
     """Lee, Cho and Kim, ICLR 2025, arXiv:2312.03286. inner: that of `base`, whose attack gives δ = x' − x.
 
     outer: that of `base` + α progress mean KL(T(x + βδ) − T(x − γδ) ‖ S(x + βδ) − S(x − γδ)).
     Where several points are searched for an image, the mean runs over all of them. Where nothing is named, `base` is AdaAD.
     """
 
-    needs_teacher = True
-
     def __init__(self, *, base: Objective | None = None, alpha: float = 1.0, beta: float = 1.0, gamma: float = 1.0) -> None:
-        super().__init__()
-        self.base = base or AdaAD()
+        super().__init__(base or AdaAD())
+        self.needs_teacher = True
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
-        self.needs_labels = self.base.needs_labels
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        if name in TOLD:
-            setattr(self.base, name, value)
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         inner, outer = self.base(student, teacher if self.base.needs_teacher else None, x, y)
@@ -44,21 +31,3 @@ class IGDM(Objective):
             return outer(x_adv) | {"igdm": self.alpha * self.progress * divergence}
 
         return inner, matched
-
-    def build(self, *, student: Callable[..., nn.Module], num_classes: int) -> None:
-        self.base.build(student=student, num_classes=num_classes)
-
-    def setup(self, **told: Any) -> None:
-        self.base.setup(**told)
-
-    def after_step(self, terms: dict[str, Tensor]) -> None:
-        self.base.after_step(terms)
-
-    def on_epoch_end(self) -> None:
-        self.base.on_epoch_end()
-
-    def param_groups(self) -> list[dict[str, Any]]:
-        return self.base.param_groups()
-
-    def diagnostics(self) -> dict[str, Tensor]:
-        return self.base.diagnostics()

@@ -17,7 +17,7 @@ class KD(Objective):
     def __init__(self, *, alpha: float = 1.0, temperature: float = 30.0) -> None:
         super().__init__()
         self.alpha, self.temperature = alpha, temperature
-        self.needs_labels = alpha < 1
+        self.labels = "soft" if alpha < 1 else "none"
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         target, t = teacher(x).detach(), self.temperature

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ard.losses import kl, log_softmax
 from ard.models.frozen import Frozen
-from ard.objectives.base import Objective, Pair, attack_labels
+from ard.objectives.base import Labels, Objective, Pair, RunFacts, attack_labels
 
 
 class MTARD(Objective):
@@ -19,6 +19,7 @@ class MTARD(Objective):
     """
 
     needs_teacher = True
+    labels: Labels = "soft"
 
     def __init__(
         self, *, natural_teacher: Frozen | None = None, rate: float = 0.025, mean_over_classes: bool = False
@@ -44,7 +45,7 @@ class MTARD(Objective):
             "kl_natural": self.weights[1] * self.scale * kl(natural, clean).mean(),
         }
 
-    def after_step(self, terms: dict[str, Tensor]) -> None:
+    def after_step(self, terms: dict[str, Tensor], student: nn.Module) -> None:  # noqa: ARG002
         weighted = torch.stack([terms["kl_adv"], terms["kl_natural"]])
         losses = (weighted / self.weights).clamp(min=1e-12)  # a student that equals its teacher must not divide by zero
         self.first.copy_(torch.where(self.first > 0, self.first, losses))
@@ -86,8 +87,8 @@ class BMTARD(MTARD):
 
         return attack_labels(student, y), outer
 
-    def after_step(self, terms: dict[str, Tensor]) -> None:
-        super().after_step(terms)
+    def after_step(self, terms: dict[str, Tensor], student: nn.Module) -> None:
+        super().after_step(terms, student)
         excess = torch.sign(terms["entropy_adv"].sum() - terms["entropy_natural"].sum())
         step = self.temperature_rate * self.lr_factor * excess
         self.temperatures.copy_((self.temperatures + torch.stack([-step, step])).clamp(1, 10))
@@ -109,6 +110,7 @@ class CIARD(BMTARD):
     """
 
     awaits = ("learner",)
+    labels = "class"
 
     def __init__(
         self,
@@ -131,12 +133,13 @@ class CIARD(BMTARD):
         self.start, self.teacher_lr = start, teacher_lr
         self.weights.fill_(1.0)  # and at rate 0 they stay so
 
-    def setup(self, *, teacher: Any, **_: object) -> None:
+    def setup(self, run: RunFacts) -> None:
+        teacher: Any = run.teacher
         self.learner = teacher.learner()
 
     def param_groups(self) -> list[dict[str, Any]]:
         # No weight decay: until `start` nothing may move.
-        return [{"params": list(self.parameters()), "lr": self.teacher_lr, "momentum": 0.1, "weight_decay": 0.0}]
+        return [{"params": self.own_parameters(), "lr": self.teacher_lr, "momentum": 0.1, "weight_decay": 0.0}]
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
         natural = self.natural_teacher(x).detach() / self.temperatures[1]

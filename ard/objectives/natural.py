@@ -8,5 +8,7 @@ from ard.objectives.base import Objective, Pair
 class Natural(Objective):
     """outer: mean CE(S(x), y). inner: none."""
 
+    labels = "soft"
+
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
         return None, lambda _: {"ce": self.hard_label(student(x), y)}

@@ -19,6 +19,8 @@ class PeerAiD(Objective):
     `mean_over_classes` divides every KL by the number of classes, as the released code does.
     """
 
+    labels = "soft"
+
     def __init__(
         self,
         *,

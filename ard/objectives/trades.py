@@ -13,6 +13,8 @@ class TRADES(Objective):
     The clean branch of the outer KL keeps its gradient: detaching it costs robustness and is not the paper's method.
     """
 
+    labels = "soft"
+
     def __init__(self, *, beta: float = 6.0) -> None:
         super().__init__()
         self.beta = beta

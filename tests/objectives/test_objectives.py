@@ -2,18 +2,19 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 from derivatives import STEP, assert_close_relative, directions, held_constant, moving
-from tiny import concrete, generator, images, labels, tiny_net
+from tiny import concrete, generator, images, labels, run_facts, tiny_net
 from torch import nn
 
 import ard.objectives
 from ard.attacks import attacking
 from ard.losses import AttackLoss
 from ard.models import Frozen
-from ard.objectives.base import Objective, total_loss
+from ard.objectives.base import Objective, Step, total_loss
 
 OBJECTIVES = concrete(ard.objectives, Objective)
 every_objective = pytest.mark.parametrize("kind", OBJECTIVES, ids=lambda kind: kind.__name__)
@@ -33,7 +34,7 @@ def told(objective, teacher):
     """What the engine says before training."""
     frozen = Frozen()
     frozen._held.append(teacher)
-    objective.setup(teacher=frozen, num_classes=4, class_counts=[1, 1, 1, 1], eps=0.1, max_epochs=2)
+    objective.setup_all(run_facts(teacher=frozen))
 
 
 class Scene:
@@ -41,13 +42,12 @@ class Scene:
 
     def __init__(self, kind):
         self.objective = kind()
-        self.objective.build(student=another_student, num_classes=4)
+        self.objective.build_all(student=another_student, num_classes=4)
         self.student = tiny_net(0, activation=nn.Softplus).double().eval()
         self.teacher = some_teacher()
         self.teachers = [self.teacher]
         self.objective.double().eval()
         told(self.objective, self.teacher)
-        self.objective.generator, self.objective.progress = generator(), 0.5  # terms that fade in have weight
         for part in self.objective.modules():
             if isinstance(part, Frozen):
                 part._held.append(some_teacher())
@@ -57,7 +57,7 @@ class Scene:
         self.x_adv = (centre + 0.2 * (images(len(centre), seed=1) - 0.5)).clamp(0, 1)
 
     def pair(self):
-        self.objective.generator, self.objective.progress = generator(), 0.5  # some terms fade in from 0
+        self.objective.begin(Step(generator=generator(), progress=0.5))  # some terms fade in from 0
         with attacking(self.student, self.objective):
             teacher = self.teacher if self.objective.needs_teacher else None
             inner, outer = self.objective(self.student, teacher, self.x, self.y)
@@ -67,7 +67,7 @@ class Scene:
         """What an outer loss draws, it draws the same at every call: else there is nothing to differentiate."""
 
         def called(x_adv):
-            self.objective.generator = generator(1)
+            self.objective.begin(replace(self.objective.step, generator=generator(1)))
             return outer(x_adv)
 
         return called
@@ -185,7 +185,7 @@ def test_a_teacher_is_asked_only_by_methods_that_say_so(scene):
 def test_pickle_and_state_dict_give_the_same_objective(scene):
     expected = scene.pair()[1](scene.x_adv)
     fresh = type(scene.objective)()
-    fresh.build(student=another_student, num_classes=4)
+    fresh.build_all(student=another_student, num_classes=4)
     fresh.double().load_state_dict(scene.objective.state_dict())  # to validate; what goes on is told first
     told(fresh, scene.teacher)
     fresh.load_state_dict(scene.objective.state_dict())
@@ -193,7 +193,6 @@ def test_pickle_and_state_dict_give_the_same_objective(scene):
         if isinstance(part, Frozen):
             part._held.extend(loaded._held)
     for twin in (pickle.loads(pickle.dumps(scene.objective)), fresh.eval()):
-        twin.generator, twin.progress = generator(), scene.objective.progress
         scene.objective = twin
         found = scene.pair()[1](scene.x_adv)
         assert {name: term.tolist() for name, term in found.items()} == {n: t.tolist() for n, t in expected.items()}

@@ -8,6 +8,7 @@ from torch import nn
 
 from ard.attacks import attacking
 from ard.objectives.ard import ARD
+from ard.objectives.base import Step
 from ard.objectives.kd import KD
 from ard.objectives.natural import Natural
 from ard.objectives.pgd_at import PGDAT
@@ -150,7 +151,7 @@ def test_trades_keeps_the_gradient_of_its_clean_branch():
 def test_label_smoothing_changes_hard_labels_alone(objective, term, share, on_x_adv):
     inner, outer = pair(objective)
     before, climbed = outer(X_ADV), inner and inner(X_ADV)
-    objective.label_smoothing = 0.2
+    objective.begin(Step(label_smoothing=0.2))
     inner, outer = pair(objective)
     after = outer(X_ADV)
     assert {name for name in after if not torch.equal(after[name], before[name])} == ({term} if term else set())

@@ -3,12 +3,13 @@
 import pytest
 import torch
 from answer_table import CLASSES, X_ADV, Table, X, Y, assert_inner, assert_outer, kl
-from tiny import tiny_net
+from tiny import run_facts, tiny_net
 from torch import nn
 
 from ard.losses import AttackLoss
 from ard.objectives.adaad import AdaAD
-from ard.objectives.base import Objective
+from ard.objectives.ard import ARD
+from ard.objectives.base import Objective, Step
 from ard.objectives.igdm import IGDM
 from ard.objectives.rslad import RSLAD
 
@@ -63,7 +64,7 @@ def test_igdm(beta, gamma):
     student, teacher = tables(behind=X - gamma * delta, **more)
     t, ahead = teacher.numpy(), "adv" if beta == 1 else "ahead"
     objective = IGDM(base=RSLAD(alpha=0.3), alpha=20.0, beta=beta, gamma=gamma)
-    objective.progress = 0.25
+    objective.begin(Step(progress=0.25))
 
     def formula(z):
         change = kl(t[ahead] - t["behind"], z[ahead] - z["behind"]).mean()
@@ -94,11 +95,14 @@ class Recorded(Objective):
         loss = AttackLoss(lambda x_adv: x_adv.flatten(1).sum(dim=1), centre=torch.cat([x, x]))
         return loss, lambda x_adv: {"ce": self.hard_label(student(x_adv), torch.cat([y] * 2))}
 
-    def setup(self, **told):
-        self.heard.append(told)
+    def build(self, *, student, num_classes):
+        self.heard.append(student(num_classes=num_classes))
 
-    def after_step(self, terms):
-        self.heard.append(terms)
+    def setup(self, run):
+        self.heard.append(run)
+
+    def after_step(self, terms, student):
+        self.heard.append((terms, student))
 
     def on_epoch_end(self):
         self.heard.append("epoch")
@@ -110,20 +114,31 @@ class Recorded(Objective):
         return {"heard": torch.tensor(len(self.heard))}
 
 
-def test_igdm_hands_everything_on():
-    base = Recorded()
-    objective, told = IGDM(base=base), {"num_classes": 4, "class_counts": [1], "eps": 0.1, "max_epochs": 2}
-    assert objective.needs_teacher
-    for name, value in {"epoch": 3, "progress": 0.5, "lr_factor": 0.1, "generator": 7, "label_smoothing": 0.2}.items():
-        setattr(objective, name, value)
-        assert getattr(base, name) == getattr(objective, name) == value
-    terms = {"ce": torch.tensor(1.0)}
-    objective.setup(**told)
-    objective.after_step(terms)
-    objective.on_epoch_end()
-    assert base.heard == [told, terms, "epoch"]
-    assert objective.param_groups() == base.param_groups()
-    assert objective.diagnostics() == base.diagnostics()
+@pytest.mark.parametrize("depth", [1, 2])
+def test_an_objective_inside_another_is_told_everything(depth):
+    """Once each, however deep it lies."""
+    base = objective = Recorded()
+    for _ in range(depth):
+        objective = IGDM(base=objective)
+    step, run, terms, student = Step(epoch=3, progress=0.5), run_facts(), {"ce": torch.tensor(1.0)}, nn.Identity()
+    objective.begin(step)
+    assert base.step is objective.step is step
+    assert (base.epoch, base.progress, objective.progress) == (3, 0.5, 0.5)
+    objective.build_all(student=lambda num_classes: num_classes, num_classes=4)
+    objective.setup_all(run)
+    assert objective.moves_after_step
+    assert not IGDM().moves_after_step
+    objective.after_step_all(terms, student)
+    objective.on_epoch_end_all()
+    assert base.heard == [4, run, (terms, student), "epoch"]
+    assert objective.param_groups_all() == base.param_groups()
+    assert objective.diagnostics_all() == base.diagnostics()
+    assert objective.own_parameters() == []
+
+
+def test_igdm_wants_of_labels_what_its_base_wants():
+    assert [IGDM(base=base).labels for base in (RSLAD(), ARD(), Recorded())] == ["none", "soft", "class"]
+    assert IGDM(base=Recorded()).needs_teacher
 
 
 def test_igdm_matches_the_changes_at_every_point():
@@ -132,7 +147,7 @@ def test_igdm_matches_the_changes_at_every_point():
     twice = torch.cat([X, X])
     student, teacher = Table(0, adv=both, behind=2 * twice - both), Table(1, adv=both, behind=2 * twice - both)
     objective = IGDM(base=base)
-    objective.progress = 1.0
+    objective.begin(Step(progress=1.0))
     found = objective(student, teacher, X, Y)[1](both)["igdm"].item()
     s, t = student.numpy(), teacher.numpy()
     assert found == pytest.approx(kl(t["adv"] - t["behind"], s["adv"] - s["behind"]).mean(), rel=1e-10)

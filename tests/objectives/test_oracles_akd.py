@@ -5,6 +5,7 @@ from answer_table import X_ADV, Table, X, assert_inner, assert_outer, ce, kl
 
 from ard.models import Frozen
 from ard.objectives.akd import AKD, AKD2
+from ard.objectives.base import Step
 
 
 def held(teacher):
@@ -20,7 +21,7 @@ def test_akd(alpha, t, smoothing):
     student, teacher = Table(0, adv=X_ADV), Table(1, adv=X_ADV)
     soft = teacher.numpy()["adv"]
     objective = AKD(alpha=alpha, temperature=t)
-    objective.label_smoothing = smoothing
+    objective.begin(Step(label_smoothing=smoothing))
 
     def formula(z):
         kl_term = alpha * t**2 * kl(soft, z["adv"], t).mean()
@@ -36,7 +37,7 @@ def test_akd2(alpha, beta, t, smoothing):
     student, teacher, natural = (Table(seed, clean=X, adv=X_ADV) for seed in range(3))
     robust, accurate = teacher.numpy()["adv"], natural.numpy()["adv"]
     objective = AKD2(natural_teacher=held(natural), alpha=alpha, beta=beta, temperature=t)
-    objective.label_smoothing = smoothing
+    objective.begin(Step(label_smoothing=smoothing))
 
     def formula(z):
         return {

@@ -3,9 +3,10 @@
 import pytest
 import torch
 from logit_table import X_ADV, X, Y, pair
-from tiny import generator
+from tiny import generator, run_facts
 from torch import nn
 
+from ard.objectives.base import Step
 from ard.objectives.grad_align import GradAlign
 
 EPS = 0.125  # exact in float32, in which it is kept
@@ -18,8 +19,8 @@ with torch.random.fork_rng([]):
 
 def objective(strength=0.2):
     made = GradAlign(strength=strength)
-    made.setup(num_classes=4, class_counts=[1] * 4, eps=EPS, max_epochs=1)
-    made.generator = generator(5)
+    made.setup(run_facts(eps=EPS))
+    made.begin(Step(generator=generator(5)))
     return made
 
 
@@ -82,5 +83,5 @@ def test_no_grad_around_it_does_not_matter():
 
 def test_the_radius_is_the_threats():
     wide = objective()
-    wide.setup(num_classes=4, class_counts=[1] * 4, eps=3 * EPS, max_epochs=1)
+    wide.setup(run_facts(eps=3 * EPS))
     assert pair(wide, STUDENT)[1](X_ADV)["align"] > 2 * pair(objective(), STUDENT)[1](X_ADV)["align"]

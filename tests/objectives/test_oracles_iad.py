@@ -5,6 +5,7 @@ import pytest
 from answer_table import HOT, X_ADV, Table, X, assert_inner, assert_outer, ce, kl, softmax
 
 from ard.models import Frozen
+from ard.objectives.base import Step
 from ard.objectives.iad import IADI, IADII, AdaIAD
 
 
@@ -38,7 +39,7 @@ def test_iad_i_and_adaiad(kind, alpha, t, beta, as_released, progress):
     answers = teacher.numpy()
     target = answers["clean" if kind is IADI else "adv"]
     objective = kind(alpha=alpha, temperature=t, beta=beta, as_released=as_released)
-    objective.progress = progress
+    objective.begin(Step(progress=progress))
 
     def formula(z):
         if progress < 0.3:
@@ -58,7 +59,7 @@ def test_iad_ii(first, second, t, beta, progress):
     frozen = Frozen()
     frozen._held.append(natural)
     objective = IADII(natural_teacher=frozen, alpha_1=first, alpha_2=second, temperature=t, beta=beta)
-    objective.progress, objective.label_smoothing = progress, 0.2
+    objective.begin(Step(progress=progress, label_smoothing=0.2))
     w = trust(robust, beta) if progress >= 0.2 else np.ones(4)
 
     def formula(z):
@@ -76,5 +77,5 @@ def test_iad_ii(first, second, t, beta, progress):
 
 
 def test_defaults():
-    assert (IADI().alpha, IADI().beta, IADI().temperature, IADI().begin) == (1, 0.1, 1, 0.3)
-    assert (IADII().alpha_1, IADII().alpha_2, IADII().beta, IADII().temperature, IADII().begin) == (0.5, 0.25, 0.1, 1, 0.2)
+    assert (IADI().alpha, IADI().beta, IADI().temperature, IADI().begins_at) == (1, 0.1, 1, 0.3)
+    assert (IADII().alpha_1, IADII().alpha_2, IADII().beta, IADII().temperature, IADII().begins_at) == (0.5, 0.25, 0.1, 1, 0.2)

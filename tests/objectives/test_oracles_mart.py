@@ -5,6 +5,7 @@ import pytest
 import torch
 from logit_table import ROWS, X_ADV, LogitTable, X, Y, assert_loss_and_gradient, ce, kl, pair, softmax
 
+from ard.objectives.base import Step
 from ard.objectives.mart import MART
 
 
@@ -46,7 +47,7 @@ def test_label_smoothing_changes_the_cross_entropy_alone():
     objective, student = MART(), LogitTable(X, X_ADV)
     inner, outer = pair(objective, student)
     before, climbed = outer(X_ADV), inner(X_ADV)
-    objective.label_smoothing = 0.2
+    objective.begin(Step(label_smoothing=0.2))
     after = outer(X_ADV)
     assert {name for name in after if not torch.equal(after[name], before[name])} == {"ce"}
     assert torch.equal(inner(X_ADV), climbed)

@@ -7,6 +7,7 @@ from logit_table import BATCH, CLASSES, X_ADV, LogitTable, X, Y, assert_loss_and
 from torch import nn
 
 from ard.attacks import PGD, Linf
+from ard.objectives.base import Step
 from ard.objectives.peeraid import PeerAiD
 from ard.training.distillation import Distillation
 from ard.training.schedule import Training
@@ -107,7 +108,7 @@ def test_the_optimiser_gets_the_peer_and_a_checkpoint_holds_it():
 
 def test_the_peers_hard_labels_are_smoothed():
     objective = built()
-    objective.label_smoothing = 0.2
+    objective.begin(Step(label_smoothing=0.2))
     answer = objective.peer.numbers(2)[1]
     soft = 0.8 * np.eye(CLASSES)[Y.numpy()] + 0.2 / CLASSES
     expected = -(soft * np.log(softmax(answer))).sum() / BATCH

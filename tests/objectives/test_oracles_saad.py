@@ -5,6 +5,7 @@ import pytest
 import torch
 from logit_table import ROWS, X_ADV, LogitTable, X, Y, assert_loss_and_gradient, kl, pair, softmax
 
+from ard.objectives.base import Step
 from ard.objectives.saad import SAAD
 
 OPPOSITE = 2 * X - X_ADV
@@ -36,7 +37,7 @@ def entropies():
 @pytest.mark.parametrize(("alpha", "beta", "sharpness"), [(1.0, 0.0, 5.0), (10.0, 0.7, 2.0)])
 def test_saad(alpha, beta, sharpness):
     student, objective = LogitTable(X, X_ADV, OPPOSITE), SAAD(alpha=alpha, beta=beta, sharpness=sharpness)
-    objective.progress = 0.25
+    objective.begin(Step(progress=0.25))
     inner, outer = pair(objective, student, Teacher())
     target, spread = teacher(X_ADV), entropies() - entropies().min()
     change, weights = target - teacher(OPPOSITE), sharpness * spread
