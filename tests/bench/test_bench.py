@@ -1,14 +1,13 @@
 """`ard bench`: the two steps compute the same where the table says so, and do no operation that they need not."""
 
 import json
-import sys
 
 import pytest
 import torch
 from small_runs import cli
 from torch import nn
 
-from ard.bench import timed_step
+from ard.bench import benchmark, overhead, timed_step
 from ard.bench.levers import every_row
 from ard.bench.measure import peak_memory, ratio, rounds
 from ard.bench.report import bench_table, short
@@ -143,11 +142,9 @@ def test_the_verb_writes_a_record_and_tables(place, capsys):
 
 
 def test_laws_and_overhead_are_told(monkeypatch):
-    monkeypatch.setattr("ard.bench.levers.every_row", lambda: ROWS[:1])
-    monkeypatch.setattr(sys.modules["ard.bench.overhead"], "STEPS", 4)
-    from ard.bench.benchmark import benchmark
-
-    record = benchmark(batch_size=4, steps=1, count=1)
+    monkeypatch.setattr(benchmark, "every_row", lambda: ROWS[:1])
+    monkeypatch.setattr(overhead, "STEPS", 4)
+    record = benchmark.benchmark(batch_size=4, steps=1, count=1)
     assert [law["at"] for law in record["cost_laws"].values()] == [[1, 2, 5, 10, 15], [1, 2, 4]]
     assert record["cost_laws"]["PGD steps"]["slope"] > 0
     assert "the framework costs" in bench_table(record)
