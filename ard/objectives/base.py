@@ -213,9 +213,9 @@ class Objective(nn.Module, ABC):
         return self.step.generator
 
     def own_parameters(self) -> list[nn.Parameter]:
-        """The parameters that belong to no objective inside this one."""
+        """The parameters that take a gradient and belong to no objective inside this one."""
         others = {id(parameter) for part in self.parts()[1:] for parameter in part.parameters()}
-        return [parameter for parameter in self.parameters() if id(parameter) not in others]
+        return [parameter for parameter in self.parameters() if parameter.requires_grad and id(parameter) not in others]
 
     def hard_label(self, logits: Tensor, y: Tensor) -> Tensor:
         """Mean cross entropy with the run's label smoothing: the same switch for every method that has such a term."""

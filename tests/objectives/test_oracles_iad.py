@@ -78,4 +78,5 @@ def test_iad_ii(first, second, t, beta, progress):
 
 def test_defaults():
     assert (IADI().alpha, IADI().beta, IADI().temperature, IADI().begins_at) == (1, 0.1, 1, 0.3)
-    assert (IADII().alpha_1, IADII().alpha_2, IADII().beta, IADII().temperature, IADII().begins_at) == (0.5, 0.25, 0.1, 1, 0.2)
+    two = IADII()
+    assert (two.alpha_1, two.alpha_2, two.beta, two.temperature, two.begins_at) == (0.5, 0.25, 0.1, 1, 0.2)
