@@ -90,10 +90,20 @@ def cross_entropy(logits: Tensor, y: Tensor, label_smoothing: float = 0.0) -> Te
 
 
 def kl(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """KL(softmax(target/T) ‖ softmax(logits/T)), summed over classes, without the factor T²; both (batch, C) -> (batch,).
+    """KL(softmax(target/T) ‖ softmax(logits/T)), summed over classes, without the factor T².
 
     Gradients flow into both arguments: whether `target` is detached is the method's mathematics, not the loss's.
-    Raises ValueError when the shapes differ, which F.kl_div would broadcast in silence.
+
+    Args:
+        target: Logits of the first distribution, shape (batch, C).
+        logits: Logits of the second, shape (batch, C).
+        temperature: T, above 0.
+
+    Returns:
+        One number for each example, shape (batch,).
+
+    Raises:
+        ValueError: When the shapes differ, which F.kl_div would broadcast in silence.
     """
     if target.shape != logits.shape:
         raise ValueError(f"KL between logits of shapes {tuple(target.shape)} and {tuple(logits.shape)}; expected equal")
@@ -107,15 +117,33 @@ def log_softmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
-    """max_{k≠y} z_k − z_y, positive where the example is misclassified (Carlini & Wagner 2017); -> (batch,)."""
+    """max_{k≠y} z_k − z_y, positive where the example is misclassified (Carlini & Wagner 2017).
+
+    Args:
+        logits: z, shape (batch, C).
+        y: Classes, shape (batch,).
+
+    Returns:
+        One number for each example, shape (batch,).
+    """
     logits, true = _at_least_float32(logits), y[:, None]
     return logits.scatter(1, true, -torch.inf).amax(dim=1) - logits.gather(1, true).squeeze(1)
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
-    """(max_{k≠y} z_k − z_y) / (z_π1 − z_π3), π sorting the logits downwards (Croce & Hein, ICML 2020); -> (batch,).
+    """(max_{k≠y} z_k − z_y) / (z_π1 − z_π3), π sorting the logits downwards (Croce & Hein, ICML 2020).
 
-    Neither shifting nor scaling the logits changes it. Raises ValueError for fewer than three classes.
+    Neither shifting nor scaling the logits changes it.
+
+    Args:
+        logits: z, shape (batch, C).
+        y: Classes, shape (batch,).
+
+    Returns:
+        One number for each example, shape (batch,).
+
+    Raises:
+        ValueError: For fewer than three classes.
     """
     if logits.shape[1] < 3:
         raise ValueError(f"DLR of {logits.shape[1]} classes; expected at least 3")

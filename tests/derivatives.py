@@ -29,14 +29,14 @@ def playing_back(detached):
         torch.Tensor.detach = original
 
 
-def moving(outer, x_adv, parameters, *, only_movers=False):
+def moving(training_loss, x_adv, parameters, *, only_movers=False):
     """The terms that move the parameters. Their slopes are checked, and unless `only_movers` those of the others to be 0."""
     if not parameters:
         return set()
     home = [parameter.detach().clone() for parameter in parameters]
     gradients = {
         name: torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True)
-        for name, term in outer(x_adv).items()
+        for name, term in training_loss(x_adv).items()
         if term.ndim == 0
     }
     scales = {name: sum(g.square().sum() for g in gradient).sqrt() for name, gradient in gradients.items()}
@@ -47,20 +47,20 @@ def moving(outer, x_adv, parameters, *, only_movers=False):
             with torch.no_grad():
                 for parameter, start, d in zip(parameters, home, direction, strict=True):
                     parameter.copy_(start + step * d)
-            ends.append(outer(x_adv))
+            ends.append(training_loss(x_adv))
         for name in movers if only_movers else gradients:
             slope = sum((g * d).sum() for g, d in zip(gradients[name], direction, strict=True))
             assert_close_relative(slope, (ends[0][name] - ends[1][name]) / (2 * STEP), scales[name])
     return movers
 
 
-def held_constant(outer):
-    """What the first call of `outer` detaches stays so in the others."""
+def held_constant(training_loss):
+    """What the first call of the training loss detaches stays so in the others."""
     detached = []
 
     def called(x_adv):
         with playing_back(detached):
-            return outer(x_adv)
+            return training_loss(x_adv)
 
     return called
 

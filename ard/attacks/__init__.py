@@ -1,4 +1,4 @@
-"""Balls, the attacks that climb inside them, and the guard around an attack."""
+"""Balls, the attacks that search inside them, and the guard around an attack."""
 
 from ard.attacks.attacking import attacking, frozen_mode
 from ard.attacks.balls import L2, Ball, Linf, Radius

@@ -13,7 +13,7 @@ from ard.attacks import Attack, Ball
 from ard.losses import Loss, kl, margin
 
 LabelLoss = Callable[[Tensor, Tensor], Tensor]  # logits, y -> (batch,)
-Goal = Callable[[nn.Module, Tensor, Tensor], Loss]  # model, x, y -> what to climb
+Goal = Callable[[nn.Module, Tensor, Tensor], Loss]  # model, x, y -> what to maximise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ def first_success(model: nn.Module, x: Tensor, y: Tensor, tries: Iterable[Callab
 
 
 def untargeted(loss: LabelLoss) -> Goal:
-    """Climb loss(model(x'), y)."""
+    """Maximise loss(model(x'), y)."""
     return lambda model, _, y: lambda x_adv: loss(model(x_adv), y)
 
 

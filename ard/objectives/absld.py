@@ -8,12 +8,20 @@ from ard.objectives.base import Objective, Pair, RunFacts
 
 
 class ABSLD(Objective):
-    """Zhao et al., NeurIPS 2024. inner: KL(T(x)/τ_y ‖ S(x')), τ_y the attacked temperature of the image's class.
+    """ABSLD, Zhao et al., NeurIPS 2024: RSLAD with two temperatures for each class, of the teacher alone.
 
-    outer: mean α KL(T(x)/τ_y ‖ S(x')) + (1 − α) KL(T(x)/τ'_y ‖ S(x)): RSLAD with two temperatures for each class, of the
-    teacher alone. After an epoch τ_k ← clip(τ_k − η (R_k − R̄) / max|R − R̄|, 0.5, 5), R_k the mean cross entropy of the
-    class's images in it, attacked for τ and clean for τ'; η is `step`, which falls with the learning rate.
-    `mean_over_classes` takes a tenth, the released scale: the mean over classes on CIFAR-10, ten times it on CIFAR-100.
+    Attack loss: KL(T(x)/τ_y ‖ S(x')), where τ_y is the attacked temperature of the image's class.
+    Training loss: mean α KL(T(x)/τ_y ‖ S(x')) + (1 − α) KL(T(x)/τ'_y ‖ S(x)).
+    After an epoch τ_k ← clip(τ_k − η (R_k − R̄) / max|R − R̄|), where R_k is the mean cross entropy of the class's
+    images in it, attacked for τ and clean for τ', and η falls with the learning rate.
+
+    Args:
+        alpha: Weight of the attacked images, α.
+        step: η at the first learning rate.
+        coolest: The lowest temperature.
+        warmest: The highest temperature.
+        mean_over_classes: Whether to multiply by 1/10, the released scale: on CIFAR-10 the mean over classes, on
+            CIFAR-100 ten times that mean. (In other methods the option divides by the number of classes.)
     """
 
     needs_teacher = True
@@ -44,7 +52,7 @@ class ABSLD(Objective):
         logits = teacher(x).detach()
         for_adv, for_clean = (logits / temperatures[y, None] for temperatures in self.temperatures)
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             adv, clean = student(x_adv), student(x)
             return {
                 "kl_adv": self.scale * self.alpha * kl(for_adv, adv).mean(),
@@ -53,7 +61,7 @@ class ABSLD(Objective):
                 "risk_clean": self._of_each_class(cross_entropy(clean, y), y),
             }
 
-        return lambda x_adv: kl(for_adv, student(x_adv)), outer
+        return lambda x_adv: kl(for_adv, student(x_adv)), training_loss
 
     def _of_each_class(self, values: Tensor, y: Tensor) -> Tensor:
         return values.new_zeros(self.temperatures.shape[1]).index_add(0, y, values.detach())

@@ -8,10 +8,17 @@ from ard.objectives.base import Composed, Objective, Pair
 
 
 class IGDM(Composed):
-    """Lee, Cho and Kim, ICLR 2025, arXiv:2312.03286. inner: that of `base`, whose attack gives δ = x' − x.
+    """IGDM, Lee, Cho and Kim, ICLR 2025, arXiv:2312.03286: a term for any method.
 
-    outer: that of `base` + α progress mean KL(T(x + βδ) − T(x − γδ) ‖ S(x + βδ) − S(x − γδ)).
-    Where several points are searched for an image, the mean runs over all of them. Where nothing is named, `base` is AdaAD.
+    Attack loss: that of `base`; what its attack finds gives δ = x' − x.
+    Training loss: that of `base` + α progress mean KL(T(x + βδ) − T(x − γδ) ‖ S(x + βδ) − S(x − γδ)). Where the attack
+    searches several points for an image, the mean runs over all of them.
+
+    Args:
+        base: The method; AdaAD where none is named.
+        alpha: Weight of the term at the end of training, α.
+        beta: β.
+        gamma: γ.
     """
 
     def __init__(self, *, base: Objective | None = None, alpha: float = 1.0, beta: float = 1.0, gamma: float = 1.0) -> None:
@@ -20,14 +27,14 @@ class IGDM(Composed):
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
-        inner, outer = self.base(student, teacher if self.base.needs_teacher else None, x, y)
-        centre = AttackLoss.centre_of(inner, x)
+        attack_loss, training_loss = self.base(student, teacher if self.base.needs_teacher else None, x, y)
+        centre = AttackLoss.centre_of(attack_loss, x)
 
         def matched(x_adv: Tensor) -> dict[str, Tensor]:
             delta = x_adv - centre
             ahead, behind = centre + self.beta * delta, centre - self.gamma * delta
             target = (teacher(ahead) - teacher(behind)).detach()
             divergence = kl(target, student(ahead) - student(behind)).mean()
-            return outer(x_adv) | {"igdm": self.alpha * self.progress * divergence}
+            return training_loss(x_adv) | {"igdm": self.alpha * self.progress * divergence}
 
-        return inner, matched
+        return attack_loss, matched

@@ -6,7 +6,10 @@ from ard.objectives.base import Objective, Pair
 
 
 class Natural(Objective):
-    """outer: mean CE(S(x), y). inner: none."""
+    """Training on clean images: no attack, no teacher.
+
+    Training loss: mean CE(S(x), y).
+    """
 
     labels = "soft"
 

@@ -6,7 +6,11 @@ from ard.objectives.base import Objective, Pair, attack_labels
 
 
 class PGDAT(Objective):
-    """Madry et al., ICLR 2018, arXiv:1706.06083. inner: CE(S(x'), y). outer: mean CE(S(x'), y)."""
+    """Adversarial training, Madry et al., ICLR 2018, arXiv:1706.06083.
+
+    Attack loss: CE(S(x'), y).
+    Training loss: mean CE(S(x'), y).
+    """
 
     labels = "soft"
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from answer_table import CLASSES, X_ADV, Table, X, Y, assert_inner, assert_outer, kl
+from answer_table import CLASSES, X_ADV, Table, X, Y, assert_attack_loss, assert_training_loss, kl
 from tiny import run_facts, tiny_net
 from torch import nn
 
@@ -29,15 +29,15 @@ def test_adaad(alpha, mean_over_classes):
         terms = {"kl_adv": scale * alpha * kl(t["adv"], z["adv"]).mean()}
         return terms if alpha == 1 else terms | {"kl_clean": scale * (1 - alpha) * kl(t["clean"], z["clean"]).mean()}
 
-    assert_inner(objective, student, teacher, kl(t["adv"], student.numpy()["adv"]))
-    assert_outer(objective, student, teacher, formula)
+    assert_attack_loss(objective, student, teacher, kl(t["adv"], student.numpy()["adv"]))
+    assert_training_loss(objective, student, teacher, formula)
 
 
 def test_the_attack_of_adaad_climbs_through_the_teacher():
     student, teacher = (tiny_net(seed, activation=nn.Softplus).double().eval() for seed in (0, 1))
-    inner, _ = AdaAD()(student, teacher, X, Y)
+    attack_loss, _ = AdaAD()(student, teacher, X, Y)
     x_adv = X_ADV.clone().requires_grad_()
-    (found,) = torch.autograd.grad(inner(x_adv).sum(), x_adv)
+    (found,) = torch.autograd.grad(attack_loss(x_adv).sum(), x_adv)
     direction = torch.randn(X.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     def height(step, moves_teacher=True):
@@ -52,9 +52,9 @@ def test_the_attack_of_adaad_climbs_through_the_teacher():
 
 def test_adaad_needs_no_labels():
     student, teacher = tables()
-    inner, outer = AdaAD(alpha=0.5)(student, teacher, X, None)
-    assert inner(X_ADV).isfinite().all()
-    assert all(term.isfinite() for term in outer(X_ADV).values())
+    attack_loss, training_loss = AdaAD(alpha=0.5)(student, teacher, X, None)
+    assert attack_loss(X_ADV).isfinite().all()
+    assert all(term.isfinite() for term in training_loss(X_ADV).values())
 
 
 @pytest.mark.parametrize(("beta", "gamma"), [(1.0, 1.0), (0.5, 2.0)])
@@ -71,13 +71,13 @@ def test_igdm(beta, gamma):
         base = {"kl_adv": 0.3 * kl(t["clean"], z["adv"]).mean(), "kl_clean": 0.7 * kl(t["clean"], z["clean"]).mean()}
         return base | {"igdm": 20.0 * 0.25 * change}
 
-    assert_inner(objective, student, teacher, kl(t["clean"], student.numpy()["adv"]))
-    assert_outer(objective, student, teacher, formula)
+    assert_attack_loss(objective, student, teacher, kl(t["clean"], student.numpy()["adv"]))
+    assert_training_loss(objective, student, teacher, formula)
 
 
 def test_igdm_without_a_base_is_adaad_and_begins_as_adaad():
     student, teacher = tables(behind=2 * X - X_ADV)
-    assert_inner(IGDM(), student, teacher, kl(teacher.numpy()["adv"], student.numpy()["adv"]))
+    assert_attack_loss(IGDM(), student, teacher, kl(teacher.numpy()["adv"], student.numpy()["adv"]))
     terms = IGDM()(student, teacher, X, Y)[1](X_ADV)
     assert terms.pop("igdm").item() == 0
     assert terms.keys() == {"kl_adv"}

@@ -1,7 +1,7 @@
 """AKD and AKD2 from their formulas, in numpy and float64."""
 
 import pytest
-from answer_table import X_ADV, Table, X, assert_inner, assert_outer, ce, kl
+from answer_table import X_ADV, Table, X, assert_attack_loss, assert_training_loss, ce, kl
 
 from ard.models import Frozen
 from ard.objectives.akd import AKD, AKD2
@@ -27,8 +27,8 @@ def test_akd(alpha, t, smoothing):
         kl_term = alpha * t**2 * kl(soft, z["adv"], t).mean()
         return {"ce": (1 - alpha) * ce(z["adv"], smoothing).mean(), "kl": kl_term}
 
-    assert_inner(objective, student, teacher, ce(student.numpy()["adv"]))
-    assert_outer(objective, student, teacher, formula)
+    assert_attack_loss(objective, student, teacher, ce(student.numpy()["adv"]))
+    assert_training_loss(objective, student, teacher, formula)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -46,8 +46,8 @@ def test_akd2(alpha, beta, t, smoothing):
             "kl_natural": beta * t**2 * kl(accurate, z["adv"], t).mean(),
         }
 
-    assert_inner(objective, student, teacher, ce(student.numpy()["adv"]))
-    assert_outer(objective, student, teacher, formula)
+    assert_attack_loss(objective, student, teacher, ce(student.numpy()["adv"]))
+    assert_training_loss(objective, student, teacher, formula)
     assert all(answer.grad is None for answer in natural.parameters())
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from answer_table import CLASSES, X_ADV, Table, X, Y, assert_inner, assert_outer, ce, kl, softmax
+from answer_table import CLASSES, X_ADV, Table, X, Y, assert_attack_loss, assert_training_loss, ce, kl, softmax
 from tiny import run_facts
 
 from ard.core.errors import UserError
@@ -70,8 +70,8 @@ def test_the_losses_and_the_push(right, push, temperature, mean_over_classes):
         taus=(2.0, 5.0),
         scale=0.1 if mean_over_classes else 1.0,
     )
-    assert_inner(objective, student, teacher, ce(student.numpy()["adv"]))
-    assert_outer(objective, student, teacher, expected)
+    assert_attack_loss(objective, student, teacher, ce(student.numpy()["adv"]))
+    assert_training_loss(objective, student, teacher, expected)
     assert all(answer.grad is None for answer in natural.parameters())
 
 

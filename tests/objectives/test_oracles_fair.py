@@ -26,13 +26,13 @@ def told(objective, class_counts=COUNTS):
 def test_fair_ard(alpha, t, mean_over_classes):
     objective, student = told(FairARD(alpha=alpha, temperature=t, mean_over_classes=mean_over_classes)), LogitTable(X, X_ADV)
     objective.weights.copy_(WEIGHTS)
-    inner, outer = pair(objective, student, TEACHER)
+    attack_loss, training_loss = pair(objective, student, TEACHER)
     target, weights = softmax(TEACHER.numbers(2)[0], t), WEIGHTS.numpy()[Y]
     scale = alpha * t**2 / (CLASSES if mean_over_classes else 1)
-    assert_loss_and_gradient(inner(X_ADV), lambda _, adv: ce(adv), student)
+    assert_loss_and_gradient(attack_loss(X_ADV), lambda _, adv: ce(adv), student)
     right = student.numbers(2)[1].argmax(axis=1) == Y.numpy()
-    assert np.array_equal(inner.seen, right)
-    terms = outer(X_ADV)
+    assert np.array_equal(attack_loss.seen, right)
+    terms = training_loss(X_ADV)
     assert set(terms) == {"kl", "ce", "survived"} - ({"ce"} if alpha == 1 else set())
     assert terms["survived"].tolist() == [right[Y.numpy() == k].sum() for k in range(CLASSES)]
     assert_loss_and_gradient(terms["kl"], lambda _, adv: scale * (weights * kl(target, softmax(adv, t))).mean(), student)
@@ -64,11 +64,11 @@ def test_fair_ards_weights_are_clipped_after_scaling():
 def test_fair_ards_hard_labels_are_smoothed_and_its_attack_is_not():
     objective, student = told(FairARD(alpha=0.5)), LogitTable(X, X_ADV)
     objective.begin(Step(label_smoothing=0.2))
-    inner, outer = pair(objective, student, TEACHER)
-    assert_loss_and_gradient(inner(X_ADV), lambda _, adv: ce(adv), student)
+    attack_loss, training_loss = pair(objective, student, TEACHER)
+    assert_loss_and_gradient(attack_loss(X_ADV), lambda _, adv: ce(adv), student)
     soft = 0.8 * np.eye(CLASSES)[Y.numpy()] + 0.2 / CLASSES
     assert_loss_and_gradient(
-        outer(X_ADV)["ce"], lambda clean, _: 0.5 * -(soft * np.log(softmax(clean))).sum(axis=1).mean(), student
+        training_loss(X_ADV)["ce"], lambda clean, _: 0.5 * -(soft * np.log(softmax(clean))).sum(axis=1).mean(), student
     )
 
 
@@ -88,12 +88,12 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_is_enough():
 def test_absld(alpha, mean_over_classes):
     objective, student = told(ABSLD(alpha=alpha, mean_over_classes=mean_over_classes)), LogitTable(X, X_ADV)
     objective.temperatures.copy_(torch.tensor([[0.5, 1.0, 2.0, 5.0], [4.0, 0.75, 1.0, 0.5]]))
-    inner, outer = pair(objective, student, TEACHER)
+    attack_loss, training_loss = pair(objective, student, TEACHER)
     logits = TEACHER.numbers(2)[0]
     for_adv, for_clean = (softmax(logits / t.numpy()[Y][:, None]) for t in objective.temperatures)
     scale = 0.1 if mean_over_classes else 1
-    assert_loss_and_gradient(inner(X_ADV), lambda _, adv: kl(for_adv, softmax(adv)), student)
-    terms = outer(X_ADV)
+    assert_loss_and_gradient(attack_loss(X_ADV), lambda _, adv: kl(for_adv, softmax(adv)), student)
+    terms = training_loss(X_ADV)
     assert set(terms) == {"kl_adv", "kl_clean", "risk_adv", "risk_clean"}
     assert_loss_and_gradient(terms["kl_adv"], lambda _, adv: scale * alpha * kl(for_adv, softmax(adv)).mean(), student)
     assert_loss_and_gradient(

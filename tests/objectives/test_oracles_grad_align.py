@@ -50,11 +50,11 @@ def gradients(loss):
 
 @pytest.mark.parametrize("strength", [0.2, 1.5])
 def test_grad_align(strength):
-    inner, outer = pair(objective(strength), STUDENT)
-    terms = outer(X_ADV)
+    attack_loss, training_loss = pair(objective(strength), STUDENT)
+    terms = training_loss(X_ADV)
     assert set(terms) == {"ce", "align"}
     hard = -probabilities(X_ADV)[0][range(len(Y)), Y].log()
-    torch.testing.assert_close(inner(X_ADV), hard, rtol=1e-10, atol=0)
+    torch.testing.assert_close(attack_loss(X_ADV), hard, rtol=1e-10, atol=0)
     torch.testing.assert_close(terms["ce"], hard.mean(), rtol=1e-10, atol=0)
     torch.testing.assert_close(terms["align"], align(strength).detach(), rtol=1e-10, atol=0)
 
@@ -74,10 +74,10 @@ def test_the_first_gradient_is_a_constant():
 
 
 def test_no_grad_around_it_does_not_matter():
-    outer = pair(objective(), STUDENT)[1]
-    expected = outer(X_ADV)
+    training_loss = pair(objective(), STUDENT)[1]
+    expected = training_loss(X_ADV)
     with torch.no_grad():
-        found = outer(X_ADV)
+        found = training_loss(X_ADV)
     assert {name: term.item() for name, term in found.items()} == {name: term.item() for name, term in expected.items()}
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from answer_table import HOT, X_ADV, Table, X, assert_inner, assert_outer, ce, kl, softmax
+from answer_table import HOT, X_ADV, Table, X, assert_attack_loss, assert_training_loss, ce, kl, softmax
 
 from ard.models import Frozen
 from ard.objectives.base import Step
@@ -18,7 +18,7 @@ def trust(teacher, beta):
 
 
 def introspective(z, target, w, *, alpha, t, as_released):
-    """The outer loss of IAD-I and AdaIAD after their switch."""
+    """The training loss of IAD-I and AdaIAD after their switch."""
     both = (w if not as_released else 1) * kl(target, z["adv"], t)
     own = kl(z["clean"], z["adv"]) / t**2 if as_released else kl(z["clean"], z["adv"], t)
     terms = {"kl": alpha * t**2 * both.mean(), "kl_self": alpha * t**2 * ((1 - w) * own).mean()}
@@ -47,8 +47,8 @@ def test_iad_i_and_adaiad(kind, alpha, t, beta, as_released, progress):
         return introspective(z, target, trust(answers, beta), alpha=alpha, t=t, as_released=as_released)
 
     s = student.numpy()["adv"]
-    assert_inner(objective, student, teacher, ce(s) if kind is IADI else kl(answers["adv"], s))
-    assert_outer(objective, student, teacher, formula)
+    assert_attack_loss(objective, student, teacher, ce(s) if kind is IADI else kl(answers["adv"], s))
+    assert_training_loss(objective, student, teacher, formula)
 
 
 @pytest.mark.parametrize("progress", [0.19, 0.2])
@@ -71,8 +71,8 @@ def test_iad_ii(first, second, t, beta, progress):
         own = first * t**2 * ((1 - w) * kl(z["clean"], z["adv"], t)).mean()
         return terms | {"kl_self": own} if progress >= 0.2 else terms
 
-    assert_inner(objective, student, teacher, ce(student.numpy()["adv"]))
-    assert_outer(objective, student, teacher, formula)
+    assert_attack_loss(objective, student, teacher, ce(student.numpy()["adv"]))
+    assert_training_loss(objective, student, teacher, formula)
     assert all(answer.grad is None for answer in natural.parameters())
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from answer_table import CLASSES, X_ADV, Table, X, Y, assert_inner, assert_outer, ce, kl, softmax
+from answer_table import CLASSES, X_ADV, Table, X, Y, assert_attack_loss, assert_training_loss, ce, kl, softmax
 
 from ard.models import Frozen
 from ard.objectives.base import Step
@@ -34,8 +34,8 @@ def test_the_losses(kind, mean_over_classes):
             "kl_natural": 0.7 * scale * kl(accurate, z["clean"]).mean(),
         }
 
-    assert_inner(objective, student, teacher, ce(student.numpy()["adv"]))
-    assert_outer(objective, student, teacher, formula)
+    assert_attack_loss(objective, student, teacher, ce(student.numpy()["adv"]))
+    assert_training_loss(objective, student, teacher, formula)
     assert all(answer.grad is None for answer in natural.parameters())
 
 

@@ -53,10 +53,10 @@ def test_peeraid(lambdas, gammas, t, peer_t, mean_over_classes):
     objective = built(
         lambdas=lambdas, gammas=gammas, temperature=t, peer_temperature=peer_t, mean_over_classes=mean_over_classes
     )
-    inner, outer = pair(objective, student)
+    attack_loss, training_loss = pair(objective, student)
     target = softmax(objective.peer.numbers(2)[0])
-    assert_loss_and_gradient(inner(X_ADV), lambda _, adv: kl(target, softmax(adv)), student)
-    terms = outer(X_ADV)
+    assert_loss_and_gradient(attack_loss(X_ADV), lambda _, adv: kl(target, softmax(adv)), student)
+    terms = training_loss(X_ADV)
     scale = 1 / CLASSES if mean_over_classes else 1
     for learner, expected in zip(
         (student, objective.peer), formulas(student, objective.peer, lambdas, gammas, t, peer_t, scale), strict=True
@@ -71,8 +71,8 @@ def test_the_attack_sees_the_peer_in_eval_mode_and_outer_as_it_trains():
     modes = []
     student, objective = LogitTable(X, X_ADV), built().train()
     objective.peer.register_forward_hook(lambda module, *_: modes.append((module.training, torch.is_grad_enabled())))
-    _, outer = pair(objective, student)
-    outer(X_ADV)
+    _, training_loss = pair(objective, student)
+    training_loss(X_ADV)
     assert modes == [(False, False), (True, True)]
 
 
