@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ard.models import load
-    from ard.training.distillation import Distillation, FreeDistillation
+    from ard.training.distillation import Distillation
+    from ard.training.replays import FreeDistillation
 
 __version__ = "0.1.0"
 __all__ = ["Distillation", "FreeDistillation", "load"]
 
-_HOMES = {"load": "ard.models", "Distillation": "ard.training.distillation", "FreeDistillation": "ard.training.distillation"}
+_HOMES = {"load": "ard.models", "Distillation": "ard.training.distillation", "FreeDistillation": "ard.training.replays"}
 
 
 def __getattr__(name: str) -> Any:

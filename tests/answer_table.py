@@ -46,13 +46,13 @@ def ce(logits: np.ndarray, smoothing: float = 0.0) -> np.ndarray:
     return -(((1 - smoothing) * HOT + smoothing / CLASSES) * np.log(softmax(logits))).sum(axis=1)
 
 
-def assert_inner(objective, student, teacher, expected):
+def assert_attack_loss(objective, student, teacher, expected):
     """One number per example at X_ADV."""
-    inner, _ = objective(student, teacher, X, Y)
-    np.testing.assert_allclose(inner(X_ADV).detach(), expected, rtol=1e-10)
+    attack_loss, _ = objective(student, teacher, X, Y)
+    np.testing.assert_allclose(attack_loss(X_ADV).detach(), expected, rtol=1e-10)
 
 
-def assert_outer(objective, student, teacher, formula):
+def assert_training_loss(objective, student, teacher, formula):
     """`formula(z)` -> {term: number}; z are the student's logits by name. Its slopes are the gradient of every logit."""
     terms = {name: term for name, term in objective(student, teacher, X, Y)[1](X_ADV).items() if term.ndim == 0}
     z = student.numpy()

@@ -50,19 +50,19 @@ def playing_back(detached):
         torch.Tensor.detach = original
 
 
-def moving(outer, x_adv, parameters, *, only_movers=False):
+def moving(training_loss, x_adv, parameters, *, only_movers=False):
     """The terms that move the parameters. Their slopes are checked, and unless `only_movers` those of the others to be 0."""
     if not parameters:
         return set()
     gradients = {
         name: torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True)
-        for name, term in outer(x_adv).items()
+        for name, term in training_loss(x_adv).items()
         if term.ndim == 0
     }
     scales = {name: sum(g.square().sum() for g in gradient).sqrt() for name, gradient in gradients.items()}
     movers = {name for name, scale in scales.items() if scale > 1e-6}  # KL(S(x) ‖ S(x')) is of second order in x' − x
     for direction in directions(parameters):
-        found = quotients(along(direction, parameters, lambda: numbers(outer(x_adv))))
+        found = quotients(along(direction, parameters, lambda: numbers(training_loss(x_adv))))
         for name in movers if only_movers else gradients:
             slope = sum((g * d).sum() for g, d in zip(gradients[name], direction, strict=True))
             assert_slope(slope.item(), found[name], scales[name].item())
@@ -90,13 +90,13 @@ def along(direction, parameters, value):
     return at
 
 
-def held_constant(outer):
-    """What the first call of `outer` detaches stays so in the others."""
+def held_constant(training_loss):
+    """What the first call of the training loss detaches stays so in the others."""
     detached = []
 
     def called(x_adv):
         with playing_back(detached):
-            return outer(x_adv)
+            return training_loss(x_adv)
 
     return called
 

@@ -140,7 +140,9 @@ def test_no_module_needs_itself_to_be_imported():
     TopologicalSorter(graph).prepare()  # raises CycleError and names the circle
 
 
-@pytest.mark.parametrize("module", ["ard.training.engine", "ard.training.distillation"])
+@pytest.mark.parametrize(
+    "module", ["ard.training.engine", "ard.training.step", "ard.training.distillation", "ard.training.replays"]
+)
 def test_training_knows_no_particular_attack(module):
     particular = {kind.__name__ for parent in (Attack, Ball) for kind in tiny.concrete(ard.attacks, parent)}
     froms = [node for node in ast.walk(MODULES[module]) if isinstance(node, ast.ImportFrom)]

@@ -22,19 +22,28 @@ from ard.objectives.base import Objective, Pair, attack_labels
 
 
 class LogitPairing(Objective):
-    """Kannan et al. 2018. inner: CE(S(x'), y). outer: mean CE(S(x'), y) + λ ‖S(x) − S(x')‖²; λ is `strength`."""
+    """Adversarial logit pairing, Kannan et al. 2018.
+
+    Attack loss: CE(S(x'), y).
+    Training loss: mean CE(S(x'), y) + λ ‖S(x) − S(x')‖².
+
+    Args:
+        strength: λ.
+    """
+
+    labels = "soft"
 
     def __init__(self, *, strength: float = 0.5) -> None:
         super().__init__()
         self.strength = strength
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             adv = student(x_adv)
             apart = F.mse_loss(student(x), adv, reduction="none").sum(dim=1)
             return {"ce": self.hard_label(adv, y), "pairing": self.strength * apart.mean()}
 
-        return attack_labels(student, y), outer
+        return attack_labels(student, y), training_loss
 ''',
     "configs/objectives/logit_pairing.yaml": """\
 # Adversarial logit pairing, Kannan et al. 2018: an image and its attacked twin get the same logits.
@@ -60,9 +69,9 @@ from ard.objectives.logit_pairing import LogitPairing
 
 def test_logit_pairing():
     student = LogitTable(X, X_ADV)
-    inner, outer = pair(LogitPairing(strength=0.3), student)
-    assert_loss_and_gradient(inner(X_ADV), lambda _, adv: ce(adv), student)
-    terms = outer(X_ADV)
+    attack_loss, training_loss = pair(LogitPairing(strength=0.3), student)
+    assert_loss_and_gradient(attack_loss(X_ADV), lambda _, adv: ce(adv), student)
+    terms = training_loss(X_ADV)
     assert_loss_and_gradient(terms["ce"], lambda _, adv: ce(adv).mean(), student)
     assert_loss_and_gradient(
         terms["pairing"], lambda clean, adv: 0.3 * ((clean - adv) ** 2).sum(axis=1).mean(), student

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ard.core.errors import UserError
+from ard.objectives.base import RunFacts
 
 
 def concrete(package: ModuleType, parent: type) -> list[type]:
@@ -66,6 +67,24 @@ def images(count: int = 4, seed: int = 0) -> Tensor:
 
 def labels(count: int = 4, classes: int = 4) -> Tensor:
     return torch.arange(count) % classes
+
+
+def run_facts(**facts) -> RunFacts:
+    """What an objective is told before a run of two epochs on images as above."""
+    return RunFacts(
+        **{
+            "student": tiny_net(),
+            "teacher": None,
+            "num_classes": 4,
+            "class_counts": [1, 1, 1, 1],
+            "image_count": 4,
+            "image_shape": (1, 6, 6),
+            "eps": 0.1,
+            "max_epochs": 2,
+            "batches": 1,
+        }
+        | facts
+    )
 
 
 def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import copy
 import torch
 from zoo import WIDE, Subject, undefended
 
+from ard.attacks import PGD
 from ard.evaluation import Given
 
 
@@ -65,7 +66,8 @@ def steps_of(size):
         class Broken(kind):
             def __init__(self, ball, **options):
                 super().__init__(ball, **options)
-                self.step_size, self.start = size, "zero"
+                if kind is PGD:  # FGSM is one step of eps
+                    self.step_size, self.start = size, "zero"
 
         return Broken
 

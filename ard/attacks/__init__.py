@@ -1,8 +1,9 @@
-"""Balls, the attacks that climb inside them, and the guard around an attack."""
+"""Balls, the attacks that search inside them, and the guard around an attack."""
 
 from ard.attacks.attacking import attacking, frozen_mode
 from ard.attacks.balls import L2, Ball, Linf, Radius
-from ard.attacks.gradient import FGSM, NFGSM, PGD, Attack, AttackFactory, Counted, Loss, ascent
+from ard.attacks.base import Attack, AttackFactory, ascent
+from ard.attacks.gradient import FGSM, NFGSM, PGD
 
 __all__ = [
     "FGSM",
@@ -12,9 +13,7 @@ __all__ = [
     "Attack",
     "AttackFactory",
     "Ball",
-    "Counted",
     "Linf",
-    "Loss",
     "Radius",
     "ascent",
     "attacking",

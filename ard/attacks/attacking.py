@@ -31,10 +31,16 @@ def frozen_mode(*roots: nn.Module, train: bool = False) -> Iterator[None]:
 
 @contextmanager
 def attacking(student: nn.Module, objective: nn.Module, *, mode: Literal["eval", "train"] = "eval") -> Iterator[None]:
-    """Student and objective made harmless, the student's BatchNorms folded in eval mode, and guarded against lost gradients.
+    """For as long as the student is attacked: student and objective frozen, BatchNorms folded, lost gradients refused.
 
-    While it lasts, a student forward with grad mode on whose input needs no gradient raises RuntimeError: it would have
-    no graph, and a loss built on it would lose that gradient in silence while every parameter still gets one.
+    Args:
+        student: The network that is attacked. Its BatchNorms are folded into its convolutions in eval mode.
+        objective: The method, whose own networks are frozen, too.
+        mode: The mode of both. Modes, parameters and the random state come back afterwards.
+
+    Raises:
+        RuntimeError: When the student is called with grad mode on and an input that needs no gradient: the answer would
+            have no graph, and a loss built on it would lose that gradient in silence while every parameter still gets one.
     """
     guard = student.register_forward_pre_hook(_refuse_lost_gradient)
     try:
@@ -48,6 +54,6 @@ def _refuse_lost_gradient(_: nn.Module, inputs: tuple[Any, ...]) -> None:
     needs_grad = any(isinstance(value, Tensor) and value.requires_grad for value in inputs)
     if torch.is_grad_enabled() and not needs_grad:
         raise RuntimeError(
-            "the objective called the student outside `inner` and `outer`, where its gradient is lost: "
-            "move the call into `outer`, or under torch.no_grad() if it is a constant for the attack"
+            "the objective called the student outside its two losses, where its gradient is lost: "
+            "move the call into the training loss, or under torch.no_grad() if it is a constant for the attack"
         )

@@ -1,51 +1,29 @@
-"""Attacks that climb a function of the image: they know a ball and a loss, nothing of labels, teachers or models."""
+"""The attacks of training: one gradient step or several."""
 
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ard.attacks.balls import Ball
+from ard.attacks.base import Attack
 from ard.core.errors import UserError
-
-Loss = Callable[[Tensor], Tensor]  # x' -> one number per example, shape (batch,)
-
-
-class Attack(ABC):
-    """Climbs `loss` from x, shape (batch, channels, height, width) in [0, 1], and returns x' of the same shape.
-
-    Where the loss has a rule `allowed`, x' -> one bool per example, a step to a point that it forbids ends at x instead.
-    """
-
-    def __init__(self, ball: Ball) -> None:
-        self.ball = ball
-
-    @property
-    def reach(self) -> float:
-        """How far from x the attack may end, in the ball's norm: eps, unless the method leaves the ball by design."""
-        return self.ball.eps
-
-    @abstractmethod
-    def __call__(self, loss: Loss, x: Tensor, generator: torch.Generator) -> Tensor:
-        """An image within `reach` of x at which `loss` is higher."""
-
-
-class AttackFactory(Protocol):
-    """An attack that still wants its ball: so the threat stands once in a config, and every attack shares it."""
-
-    def __call__(self, ball: Ball) -> Attack: ...
 
 
 class PGD(Attack):
     """Projected gradient ascent (Madry et al., ICLR 2018): x ← Π(x + step_size · steepest(∇loss(x))), `steps` times.
 
-    `relative_step` is the step size in units of eps; None takes 2.5 eps / steps. `start` is uniform in the ball,
-    gaussian with standard deviation 0.001 (TRADES), or zero. `keep_best` returns the highest point of each example's
-    path rather than its last; training leaves it off, as published. Raises UserError under inference mode.
+    Args:
+        ball: The threat.
+        steps: Number of steps, at least 1.
+        relative_step: The step size in units of eps; None takes 2.5 eps / steps.
+        start: Uniform in the ball, gaussian with standard deviation 0.001 (TRADES), or zero: the image itself.
+        keep_best: Return the highest point of each example's path rather than its last; training leaves it off, as
+            published.
+
+    Raises:
+        UserError: For no steps, or a step that leads nowhere; a step that can hardly be meant is a warning.
     """
 
     def __init__(
@@ -57,26 +35,14 @@ class PGD(Attack):
         start: Literal["uniform", "gaussian", "zero"] = "uniform",
         keep_best: bool = False,
     ) -> None:
-        super().__init__(ball)
         if steps < 1:
             raise UserError(f"PGD with steps = {steps}: expected at least 1")
         _check_step("PGD", relative_step, steps)
-        self.steps, self.start, self.keep_best = steps, start, keep_best
-        self.step_size = ball.eps * (2.5 / steps if relative_step is None else relative_step)
+        step_size = ball.eps * (2.5 / steps if relative_step is None else relative_step)
+        super().__init__(ball, steps=steps, step_size=step_size, keep_best=keep_best)
+        self.start = start
 
-    def __call__(self, loss: Loss, x: Tensor, generator: torch.Generator) -> Tensor:
-        x_adv = self._start(x, generator)
-        best, highest = x_adv, x.new_full((len(x),), -torch.inf)
-        for _ in range(self.steps):
-            value, gradient = ascent(loss, x_adv)
-            if self.keep_best:
-                best, highest = _higher(best, highest, x_adv, value)
-            x_adv = _allowed(loss, self.ball.project(x_adv + self.step_size * self.ball.steepest(gradient), x), x)
-        if self.keep_best:
-            best, _ = _higher(best, highest, x_adv, ascent(loss, x_adv)[0])
-        return best if self.keep_best else x_adv
-
-    def _start(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def begin(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if self.start == "zero":
             return x
         if self.start == "uniform":
@@ -84,64 +50,60 @@ class PGD(Attack):
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         return self.ball.project(x + 1e-3 * noise, x)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("steps", "start", "keep_best", "step_size")}
+
 
 class NFGSM(Attack):
     """Noise-FGSM (de Jorge et al., NeurIPS 2022, arXiv:2202.01181): x' = x + η + step_size · steepest(∇loss(x + η)).
 
-    η is uniform in the ball of radius noise · eps; nothing is projected back but the pixels' range, so x' may end up to
-    (noise + relative_step) · eps away: `reach` says so.
+    Nothing is projected back but the pixels' range, so x' may end up to (noise + relative_step) · eps away: `reach` says so.
+
+    Args:
+        ball: The threat.
+        noise: The radius, in units of eps, of the ball in which η is uniform.
+        relative_step: The step size in units of eps.
+
+    Raises:
+        UserError: For negative noise, or a step that leads nowhere; a step that can hardly be meant is a warning.
     """
 
     def __init__(self, ball: Ball, *, noise: float = 2.0, relative_step: float = 1.0) -> None:
-        super().__init__(ball)
         if noise < 0:
             raise UserError(f"NFGSM with noise = {noise}: expected at least 0, in units of eps")
         _check_step("NFGSM", relative_step)
-        self.noise, self.step_size = noise, relative_step * ball.eps
+        super().__init__(ball, step_size=relative_step * ball.eps)
+        self.noise = noise
+
+    def begin(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        return (x + self.noise * self.ball.uniform(x, generator)).clamp(0, 1)
+
+    def bound(self, x_adv: Tensor, centre: Tensor) -> Tensor:  # noqa: ARG002
+        return x_adv.clamp(0, 1)
 
     @property
     def reach(self) -> float:
         return self.noise * self.ball.eps + self.step_size
 
-    def __call__(self, loss: Loss, x: Tensor, generator: torch.Generator) -> Tensor:
-        start = (x + self.noise * self.ball.uniform(x, generator)).clamp(0, 1)
-        _, gradient = ascent(loss, start)
-        return _allowed(loss, (start + self.step_size * self.ball.steepest(gradient)).clamp(0, 1), x)
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"noise": self.noise, "step_size": self.step_size}
 
 
 class FGSM(Attack):
-    """The fast gradient sign method (Goodfellow et al., ICLR 2015): one step of eps from x itself."""
+    """The fast gradient sign method (Goodfellow et al., ICLR 2015): one step of eps from x itself.
 
-    def __call__(self, loss: Loss, x: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
-        _, gradient = ascent(loss, x)
-        return _allowed(loss, self.ball.project(x + self.ball.eps * self.ball.steepest(gradient), x), x)
-
-
-def ascent(loss: Loss, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss of every example, shape (batch,), and its gradient with respect to x; no parameter's `.grad` is touched.
-
-    Examples are summed, not averaged, and float16 autocast is left for float32: a mean over the batch, or half
-    precision, turns the gradients of confident examples into exact zeros.
+    Args:
+        ball: The threat.
     """
-    if torch.is_inference_mode_enabled() or x.is_inference():
-        raise UserError("an attack under inference mode has no gradient: use Trainer(inference_mode=False) or no_grad")
-    with torch.enable_grad(), _no_float16(x.device.type):
-        x = x.detach().requires_grad_()
-        value = loss(x)
-        (gradient,) = torch.autograd.grad(value.sum(), x)
-    return value.detach(), gradient
 
+    def __init__(self, ball: Ball) -> None:
+        super().__init__(ball)
 
-class Counted:
-    """Makes a loss for an attack out of one that answers with a pair; `count`, (batch,), sums the second along the path."""
-
-    def __init__(self, loss: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:
-        self.loss, self.count = loss, torch.zeros(())
-
-    def __call__(self, x_adv: Tensor) -> Tensor:
-        value, counted = self.loss(x_adv)
-        self.count = self.count.to(counted.device) + counted.detach()
-        return value
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {}  # it has no options
 
 
 def _check_step(name: str, relative_step: float | None, steps: int | None = None) -> None:
@@ -159,20 +121,3 @@ def _check_step(name: str, relative_step: float | None, steps: int | None = None
             "expected steps · relative_step of at least 1",
             stacklevel=1,
         )
-
-
-@torch.no_grad()
-def _allowed(loss: Loss, x_adv: Tensor, x: Tensor) -> Tensor:
-    rule = getattr(loss, "allowed", None)
-    return x_adv if rule is None else torch.where(rule(x_adv).view(-1, 1, 1, 1), x_adv, x)
-
-
-def _higher(best: Tensor, highest: Tensor, x_adv: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    better = value > highest
-    return torch.where(better.view(-1, 1, 1, 1), x_adv, best), torch.where(better, value, highest)
-
-
-def _no_float16(device_type: str) -> AbstractContextManager:
-    if torch.is_autocast_enabled(device_type) and torch.get_autocast_dtype(device_type) == torch.float16:
-        return torch.autocast(device_type, enabled=False)
-    return nullcontext()

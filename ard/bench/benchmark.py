@@ -14,7 +14,7 @@ from ard.bench.law import cost_laws
 from ard.bench.levers import BenchRow, every_row
 from ard.bench.measure import Seconds, ceilings, peak_memory, ratio, rounds
 from ard.bench.overhead import overhead
-from ard.bench.step import TimedStep
+from ard.bench.timed_step import TimedStep
 from ard.core.errors import UserError
 from ard.core.flops import count_flops
 

@@ -9,7 +9,7 @@ import torch
 
 from ard.bench.levers import BenchRow
 from ard.bench.measure import rounds
-from ard.bench.step import TimedStep
+from ard.bench.timed_step import TimedStep
 
 SHIPPED = BenchRow(group="cost", lever="the shipped default")
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ard.bench.step import TimedStep
+from ard.bench.timed_step import TimedStep
 
 Ratio = dict[str, float]
 Seconds = dict[str, list[float]]  # `step`, `attack` and `wall`, a number a round

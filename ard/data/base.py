@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
@@ -165,9 +166,21 @@ def to_pixels(images: Tensor) -> Tensor:
     return pixels.contiguous(memory_format=torch.channels_last)
 
 
-def check_batch(x: Tensor, y: Tensor, *, num_classes: int, needs_labels: bool) -> None:
-    """Raises UserError for pixels outside [0, 1], labels outside the classes, and −1, no label, where one is needed."""
+def check_batch(x: Tensor, y: Tensor, *, num_classes: int, labels: Literal["none", "soft", "class"]) -> None:
+    """Raises UserError for images or labels that a method cannot train on.
+
+    Args:
+        x: Images, refused where a pixel is outside [0, 1].
+        y: Classes, shape (batch,), refused where there is no such class; −1 is an image without a label. Or shares of
+            classes, shape (batch, C).
+        num_classes: Number of classes C.
+        labels: What the method takes: all but "none" refuse −1, and "class" refuses shares.
+    """
     check_pixels(x)
+    if y.ndim == 2:
+        if labels == "class":
+            raise UserError("images with shares of several classes: expected a method that does not ask for one class")
+        return
     check_labels(y, num_classes, unlabelled=True)
-    if needs_labels and int(y.min()) == -1:
+    if labels != "none" and int(y.min()) == -1:
         raise UserError("images without labels: expected a method that needs none, such as RSLAD or AdaAD")

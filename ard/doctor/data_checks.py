@@ -55,7 +55,7 @@ def pixels(run: PlannedRun) -> Iterator[Advice]:
     low, high, seen = 1.0, 0.0, 0
     for loader in (run.data.val_dataloader(), run.data.train_dataloader()):
         for x, y in batches(run, loader):
-            check_batch(x, y, num_classes=run.data.num_classes, needs_labels=run.engine.objective.needs_labels)
+            check_batch(x, y, num_classes=run.data.num_classes, labels=run.engine.objective.labels)
             low, high, seen = min(low, float(x.min())), max(high, float(x.max())), seen + len(y)
     dark = high <= DARK
     told = f"[{low:.3g}, {high:.3g}] in {seen:,} images" + (": all but black, divided by 255 twice?" if dark else "")

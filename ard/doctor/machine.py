@@ -17,7 +17,7 @@ from packaging.specifiers import SpecifierSet
 
 from ard.bench import measure
 from ard.bench.levers import every_row
-from ard.bench.step import TimedStep
+from ard.bench.timed_step import TimedStep
 from ard.doctor.advice import Advice
 from ard.training.trainer import Trainer, has_bfloat16
 

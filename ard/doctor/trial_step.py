@@ -87,7 +87,7 @@ def affordable(run: PlannedRun) -> int:
         cross_entropy(network(x), torch.zeros(TRIED, dtype=torch.long)).sum().backward()
         seconds.append(time.perf_counter() - start)
     network.zero_grad(set_to_none=True)
-    an_image = TEACHER_COST * (getattr(run.engine.attack, "steps", 1) + 2) * min(seconds) / TRIED
+    an_image = TEACHER_COST * (run.engine.attack.steps + 2) * min(seconds) / TRIED
     return min(run.data.batch_size, max(TRIED, int(TRIAL_SECONDS / TRIAL_STEPS / an_image)))
 
 

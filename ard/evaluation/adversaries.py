@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ard.attacks import Attack, Ball, Loss
-from ard.losses import kl, margin
+from ard.attacks import Attack, Ball
+from ard.losses import Loss, kl, margin
 
 LabelLoss = Callable[[Tensor, Tensor], Tensor]  # logits, y -> (batch,)
-Goal = Callable[[nn.Module, Tensor, Tensor], Loss]  # model, x, y -> what to climb
+Goal = Callable[[nn.Module, Tensor, Tensor], Loss]  # model, x, y -> what to maximise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +62,12 @@ class GradientAdversary(Adversary):
 
     @property
     def settings(self) -> dict[str, Any]:
-        plain = {key: value for key, value in vars(self.attack).items() if isinstance(value, str | int | float)}
-        return {"attack": type(self.attack).__name__, "loss": self.loss, "runs": len(self.goals), **plain}
+        about = {"attack": type(self.attack).__name__, "loss": self.loss, "runs": len(self.goals)}
+        return about | self.attack.settings
 
     @property
     def passes(self) -> float:
-        return len(self.goals) * getattr(self.attack, "steps", 1)
+        return len(self.goals) * self.attack.steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ def first_success(model: nn.Module, x: Tensor, y: Tensor, tries: Iterable[Callab
 
 
 def untargeted(loss: LabelLoss) -> Goal:
-    """Climb loss(model(x'), y)."""
+    """Maximise loss(model(x'), y)."""
     return lambda model, _, y: lambda x_adv: loss(model(x_adv), y)
 
 

@@ -1,21 +1,27 @@
 """ABSLD: soft labels that are sharper for the classes the student finds hard."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from ard.losses import cross_entropy, kl
-from ard.objectives.base import Objective, Pair
+from ard.objectives.base import Objective, Pair, RunFacts
 
 
 class ABSLD(Objective):
-    """Zhao et al., NeurIPS 2024. inner: KL(T(x)/τ_y ‖ S(x')), τ_y the attacked temperature of the image's class.
+    """ABSLD, Zhao et al., NeurIPS 2024: RSLAD with two temperatures for each class, of the teacher alone.
 
-    outer: mean α KL(T(x)/τ_y ‖ S(x')) + (1 − α) KL(T(x)/τ'_y ‖ S(x)): RSLAD with two temperatures for each class, of the
-    teacher alone. After an epoch τ_k ← clip(τ_k − η (R_k − R̄) / max|R − R̄|, 0.5, 5), R_k the mean cross entropy of the
-    class's images in it, attacked for τ and clean for τ'; η is `step`, which falls with the learning rate.
-    `mean_over_classes` takes a tenth, the released scale: the mean over classes on CIFAR-10, ten times it on CIFAR-100.
+    Attack loss: KL(T(x)/τ_y ‖ S(x')), where τ_y is the attacked temperature of the image's class.
+    Training loss: mean α KL(T(x)/τ_y ‖ S(x')) + (1 − α) KL(T(x)/τ'_y ‖ S(x)).
+    After an epoch τ_k ← clip(τ_k − η (R_k − R̄) / max|R − R̄|), where R_k is the mean cross entropy of the class's
+    images in it, attacked for τ and clean for τ', and η falls with the learning rate.
+
+    Args:
+        alpha: Weight of the attacked images, α.
+        step: η at the first learning rate.
+        coolest: The lowest temperature.
+        warmest: The highest temperature.
+        mean_over_classes: Whether to multiply by 1/10, the released scale: on CIFAR-10 the mean over classes, on
+            CIFAR-100 ten times that mean. (In other methods the option divides by the number of classes.)
     """
 
     needs_teacher = True
@@ -31,22 +37,22 @@ class ABSLD(Objective):
     ) -> None:
         super().__init__()
         self.alpha, self.scale = alpha, 0.1 if mean_over_classes else 1.0
-        self.step, self.coolest, self.warmest = step, coolest, warmest
+        self.temperature_step, self.coolest, self.warmest = step, coolest, warmest
         # Each has two rows: for the attacked and for the clean images.
         self.temperatures, self.risks = nn.Buffer(torch.empty(0)), nn.Buffer(torch.empty(0))
         self.class_counts = nn.Buffer(torch.empty(0))
 
-    def setup(self, *, num_classes: int, class_counts: Sequence[int], **_: object) -> None:
+    def setup(self, run: RunFacts) -> None:
         device = self.temperatures.device
-        self.temperatures = nn.Buffer(torch.ones(2, num_classes, device=device))
-        self.risks = nn.Buffer(torch.zeros(2, num_classes, device=device))
-        self.class_counts = nn.Buffer(torch.tensor(class_counts, device=device))
+        self.temperatures = nn.Buffer(torch.ones(2, run.num_classes, device=device))
+        self.risks = nn.Buffer(torch.zeros(2, run.num_classes, device=device))
+        self.class_counts = nn.Buffer(torch.tensor(run.class_counts, device=device))
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         logits = teacher(x).detach()
         for_adv, for_clean = (logits / temperatures[y, None] for temperatures in self.temperatures)
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             adv, clean = student(x_adv), student(x)
             return {
                 "kl_adv": self.scale * self.alpha * kl(for_adv, adv).mean(),
@@ -55,18 +61,18 @@ class ABSLD(Objective):
                 "risk_clean": self._of_each_class(cross_entropy(clean, y), y),
             }
 
-        return lambda x_adv: kl(for_adv, student(x_adv)), outer
+        return lambda x_adv: kl(for_adv, student(x_adv)), training_loss
 
     def _of_each_class(self, values: Tensor, y: Tensor) -> Tensor:
         return values.new_zeros(self.temperatures.shape[1]).index_add(0, y, values.detach())
 
-    def after_step(self, terms: dict[str, Tensor]) -> None:
+    def after_step(self, terms: dict[str, Tensor], student: nn.Module) -> None:  # noqa: ARG002
         self.risks.add_(torch.stack([terms["risk_adv"], terms["risk_clean"]]))
 
     def on_epoch_end(self) -> None:
         risks = self.risks / self.class_counts
         deviations = risks - risks.mean(dim=1, keepdim=True)
         largest = deviations.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(risks.dtype).tiny)
-        self.temperatures.sub_(self.step * self.lr_factor * deviations / largest)
+        self.temperatures.sub_(self.temperature_step * self.lr_factor * deviations / largest)
         self.temperatures.clamp_(self.coolest, self.warmest)
         self.risks.zero_()

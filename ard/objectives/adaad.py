@@ -7,14 +7,19 @@ from ard.objectives.base import Objective, Pair
 
 
 class AdaAD(Objective):
-    """Huang et al., CVPR 2023. inner: KL(T(x') ‖ S(x')), climbed through the teacher too; no labels.
+    """AdaAD, Huang et al., CVPR 2023.
 
-    outer: mean α KL(T(x') ‖ S(x')) + (1 − α) KL(T(x) ‖ S(x)).
-    `mean_over_classes` divides by the number of classes, as the released code does for CIFAR-10 (and not for CIFAR-100).
+    Attack loss: KL(T(x') ‖ S(x')), whose gradient goes through the teacher too; no labels.
+    Training loss: mean α KL(T(x') ‖ S(x')) + (1 − α) KL(T(x) ‖ S(x)).
+
+    Args:
+        alpha: Weight of the attacked images, α.
+        mean_over_classes: Whether to divide the KL by the number of classes, as the released code does
+            for CIFAR-10 (and not for CIFAR-100).
     """
 
     needs_teacher = True
-    needs_labels = False
+    labels = "none"
 
     def __init__(self, *, alpha: float = 1.0, mean_over_classes: bool = False) -> None:
         super().__init__()
@@ -23,7 +28,7 @@ class AdaAD(Objective):
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
         clean_target = teacher(x).detach() if self.alpha < 1 else None
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             target = teacher(x_adv).detach()
             scale = 1 / target.shape[1] if self.mean_over_classes else 1.0
             terms = {"kl_adv": scale * self.alpha * kl(target, student(x_adv)).mean()}
@@ -31,4 +36,4 @@ class AdaAD(Objective):
                 terms["kl_clean"] = scale * (1 - self.alpha) * kl(clean_target, student(x)).mean()
             return terms
 
-        return lambda x_adv: kl(teacher(x_adv), student(x_adv)), outer
+        return lambda x_adv: kl(teacher(x_adv), student(x_adv)), training_loss

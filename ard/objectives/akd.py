@@ -8,12 +8,18 @@ from ard.objectives.base import Objective, Pair, attack_labels
 
 
 class AKD(Objective):
-    """AKD2 (below) with the adversarially trained teacher alone. inner: CE(S(x'), y).
+    """AKD2 with the adversarially trained teacher alone.
 
-    outer: mean (1 − α) CE(S(x'), y) + α t² KL(T(x')/t ‖ S(x')/t), t the temperature.
+    Attack loss: CE(S(x'), y).
+    Training loss: mean (1 − α) CE(S(x'), y) + α t² KL(T(x')/t ‖ S(x')/t).
+
+    Args:
+        alpha: Weight of the teacher, α.
+        temperature: t.
     """
 
     needs_teacher = True
+    labels = "soft"
 
     def __init__(self, *, alpha: float = 0.6, temperature: float = 2.0) -> None:
         super().__init__()
@@ -22,21 +28,29 @@ class AKD(Objective):
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
         t = self.temperature
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             adv = student(x_adv)
             soft = self.alpha * t**2 * kl(teacher(x_adv).detach(), adv, t).mean()
             return {"ce": (1 - self.alpha) * self.hard_label(adv, y), "kl": soft}
 
-        return attack_labels(student, y), outer
+        return attack_labels(student, y), training_loss
 
 
 class AKD2(Objective):
-    """Chen et al., ICLR 2021. inner: CE(S(x'), y). T is trained adversarially, N (`natural_teacher`) on clean images.
+    """AKD2, Chen et al., ICLR 2021: a teacher T that was trained adversarially, and one N that was trained on clean images.
 
-    outer: mean (1 − α − β) CE(S(x'), y) + α t² KL(T(x')/t ‖ S(x')/t) + β t² KL(N(x')/t ‖ S(x')/t), t the temperature.
+    Attack loss: CE(S(x'), y).
+    Training loss: mean (1 − α − β) CE(S(x'), y) + α t² KL(T(x')/t ‖ S(x')/t) + β t² KL(N(x')/t ‖ S(x')/t).
+
+    Args:
+        natural_teacher: N.
+        alpha: Weight of T, α.
+        beta: Weight of N, β.
+        temperature: t.
     """
 
     needs_teacher = True
+    labels = "soft"
 
     def __init__(
         self, *, natural_teacher: Frozen | None = None, alpha: float = 0.6, beta: float = 0.1, temperature: float = 2.0
@@ -48,7 +62,7 @@ class AKD2(Objective):
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
         t = self.temperature
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             adv = student(x_adv)
             return {
                 "ce": (1 - self.alpha - self.beta) * self.hard_label(adv, y),
@@ -56,4 +70,4 @@ class AKD2(Objective):
                 "kl_natural": self.beta * t**2 * kl(self.natural_teacher(x_adv).detach(), adv, t).mean(),
             }
 
-        return attack_labels(student, y), outer
+        return attack_labels(student, y), training_loss

@@ -7,13 +7,20 @@ from ard.objectives.base import Objective, Pair, attack_labels
 
 
 class ARD(Objective):
-    """Goldblum et al., AAAI 2020, arXiv:1905.09747. inner: CE(S(x'), y), labels only.
+    """ARD, Goldblum et al., AAAI 2020, arXiv:1905.09747.
 
-    outer: mean α t² KL(T(x)/t ‖ S(x')/t) + (1 − α) CE(S(x), y), t the temperature; the teacher sees clean images.
-    `mean_over_classes` divides the KL by the number of classes, as the released code does (nn.KLDivLoss's default).
+    Attack loss: CE(S(x'), y), from the labels alone.
+    Training loss: mean α t² KL(T(x)/t ‖ S(x')/t) + (1 − α) CE(S(x), y). The teacher is asked about clean images.
+
+    Args:
+        alpha: Weight of the teacher, α.
+        temperature: t.
+        mean_over_classes: Whether to divide the KL by the number of classes, as the released code does (nn.KLDivLoss's
+            default).
     """
 
     needs_teacher = True
+    labels = "soft"
 
     def __init__(self, *, alpha: float = 1.0, temperature: float = 30.0, mean_over_classes: bool = False) -> None:
         super().__init__()
@@ -23,10 +30,10 @@ class ARD(Objective):
         target, t = teacher(x).detach(), self.temperature
         scale = self.alpha * t**2 / (target.shape[1] if self.mean_over_classes else 1)
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             terms = {"kl": scale * kl(target, student(x_adv), t).mean()}
             if self.alpha < 1:
                 terms["ce"] = (1 - self.alpha) * self.hard_label(student(x), y)
             return terms
 
-        return attack_labels(student, y), outer
+        return attack_labels(student, y), training_loss

@@ -1,72 +1,229 @@
-"""The contract of a training objective: a pair of functions, what the attack climbs and what the optimiser descends."""
+"""The contract of a training objective: a pair of losses, one for the attack to maximise and one for the optimiser."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
 
 from ard import losses
+from ard.core.errors import UserError
 
-Inner = Callable[[Tensor], Tensor]  # x' -> one number per example
-Outer = Callable[[Tensor], dict[str, Tensor]]  # x' -> {term: scalar}; the sum is descended, vectors are only observed
-Pair = tuple[Inner | None, Outer]  # inner None: the method trains without an attack
+TrainingLoss = Callable[[Tensor], dict[str, Tensor]]  # x' -> {term: scalar, or a vector that is only observed}
+Labels = Literal["none", "soft", "class"]
+Pair = tuple[losses.Loss | None, TrainingLoss]  # the attack loss, None where there is no attack; and the training loss
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Step:
+    """What an objective, and every objective inside it, is told before each batch.
+
+    Attributes:
+        epoch: The epoch, from 0.
+        batch: The batch inside the epoch, from 0.
+        progress: The share of all optimiser steps that are done, in [0, 1].
+        lr_factor: The learning rate now, relative to what the training block says.
+        eps: The radius of the threat in this step.
+        label_smoothing: The run's label smoothing, in [0, 1].
+        generator: For the objective's own random draws, keyed by seed, epoch, batch and rank; None: torch's global one.
+        shown: The places in the training set of the batch's images, shape (batch,), where the data say them.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    progress: float = 0.0
+    lr_factor: float = 1.0
+    eps: float = 0.0
+    label_smoothing: float = 0.0
+    generator: torch.Generator | None = None
+    shown: Tensor | None = None
+
+    @property
+    def indices(self) -> Tensor:
+        """`shown`, for methods that remember something of each image; raises UserError where the data do not say it."""
+        if self.shown is None:
+            raise UserError("the data do not say which images a batch shows: expected a DataModule of ard.data")
+        return self.shown
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunFacts:
+    """What an objective, and every objective inside it, is told once before training.
+
+    Attributes:
+        student: The student as it begins; a run that goes on reads its checkpoint afterwards.
+        teacher: The run's teacher, already loaded.
+        num_classes: Number of classes C.
+        class_counts: Training images of each class.
+        image_count: Number of training images.
+        image_shape: Channels, height and width.
+        eps: The radius of the threat.
+        max_epochs: Epochs of the run.
+        batches: Batches of an epoch.
+    """
+
+    student: nn.Module
+    teacher: nn.Module | None
+    num_classes: int
+    class_counts: Sequence[int]
+    image_count: int
+    image_shape: tuple[int, ...]
+    eps: float
+    max_epochs: int
+    batches: int
 
 
 class Objective(nn.Module, ABC):
-    """objective(student, teacher, x, y) -> inner, outer; x (batch, channels, H, W) in [0, 1], y (batch,).
+    """objective(student, teacher, x, y) -> attack loss, training loss.
 
-    `teacher` is None for methods that need none; `y` is −1 where an image has no label, which only methods that are not
-    `needs_labels` get to see. Call the student inside `inner` and `outer` only; the body is where the teacher speaks, once
-    a batch. `inner` is pure and of fixed shape; `outer` has no side effects. Buffers are saved with the run, parameters are
-    optimised; a buffer that is empty at first gets its shape from `setup` or from a checkpoint; networks that only `setup`
-    can make, from the teacher, are named in `awaits`. `epoch`, `progress` in [0, 1], `lr_factor` and `generator` are set
-    before every batch. More teachers are `Frozen` arguments of the constructor.
+    A new method is a subclass that writes `forward` and, where it has state, some of the hooks below: `build`, `setup`,
+    `after_step`, `on_epoch_end`, `param_groups`, `diagnostics`. An objective inside another one is told everything that
+    the outer one is told: whoever trains calls `begin` and the methods that end in `_all`, and never the hooks themselves.
 
-    With `counts_survival`, `inner` returns a pair, the second one bool per example: whether it is still right; `after_step`
-    then finds in `survived`, shape (C,), at how many points of the attack's path the examples of each class were. With
-    `views` > 1 the attack searches that many points for each image: x' is (views · batch, …), the views one after another.
-    An `inner` that is `Constrained` keeps the attack to points that it allows.
+    The student is called inside the two losses only: a call in the body of `forward` would lose its gradient. The body is
+    where teachers are asked, once a batch. The attack loss is pure and of fixed shape; it may be a losses.AttackLoss, which
+    says where to begin, around which image each point is searched, and what is allowed. The training loss has no side
+    effects: its scalar terms are summed and descended, its vectors are only observed; state moves in the hooks. Buffers are
+    saved with the run, parameters are optimised. A buffer that is empty at first gets its shape from `setup` or from a
+    checkpoint; networks that only `setup` can make, from the teacher, are named in `awaits`. More teachers are `Frozen`
+    arguments of the constructor.
+
+    Attributes:
+        needs_teacher: Whether the method wants a teacher; others are called with None in its place.
+        labels: What the method does with y. "none": it needs no labels, and y may be −1 where an image has none. "soft": y
+            may also be shares of classes, shape (batch, C). "class": it wants one class for each image.
+        awaits: Names of the networks that `setup` makes.
+        step: What was told before the batch under way; `epoch`, `progress`, `lr_factor`, `label_smoothing` and `generator`
+            are short for its fields.
     """
 
     needs_teacher: bool = False
-    needs_labels: bool = True
-    counts_survival: bool = False
-    views: int = 1
+    labels: Labels = "class"
     awaits: tuple[str, ...] = ()
-    label_smoothing: float = 0.0
-    epoch: int = 0
-    progress: float = 0.0
-    lr_factor: float = 1.0
-    generator: torch.Generator
+    step: Step = Step()
 
     @abstractmethod
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
-        """The pair for one batch."""
+        """The two losses of one batch.
+
+        Args:
+            student: The network that is trained.
+            teacher: The network that is learned from, frozen; None for methods that need none.
+            x: Images in [0, 1], shape (batch, channels, height, width).
+            y: Classes, shape (batch,), or shares of classes, shape (batch, C); see `labels`.
+        """
 
     def build(self, *, student: Callable[..., nn.Module], num_classes: int) -> None:
         """Make networks of the objective's own, before a checkpoint is read; `student` is called with num_classes."""
 
-    def setup(
-        self, *, teacher: nn.Module | None, num_classes: int, class_counts: Sequence[int], eps: float, max_epochs: int
-    ) -> None:
-        """Told once before training, and before a run that goes on reads its checkpoint."""
+    def setup(self, run: RunFacts) -> None:
+        """Get ready, once before training, and before a run that goes on reads its checkpoint."""
 
-    def after_step(self, terms: dict[str, Tensor]) -> None:
-        """Move state by what the step's terms were, detached: scalars averaged over all ranks, vectors summed."""
+    def after_step(self, terms: dict[str, Tensor], student: nn.Module) -> None:
+        """Move state after an optimiser step.
+
+        Args:
+            terms: The step's terms, detached: scalars averaged over all ranks, vectors summed.
+            student: The student as it is now, in eval mode and without gradients: to be looked at.
+        """
 
     def on_epoch_end(self) -> None:
         """Move state once an epoch."""
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Optimiser groups for parameters of the objective's own, such as a peer network."""
-        parameters = list(self.parameters())
+        parameters = self.own_parameters()
         return [{"params": parameters}] if parameters else []
 
     def diagnostics(self) -> dict[str, Tensor]:
         """What is logged beside the terms but not descended."""
         return {}
+
+    @final
+    def parts(self) -> "list[Objective]":
+        """This objective and every one inside it."""
+        return [part for part in self.modules() if isinstance(part, Objective)]
+
+    @final
+    def begin(self, step: Step) -> None:
+        """Tell every part of the step that comes."""
+        for part in self.parts():
+            part.step = step
+
+    @final
+    def build_all(self, *, student: Callable[..., nn.Module], num_classes: int) -> None:
+        """`build` of every part."""
+        for part in self.parts():
+            part.build(student=student, num_classes=num_classes)
+
+    @final
+    def setup_all(self, run: RunFacts) -> None:
+        """`setup` of every part."""
+        for part in self.parts():
+            part.setup(run)
+
+    @final
+    @property
+    def moves_after_step(self) -> bool:
+        """Whether any part has an `after_step` of its own."""
+        return any(type(part).after_step is not Objective.after_step for part in self.parts())
+
+    @final
+    def after_step_all(self, terms: dict[str, Tensor], student: nn.Module) -> None:
+        """`after_step` of every part."""
+        for part in self.parts():
+            part.after_step(terms, student)
+
+    @final
+    def on_epoch_end_all(self) -> None:
+        """`on_epoch_end` of every part."""
+        for part in self.parts():
+            part.on_epoch_end()
+
+    @final
+    def param_groups_all(self) -> list[dict[str, Any]]:
+        """`param_groups` of every part."""
+        return [group for part in self.parts() for group in part.param_groups()]
+
+    @final
+    def diagnostics_all(self) -> dict[str, Tensor]:
+        """`diagnostics` of every part."""
+        return {name: value for part in self.parts() for name, value in part.diagnostics().items()}
+
+    @property
+    def epoch(self) -> int:
+        return self.step.epoch
+
+    @property
+    def progress(self) -> float:
+        return self.step.progress
+
+    @property
+    def lr_factor(self) -> float:
+        return self.step.lr_factor
+
+    @property
+    def label_smoothing(self) -> float:
+        return self.step.label_smoothing
+
+    @property
+    def generator(self) -> torch.Generator | None:
+        return self.step.generator
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        """The parameters that take a gradient and belong to no objective inside this one."""
+        others = {id(parameter) for part in self.parts()[1:] for parameter in part.parameters()}
+        return [parameter for parameter in self.parameters() if parameter.requires_grad and id(parameter) not in others]
+
+    def hard_label(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Mean cross entropy with the run's label smoothing: the same switch for every method that has such a term."""
+        return losses.cross_entropy(logits, y, self.label_smoothing).mean()
+
+    def awaited(self, prefix: str) -> tuple[str, ...]:
+        """How the names of the state begin of what `setup` has yet to make."""
+        return tuple(f"{prefix}{name}." for name in self.awaits if getattr(self, name, None) is None)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         for name, buffer in self.named_buffers(recurse=False):
@@ -76,23 +233,18 @@ class Objective(nn.Module, ABC):
             del state_dict[key]
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
-    def awaited(self, prefix: str) -> tuple[str, ...]:
-        """How the names of the state begin of what `setup` has yet to make."""
-        return tuple(f"{prefix}{name}." for name in self.awaits if getattr(self, name, None) is None)
 
-    def hard_label(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Mean cross entropy with the run's label smoothing: the same switch for every method that has such a term."""
-        return losses.cross_entropy(logits, y, self.label_smoothing).mean()
+class Composed(Objective):
+    """A method around another one: it writes `forward` and hooks of its own, and asks of a run what `base` asks.
 
+    Args:
+        base: The method inside.
+    """
 
-class Constrained:
-    """An inner loss with a rule: after every step of the attack, a point that is not `allowed` goes back to the image."""
-
-    def __init__(self, loss: Inner, allowed: Callable[[Tensor], Tensor]) -> None:
-        self.loss, self.allowed = loss, allowed
-
-    def __call__(self, x_adv: Tensor) -> Tensor:
-        return self.loss(x_adv)
+    def __init__(self, base: Objective) -> None:
+        super().__init__()
+        self.base = base
+        self.needs_teacher, self.labels = base.needs_teacher, base.labels
 
 
 def total_loss(terms: dict[str, Tensor]) -> Tensor:
@@ -100,6 +252,6 @@ def total_loss(terms: dict[str, Tensor]) -> Tensor:
     return torch.stack([term for term in terms.values() if term.ndim == 0]).sum()
 
 
-def attack_labels(student: nn.Module, y: Tensor) -> Inner:
-    """The inner loss of PGD-AT and ARD: cross entropy with the true label, never smoothed."""
+def attack_labels(student: nn.Module, y: Tensor) -> losses.Loss:
+    """The attack loss of PGD-AT and ARD: cross entropy with the true label, never smoothed."""
     return lambda x_adv: losses.cross_entropy(student(x_adv), y)

@@ -3,19 +3,23 @@
 import torch
 from torch import Tensor, nn
 
-from ard.losses import cross_entropy, kl
-from ard.objectives.base import Constrained, Objective, Pair
+from ard.losses import AttackLoss, cross_entropy, kl
+from ard.objectives.base import Objective, Pair
 
 
 class CGARD(Objective):
-    """Li et al. 2026. inner: (KL(S(x') ‖ T(x'')) + KL(T(x'') ‖ S(x'))) / 2, climbed in x' and in x'' at once.
+    """CGARD, Li et al. 2026: the attack searches x' and, for the teacher, a second point x'' at once.
 
-    A step of x'' to where CE(T(x''), y) > CE(T(x), y) ends at x. outer: mean (1 − α) KL(T(x'') ‖ S(x')) +
-    α KL(T(x') ‖ S(x')).
+    Attack loss: (KL(S(x') ‖ T(x'')) + KL(T(x'') ‖ S(x'))) / 2, in x' and in x''. A step of x'' to where
+    CE(T(x''), y) > CE(T(x), y) ends at x.
+    Training loss: mean (1 − α) KL(T(x'') ‖ S(x')) + α KL(T(x') ‖ S(x')).
+
+    Args:
+        alpha: Weight of what the teacher says at x', α.
     """
 
     needs_teacher = True
-    views = 2  # x' and x''
+    labels = "soft"
 
     def __init__(self, *, alpha: float = 0.7) -> None:
         super().__init__()
@@ -33,7 +37,7 @@ class CGARD(Objective):
             favourable = cross_entropy(teacher(points.chunk(2)[1]), y) <= most
             return torch.cat([torch.ones_like(favourable), favourable])
 
-        def outer(points: Tensor) -> dict[str, Tensor]:
+        def training_loss(points: Tensor) -> dict[str, Tensor]:
             x_adv, x_favourable = points.chunk(2)
             adv = student(x_adv)
             return {
@@ -41,4 +45,4 @@ class CGARD(Objective):
                 "kl_adv": self.alpha * kl(teacher(x_adv).detach(), adv).mean(),
             }
 
-        return Constrained(apart, allowed), outer
+        return AttackLoss(apart, centre=torch.cat([x, x]), allowed=allowed), training_loss

@@ -8,12 +8,16 @@ from ard.objectives.base import Objective, Pair
 
 
 class DGAD(Objective):
-    """Park & Min, ECCV 2024. inner: KL(T(x') ‖ S(x')), climbing the teacher too, as AdaAD.
+    """DGAD, Park & Min, ECCV 2024.
 
-    outer: mean KL(T̂(x) ‖ S(x)) for images that the teacher gets wrong, KL(T̂(x') ‖ S(x')) for the others;
-    + β mean ‖p(x) − p(x')‖₂, p the student's softmax. T̂ has the logits of the true and the likeliest class swapped where
-    the likeliest is wrong. `mean_square` takes the mean square of p(x) − p(x') over classes instead, as the released code
-    does.
+    Attack loss: KL(T(x') ‖ S(x')), whose gradient goes through the teacher too, as AdaAD's.
+    Training loss: mean KL(T̂(x) ‖ S(x)) for images that the teacher gets wrong, KL(T̂(x') ‖ S(x')) for the others; and
+    β mean ‖p(x) − p(x')‖₂, where p is the student's softmax. T̂ has the logits of the true and the likeliest class swapped
+    where the likeliest is wrong.
+
+    Args:
+        beta: β.
+        mean_square: Whether to take the mean square of p(x) − p(x') over classes instead, as the released code does.
     """
 
     needs_teacher = True
@@ -26,7 +30,7 @@ class DGAD(Objective):
         logits = teacher(x).detach()
         wrong, clean_target = logits.argmax(dim=1) != y, _corrected(logits, y)
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             with torch.no_grad():
                 adv_target = _corrected(teacher(x_adv), y)
             clean, adv = student(x), student(x_adv)
@@ -37,7 +41,7 @@ class DGAD(Objective):
                 "consistency": self.beta * distance.mean(),
             }
 
-        return lambda x_adv: kl(teacher(x_adv), student(x_adv)), outer
+        return lambda x_adv: kl(teacher(x_adv), student(x_adv)), training_loss
 
 
 def _corrected(logits: Tensor, y: Tensor) -> Tensor:

@@ -1,24 +1,29 @@
 """Fair-ARD: distillation that weighs the classes that fall first."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
-from ard.losses import cross_entropy, kl
-from ard.objectives.base import Objective, Pair
+from ard.losses import AttackLoss, cross_entropy, kl
+from ard.objectives.base import Objective, Pair, RunFacts
 
 
 class FairARD(Objective):
-    """Yue et al., NeurIPS 2023. inner: CE(S(x'), y), counting the points of the path at which the student is still right.
+    """Fair-ARD, Yue et al., NeurIPS 2023.
 
-    outer: mean w_y (α t² KL(T(x)/t ‖ S(x')/t) + (1 − α) CE(S(x), y)). Class k's weight in an epoch is κ_k^−β, scaled to sum
-    to the number of classes and then clipped to [`lightest`, `heaviest`]; κ_k is the mean count of its images in the epoch
-    before. `mean_over_classes` divides the KL by the number of classes, as the released code does.
+    Attack loss: CE(S(x'), y); at how many points of the attack's path the student is still right is counted.
+    Training loss: mean w_y (α t² KL(T(x)/t ‖ S(x')/t) + (1 − α) CE(S(x), y)). The weight of class k in an epoch is κ_k^−β,
+    scaled to sum to the number of classes and then clipped; κ_k is the mean count of its images in the epoch before.
+
+    Args:
+        alpha: Weight of the teacher, α.
+        temperature: t.
+        beta: β; at 0 all classes weigh the same.
+        lightest: The lowest weight.
+        heaviest: The highest weight.
+        mean_over_classes: Whether to divide the KL by the number of classes, as the released code does.
     """
 
     needs_teacher = True
-    counts_survival = True
 
     def __init__(
         self,
@@ -35,30 +40,34 @@ class FairARD(Objective):
         self.beta, self.lightest, self.heaviest = beta, lightest, heaviest
         self.weights, self.survived, self.class_counts = (nn.Buffer(torch.empty(0)) for _ in range(3))
 
-    def setup(self, *, num_classes: int, class_counts: Sequence[int], **_: object) -> None:
+    def setup(self, run: RunFacts) -> None:
         device = self.weights.device
-        self.weights = nn.Buffer(torch.ones(num_classes, device=device))
-        self.survived = nn.Buffer(torch.zeros(num_classes, device=device))
-        self.class_counts = nn.Buffer(torch.tensor(class_counts, device=device))
+        self.weights = nn.Buffer(torch.ones(run.num_classes, device=device))
+        self.survived = nn.Buffer(torch.zeros(run.num_classes, device=device))
+        self.class_counts = nn.Buffer(torch.tensor(run.class_counts, device=device))
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         target, t, weights = teacher(x).detach(), self.temperature, self.weights[y]
         scale = self.alpha * t**2 / (target.shape[1] if self.mean_over_classes else 1)
 
-        def inner(x_adv: Tensor) -> tuple[Tensor, Tensor]:
+        def observed(x_adv: Tensor) -> tuple[Tensor, Tensor]:
             logits = student(x_adv)
             return cross_entropy(logits, y), logits.argmax(dim=1) == y
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             terms = {"kl": scale * (weights * kl(target, student(x_adv), t)).mean()}
             if self.alpha < 1:
                 hard = cross_entropy(student(x), y, self.label_smoothing)
                 terms["ce"] = (1 - self.alpha) * (weights * hard).mean()
-            return terms
+            survived = x.new_zeros(len(self.weights))
+            if attack_loss.seen is not None:
+                survived.index_add_(0, y, attack_loss.seen.to(x.dtype))
+            return {**terms, "survived": survived}
 
-        return inner, outer  # type: ignore[return-value]
+        attack_loss = AttackLoss(observed)
+        return attack_loss, training_loss
 
-    def after_step(self, terms: dict[str, Tensor]) -> None:
+    def after_step(self, terms: dict[str, Tensor], student: nn.Module) -> None:  # noqa: ARG002
         self.survived.add_(terms["survived"])
 
     def on_epoch_end(self) -> None:

@@ -5,34 +5,40 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ard.losses import cross_entropy
-from ard.objectives.base import Objective, Pair, attack_labels
+from ard.objectives.base import Objective, Pair, RunFacts, attack_labels
 
 
 class GradAlign(Objective):
-    """Andriushchenko & Flammarion, NeurIPS 2020, arXiv:2007.02617. inner: CE(S(x'), y).
+    """GradAlign, Andriushchenko & Flammarion, NeurIPS 2020, arXiv:2007.02617.
 
-    outer: mean CE(S(x'), y) + λ (1 − cos(∇ℓ(x), ∇ℓ(x + η))), ℓ = CE(S(·), y), η uniform in [−eps, eps]; the first gradient
-    is a constant. λ is `strength`; the paper's 0.2 is for eps = 8/255.
+    Attack loss: CE(S(x'), y).
+    Training loss: mean CE(S(x'), y) + λ (1 − cos(∇ℓ(x), ∇ℓ(x + η))), where ℓ = CE(S(·), y) and η is uniform in [−eps,
+    eps]. The first gradient is a constant.
+
+    Args:
+        strength: λ; the paper's 0.2 is for eps = 8/255.
     """
+
+    labels = "soft"
 
     def __init__(self, *, strength: float = 0.2) -> None:
         super().__init__()
         self.strength = strength
         self.eps = nn.Buffer(torch.tensor(0.0))
 
-    def setup(self, *, eps: float, **_: object) -> None:
-        self.eps.fill_(eps)
+    def setup(self, run: RunFacts) -> None:
+        self.eps.fill_(run.eps)
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
         eta = self.eps * (2 * torch.rand(x.shape, generator=self.generator, device=x.device, dtype=x.dtype) - 1)
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             here = _gradient(student, x, y).detach()
             there = _gradient(student, x + eta, y, create_graph=True)
             bend = 1 - F.cosine_similarity(here.flatten(1), there.flatten(1))
             return {"ce": self.hard_label(student(x_adv), y), "align": self.strength * bend.mean()}
 
-        return attack_labels(student, y), outer
+        return attack_labels(student, y), training_loss
 
 
 def _gradient(student: nn.Module, x: Tensor, y: Tensor, *, create_graph: bool = False) -> Tensor:

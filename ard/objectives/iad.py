@@ -8,16 +8,23 @@ from ard.objectives.base import Objective, Pair, attack_labels
 
 
 def trust(guide: Tensor, y: Tensor, beta: float) -> Tensor:
-    """w = T_y(x')^β, how far each example's teacher is believed; `guide` are the teacher's logits of x'."""
+    """w = T_y(x')^β, how far the teacher is trusted on each example; `guide` are its logits at x', y classes (batch,)."""
     return (-beta * cross_entropy(guide, y)).exp()
 
 
 class IADI(Objective):
-    """IAD-I, Zhu et al., ICLR 2022, arXiv:2106.04928. inner: CE(S(x'), y).
+    """IAD-I, Zhu et al., ICLR 2022, arXiv:2106.04928.
 
-    outer: mean α t² (w KL(T(x)/t ‖ S(x')/t) + (1 − w) KL(S(x)/t ‖ S(x')/t)) + (1 − α) CE(S(x), y), w = T_y(x')^β, t the
-    temperature; S(x) keeps its gradient. Until progress `begin`, w is 1: ARD. `as_released` is what the authors' code
-    computes: no w at the first term, no temperature in the second.
+    Attack loss: CE(S(x'), y).
+    Training loss: mean α t² (w KL(T(x)/t ‖ S(x')/t) + (1 − w) KL(S(x)/t ‖ S(x')/t)) + (1 − α) CE(S(x), y), where
+    w = T_y(x')^β. S(x) keeps its gradient.
+
+    Args:
+        alpha: Weight of all that is distilled, α.
+        beta: How fast trust in the teacher falls, β.
+        temperature: t.
+        begin: The progress of training until which w is 1, as in ARD.
+        as_released: Whether to compute what the authors' code does: no w at the first term, no temperature in the second.
     """
 
     needs_teacher = True
@@ -33,21 +40,21 @@ class IADI(Objective):
     ) -> None:
         super().__init__()
         self.alpha, self.beta, self.temperature = alpha, beta, temperature
-        self.begin, self.as_released = begin, as_released
+        self.begins_at, self.as_released = begin, as_released
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         target = teacher(x).detach()
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
-            w = trust(teacher(x_adv).detach(), y, self.beta) if self.progress >= self.begin else None
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
+            w = trust(teacher(x_adv).detach(), y, self.beta) if self.progress >= self.begins_at else None
             return self.terms(student, target, w, x, x_adv, y)
 
-        return attack_labels(student, y), outer
+        return attack_labels(student, y), training_loss
 
     def terms(
         self, student: nn.Module, target: Tensor, w: Tensor | None, x: Tensor, x_adv: Tensor, y: Tensor
     ) -> dict[str, Tensor]:
-        """The outer loss; `w` is None as long as the teacher is believed."""
+        """The terms of the training loss; `w` is None as long as the teacher is trusted."""
         adv, t = student(x_adv), self.temperature
         scale, from_teacher = self.alpha * t**2, kl(target, adv, t)
         terms = {"kl": scale * (from_teacher if w is None or self.as_released else w * from_teacher).mean()}
@@ -63,26 +70,35 @@ class IADI(Objective):
 
 
 class AdaIAD(IADI):
-    """IAD-I in the frame of AdaAD, Huang et al., CVPR 2023. inner: KL(T(x') ‖ S(x')), climbed through the teacher too.
+    """IAD-I in the frame of AdaAD, Huang et al., CVPR 2023.
 
-    outer: that of IAD-I with T(x') in place of T(x).
+    Attack loss: KL(T(x') ‖ S(x')), whose gradient goes through the teacher too.
+    Training loss: that of IAD-I with T(x') in place of T(x).
     """
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             target = teacher(x_adv).detach()
-            w = trust(target, y, self.beta) if self.progress >= self.begin else None
+            w = trust(target, y, self.beta) if self.progress >= self.begins_at else None
             return self.terms(student, target, w, x, x_adv, y)
 
-        return lambda x_adv: kl(teacher(x_adv), student(x_adv)), outer
+        return lambda x_adv: kl(teacher(x_adv), student(x_adv)), training_loss
 
 
 class IADII(Objective):
-    """IAD-II, Zhu et al., ICLR 2022, arXiv:2106.04928. inner: CE(S(x'), y). N is a teacher trained on clean images.
+    """IAD-II, Zhu et al., ICLR 2022, arXiv:2106.04928: IAD-I with a second teacher N that was trained on clean images.
 
-    outer: mean (1 − α₁ − α₂) CE(S(x'), y) + α₁ t² (w KL(T(x')/t ‖ S(x')/t) + (1 − w) KL(S(x)/t ‖ S(x')/t))
-    + α₂ t² KL(N(x')/t ‖ S(x')/t), w = T_y(x')^β, t the temperature; S(x) keeps its gradient. Until progress `begin`, w is
-    1: AKD2.
+    Attack loss: CE(S(x'), y).
+    Training loss: mean (1 − α₁ − α₂) CE(S(x'), y) + α₁ t² (w KL(T(x')/t ‖ S(x')/t) + (1 − w) KL(S(x)/t ‖ S(x')/t))
+    + α₂ t² KL(N(x')/t ‖ S(x')/t), where w = T_y(x')^β. S(x) keeps its gradient.
+
+    Args:
+        natural_teacher: N.
+        alpha_1: Weight of the adversarially trained teacher and of the student itself, α₁.
+        alpha_2: Weight of N, α₂.
+        beta: How fast trust in the teacher falls, β.
+        temperature: t.
+        begin: The progress of training until which w is 1, as in AKD2.
     """
 
     needs_teacher = True
@@ -100,15 +116,15 @@ class IADII(Objective):
         super().__init__()
         self.natural_teacher = natural_teacher or Frozen()
         self.alpha_1, self.alpha_2, self.beta = alpha_1, alpha_2, beta
-        self.temperature, self.begin = temperature, begin
+        self.temperature, self.begins_at = temperature, begin
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         t = self.temperature
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             adv, target, natural = student(x_adv), teacher(x_adv).detach(), self.natural_teacher(x_adv).detach()
             from_teacher, terms = kl(target, adv, t), {}
-            if self.progress >= self.begin:
+            if self.progress >= self.begins_at:
                 w = trust(target, y, self.beta)
                 from_teacher = w * from_teacher
                 terms["kl_self"] = self.alpha_1 * t**2 * ((1 - w) * kl(student(x), adv, t)).mean()
@@ -118,4 +134,4 @@ class IADII(Objective):
                 "ce": (1 - self.alpha_1 - self.alpha_2) * self.hard_label(adv, y),
             }
 
-        return attack_labels(student, y), outer
+        return attack_labels(student, y), training_loss

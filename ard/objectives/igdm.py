@@ -1,69 +1,40 @@
 """Indirect gradient matching: a term for any method, under which the student's input gradient follows the teacher's."""
 
-from collections.abc import Callable
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 
-from ard.losses import kl
+from ard.losses import AttackLoss, kl
 from ard.objectives.adaad import AdaAD
-from ard.objectives.base import Objective, Pair
-
-TOLD = frozenset({"epoch", "progress", "lr_factor", "generator", "label_smoothing"})  # by the engine, before every batch
+from ard.objectives.base import Composed, Objective, Pair
 
 
-class IGDM(Objective):
-    """Lee, Cho and Kim, ICLR 2025, arXiv:2312.03286. inner: that of `base`, whose attack gives δ = x' − x.
+class IGDM(Composed):
+    """IGDM, Lee, Cho and Kim, ICLR 2025, arXiv:2312.03286: a term for any method.
 
-    outer: that of `base` + α progress mean KL(T(x + βδ) − T(x − γδ) ‖ S(x + βδ) − S(x − γδ)).
-    With several views the mean runs over all of them. Where nothing is named, `base` is AdaAD.
+    Attack loss: that of `base`; what its attack finds gives δ = x' − x.
+    Training loss: that of `base` + α progress mean KL(T(x + βδ) − T(x − γδ) ‖ S(x + βδ) − S(x − γδ)). Where the attack
+    searches several points for an image, the mean runs over all of them.
+
+    Args:
+        base: The method; AdaAD where none is named.
+        alpha: Weight of the term at the end of training, α.
+        beta: β.
+        gamma: γ.
     """
 
-    needs_teacher = True
-
     def __init__(self, *, base: Objective | None = None, alpha: float = 1.0, beta: float = 1.0, gamma: float = 1.0) -> None:
-        super().__init__()
-        self.base = base or AdaAD()
+        super().__init__(base or AdaAD())
+        self.needs_teacher = True
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
-        self.counts_survival, self.views, self.needs_labels = (
-            self.base.counts_survival,
-            self.base.views,
-            self.base.needs_labels,
-        )
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        if name in TOLD:
-            setattr(self.base, name, value)
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
-        inner, outer = self.base(student, teacher if self.base.needs_teacher else None, x, y)
-        x = torch.cat([x] * self.views)
+        attack_loss, training_loss = self.base(student, teacher if self.base.needs_teacher else None, x, y)
+        centre = AttackLoss.centre_of(attack_loss, x)
 
         def matched(x_adv: Tensor) -> dict[str, Tensor]:
-            delta = x_adv - x
-            ahead, behind = x + self.beta * delta, x - self.gamma * delta
+            delta = x_adv - centre
+            ahead, behind = centre + self.beta * delta, centre - self.gamma * delta
             target = (teacher(ahead) - teacher(behind)).detach()
             divergence = kl(target, student(ahead) - student(behind)).mean()
-            return outer(x_adv) | {"igdm": self.alpha * self.progress * divergence}
+            return training_loss(x_adv) | {"igdm": self.alpha * self.progress * divergence}
 
-        return inner, matched
-
-    def build(self, *, student: Callable[..., nn.Module], num_classes: int) -> None:
-        self.base.build(student=student, num_classes=num_classes)
-
-    def setup(self, **told: Any) -> None:
-        self.base.setup(**told)
-
-    def after_step(self, terms: dict[str, Tensor]) -> None:
-        self.base.after_step(terms)
-
-    def on_epoch_end(self) -> None:
-        self.base.on_epoch_end()
-
-    def param_groups(self) -> list[dict[str, Any]]:
-        return self.base.param_groups()
-
-    def diagnostics(self) -> dict[str, Tensor]:
-        return self.base.diagnostics()
+        return attack_loss, matched

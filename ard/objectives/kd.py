@@ -7,9 +7,14 @@ from ard.objectives.base import Objective, Pair
 
 
 class KD(Objective):
-    """Hinton et al. 2015, arXiv:1503.02531, with a robust teacher as in the ARD paper. inner: none.
+    """Knowledge distillation on clean images, Hinton et al. 2015, arXiv:1503.02531.
 
-    outer: mean α t² KL(T(x)/t ‖ S(x)/t) + (1 − α) CE(S(x), y), t the temperature.
+    There is no attack; with a robust teacher it is the comparison in the ARD paper.
+    Training loss: mean α t² KL(T(x)/t ‖ S(x)/t) + (1 − α) CE(S(x), y).
+
+    Args:
+        alpha: Weight of the teacher, α; at 1 no labels are needed.
+        temperature: t.
     """
 
     needs_teacher = True
@@ -17,16 +22,16 @@ class KD(Objective):
     def __init__(self, *, alpha: float = 1.0, temperature: float = 30.0) -> None:
         super().__init__()
         self.alpha, self.temperature = alpha, temperature
-        self.needs_labels = alpha < 1
+        self.labels = "soft" if alpha < 1 else "none"
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         target, t = teacher(x).detach(), self.temperature
 
-        def outer(_: Tensor) -> dict[str, Tensor]:
+        def training_loss(_: Tensor) -> dict[str, Tensor]:
             logits = student(x)
             terms = {"kl": self.alpha * t**2 * kl(target, logits, t).mean()}
             if self.alpha < 1:
                 terms["ce"] = (1 - self.alpha) * self.hard_label(logits, y)
             return terms
 
-        return None, outer
+        return None, training_loss

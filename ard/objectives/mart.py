@@ -9,11 +9,15 @@ from ard.objectives.base import Objective, Pair, attack_labels
 
 
 class MART(Objective):
-    """Wang et al., ICLR 2020. inner: CE(S(x'), y). p is the softmax of S, k* the likeliest wrong class on x'.
+    """MART, Wang et al., ICLR 2020.
 
-    outer: mean CE(S(x'), y) − log(1 − p_k*(x')) + β (1 − p_y(x)) KL(S(x) ‖ S(x')), β the paper's λ; the clean branch keeps
-    its gradient in both factors. The released code writes 1.0001 for the 1 in the logarithm; here it is exact and cannot
-    overflow.
+    Attack loss: CE(S(x'), y).
+    Training loss: mean CE(S(x'), y) − log(1 − p_k*(x')) + β (1 − p_y(x)) KL(S(x) ‖ S(x')), where p is the softmax of S
+    and k* the likeliest wrong class on x'. The clean branch keeps its gradient in both factors. The released code writes
+    1.0001 for the 1 in the logarithm; here it is exact and cannot overflow.
+
+    Args:
+        beta: The paper's λ.
     """
 
     def __init__(self, *, beta: float = 5.0) -> None:
@@ -21,7 +25,7 @@ class MART(Objective):
         self.beta = beta
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             clean, adv = student(x), student(x_adv)
             unsure = 1 - (-cross_entropy(clean, y)).exp()
             return {
@@ -30,7 +34,7 @@ class MART(Objective):
                 "kl": self.beta * (unsure * kl(clean, adv)).mean(),
             }
 
-        return attack_labels(student, y), outer
+        return attack_labels(student, y), training_loss
 
 
 def _likeliest_wrong(logits: Tensor, y: Tensor) -> Tensor:

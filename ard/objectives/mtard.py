@@ -7,18 +7,25 @@ from torch import Tensor, nn
 
 from ard.losses import kl, log_softmax
 from ard.models.frozen import Frozen
-from ard.objectives.base import Objective, Pair, attack_labels
+from ard.objectives.base import Labels, Objective, Pair, RunFacts, attack_labels
 
 
 class MTARD(Objective):
-    """Zhao et al., ECCV 2022. inner: CE(S(x'), y). T is trained adversarially, N (`natural_teacher`) on clean images.
+    """MTARD, Zhao et al., ECCV 2022: a teacher T that was trained adversarially, and one N that was trained on clean images.
 
-    outer: mean v KL(T(x') ‖ S(x')) + w KL(N(x) ‖ S(x)), v = 1 − w. After each step w ← w − η (w − r_N / (r_T + r_N)), from
-    1/2; r are the two losses relative to their first values, η is `rate` times the learning rate's factor.
-    `mean_over_classes` takes a tenth, the released scale: the mean over classes on CIFAR-10, ten times it on CIFAR-100.
+    Attack loss: CE(S(x'), y).
+    Training loss: mean v KL(T(x') ‖ S(x')) + w KL(N(x) ‖ S(x)), where v = 1 − w. After each step
+    w ← w − η (w − r_N / (r_T + r_N)), from 1/2; r are the two losses relative to their first values.
+
+    Args:
+        natural_teacher: N.
+        rate: η at the first learning rate, with which it falls.
+        mean_over_classes: Whether to multiply by 1/10, the released scale: on CIFAR-10 the mean over classes, on
+            CIFAR-100 ten times that mean. (In other methods the option divides by the number of classes.)
     """
 
     needs_teacher = True
+    labels: Labels = "soft"
 
     def __init__(
         self, *, natural_teacher: Frozen | None = None, rate: float = 0.025, mean_over_classes: bool = False
@@ -32,10 +39,10 @@ class MTARD(Objective):
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         natural = self.natural_teacher(x).detach()
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             return self.terms(teacher(x_adv).detach(), natural, student(x_adv), student(x))
 
-        return attack_labels(student, y), outer
+        return attack_labels(student, y), training_loss
 
     def terms(self, robust: Tensor, natural: Tensor, adv: Tensor, clean: Tensor) -> dict[str, Tensor]:
         """The two weighted losses, given what the teachers and the student say."""
@@ -44,7 +51,7 @@ class MTARD(Objective):
             "kl_natural": self.weights[1] * self.scale * kl(natural, clean).mean(),
         }
 
-    def after_step(self, terms: dict[str, Tensor]) -> None:
+    def after_step(self, terms: dict[str, Tensor], student: nn.Module) -> None:  # noqa: ARG002
         weighted = torch.stack([terms["kl_adv"], terms["kl_natural"]])
         losses = (weighted / self.weights).clamp(min=1e-12)  # a student that equals its teacher must not divide by zero
         self.first.copy_(torch.where(self.first > 0, self.first, losses))
@@ -57,11 +64,19 @@ class MTARD(Objective):
 
 
 class BMTARD(MTARD):
-    """B-MTARD, Zhao et al., TPAMI 2024: MTARD whose teachers are brought to the same entropy. inner: CE(S(x'), y).
+    """B-MTARD, Zhao et al., TPAMI 2024: MTARD whose teachers are brought to the same entropy.
 
-    outer: mean v KL(T(x')/τ_T ‖ S(x')) + w KL(N(x)/τ_N ‖ S(x)); the student has no temperature, and there is no factor τ².
-    After each step, H being the mean entropy of a tempered teacher and κ `temperature_rate` times the learning rate's
-    factor, τ_T ← τ_T − κ sign(H_T − H_N) and τ_N ← τ_N + κ sign(H_T − H_N), from 1 and within [1, 10]; v and w as in MTARD.
+    Attack loss: CE(S(x'), y).
+    Training loss: mean v KL(T(x')/τ_T ‖ S(x')) + w KL(N(x)/τ_N ‖ S(x)); the student has no temperature, and there is no
+    factor τ². After each step τ_T ← τ_T − κ sign(H_T − H_N) and τ_N ← τ_N + κ sign(H_T − H_N), from 1 and within [1,
+    10], where H is the mean entropy of a tempered teacher; v and w move as in MTARD.
+
+    Args:
+        natural_teacher: N.
+        rate: η of MTARD.
+        temperature_rate: κ at the first learning rate, with which it falls.
+        mean_over_classes: Whether to multiply by 1/10, the released scale: on CIFAR-10 the mean over classes, on
+            CIFAR-100 ten times that mean. (In other methods the option divides by the number of classes.)
     """
 
     def __init__(
@@ -79,15 +94,15 @@ class BMTARD(MTARD):
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         natural = self.natural_teacher(x).detach() / self.temperatures[1]
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             robust = teacher(x_adv).detach() / self.temperatures[0]
             observed = {"entropy_adv": entropy(robust), "entropy_natural": entropy(natural)}
             return self.terms(robust, natural, student(x_adv), student(x)) | observed
 
-        return attack_labels(student, y), outer
+        return attack_labels(student, y), training_loss
 
-    def after_step(self, terms: dict[str, Tensor]) -> None:
-        super().after_step(terms)
+    def after_step(self, terms: dict[str, Tensor], student: nn.Module) -> None:
+        super().after_step(terms, student)
         excess = torch.sign(terms["entropy_adv"].sum() - terms["entropy_natural"].sum())
         step = self.temperature_rate * self.lr_factor * excess
         self.temperatures.copy_((self.temperatures + torch.stack([-step, step])).clamp(1, 10))
@@ -98,17 +113,31 @@ class BMTARD(MTARD):
 
 
 class CIARD(BMTARD):
-    """Lu et al., ICCV 2025, arXiv:2509.12633. inner: CE(S(x'), y). T is a copy of the robust teacher, and learns too.
+    """CIARD, Lu et al., ICCV 2025, arXiv:2509.12633: T is a copy of the robust teacher that learns too.
 
-    outer, for the student: mean KL(T(x')/τ_T ‖ S(x')) + KL(N(x)/τ_N ‖ S(x)) − s KL(N(x') ‖ S(x')/t), the last over the
-    images of which N gets x' wrong: there the student is pushed away from N. s is `push` times the power of ten that gives
-    the third loss the order of magnitude of the smaller of the others, a constant. For T, from the fraction `start` of
-    training on: mean CE(T(x'), y), at the rate `teacher_lr` times the learning rate's factor. T(x') is detached in the
-    student's losses; T is in train mode, as the student is. The τ move as in B-MTARD.
-    Raises UserError for an ensemble in T's place.
+    Attack loss: CE(S(x'), y).
+    Training loss: for the student, mean KL(T(x')/τ_T ‖ S(x')) + KL(N(x)/τ_N ‖ S(x)) − s KL(N(x') ‖ S(x')/t), the last
+    over the images of which N gets x' wrong: there the student is pushed away from N. s is `push` times the power of ten
+    that gives the third loss the order of magnitude of the smaller of the others, a constant. For T, from the fraction
+    `start` of training on, mean CE(T(x'), y). T(x') is detached in the student's losses; T is in train mode, as the
+    student is. The temperatures move as in B-MTARD.
+
+    Args:
+        natural_teacher: N.
+        push: Size of the third loss relative to the smaller of the others.
+        push_temperature: t.
+        temperature_rate: κ of B-MTARD.
+        start: The progress of training from which T learns.
+        teacher_lr: T's learning rate at first; it falls with the student's.
+        mean_over_classes: Whether to multiply by 1/10, the released scale: on CIFAR-10 the mean over classes, on
+            CIFAR-100 ten times that mean. (In other methods the option divides by the number of classes.)
+
+    Raises:
+        UserError: For an ensemble in T's place, when training begins.
     """
 
     awaits = ("learner",)
+    labels = "class"
 
     def __init__(
         self,
@@ -131,17 +160,18 @@ class CIARD(BMTARD):
         self.start, self.teacher_lr = start, teacher_lr
         self.weights.fill_(1.0)  # and at rate 0 they stay so
 
-    def setup(self, *, teacher: Any, **_: object) -> None:
+    def setup(self, run: RunFacts) -> None:
+        teacher: Any = run.teacher
         self.learner = teacher.learner()
 
     def param_groups(self) -> list[dict[str, Any]]:
         # No weight decay: until `start` nothing may move.
-        return [{"params": list(self.parameters()), "lr": self.teacher_lr, "momentum": 0.1, "weight_decay": 0.0}]
+        return [{"params": self.own_parameters(), "lr": self.teacher_lr, "momentum": 0.1, "weight_decay": 0.0}]
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
         natural = self.natural_teacher(x).detach() / self.temperatures[1]
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             learned, misled = self.learner(x_adv), self.natural_teacher(x_adv).detach()
             robust, adv = learned.detach() / self.temperatures[0], student(x_adv)
             terms = self.terms(robust, natural, adv, student(x))
@@ -149,7 +179,7 @@ class CIARD(BMTARD):
             terms["teacher_ce"] = float(self.progress >= self.start) * self.hard_label(learned, y)
             return terms | {"entropy_adv": entropy(robust), "entropy_natural": entropy(natural)}
 
-        return attack_labels(student, y), outer
+        return attack_labels(student, y), training_loss
 
     def _pushed(self, misled: Tensor, adv: Tensor, y: Tensor, *, like: dict[str, Tensor]) -> Tensor:
         """The third loss, brought to the magnitude of the smaller of the others."""

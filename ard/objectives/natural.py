@@ -6,7 +6,12 @@ from ard.objectives.base import Objective, Pair
 
 
 class Natural(Objective):
-    """outer: mean CE(S(x), y). inner: none."""
+    """Training on clean images: no attack, no teacher.
+
+    Training loss: mean CE(S(x), y).
+    """
+
+    labels = "soft"
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
         return None, lambda _: {"ce": self.hard_label(student(x), y)}

@@ -11,13 +11,23 @@ from ard.objectives.base import Objective, Pair
 
 
 class PeerAiD(Objective):
-    """Jung et al., CVPR 2024. inner: KL(P(x) ‖ S(x')), P the peer.
+    """PeerAiD, Jung et al., CVPR 2024: in the teacher's place a peer P that learns at the same time.
 
-    outer, for the student: mean λ1 CE(S(x'), y) + λ2 t² KL(P(x')/t ‖ S(x')/t) + λ3 t² KL(S(x)/t ‖ S(x')/t), P(x') detached;
-    for the peer: mean γ1 CE(P(x'), y) + γ2 t'² KL(S(x')/t' ‖ P(x')/t'), t' the `peer_temperature`. Both are descended at
-    once and S is detached nowhere, so the peer's loss moves the student too. `peer` null: another of the student's kind.
-    `mean_over_classes` divides every KL by the number of classes, as the released code does.
+    Attack loss: KL(P(x) ‖ S(x')).
+    Training loss: for the student, mean λ1 CE(S(x'), y) + λ2 t² KL(P(x')/t ‖ S(x')/t) + λ3 t² KL(S(x)/t ‖ S(x')/t), P(x')
+    detached; for the peer, mean γ1 CE(P(x'), y) + γ2 t'² KL(S(x')/t' ‖ P(x')/t'). Both are descended at once and S is
+    detached nowhere, so the peer's loss moves the student too.
+
+    Args:
+        peer: The peer's network; another of the student's kind where none is named.
+        lambdas: λ1, λ2, λ3.
+        gammas: γ1, γ2.
+        temperature: t.
+        peer_temperature: t'.
+        mean_over_classes: Whether to divide every KL by the number of classes, as the released code does.
     """
+
+    labels = "soft"
 
     def __init__(
         self,
@@ -46,7 +56,7 @@ class PeerAiD(Objective):
         def tempered(target: Tensor, logits: Tensor, temperature: float) -> Tensor:
             return scale * temperature**2 * kl(target, logits, temperature).mean()
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             clean, adv, peer = student(x), student(x_adv), self.peer(x_adv)
             terms = {
                 "kl_peer": soft * tempered(peer.detach(), adv, self.temperature),
@@ -56,4 +66,4 @@ class PeerAiD(Objective):
             }
             return terms | ({"ce": hard * self.hard_label(adv, y)} if hard else {})
 
-        return lambda x_adv: kl(target, student(x_adv)), outer
+        return lambda x_adv: kl(target, student(x_adv)), training_loss

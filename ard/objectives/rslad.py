@@ -7,14 +7,19 @@ from ard.objectives.base import Objective, Pair
 
 
 class RSLAD(Objective):
-    """Zi et al., ICCV 2021, arXiv:2108.07969. inner: KL(T(x) ‖ S(x')); no labels, no temperature.
+    """RSLAD, Zi et al., ICCV 2021, arXiv:2108.07969.
 
-    outer: mean α KL(T(x) ‖ S(x')) + (1 − α) KL(T(x) ‖ S(x)).
-    `mean_over_classes` takes a tenth, the released scale: the mean over classes on CIFAR-10, ten times it on CIFAR-100.
+    Attack loss: KL(T(x) ‖ S(x')), without labels or temperature.
+    Training loss: mean α KL(T(x) ‖ S(x')) + (1 − α) KL(T(x) ‖ S(x)).
+
+    Args:
+        alpha: Weight of the attacked images, α.
+        mean_over_classes: Whether to multiply by 1/10, the released scale: on CIFAR-10 the mean over classes, on
+            CIFAR-100 ten times that mean. (In other methods the option divides by the number of classes.)
     """
 
     needs_teacher = True
-    needs_labels = False
+    labels = "none"
 
     def __init__(self, *, alpha: float = 5 / 6, mean_over_classes: bool = False) -> None:
         super().__init__()
@@ -23,10 +28,10 @@ class RSLAD(Objective):
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
         target = teacher(x).detach()
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             return {
                 "kl_adv": self.scale * self.alpha * kl(target, student(x_adv)).mean(),
                 "kl_clean": self.scale * (1 - self.alpha) * kl(target, student(x)).mean(),
             }
 
-        return lambda x_adv: kl(target, student(x_adv)), outer
+        return lambda x_adv: kl(target, student(x_adv)), training_loss

@@ -8,11 +8,18 @@ from ard.objectives.base import Objective, Pair
 
 
 class SAAD(Objective):
-    """Lee et al., TMLR 2026, arXiv:2512.10275. inner: KL(T̃(x') ‖ S(x')), T̃_y(x') = T_y(x) + ∇T_y(x)·(x' − x), else T̃ = T(x).
+    """SAAD, Lee et al., TMLR 2026, arXiv:2512.10275.
 
-    outer: mean w (KL(T(x') ‖ S(x')) + α e KL(T(x') − T(2x − x') ‖ S(x') − S(2x − x'))) + β (1 − ŵ) KL(T(x) ‖ S(x)), e the
-    progress of training. With H the entropies of T(x') in the batch, w = `sharpness` (H − min H), ŵ = w / max w; logits are
-    subtracted before the softmax. The teacher is constant in outer; in inner its slope at x is climbed too.
+    Attack loss: KL(T̃(x') ‖ S(x')), where T̃_y(x') = T_y(x) + ∇T_y(x)·(x' − x) and T̃ = T(x) elsewhere: the attack also
+    follows the teacher's slope at x.
+    Training loss: mean w (KL(T(x') ‖ S(x')) + α e KL(T(x') − T(2x − x') ‖ S(x') − S(2x − x'))) + β (1 − ŵ) KL(T(x) ‖ S(x)),
+    where e is the progress of training. With H the entropies of T(x') in the batch, w = `sharpness` (H − min H) and
+    ŵ = w / max w. Logits are subtracted before the softmax. The teacher is a constant.
+
+    Args:
+        alpha: α.
+        beta: β; at 0 clean images have no part.
+        sharpness: How much more the images count on which the teacher is unsure.
     """
 
     needs_teacher = True
@@ -29,11 +36,11 @@ class SAAD(Objective):
             (slope,) = torch.autograd.grad(logits.gather(1, true).sum(), at)
         logits = logits.detach()
 
-        def inner(x_adv: Tensor) -> Tensor:
+        def attack_loss(x_adv: Tensor) -> Tensor:
             rise = (slope * (x_adv - x)).flatten(1).sum(dim=1, keepdim=True)
             return kl(logits.scatter_add(1, true, rise.to(logits.dtype)), student(x_adv))
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             opposite = 2 * x - x_adv
             with torch.no_grad():
                 target = teacher(x_adv)
@@ -50,7 +57,7 @@ class SAAD(Objective):
                 terms["kl_clean"] = self.beta * (sure * kl(logits, student(x))).mean()
             return terms
 
-        return inner, outer
+        return attack_loss, training_loss
 
 
 def _entropy(logits: Tensor) -> Tensor:

@@ -8,10 +8,17 @@ from ard.objectives.base import Objective, Pair
 
 
 class TRADES(Objective):
-    """Zhang et al., ICML 2019, arXiv:1901.08573. inner: KL(S(x) ‖ S(x')). outer: mean CE(S(x), y) + β KL(S(x) ‖ S(x')).
+    """TRADES, Zhang et al., ICML 2019, arXiv:1901.08573.
 
-    The clean branch of the outer KL keeps its gradient: detaching it costs robustness and is not the paper's method.
+    Attack loss: KL(S(x) ‖ S(x')).
+    Training loss: mean CE(S(x), y) + β KL(S(x) ‖ S(x')). The clean branch of the KL keeps its gradient: detaching it costs
+    robustness and is not the paper's method.
+
+    Args:
+        beta: Weight of the KL, β.
     """
+
+    labels = "soft"
 
     def __init__(self, *, beta: float = 6.0) -> None:
         super().__init__()
@@ -21,8 +28,8 @@ class TRADES(Objective):
         with torch.no_grad():
             target = student(x)
 
-        def outer(x_adv: Tensor) -> dict[str, Tensor]:
+        def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             clean = student(x)
             return {"ce": self.hard_label(clean, y), "kl": self.beta * kl(clean, student(x_adv)).mean()}
 
-        return lambda x_adv: kl(target, student(x_adv)), outer
+        return lambda x_adv: kl(target, student(x_adv)), training_loss

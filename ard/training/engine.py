@@ -2,6 +2,8 @@
 
 import time
 from abc import ABC
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Literal
 
@@ -11,14 +13,15 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from ard.artifacts.weights import read_weights
-from ard.attacks import AttackFactory, Ball
+from ard.attacks import AttackFactory, Ball, frozen_mode
 from ard.core.errors import UserError
 from ard.core.randomness import key_seed, keyed_generator
 from ard.data import DataModule, check_batch
+from ard.data.loading import Loader
 from ard.losses import cross_entropy
 from ard.models import Cached, Frozen, Network
 from ard.models.loading import fill
-from ard.objectives.base import Objective
+from ard.objectives.base import Objective, RunFacts, Step
 from ard.training.schedule import Training
 
 
@@ -48,7 +51,7 @@ class Engine(pl.LightningModule, ABC):
         with torch.random.fork_rng([]):
             torch.manual_seed(key_seed("student", seed))  # the same start for every method of a study
             self.student = student(num_classes=num_classes).to(memory_format=torch.channels_last)  # same maths, faster
-            objective.build(student=student, num_classes=num_classes)
+            objective.build_all(student=student, num_classes=num_classes)
         self.objective, self.training_block, self.teacher = objective, training, teacher
         self.threat, self.attack, self.val_attack = threat, attack(ball=threat), val_attack(ball=threat)
         self.attack_mode, self.num_classes, self.seed = attack_mode, num_classes, seed
@@ -58,7 +61,6 @@ class Engine(pl.LightningModule, ABC):
             )
         if init is not None:
             fill(self.student, *read_weights(init), init)
-        objective.label_smoothing = training.label_smoothing
         self.average = training.averaged(self.student)
         accuracies = {name: MulticlassAccuracy(num_classes, average="micro") for name in ("clean", "robust", "teacher")}
         self.accuracies = nn.ModuleDict(accuracies)
@@ -86,12 +88,18 @@ class Engine(pl.LightningModule, ABC):
                 raise UserError("ard.models.Cached knows images by their place in one data set: expected ard.models.Frozen")
             labels, about = self.data.splits[0].labels, (self.data.title, self.data.split_seed, self.data.input_shape)
             self.teacher.remember(labels=labels, views=self.data.view_count, num_classes=self.num_classes, about=about)
-        self.objective.setup(
-            teacher=self.teacher,
-            num_classes=self.num_classes,
-            class_counts=self.data.class_counts,
-            eps=self.threat.eps,
-            max_epochs=self.trainer.max_epochs or 1,
+        self.objective.setup_all(
+            RunFacts(
+                student=self.student,
+                teacher=self.teacher,
+                num_classes=self.num_classes,
+                class_counts=self.data.class_counts,
+                image_count=len(self.data.splits[0]),
+                image_shape=self.data.input_shape,
+                eps=self.threat.eps,
+                max_epochs=self.trainer.max_epochs or 1,
+                batches=self.batches_per_epoch,
+            )
         )
 
     def teachers(self) -> dict[str, Frozen]:
@@ -100,21 +108,24 @@ class Engine(pl.LightningModule, ABC):
         return {place: part for place, part in [("teacher", self.teacher), *parts] if isinstance(part, Frozen)}
 
     def configure_optimizers(self) -> Any:
-        groups = [{"params": list(self.student.parameters())}, *self.objective.param_groups()]
+        groups = [{"params": list(self.student.parameters())}, *self.objective.param_groups_all()]
         optimizer = self.training_block.optimizer(groups)
         scheduler = self.training_block.scheduler(optimizer, self.optimizer_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     @cached_property
-    def optimizer_steps(self) -> int:
-        """How many times the optimiser will step in the whole run.
+    def batches_per_epoch(self) -> int:
+        """How many batches an epoch has.
 
-        Not `trainer.estimated_stepping_batches`: that sets up the loader before a resumed run has restored its place.
+        Not from `trainer.estimated_stepping_batches`: that sets up the loader before a resumed run has restored its place.
         """
-        trainer, batches = self.trainer, len(self.data.train_dataloader())
-        limit = trainer.limit_train_batches
-        batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
-        return batches * (trainer.max_epochs or 1)
+        batches, limit = len(self.data.train_dataloader()), self.trainer.limit_train_batches
+        return int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+
+    @cached_property
+    def optimizer_steps(self) -> int:
+        """How many times the optimiser will step in the whole run."""
+        return self.batches_per_epoch * (self.trainer.max_epochs or 1)
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         # Here and not at the epoch's start: Lightning skips that hook when it resumes, and keeps modules in eval mode.
@@ -123,18 +134,21 @@ class Engine(pl.LightningModule, ABC):
         self.timed = batch_idx % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         self.step_start, self.attack_seconds = self.now(), 0.0
         if batch_idx == 0:
-            check_batch(*batch, num_classes=self.num_classes, needs_labels=self.objective.needs_labels)
+            check_batch(*batch, num_classes=self.num_classes, labels=self.objective.labels)
         torch.manual_seed(key_seed("dropout", *self.step_key(batch_idx)))
-        self.objective.epoch = self.trainer.current_epoch
-        self.objective.progress = self.trainer.global_step / self.optimizer_steps
-        self.objective.lr_factor = self.trainer.optimizers[0].param_groups[0]["lr"] / self.training_block.lr
-        self.objective.generator = self.generator("objective", batch_idx)
 
     def on_train_batch_end(self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:  # noqa: ARG002
         if self.timed:
             seconds = self.now() - self.step_start
             images = len(batch[1]) * self.trainer.world_size
             self.log_dict({"train/images_per_s": images / seconds, "train/attack_share": self.attack_seconds / seconds})
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Counts what runs inside as the attack's share of the step."""
+        start = self.now()
+        yield
+        self.attack_seconds = self.now() - start
 
     def now(self) -> float:
         """Seconds, exact on the steps that are logged; in between nothing waits for the GPU."""
@@ -145,6 +159,19 @@ class Engine(pl.LightningModule, ABC):
     def step_key(self, batch_idx: int) -> tuple[int, int, int, int]:
         """What every random draw of a training step is keyed by."""
         return self.seed, self.trainer.current_epoch, batch_idx, self.global_rank
+
+    def next_step(self, batch_idx: int) -> Step:
+        """What the objective is told before this batch."""
+        return Step(
+            epoch=self.trainer.current_epoch,
+            batch=batch_idx,
+            progress=self.trainer.global_step / self.optimizer_steps,
+            lr_factor=self.trainer.optimizers[0].param_groups[0]["lr"] / self.training_block.lr,
+            eps=self.threat.eps,
+            label_smoothing=self.training_block.label_smoothing,
+            generator=self.generator("objective", batch_idx),
+            shown=self.data.shown(batch_idx) if isinstance(self.trainer.train_dataloader, Loader) else None,
+        )
 
     def images(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
         """The batch in the views of this step; a teacher that remembers is told which they are."""
@@ -160,21 +187,25 @@ class Engine(pl.LightningModule, ABC):
 
     def report(self, terms: dict[str, Tensor]) -> None:
         """Log the terms of a step and the objective's diagnostics."""
-        values = terms | self.objective.diagnostics()
+        values = terms | self.objective.diagnostics_all()
         self.log_dict({f"train/{name}": value.detach() for name, value in values.items() if value.ndim == 0})
 
     def after_step(self) -> None:
         """After every optimiser step: the objective moves its state, equal on all ranks; the average follows the student."""
-        if type(self.objective).after_step is not Objective.after_step and not self.skipped:
-            self.objective.after_step({name: self._reduced(term.detach().clone()) for name, term in self.terms.items()})
-        if self.average is not None and not self.skipped:
+        if self.skipped:
+            return
+        if self.objective.moves_after_step:
+            terms = {name: self._reduced(term.detach().clone()) for name, term in self.terms.items()}
+            with frozen_mode(self.student):
+                self.objective.after_step_all(terms, self.student)
+        if self.average is not None:
             self.average.update_parameters(self.student)
 
     def _reduced(self, term: Tensor) -> Tensor:
         return torch.as_tensor(self.trainer.strategy.reduce(term, reduce_op="sum" if term.ndim else "mean"))
 
     def on_train_epoch_end(self) -> None:
-        self.objective.on_epoch_end()
+        self.objective.on_epoch_end_all()
         if self.trainer.world_size > 1:  # under manual optimisation BatchNorm statistics drift apart between ranks
             for buffer in (*self.student.buffers(), *self.selected.buffers(), *self.objective.buffers()):
                 torch.distributed.broadcast(buffer, 0)

@@ -23,7 +23,7 @@ def explain_out_of_memory(trainer: pl.Trainer, engine: Engine) -> Iterator[None]
 
 
 def _message(trainer: pl.Trainer, engine: Engine) -> str:
-    size, steps = engine.data.batch_size, getattr(engine.attack, "steps", 1)
+    size, steps = engine.data.batch_size, engine.attack.steps
     attack = f"{type(engine.attack).__name__} of {steps} step{'s' * (steps != 1)}"
     place = f"{trainer.strategy.root_device} is out of memory in step {trainer.global_step}"
     less = "" if "mixed" in str(trainer.precision) else " --trainer.precision bf16-mixed, or"

@@ -11,8 +11,8 @@ from ard.core.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class AWP:
-    """Wu et al., NeurIPS 2020, arXiv:2004.05884: θ ← θ − lr ∇L(θ + v), v_l = γ ‖θ_l‖ g_l / ‖g_l‖, g = ∇L(θ), L the outer
-    loss on the attacked images.
+    """Wu et al., NeurIPS 2020, arXiv:2004.05884: θ ← θ − lr ∇L(θ + v), v_l = γ ‖θ_l‖ g_l / ‖g_l‖, g = ∇L(θ), L the
+    training loss at the attacked images.
 
     l runs over weights of two dimensions and more; biases and BatchNorm stay. The released code takes g from one SGD step of
     a proxy network, which is the same direction. `start` is the share of training that goes before. Raises UserError for a

@@ -99,7 +99,7 @@ def test_dropout_under_attack_does_not_disturb_the_global_stream():
 def test_a_student_call_that_would_lose_its_gradient_is_refused():
     student = tiny_net()
     with attacking(student, Holder()):
-        with pytest.raises(RuntimeError, match=r"outside `inner` and `outer`.*move the call into `outer`"):
+        with pytest.raises(RuntimeError, match=r"outside its two losses.*move the call into the training loss"):
             student(images())
         with torch.no_grad():
             assert student(images()).shape == (4, 4)

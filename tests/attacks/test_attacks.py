@@ -1,4 +1,4 @@
-"""Contracts over every attack and ball that ard.attacks holds, and the laws of ascent."""
+"""Contracts over every attack and ball that ard.attacks holds, and those of this file; and the laws of ascent."""
 
 import inspect
 
@@ -8,12 +8,34 @@ from tiny import concrete, generator, images, labels, tiny_net, user_error
 from torch import nn
 
 import ard.attacks
-from ard.attacks import FGSM, L2, NFGSM, PGD, Attack, Ball, Counted, Linf
-from ard.losses import cross_entropy
+from ard.attacks import FGSM, L2, NFGSM, PGD, Attack, Ball, Linf
+from ard.losses import AttackLoss, cross_entropy
+
+
+class Momentum(Attack):
+    """A newcomer's attack: steps along the sum of the gradients so far, each scaled to its mean size."""
+
+    def __init__(self, ball, *, decay=0.9):
+        super().__init__(ball, steps=3, step_size=ball.eps / 2)
+        self.decay = decay
+
+    def begin(self, x, generator):
+        return self.bound(x + self.ball.uniform(x, generator), x)
+
+    def direction(self, gradient, memory):
+        scaled = gradient / gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
+        total = scaled if memory is None else self.decay * memory + scaled
+        return self.ball.steepest(total), total
+
+    @property
+    def settings(self):
+        return {"decay": self.decay}
+
 
 RADII = {"Linf": 0.1, "L2": 0.5}
 BALLS = concrete(ard.attacks, Ball)
-ATTACKS = [(kind, {}) for kind in concrete(ard.attacks, Attack)]
+KINDS = [*concrete(ard.attacks, Attack), Momentum]
+ATTACKS = [(kind, {}) for kind in KINDS]
 ATTACKS += [(PGD, {"start": start, "keep_best": best}) for start in ("gaussian", "zero") for best in (False, True)]
 NAMES = [" ".join([kind.__name__, *map(str, settings.values())]) for kind, settings in ATTACKS]
 
@@ -47,7 +69,7 @@ def trained():
 
 
 def test_discovery_finds_what_is_exported():
-    assert {FGSM, NFGSM, PGD} <= {kind for kind, _ in ATTACKS}
+    assert {FGSM, NFGSM, PGD, Momentum} <= {kind for kind, _ in ATTACKS}
     assert {Linf, L2} <= set(BALLS)
     assert not any(inspect.isabstract(kind) for kind, _ in ATTACKS)
 
@@ -139,21 +161,104 @@ def test_nfgsm_without_noise_is_fgsm(ball, trained):
     torch.testing.assert_close(ours, FGSM(ball_of(ball))(loss, x, generator()))
 
 
-def test_counted_sums_along_the_path_what_the_loss_tells(trained):
+@every_ball
+@every_attack
+def test_nothing_moves_where_nothing_is_allowed(kind, settings, ball, trained):
     net, x, y = trained
-    seen = []
+    attack = kind(ball_of(ball), **settings)
+    nowhere = AttackLoss(labels_loss(net, y), allowed=lambda points: torch.zeros(len(points), dtype=torch.bool))
+    assert (attack(nowhere, x, generator()) - x).abs().max() == 0.0
+
+
+@every_ball
+@every_attack
+def test_what_is_not_allowed_ends_at_the_image_and_all_else_is_as_without_the_rule(kind, settings, ball, trained):
+    net, x, y = trained
+    attack, odd = kind(ball_of(ball), **settings), torch.arange(len(x)) % 2 == 1
+    free = attack(labels_loss(net, y), x, generator())
+    bound = attack(AttackLoss(labels_loss(net, y), allowed=lambda _: odd), x, generator())
+    assert torch.equal(bound, torch.where(odd.view(-1, 1, 1, 1), free, x))
+
+
+@every_ball
+@every_attack
+def test_each_point_is_searched_around_its_own_centre(kind, settings, ball, trained):
+    """As if the points were images of their own, and the objective may search more of them than it has images."""
+    net, x, y = trained
+    attack, centre = kind(ball_of(ball), **settings), torch.cat([x, 1 - x])
+    found = attack(AttackLoss(labels_loss(net, y.repeat(2)), centre=centre), x, generator())
+    assert torch.equal(found, attack(labels_loss(net, y.repeat(2)), centre, generator()))
+    assert attack.ball.distance(found - centre).max() <= attack.reach + 1e-6
+
+
+@every_ball
+@every_attack
+def test_it_begins_where_the_loss_says_and_draws_nothing(kind, settings, ball, trained):
+    net, x, y = trained
+    attack, random = kind(ball_of(ball), **settings), generator()
+    start, asked = attack.ball.project(x + 0.5 * attack.ball.uniform(x, generator(3)), x), []
+
+    def loss(x_adv):
+        asked.append(x_adv.detach())
+        return cross_entropy(net(x_adv), y)
+
+    found = attack(AttackLoss(loss, start=start), x, random)
+    assert torch.equal(asked[0], start)
+    assert attack.ball.distance(found - x).max() <= attack.reach + 1e-6
+    assert torch.equal(random.get_state(), generator().get_state())
+
+
+@every_ball
+@every_attack
+def test_what_the_loss_observes_is_summed_along_the_path(kind, settings, ball, trained):
+    net, x, y = trained
+    attack, seen, path = kind(ball_of(ball), **settings), [], []
 
     def loss(x_adv):
         logits = net(x_adv)
         seen.append(logits.argmax(1) == y)
+        path.append(x_adv.detach().clone())
         return cross_entropy(logits, y), seen[-1]
 
-    counted = Counted(loss)
-    x_adv = PGD(Linf(eps=0.3), steps=4)(counted, x, generator())
-    assert counted.count.tolist() == torch.stack(seen).sum(0).tolist()
-    assert 0 < counted.count.float().mean() < 4
-    plain = PGD(Linf(eps=0.3), steps=4)(labels_loss(net, y), x, generator())
-    assert torch.equal(x_adv, plain)
+    observed = AttackLoss(loss)
+    x_adv = attack(observed, x, generator())
+    assert observed.seen.dtype == torch.float32
+    assert observed.seen.tolist() == torch.stack(seen).sum(0).tolist()
+    assert torch.equal(x_adv, attack(labels_loss(net, y), x, generator()))
+    last = path[attack.steps - 1].requires_grad_()
+    (gradient,) = torch.autograd.grad(cross_entropy(net(last), y).sum(), last)
+    torch.testing.assert_close(observed.gradient, gradient)
+
+
+def test_a_loss_is_made_an_attack_loss_once():
+    plain = labels_loss(tiny_net(), labels())
+    made = AttackLoss.of(plain)
+    assert (made.start, made.centre, made.allowed, made.seen, made.gradient) == (None,) * 5
+    assert AttackLoss.of(made, start=(start := images())) is made
+    assert AttackLoss.of(made).start is start
+    assert AttackLoss.centre_of(made, start) is AttackLoss.centre_of(None, start) is AttackLoss.centre_of(plain, start)
+
+
+def test_an_attack_that_would_leave_the_rules_out_is_refused_when_it_is_defined():
+    with pytest.raises(TypeError, match=r"Own defines __call__.* override begin, direction or bound"):
+
+        class Own(PGD):
+            def __call__(self, loss, x, generator):  # noqa: ARG002
+                return x
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_options_of_an_attack_are_among_its_settings(kind):
+    """A record must say how the attack was set: the step in pixels in place of relative_step, and all else by its name."""
+    options = set(inspect.signature(kind).parameters) - {"ball", "relative_step"}
+    assert options <= set(kind(Linf(eps=0.1)).settings)
+
+
+def test_what_records_say_of_an_attack():
+    """These stand in stored records, in this order: an attribute more in an attack must not add to them."""
+    told = [list(kind(Linf(eps=0.1)).settings.items()) for kind in (FGSM, NFGSM, PGD)]
+    pgd = [("steps", 10), ("start", "uniform"), ("keep_best", False), ("step_size", pytest.approx(0.025))]
+    assert told == [[], [("noise", 2.0), ("step_size", 0.1)], pgd]
 
 
 @every_ball

@@ -1,18 +1,17 @@
 """`ard bench`: the two steps compute the same where the table says so, and do no operation that they need not."""
 
 import json
-import sys
 
 import pytest
 import torch
 from small_runs import cli
 from torch import nn
 
-from ard.bench import step as bench_step
+from ard.bench import benchmark, overhead, timed_step
 from ard.bench.levers import every_row
 from ard.bench.measure import peak_memory, ratio, rounds
 from ard.bench.report import bench_table, short
-from ard.bench.step import TimedStep
+from ard.bench.timed_step import TimedStep
 from ard.core.flops import count_flops
 from ard.models import MobileNetV2, ResNet
 
@@ -28,7 +27,7 @@ def small(monkeypatch):
         "WRN-34-10": lambda: ResNet(num_classes=10, width=8, blocks=(1,)),
         "MobileNetV2": lambda: MobileNetV2(num_classes=10, stages=stages, head=16),
     }
-    monkeypatch.setattr(bench_step, "NETWORKS", networks)
+    monkeypatch.setattr(timed_step, "NETWORKS", networks)
 
 
 def made(row, size=4, steps=3, **options):
@@ -47,10 +46,10 @@ def row_of(group, lever):
 def passes(row):
     """Forwards' worth of arithmetic of the student in a step, K = 10, and the stem's share of a forward."""
     images = torch.rand(2, 3, 32, 32)
-    network = bench_step.NETWORKS[row.student]()
+    network = timed_step.NETWORKS[row.student]()
     forward = count_flops(lambda: network(images))
     stem = count_flops(lambda: next(m for m in network.modules() if isinstance(m, nn.Conv2d))(images)) / forward
-    teacher = 0 if row.teacher_in == "cache" else count_flops(lambda: bench_step.NETWORKS[row.teacher]()(images))
+    teacher = 0 if row.teacher_in == "cache" else count_flops(lambda: timed_step.NETWORKS[row.teacher]()(images))
     step = made(row, 2, 10)
     step(0)  # the first attack also looks for what can be folded
     return (count_flops(lambda: step(1)) - teacher) / forward, stem
@@ -108,7 +107,7 @@ def test_rounds_interleave_and_forget_the_first():
         count = 2
 
         def __init__(self, name):
-            self.name, self.watch = name, bench_step.Watch(CPU)
+            self.name, self.watch = name, timed_step.Watch(CPU)
 
         def __call__(self, turn):
             order.append((self.name, turn))
@@ -143,11 +142,9 @@ def test_the_verb_writes_a_record_and_tables(place, capsys):
 
 
 def test_laws_and_overhead_are_told(monkeypatch):
-    monkeypatch.setattr("ard.bench.levers.every_row", lambda: ROWS[:1])
-    monkeypatch.setattr(sys.modules["ard.bench.overhead"], "STEPS", 4)
-    from ard.bench.benchmark import benchmark
-
-    record = benchmark(batch_size=4, steps=1, count=1)
+    monkeypatch.setattr(benchmark, "every_row", lambda: ROWS[:1])
+    monkeypatch.setattr(overhead, "STEPS", 4)
+    record = benchmark.benchmark(batch_size=4, steps=1, count=1)
     assert [law["at"] for law in record["cost_laws"].values()] == [[1, 2, 5, 10, 15], [1, 2, 4]]
     assert record["cost_laws"]["PGD steps"]["slope"] > 0
     assert "the framework costs" in bench_table(record)

@@ -8,7 +8,7 @@ import speeds
 import torch
 from conftest import TINY
 
-from ard.bench import step as bench_step
+from ard.bench import timed_step
 from ard.models import MobileNetV2, ResNet
 
 
@@ -18,12 +18,12 @@ def forwards(monkeypatch):
     networks = {"ResNet-18": ResNet, "MobileNetV2": MobileNetV2}
     small = {"ResNet-18": {"width": 4, "blocks": (1,)}, "MobileNetV2": {"stages": ((1, 16, 1, 1),), "head": 16}}
     made = {name: lambda name=name: networks[name](num_classes=10, **small[name]) for name in networks}
-    monkeypatch.setattr(bench_step, "NETWORKS", made)
+    monkeypatch.setattr(timed_step, "NETWORKS", made)
     ticks = []
     hook = torch.nn.modules.module.register_module_forward_hook(
         lambda module, _, __: ticks.append(1) if isinstance(module, MobileNetV2) else None
     )
-    monkeypatch.setattr(bench_step.Watch, "now", lambda _: float(len(ticks)))
+    monkeypatch.setattr(timed_step.Watch, "now", lambda _: float(len(ticks)))
     yield
     hook.remove()
 

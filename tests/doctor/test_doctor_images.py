@@ -15,9 +15,7 @@ from ard.doctor.planned_run import opened
 
 
 def run_of(data):
-    return SimpleNamespace(
-        data=data, splits=opened(data), engine=SimpleNamespace(objective=SimpleNamespace(needs_labels=True))
-    )
+    return SimpleNamespace(data=data, splits=opened(data), engine=SimpleNamespace(objective=SimpleNamespace(labels="class")))
 
 
 def said(check, data):

@@ -3,15 +3,15 @@
 import pytest
 from small_runs import cli
 
-from ard.bench import step as bench_step
+from ard.bench import timed_step
 from ard.doctor import machine
 from ard.models import ResNet
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    tiny = {name: lambda: ResNet(num_classes=10, width=4, blocks=(1,)) for name in bench_step.NETWORKS}
-    monkeypatch.setattr(bench_step, "NETWORKS", tiny)
+    tiny = {name: lambda: ResNet(num_classes=10, width=4, blocks=(1,)) for name in timed_step.NETWORKS}
+    monkeypatch.setattr(timed_step, "NETWORKS", tiny)
 
 
 def test_a_healthy_machine(place, capsys):  # noqa: ARG001

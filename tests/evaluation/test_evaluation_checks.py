@@ -30,8 +30,12 @@ class Shift(Attack):
         super().__init__(ball)
         self.by, self.clamp = by, clamp
 
-    def __call__(self, loss, x, generator):  # noqa: ARG002
-        return (x + self.by).clamp(0, 1) if self.clamp else x + self.by
+    @property
+    def settings(self):
+        return {"by": self.by, "clamp": self.clamp}
+
+    def bound(self, x_adv, centre):  # noqa: ARG002
+        return (centre + self.by).clamp(0, 1) if self.clamp else centre + self.by
 
 
 def climb(attack):

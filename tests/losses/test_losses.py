@@ -85,6 +85,19 @@ def test_cross_entropy_with_smoothing(smoothing):
     np.testing.assert_allclose(cross_entropy(LOGITS, LABELS, smoothing), expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_with_shares_of_classes(smoothing):
+    """A mixed image has several classes; an image without a label adds nothing, smoothed or not."""
+    shares = torch.tensor([[0.3, 0.7, 0, 0, 0], [0, 0, 0, 0, 1], [0.2] * 5, [0] * 5], dtype=torch.float64)
+    expected = []
+    for row, q in zip(LOGITS, shares.tolist(), strict=True):
+        p = probabilities(row)
+        expected.append(-sum(((1 - smoothing) * q[c] + smoothing / 5 * sum(q)) * math.log(p[c]) for c in range(5)))
+    np.testing.assert_allclose(cross_entropy(LOGITS, shares, smoothing), expected, rtol=1e-10)
+    one_hot = torch.eye(5, dtype=torch.float64)[LABELS]
+    torch.testing.assert_close(cross_entropy(LOGITS, one_hot, smoothing), cross_entropy(LOGITS, LABELS, smoothing))
+
+
 def test_margin_against_a_loop():
     expected = []
     for row, y in zip(LOGITS.tolist(), LABELS.tolist(), strict=True):

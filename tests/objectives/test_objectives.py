@@ -2,22 +2,24 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 from derivatives import assert_slope, directions, held_constant, moving, quotients
-from tiny import concrete, generator, images, labels, tiny_net
+from tiny import concrete, generator, images, labels, run_facts, tiny_net
 from torch import nn
 
 import ard.objectives
-from ard.attacks import Counted, attacking
+from ard.attacks import attacking
+from ard.losses import AttackLoss
 from ard.models import Frozen
-from ard.objectives.base import Objective, total_loss
+from ard.objectives.base import Objective, Step, total_loss
 
 OBJECTIVES = concrete(ard.objectives, Objective)
 every_objective = pytest.mark.parametrize("kind", OBJECTIVES, ids=lambda kind: kind.__name__)
 ASKS_A_COPY = {"CIARD"}  # its teacher learns on; its oracle looks at what that one is asked
-DETACH_IN_OUTER = {"GradAlign"}  # a value of the student's own that their mathematics holds constant; oracles look at it
+DETACH_IN_TRAINING = {"GradAlign"}  # a value of the student's own that their mathematics holds constant; oracles look at it
 
 
 def some_teacher():
@@ -32,7 +34,7 @@ def told(objective, teacher):
     """What the engine says before training."""
     frozen = Frozen()
     frozen._held.append(teacher)
-    objective.setup(teacher=frozen, num_classes=4, class_counts=[1, 1, 1, 1], eps=0.1, max_epochs=2)
+    objective.setup_all(run_facts(teacher=frozen))
 
 
 class Scene:
@@ -40,35 +42,33 @@ class Scene:
 
     def __init__(self, kind):
         self.objective = kind()
-        self.objective.build(student=another_student, num_classes=4)
+        self.objective.build_all(student=another_student, num_classes=4)
         self.student = tiny_net(0, activation=nn.Softplus).double().eval()
         self.teacher = some_teacher()
         self.teachers = [self.teacher]
         self.objective.double().eval()
         told(self.objective, self.teacher)
-        self.objective.generator, self.objective.progress = generator(), 0.5  # terms that fade in have weight
         for part in self.objective.modules():
             if isinstance(part, Frozen):
                 part._held.append(some_teacher())
                 self.teachers.append(part._held[0])
         self.x, self.y = images().double(), labels()
-        count = self.objective.views
-        start = torch.cat([self.x] * count)
-        self.x_adv = (start + 0.2 * (images(4 * count, seed=1) - 0.5)).clamp(0, 1)
+        centre = AttackLoss.centre_of(self.pair()[0], self.x)
+        self.x_adv = (centre + 0.2 * (images(len(centre), seed=1) - 0.5)).clamp(0, 1)
 
     def pair(self):
-        self.objective.generator, self.objective.progress = generator(), 0.5  # some terms fade in from 0
+        self.objective.begin(Step(generator=generator(), progress=0.5))  # some terms fade in from 0
         with attacking(self.student, self.objective):
             teacher = self.teacher if self.objective.needs_teacher else None
-            inner, outer = self.objective(self.student, teacher, self.x, self.y)
-        return Counted(inner) if self.objective.counts_survival and inner else inner, self.drawn_alike(outer)
+            attack_loss, training_loss = self.objective(self.student, teacher, self.x, self.y)
+        return attack_loss, self.drawn_alike(training_loss)
 
-    def drawn_alike(self, outer):
-        """What an outer loss draws, it draws the same at every call: else there is nothing to differentiate."""
+    def drawn_alike(self, training_loss):
+        """What a training loss draws, it draws the same at every call: else there is nothing to differentiate."""
 
         def called(x_adv):
-            self.objective.generator = generator(1)
-            return outer(x_adv)
+            self.objective.begin(replace(self.objective.step, generator=generator(1)))
+            return training_loss(x_adv)
 
         return called
 
@@ -86,14 +86,14 @@ def test_discovery_finds_the_methods():
 
 @every_objective
 def test_the_shape_of_the_pair(scene):
-    inner, outer = scene.pair()
-    if inner is not None:
-        values = inner(scene.x_adv)
-        assert values.shape == (4 * scene.objective.views,)
+    attack_loss, training_loss = scene.pair()
+    if attack_loss is not None:
+        values = attack_loss(scene.x_adv)
+        assert values.shape == (len(scene.x_adv),)
         assert values.isfinite().all()
-    if isinstance(inner, Counted):
-        assert inner.count.shape == (4,)
-    terms = outer(scene.x_adv)
+    if isinstance(attack_loss, AttackLoss) and attack_loss.seen is not None:
+        assert attack_loss.seen.shape == values.shape
+    terms = training_loss(scene.x_adv)
     assert total_loss(terms).requires_grad
     for name, term in terms.items():
         assert isinstance(name, str)
@@ -105,47 +105,47 @@ def test_the_shape_of_the_pair(scene):
 @every_objective
 def test_every_terms_gradient_is_right(scene):
     """Against central differences; the pair is built once, so that what the body holds constant stays constant."""
-    _, outer = scene.pair()
-    if type(scene.objective).__name__ in DETACH_IN_OUTER:
-        outer = held_constant(outer)
-    moved = moving(outer, scene.x_adv, list(scene.student.parameters()))
+    _, training_loss = scene.pair()
+    if type(scene.objective).__name__ in DETACH_IN_TRAINING:
+        training_loss = held_constant(training_loss)
+    moved = moving(training_loss, scene.x_adv, list(scene.student.parameters()))
     # What a second learner only says to the first one is detached from it.
-    moved |= moving(outer, scene.x_adv, list(scene.objective.parameters()), only_movers=True)
-    assert moved == {name for name, term in outer(scene.x_adv).items() if term.ndim == 0}
+    moved |= moving(training_loss, scene.x_adv, list(scene.objective.parameters()), only_movers=True)
+    assert moved == {name for name, term in training_loss(scene.x_adv).items() if term.ndim == 0}
 
 
 @every_objective
 def test_the_attacks_gradient_is_right(scene):
-    inner, _ = scene.pair()
-    if inner is None:
+    attack_loss, _ = scene.pair()
+    if attack_loss is None:
         pytest.skip("the method trains without an attack")
     x_adv = scene.x_adv.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(inner(x_adv).sum(), x_adv)
+    (gradient,) = torch.autograd.grad(attack_loss(x_adv).sum(), x_adv)
     assert gradient.norm() > 1e-4
     for (direction,) in directions([scene.x_adv]):
         with torch.no_grad():
-            found = quotients(lambda t, d=direction: {"inner": inner(scene.x_adv + t * d).sum().item()})
-        assert_slope((gradient * direction).sum().item(), found["inner"], gradient.norm().item())
+            found = quotients(lambda t, d=direction: {"attack loss": attack_loss(scene.x_adv + t * d).sum().item()})
+        assert_slope((gradient * direction).sum().item(), found["attack loss"], gradient.norm().item())
 
 
 @every_objective
 def test_examples_do_not_mix_in_the_attacks_loss(scene):
-    inner, _ = scene.pair()
-    if inner is None:
+    attack_loss, _ = scene.pair()
+    if attack_loss is None:
         pytest.skip("the method trains without an attack")
-    before, moved = inner(scene.x_adv), scene.x_adv.clone()
+    before, moved = attack_loss(scene.x_adv), scene.x_adv.clone()
     moved[0] = scene.x[0]
-    after = inner(moved)
+    after = attack_loss(moved)
     assert after[0] != before[0]
-    others = torch.arange(len(before)) % len(scene.x) != 0  # the views of one image may know of each other
+    others = torch.arange(len(before)) % len(scene.x) != 0  # the points of one image may know of each other
     torch.testing.assert_close(after[others], before[others])
 
 
 @every_objective
 def test_the_student_learns_everywhere_and_the_teacher_nowhere(scene):
     teacher_before = copy.deepcopy(scene.teacher.state_dict())
-    _, outer = scene.pair()
-    total_loss(outer(scene.x_adv)).backward()
+    _, training_loss = scene.pair()
+    total_loss(training_loss(scene.x_adv)).backward()
     for name, parameter in [*scene.student.named_parameters(), *scene.objective.named_parameters()]:
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
@@ -154,10 +154,10 @@ def test_the_student_learns_everywhere_and_the_teacher_nowhere(scene):
 
 
 @every_objective
-def test_outer_has_no_side_effects(scene):
+def test_the_training_loss_has_no_side_effects(scene):
     buffers = copy.deepcopy(scene.objective.state_dict())
-    _, outer = scene.pair()
-    first, second = outer(scene.x_adv), outer(scene.x_adv)
+    _, training_loss = scene.pair()
+    first, second = training_loss(scene.x_adv), training_loss(scene.x_adv)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert all(torch.equal(value, buffers[name]) for name, value in scene.objective.state_dict().items())
@@ -166,17 +166,17 @@ def test_outer_has_no_side_effects(scene):
 @every_objective
 def test_a_teacher_is_asked_only_by_methods_that_say_so(scene):
     if not scene.objective.needs_teacher:
-        inner, outer = scene.objective(scene.student, None, scene.x, scene.y)
-        assert inner is None or inner(scene.x_adv).isfinite().all()
-        assert outer(scene.x_adv)
+        attack_loss, training_loss = scene.objective(scene.student, None, scene.x, scene.y)
+        assert attack_loss is None or attack_loss(scene.x_adv).isfinite().all()
+        assert training_loss(scene.x_adv)
     elif type(scene.objective).__name__ not in ASKS_A_COPY:
         with pytest.raises(TypeError):
             scene.objective(scene.student, None, scene.x, scene.y)[1](scene.x_adv)
         asked = []
         scene.teacher.register_forward_hook(lambda _, inputs, __: asked.append(inputs[0]))
-        _, outer = scene.pair()
-        outer(scene.x_adv)
-        outer(scene.x_adv)
+        _, training_loss = scene.pair()
+        training_loss(scene.x_adv)
+        training_loss(scene.x_adv)
         assert asked
         assert sum(images is scene.x for images in asked) <= 1, "what it says of clean images holds for the whole batch"
 
@@ -185,7 +185,7 @@ def test_a_teacher_is_asked_only_by_methods_that_say_so(scene):
 def test_pickle_and_state_dict_give_the_same_objective(scene):
     expected = scene.pair()[1](scene.x_adv)
     fresh = type(scene.objective)()
-    fresh.build(student=another_student, num_classes=4)
+    fresh.build_all(student=another_student, num_classes=4)
     fresh.double().load_state_dict(scene.objective.state_dict())  # to validate; what goes on is told first
     told(fresh, scene.teacher)
     fresh.load_state_dict(scene.objective.state_dict())
@@ -193,7 +193,6 @@ def test_pickle_and_state_dict_give_the_same_objective(scene):
         if isinstance(part, Frozen):
             part._held.extend(loaded._held)
     for twin in (pickle.loads(pickle.dumps(scene.objective)), fresh.eval()):
-        twin.generator, twin.progress = generator(), scene.objective.progress
         scene.objective = twin
         found = scene.pair()[1](scene.x_adv)
         assert {name: term.tolist() for name, term in found.items()} == {n: t.tolist() for n, t in expected.items()}

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from answer_table import CLASSES, X_ADV, Table, X, Y, assert_inner, assert_outer, ce, kl
+from answer_table import CLASSES, X_ADV, Table, X, Y, assert_attack_loss, assert_training_loss, ce, kl
 from tiny import images, tiny_net
 from torch import nn
 
 from ard.attacks import attacking
 from ard.objectives.ard import ARD
+from ard.objectives.base import Step
 from ard.objectives.kd import KD
 from ard.objectives.natural import Natural
 from ard.objectives.pgd_at import PGDAT
@@ -23,16 +24,16 @@ def pair(objective, y=Y):
         return objective(STUDENT, TEACHER if objective.needs_teacher else None, X, y)
 
 
-def assert_losses(objective, inner, formula):
+def assert_losses(objective, attack_loss, formula):
     """What the attack climbs, and each term of the loss; both of the logits, the student's and the teacher's on x."""
     student, teacher = Table(0, clean=X, adv=X_ADV), Table(1, clean=X)
     told = {"teacher": teacher.numpy()["clean"]}
     teacher = teacher if objective.needs_teacher else None
-    if inner is None:
+    if attack_loss is None:
         assert objective(student, teacher, X, Y)[0] is None
     else:
-        assert_inner(objective, student, teacher, inner(student.numpy() | told))
-    assert_outer(objective, student, teacher, lambda z: formula(z | told))
+        assert_attack_loss(objective, student, teacher, attack_loss(student.numpy() | told))
+    assert_training_loss(objective, student, teacher, lambda z: formula(z | told))
 
 
 def climbs_labels(z):
@@ -111,9 +112,9 @@ def test_the_released_scale_of_rslad_is_torchs_default_and_ten_times_that_on_cif
     flat = X.flatten(1)
     student, teacher = (torch.randn(flat.shape[1], classes, dtype=torch.float64) for _ in range(2))
     objective = RSLAD(alpha=1.0, mean_over_classes=True)
-    _, outer = objective(lambda x: x.flatten(1) @ student, lambda x: x.flatten(1) @ teacher, X, Y)
+    _, training_loss = objective(lambda x: x.flatten(1) @ student, lambda x: x.flatten(1) @ teacher, X, Y)
     theirs = torchs_default((X_ADV.flatten(1) @ student).log_softmax(dim=1), (flat @ teacher).softmax(dim=1))
-    assert outer(X_ADV)["kl_adv"].item() == pytest.approx(factor * theirs, rel=1e-10)
+    assert training_loss(X_ADV)["kl_adv"].item() == pytest.approx(factor * theirs, rel=1e-10)
 
 
 def trades_gradient(x_adv, *, detached):
@@ -148,28 +149,28 @@ def test_trades_keeps_the_gradient_of_its_clean_branch():
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
 def test_label_smoothing_changes_hard_labels_alone(objective, term, share, on_x_adv):
-    inner, outer = pair(objective)
-    before, climbed = outer(X_ADV), inner and inner(X_ADV)
-    objective.label_smoothing = 0.2
-    inner, outer = pair(objective)
-    after = outer(X_ADV)
+    attack_loss, training_loss = pair(objective)
+    before, climbed = training_loss(X_ADV), attack_loss and attack_loss(X_ADV)
+    objective.begin(Step(label_smoothing=0.2))
+    attack_loss, training_loss = pair(objective)
+    after = training_loss(X_ADV)
     assert {name for name in after if not torch.equal(after[name], before[name])} == ({term} if term else set())
     if term:
         answer = STUDENT(X_ADV if on_x_adv else X).detach().numpy()
         assert after[term].item() == pytest.approx(share * ce(answer, 0.2).mean(), rel=1e-10)
-    if inner is not None:  # the attack climbs the true label, never a smoothed one
-        assert torch.equal(inner(X_ADV), climbed)
+    if attack_loss is not None:  # the attack climbs the true label, never a smoothed one
+        assert torch.equal(attack_loss(X_ADV), climbed)
 
 
 def test_rslad_needs_no_labels():
-    (inner, outer), (_, with_labels) = pair(RSLAD(), y=None), pair(RSLAD())
-    assert inner(X_ADV).isfinite().all()
-    assert all(torch.equal(term, with_labels(X_ADV)[name]) for name, term in outer(X_ADV).items())
+    (attack_loss, training_loss), (_, with_labels) = pair(RSLAD(), y=None), pair(RSLAD())
+    assert attack_loss(X_ADV).isfinite().all()
+    assert all(torch.equal(term, with_labels(X_ADV)[name]) for name, term in training_loss(X_ADV).items())
 
 
 def test_the_body_of_trades_leaves_the_student_its_graph():
     """Its clean answer is a constant for the attack; made with grad mode on, `attacking` would refuse it."""
-    inner, outer = pair(TRADES())
+    attack_loss, training_loss = pair(TRADES())
     x_adv = X_ADV.clone().requires_grad_()
-    assert torch.autograd.grad(inner(x_adv).sum(), x_adv)[0].abs().max() > 0
-    assert outer(X_ADV)["ce"].requires_grad
+    assert torch.autograd.grad(attack_loss(x_adv).sum(), x_adv)[0].abs().max() > 0
+    assert training_loss(X_ADV)["ce"].requires_grad

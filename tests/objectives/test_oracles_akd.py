@@ -1,10 +1,11 @@
 """AKD and AKD2 from their formulas, in numpy and float64."""
 
 import pytest
-from answer_table import X_ADV, Table, X, assert_inner, assert_outer, ce, kl
+from answer_table import X_ADV, Table, X, assert_attack_loss, assert_training_loss, ce, kl
 
 from ard.models import Frozen
 from ard.objectives.akd import AKD, AKD2
+from ard.objectives.base import Step
 
 
 def held(teacher):
@@ -20,14 +21,14 @@ def test_akd(alpha, t, smoothing):
     student, teacher = Table(0, adv=X_ADV), Table(1, adv=X_ADV)
     soft = teacher.numpy()["adv"]
     objective = AKD(alpha=alpha, temperature=t)
-    objective.label_smoothing = smoothing
+    objective.begin(Step(label_smoothing=smoothing))
 
     def formula(z):
         kl_term = alpha * t**2 * kl(soft, z["adv"], t).mean()
         return {"ce": (1 - alpha) * ce(z["adv"], smoothing).mean(), "kl": kl_term}
 
-    assert_inner(objective, student, teacher, ce(student.numpy()["adv"]))
-    assert_outer(objective, student, teacher, formula)
+    assert_attack_loss(objective, student, teacher, ce(student.numpy()["adv"]))
+    assert_training_loss(objective, student, teacher, formula)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -36,7 +37,7 @@ def test_akd2(alpha, beta, t, smoothing):
     student, teacher, natural = (Table(seed, clean=X, adv=X_ADV) for seed in range(3))
     robust, accurate = teacher.numpy()["adv"], natural.numpy()["adv"]
     objective = AKD2(natural_teacher=held(natural), alpha=alpha, beta=beta, temperature=t)
-    objective.label_smoothing = smoothing
+    objective.begin(Step(label_smoothing=smoothing))
 
     def formula(z):
         return {
@@ -45,8 +46,8 @@ def test_akd2(alpha, beta, t, smoothing):
             "kl_natural": beta * t**2 * kl(accurate, z["adv"], t).mean(),
         }
 
-    assert_inner(objective, student, teacher, ce(student.numpy()["adv"]))
-    assert_outer(objective, student, teacher, formula)
+    assert_attack_loss(objective, student, teacher, ce(student.numpy()["adv"]))
+    assert_training_loss(objective, student, teacher, formula)
     assert all(answer.grad is None for answer in natural.parameters())
 
 

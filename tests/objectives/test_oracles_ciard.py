@@ -5,10 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from answer_table import CLASSES, X_ADV, Table, X, Y, assert_inner, assert_outer, ce, kl, softmax
+from answer_table import CLASSES, X_ADV, Table, X, Y, assert_attack_loss, assert_training_loss, ce, kl, softmax
+from tiny import run_facts
 
 from ard.core.errors import UserError
 from ard.models import Ensemble, Frozen
+from ard.objectives.base import Step
 from ard.objectives.mtard import CIARD
 from ard.training.schedule import Training
 
@@ -20,7 +22,7 @@ def scene(right=(), **arguments):
         for image, true in enumerate(Y.tolist()):
             natural.answers["adv"][image, true] = 6 if image in right else -3
     objective = CIARD(natural_teacher=frozen(natural), **arguments).double()
-    objective.setup(teacher=frozen(teacher))
+    objective.setup(run_facts(teacher=frozen(teacher)))
     return student, teacher, natural, objective
 
 
@@ -68,8 +70,8 @@ def test_the_losses_and_the_push(right, push, temperature, mean_over_classes):
         taus=(2.0, 5.0),
         scale=0.1 if mean_over_classes else 1.0,
     )
-    assert_inner(objective, student, teacher, ce(student.numpy()["adv"]))
-    assert_outer(objective, student, teacher, expected)
+    assert_attack_loss(objective, student, teacher, ce(student.numpy()["adv"]))
+    assert_training_loss(objective, student, teacher, expected)
     assert all(answer.grad is None for answer in natural.parameters())
 
 
@@ -77,7 +79,7 @@ def test_the_losses_and_the_push(right, push, temperature, mean_over_classes):
 def test_a_copy_of_the_teacher_learns_from_a_fraction_of_training_on(progress, learns):
     """From the labels alone: its gradient is that of its own cross entropy, and the student's has no part of it."""
     student, teacher, _, objective = scene(right=(0, 2), start=0.25)
-    objective.progress = progress
+    objective.begin(Step(progress=progress))
     sum(term for term in objective(student, teacher, X, Y)[1](X_ADV).values() if term.ndim == 0).backward()
     answers = teacher.numpy()["adv"]
     expected = (softmax(answers) - np.eye(CLASSES)[Y.numpy()]) / len(Y)
@@ -96,7 +98,7 @@ def test_the_copy_has_a_rate_of_its_own(schedule):
     for step in range(8):
         mine, its = (group["lr"] for group in optimizer.param_groups)
         assert its == pytest.approx(0.02 * mine)
-        objective.progress = step / 8
+        objective.begin(Step(progress=step / 8))
         optimizer.zero_grad()
         sum(term for term in objective(student, teacher, X, Y)[1](X_ADV).values() if term.ndim == 0).backward()
         optimizer.step()
@@ -107,7 +109,7 @@ def test_the_copy_has_a_rate_of_its_own(schedule):
 
 def test_an_ensemble_cannot_learn_on():
     with pytest.raises(UserError, match=r"learns on is an ensemble, a.pt \+ b.pt: expected one network"):
-        CIARD().setup(teacher=Ensemble(members=[Frozen(weights="a.pt"), Frozen(weights="b.pt")]))
+        CIARD().setup(run_facts(teacher=Ensemble(members=[Frozen(weights="a.pt"), Frozen(weights="b.pt")])))
 
 
 @pytest.mark.parametrize(("of_student", "of_clean"), [(1.0, 1.0), (0.01, 1.0), (1.0, 0.01)])
@@ -133,9 +135,10 @@ def test_without_an_error_of_the_natural_teacher_nothing_is_pushed():
 def test_a_step_moves_the_temperatures_and_never_the_weights():
     student, teacher, natural, objective = scene(temperature_rate=0.5)
     objective.temperatures.copy_(torch.tensor([3.0, 3.0]))
-    objective.lr_factor = 0.1
+    objective.begin(Step(lr_factor=0.1))
     excess = np.sign(entropy(teacher.numpy()["adv"] / 3) - entropy(natural.numpy()["clean"] / 3))
-    objective.after_step({name: term.detach() for name, term in objective(student, teacher, X, Y)[1](X_ADV).items()})
+    terms = objective(student, teacher, X, Y)[1](X_ADV)
+    objective.after_step({name: term.detach() for name, term in terms.items()}, student)
     assert objective.temperatures.tolist() == pytest.approx([3 - 0.05 * excess, 3 + 0.05 * excess], rel=1e-12)
     assert objective.weights.tolist() == [1.0, 1.0]
 

@@ -43,10 +43,10 @@ def distillation(clean, adv):
 @pytest.mark.parametrize("beta", [1.0, 3.0])
 def test_dgad(beta, mean_square):
     student = LogitTable(X, X_ADV)
-    inner, outer = pair(DGAD(beta=beta, mean_square=mean_square), student, TEACHER)
+    attack_loss, training_loss = pair(DGAD(beta=beta, mean_square=mean_square), student, TEACHER)
     target = softmax(TEACHER.numbers(2)[1])  # as the teacher says it, right or wrong
-    assert_loss_and_gradient(inner(X_ADV), lambda _, adv: kl(target, softmax(adv)), student)
-    terms = outer(X_ADV)
+    assert_loss_and_gradient(attack_loss(X_ADV), lambda _, adv: kl(target, softmax(adv)), student)
+    terms = training_loss(X_ADV)
     assert set(terms) == {"kl", "consistency"}
     assert_loss_and_gradient(terms["kl"], distillation, student)
 
@@ -64,8 +64,8 @@ def test_both_kinds_of_error_occur_here():
 
 def test_the_attack_climbs_the_teacher_too():
     student, teacher = LogitTable(X, X_ADV), LogitTable(X, X_ADV, seed=1)
-    inner, _ = pair(DGAD(), student, teacher)
-    (found,) = torch.autograd.grad(inner(X_ADV).sum(), teacher.logits)
+    attack_loss, _ = pair(DGAD(), student, teacher)
+    (found,) = torch.autograd.grad(attack_loss(X_ADV).sum(), teacher.logits)
     p, q = softmax(teacher.numbers(2)[1]), softmax(student.numbers(2)[1])
     expected = p * (np.log(p / q) - kl(p, q)[:, None])  # the gradient of a KL in the logits of its first argument
     np.testing.assert_allclose(found[BATCH:], expected, rtol=1e-9)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from logit_table import CLASSES, X_ADV, LogitTable, X, Y, assert_loss_and_gradient, ce, kl, pair, softmax
+from tiny import run_facts
 
 from ard.objectives.absld import ABSLD
+from ard.objectives.base import Step
 from ard.objectives.fair_ard import FairARD
 from ard.objectives.rslad import RSLAD
 
@@ -15,7 +17,7 @@ COUNTS = [10, 10, 20, 40]
 
 
 def told(objective, class_counts=COUNTS):
-    objective.setup(num_classes=CLASSES, class_counts=class_counts, eps=0.1, max_epochs=2)
+    objective.setup(run_facts(class_counts=class_counts))
     return objective
 
 
@@ -24,13 +26,15 @@ def told(objective, class_counts=COUNTS):
 def test_fair_ard(alpha, t, mean_over_classes):
     objective, student = told(FairARD(alpha=alpha, temperature=t, mean_over_classes=mean_over_classes)), LogitTable(X, X_ADV)
     objective.weights.copy_(WEIGHTS)
-    inner, outer = pair(objective, student, TEACHER)
+    attack_loss, training_loss = pair(objective, student, TEACHER)
     target, weights = softmax(TEACHER.numbers(2)[0], t), WEIGHTS.numpy()[Y]
     scale = alpha * t**2 / (CLASSES if mean_over_classes else 1)
-    assert_loss_and_gradient(inner(X_ADV)[0], lambda _, adv: ce(adv), student)
-    assert np.array_equal(inner(X_ADV)[1], student.numbers(2)[1].argmax(axis=1) == Y.numpy())
-    terms = outer(X_ADV)
-    assert set(terms) == {"kl", "ce"} - ({"ce"} if alpha == 1 else set())
+    assert_loss_and_gradient(attack_loss(X_ADV), lambda _, adv: ce(adv), student)
+    right = student.numbers(2)[1].argmax(axis=1) == Y.numpy()
+    assert np.array_equal(attack_loss.seen, right)
+    terms = training_loss(X_ADV)
+    assert set(terms) == {"kl", "ce", "survived"} - ({"ce"} if alpha == 1 else set())
+    assert terms["survived"].tolist() == [right[Y.numpy() == k].sum() for k in range(CLASSES)]
     assert_loss_and_gradient(terms["kl"], lambda _, adv: scale * (weights * kl(target, softmax(adv, t))).mean(), student)
     if alpha < 1:
         assert_loss_and_gradient(terms["ce"], lambda clean, _: (1 - alpha) * (weights * ce(clean)).mean(), student)
@@ -40,7 +44,7 @@ def test_fair_ards_weights_follow_the_epoch_before():
     objective = told(FairARD())
     assert objective.weights.tolist() == [1, 1, 1, 1]
     for survived in ([50.0, 20, 160, 100], [30.0, 20, 40, 100]):
-        objective.after_step({"kl": torch.tensor(1.0), "survived": torch.tensor(survived)})
+        objective.after_step({"kl": torch.tensor(1.0), "survived": torch.tensor(survived)}, None)
     assert objective.weights.tolist() == [1, 1, 1, 1], "nothing moves within an epoch"
     objective.on_epoch_end()
     kappa = np.array([8, 4, 10, 5])  # a mean over the images of the class, whose number differs
@@ -52,28 +56,28 @@ def test_fair_ards_weights_follow_the_epoch_before():
 
 def test_fair_ards_weights_are_clipped_after_scaling():
     objective = told(FairARD())
-    objective.after_step({"survived": torch.tensor([0.0, 10, 40, 40])})  # κ 0, 1, 2 and 1
+    objective.after_step({"survived": torch.tensor([0.0, 10, 40, 40])}, None)  # κ 0, 1, 2 and 1
     objective.on_epoch_end()
     assert objective.weights.tolist() == pytest.approx([5 / 2, 5 / 6, 5 / 6, 5 / 6])
 
 
 def test_fair_ards_hard_labels_are_smoothed_and_its_attack_is_not():
     objective, student = told(FairARD(alpha=0.5)), LogitTable(X, X_ADV)
-    objective.label_smoothing = 0.2
-    inner, outer = pair(objective, student, TEACHER)
-    assert_loss_and_gradient(inner(X_ADV)[0], lambda _, adv: ce(adv), student)
+    objective.begin(Step(label_smoothing=0.2))
+    attack_loss, training_loss = pair(objective, student, TEACHER)
+    assert_loss_and_gradient(attack_loss(X_ADV), lambda _, adv: ce(adv), student)
     soft = 0.8 * np.eye(CLASSES)[Y.numpy()] + 0.2 / CLASSES
     assert_loss_and_gradient(
-        outer(X_ADV)["ce"], lambda clean, _: 0.5 * -(soft * np.log(softmax(clean))).sum(axis=1).mean(), student
+        training_loss(X_ADV)["ce"], lambda clean, _: 0.5 * -(soft * np.log(softmax(clean))).sum(axis=1).mean(), student
     )
 
 
 def test_a_checkpoint_in_the_middle_of_an_epoch_is_enough():
     left, resumed = told(FairARD()), FairARD()
-    left.after_step({"survived": torch.tensor([9.0, 5, 3, 2])})
+    left.after_step({"survived": torch.tensor([9.0, 5, 3, 2])}, None)
     resumed.load_state_dict(left.state_dict())
     for objective in (left, resumed):
-        objective.after_step({"survived": torch.tensor([1.0, 1, 9, 9])})
+        objective.after_step({"survived": torch.tensor([1.0, 1, 9, 9])}, None)
         objective.on_epoch_end()
     assert torch.equal(left.weights, resumed.weights)
     assert left.weights.unique().numel() > 1
@@ -84,12 +88,12 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_is_enough():
 def test_absld(alpha, mean_over_classes):
     objective, student = told(ABSLD(alpha=alpha, mean_over_classes=mean_over_classes)), LogitTable(X, X_ADV)
     objective.temperatures.copy_(torch.tensor([[0.5, 1.0, 2.0, 5.0], [4.0, 0.75, 1.0, 0.5]]))
-    inner, outer = pair(objective, student, TEACHER)
+    attack_loss, training_loss = pair(objective, student, TEACHER)
     logits = TEACHER.numbers(2)[0]
     for_adv, for_clean = (softmax(logits / t.numpy()[Y][:, None]) for t in objective.temperatures)
     scale = 0.1 if mean_over_classes else 1
-    assert_loss_and_gradient(inner(X_ADV), lambda _, adv: kl(for_adv, softmax(adv)), student)
-    terms = outer(X_ADV)
+    assert_loss_and_gradient(attack_loss(X_ADV), lambda _, adv: kl(for_adv, softmax(adv)), student)
+    terms = training_loss(X_ADV)
     assert set(terms) == {"kl_adv", "kl_clean", "risk_adv", "risk_clean"}
     assert_loss_and_gradient(terms["kl_adv"], lambda _, adv: scale * alpha * kl(for_adv, softmax(adv)).mean(), student)
     assert_loss_and_gradient(
@@ -110,9 +114,11 @@ def test_absld_starts_as_rslad():
 
 def test_abslds_temperatures_fall_where_the_risk_is_high():
     objective = told(ABSLD())
-    objective.lr_factor = 0.5
+    objective.begin(Step(lr_factor=0.5))
     for _ in range(2):
-        objective.after_step({"risk_adv": torch.tensor([5.0, 10, 30, 40]), "risk_clean": torch.tensor([5.0, 5, 10, 60])})
+        objective.after_step(
+            {"risk_adv": torch.tensor([5.0, 10, 30, 40]), "risk_clean": torch.tensor([5.0, 5, 10, 60])}, None
+        )
     assert (objective.temperatures == 1).all(), "nothing moves within an epoch"
     objective.on_epoch_end()
     adv, clean = np.array([1, 2, 3, 2]), np.array([1, 1, 1, 3])  # means over the images of the class
@@ -124,6 +130,6 @@ def test_abslds_temperatures_fall_where_the_risk_is_high():
 def test_absld_clips_and_leaves_equal_classes_alone():
     objective = told(ABSLD(step=10.0))
     equal = torch.tensor(COUNTS).float()
-    objective.after_step({"risk_adv": equal * torch.tensor([0.0, 1, 1, 2]), "risk_clean": equal})
+    objective.after_step({"risk_adv": equal * torch.tensor([0.0, 1, 1, 2]), "risk_clean": equal}, None)
     objective.on_epoch_end()
     assert objective.temperatures.tolist() == [[5, 1, 1, 0.5], [1, 1, 1, 1]]

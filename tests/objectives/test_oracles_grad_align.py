@@ -3,9 +3,10 @@
 import pytest
 import torch
 from logit_table import X_ADV, X, Y, pair
-from tiny import generator
+from tiny import generator, run_facts
 from torch import nn
 
+from ard.objectives.base import Step
 from ard.objectives.grad_align import GradAlign
 
 EPS = 0.125  # exact in float32, in which it is kept
@@ -18,8 +19,8 @@ with torch.random.fork_rng([]):
 
 def objective(strength=0.2):
     made = GradAlign(strength=strength)
-    made.setup(num_classes=4, class_counts=[1] * 4, eps=EPS, max_epochs=1)
-    made.generator = generator(5)
+    made.setup(run_facts(eps=EPS))
+    made.begin(Step(generator=generator(5)))
     return made
 
 
@@ -49,11 +50,11 @@ def gradients(loss):
 
 @pytest.mark.parametrize("strength", [0.2, 1.5])
 def test_grad_align(strength):
-    inner, outer = pair(objective(strength), STUDENT)
-    terms = outer(X_ADV)
+    attack_loss, training_loss = pair(objective(strength), STUDENT)
+    terms = training_loss(X_ADV)
     assert set(terms) == {"ce", "align"}
     hard = -probabilities(X_ADV)[0][range(len(Y)), Y].log()
-    torch.testing.assert_close(inner(X_ADV), hard, rtol=1e-10, atol=0)
+    torch.testing.assert_close(attack_loss(X_ADV), hard, rtol=1e-10, atol=0)
     torch.testing.assert_close(terms["ce"], hard.mean(), rtol=1e-10, atol=0)
     torch.testing.assert_close(terms["align"], align(strength).detach(), rtol=1e-10, atol=0)
 
@@ -73,14 +74,14 @@ def test_the_first_gradient_is_a_constant():
 
 
 def test_no_grad_around_it_does_not_matter():
-    outer = pair(objective(), STUDENT)[1]
-    expected = outer(X_ADV)
+    training_loss = pair(objective(), STUDENT)[1]
+    expected = training_loss(X_ADV)
     with torch.no_grad():
-        found = outer(X_ADV)
+        found = training_loss(X_ADV)
     assert {name: term.item() for name, term in found.items()} == {name: term.item() for name, term in expected.items()}
 
 
 def test_the_radius_is_the_threats():
     wide = objective()
-    wide.setup(num_classes=4, class_counts=[1] * 4, eps=3 * EPS, max_epochs=1)
+    wide.setup(run_facts(eps=3 * EPS))
     assert pair(wide, STUDENT)[1](X_ADV)["align"] > 2 * pair(objective(), STUDENT)[1](X_ADV)["align"]

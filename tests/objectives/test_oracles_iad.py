@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from answer_table import HOT, X_ADV, Table, X, assert_inner, assert_outer, ce, kl, softmax
+from answer_table import HOT, X_ADV, Table, X, assert_attack_loss, assert_training_loss, ce, kl, softmax
 
 from ard.models import Frozen
+from ard.objectives.base import Step
 from ard.objectives.iad import IADI, IADII, AdaIAD
 
 
@@ -17,7 +18,7 @@ def trust(teacher, beta):
 
 
 def introspective(z, target, w, *, alpha, t, as_released):
-    """The outer loss of IAD-I and AdaIAD after their switch."""
+    """The training loss of IAD-I and AdaIAD after their switch."""
     both = (w if not as_released else 1) * kl(target, z["adv"], t)
     own = kl(z["clean"], z["adv"]) / t**2 if as_released else kl(z["clean"], z["adv"], t)
     terms = {"kl": alpha * t**2 * both.mean(), "kl_self": alpha * t**2 * ((1 - w) * own).mean()}
@@ -38,7 +39,7 @@ def test_iad_i_and_adaiad(kind, alpha, t, beta, as_released, progress):
     answers = teacher.numpy()
     target = answers["clean" if kind is IADI else "adv"]
     objective = kind(alpha=alpha, temperature=t, beta=beta, as_released=as_released)
-    objective.progress = progress
+    objective.begin(Step(progress=progress))
 
     def formula(z):
         if progress < 0.3:
@@ -46,8 +47,8 @@ def test_iad_i_and_adaiad(kind, alpha, t, beta, as_released, progress):
         return introspective(z, target, trust(answers, beta), alpha=alpha, t=t, as_released=as_released)
 
     s = student.numpy()["adv"]
-    assert_inner(objective, student, teacher, ce(s) if kind is IADI else kl(answers["adv"], s))
-    assert_outer(objective, student, teacher, formula)
+    assert_attack_loss(objective, student, teacher, ce(s) if kind is IADI else kl(answers["adv"], s))
+    assert_training_loss(objective, student, teacher, formula)
 
 
 @pytest.mark.parametrize("progress", [0.19, 0.2])
@@ -58,7 +59,7 @@ def test_iad_ii(first, second, t, beta, progress):
     frozen = Frozen()
     frozen._held.append(natural)
     objective = IADII(natural_teacher=frozen, alpha_1=first, alpha_2=second, temperature=t, beta=beta)
-    objective.progress, objective.label_smoothing = progress, 0.2
+    objective.begin(Step(progress=progress, label_smoothing=0.2))
     w = trust(robust, beta) if progress >= 0.2 else np.ones(4)
 
     def formula(z):
@@ -70,11 +71,12 @@ def test_iad_ii(first, second, t, beta, progress):
         own = first * t**2 * ((1 - w) * kl(z["clean"], z["adv"], t)).mean()
         return terms | {"kl_self": own} if progress >= 0.2 else terms
 
-    assert_inner(objective, student, teacher, ce(student.numpy()["adv"]))
-    assert_outer(objective, student, teacher, formula)
+    assert_attack_loss(objective, student, teacher, ce(student.numpy()["adv"]))
+    assert_training_loss(objective, student, teacher, formula)
     assert all(answer.grad is None for answer in natural.parameters())
 
 
 def test_defaults():
-    assert (IADI().alpha, IADI().beta, IADI().temperature, IADI().begin) == (1, 0.1, 1, 0.3)
-    assert (IADII().alpha_1, IADII().alpha_2, IADII().beta, IADII().temperature, IADII().begin) == (0.5, 0.25, 0.1, 1, 0.2)
+    assert (IADI().alpha, IADI().beta, IADI().temperature, IADI().begins_at) == (1, 0.1, 1, 0.3)
+    two = IADII()
+    assert (two.alpha_1, two.alpha_2, two.beta, two.temperature, two.begins_at) == (0.5, 0.25, 0.1, 1, 0.2)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from logit_table import ROWS, X_ADV, LogitTable, X, Y, assert_loss_and_gradient, ce, kl, pair, softmax
 
+from ard.objectives.base import Step
 from ard.objectives.mart import MART
 
 
@@ -17,9 +18,9 @@ def wrong(_, adv):
 @pytest.mark.parametrize("beta", [5.0, 2.0])
 def test_mart(beta):
     student = LogitTable(X, X_ADV)
-    inner, outer = pair(MART(beta=beta), student)
-    assert_loss_and_gradient(inner(X_ADV), lambda _, adv: ce(adv), student)
-    terms = outer(X_ADV)
+    attack_loss, training_loss = pair(MART(beta=beta), student)
+    assert_loss_and_gradient(attack_loss(X_ADV), lambda _, adv: ce(adv), student)
+    terms = training_loss(X_ADV)
     assert set(terms) == {"ce", "wrong", "kl"}
     assert_loss_and_gradient(terms["ce"], lambda _, adv: ce(adv).mean(), student)
     assert_loss_and_gradient(terms["wrong"], wrong, student)
@@ -44,12 +45,12 @@ def test_certainty_of_a_wrong_class_is_finite_and_pushes():
 
 def test_label_smoothing_changes_the_cross_entropy_alone():
     objective, student = MART(), LogitTable(X, X_ADV)
-    inner, outer = pair(objective, student)
-    before, climbed = outer(X_ADV), inner(X_ADV)
-    objective.label_smoothing = 0.2
-    after = outer(X_ADV)
+    attack_loss, training_loss = pair(objective, student)
+    before, climbed = training_loss(X_ADV), attack_loss(X_ADV)
+    objective.begin(Step(label_smoothing=0.2))
+    after = training_loss(X_ADV)
     assert {name for name in after if not torch.equal(after[name], before[name])} == {"ce"}
-    assert torch.equal(inner(X_ADV), climbed)
+    assert torch.equal(attack_loss(X_ADV), climbed)
 
 
 def test_the_default_is_that_of_resnet_18():

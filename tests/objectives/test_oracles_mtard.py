@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from answer_table import CLASSES, X_ADV, Table, X, Y, assert_inner, assert_outer, ce, kl, softmax
+from answer_table import CLASSES, X_ADV, Table, X, Y, assert_attack_loss, assert_training_loss, ce, kl, softmax
 
 from ard.models import Frozen
+from ard.objectives.base import Step
 from ard.objectives.mtard import BMTARD, MTARD
 
 
@@ -33,8 +34,8 @@ def test_the_losses(kind, mean_over_classes):
             "kl_natural": 0.7 * scale * kl(accurate, z["clean"]).mean(),
         }
 
-    assert_inner(objective, student, teacher, ce(student.numpy()["adv"]))
-    assert_outer(objective, student, teacher, formula)
+    assert_attack_loss(objective, student, teacher, ce(student.numpy()["adv"]))
+    assert_training_loss(objective, student, teacher, formula)
     assert all(answer.grad is None for answer in natural.parameters())
 
 
@@ -42,14 +43,14 @@ def step(objective, losses, **observed):
     """What the engine does after a step with these losses, unweighted."""
     weights = objective.weights.tolist()
     terms = {"kl_adv": weights[0] * losses[0], "kl_natural": weights[1] * losses[1], **observed}
-    objective.after_step({name: torch.as_tensor(term, dtype=torch.float64) for name, term in terms.items()})
+    objective.after_step({name: torch.as_tensor(term, dtype=torch.float64) for name, term in terms.items()}, None)
 
 
 def test_the_weights_follow_the_relative_losses():
     objective = MTARD(rate=0.1).double()
     w, first = 0.5, (4.0, 1.0)
     for losses, factor in [(first, 1.0), ((2.0, 0.9), 1.0), ((1.0, 1.2), 0.1)]:
-        objective.lr_factor = factor
+        objective.begin(Step(lr_factor=factor))
         step(objective, losses)
         r_robust, r_natural = losses[0] / first[0], losses[1] / first[1]
         w = w - 0.1 * factor * (w - r_natural / (r_robust + r_natural))
@@ -72,7 +73,7 @@ def test_the_teacher_of_higher_entropy_cools():
     robust, natural = 1.0, 1.0
     steps = [(3.0, 1.0, 1.0), (3.0, 1.0, 0.1), (1.0, 2.0, 1.0), (2.0, 2.0, 1.0), *[(0.0, 1.0, 8.0)] * 3]
     for of_robust, of_natural, factor in steps:
-        objective.lr_factor = factor
+        objective.begin(Step(lr_factor=factor))
         observed = {"entropy_adv": np.full(CLASSES, of_robust), "entropy_natural": np.full(CLASSES, of_natural)}
         step(objective, (1.0, 1.0), **observed)
         excess = np.sign(of_robust - of_natural)
@@ -97,13 +98,15 @@ def test_a_step_is_repeated_by_an_objective_that_was_saved(kind):
     """First losses, weights and temperatures are in the file."""
     student, teacher, _, objective = scene(kind, rate=0.3)
     for _ in range(2):
-        objective.after_step({name: term.detach() for name, term in objective(student, teacher, X, Y)[1](X_ADV).items()})
+        objective.after_step(
+            {name: term.detach() for name, term in objective(student, teacher, X, Y)[1](X_ADV).items()}, None
+        )
         student.answers["adv"].data *= 0.5
     *_, fresh = scene(kind, rate=0.3)
     fresh.load_state_dict(objective.state_dict())
     assert fresh.state_dict().keys() == {"weights", "first", *({"temperatures"} if kind is BMTARD else ())}
     terms = {name: term.detach() for name, term in objective(student, teacher, X, Y)[1](X_ADV).items()}
     for twin in (objective, fresh):
-        twin.after_step(terms)
+        twin.after_step(terms, None)
     assert torch.equal(objective.weights, fresh.weights)
     assert not torch.equal(objective.weights, torch.full((2,), 0.5).double())

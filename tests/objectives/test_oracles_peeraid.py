@@ -7,6 +7,7 @@ from logit_table import BATCH, CLASSES, X_ADV, LogitTable, X, Y, assert_loss_and
 from torch import nn
 
 from ard.attacks import PGD, Linf
+from ard.objectives.base import Step
 from ard.objectives.peeraid import PeerAiD
 from ard.training.distillation import Distillation
 from ard.training.schedule import Training
@@ -52,10 +53,10 @@ def test_peeraid(lambdas, gammas, t, peer_t, mean_over_classes):
     objective = built(
         lambdas=lambdas, gammas=gammas, temperature=t, peer_temperature=peer_t, mean_over_classes=mean_over_classes
     )
-    inner, outer = pair(objective, student)
+    attack_loss, training_loss = pair(objective, student)
     target = softmax(objective.peer.numbers(2)[0])
-    assert_loss_and_gradient(inner(X_ADV), lambda _, adv: kl(target, softmax(adv)), student)
-    terms = outer(X_ADV)
+    assert_loss_and_gradient(attack_loss(X_ADV), lambda _, adv: kl(target, softmax(adv)), student)
+    terms = training_loss(X_ADV)
     scale = 1 / CLASSES if mean_over_classes else 1
     for learner, expected in zip(
         (student, objective.peer), formulas(student, objective.peer, lambdas, gammas, t, peer_t, scale), strict=True
@@ -70,8 +71,8 @@ def test_the_attack_sees_the_peer_in_eval_mode_and_outer_as_it_trains():
     modes = []
     student, objective = LogitTable(X, X_ADV), built().train()
     objective.peer.register_forward_hook(lambda module, *_: modes.append((module.training, torch.is_grad_enabled())))
-    _, outer = pair(objective, student)
-    outer(X_ADV)
+    _, training_loss = pair(objective, student)
+    training_loss(X_ADV)
     assert modes == [(False, False), (True, True)]
 
 
@@ -107,7 +108,7 @@ def test_the_optimiser_gets_the_peer_and_a_checkpoint_holds_it():
 
 def test_the_peers_hard_labels_are_smoothed():
     objective = built()
-    objective.label_smoothing = 0.2
+    objective.begin(Step(label_smoothing=0.2))
     answer = objective.peer.numbers(2)[1]
     soft = 0.8 * np.eye(CLASSES)[Y.numpy()] + 0.2 / CLASSES
     expected = -(soft * np.log(softmax(answer))).sum() / BATCH

@@ -5,6 +5,7 @@ import pytest
 import torch
 from logit_table import ROWS, X_ADV, LogitTable, X, Y, assert_loss_and_gradient, kl, pair, softmax
 
+from ard.objectives.base import Step
 from ard.objectives.saad import SAAD
 
 OPPOSITE = 2 * X - X_ADV
@@ -36,8 +37,8 @@ def entropies():
 @pytest.mark.parametrize(("alpha", "beta", "sharpness"), [(1.0, 0.0, 5.0), (10.0, 0.7, 2.0)])
 def test_saad(alpha, beta, sharpness):
     student, objective = LogitTable(X, X_ADV, OPPOSITE), SAAD(alpha=alpha, beta=beta, sharpness=sharpness)
-    objective.progress = 0.25
-    inner, outer = pair(objective, student, Teacher())
+    objective.begin(Step(progress=0.25))
+    attack_loss, training_loss = pair(objective, student, Teacher())
     target, spread = teacher(X_ADV), entropies() - entropies().min()
     change, weights = target - teacher(OPPOSITE), sharpness * spread
     formulas = {
@@ -45,12 +46,12 @@ def test_saad(alpha, beta, sharpness):
         "igdm": lambda _, adv, opposite: alpha * 0.25 * (weights * kl(softmax(change), softmax(adv - opposite))).mean(),
         "kl_clean": lambda clean, *_: beta * ((1 - spread / spread.max()) * kl(softmax(teacher(X)), softmax(clean))).mean(),
     }
-    terms = outer(X_ADV)
+    terms = training_loss(X_ADV)
     assert set(terms) == {"kl", "igdm"} | ({"kl_clean"} if beta else set())
     for name, term in terms.items():
         assert_loss_and_gradient(term, formulas[name], student, count=3)
-    of_inner = softmax(linearised(X_ADV))
-    assert_loss_and_gradient(inner(X_ADV), lambda _, adv, __: kl(of_inner, softmax(adv)), student, count=3)
+    of_attack = softmax(linearised(X_ADV))
+    assert_loss_and_gradient(attack_loss(X_ADV), lambda _, adv, __: kl(of_attack, softmax(adv)), student, count=3)
 
 
 def without_weights():
@@ -63,9 +64,9 @@ def without_weights():
 def test_the_attack_climbs_the_teachers_slope():
     """Central differences of the linearised teacher, against a student that answers the same everywhere."""
     student = without_weights()
-    inner, _ = pair(SAAD(), student, Teacher())
+    attack_loss, _ = pair(SAAD(), student, Teacher())
     x_adv, direction = X_ADV.clone().requires_grad_(), X - X_ADV.flip(0)
-    (found,) = torch.autograd.grad(inner(x_adv).sum(), x_adv)
+    (found,) = torch.autograd.grad(attack_loss(x_adv).sum(), x_adv)
     answer = softmax(student[1].bias.detach().numpy()[None])
     ends = [kl(softmax(linearised(X_ADV + step * direction)), answer).sum() for step in (1e-6, -1e-6)]
     assert (found * direction).sum().item() == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-6)

@@ -3,18 +3,22 @@
 from copy import deepcopy
 from functools import partial
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import Callback
+from tiny import user_error
 from torch import nn
 
 from ard.artifacts.metrics import read_metrics
 from ard.artifacts.weights import read_weights
 from ard.attacks import PGD, Linf
 from ard.cli.lightning import DryRun
+from ard.data import to_pixels
 from ard.models import load
+from ard.objectives.base import Step
 from ard.objectives.natural import Natural
 from ard.training.distillation import Distillation
 from ard.training.engine import Engine
@@ -54,6 +58,28 @@ class Dropped(nn.Sequential):
 
     def __init__(self, *, num_classes):
         super().__init__(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, num_classes))
+
+
+class Looking(Natural):
+    """Looks at the student after each step."""
+
+    seen: ClassVar = []
+
+    def after_step(self, terms, student):
+        modes = {module.training for module in student.modules()}
+        learns = {parameter.requires_grad for parameter in student.parameters()}
+        self.seen.append((sorted(terms), modes, learns, deepcopy(student.state_dict())))
+
+
+class Shown(Callback):
+    """What the objective was told of each batch, and what the batch held."""
+
+    def __init__(self):
+        self.steps, self.batches = [], []
+
+    def on_train_batch_end(self, trainer, engine, outputs, batch, batch_idx):  # noqa: ARG002
+        self.steps.append(engine.objective.step)
+        self.batches.append(batch)
 
 
 def equal(a, b):
@@ -151,6 +177,32 @@ def test_a_seed_says_everything(fit, tmp_path, recipe):
         for seed in (0, 1)
     ]
     assert not equal(*ends)
+
+
+def test_an_objective_is_told_of_every_step_and_which_images_it_shows(fit, tmp_path):
+    options = ["--model.init_args.training.schedule=multistep", "--model.init_args.training.milestones=[0.5]"]
+    options += ["--trainer.max_epochs=2", "--model.init_args.training.label_smoothing=0.1", "--trainer.precision=32-true"]
+    engine = fit(tmp_path, "pgd_at", *options, callbacks=[shown := Shown()]).model
+    told = [(step.epoch, step.batch, step.progress, step.lr_factor) for step in shown.steps]
+    assert told == [(0, 0, 0, 1), (0, 1, 0.25, 1), (1, 0, 0.5, pytest.approx(0.1)), (1, 1, 0.75, pytest.approx(0.1))]
+    assert {(step.eps, step.label_smoothing) for step in shown.steps} == {(engine.threat.eps, 0.1)}
+    for step, (x, y) in zip(shown.steps, shown.batches, strict=True):
+        levels, labels = engine.data.splits[0].__getitems__(step.indices.tolist())
+        assert torch.equal(to_pixels(levels), x)
+        assert torch.equal(labels, y)
+
+
+def test_data_that_do_not_say_which_images_they_show_are_named_when_it_is_asked():
+    with user_error("do not say which images a batch shows"):
+        _ = Step().indices
+
+
+def test_after_a_step_the_student_can_be_looked_at(fit, tmp_path):
+    Looking.seen.clear()
+    engine = fit(tmp_path, "natural", "--model.init_args.objective.class_path=test_engine.Looking").model
+    assert [seen[:3] for seen in Looking.seen] == [(["ce"], {False}, {False})] * 2
+    assert equal(Looking.seen[-1][3], weights(engine))
+    assert all(parameter.requires_grad for parameter in engine.student.parameters())
 
 
 def test_every_purpose_epoch_step_and_rank_draws_its_own():

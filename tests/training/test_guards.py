@@ -111,13 +111,13 @@ class Careless(PGD):
 
     network = None
 
-    def __call__(self, loss, x, generator):
+    def begin(self, x, generator):
         if self.network is not None:
             self.network.train()
             with torch.no_grad():
                 self.network(x)
             self.network.eval()
-        return super().__call__(loss, x, generator)
+        return super().begin(x, generator)
 
 
 class Optimised(Callback):

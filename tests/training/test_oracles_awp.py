@@ -41,10 +41,10 @@ def test_it_descends_the_gradient_at_the_perturbed_weights(objective, loss):
         weight.copy_(torch.linspace(-0.4, 0.4, weight.numel()).view_as(weight).sin())
     home = weight.detach().numpy().copy()
     with attacking(student, objective):
-        _, outer = objective(student, None, X, Y)
+        _, training_loss = objective(student, None, X, Y)
 
     def total():
-        return sum(outer(X_ADV).values())
+        return sum(training_loss(X_ADV).values())
 
     restore = AWP(gamma=GAMMA)(student, total)
     upwards = slopes(loss, home)

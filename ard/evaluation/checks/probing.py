@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ard.attacks import Attack, Ball, Linf, Loss, Radius, ascent
+from ard.attacks import Ball, Linf, Radius, ascent
 from ard.core.randomness import keyed_generator
-from ard.evaluation.adversaries import Adversary
+from ard.evaluation.adversaries import Adversary, Goal
 from ard.evaluation.cascade import evaluation_mode
 from ard.evaluation.checks.evidence import Evidence
 from ard.evaluation.checks.result import CheckResult, at_most, check, skipped, tolerance
 from ard.evaluation.suites import pgd
-from ard.losses import cross_entropy, margin
+from ard.losses import Loss, cross_entropy, margin
 
 
 @check("O2", first="full")
@@ -151,29 +151,28 @@ class Scaled(nn.Module):
         return self.factor * self.network(x)
 
 
-class Recorded(Attack):
-    """An attack that writes down the loss of every point it asks for."""
+def _recording(goal: Goal, losses: list[Tensor]) -> Goal:
+    """The goal, writing down the loss of every point that the attack asks for."""
 
-    def __init__(self, attack: Attack) -> None:
-        super().__init__(attack.ball)
-        self.attack = attack
-        self.losses: list[Tensor] = []
+    def recorded(model: nn.Module, x: Tensor, y: Tensor) -> Loss:
+        loss = goal(model, x, y)
 
-    def __call__(self, loss: Loss, x: Tensor, generator: torch.Generator) -> Tensor:
-        def recorded(x_adv: Tensor) -> Tensor:
+        def noted(x_adv: Tensor) -> Tensor:
             value = loss(x_adv)
-            self.losses.append(value.detach())
+            losses.append(value.detach())
             return value
 
-        return self.attack(recorded, x, generator)
+        return noted
+
+    return recorded
 
 
 def _trace(e: Evidence, steps: int) -> Tensor:
     """The cross entropy of every image of the sample at every step of PGD (steps + 1, images)."""
-    climb = pgd(e.ball, steps)
-    recorder = Recorded(climb.attack)
-    e.attacked(replace(climb, attack=recorder))
-    return torch.stack(recorder.losses)
+    attack = pgd(e.ball, steps)
+    losses: list[Tensor] = []
+    e.attacked(replace(attack, goals=[_recording(goal, losses) for goal in attack.goals]))
+    return torch.stack(losses)
 
 
 def _chance(e: Evidence) -> float:

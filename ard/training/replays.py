@@ -1,0 +1,127 @@
+"""Free replays: each batch several times, and one backward pass for the weights and the attack."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ard.attacks import Ball, attacking
+from ard.core.errors import UserError
+from ard.losses import AttackLoss
+from ard.objectives.base import Objective, Step, TrainingLoss, total_loss
+from ard.training.engine import Engine
+
+
+def replayed_loss(
+    student: nn.Module,
+    teacher: Any,
+    objective: Objective,
+    x: Tensor,
+    y: Tensor,
+    step: Step,
+    *,
+    mode: Literal["eval", "train"] = "eval",
+) -> TrainingLoss:
+    """The training loss of one batch, for all its replays; arguments as of training.step.take.
+
+    Raises:
+        UserError: For a method without an attack, or one that asks more of it than replays can give.
+    """
+    objective.begin(step)
+    with attacking(student, objective, mode=mode):
+        attack_loss, training_loss = objective(student, teacher, x, y)
+    if attack_loss is None or isinstance(attack_loss, AttackLoss):
+        missing = "has no attack" if attack_loss is None else "needs an attack of its own"
+        raise UserError(f"{type(objective).__name__} {missing}, so there is nothing to replay: use ard.Distillation")
+    return training_loss
+
+
+def replay(
+    training_loss: TrainingLoss,
+    x: Tensor,
+    delta: Tensor | None,
+    *,
+    ball: Ball,
+    count: int,
+    descend: Callable[[dict[str, Tensor]], None],
+) -> Tensor:
+    """Descend the training loss `count` times, the perturbation taking a step of eps along its gradient each time.
+
+    Args:
+        training_loss: Of the attacked images.
+        x: Images in [0, 1], shape (batch, channels, height, width).
+        delta: The perturbation of the batch before; None, or of another shape, for none.
+        ball: Where the perturbation stays.
+        count: Number of replays.
+        descend: Given the terms: their backward pass, and a step of the optimiser.
+
+    Returns:
+        The perturbation for the next batch, of x's shape.
+    """
+    if delta is None or delta.shape != x.shape:
+        delta = torch.zeros_like(x)
+    for _ in range(count):
+        x_adv = ball.project(x + delta, x).requires_grad_()
+        descend(training_loss(x_adv))
+        uphill = ball.steepest(x_adv.grad).nan_to_num(0)  # type: ignore[arg-type] # float16 may have overflowed
+        delta = ball.shrink(delta + ball.eps * uphill)
+    return delta
+
+
+class FreeDistillation(Engine):
+    """Free replays (Shafahi et al., NeurIPS 2019): one backward pass moves both weights and perturbation.
+
+    Each batch is replayed `replays` times; the perturbation takes a step of eps along its gradient, stays in the ball
+    and persists across batches. `max_epochs` counts passes through the student, so the data are seen max_epochs /
+    replays times and every row of a table costs the same number of updates. With the ARD objective this is Fast-ARD.
+    """
+
+    def __init__(self, *, replays: int = 8, **parts: Any) -> None:
+        super().__init__(**parts)
+        if replays < 1:
+            raise UserError(f"replays = {replays}: expected at least 1")
+        self.replays = replays
+        self.automatic_optimization = False
+        self.delta: Tensor | None = None  # not a buffer: DDP would overwrite every rank's with the first's
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            epochs = self.trainer.max_epochs or 1
+            if epochs % self.replays:
+                raise UserError(
+                    f"max_epochs = {epochs}: expected a multiple of replays = {self.replays}, see FreeDistillation"
+                )
+            self.trainer.fit_loop.max_epochs = epochs // self.replays
+        super().setup(stage)
+
+    @cached_property
+    def optimizer_steps(self) -> int:
+        return super().optimizer_steps * self.replays
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        x, y = self.images(batch, batch_idx)
+        parts = self.student, self.teacher, self.objective
+        training_loss = replayed_loss(*parts, x, y, self.next_step(batch_idx), mode=self.attack_mode)
+        self.delta = replay(training_loss, x, self.delta, ball=self.threat, count=self.replays, descend=self.descend)
+        self.report(self.terms)
+
+    def descend(self, terms: dict[str, Tensor]) -> None:
+        """One replay's backward pass and optimiser step, and the schedule's."""
+        self.terms = terms
+        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        optimizer.zero_grad()  # type: ignore[union-attr]
+        self.manual_backward(total_loss(terms))
+        optimizer.step()  # type: ignore[union-attr]
+        scheduler.step()  # type: ignore[union-attr]
+        self.after_step()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.delta is not None:
+            deltas = torch.as_tensor(self.all_gather(self.delta))
+            checkpoint["delta"] = deltas.view(self.trainer.world_size, *self.delta.shape).cpu()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if len(checkpoint.get("delta", [])) == self.trainer.world_size:  # else the number of processes was changed
+            self.delta = checkpoint["delta"][self.global_rank].to(self.device)

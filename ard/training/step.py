@@ -1,0 +1,78 @@
+"""The training step, free of any trainer: what training, the benchmark, plain loops and tests take."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ard.attacks import attacking
+from ard.losses import Loss
+from ard.objectives.base import Objective, Step, total_loss
+from ard.training.weight_perturbation import AWP
+
+Search = Callable[[Loss, Tensor, torch.Generator], Tensor]  # what an Attack is: loss, x, generator -> x'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What a step gives, up to its backward pass.
+
+    Attributes:
+        terms: The terms of the training loss; the scalars are to be descended.
+        x_adv: The attacked images; the images themselves where the method has no attack.
+        undo: To be called after the backward pass: puts moved weights back. Nothing without a weight perturbation.
+    """
+
+    terms: dict[str, Tensor]
+    x_adv: Tensor
+    undo: Callable[[], None]
+
+    @property
+    def loss(self) -> Tensor:
+        return total_loss(self.terms)
+
+
+def take(
+    student: nn.Module,
+    teacher: Any,
+    objective: Objective,
+    attack: Search,
+    x: Tensor,
+    y: Tensor,
+    step: Step,
+    *,
+    generator: torch.Generator,
+    mode: Literal["eval", "train"] = "eval",
+    weight_perturbation: AWP | None = None,
+    watch: AbstractContextManager[Any] | None = None,
+) -> Taken:
+    """One training step: teachers are asked, the attack maximises its loss, the training loss is taken at what it found.
+
+    Args:
+        student: The network that is trained, in train mode.
+        teacher: Images -> logits; None for methods that need no teacher.
+        objective: The method, whose two losses these are.
+        attack: Maximises the first of them around the images.
+        x: Images in [0, 1], shape (batch, channels, height, width), augmented.
+        y: Labels, see Objective.
+        step: What the objective is told.
+        generator: Of the attack's random start.
+        mode: The student's mode while it is attacked.
+        weight_perturbation: Moves the student's weights before the training loss, once its share of training is over.
+        watch: Entered around the attack and all that prepares it.
+    """
+    objective.begin(step)
+    with watch or nullcontext(), attacking(student, objective, mode=mode):
+        attack_loss, training_loss = objective(student, teacher, x, y)
+        x_adv = x if attack_loss is None else attack(attack_loss, x, generator)
+    undo: Callable[[], None] = _nothing
+    if weight_perturbation is not None and step.progress >= weight_perturbation.start:
+        undo = weight_perturbation(student, lambda: total_loss(training_loss(x_adv)))
+    return Taken(terms=training_loss(x_adv), x_adv=x_adv, undo=undo)
+
+
+def _nothing() -> None:
+    pass

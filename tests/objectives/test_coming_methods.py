@@ -1,0 +1,277 @@
+"""Methods that are not in ard yet, written against the contract: what they need of it is there and reaches them.
+
+Each stands for a need. ADR: soft labels, and the student after a step. LIET: a start, the batch's number, and the student
+after a step. NuAT: a start, and another attack loss every other batch. FGSM-MEP: which images a batch shows, and the
+attack's gradient. All of them train for two steps, alone and inside IGDM, which tells them what it is told.
+"""
+
+import pytest
+import torch
+from tiny import generator, images, labels, run_facts, tiny_net
+from torch import nn
+from torch.nn.functional import mse_loss, one_hot, softmax
+
+from ard.attacks import FGSM, PGD, Linf, frozen_mode
+from ard.losses import AttackLoss, cross_entropy, kl
+from ard.objectives.base import Composed, Objective, Step
+from ard.objectives.igdm import IGDM
+from ard.objectives.pgd_at import PGDAT
+from ard.objectives.rslad import RSLAD
+from ard.objectives.trades import TRADES
+from ard.training.step import take
+
+EPS, CLASSES, BATCH = 0.1, 4, 8
+
+
+class Averaged(nn.Module):
+    """An average of the student without warm-up: never in train mode, no gradient, saved with the run."""
+
+    def __init__(self, network, decay=0.9):
+        super().__init__()
+        self.network, self.decay = network.requires_grad_(False).eval(), decay
+
+    def train(self, mode=True):  # noqa: ARG002
+        return super().train(False)
+
+    def forward(self, x):
+        return self.network(x)
+
+    def follow(self, student, decay):
+        for mine, its in zip(self.network.state_dict().values(), student.state_dict().values(), strict=True):
+            mine.copy_(mine.lerp(its, 1 - decay) if mine.is_floating_point() else its)
+
+
+class Answer(nn.Module):
+    """A teacher that was asked beforehand, about these images alone."""
+
+    def __init__(self, x, logits):
+        super().__init__()
+        self.x, self.logits = x, logits
+
+    def forward(self, x):
+        assert x is self.x, "only what it was asked"
+        return self.logits
+
+
+class ADR(Composed):
+    """Wu et al., ICLR 2024: labels softened by an average of the student, more so where that is right."""
+
+    def __init__(self, *, base=None, as_teacher=False):
+        super().__init__(base or PGDAT())
+        self.as_teacher, self.labels = as_teacher, "class"
+        self.needs_teacher = self.base.needs_teacher and not as_teacher
+
+    def build(self, *, student, num_classes):
+        self.mean = Averaged(student(num_classes=num_classes))
+
+    def setup(self, run):
+        self.mean.follow(run.student, decay=0)
+
+    def forward(self, student, teacher, x, y):
+        q, hot = softmax(self.mean(x) / 2.0, dim=1), one_hot(y, CLASSES)
+        trust = (0.7 + 0.25 * self.progress - (q.amax(1) - (q * hot).sum(1))).clamp(0, 1)[:, None]
+        self.label = trust * q + (1 - trust) * hot
+        if self.as_teacher:
+            return self.base(student, Answer(x, self.label.log()), x, y)
+        return self.base(student, teacher, x, self.label)
+
+    def after_step(self, terms, student):  # noqa: ARG002
+        self.mean.follow(student, decay=self.mean.decay)
+
+
+class LIET(Composed):
+    """ICCV 2025: the attack begins at a perturbation that looks like the label, seen in the student's eval mode."""
+
+    def __init__(self, *, base=None, every=2):
+        super().__init__(base or PGDAT())
+        self.labels, self.every, self.table = "class", every, nn.Buffer(torch.empty(0))
+
+    def setup(self, run):
+        self.batches, self.table = run.batches, nn.Buffer(torch.zeros(run.num_classes, *run.image_shape))
+
+    def forward(self, student, teacher, x, y):
+        random, noise = (torch.rand(x.shape, generator=self.generator) for _ in range(2))
+        mixed = torch.where(random < 0.3, self.step.eps * (2 * noise - 1), self.table[y])
+        start = (x + mixed).clamp(0, 1)
+        attack_loss, training_loss = self.base(student, teacher, x, y)
+
+        def training(x_adv):
+            p, q = softmax(student(start), dim=1), softmax(student(x_adv), dim=1)
+            middle = ((p + q) / 2).log()
+            return training_loss(x_adv) | {"jsd": (kl(p.log(), middle) + kl(q.log(), middle)).mean() / 2}
+
+        self.start = start
+        return AttackLoss.of(attack_loss, start=start), training
+
+    def after_step(self, terms, student):  # noqa: ARG002
+        if (self.step.batch + 1) % self.every == 0 or self.step.batch == self.batches - 1:
+            assert not student.training
+            assert not any(parameter.requires_grad for parameter in student.parameters())
+            grey = torch.full_like(self.table, 0.5, requires_grad=True)
+            cross_entropy(student(grey), torch.arange(len(grey))).sum().backward()
+            self.table.copy_(self.step.eps * grey.grad.sign())
+
+
+class NuAT(Objective):
+    """Sriramanan et al., NeurIPS 2021: every other batch the attack also drives the logits apart, in the nuclear norm."""
+
+    def forward(self, student, teacher, x, y):  # noqa: ARG002
+        signs = torch.rand(x.shape, generator=self.generator).sub(0.5).sign()
+        with torch.no_grad():
+            guide = student(x)  # a constant for the attack
+        start, odd = (x + self.step.eps / 2 * signs).clamp(0, 1), self.step.batch % 2
+
+        def attack_loss(x_adv):
+            apart = torch.linalg.matrix_norm(guide - student(x_adv), "nuc") if odd else 0.0
+            return cross_entropy(student(x_adv), y) + apart / len(x)
+
+        def training(x_adv):
+            adv, clean = student(x_adv), student(x)
+            nuclear = torch.linalg.matrix_norm(clean - adv, "nuc") / len(x)
+            return {"ce": self.hard_label(clean, y), "nuclear": nuclear}
+
+        self.start = start
+        return AttackLoss(attack_loss, start=start), training
+
+
+class FGSMMEP(Objective):
+    """Jia et al., ECCV 2022: each image's attack begins where its attacks of earlier epochs led."""
+
+    def setup(self, run):
+        self.delta, self.momentum = (nn.Buffer(torch.zeros(run.image_count, *run.image_shape)) for _ in range(2))
+
+    def forward(self, student, teacher, x, y):  # noqa: ARG002
+        start = x + self.delta[self.step.indices]
+        attack_loss = AttackLoss(lambda x_adv: cross_entropy(student(x_adv), y), start=start)
+        self.pending, self.start = attack_loss, start
+
+        def training(x_adv):
+            adv = student(x_adv)
+            return {"ce": self.hard_label(adv, y), "mse": 10 * mse_loss(adv, student(start))}
+
+        return attack_loss, training
+
+    def after_step(self, terms, student):  # noqa: ARG002
+        gradient, i, eps = self.pending.gradient, self.step.indices, self.step.eps
+        self.momentum[i] = gradient / gradient.abs().sum() + 0.3 * self.momentum[i]
+        self.delta[i] = (self.delta[i] + eps * self.momentum[i].sign()).clamp(-eps, eps)
+
+
+METHODS = {
+    "ADR": lambda: ADR(),
+    "ADR around TRADES": lambda: ADR(base=TRADES()),
+    "ADR in the teacher's place of RSLAD": lambda: ADR(base=RSLAD(), as_teacher=True),
+    "LIET": lambda: LIET(),
+    "LIET around RSLAD": lambda: LIET(base=RSLAD()),
+    "NuAT": lambda: NuAT(),
+    "FGSM-MEP": lambda: FGSMMEP(),
+}
+
+
+class Path:
+    """An attack, and the first point at which it asked for its loss in each batch."""
+
+    def __init__(self, attack):
+        self.attack, self.first = attack, []
+
+    def __call__(self, loss, x, generator):
+        asked = []
+        plain = AttackLoss.of(loss)
+        inside = plain.loss
+        plain.loss = lambda x_adv: (asked.append(x_adv.detach()), inside(x_adv))[1]
+        x_adv = self.attack(plain, x, generator)
+        self.first.append(asked[0])
+        return x_adv
+
+
+def another_student(*, num_classes):
+    return tiny_net(5, classes=num_classes, activation=nn.Softplus)
+
+
+def trained(objective, attack, *, batches=2):
+    """A student after two steps, the start of each attack, and each step's terms: a plain loop without a trainer."""
+    student, teacher = tiny_net(activation=nn.Softplus), tiny_net(7).eval().requires_grad_(False)
+    objective.build_all(student=another_student, num_classes=CLASSES)
+    facts = run_facts(student=student, teacher=teacher, num_classes=CLASSES, image_count=16, batches=batches, eps=EPS)
+    objective.setup_all(facts)
+    optimizer = torch.optim.SGD([{"params": student.parameters()}, *objective.param_groups_all()], lr=0.1)
+    path, seen = Path(attack), []
+    for batch in range(batches):
+        student.train()
+        objective.train()
+        shown = 2 * torch.arange(BATCH) + batch
+        told = Step(batch=batch, progress=batch / batches, eps=EPS, generator=generator(batch), shown=shown)
+        x, y = images(BATCH, seed=batch), labels(BATCH)
+        taken = take(student, teacher, objective, path, x, y, told, generator=generator(batch))
+        optimizer.zero_grad()
+        taken.loss.backward()
+        optimizer.step()
+        with frozen_mode(student):
+            objective.after_step_all({name: term.detach() for name, term in taken.terms.items()}, student)
+        seen.append(taken.terms)
+    objective.on_epoch_end_all()
+    return student, path.first, seen
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "in IGDM"])
+@pytest.mark.parametrize(
+    "attack", [FGSM(Linf(eps=EPS)), PGD(Linf(eps=EPS), steps=2, relative_step=0.5)], ids=["FGSM", "PGD"]
+)
+@pytest.mark.parametrize("name", METHODS)
+def test_it_trains_two_steps(name, attack, inside):
+    method = METHODS[name]()
+    objective = IGDM(base=method) if inside else method
+    before = tiny_net(activation=nn.Softplus).state_dict()
+    student, first, seen = trained(objective, attack)
+    assert all(term.isfinite() for terms in seen for term in terms.values())
+    assert all(("igdm" in terms) == inside for terms in seen)
+    assert not torch.equal(student[0].weight, before["0.weight"])
+    if hasattr(method, "start"):
+        assert torch.equal(first[-1], method.start)
+    fresh = METHODS[name]()
+    fresh.build_all(student=another_student, num_classes=CLASSES)
+    fresh.setup_all(run_facts(student=tiny_net(8), num_classes=CLASSES, image_count=16, eps=EPS))
+    fresh.load_state_dict(method.state_dict())  # a run that goes on has all of it
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "in IGDM"])
+def test_adrs_average_follows_the_student_and_its_labels_reach_the_method_inside(inside):
+    method = ADR()
+    asked = []
+    method.base.hard_label = lambda logits, y: (asked.append(y), cross_entropy(logits, y).mean())[1]
+    student, _, _ = trained(IGDM(base=method) if inside else method, FGSM(Linf(eps=EPS)))
+    start = tiny_net(activation=nn.Softplus)[0].weight
+    mean = method.mean.network[0].weight
+    assert 0 < (mean - start).norm() < (student[0].weight - start).norm()
+    assert not method.mean.training
+    assert [y.shape for y in asked] == [(BATCH, CLASSES)] * 2
+    torch.testing.assert_close(asked[-1].sum(dim=1), torch.ones(BATCH))
+    assert method.param_groups() == []  # the average is no parameter of the optimiser's
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "in IGDM"])
+def test_liets_table_is_drawn_from_the_student_after_every_other_step(inside):
+    method = LIET()
+    student, _, _ = trained(IGDM(base=method) if inside else method, FGSM(Linf(eps=EPS)))
+    grey = torch.full((CLASSES, 1, 6, 6), 0.5, requires_grad=True)
+    cross_entropy(student.eval()(grey), torch.arange(CLASSES)).sum().backward()
+    assert torch.equal(method.table, EPS * grey.grad.sign())
+
+
+def test_nuats_attack_loss_changes_every_other_batch():
+    method, student, x, y = NuAT(), tiny_net().eval(), images(BATCH), labels(BATCH)
+    values = []
+    for batch in range(3):
+        method.begin(Step(batch=batch, eps=EPS, generator=generator(1)))
+        values.append(method(student, None, x, y)[0](images(BATCH, seed=1)))
+    assert torch.equal(values[0], values[2])
+    assert (values[1] > values[0]).all()
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "in IGDM"])
+def test_fgsm_mep_remembers_of_the_images_it_was_shown(inside):
+    method = FGSMMEP()
+    trained(IGDM(base=method) if inside else method, FGSM(Linf(eps=EPS)), batches=1)
+    moved = method.delta.flatten(1).abs().amax(dim=1) > 0
+    assert moved.tolist() == [True, False] * BATCH
+    assert method.delta.abs().max() == pytest.approx(EPS)
