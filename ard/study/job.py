@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ard.artifacts.class_paths import is_ours
 from ard.core.errors import UserError
 from ard.core.locks import alone
 from ard.study.devices import Devices
@@ -94,6 +95,8 @@ class Job:
     def _evaluate(self) -> str | None:
         asked = {**self.study.evaluate, "replace": True}  # the study's file decides what its table compares
         options = [f"--{key}={value}" for key, value in asked.items()]
+        if not is_ours(self.resolved["model"]["init_args"]["student"]):
+            options.append(f"--network={self.run.directory / 'config.yaml'}")
         files = [str(self.run.weights), str(self.run.directory / "last.safetensors")]
         return self._process(["evaluate", *files, *options], accept=(0, 3, 4))
 

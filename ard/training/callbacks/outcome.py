@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from ard.artifacts.class_paths import class_paths
+from ard.artifacts.class_paths import is_ours
 
 
 def announce_weights(trainer: pl.Trainer, weights: Path, card: Mapping[str, Any]) -> None:
@@ -21,9 +21,3 @@ def announce_weights(trainer: pl.Trainer, weights: Path, card: Mapping[str, Any]
     if not is_ours(card):
         command += ["--network", str(weights.with_name("config.yaml"))]
     print(f"{weights.stem}: {weights} (epoch {training['epoch']}{score}); next: {shlex.join(command)}", flush=True)
-
-
-def is_ours(card: Mapping[str, Any]) -> bool:
-    """Whether the card is enough to build its network: it and those inside it are of ard.models."""
-    network = {key: card.get(key) for key in ("class_path", "init_args")}
-    return all(name.startswith("ard.models.") for name in class_paths(network, {}))
