@@ -31,6 +31,12 @@ def check_classes(tree: Any, known: Mapping[str, type], message: str) -> None:
             raise UserError(message.format(name) + (near if name.startswith(f"{package}.") else ""))
 
 
+def is_ours(network: Mapping[str, Any]) -> bool:
+    """Whether {class_path, init_args} is enough to build a network again: it and those inside it are of ard.models."""
+    named = {key: network.get(key) for key in ("class_path", "init_args")}
+    return all(name.startswith("ard.models.") for name in class_paths(named, {}))
+
+
 def class_paths(tree: Any, known: Mapping[str, type]) -> Iterator[str]:
     """Every name in a tree that a parser may import, outer ones first: class paths, and texts where a class is expected."""
     if isinstance(tree, dict):

@@ -24,6 +24,7 @@ from ard.core.pixels import check_labels, check_pixels
 from ard.data import DataModule, to_pixels
 from ard.data.loading import balanced
 from ard.evaluation.request import Request, ball_of
+from ard.models.building import check_answers
 from ard.models.loading import load
 
 
@@ -53,7 +54,7 @@ class Subject:
         data: DataModule = build(DataModule, section)
         model = load(weights, network)
         levels, y = _images(data, request)
-        check_fit(model, levels, data.num_classes, weights)
+        check_answers(model, data.input_shape, data.num_classes, str(weights), batch=2)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         digest = hashlib.sha256(levels.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:16]
         return cls(
@@ -74,7 +75,7 @@ class Subject:
         if card_of(path).network is None:
             raise UserError(f"{path} does not say which network it is for: expected weights of ours (.safetensors)")
         model = load(path)
-        check_fit(model, self.x[:2].cpu(), self.data.num_classes, Path(path))
+        check_answers(model, self.data.input_shape, self.data.num_classes, path, batch=2)
         return model.to(self.x.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -102,18 +103,6 @@ def short_path(path: str | Path) -> str:
     """A path below the current folder as it is, any other by its last part."""
     resolved = Path(path).resolve()
     return str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else resolved.name
-
-
-def check_fit(model: nn.Module, x: Tensor, num_classes: int, weights: Path) -> None:
-    """Raises UserError where the model cannot read such images or answers with another number of classes."""
-    try:
-        with torch.no_grad():
-            logits = model(to_pixels(x[:2]))
-    except Exception as error:  # whatever a foreign network says to images of another shape
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{weights} cannot read images of shape {tuple(x.shape[1:])}: {reason}") from error
-    if isinstance(logits, Tensor) and logits.ndim == 2 and logits.shape[1] != num_classes:
-        raise UserError(f"{weights} answers with {logits.shape[1]} classes, the data have {num_classes}")
 
 
 def _ball(card: Card, request: Request) -> Ball:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ard.attacks import frozen_mode
-from ard.core.errors import UserError
+from ard.core.logits import check_logits
 from ard.core.randomness import keyed_generator
 from ard.evaluation.adversaries import Adversary
 
@@ -124,10 +124,7 @@ def state_digest(model: nn.Module) -> str:
 @torch.no_grad()
 def predict(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """The predicted class of each image, and whether its logits are finite."""
-    logits = model(x)
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise UserError(f"the model returns {found} for {len(x)} images; expected one logit a class for each image")
+    logits = check_logits(model(x), len(x), "the model")
     return logits.argmax(dim=1), logits.isfinite().all(dim=1)
 
 

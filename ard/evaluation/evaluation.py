@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from ard.artifacts.record import Record
 from ard.attacks import Ball, ascent
 from ard.core.errors import UserError
+from ard.core.logits import logits_of
 from ard.core.pixels import check_labels, check_pixels
 from ard.evaluation.blocks import Store
-from ard.evaluation.cascade import BLOCK, Block, evaluation_mode, judge_block, predict
+from ard.evaluation.cascade import BLOCK, Block, evaluation_mode, judge_block
 from ard.evaluation.checks import Evidence
 from ard.evaluation.measurement import record_from
 from ard.evaluation.suites import Given, adversaries_of
@@ -48,7 +49,7 @@ class Evaluation:
         if not len(x):
             raise UserError("no images to evaluate; expected at least one")
         check_pixels(x)
-        self.num_classes = _check_answers(model, x)
+        self.num_classes = _class_count(model, x)
         check_labels(y, self.num_classes)
         self.adversaries = adversaries_of(suite, ball, self.num_classes, self.given, x[0].numel())
         self.blocks: dict[int, Block] = {}
@@ -131,17 +132,15 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, **options: Any)
     return record
 
 
-def _check_answers(model: nn.Module, x: Tensor) -> int:
+def _class_count(model: nn.Module, x: Tensor) -> int:
     """The number of classes; raises UserError for what is no logit, or does not depend on the pixels."""
     with evaluation_mode(model):
-        try:
-            predict(model, x[:BLOCK])
-            with torch.enable_grad():
-                pixels = x[:2].detach().requires_grad_()
-                logits = model(pixels)
-                reached = logits.requires_grad and _gradient(logits, pixels) is not None
-        except RuntimeError as error:  # other shapes, other dtypes: torch names them
-            raise UserError(f"the model cannot read these images: {str(error).splitlines()[0]}") from error
+        with torch.no_grad():
+            logits_of(model, x[:BLOCK], "the model", refusals=RuntimeError)  # an error of its own goes to the caller
+        with torch.enable_grad():
+            pixels = x[:2].detach().requires_grad_()
+            logits = logits_of(model, pixels, "the model", refusals=RuntimeError)
+            reached = logits.requires_grad and _gradient(logits, pixels) is not None
     if not reached:
         raise UserError(
             "the logits have no gradient with respect to the pixels (detached, or under no_grad): "

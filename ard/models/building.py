@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ard.core.errors import UserError
+from ard.core.logits import logits_of
 
 TENSORS = 20_000  # parameters; the largest classifiers have a few thousand
 
@@ -46,13 +47,5 @@ def interchangeable(found: Tensor, expected: Tensor) -> bool:
 
 def check_answers(network: nn.Module, shape: Sequence[int], num_classes: int, name: str, batch: int = 1) -> None:
     """Raises UserError where a network cannot read `batch` images of this shape, or answers with no logit a class."""
-    try:
-        with torch.no_grad():
-            logits = network(torch.zeros(batch, *shape))
-    except Exception as error:  # networks from elsewhere refuse a wrong size each in its own way
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        images = f"images of shape {tuple(shape)}" + (f", {batch} at a time" if network.training else "")
-        raise UserError(f"{name} cannot read {images}: {reason}") from error
-    if not isinstance(logits, Tensor) or logits.shape != (batch, num_classes):
-        found = tuple(logits.shape[1:]) if isinstance(logits, Tensor) else type(logits).__name__
-        raise UserError(f"{name} answers with {found}, data has {num_classes} classes")
+    with torch.no_grad():
+        logits_of(network, torch.zeros(batch, *shape), name, num_classes)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ard.artifacts.class_paths import is_ours
 from ard.artifacts.paths import LAST, RunFolder, StudyFolder
 from ard.artifacts.record import Record, read_record, readable_record, write_record
 from ard.core.errors import UserError
@@ -92,6 +93,8 @@ class Job:
     def _evaluate(self) -> str | None:
         asked = {**self.study.evaluate, "replace": True}  # the study's file decides what its table compares
         options = [f"--{key}={value}" for key, value in asked.items()]
+        if not is_ours(self.resolved["model"]["init_args"]["student"]):
+            options.append(f"--network={self.run.folder.config}")
         files = [str(self.run.weights), str(self.run.folder.weights(LAST))]
         return self._process(["evaluate", *files, *options], accept=(0, 3, 4))
 

@@ -1,29 +1,31 @@
 """What a study consists of: teachers, then recipes × seeds."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ard.artifacts.class_paths import is_ours
 from ard.artifacts.paths import RunFolder
 from ard.cli.config_files import read_yaml
 from ard.cli.parsing import build
 from ard.core.errors import UserError
 from ard.core.suggestions import near_file
 from ard.evaluation.request import Request
+from ard.study.teachers import missing_teachers
 
 MOST_JOBS = 1000  # processes at a time
-NATURAL = "objective.init_args.natural_teacher"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """A study's file. `teachers` and `recipes` name configs; `overrides` set keys of one recipe (or teacher).
 
-    `natural_teacher` is the config of the second teacher that some methods want, one trained on clean images. `sweeps` gives
-    keys of a recipe several numbers, a run for each: recipe -> key -> numbers.
+    Each of `teachers` in turn is the `teacher` of a recipe that wants one. Teachers that some methods want beside it are of
+    `other_teachers`, argument -> config; the usual one, trained on clean images, has a key of its own, `natural_teacher`.
+    `sweeps` gives keys of a recipe several numbers, a run for each: recipe -> key -> numbers.
 
     With `results`, finished records are copied there, and a run whose record lies there already is not trained again.
     """
@@ -32,6 +34,7 @@ class Study:
     recipes: Sequence[str]
     teachers: dict[str, str] = field(default_factory=dict)
     natural_teacher: str | None = None
+    other_teachers: dict[str, str] = field(default_factory=dict)
     seeds: Sequence[int] = (0,)
     jobs: int = 1
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -47,6 +50,12 @@ class Study:
             )
 
     @property
+    def others(self) -> dict[str, str]:
+        """The configs of the teachers beside `teacher`, by the argument that they are for."""
+        natural = {} if self.natural_teacher is None else {"natural_teacher": self.natural_teacher}
+        return natural | self.other_teachers
+
+    @property
     def request(self) -> Request:
         """What every run's record must answer."""
         known = {field.name for field in fields(Request)}
@@ -58,7 +67,10 @@ class Study:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRun:
-    """A run: its directory below the study's, its configs, and the teachers it waits for, by their config's place."""
+    """A run: its directory below the study's, its configs, and the teachers it waits for, by their config's place.
+
+    `network` is what its student is where that is not ours: who reads its weights must be told.
+    """
 
     name: str
     directory: Path
@@ -66,6 +78,7 @@ class StudyRun:
     overrides: dict[str, Any]
     seed: int
     teachers: dict[str, "StudyRun"] = field(default_factory=dict)
+    network: dict[str, Any] | None = None
 
     @property
     def folder(self) -> RunFolder:
@@ -83,6 +96,8 @@ class StudyRun:
         options = {"seed_everything": self.seed, "trainer.default_root_dir": self.directory, **self.overrides}
         for place, teacher in self.teachers.items():
             options[f"model.init_args.{place}.init_args.weights"] = teacher.weights
+            if teacher.network is not None:
+                options[f"model.init_args.{place}.init_args.network"] = teacher.network
         configs = [part for config in self.configs for part in ("-c", config)]
         return ["fit", *configs, *(f"--{key}={_text(value)}" for key, value in options.items())]
 
@@ -101,20 +116,21 @@ def read_study(path: Path) -> Study:
     for what, names in (("recipes", stems), ("seeds", list(study.seeds))):
         if len(set(names)) < len(names):
             raise UserError(f"{path}: {what} {names} repeat; expected each once")
-    for name in study.overrides:
-        if name not in (*stems, *study.teachers, "natural") and not Path(f"configs/objectives/{name}.yaml").is_file():
+    runs = {*stems, *study.teachers, *map(short_name, study.others), "natural"}
+    for name in set(study.overrides) - runs:
+        if not Path(f"configs/objectives/{name}.yaml").is_file():
             raise UserError(f"{path}: overrides for {name!r}, which is neither a recipe nor a teacher")
     for name in set(study.sweeps) - set(stems):
         raise UserError(f"{path}: a sweep of {name!r}, which is none of its recipes")
-    for config in filter(None, (study.base, *study.teachers.values(), study.natural_teacher)):
+    for config in filter(None, (study.base, *study.teachers.values(), *study.others.values())):
         if not Path(config).is_file():
             raise UserError(f"{path} names {config}, which does not exist{near_file(config)}")
     return study
 
 
-def plan(study: Study, directory: Path) -> list[StudyRun]:
-    """All runs, teachers first and those that wait for a teacher last."""
-    configs = study.teachers | ({"natural": study.natural_teacher} if study.natural_teacher else {})
+def plan(study: Study, directory: Path, rehearse: Callable[..., dict[str, Any]]) -> list[StudyRun]:
+    """All runs, teachers first and those that wait for a teacher last; `rehearse` resolves the words of an `ard fit`."""
+    configs = study.teachers | {short_name(argument): config for argument, config in study.others.items()}
     teachers = {
         name: StudyRun(
             name=f"teachers/{name}",
@@ -125,46 +141,69 @@ def plan(study: Study, directory: Path) -> list[StudyRun]:
         )
         for name, config in configs.items()
     }
+    teachers = {name: _with_network(run, rehearse) for name, run in teachers.items()}
+    chosen = {recipe: _choices(study, directory, recipe, teachers, rehearse) for recipe in study.recipes}
     runs = [
-        run for seed in study.seeds for recipe in study.recipes for run in _runs(study, directory, recipe, seed, teachers)
+        run
+        for seed in study.seeds
+        for recipe in study.recipes
+        for run in _runs(study, directory, recipe, seed, chosen[recipe])
     ]
     return [*teachers.values(), *sorted(runs, key=lambda run: bool(run.teachers))]
 
 
-def _runs(study: Study, directory: Path, recipe: str, seed: int, teachers: dict[str, StudyRun]) -> list[StudyRun]:
-    """A run for each choice of teachers and for each value of a sweep."""
+def short_name(argument: str) -> str:
+    """natural_teacher -> natural: the folder of such a teacher, and its name in `overrides`."""
+    return argument.removesuffix("_teacher")
+
+
+def _with_network(run: StudyRun, rehearse: Callable[..., dict[str, Any]]) -> StudyRun:
+    student = rehearse(*run.arguments)["model"]["init_args"]["student"]
+    return run if is_ours(student) else replace(run, network=student)
+
+
+def _config_of(recipe: str) -> Path:
     config = recipe if recipe.endswith(".yaml") else f"configs/objectives/{recipe}.yaml"
     if not Path(config).is_file():
         raise UserError(f"recipe {recipe!r}: no file {config}{near_file(config)}")
-    chosen, runs = _choices(study, recipe, Path(config), teachers), []
-    for name, overrides in _settings(study, Path(config).stem):
+    return Path(config)
+
+
+def _runs(
+    study: Study, directory: Path, recipe: str, seed: int, chosen: Sequence[dict[str, StudyRun]] = ({},)
+) -> Iterator[StudyRun]:
+    """A run for each choice of teachers and for each value of a sweep."""
+    config = _config_of(recipe)
+    for name, overrides in _settings(study, config.stem):
         for mine in chosen:
             label = f"{name}-{mine['teacher'].directory.name}" if len(chosen) > 1 else name
-            runs.append(
-                StudyRun(
-                    name=f"{label}/seed{seed}",
-                    directory=directory / label / f"seed{seed}",
-                    configs=(study.base, config),
-                    overrides=overrides,
-                    seed=seed,
-                    teachers=mine,
-                )
+            yield StudyRun(
+                name=f"{label}/seed{seed}",
+                directory=directory / label / f"seed{seed}",
+                configs=(study.base, str(config)),
+                overrides=overrides,
+                seed=seed,
+                teachers=mine,
             )
-    return runs
 
 
-def _choices(study: Study, recipe: str, config: Path, teachers: dict[str, StudyRun]) -> list[dict[str, StudyRun]]:
-    """The teachers a recipe can be trained with: each of the study's in turn, and beside it the second one it may want."""
-    wanted, second = read_yaml(config).get("model", {}).get("init_args", {}), {}
-    if "natural_teacher" in wanted.get("objective", {}).get("init_args", {}):
-        if study.natural_teacher is None:
-            raise UserError(f"recipe {recipe!r} has a second teacher, but the study names no `natural_teacher:`")
-        second = {NATURAL: teachers["natural"]}
-    if "teacher" not in wanted:
-        return [second]
+def _choices(
+    study: Study, directory: Path, recipe: str, teachers: dict[str, StudyRun], rehearse: Callable[..., dict[str, Any]]
+) -> list[dict[str, StudyRun]]:
+    """The teachers a recipe can be trained with: each of the study's in turn, and beside it the others that it wants."""
+    first = next(_runs(study, directory, recipe, study.seeds[0]))
+    places = missing_teachers(rehearse(*first.arguments))
+    others = {place: place.rpartition(".")[2] for place in places if place != "teacher"}
+    for argument in others.values():
+        if argument not in study.others:
+            key = f"`{argument}:`" if argument == "natural_teacher" else f"`other_teachers: {{{argument}: CONFIG}}`"
+            raise UserError(f"recipe {recipe!r} has a teacher {argument!r}, but the study names no {key}")
+    beside = {place: teachers[short_name(argument)] for place, argument in others.items()}
+    if "teacher" not in places:
+        return [beside]
     if not study.teachers:
         raise UserError(f"recipe {recipe!r} distils, but the study names no `teachers:`")
-    return [{"teacher": teachers[teacher], **second} for teacher in study.teachers]
+    return [{"teacher": teachers[teacher], **beside} for teacher in study.teachers]
 
 
 def _settings(study: Study, name: str) -> Iterator[tuple[str, dict[str, Any]]]:

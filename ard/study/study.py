@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ def run_study(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the runs of a killed study end with it
     study = read_study(path)
     directory = Path("checkpoints") / path.stem
-    runs = plan(study, directory)
-    resolved = {run.name: rehearse(run.arguments) for run in runs}  # every mistake comes before the first training
+    rehearse_once = cache(lambda *arguments: rehearse([*arguments]))
+    runs = plan(study, directory, rehearse_once)
+    resolved = {run.name: rehearse_once(*run.arguments) for run in runs}  # every mistake comes before the first training
     processes, devices = Processes(), Devices(study.jobs, jobs_per_device)
     with Display(len(runs)) as display, ThreadPoolExecutor(devices.count) as pool:
         jobs: dict[str, Job] = {}

@@ -141,7 +141,7 @@ def test_teachers_that_cannot_teach(idle, capsys):
         "nope.pt": "nope.pt: no such file",
         "page.safetensors": "page.safetensors (300 bytes) is not a safetensors file",
         "page.pt": "page.pt: refused, not a plain file of weights",
-        "hundred.safetensors": "answers with (100,), data has 10 classes",
+        "hundred.safetensors": "answers with 100 classes, data has 10 classes",
         "colour.safetensors": "cannot read images of shape (1, 8, 8)",
     }.items():
         message = one_line(idle, capsys, "fit", *DISTIL, f"{TEACHER}{name}")

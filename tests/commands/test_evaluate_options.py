@@ -86,7 +86,7 @@ def refused(capsys, place, *arguments):
         (["--suite", "standard", "--teacher", "plain.pt"], "plain.pt does not say which network"),
         (
             ["--suite", "standard", "--teacher", "five.safetensors"],
-            "five.safetensors answers with 5 classes, the data have 10",
+            "five.safetensors answers with 5 classes, data has 10 classes",
         ),
         (
             ["--suite", "standard", "--teacher", "colour.safetensors"],
@@ -139,7 +139,7 @@ def test_attacks_that_cannot_be_meant(name, said, place, capsys):
 @pytest.mark.parametrize(
     ("network", "said"),
     [
-        (Tuple, "the model returns tuple for"),
+        (Tuple, "odd.pt returns tuple for"),
         (Scalar, "expected one logit a class"),
         (Detached, "the logits have no gradient"),
         (Graphless, "the logits have no gradient"),

@@ -84,7 +84,7 @@ def test_a_card_that_cannot_be_followed_is_one_line(changes, found, place, capsy
 
 def test_weights_that_do_not_fit_the_data_are_one_line(place, capsys):
     five = write_weights(place / "five.safetensors", narrow(5), num_classes=5)
-    assert "5 classes, the data have 10" in refused(capsys, five)
+    assert "5 classes, data has 10 classes" in refused(capsys, five)
     colour = {**NETWORK, "in_channels": 3}
     weights = write_weights(place / "colour.safetensors", narrow(in_channels=3), init_args=colour)
     assert "cannot read images of shape (1, 8, 8)" in refused(capsys, weights)

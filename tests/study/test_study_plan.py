@@ -24,10 +24,15 @@ def place(tmp_path, monkeypatch):
     return workplace(tmp_path, monkeypatch)
 
 
+def planned(study_file, directory):
+    """The runs of a study's file."""
+    return plan(read_study(study_file), directory, lambda *words: resolve_config([*words]))
+
+
 def directories(study_file):
     """Of all runs; none where the study is refused, which is as good."""
     with contextlib.suppress(UserError):
-        return [run.directory for run in plan(read_study(study_file), study_file.parent)]
+        return [run.directory for run in planned(study_file, study_file.parent)]
     return []
 
 
@@ -71,7 +76,7 @@ def test_a_command_in_the_log_can_be_given_to_a_shell(place, monkeypatch, capsys
     cli(capsys, "study", "tiny.yaml")
     log = (place / "checkpoints/tiny/pgd_at/seed0/log.txt").read_text()
     program, *arguments = shlex.split(log.splitlines()[0].removeprefix("$ "))
-    run = plan(read_study(place / "tiny.yaml"), place / "checkpoints/tiny")[0]
+    run = planned(place / "tiny.yaml", place / "checkpoints/tiny")[0]
     resolved = resolve_config(arguments)
     assert program == "ard"
     assert resolved["model"]["init_args"]["student"]["init_args"]["stages"] == stages
@@ -81,7 +86,7 @@ def test_a_command_in_the_log_can_be_given_to_a_shell(place, monkeypatch, capsys
 def test_a_method_with_a_second_teacher_waits_for_it_too(place):
     second = {"natural_teacher": "configs/teachers/digits_natural.yaml", "recipes": ["pgd_at", "mtard"]}
     write_yaml(place / "tiny.yaml", STUDY | second)
-    runs = plan(read_study(place / "tiny.yaml"), Path("checkpoints/tiny"))
+    runs = planned(place / "tiny.yaml", Path("checkpoints/tiny"))
     assert [run.name for run in runs] == ["teachers/robust", "teachers/natural", "pgd_at/seed0", "mtard/seed0"]
     *_, mtard = runs
     assert [teacher.name for teacher in mtard.teachers.values()] == ["teachers/robust", "teachers/natural"]
@@ -94,14 +99,40 @@ def test_a_method_with_a_second_teacher_waits_for_it_too(place):
 def test_a_second_teacher_that_the_study_does_not_name(place):
     write_yaml(place / "tiny.yaml", STUDY | {"recipes": ["mtard"]})
     with user_error("names no `natural_teacher:`"):
-        plan(read_study(place / "tiny.yaml"), Path("checkpoints/tiny"))
+        planned(place / "tiny.yaml", Path("checkpoints/tiny"))
+
+
+def test_any_teacher_that_a_resolved_config_lacks_is_waited_for(place):
+    """Whatever the argument is called, and however deep its objective lies; weights that a recipe names itself stay."""
+    two = {"class_path": "ard.models.Frozen", "init_args": {"weights": ""}}
+    objective = {"class_path": "X", "init_args": {"base": {"init_args": {"judge": two}}, "own": two, "named": dict(two)}}
+    objective["init_args"]["named"] = {"class_path": "ard.models.Cached", "init_args": {"weights": "given.pt"}}
+    resolved = {"model": {"init_args": {"student": {"class_path": "ard.models.ResNet"}, "objective": objective}}}
+    others = {"other_teachers": {"judge": TEACHER, "own": "configs/teachers/digits_natural.yaml"}}
+    write_yaml(place / "tiny.yaml", STUDY | {"recipes": ["pgd_at"]} | others)
+    runs = plan(read_study(place / "tiny.yaml"), Path("x"), lambda *_: resolved)
+    assert [run.name for run in runs] == ["teachers/robust", "teachers/judge", "teachers/own", "pgd_at/seed0"]
+    place_of = {place: run.name for place, run in runs[-1].teachers.items()}
+    deep = "objective.init_args.base.init_args.judge"
+    assert place_of == {deep: "teachers/judge", "objective.init_args.own": "teachers/own"}
+    write_yaml(place / "tiny.yaml", STUDY | {"recipes": ["pgd_at"]})
+    with user_error("names no `other_teachers: {judge: CONFIG}`"):
+        plan(read_study(place / "tiny.yaml"), Path("x"), lambda *_: resolved)
+
+
+def test_a_teacher_whose_network_is_not_ours_comes_with_it(place):
+    resolved = {"model": {"init_args": {"student": {"class_path": "mynet.Net"}}}}
+    distils = {"model": {"init_args": {**resolved["model"]["init_args"], "teacher": {"class_path": "ard.models.Frozen"}}}}
+    write_yaml(place / "tiny.yaml", STUDY | {"recipes": ["ard"]})
+    runs = plan(read_study(place / "tiny.yaml"), Path("x"), lambda *words: distils if TEACHER not in words else resolved)
+    assert '--model.init_args.teacher.init_args.network={"class_path": "mynet.Net"}' in runs[-1].arguments
 
 
 def test_a_sweep_is_a_run_for_each_number(place):
     key = "model.init_args.objective.init_args.temperature"
     sweep = {"sweeps": {"ard": {key: [1, 30]}}, "overrides": {"ard": {"trainer.max_epochs": 2}}}
     write_yaml(place / "tiny.yaml", STUDY | sweep)
-    runs = plan(read_study(place / "tiny.yaml"), Path("checkpoints/tiny"))
+    runs = planned(place / "tiny.yaml", Path("checkpoints/tiny"))
     assert [run.name for run in runs[1:]] == ["pgd_at/seed0", "ard-temperature-1/seed0", "ard-temperature-30/seed0"]
     configs = [resolve_config(run.arguments) for run in runs[2:]]
     assert [config["model"]["init_args"]["objective"]["init_args"]["temperature"] for config in configs] == [1, 30]

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from ard.artifacts.card import Card
-from ard.artifacts.class_paths import class_paths
+from ard.artifacts.class_paths import is_ours
 
 
 def announce_weights(trainer: pl.Trainer, weights: Path, card: Card) -> None:
@@ -18,11 +18,6 @@ def announce_weights(trainer: pl.Trainer, weights: Path, card: Card) -> None:
     best = {callback.monitor: callback.best_model_score for callback in monitors}.get(training.selected_by)
     score = "" if best is None else f", {training.selected_by} {float(best):.3f}"
     command = ["ard", "evaluate", str(weights)]
-    if not is_ours(card):
+    if not is_ours(card.network or {}):
         command += ["--network", str(weights.with_name("config.yaml"))]
     print(f"{weights.stem}: {weights} (epoch {training.epoch}{score}); next: {shlex.join(command)}", flush=True)
-
-
-def is_ours(card: Card) -> bool:
-    """Whether the card is enough to build its network: it and those inside it are of ard.models."""
-    return all(name.startswith("ard.models.") for name in class_paths(card.network, {}))

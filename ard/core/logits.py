@@ -1,0 +1,33 @@
+"""The one question to a network: does it answer these images with one logit a class?"""
+
+from torch import Tensor, nn
+
+from ard.core.errors import UserError
+from ard.core.text import first_line
+
+
+def logits_of(
+    network: nn.Module, x: Tensor, name: str, num_classes: int | None = None, refusals: type[Exception] = Exception
+) -> Tensor:
+    """What a network answers to images x (n, C, H, W); UserError where it cannot read them, or not with a logit a class.
+
+    `refusals` are the exceptions that count as such: networks from elsewhere refuse a wrong size each in its own way.
+    """
+    try:
+        logits = network(x)
+    except refusals as error:
+        images = f"images of shape {tuple(x.shape[1:])}" + (f", {len(x)} at a time" if network.training else "")
+        reason = first_line(str(error) or type(error).__name__)
+        raise UserError(f"{name} cannot read {images}: {reason}") from error
+    return check_logits(logits, len(x), name, num_classes)
+
+
+def check_logits(logits: Tensor, count: int, name: str, num_classes: int | None = None) -> Tensor:
+    """`logits` as they are; raises UserError for anything but (count, classes), and for another number of classes."""
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != count:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        classes = f"; data has {num_classes} classes" if num_classes is not None else ""
+        raise UserError(f"{name} returns {found} for {count} images; expected one logit a class for each image{classes}")
+    if num_classes is not None and logits.shape[1] != num_classes:
+        raise UserError(f"{name} answers with {logits.shape[1]} classes, data has {num_classes} classes")
+    return logits
