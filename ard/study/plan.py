@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ard.artifacts.paths import RunFolder
 from ard.cli.config_files import read_yaml
@@ -58,9 +58,16 @@ class Study:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRun:
-    """A run: its directory below the study's, its configs, and the teachers it waits for, by their config's place."""
+    """A run: its directory below the study's, its configs, and the teachers it waits for, by their config's place.
+
+    `swept` has the key and the number of the setting that tells it from the other runs of its method.
+    """
 
     name: str
+    study: str
+    method: str
+    role: Literal["student", "teacher"] = "student"
+    swept: dict[str, float] = field(default_factory=dict)
     directory: Path
     configs: tuple[str, ...]
     overrides: dict[str, Any]
@@ -118,6 +125,9 @@ def plan(study: Study, directory: Path) -> list[StudyRun]:
     teachers = {
         name: StudyRun(
             name=f"teachers/{name}",
+            study=directory.name,
+            method=name,
+            role="teacher",
             directory=directory / "teachers" / name,
             configs=(study.base, config),
             overrides=study.overrides.get(name, {}),
@@ -136,16 +146,21 @@ def _runs(study: Study, directory: Path, recipe: str, seed: int, teachers: dict[
     config = recipe if recipe.endswith(".yaml") else f"configs/objectives/{recipe}.yaml"
     if not Path(config).is_file():
         raise UserError(f"recipe {recipe!r}: no file {config}{near_file(config)}")
+    method = Path(config).stem
     chosen, runs = _choices(study, recipe, Path(config), teachers), []
-    for name, overrides in _settings(study, Path(config).stem):
+    for name, swept in _settings(study, method):
         for mine in chosen:
-            label = f"{name}-{mine['teacher'].directory.name}" if len(chosen) > 1 else name
+            teacher = f"-{mine['teacher'].method}" if len(chosen) > 1 else ""
+            label = f"{name}{teacher}"
             runs.append(
                 StudyRun(
                     name=f"{label}/seed{seed}",
+                    study=directory.name,
+                    method=f"{method}{teacher}",
+                    swept=swept,
                     directory=directory / label / f"seed{seed}",
                     configs=(study.base, config),
-                    overrides=overrides,
+                    overrides={**study.overrides.get(method, {}), **swept},
                     seed=seed,
                     teachers=mine,
                 )
@@ -167,14 +182,13 @@ def _choices(study: Study, recipe: str, config: Path, teachers: dict[str, StudyR
     return [{"teacher": teachers[teacher], **second} for teacher in study.teachers]
 
 
-def _settings(study: Study, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A recipe's overrides; where it is swept, with each value put in, under a name that tells it."""
-    overrides = study.overrides.get(name, {})
-    swept = [(key, value) for key, values in study.sweeps.get(name, {}).items() for value in values]
+def _settings(study: Study, method: str) -> Iterator[tuple[str, dict[str, float]]]:
+    """A folder's name and the swept setting, for each value of each sweep of a recipe; without a sweep once."""
+    swept = [(key, value) for key, values in study.sweeps.get(method, {}).items() for value in values]
     for key, value in swept:
-        yield f"{name}-{key.rpartition('.')[2]}-{value:g}", {**overrides, key: value}
+        yield f"{method}-{key.rpartition('.')[2]}-{value:g}", {key: value}
     if not swept:
-        yield name, overrides
+        yield method, {}
 
 
 def _text(value: Any) -> str:
