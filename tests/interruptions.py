@@ -10,9 +10,13 @@ from contextlib import redirect_stderr, redirect_stdout
 import torch
 
 from ard.__main__ import main
+from ard.artifacts.record import Record
+from ard.artifacts.typed_json import to_tree
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["interruptions", "small_runs", "ard.evaluate", "ard.report.evidence_card"])
+CONTEXT.set_forkserver_preload(
+    ["interruptions", "small_runs", "ard.commands.evaluate", "ard.commands.verify", "ard.report.evidence_card"]
+)
 CHANGES = ("replace", "unlink", "rmdir")  # with these an evaluation makes its files appear and vanish
 NO_CHECKOUT = {"GIT_DIR": os.devnull}  # a state belongs to a commit, and somebody may edit the tree meanwhile
 
@@ -43,7 +47,9 @@ def lying(folder):
 
 
 def timeless(record):
-    """A record without what depends on the clock."""
+    """A record, or what its file holds, without what depends on the clock."""
+    if isinstance(record, Record):
+        return timeless(to_tree(record, record.schema))
     if isinstance(record, list):
         return [timeless(part) for part in record]
     if not isinstance(record, dict):
