@@ -10,6 +10,8 @@ from contextlib import redirect_stderr, redirect_stdout
 import torch
 
 from ard.__main__ import main
+from ard.artifacts.record import Record
+from ard.artifacts.typed_json import to_tree
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
@@ -45,7 +47,9 @@ def lying(folder):
 
 
 def timeless(record):
-    """A record without what depends on the clock."""
+    """A record, or what its file holds, without what depends on the clock."""
+    if isinstance(record, Record):
+        return timeless(to_tree(record, record.schema))
     if isinstance(record, list):
         return [timeless(part) for part in record]
     if not isinstance(record, dict):

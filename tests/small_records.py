@@ -88,7 +88,7 @@ def run_of(path: Path) -> RunInfo:
 
 def write(path: Path, clean: np.ndarray, worst: np.ndarray, **changes: Any) -> Record:
     """A record of a run of a study; with training=None, of weights that no run is known of."""
-    worst_acc = float(worst.mean())
+    worst_acc, run = float(worst.mean()), run_of(path)
     record = Record(
         schema=3,
         key="0123456789ab",
@@ -116,8 +116,10 @@ def write(path: Path, clean: np.ndarray, worst: np.ndarray, **changes: Any) -> R
         commit=None,
         recipe=None,
         teacher=None,
-        training=replace(TRAINING, selected_by="last epoch") if path.name.startswith("last") else TRAINING,
-        run=run_of(path) if changes.get("training", TRAINING) else None,
+        training=replace(
+            TRAINING, selected_by="last epoch" if run.checkpoint == "last" else "val/robust_acc", seed=run.seed
+        ),
+        run=run if changes.get("training", TRAINING) else None,
     )
     record = with_bits(replace(record, **typed(changes)), clean, worst)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from ard.artifacts.card import Card
 from ard.artifacts.facts import NetworkSpec, Recipe, Threat, TrainingFacts
 from ard.artifacts.paths import record_of
 from ard.artifacts.record import DatasetSpec, Record, WeightsFile, write_record
+from ard.artifacts.run_name import run_of
 from ard.core.bits import pack
 from ard.data import Digits, to_pixels
 from ard.losses import cross_entropy
@@ -188,6 +189,7 @@ def plausible_record(directory, weights, request):
     training = replace(
         TRAINING, config_digest=config_digest(resolved), selected_by="last epoch" if last else "val/robust_acc"
     )
+    teacher_hash = sha256(teacher["init_args"]["weights"]) if teacher else None
     record = Record(
         weights=WeightsFile(path=weights, sha256=sha256(directory / weights)),
         model=NetworkSpec(class_path="ard.models.ResNet", init_args={}),
@@ -212,8 +214,9 @@ def plausible_record(directory, weights, request):
         versions={},
         commit=None,
         recipe=None,
-        teacher=sha256(teacher["init_args"]["weights"]) if teacher else None,
+        teacher=teacher_hash,
         training=training,
+        run=run_of(directory / weights, Card(training=training, teacher=teacher_hash)),
     )
     return replace(record, **{key: value for key, value in request.items() if key != "eps"})
 

@@ -3,24 +3,32 @@
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ard
 from ard.artifacts.adversarial import AdversarialImages, claim_of, write_adversarial
-from ard.artifacts.paths import RecordFiles, record_of
+from ard.artifacts.card import Card
+from ard.artifacts.facts import TrainingFacts, teachers_by_place
+from ard.artifacts.paths import RecordFiles, RunFolder, record_of
 from ard.artifacts.record import GivenFiles, Record, readable_record, write_record
+from ard.artifacts.run_name import run_of
 from ard.artifacts.typed_json import to_tree
 from ard.attacks import Radius
+from ard.cli.config_files import read_yaml
 from ard.cli.network_option import network_section
 from ard.commands.display import announce_cost, progress_bar, summary
 from ard.commands.existing_record import check_nothing_lost, finished_by_another
 from ard.commands.subject import Subject, short_path
+from ard.core.errors import UserError
 from ard.core.files import sha256, write_whole
 from ard.evaluation import Evaluation, Given, Store
 from ard.evaluation.cascade import BLOCK
 from ard.evaluation.measurement import versions
 from ard.evaluation.request import Request, split_commas
+from ard.training.config_digest import digest_of, essentials
 
 RESNET18_RECORD = 0.5850  # AutoAttack, CIFAR-10 at 8/255: RobustBench's best network of ResNet-18's size
 RESNET18_PARAMETERS = 12e6
@@ -133,8 +141,7 @@ def _key(subject: Subject, request: Request, files: GivenFiles) -> str:
 
 def _complete(measured: Record, subject: Subject, request: Request, files: GivenFiles, key: str) -> Record:
     """The measurement with where weights, network and images come from."""
-    card = subject.card
-    said = request.additional_data
+    card, said = subject.card, request.additional_data
     return replace(
         measured,
         key=key,
@@ -147,8 +154,32 @@ def _complete(measured: Record, subject: Subject, request: Request, files: Given
         additional_data=card.additional_data if said is None else said,
         recipe=card.recipe,
         teacher=card.teacher,
-        training=card.training,
+        training=_training_with_config(subject.weights, card),
+        run=run_of(subject.weights, card),
     )
+
+
+def _training_with_config(weights: Path, card: Card) -> TrainingFacts | None:
+    """What the card says of the training, with the configuration beside the weights where it is the one that was trained."""
+    training, file = card.training, RunFolder(weights.parent).config
+    if training is None or not file.is_file():
+        return training
+    try:
+        resolved = read_yaml(str(file))
+        known = dict(_teachers_in(resolved["model"]["init_args"], teachers_by_place(card.teacher, card.recipe)))
+        config = essentials(resolved, known)
+    except (UserError, KeyError, TypeError, AttributeError):  # not a configuration of ours
+        return training
+    return replace(training, config=config) if digest_of(config) == training.config_digest else training
+
+
+def _teachers_in(arguments: dict[str, Any], teachers: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """The path of each teacher in a configuration, with the hash that its weights had."""
+    for place, sha256_then in teachers.items():
+        node: Any = arguments
+        for key in place.split("."):
+            node = node[key]
+        yield node["init_args"]["weights"], sha256_then
 
 
 def _write(record: Record, subject: Subject, evaluation: Evaluation, request: Request, through: Path) -> None:

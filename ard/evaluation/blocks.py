@@ -41,8 +41,8 @@ class Store:
         tensors = {name: value.contiguous().cpu() for name, value in kept.items() if value is not None}
         tensors |= {f"correct.{name}": bits.cpu() for name, bits in block.correct.items()}
         about = {"start": block.start, "facts": block.facts, "order": list(block.correct), "whole": block.whole}
-        told = json.dumps(about)
-        data = save(tensors, {"block": told, "digest": _digest(tensors, told)})
+        text = json.dumps(about)
+        data = save(tensors, {"block": text, "digest": _digest(tensors, text)})
         for attempt in range(3):
             self.open()
             try:
@@ -57,12 +57,12 @@ class Store:
         try:
             with safe_open(self._path(start), "pt") as file:
                 metadata = file.metadata()
-                told = json.loads(metadata["block"])
+                about = json.loads(metadata["block"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if told["start"] != start or metadata["digest"] != _digest(tensors, metadata["block"]):
+            if about["start"] != start or metadata["digest"] != _digest(tensors, metadata["block"]):
                 return Block(start)
-            correct = {name: tensors[f"correct.{name}"] for name in told["order"]}
-            return Block(start, correct, told["facts"], tensors["moved"], tensors["x_adv"], told["whole"])
+            correct = {name: tensors[f"correct.{name}"] for name in about["order"]}
+            return Block(start, correct, about["facts"], tensors["moved"], tensors["x_adv"], about["whole"])
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return Block(start)
 
@@ -87,8 +87,8 @@ class Store:
         return self.folder / f"block-{start:08d}.safetensors"
 
 
-def _digest(tensors: dict[str, Tensor], told: str) -> str:
-    digest = hashlib.sha256(told.encode())
+def _digest(tensors: dict[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         value = tensors[name].contiguous()
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode() + value.numpy().tobytes())

@@ -104,13 +104,13 @@ class Evaluation:
             self.blocks[block.start] = block
             progress(self.passes * len(x))
             return
-        told: set[str] = set()
+        reported: set[str] = set()
 
         def keep(block: Block) -> None:
             if self.store is not None:
                 self.store.write(block)
-            new = [a for a in self.adversaries if a.name in block.correct and a.name not in told]
-            told.update(a.name for a in new)
+            new = [a for a in self.adversaries if a.name in block.correct and a.name not in reported]
+            reported.update(a.name for a in new)
             progress(sum(a.passes for a in new) * len(x))
 
         self.blocks[block.start] = judge_block(

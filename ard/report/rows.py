@@ -30,10 +30,14 @@ class StoredRecord:
     record: Record
 
     @property
+    def folder(self) -> Path:
+        """The folder it lies in."""
+        return self.path.resolve().parent
+
+    @property
     def home(self) -> Path:
         """The folder of all seeds of a run."""
-        folder = self.path.resolve().parent
-        return folder.parent if folder.name.removeprefix("seed").isdigit() else folder
+        return self.folder.parent if self.folder.name.removeprefix("seed").isdigit() else self.folder
 
     @property
     def name(self) -> str:
@@ -170,41 +174,59 @@ def _teachers_of(members: Iterable[StoredRecord], shown: dict[str | None, str]) 
     return ", ".join(dict.fromkeys(shown.get(sha256, sha256[:8]) for sha256 in hashes)) or None
 
 
-def _told_apart(members: list[StoredRecord]) -> list[list[StoredRecord]]:
-    """Runs of one name: those of one folder each where the same seed was found twice, one record for each evaluation."""
+def _told_apart(members: Sequence[StoredRecord]) -> list[list[StoredRecord]]:
+    """Runs of one name: each evaluation once, and those of each place apart where one seed was found in several."""
     unlike: list[StoredRecord] = []
     for stored in members:
         if not any(stored.record == other.record for other in unlike):
             unlike.append(stored)
-    seeds = Counter((s.record.training_seed, s.is_last, *s.record.settings.values()) for s in unlike)
-    if max(seeds.values()) == 1:
-        return [unlike]
-    homes: dict[Path, list[StoredRecord]] = defaultdict(list)
-    for stored in unlike:
-        homes[stored.home].append(stored)
-    return list(homes.values())
+    parts = [unlike]
+    for place in (lambda stored: stored.home, lambda stored: stored.folder):
+        parts = [piece for part in parts for piece in (_by(place, part) if _repeats_a_seed(part) else [part])]
+    return parts
+
+
+def _repeats_a_seed(members: Sequence[StoredRecord]) -> bool:
+    keys = Counter((s.record.training_seed, s.is_last, *s.record.settings.values()) for s in members)
+    return max(keys.values()) > 1
+
+
+def _by(place: Callable[[StoredRecord], Path], members: Sequence[StoredRecord]) -> list[list[StoredRecord]]:
+    parts: dict[Path, list[StoredRecord]] = defaultdict(list)
+    for stored in members:
+        parts[place(stored)].append(stored)
+    return list(parts.values())
 
 
 def _names(runs: Sequence[tuple[str, list[StoredRecord]]]) -> list[str]:
     """A name of its own for each run: behind its study, or behind its folders, where two would have the same."""
-    uses = Counter(name for name, _ in runs)
     studies = Counter((name, members[0].study) for name, members in runs)
     names = []
     for name, members in runs:
-        study, home = members[0].study, members[0].home
-        if uses[name] > 1 and study is not None and studies[name, study] == 1:
-            name = f"{study}/{name}"
-        elif uses[name] > 1:
-            others = [other[0].home for key, other in runs if key == name and other is not members]
-            name = f"{_folders(home, others)}/{name}"
+        rivals = [other[0] for key, other in runs if key == name and other is not members]
+        first, study = members[0], members[0].study
+        if rivals:
+            by_study = study is not None and studies[name, study] == 1
+            name = f"{study if by_study else _folders(name, first, rivals)}/{name}"
         names.append(name)
     return names
 
 
-def _folders(home: Path, others: Sequence[Path]) -> str:
-    """As many folders above `home`, from its own up, as the others do not share."""
-    above = home.parent.parts
-    for count in range(1, len(above)):
-        if all(other.parent.parts[-count:] != above[-count:] for other in others):
-            return "/".join(above[-count:])
-    return str(home)
+def _folders(name: str, stored: StoredRecord, rivals: Sequence[StoredRecord]) -> str:
+    """As many folders, from the last one up that is not the name itself, as the others do not share."""
+    same_home = any(rival.home == stored.home for rival in rivals)
+    here, *elsewhere = (_above(name, one.folder if same_home else one.home) for one in (stored, *rivals))
+    for count in range(1, len(here)):
+        if all(other[-count:] != here[-count:] for other in elsewhere):
+            return "/".join(here[-count:])
+    return str(stored.folder)
+
+
+def _above(name: str, home: Path) -> tuple[str, ...]:
+    """The parts of a folder without the last ones that a name begins anew."""
+    parts = list(home.parts)
+    for own in reversed(name.split("/")):
+        if parts[-1] != own:
+            break
+        parts.pop()
+    return tuple(parts)

@@ -15,6 +15,7 @@ from typing import Any
 from ard.artifacts.class_paths import is_ours
 from ard.artifacts.paths import LAST, RunFolder, StudyFolder
 from ard.artifacts.record import Record, read_record, readable_record, write_record
+from ard.artifacts.run_name import RunName, write_run_name
 from ard.core.errors import UserError
 from ard.core.locks import alone
 from ard.study.devices import Devices
@@ -136,6 +137,9 @@ class Job:
                 shutil.rmtree(self.run.directory)
         self.run.directory.mkdir(parents=True, exist_ok=True)
         mark.write_text(digest)
+        run = self.run
+        name = RunName(study=run.study, method=run.method, role=run.role, swept=run.swept, config_digest=digest)
+        write_run_name(run.folder, name)
 
 
 def finished_record(path: Path) -> Record | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ard.artifacts.class_paths import is_ours
 from ard.artifacts.paths import RunFolder
@@ -69,10 +69,15 @@ class Study:
 class StudyRun:
     """A run: its directory below the study's, its configs, and the teachers it waits for, by their config's place.
 
+    `swept` has the key and the number of the setting that tells it from the other runs of its method.
     `network` is what its student is where that is not ours: who reads its weights must be told.
     """
 
     name: str
+    study: str
+    method: str
+    role: Literal["student", "teacher"] = "student"
+    swept: dict[str, float] = field(default_factory=dict)
     directory: Path
     configs: tuple[str, ...]
     overrides: dict[str, Any]
@@ -134,6 +139,9 @@ def plan(study: Study, directory: Path, rehearse: Callable[..., dict[str, Any]])
     teachers = {
         name: StudyRun(
             name=f"teachers/{name}",
+            study=directory.name,
+            method=name,
+            role="teacher",
             directory=directory / "teachers" / name,
             configs=(study.base, config),
             overrides=study.overrides.get(name, {}),
@@ -174,14 +182,18 @@ def _runs(
 ) -> Iterator[StudyRun]:
     """A run for each choice of teachers and for each value of a sweep."""
     config = _config_of(recipe)
-    for name, overrides in _settings(study, config.stem):
+    for name, swept in _settings(study, config.stem):
         for mine in chosen:
-            label = f"{name}-{mine['teacher'].directory.name}" if len(chosen) > 1 else name
+            teacher = f"-{mine['teacher'].method}" if len(chosen) > 1 else ""
+            label = f"{name}{teacher}"
             yield StudyRun(
                 name=f"{label}/seed{seed}",
+                study=directory.name,
+                method=f"{config.stem}{teacher}",
+                swept=swept,
                 directory=directory / label / f"seed{seed}",
                 configs=(study.base, str(config)),
-                overrides=overrides,
+                overrides={**study.overrides.get(config.stem, {}), **swept},
                 seed=seed,
                 teachers=mine,
             )
@@ -206,14 +218,13 @@ def _choices(
     return [{"teacher": teachers[teacher], **beside} for teacher in study.teachers]
 
 
-def _settings(study: Study, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A recipe's overrides; where it is swept, with each value put in, under a name that tells it."""
-    overrides = study.overrides.get(name, {})
-    swept = [(key, value) for key, values in study.sweeps.get(name, {}).items() for value in values]
+def _settings(study: Study, method: str) -> Iterator[tuple[str, dict[str, float]]]:
+    """A folder's name and the swept setting, for each value of each sweep of a recipe; without a sweep once."""
+    swept = [(key, value) for key, values in study.sweeps.get(method, {}).items() for value in values]
     for key, value in swept:
-        yield f"{name}-{key.rpartition('.')[2]}-{value:g}", {**overrides, key: value}
+        yield f"{method}-{key.rpartition('.')[2]}-{value:g}", {key: value}
     if not swept:
-        yield name, overrides
+        yield method, {}
 
 
 def _text(value: Any) -> str:

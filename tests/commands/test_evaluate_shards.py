@@ -81,8 +81,8 @@ def test_every_image_is_attacked_once(of, tmp_path, monkeypatch):
     record = evaluation.record()
     right = int((trained()(x).argmax(1) == y).sum())
     assert attacked == {"FGSM": right, "PGD-20": right, "CW": right}
-    assert sum(row["n"] for row in record["per_class"]) == record["n"] == 250
-    assert {check["id"]: check["verdict"] for check in record["checks"]}["V8"] == "pass"
+    assert sum(row.n for row in record.per_class) == record.n == 250
+    assert {check.id: check.verdict for check in record.checks}["V8"] == "pass"
 
 
 @pytest.mark.parametrize("options", [(), ("--shard", "2/2")], ids=["whole", "shard"])

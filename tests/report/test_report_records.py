@@ -1,8 +1,10 @@
 """ard.report.rows: which records lie below a folder, what they are called, and which of them compare."""
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from small_records import cells, dataset, first, write, write_study
 
+from ard.artifacts.record import read_record, write_record
 from ard.core.bits import pack, unpack
 from ard.core.errors import UserError
 from ard.core.text import radius
@@ -123,3 +126,58 @@ def test_radii_and_durations_as_people_write_them() -> None:
 def test_reads_files_only() -> None:
     code = "import sys, ard.report.comparison; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def strip(path: Path, **changes: Any) -> None:
+    """A record as versions before wrote it, or another run than it was."""
+    record = read_record(path)
+    write_record(path, replace(record, **{"run": None, **changes}))
+
+
+def test_records_that_name_no_run_are_named_by_their_folders(study: Path) -> None:
+    """Seeds are still one row, and who taught another one listed is a teacher."""
+    write(study / "ard/seed1/evaluation.json", first(0.95), first(0.8), teacher="f" * 64)
+    for path in study.rglob("*evaluation.json"):
+        strip(path)
+    text = compare_records([study], study / "out")
+    assert cells(text, "ard")["Teacher"] == "robust"
+    assert cells(text, "ard (last)")["seeds"] == "1"
+    assert "90.0" in cells(text, "teachers/robust")["Worst"]
+    named = next(line for line in text.splitlines() if line.startswith("Named by their folders"))
+    assert named.endswith(": teachers/robust, ard, pgd_at.")
+    assert "Named by their folders" not in compare_records([write_study(study.parent / "new")], study / "out")
+
+
+def test_the_same_run_in_two_folders_is_one_and_another_of_its_name_a_row_of_its_own(study: Path) -> None:
+    copy = study.parent / "copy"
+    shutil.copytree(study, copy)
+    assert rows_of(compare_records([study, copy], study / "out")) == rows_of(compare_records([study], study / "out"))
+    path = copy / "pgd_at/seed0/evaluation.json"
+    run = read_record(path).run
+    write(path, first(0.95), first(0.5))
+    strip(path, run=run)
+    text = compare_records([study, copy], study / "out")
+    assert [cells(text, f"{folder}/pgd_at")["Worst"] for folder in ("digits", "copy")] == ["70.0", "50.0"]
+
+
+def test_records_of_which_nothing_is_known_are_rows_of_their_own(tmp_path: Path) -> None:
+    """Without a seed two of them cannot be seeds of one run."""
+    for seed in (0, 1):
+        write(tmp_path / f"foreign/seed{seed}/evaluation.json", first(0.9), first(0.5 + 0.1 * seed), training=None)
+    text = compare_records([tmp_path], tmp_path)
+    assert [cells(text, f"seed{seed}/foreign")["seeds"] for seed in (0, 1)] == ["1", "1"]
+
+
+def test_lone_runs_of_one_recipe_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    for folder, worst in (("a", 0.5), ("b", 0.6)):
+        path = tmp_path / folder / "seed0" / "evaluation.json"
+        record = write(path, first(0.9), first(worst))
+        assert record.run is not None
+        strip(path, run=replace(record.run, study=None, method="rslad"))
+    text = compare_records([tmp_path], tmp_path)
+    assert [cells(text, f"{folder}/rslad")["Worst"].split()[0].strip("*") for folder in "ab"] == ["50.0", "60.0"]
+
+
+def rows_of(text: str) -> list[str]:
+    """The rows of the first table."""
+    return [line for line in text.partition("\n\n")[0].splitlines() if line.startswith("| ")]

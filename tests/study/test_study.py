@@ -7,8 +7,11 @@ from small_runs import files_below, forget
 from tiny_study import STUDY, TEACHER
 
 from ard.artifacts.paths import RECORDS
+from ard.artifacts.record import read_record
 from ard.cli.lightning import resolve_config
+from ard.report.comparison import compare_records
 
+RUNS_OF_A_SWEEP = ["teachers/robust", "pgd_at/seed0", "ard-temperature-1/seed0", "ard-temperature-30/seed0"]
 ALL = ["ard/seed0", "fast_ard/seed0", "pgd_at/seed0", "teachers/robust"]
 
 
@@ -157,3 +160,27 @@ def test_published_records_of_another_config_do_not_count(fake, study, study_pla
     fake.trained()
     study(results="results", overrides={**STUDY["overrides"], "pgd_at": {"trainer.max_epochs": 3}})
     assert "pgd_at/seed0" in fake.trained()
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_record_says_what_its_study_calls_the_run(study_place, study):
+    """Method, role and what was swept: the folders that tell it, too, may be renamed."""
+    key = "model.init_args.objective.init_args.temperature"
+    status, out, _ = study(recipes=["pgd_at", "ard"], sweeps={"ard": {key: [1, 30]}}, overrides={})
+    folder = study_place / "checkpoints" / "tiny"
+    runs = {name: read_record(folder / name / "last.evaluation.json").run for name in RUNS_OF_A_SWEEP}
+    assert status == 0
+    assert {run.study for run in runs.values()} == {"tiny"}
+    assert [run.method for run in runs.values()] == ["robust", "pgd_at", "ard", "ard"]
+    assert [run.role for run in runs.values()] == ["teacher", "student", "student", "student"]
+    assert [run.swept for run in runs.values()] == [{}, {}, {key: 1}, {key: 30}]
+    assert all(name in out for name in ("| teachers/robust |", "| ard-temperature-30 (last) |"))
+    moved = study_place / "elsewhere"
+    moved.mkdir()
+    for place, name in enumerate(runs):
+        (folder / name).rename(moved / str(place))
+    assert rows_of(compare_records([moved], moved)) == rows_of(out)
+
+
+def rows_of(text):
+    return [line for line in text.splitlines() if line.startswith("| ")]

@@ -144,8 +144,8 @@ def above_chance(e: Evidence) -> CheckResult:
     accuracy = e.verdicts.accuracy("clean")
     low, high = wilson_interval(accuracy, e.n)
     guessed = Counter(e.y.tolist()).most_common(1)[0][1] / e.n
-    told = f"the clean accuracy, {accuracy:.1%} [{low:.1%}, {high:.1%}], is above chance, {guessed:.1%}"
-    return holds(low > guessed, told, otherwise="warn")
+    reason = f"the clean accuracy, {accuracy:.1%} [{low:.1%}, {high:.1%}], is above chance, {guessed:.1%}"
+    return holds(low > guessed, reason, otherwise="warn")
 
 
 def _never_rises(e: Evidence, chain: Sequence[str], reason: str) -> CheckResult:

@@ -12,6 +12,7 @@ from ard.artifacts.card import Card
 from ard.artifacts.checkpoint import read_checkpoint
 from ard.artifacts.facts import Recipe, Threat, TrainingFacts
 from ard.artifacts.paths import BEST, LAST, STUDENT, RunFolder
+from ard.artifacts.run_name import RunName, method_of, read_run_name, write_run_name
 from ard.artifacts.weights import read_weights, save_weights
 from ard.core.files import write_whole
 from ard.core.flops import FlopCounter
@@ -29,6 +30,8 @@ class RunFiles(SaveConfigCallback):
         super().__init__(parser, config, save_to_log_dir=False, **kwargs)
         resolved = yaml.safe_load(parser.dump(config, skip_none=False))
         self.resolved = {key: value for key, value in resolved.items() if key not in START}
+        objective = self.resolved["model"]["init_args"]["objective"]["class_path"]
+        self.method = method_of([str(path) for path in config.get("config") or ()], objective)
         self.clock = {"seconds": 0.0, "images": 0, "flops_per_image": 0.0}
         self._since = 0.0
         self._counter: FlopCounter | None = None
@@ -49,14 +52,21 @@ class RunFiles(SaveConfigCallback):
         assert isinstance(pl_module, Engine)
         check_schedule(trainer, pl_module)
         if trainer.is_global_zero:
-            path = RunFolder.of(trainer.default_root_dir).config
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, yaml.safe_dump(self.resolved, sort_keys=False))
+            self._write_config(RunFolder.of(trainer.default_root_dir))
         loop = trainer.fit_loop.epoch_loop
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):  # inside an epoch a checkpoint is written before its step is logged
                 logger.resume_before(loop._batches_that_stepped + loop.restarted_on_train_batch_end)
         self._since = time.monotonic()
+
+    def _write_config(self, folder: RunFolder) -> None:
+        """The configuration, and the run's name where no study has written one."""
+        folder.root.mkdir(parents=True, exist_ok=True)
+        write_whole(folder.config, yaml.safe_dump(self.resolved, sort_keys=False))
+        digest = digest_of(self.essentials)
+        if read_run_name(folder, digest) is None:
+            name = RunName(study=None, method=self.method, role="student", swept={}, config_digest=digest)
+            write_run_name(folder, name)
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step and not self.clock["flops_per_image"]:  # not the first: it also looks for what can be folded

@@ -1,0 +1,69 @@
+"""What a run is called: written into its folder when it begins, read when its weights are evaluated.
+
+A study writes its own name, the method, the role and the swept setting; a run without a study is named for the file of its
+recipe. The name holds for the configuration whose digest it carries, and for no other that is trained in the same folder.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ard.artifacts.card import Card
+from ard.artifacts.facts import teachers_by_place
+from ard.artifacts.paths import BEST, RunFolder
+from ard.artifacts.record import RunInfo
+from ard.artifacts.typed_json import from_tree, parsed, written
+from ard.core.files import write_whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunName:
+    """A run's name, and the digest of the configuration that it names."""
+
+    study: str | None
+    method: str
+    role: Literal["student", "teacher"]
+    swept: dict[str, float]
+    config_digest: str
+
+
+def write_run_name(folder: RunFolder, name: RunName) -> None:
+    """Write the name into the run's folder."""
+    write_whole(folder.name, written(name))
+
+
+def read_run_name(folder: RunFolder, config_digest: str) -> RunName | None:
+    """The name in a run's folder; None where there is none, or it is that of another configuration."""
+    try:
+        name: RunName = from_tree(RunName, parsed(folder.name.read_text()))
+    except (OSError, KeyError, ValueError, RecursionError):
+        return None
+    return name if name.config_digest == config_digest else None
+
+
+def method_of(configs: Sequence[str], objective: str) -> str:
+    """The method of a run without a study: the file of its recipe, the second configuration, or the only one.
+
+    Where none says so, as config.yaml of another run does not, the class of the objective.
+    """
+    names = [name for path in configs if (name := Path(path).stem) != RunFolder.of("").config.stem]
+    return (names[:2] or [objective.rpartition(".")[2]])[-1]
+
+
+def run_of(weights: Path, card: Card) -> RunInfo | None:
+    """Which run a file of weights is of; None where neither its card nor the folder it lies in says so."""
+    training = card.training
+    name = None if training is None else read_run_name(RunFolder(weights.parent), training.config_digest)
+    if training is None or name is None:
+        return None
+    selected = not training.of_last_epoch if weights.suffix == ".safetensors" else weights.stem == BEST
+    return RunInfo(
+        study=name.study,
+        method=name.method,
+        role=name.role,
+        checkpoint="best" if selected else "last",
+        seed=training.seed,
+        swept=name.swept,
+        teachers=teachers_by_place(card.teacher, card.recipe),
+    )
