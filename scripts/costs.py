@@ -7,16 +7,18 @@ scripts/costs.py [NAME...] counts the recipes named alone and keeps what was wri
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
+from pytorch_lightning import Callback
 
 from ard.artifacts.card import Card
 from ard.artifacts.weights import save_weights
 from ard.bench.passes import Passes
-from ard.cli.lightning import CLI, resolve_config
+from ard.cli.lightning import CLI
 from ard.cli.messages import quiet
 from ard.core.files import write_whole
 from ard.models import ResNet
@@ -24,27 +26,31 @@ from ard.models import ResNet
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "docs" / "results" / "costs.json"
 TEACHER = {"in_channels": 1, "width": 8, "blocks": [1]}
+PGD_STEPS = 10
 STEP = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=0", "--trainer.enable_progress_bar=false"]
 
 
-def passes_of(recipe: Path, place: Path, options: list[str]) -> dict[str, dict[str, float]]:
-    """Of one step; replays count as steps."""
-    content = yaml.safe_load(recipe.read_text())["model"]["init_args"]
-    replays = content.get("replays", 1)
-    words = ["fit", "-c", str(ROOT / "configs" / "digits.yaml"), "-c", str(recipe), *options, *STEP]
-    words += [f"--trainer.max_epochs={replays}", f"--trainer.default_root_dir={place / recipe.stem}"]
-    if resolve_config(words)["model"]["init_args"]["attack"].get("init_args", {}).get("steps", 1) > 1:
-        words.append("--model.init_args.attack.init_args.steps=10")
+def counted(recipe: Path, place: Path, options: list[str], callbacks: Sequence[Callback] = ()) -> tuple[Any, dict[str, Any]]:
+    """A run of two steps: its engine, and the passes of a step through each network; replays count as steps."""
+    replays = yaml.safe_load(recipe.read_text())["model"]["init_args"].get("replays", 1)
     passes = Passes()
 
     class Counted(CLI):
+        def before_instantiate_classes(self) -> None:
+            attack = self.config.fit.model.init_args.attack.get("init_args") or {}
+            if attack.get("steps", 1) > 1:
+                attack["steps"] = PGD_STEPS
+            super().before_instantiate_classes()
+
         def instantiate_trainer(self, **kwargs: Any) -> Any:
             trainer = super().instantiate_trainer(**kwargs)
-            trainer.callbacks.append(passes)
+            trainer.callbacks[:0] = [*callbacks, passes]
             return trainer
 
-    Counted(words)
-    return {name: {kind: n / replays for kind, n in count.items()} for name, count in passes.counts.items() if count["F"]}
+    words = ["fit", "-c", str(ROOT / "configs" / "digits.yaml"), "-c", str(recipe), *STEP, *options]
+    engine = Counted([*words, f"--trainer.max_epochs={replays}", f"--trainer.default_root_dir={place / recipe.stem}"]).model
+    found = {name: {kind: n / replays for kind, n in count.items()} for name, count in passes.counts.items() if count["F"]}
+    return engine, found
 
 
 def teacher_options(recipe: Path, weights: Path) -> list[str]:
@@ -62,10 +68,10 @@ def main(names: list[str]) -> None:
         card = Card(class_path="ard.models.ResNet", init_args=TEACHER, num_classes=10)
         save_weights(weights, ResNet(num_classes=10, **TEACHER), card)
         for name in names or recipes:
-            found[name] = passes_of(recipes[name], Path(scratch), teacher_options(recipes[name], weights))
+            found[name] = counted(recipes[name], Path(scratch), teacher_options(recipes[name], weights))[1]
             print(name, found[name], file=sys.stderr)
     passes = {name: found[name] for name in recipes if name in found}
-    write_whole(OUTPUT, json.dumps({"pgd_steps": 10, "passes": passes}, indent=1) + "\n")
+    write_whole(OUTPUT, json.dumps({"pgd_steps": PGD_STEPS, "passes": passes}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -117,8 +117,8 @@ def test_three_files_are_enough(copy):
     for contract in [
         "objectives/test_objectives.py::test_every_terms_gradient_is_right[LogitPairing]",
         "objectives/test_objectives.py::test_pickle_and_state_dict_give_the_same_objective[LogitPairing]",
-        "training/test_recipes.py::test_a_recipe_trains_one_step[logit_pairing]",
-        "training/test_recipes.py::test_a_step_costs_what_the_table_of_methods_says[logit_pairing]",
+        "training/test_recipes.py::test_a_recipe_trains_and_costs_what_the_table_of_methods_says[logit_pairing]",
+        "training/test_recipes.py::test_a_recipe_trains_in_an_l2_ball_too[logit_pairing]",
         "training/test_recipes.py::test_every_objective_has_a_recipe",
         "test_readme.py::test_the_tables_are_those_of_records_and_code[methods.md]",
         "objectives/test_oracles_logit_pairing.py::test_logit_pairing",

@@ -1,7 +1,5 @@
 """A study of four runs whose processes are fakes that leave plausible files."""
 
-import subprocess
-
 import pytest
 from small_runs import FakeProcesses, cli, workplace, write_yaml
 
@@ -17,7 +15,7 @@ STUDY = {
 
 @pytest.fixture
 def study_place(tmp_path, monkeypatch):
-    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    monkeypatch.setattr("ard.study.processes.Processes.run", lambda *_: pytest.fail("a process was started"))
     monkeypatch.setattr("ard.study.display.Display._follow", lambda *_: None)  # it looks once a second
     return workplace(tmp_path, monkeypatch)
 

@@ -1,11 +1,7 @@
 """One run of a study: train and evaluate in processes of its own, unless that was done before."""
 
-import os
 import shlex
 import shutil
-import subprocess
-import sys
-import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -21,32 +17,8 @@ from ard.core.locks import alone
 from ard.study.devices import Devices
 from ard.study.display import Display
 from ard.study.plan import Study, StudyRun
+from ard.study.processes import Processes
 from ard.training.config_digest import config_digest
-
-
-class Processes:
-    """All processes of a study, so that an interrupted one leaves none behind and starts no more."""
-
-    def __init__(self) -> None:
-        self._running: list[subprocess.Popen[bytes]] = []
-        self._stopped = False
-        self._lock = threading.Lock()
-
-    def run(self, command: list[str], **options: Any) -> int:
-        """The exit status of a command, 130 where the study was interrupted before it."""
-        with self._lock:
-            if self._stopped:
-                return 130
-            process = subprocess.Popen(command, **options)
-            self._running.append(process)
-        return process.wait()
-
-    def stop(self) -> None:
-        """Ask every process to end."""
-        with self._lock:
-            self._stopped = True
-            for process in self._running:
-                process.terminate()
 
 
 @dataclass(frozen=True)
@@ -100,11 +72,10 @@ class Job:
         return self._process(["evaluate", *files, *options], accept=(0, 3, 4))
 
     def _process(self, arguments: list[str], accept: Sequence[int] = (0,)) -> str | None:
-        with self.devices.place() as place, open(self.run.folder.log, "a") as log:
-            log.write(f"$ {shlex.join(['ard', *arguments])}\n")
-            log.flush()
-            command = [sys.executable, "-m", "ard", *arguments]
-            status = self.processes.run(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **place})
+        with self.devices.place() as place:
+            with open(self.run.folder.log, "a") as file:
+                file.write(f"$ {shlex.join(['ard', *arguments])}\n")
+            status = self.processes.run(arguments, self.run.folder.log, place)
         if status in accept:
             return None
         last = [line for line in log_lines(self.run.folder) if line.strip()][-1:]

@@ -10,8 +10,9 @@ from typing import Any
 
 from ard.study.devices import Devices
 from ard.study.display import Display
-from ard.study.job import Job, Processes
+from ard.study.job import Job
 from ard.study.plan import plan, read_study
+from ard.study.processes import Processes
 
 Rehearse = Callable[[list[str]], dict[str, Any]]  # arguments of `ard fit` -> the resolved config; trains nothing
 

@@ -1,6 +1,5 @@
 """`--jobs-per-device`: never more processes on a GPU than were asked for, none that sees another's."""
 
-import subprocess
 import threading
 import time
 from contextlib import ExitStack
@@ -64,23 +63,19 @@ def test_a_third_process_waits_until_a_place_is_free(gpus):
 def test_the_processes_of_a_study_are_told_where_to_run(tmp_path, monkeypatch, gpus, capsys):
     place = workplace(tmp_path, monkeypatch)
     gpus("4", "7")
-    seen, started = [], subprocess.Popen
+    seen = []
 
-    class Refused:
+    def refused(_, __, log, environment):
         """A process that ends at once; the last line of its log says why."""
+        seen.append((environment["CUDA_VISIBLE_DEVICES"], environment["OMP_NUM_THREADS"]))
+        with open(log, "a") as file:
+            file.write("ard: boom\n")
+        return 2
 
-        def __init__(self, _, *, env, stdout, **__):
-            seen.append((env["CUDA_VISIBLE_DEVICES"], env["OMP_NUM_THREADS"]))
-            stdout.write("ard: boom\n")
-
-        def wait(self):
-            return 2
-
-    monkeypatch.setattr("ard.study.job.subprocess.Popen", Refused)
+    monkeypatch.setattr("ard.study.processes.Processes.run", refused)
     recipes = ["natural", "pgd_at", "free_at", "trades"]
     write_yaml(place / "tiny.yaml", {"base": "configs/digits.yaml", "recipes": recipes, "jobs": 1})
     status, _, err = cli(capsys, "study", "tiny.yaml", "--jobs-per-device", 1)
-    monkeypatch.setattr("ard.study.job.subprocess.Popen", started)
     assert (status, err.count("boom")) == (1, 4)
     assert {gpu for gpu, _ in seen} == {"4", "7"}
     assert len(seen) == 4

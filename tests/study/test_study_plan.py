@@ -2,7 +2,6 @@
 
 import contextlib
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -62,14 +61,7 @@ def test_a_plan_has_teachers_first_and_a_run_for_each_recipe_and_seed(place):
 def test_a_command_in_the_log_can_be_given_to_a_shell(place, monkeypatch, capsys):
     """The real _process, its program replaced: what it logs, read as a shell reads it, is the run that it is for."""
 
-    class Program:
-        def __init__(self, command, **_):
-            self.command = command
-
-        def wait(self):
-            return 2
-
-    monkeypatch.setattr(subprocess, "Popen", Program)
+    monkeypatch.setattr("ard.study.processes.Processes.run", lambda *_: 2)
     stages = [[1, 16, 1, 1], [2, 24, 1, 2]]
     overrides = {"pgd_at": {"model.init_args.student.init_args.stages": stages, "trainer.max_epochs": 3}}
     write_yaml(place / "tiny.yaml", {**STUDY, "teachers": {}, "recipes": ["pgd_at"], "overrides": overrides})

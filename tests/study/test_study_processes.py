@@ -92,7 +92,7 @@ def test_an_interrupted_study_leaves_no_process_and_goes_on_when_started_again(t
         assert f"| {run.removesuffix('/seed0')} " in table
         assert [json.loads((directory / run / name).read_text())["n"] for name in RECORDS] == [50, 50]
 
-    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    monkeypatch.setattr("ard.study.processes.Processes.run", lambda *_: pytest.fail("a process was started"))
     status, out, err = cli(capsys, "study", "tiny.yaml")
     assert (status, err, out.count("finished before")) == (0, "", len(RUNS))
     assert table in out

@@ -1,16 +1,12 @@
-"""Every recipe in bfloat16: training steps whose terms are finite and add up to float32's loss, validation in float32."""
-
-from pathlib import Path
+"""Every objective in bfloat16: training steps whose terms are finite and add up to float32's loss, validation in float32."""
 
 import pytest
 import torch
-import yaml
 from pytorch_lightning import Callback
+from shipped_recipes import parts, spread
 
 from ard.objectives.base import total_loss
 from ard.training.engine import Engine
-
-RECIPES = sorted((Path(__file__).parents[2] / "configs" / "objectives").glob("*.yaml"))
 
 
 class Precisions(Callback):
@@ -40,7 +36,7 @@ def steps(fit, tmp_path, monkeypatch):
 
     def run(recipe, precision, *more):
         monkeypatch.setattr(Engine, "report", lambda _, found: terms.update({precision: found}))
-        replays = yaml.safe_load(recipe.read_text())["model"]["init_args"].get("replays", 1)
+        replays = parts(recipe).get("replays", 1)
         found = Precisions()
         length = [f"--trainer.max_epochs={replays}", f"--trainer.limit_train_batches={1 if replays > 1 else 2}"]
         options = [f"--trainer.precision={precision}", *length, *more]
@@ -50,7 +46,7 @@ def steps(fit, tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("recipe", spread(), ids=lambda path: path.stem)
 def test_two_steps_in_bfloat16_are_those_of_float32_but_for_the_last_digits(recipe, steps):
     exact, _ = steps(recipe, "32-true", "--trainer.limit_val_batches=0")
     half, precisions = steps(recipe, "bf16-mixed")

@@ -1,7 +1,8 @@
 """Configs that are no recipes: bases, schedules, teachers."""
 
 from image_files import image_folder
-from test_recipes import BASES, DIGITS, PGD_AT, RECIPES, SCHEDULES, TEACHERS, content, each, parts, rehearsed
+from shipped_recipes import DIGITS, RECIPES, content, parts, resolved
+from test_recipes import BASES, PGD_AT, SCHEDULES, TEACHERS, each
 from tiny import user_error
 
 from ard.__main__ import main
@@ -18,7 +19,7 @@ def test_a_base_names_no_method(base):
 @each("base", BASES)
 def test_a_base_parses(base, tmp_path):
     root = [] if base == DIGITS else [f"--data.init_args.root={image_folder(tmp_path / 'images')}"]
-    found = rehearsed(base, PGD_AT, more=root)
+    found = resolve_config(["fit", "-c", str(base), "-c", str(PGD_AT), *root])
     assert found["data"]["class_path"] == content(base)["data"]["class_path"]
     eps = [threat["init_args"]["eps"] for threat in (found["model"]["init_args"]["threat"], parts(base)["threat"])]
     assert eps[0] == str(eps[1])
@@ -30,7 +31,7 @@ def test_a_schedule_sets_the_schedule_alone(schedule):
     assert set(written) == {"trainer", "model"}
     assert set(written["trainer"]) == {"max_epochs"}
     assert set(parts(schedule)) == {"training"}
-    found = rehearsed(DIGITS, PGD_AT, schedule)
+    found = resolved(*(word for path in (DIGITS, PGD_AT, schedule) for word in ("-c", str(path))))
     assert found["trainer"]["max_epochs"] == written["trainer"]["max_epochs"]
     training = found["model"]["init_args"]["training"]
     assert {name: training[name] for name in parts(schedule)["training"]} == parts(schedule)["training"]

@@ -1,0 +1,66 @@
+"""The processes of a study, each an `ard` command: forked from one that has everything imported, ended with the study."""
+
+import atexit
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+import threading
+from multiprocessing.connection import wait
+from multiprocessing.context import BaseContext
+from pathlib import Path
+
+FORKS = sys.platform == "linux"  # elsewhere libraries of the system do not survive a fork
+CONTEXT: BaseContext = multiprocessing.get_context("forkserver" if FORKS else "spawn")
+PREPARED = ["ard.cli.lightning", "ard.commands.evaluate", "ard.data", "ard.models", "ard.objectives"]  # none touches a GPU
+if FORKS:
+    CONTEXT.set_forkserver_preload(PREPARED)
+
+
+class Processes:
+    """All processes of a study, so that an interrupted one leaves none behind and starts no more."""
+
+    def __init__(self) -> None:
+        self._running: list[multiprocessing.process.BaseProcess] = []
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def run(self, arguments: list[str], log: Path, environment: dict[str, str]) -> int:
+        """The exit status of an `ard` command that writes to the log, 130 where the study was interrupted before it."""
+        process = CONTEXT.Process(target=ard_command, args=(arguments, log, {**os.environ, **environment}))  # type: ignore[attr-defined]
+        with self._lock:
+            if self._stopped:
+                return 130
+            process.start()
+            self._running.append(process)
+        wait([process.sentinel])
+        with self._lock:  # to start a process is to ask for the status of others, which can be read once
+            process.join()
+        return int(process.exitcode)
+
+    def stop(self) -> None:
+        """Ask every process to end."""
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                process.terminate()
+
+
+def ard_command(arguments: list[str], log: Path, environment: dict[str, str]) -> None:
+    """What `python -m ard ARGUMENTS >> log 2>&1` does in this environment, in the process that calls it."""
+    os.environ.clear()
+    os.environ.update(environment)
+    if "OMP_NUM_THREADS" in environment:
+        import torch
+
+        torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))  # OpenMP asked when it was loaded, before the fork
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with open(log, "a") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    sys.argv[1:] = arguments
+    try:
+        runpy.run_module("ard", run_name="__main__", alter_sys=True)
+    finally:
+        atexit._run_exitfuncs()  # a process of multiprocessing leaves without them
