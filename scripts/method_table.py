@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "configs" / "objectives"
 SPEED = "Images/s, ARD = 1"
-HEADER = ["Recipe", "Method, paper", "Attack climbs", "Student descends", "Teachers", "Passes a step", SPEED, "Status"]
+HEADER = ["Recipe", "Method, paper", "Attack loss", "Training loss", "Teachers", "Passes a step", SPEED, "Status"]
 # Of a head: the paper ends at its year or arXiv number, the formulas where words about them begin.
 PAPER = re.compile(
     r"^(.*?(?:\d{4}, arXiv:[\d.]+\d|\b(?:19|20)\d\d(?![.\d])|: )\)?"
@@ -30,7 +30,7 @@ def methods(listed: set[str] | None = None) -> str:
     """
     costs = record("costs.json")["passes"]
     measured = record("speeds.json")
-    tested = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*oracles*.py"))
+    tested = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*oracles*.py"))
     header = HEADER if measured else [title for title in HEADER if title != SPEED]
     rows = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     recipes = [path for path in sorted(RECIPES.glob("*.yaml")) if not path.stem.endswith("-as-released")]

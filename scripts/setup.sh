@@ -16,6 +16,6 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"; }
   fi
   install --constraint constraints.txt --editable '.[wandb,tensorboard,timm,autoattack,dev]'
-  install --no-deps torchattacks==3.5.1 # its pin on an old requests breaks other packages
+  install --no-deps torchattacks==3.5.1 # without its own pin on requests 2.25: the extra [torchattacks] has that
   echo "$wanted" >"$stamp"
 fi

@@ -2,8 +2,8 @@
 """Measure how fast every recipe trains relative to ARD, and write docs/results/speeds.json.
 
 scripts/speeds.py [--batch-size N] [--rounds N] [NAME...]: the recipes named alone, keeping what was written of the others
-under the same conditions; without names all that have a row of their own in README. MobileNetV2 learns from ResNet-18 on
-random images of 32×32, PGD-10, as in `ard bench`. After each of its steps a recipe waits for one of ARD's.
+under the same conditions; without names all that have a row of their own in docs/methods.md. MobileNetV2 learns from
+ResNet-18 on random images of 32×32, PGD-10, as in `ard bench`. After each of its steps a recipe waits for one of ARD's.
 """
 
 import argparse

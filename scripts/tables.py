@@ -28,9 +28,10 @@ from ard.report.comparison import compare_records
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
-    *(ROOT / "docs" / name for name in ("evaluation.md", "performance.md", "results/README.md")),
+    *(ROOT / "docs" / name for name in ("methods.md", "evaluation.md", "performance.md", "results/README.md")),
 ]
 RESULTS = ROOT / "docs" / "results"
+SUMMARY = ("Method", "Teacher", "Clean", "PGD-20", "AA", "Worst", "params")
 BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -46,19 +47,38 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
         "attack-strength": attack_strength,
         "levers": levers,
     }
-    return BLOCK.sub(
-        lambda match: match[1] + makers.get(match[2], lambda: results(place / match[2], place))() + match[3], text
-    )
+
+    def made(name: str) -> str:
+        if name in makers:
+            return makers[name]()
+        kind, _, folder = name.rpartition(":")
+        return summary(place / folder) if kind == "summary" else results(place / folder, place)
+
+    return BLOCK.sub(lambda match: match[1] + made(match[2]) + match[3], text)
 
 
 def results(folder: Path, place: Path) -> str:
     """What `ard compare` says of the records below a folder."""
+    table, picture = compared(folder)
+    return f"\n{table}\n\n![clean and worst-case accuracy]({(folder / picture).relative_to(place)})\n\n"
+
+
+def compared(folder: Path) -> tuple[str, str]:
+    """The comparison of the records below a folder, and the name of its picture."""
     studies = [yaml.safe_load(path.read_text()) for path in (ROOT / "configs" / "studies").glob("*.yaml")]
     baseline = next((study.get("baseline") for study in studies if ROOT / study.get("results", "") == folder), None)
     with TemporaryDirectory() as scratch:
         table, _, rest = compare_records([folder], Path(scratch), baseline=baseline).partition("\n\nPicture: ")
-    picture = folder.relative_to(place) / Path(f"{rest.partition('.png')[0]}.png").name
-    return f"\n{table}\n\n![clean and worst-case accuracy]({picture})\n\n"
+    return table, Path(f"{rest.partition('.png')[0]}.png").name
+
+
+def summary(folder: Path) -> str:
+    """The main columns of the comparison, and under which conditions its numbers were measured."""
+    main, conditions, *_ = compared(folder)[0].split("\n\n")
+    cells = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in main.splitlines()]
+    kept = [cells[0].index(name) for name in SUMMARY]
+    lines = ["| " + " | ".join(line[place] for place in kept) + " |" for line in cells]
+    return "\n" + "\n".join(lines) + f"\n\n{conditions}\n\n"
 
 
 def _record(name: str) -> dict[str, Any]:
@@ -132,11 +152,11 @@ def _settings(adversary: Adversary) -> str:
 
 def _sees(adversary: Adversary, before: Sequence[Adversary]) -> str:
     if adversary.probe:
-        return "all right ones; no part of the worst case"
+        return "every correctly classified image; not part of the worst case"
     gradients = {a.name for a in before} - {"Square", "Noise"}
     if len(before) > 8 and not set(adversary.after) ^ {name for name in gradients if not name.startswith("Transfer")}:
-        return "what withstood all gradients of the model"
-    return f"what withstood {', '.join(adversary.after)}" if adversary.after else "all right ones"
+        return "images that withstood every gradient of the model"
+    return f"images that withstood {', '.join(adversary.after)}" if adversary.after else "every correctly classified image"
 
 
 def main() -> int:

@@ -12,7 +12,9 @@ import torch
 from ard.__main__ import main
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["interruptions", "small_runs", "ard.evaluate", "ard.report.evidence_card"])
+CONTEXT.set_forkserver_preload(
+    ["interruptions", "small_runs", "ard.commands.evaluate", "ard.commands.verify", "ard.report.evidence_card"]
+)
 CHANGES = ("replace", "unlink", "rmdir")  # with these an evaluation makes its files appear and vanish
 NO_CHECKOUT = {"GIT_DIR": os.devnull}  # a state belongs to a commit, and somebody may edit the tree meanwhile
 

@@ -108,6 +108,18 @@ def files_below(path):
     return sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
 
 
+def one_line(idle, capsys, *arguments):
+    """The message of a refused command; it may leave no file that was not there before."""
+    before = files_below(idle)
+    status, out, err = cli(capsys, *arguments)
+    assert err.startswith("ard: "), err
+    assert err.count("\n") == 1, err
+    assert "Traceback" not in out + err
+    assert (status, out) == (2, "")
+    assert files_below(idle) == before
+    return err
+
+
 class FakeProcesses:
     """Stands in for Job._process: remembers every command, and leaves at once the files that a real one leaves."""
 

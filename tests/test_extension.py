@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TREE = ["README.md", "pyproject.toml", "ard", "configs", "docs", "scripts", "tests"]
+TREE = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "pyproject.toml", "ard", "configs", "docs", "scripts", "tests"]
 ADDED = {
     "ard/objectives/logit_pairing.py": '''\
 """Adversarial logit pairing: an image and its attacked twin get the same logits."""
@@ -89,6 +89,8 @@ def copy(tmp_path):
             shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, tmp_path / name)
+    (tmp_path / "checkpoints").mkdir()
+    shutil.copy(ROOT / "checkpoints" / "README.md", tmp_path / "checkpoints")
     for name, content in ADDED.items():
         assert not (tmp_path / name).exists()
         (tmp_path / name).write_text(content)
@@ -104,11 +106,11 @@ def run(place, *words):
 @pytest.mark.slow
 def test_three_files_are_enough(copy):
     """The contracts find them, nothing else minds, and the next run of scripts/tables.py gives them their row."""
-    kept = {name: (copy / name).read_bytes() for name in ("README.md", "docs/results/costs.json")}
+    kept = {name: (copy / name).read_bytes() for name in ("docs/methods.md", "docs/results/costs.json")}
     files = ["tests/objectives/test_objectives.py", "tests/objectives/test_oracles_logit_pairing.py", "tests/test_readme.py"]
     files += ["tests/training/test_recipes.py", "tests/training/test_precision.py", "tests/test_architecture.py"]
     theirs = (
-        "LogitPairing or logit_pairing or architecture or every_objective_has or costs_are or in_the_table or README.md0"
+        "LogitPairing or logit_pairing or architecture or every_objective_has or costs_are or in_the_table or methods.md"
     )
     done = run(copy, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *files, "-k", theirs)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
@@ -118,7 +120,7 @@ def test_three_files_are_enough(copy):
         "training/test_recipes.py::test_a_recipe_trains_one_step[logit_pairing]",
         "training/test_recipes.py::test_a_step_costs_what_the_table_of_methods_says[logit_pairing]",
         "training/test_recipes.py::test_every_objective_has_a_recipe",
-        "test_readme.py::test_the_tables_are_those_of_records_and_code[README.md0]",
+        "test_readme.py::test_the_tables_are_those_of_records_and_code[methods.md]",
         "objectives/test_oracles_logit_pairing.py::test_logit_pairing",
     ]:
         assert f"PASSED tests/{contract}" in done.stdout
@@ -126,7 +128,7 @@ def test_three_files_are_enough(copy):
 
     assert run(copy, "scripts/costs.py", "logit_pairing").returncode == 0
     assert run(copy, "scripts/tables.py").returncode == 0
-    row = re.search(r"^\| `logit_pairing` \| (.*)\|$", (copy / "README.md").read_text(), re.MULTILINE)
+    row = re.search(r"^\| `logit_pairing` \| (.*)\|$", (copy / "docs" / "methods.md").read_text(), re.MULTILINE)
     assert row is not None
     assert "Kannan et al. 2018 | CE(S(x'), y) | CE(S(x'), y) + λ ‖S(x) − S(x')‖² | 0 | student 12 F + 12 B |" in row[1]
     assert "oracle-tested" in row[1]

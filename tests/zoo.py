@@ -23,6 +23,7 @@ pyautoattack = pytest.importorskip("pyautoattack")
 
 EPS = 0.15
 BALL = Linf(eps=EPS)
+WIDE = Linf(eps=0.22)  # noise alone fells some twenty of a hundred images, where 3 may fall by chance
 GRADIENT_PARTS = ("APGD-CE", "APGD-T", "FAB-T")
 Change = Callable[[nn.Module, Tensor], Tensor]
 

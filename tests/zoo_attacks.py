@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from zoo import Subject, undefended
+from zoo import WIDE, Subject, undefended
 
 from ard.attacks import PGD
 from ard.evaluation import Given
@@ -28,8 +28,16 @@ def downhill(ball):
     ball.steepest = lambda gradient: -gradient.sign()
 
 
-def anywhere(ball):
-    ball.steepest = lambda gradient: torch.randn_like(gradient).sign()
+def the_same_way(ball):
+    """A chessboard, whatever the gradient: random signs would be the very noise that is to fell more than they."""
+    ball.steepest = chessboard
+
+
+def chessboard(gradient):
+    signs = torch.ones_like(gradient)
+    signs[..., ::2, :] *= -1
+    signs[..., ::2] *= -1
+    return signs
 
 
 def raw(ball):
@@ -71,13 +79,17 @@ def with_control():
 
 
 ATTACKS = {
-    "sign flipped": Subject(finds="O6 O7 O10 O12 O15", attack=in_another_ball(downhill), given=with_control, suite="own"),
-    "deaf to the gradient": Subject(finds="O6 O7 O10", attack=in_another_ball(anywhere), suite="own"),
+    "sign flipped": Subject(
+        finds="O6 O7 O10 O12 O15", attack=in_another_ball(downhill), given=with_control, suite="own", ball=WIDE
+    ),
+    "deaf to the gradient": Subject(finds="O6 O7 O10", attack=in_another_ball(the_same_way), suite="own", ball=WIDE),
     "sign forgotten": Subject(finds="O14", attack=in_another_ball(raw), suite="own"),
     "not projected": Subject(finds="V1", attack=in_another_ball(unprojected)),
     "not clamped": Subject(finds="V2", attack=in_another_ball(unclamped)),
     "eps / 255": Subject(finds="V4 O10", attack=in_another_ball(smaller(1))),
     "eps / 255 / 255": Subject(finds="V4 O10", attack=in_another_ball(smaller(2))),
-    "eps / 255 / 255 beside sound attacks": Subject(finds="O6 O7 O10", attack=in_another_ball(smaller(2)), suite="own"),
+    "eps / 255 / 255 beside sound attacks": Subject(
+        finds="O6 O7 O10", attack=in_another_ball(smaller(2)), suite="own", ball=WIDE
+    ),
     "tiny steps from the image": Subject(finds="O1 O2 O10", attack=steps_of(1e-3), suite="own"),
 }

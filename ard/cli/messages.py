@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-HERE, USUAL = str(Path(__file__).parent), warnings.formatwarning
+PACKAGE, USUAL = str(Path(__file__).parents[1]), warnings.formatwarning
 
 
 def show(markdown: str) -> None:
@@ -35,4 +35,4 @@ def quiet() -> None:
 
 
 def _one_line(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> str:
-    return f"ard: warning: {message}\n" if filename.startswith(HERE) else USUAL(message, category, filename, *place)
+    return f"ard: warning: {message}\n" if filename.startswith(PACKAGE) else USUAL(message, category, filename, *place)

@@ -3,7 +3,7 @@
 import pytest
 from small_runs import ROOT, cli
 
-from ard.__main__ import compare, evaluate
+from ard.__main__ import compare, evaluate_weights
 from ard.cli.parsing import parse
 
 FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml"]
@@ -13,7 +13,7 @@ FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml
 @pytest.mark.parametrize("value", ["", "=true", " true", "=True", " True", " yes"])
 def test_a_flag_is_spoken_as_people_do(bare, value):
     for argv in ([*f"{bare}{value}".split(" "), "a.safetensors"], ["a.safetensors", *f"{bare}{value}".split(" ")]):
-        arguments = parse("evaluate", evaluate, argv)
+        arguments = parse("evaluate", evaluate_weights, argv)
         assert arguments["weights"] == ["a.safetensors"]
         assert arguments["request"].save_adversarial is True
 
@@ -24,11 +24,11 @@ def test_other_flags_too():
         assert (arguments["directories"], arguments["mixed"]) == (["a", "b"], True)
     assert parse("compare", compare, ["--mixed", "false", "a"])["mixed"] is False
     for said, meant in {"--additional-data": True, "--additional_data=false": False, "--additional-data no": False}.items():
-        assert parse("evaluate", evaluate, ["w", *said.split()])["request"].additional_data is meant
+        assert parse("evaluate", evaluate_weights, ["w", *said.split()])["request"].additional_data is meant
 
 
 def test_hyphens_in_values_stay():
-    request = parse("evaluate", evaluate, ["my-w", "--data", "my-data.yaml", "--teacher=a-b.pt"])["request"]
+    request = parse("evaluate", evaluate_weights, ["my-w", "--data", "my-data.yaml", "--teacher=a-b.pt"])["request"]
     assert (request.data, request.teacher, request.additional_data) == ("my-data.yaml", "a-b.pt", None)
 
 

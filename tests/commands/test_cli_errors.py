@@ -5,23 +5,11 @@ import sys
 
 import pytest
 from conftest import random_teacher
-from small_runs import CARD, cli, files_below, narrow, write_weights, write_yaml
+from small_runs import CARD, cli, narrow, one_line, write_weights, write_yaml
 
 FIT = ["-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml", "--trainer.default_root_dir=run"]
 DISTIL = [*FIT[:3], "configs/objectives/ard.yaml", FIT[4]]
 ARGS, TEACHER = "--model.init_args.", "--model.init_args.teacher.init_args.weights="
-
-
-def one_line(idle, capsys, *arguments):
-    """The message of a refused command; it may leave no file that was not there before."""
-    before = files_below(idle)
-    status, out, err = cli(capsys, *arguments)
-    assert err.startswith("ard: "), err
-    assert err.count("\n") == 1, err
-    assert "Traceback" not in out + err
-    assert (status, out) == (2, "")
-    assert files_below(idle) == before
-    return err
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_what_is_wrong_is_an_error_and_the_other_checks_follow(doctor, tmp_path,
     status, table = doctor(tmp_path / "run", "ard", f"{TEACHER}={teacher_file}")  # a random one, and a card without data
     assert (status, wrong(table)["teacher: clean"], wrong(table)["teacher: data"]) == (1, "error", "warning")
     assert table["training step"][1] == "ok"
-    options = ["--data=test_engine_refusals.Bright", f"{TEACHER}={teacher}", "--data.init_args.batch_size=32"]
+    options = ["--data=broken_data.Bright", f"{TEACHER}={teacher}", "--data.init_args.batch_size=32"]
     status, table = doctor(tmp_path / "run", "ard", *options)
     assert (status, wrong(table)["pixels"], wrong(table)["training step"]) == (1, "error", "error")
     assert "pixels in [0, 255]" in table["pixels"][0]

@@ -1,8 +1,7 @@
 """What is no study, or one that cannot run: one line that says what to do, and nothing written."""
 
 import pytest
-from small_runs import write_yaml
-from test_cli_errors import one_line
+from small_runs import one_line, write_yaml
 
 STUDY = {"base": "configs/digits.yaml", "recipes": ["pgd_at"]}
 

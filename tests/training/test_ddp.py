@@ -59,7 +59,7 @@ def run(request, command, tmp_path_factory):
     if request.param == "fast_ard":
         more += [f"--model.init_args.replays={REPLAYS}", f"--trainer.max_epochs={REPLAYS}"]
     words = [sys.executable, "-m", "ard", *command(directory / "run", request.param, *more)]
-    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}:{TESTS / 'training'}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     ranks = [json.loads((directory / f"rank{rank}.json").read_text()) for rank in (0, 1)]

@@ -5,8 +5,6 @@ from pytorch_lightning import Callback
 from tiny import user_error
 
 from ard.__main__ import main
-from ard.data import Digits
-from ard.data.loading import MemoryImages
 
 
 class Steps(Callback):
@@ -19,31 +17,6 @@ class Steps(Callback):
         self.count += 1
 
 
-class Bright(Digits):
-    """Floats that nobody divided by 255."""
-
-    def training_images(self):
-        images = super().training_images()
-        return MemoryImages(images.pixels.float(), images.labels)
-
-
-class Standardised(Digits):
-    """Floats of mean 0 and standard deviation 1, normalised in the wrong place."""
-
-    def training_images(self):
-        images = super().training_images()
-        pixels = images.pixels.float()
-        return MemoryImages((pixels - pixels.mean()) / pixels.std(), images.labels)
-
-
-class Shifted(Digits):
-    """Labels that count from 1."""
-
-    def training_images(self):
-        images = super().training_images()
-        return MemoryImages(images.pixels, images.labels + 1)
-
-
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -54,7 +27,7 @@ class Shifted(Digits):
 )
 @pytest.mark.parametrize("recipe", ["pgd_at", "free_at"])
 def test_wrong_pixels_and_labels_are_refused(fit, tmp_path, recipe, data, message, observed):
-    options = [f"--data=test_engine_refusals.{data}", "--data.init_args.batch_size=512", "--trainer.max_epochs=8"]
+    options = [f"--data=broken_data.{data}", "--data.init_args.batch_size=512", "--trainer.max_epochs=8"]
     steps = Steps()
     with user_error(message) as caught:
         fit(tmp_path, recipe, *options, callbacks=[steps])

@@ -53,7 +53,7 @@ def test_a_logger_that_fails_is_one_warning(fit, tmp_path, where, observed):
             tmp_path,
             "natural",
             *TWO_STEPS,
-            "--trainer.logger=test_harmless_loggers.Broken",
+            "--trainer.logger=test_fallback_loggers.Broken",
             f"--trainer.logger.where={where}",
         )
     assert len(texts) == 1
@@ -67,7 +67,7 @@ def test_a_logger_that_fails_is_one_warning(fit, tmp_path, where, observed):
 def test_others_go_on_when_one_fails(fit, tmp_path):
     names = [f"{where}.yaml" for where in ("log_metrics", "never")]
     for name in names:
-        text = f"{{class_path: test_harmless_loggers.Broken, init_args: {{where: {Path(name).stem}}}}}"
+        text = f"{{class_path: test_fallback_loggers.Broken, init_args: {{where: {Path(name).stem}}}}}"
         (tmp_path / name).write_text(text)
     both = f"--trainer.logger=[{', '.join((tmp_path / name).read_text() for name in names)}]"
     with warned() as texts:

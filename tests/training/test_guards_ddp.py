@@ -30,7 +30,7 @@ def test_nan_in_one_process_stops_both(command, tmp_path, observed, recipe, epoc
     more += [f"--trainer.max_epochs={epochs}", "--trainer.callbacks=test_guards_ddp.PoisonSecond"]
     more += ["--model.init_args.replays=2"] if recipe == "fast_ard" else []
     words = [sys.executable, "-m", "ard", *command(tmp_path / "run", recipe, *more)]
-    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}:{TESTS / 'training'}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 2, done.stderr[-3000:]
     lines = {line for line in done.stderr.splitlines() if re.match("ard: (?!warning)", line)}

@@ -29,7 +29,7 @@ def alone(command, tmp_path_factory):
 
 def launched(words):
     """`ard fit` as a user starts it, in a group of its own, so that what it leaves behind can be found."""
-    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}:{TESTS / 'training'}", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "ard", *words, *PAIR],
         env=environment,

@@ -1,0 +1,128 @@
+"""The stored runs keep their digests: one that changed would have every finished run of every study trained again."""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonargparse import ArgumentParser
+from parsed_configs import Parsed
+
+from ard.objectives.base import Objective
+from ard.training.config_digest import config_digest
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+CONFIGS = sorted(RESULTS.rglob("config.yaml"))
+RECORDS = ("evaluation.json", "last.evaluation.json")
+
+
+@cache  # nobody changes what it gives
+def loaded(path: Path) -> dict[str, Any]:
+    return yaml.load(path.read_text(), yaml.CSafeLoader)
+
+
+def record(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def teachers() -> dict[str, str]:
+    """Where the teachers of the stored runs lay, and what they were: their records outlive the weights."""
+    records = {path.parent.relative_to(RESULTS): record(path) for path in RESULTS.glob(f"*/teachers/*/{RECORDS[0]}")}
+    return {f"checkpoints/{place}/student.safetensors": found["weights"]["sha256"] for place, found in records.items()}
+
+
+def nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping at every depth."""
+    if isinstance(tree, dict):
+        yield tree
+    for branch in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from nodes(branch)
+
+
+def class_paths(tree: Any) -> set[str]:
+    return {node["class_path"] for node in nodes(tree) if "class_path" in node}
+
+
+def setting(config: dict[str, Any]) -> str:
+    """What tells a stored setting from another: neither the seed nor which weights its teachers had."""
+    config = json.loads(json.dumps({**config, "seed_everything": 0}))
+    for node in nodes(config["model"]):
+        node.pop("weights", None)
+    for node in nodes(config["trainer"]):
+        node.pop("default_root_dir", None)
+    return json.dumps(config, sort_keys=True)
+
+
+def settings() -> list[Path]:
+    """One config of each, the first by name."""
+    return list({setting(loaded(path)): path for path in reversed(CONFIGS)}.values())[::-1]
+
+
+def spread() -> list[Path]:
+    """A few of them in which every class occurs that is not an objective."""
+    seen: set[str] = set()
+    chosen = []
+    for path in settings():
+        found = {name for name in class_paths(loaded(path)) if not name.startswith("ard.objectives.")}
+        if found - seen:
+            chosen.append(path)
+            seen |= found
+    return chosen
+
+
+def objectives() -> dict[str, dict[str, Any]]:
+    found = [loaded(path)["model"]["init_args"]["objective"] for path in CONFIGS]
+    return {json.dumps(objective, sort_keys=True): objective for objective in found}
+
+
+def check_resolved(path: Path) -> None:
+    found = config_digest(Parsed(["fit", "-c", str(path)]).resolved, teachers())
+    expected = record(path.parent / RECORDS[0])["training"]["config_digest"]
+    assert found == expected, f"{path.parent}: this setting would be trained again; a new argument, default or class path?"
+
+
+def named(path: Path) -> str:
+    return "/".join(path.relative_to(RESULTS).parts[:2])
+
+
+def test_every_stored_config_has_the_digest_of_its_records():
+    known = teachers()
+    wrong = [
+        str(path.parent / name)
+        for path in CONFIGS
+        for name in RECORDS
+        if record(path.parent / name)["training"]["config_digest"] != config_digest(loaded(path), known)
+    ]
+    assert wrong == []
+    assert len(CONFIGS) >= 128
+
+
+def test_the_spread_is_of_many_settings():
+    assert len(settings()) >= 55
+    assert {"ard.Distillation", "ard.FreeDistillation", "ard.data.Digits"} <= set().union(
+        *(class_paths(loaded(path)) for path in spread())
+    )
+
+
+@pytest.mark.parametrize("path", spread(), ids=named)
+def test_a_stored_config_resolves_to_its_digest(path):
+    check_resolved(path)
+
+
+def test_every_stored_objective_resolves_to_itself():
+    """By a parser of objectives alone, in a tenth of the time that a whole config takes."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Objective, "objective")
+    for objective in objectives().values():
+        resolved = parser.parse_object({"objective": objective})
+        found = yaml.safe_load(parser.dump(resolved, skip_none=False))["objective"]
+        assert {"init_args": {}, **found} == {"init_args": {}, **objective}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [path for path in settings() if path not in spread()], ids=named)
+def test_each_other_stored_config_resolves_to_its_digest(path):
+    check_resolved(path)
