@@ -21,7 +21,7 @@ class Backward(torch.autograd.Function):
         return ctx.factor * gradient, None
 
 
-def outer(net, factor=1.0, noise=0.0):
+def training_loss(net, factor=1.0, noise=0.0):
     """A KL of 1e-5, as of an image and the attacked one; `noise`: of the last places of what it is made of."""
     x, random = images().double(), generator()
 
@@ -36,8 +36,8 @@ def outer(net, factor=1.0, noise=0.0):
 def compared(**options):
     net = tiny_net(0, activation=nn.Softplus).double().eval()
     x_adv = images().double() + 0.01 * images(seed=1).double()
-    assert outer(net)(x_adv)["kl"] < 1e-4
-    return moving(outer(net, **options), x_adv, list(net.parameters()))
+    assert training_loss(net)(x_adv)["kl"] < 1e-4
+    return moving(training_loss(net, **options), x_adv, list(net.parameters()))
 
 
 def test_a_right_gradient_passes():
