@@ -62,6 +62,7 @@ def replay(
     """
     if delta is None or delta.shape != x.shape:
         delta = torch.zeros_like(x)
+    delta = delta.to(x.device)  # that of a checkpoint lies on the CPU
     for _ in range(count):
         x_adv = ball.project(x + delta, x).requires_grad_()
         descend(training_loss(x_adv))
