@@ -185,9 +185,9 @@ def run(args: list[str]) -> None:
     except MisconfigurationException as error:
         raise user_error(str(error)) from error
     except RuntimeError as error:
-        if (told := lost(error)) is None:
+        if (message := lost(error)) is None:
             raise
-        raise told from error
+        raise message from error
     except SIGTERMException as error:  # Lightning would call it a success
         raise SystemExit(143) from error
     except SystemExit as error:  # how Lightning ends after Ctrl-C, with a status that says nothing

@@ -50,12 +50,12 @@ def parse(verb: str, function: Callable[..., Any], argv: list[str]) -> dict[str,
     parser.add_function_arguments(function, as_positional=True, fail_untyped=True, skip={*several, *grouped})
     flags = {p.name for p in parameters if p.annotation is bool}
     flags |= {field.name for kind in grouped.values() for field in fields(kind) if field.type in (bool, bool | None)}
-    arguments = parser.parse_args([_spoken(word, after, flags) for word, after in zip_longest(argv, argv[1:])])
+    arguments = parser.parse_args([_normalized_word(word, after, flags) for word, after in zip_longest(argv, argv[1:])])
     built = {name: kind(**{option: arguments[option] for option in options[name]}) for name, kind in grouped.items()}
     return {p.name: built[p.name] if p.name in built else arguments[p.name] for p in parameters}
 
 
-def _spoken(word: str, after: str | None, flags: Collection[str]) -> str:
+def _normalized_word(word: str, after: str | None, flags: Collection[str]) -> str:
     """--save-adversarial -> --save_adversarial=true: options as people write them."""
     if not word.startswith("--"):
         return word
@@ -83,8 +83,8 @@ def build(kind: Any, section: dict[str, Any]) -> Any:
 
 def unbuildable(error: BaseException) -> UserError:
     """What a constructor of ours says to values that it cannot use: its own UserError, else its name and the reason."""
-    reason, told = user_error(str(error), error), _chain(error)[-1]
-    frames = [frame for frame, _ in walk_tb(told.__traceback__) if frame.f_code.co_name == "__init__"]
+    reason, origin = user_error(str(error), error), _chain(error)[-1]
+    frames = [frame for frame, _ in walk_tb(origin.__traceback__) if frame.f_code.co_name == "__init__"]
     names = [type(frame.f_locals.get("self")).__name__ for frame in frames if frame.f_globals["__name__"].startswith("ard.")]
     if reason in _chain(error) or not names:
         return reason
@@ -98,9 +98,9 @@ def user_error(
     parser: ArgumentParser | None = None,
 ) -> UserError:
     """A UserError raised by one of our constructors as it stands; else the innermost reason of the parser's message."""
-    for told in _chain(error):
-        if isinstance(told, UserError):
-            return told
+    for cause in _chain(error):
+        if isinstance(cause, UserError):
+            return cause
     lines = [line.strip(" -") for line in message.splitlines()]
     reasons = [line for line in lines if line and not SEARCH.match(line)] or lines[:1]
     reason = re.sub(r"\.? Got value: (Namespace|\{).*", "", reasons[-1])
@@ -112,14 +112,14 @@ def user_error(
 
 def _choice(choice: re.Match[str], message: str) -> str:
     """Which values an option has, and which it was given."""
-    found = choice[2] or (re.findall(r"Given value: (.*)", message) or ["another value"])[0]
-    return f"{found!r}: expected one of {choice[1].replace(chr(39), '')}"
+    given = choice[2] or (re.findall(r"Given value: (.*)", message) or ["another value"])[0]
+    return f"{given!r}: expected one of {choice[1].replace(chr(39), '')}"
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
     """An error, what caused it, what caused that; each once, since a parser may raise an error from itself."""
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
         error = error.__cause__ or error.__context__
-    return found
+    return chain

@@ -13,6 +13,7 @@ from ard.core.errors import UserError
 from ard.core.pixels import check_labels, check_pixels
 from ard.data.augmentation import crop_offsets, flips, random_crop, random_flip
 from ard.data.loading import Batch, Images, Loader, MemoryImages, Mixture, Subset
+from ard.data.splitting import stratified_split
 
 IMAGES_SHARE = 0.25  # of a GPU's free memory, at most, for the images
 
@@ -79,14 +80,7 @@ class DataModule(pl.LightningDataModule, ABC):
         most = len(images) - self.num_classes
         if not self.num_classes <= self.val_size <= most:
             raise UserError(f"val_size = {self.val_size}: expected {self.num_classes} (one a class) to {most} images")
-        from sklearn.model_selection import train_test_split  # here: it takes a second
-
-        train, val = train_test_split(
-            torch.arange(len(images)).numpy(),
-            test_size=self.val_size,
-            stratify=images.labels.numpy(),
-            random_state=self.split_seed,
-        )
+        train, val = stratified_split(images.labels.numpy(), self.val_size, self.split_seed)
         return tuple(Subset(images, torch.as_tensor(part), self.input_shape) for part in (train, val))  # type: ignore[return-value]
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:

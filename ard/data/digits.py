@@ -1,9 +1,14 @@
 """Handwritten digits that come with scikit-learn: real images, nothing to download. A smoke test, not a benchmark."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
 import torch
 
 from ard.data.base import DataModule
 from ard.data.loading import MemoryImages
+from ard.data.splitting import stratified_split
 
 TEST_SIZE, TEST_SEED = 400, 0
 
@@ -35,13 +40,23 @@ class Digits(DataModule):
 
 
 def _digits(*, test: bool) -> MemoryImages:
-    from sklearn.datasets import load_digits  # here: scikit-learn takes a second
-    from sklearn.model_selection import train_test_split
-
-    digits = load_digits()
+    table = _table()
     # Values are 0..16: stored as whole multiples of 1/255, as every other image, so that evaluation can check them.
-    pixels = torch.as_tensor(digits.images * 255 / 16).round().to(torch.uint8).unsqueeze(1)
-    labels = torch.as_tensor(digits.target, dtype=torch.long)
-    split = train_test_split(range(len(labels)), test_size=TEST_SIZE, stratify=labels, random_state=TEST_SEED)
+    pixels = torch.as_tensor(table[:, :-1].reshape(-1, 8, 8) * 255 / 16).round().to(torch.uint8).unsqueeze(1)
+    labels = torch.as_tensor(table[:, -1], dtype=torch.long)
+    split = stratified_split(labels.numpy(), TEST_SIZE, TEST_SEED)
     chosen = split[1] if test else split[0]
     return MemoryImages(pixels[chosen], labels[chosen])
+
+
+def _table() -> np.ndarray:
+    """Pixels and label of each digit, from scikit-learn's own file: importing scikit-learn for it takes a second."""
+    spec = find_spec("sklearn")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        file = Path(folder, "datasets", "data", "digits.csv.gz")
+        if file.is_file():
+            return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits  # another version may keep it elsewhere
+
+    digits = load_digits()
+    return np.column_stack([digits.data, digits.target])

@@ -1,0 +1,36 @@
+"""Splitting images so that each class has its share: scikit-learn's split to the bit, without the second that it takes to
+import it. Teachers and records of former runs depend on which images were validated on."""
+
+import numpy as np
+
+
+def stratified_split(labels: np.ndarray, test_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the rest and of `test_size` images, as `sklearn.model_selection.train_test_split(stratify=labels)` draws
+    them with `random_state=seed`; every class of `labels` (n,) has two images or more."""
+    _, classes = np.unique(labels, return_inverse=True)
+    counts = np.bincount(classes)
+    of_class = np.split(np.argsort(classes, kind="mergesort"), np.cumsum(counts)[:-1])
+    draw = np.random.RandomState(seed)
+    train_counts = _shares(counts, len(labels) - test_size, draw)
+    test_counts = _shares(counts - train_counts, test_size, draw)
+    train, test = [], []
+    for indices, first, second in zip(of_class, train_counts, test_counts, strict=True):
+        shuffled = indices[draw.permutation(len(indices))]
+        train.append(shuffled[:first])
+        test.append(shuffled[first : first + second])
+    return draw.permutation(np.concatenate(train)), draw.permutation(np.concatenate(test))
+
+
+def _shares(counts: np.ndarray, total: int, draw: np.random.RandomState) -> np.ndarray:
+    """How many of each class make `total`: rounded down, one more for those with the largest remainders; ties are drawn."""
+    exact = counts / counts.sum() * total
+    shares = np.floor(exact)
+    missing, remainder = int(total - shares.sum()), exact - shares
+    for value in np.sort(np.unique(remainder))[::-1]:
+        if missing == 0:
+            break
+        (tied,) = np.where(remainder == value)
+        chosen = draw.choice(tied, size=min(len(tied), missing), replace=False)
+        shares[chosen] += 1
+        missing -= len(chosen)
+    return shares.astype(int)
