@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "docs" / "results" / "costs.json"
 TEACHER = {"in_channels": 1, "width": 8, "blocks": [1]}
 PGD_STEPS = 10
-STEP = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=0", "--trainer.enable_progress_bar=false"]
+STEP = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=0"]
+STEP += ["--trainer.log_every_n_steps=1", "--trainer.enable_progress_bar=false"]
 
 
 def counted(recipe: Path, place: Path, options: list[str], callbacks: Sequence[Callback] = ()) -> tuple[Any, dict[str, Any]]:

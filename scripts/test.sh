@@ -1,14 +1,30 @@
 #!/usr/bin/env bash
 # All checks: style, types, reference, tests. Arguments go to pytest, such as: scripts/test.sh -m 'not slow'
-# `scripts/test.sh fast` runs the tests of the mathematics and of the layout alone.
+# `scripts/test.sh fast` runs the tests of the mathematics and of the layout alone, in about a minute.
+# `scripts/test.sh kernels` runs these and the zoo of evaluations as on older processors: without vectors, and with AVX2.
+# Without arguments, as in CI, the fast part runs once more without vectors.
 source "$(dirname "$0")/setup.sh"
 export OMP_NUM_THREADS=1
-if [ "${1-}" = fast ]; then
-  shift
-  exec .venv/bin/python -m pytest -n 2 --dist worksteal -m 'not slow' \
-    tests/{core,losses,attacks,models,objectives,artifacts} tests/test_architecture.py "$@"
-fi
+fast=(tests/{core,losses,attacks,models,objectives,artifacts} tests/test_architecture.py)
+tests() { .venv/bin/python -m pytest -n 2 --dist worksteal "$@"; }
+plain() { ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 tests "$@"; }
+avx2() { ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 tests "$@"; }
+case "${1-}" in
+  fast)
+    tests -m 'not slow' "${fast[@]}" "${@:2}"
+    exit
+    ;;
+  kernels)
+    for kernels in plain avx2; do
+      $kernels -m 'not slow' "${fast[@]}" tests/evaluation/test_zoo.py "${@:2}"
+    done
+    exit
+    ;;
+esac
 .venv/bin/ruff check ard scripts tests
 .venv/bin/mypy
 ./scripts/docs.sh
-exec .venv/bin/python -m pytest -n 2 --dist worksteal "$@"
+if [ $# = 0 ]; then
+  plain -m 'not slow' "${fast[@]}"
+fi
+tests "$@"

@@ -1,11 +1,12 @@
-"""A training run of a second through the real command line: few digits, tiny student, small random teacher."""
+"""A training run of a second through the real command line: few digits, tiny student, small random teacher.
+
+Imports neither torch nor Lightning, for the tests that need none of them; a fixture imports what it uses.
+"""
 
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from small_runs import DATA, NETWORK, teacher_options, trained, workplace, write_yaml
 from tiny_study import fake, study, study_place  # noqa: F401
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -54,6 +55,8 @@ def teacher_file(teacher_of):
 @pytest.fixture(scope="session")
 def command(teacher_file):
     """command(directory, recipe, *more): arguments of a fast run on digits; what comes in `more` wins."""
+
+    from small_runs import teacher_options
 
     def arguments(directory, recipe, *more, verb="fit", student=TINY, base=None):
         path = CONFIGS / "objectives" / f"{recipe}.yaml"
@@ -106,6 +109,8 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture
 def idle(tmp_path, monkeypatch):
     """A work place where nothing can be trained: a mistake that is found too late does not cost an hour."""
+    from small_runs import workplace
+
     monkeypatch.setattr("ard.study.job.Job._process", lambda *_, **__: pytest.fail("a training was started"))
     monkeypatch.setattr("pytorch_lightning.loops.fit_loop._FitLoop.run", lambda *_: pytest.fail("a training was started"))
     return workplace(tmp_path, monkeypatch)
@@ -114,6 +119,9 @@ def idle(tmp_path, monkeypatch):
 @pytest.fixture
 def foreign(place):
     """A plain state dict, and the options that say what it is."""
+    import torch
+    from small_runs import DATA, NETWORK, trained, write_yaml
+
     torch.save(trained().state_dict(), place / "plain.pt")
     write_yaml(place / "network.yaml", {"class_path": "ard.models.ResNet", "init_args": NETWORK})
     write_yaml(place / "data.yaml", {"data": DATA})

@@ -1,12 +1,12 @@
-"""One of two processes that train every recipe for two steps, one after the other: `ddp_pair.py PLACE TEACHER RECIPE...`."""
+"""One of two processes that train recipes for two steps, one after the other."""
 
 import hashlib
 import json
 import os
-import sys
 from pathlib import Path
 
-import yaml
+from prepared import enter_pair
+from shipped_recipes import DIGITS, content
 from small_runs import teacher_options
 
 
@@ -15,16 +15,18 @@ def digest(tensors):
     return hashlib.sha256(b"".join(name.encode() + value.numpy().tobytes() for name, value in tensors.items())).hexdigest()
 
 
-def main(place, teacher, *recipes):
+def train(environment, place, teacher, recipes):
+    """Writes down what this process has in the end of every recipe."""
     from ard.cli.lightning import CLI
     from ard.cli.messages import quiet
 
     quiet()
+    enter_pair(environment)
     found = {}
-    for recipe in map(Path, recipes):
-        content = yaml.safe_load(recipe.read_text())
-        words = ["fit", "-c", "configs/digits.yaml", "-c", str(recipe)]
-        words += [f"{option}={teacher}" for option in teacher_options(content)]
+    for recipe in recipes:
+        said = content(recipe)
+        words = ["fit", "-c", str(DIGITS), "-c", str(recipe)]
+        words += [f"{option}={teacher}" for option in teacher_options(said)]
         words += [
             "--data.init_args.batch_size=32",
             "--trainer.accelerator=cpu",
@@ -32,7 +34,7 @@ def main(place, teacher, *recipes):
             "--trainer.strategy=ddp",
         ]
         words += ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=0", "--trainer.enable_progress_bar=false"]
-        words += [f"--trainer.max_epochs={content['model']['init_args'].get('replays', 1)}"]
+        words += [f"--trainer.max_epochs={said['model']['init_args'].get('replays', 1)}"]
         engine = CLI([*words, f"--trainer.default_root_dir={place}/{recipe.stem}"]).model
         found[recipe.stem] = {
             "student": digest(engine.student.state_dict()),
@@ -40,7 +42,3 @@ def main(place, teacher, *recipes):
             "steps": engine.trainer.global_step,
         }
     Path(place, f"rank{os.environ['LOCAL_RANK']}.json").write_text(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

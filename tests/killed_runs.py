@@ -2,23 +2,17 @@
 
 import itertools
 import json
-import multiprocessing
 import os
 import signal
-import socket
-import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import torch
+from prepared import enter_pair, pair_environments, start, statuses
 from pytorch_lightning import Callback
-from pytorch_lightning.utilities import rank_zero_only
 
 from ard.artifacts.metrics import read_metrics
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["killed_runs", "ard.cli.lightning", "ard.models", "ard.data"])
 TIMES = ("train/images_per_s", "train/attack_share")
 PAIR = ["--trainer.devices=2", "--trainer.strategy=ddp"]
 STATES = ("state_dict", "optimizer_states", "lr_schedulers")
@@ -59,32 +53,25 @@ VALIDATION, EPOCH_START = -1, -2  # steps of a witness
 
 def ended(words, directory, **witness):
     """Exit status of a process of `ard fit`, minus the signal where one killed it, and what it wrote."""
-    process = CONTEXT.Process(target=_fit, args=(words, Path(directory), witness))
-    process.start()
-    process.join(600)
-    return process.exitcode, _said(directory)
+    (status,) = statuses(_started(words, directory, witness))
+    return status, _said(directory)
 
 
 def pair_ended(words, directory, **witness):
     """The same of two processes that train together."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "NODE_RANK": "0"}
-    pair = [
-        CONTEXT.Process(target=_fit, args=([*words, *PAIR], Path(directory), witness, {**shared, "LOCAL_RANK": str(rank)}))
-        for rank in range(2)
-    ]
-    for process in pair:
-        process.start()
-    for process in pair:
-        process.join(600)
-    return [process.exitcode for process in pair], _said(directory)
+    pair = [_started([*words, *PAIR], directory, witness, environment) for environment in pair_environments()]
+    return statuses(*pair), _said(directory)
+
+
+def _started(words, directory, witness, environment=None):
+    talk = Path(directory).with_suffix(".out")
+    return start(_fit, [*words, witnessed(directory, **witness)], witness.get("sync"), environment or {}, words=talk)
 
 
 def witnessed(directory, **witness):
     """The option that sets a witness beside a run."""
-    init_args = {"file": str(Path(directory).with_suffix(".order")), **witness}
+    chosen = {name: value for name, value in witness.items() if name != "sync"}
+    init_args = {"file": str(Path(directory).with_suffix(".order")), **chosen}
     return f"--trainer.callbacks={json.dumps([{'class_path': 'killed_runs.Witness', 'init_args': init_args}])}"
 
 
@@ -107,17 +94,12 @@ def _deadly(sync, count, last):
     return synced
 
 
-def _fit(words, directory, witness, environment=None):
+def _fit(words, sync, environment):
     from ard.__main__ import main
 
-    os.fsync = _deadly(os.fsync, itertools.count(1), witness.pop("sync", None))
-
-    os.environ.update(environment or {})
-    rank_zero_only.rank = int(os.environ.get("LOCAL_RANK", 0))  # was set when Lightning was imported
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with open(directory.with_suffix(".out"), "a", buffering=1) as talk, redirect_stdout(talk), redirect_stderr(talk):
-        sys.exit(main([*words, witnessed(directory, **witness)]))
+    os.fsync = _deadly(os.fsync, itertools.count(1), sync)
+    enter_pair(environment)
+    return main(words)
 
 
 def order(directory, rank=0):

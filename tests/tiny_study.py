@@ -1,7 +1,6 @@
 """A study of four runs whose processes are fakes that leave plausible files."""
 
 import pytest
-from small_runs import FakeProcesses, cli, workplace, write_yaml
 
 TEACHER = "configs/teachers/digits_resnet.yaml"
 STUDY = {
@@ -15,6 +14,8 @@ STUDY = {
 
 @pytest.fixture
 def study_place(tmp_path, monkeypatch):
+    from small_runs import workplace
+
     monkeypatch.setattr("ard.study.processes.Processes.run", lambda *_: pytest.fail("a process was started"))
     monkeypatch.setattr("ard.study.display.Display._follow", lambda *_: None)  # it looks once a second
     return workplace(tmp_path, monkeypatch)
@@ -22,12 +23,15 @@ def study_place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def fake(monkeypatch):
+    from small_runs import FakeProcesses
+
     return FakeProcesses().install(monkeypatch)
 
 
 @pytest.fixture
 def study(study_place, capsys, monkeypatch):
     """study(**changes): status, stdout, stderr of the study with changed keys; no picture, which takes a second."""
+    from small_runs import cli, write_yaml
 
     def run(*, picture=False, **changes):
         write_yaml(study_place / "tiny.yaml", {**STUDY, **changes})

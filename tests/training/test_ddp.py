@@ -1,15 +1,13 @@
 """Two processes on the CPU: the same weights on both, random draws of their own, every image validated once."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from prepared import pair_environments, rank, start, statuses
 from pytorch_lightning import Callback
 from tiny import user_error
 
@@ -18,10 +16,12 @@ from ard.core.files import sha256
 from ard.data import Digits
 from ard.data.loading import Order
 from ard.models import load
+from ard.study.processes import Processes
 
 TESTS = Path(__file__).parents[1]
 VAL_SIZE = 193  # 97 and 96 images: seven and six batches of 16
 REPLAYS = 2
+PAIR = ["--trainer.devices=2", "--trainer.strategy=ddp"]
 
 
 class Probe(Callback):
@@ -51,18 +51,22 @@ class Probe(Callback):
 
 @pytest.fixture(scope="module", params=["ard", "fast_ard"])
 def run(request, command, tmp_path_factory):
-    """One epoch of three steps on two processes, started as a user starts it."""
+    """One epoch of three steps on two processes: of a study, where Lightning launches the second one, or started by hand."""
     directory = tmp_path_factory.mktemp("ddp")
-    more = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.limit_train_batches=3"]
+    more = ["--trainer.limit_train_batches=3"]
     more += ["--trainer.limit_val_batches=1.0", f"--data.init_args.val_size={VAL_SIZE}"]
     more += ["--trainer.callbacks=test_ddp.Probe", f"--trainer.callbacks.directory={directory}"]
     if request.param == "fast_ard":
         more += [f"--model.init_args.replays={REPLAYS}", f"--trainer.max_epochs={REPLAYS}"]
-    words = [sys.executable, "-m", "ard", *command(directory / "run", request.param, *more)]
-    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}:{TESTS / 'training'}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
-    ranks = [json.loads((directory / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    words = command(directory / "run", request.param, *more)
+    if request.param == "fast_ard":
+        pair = [start(rank, environment, words) for environment in pair_environments()]
+        assert statuses(*pair) == [0, 0]
+    else:
+        path = f"{TESTS.parent}:{TESTS}:{TESTS / 'training'}"
+        launched = Processes().run([*words, *PAIR], directory / "log", {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
+        assert launched == 0, (directory / "log").read_text()[-3000:]
+    ranks = [json.loads((directory / f"rank{number}.json").read_text()) for number in (0, 1)]
     return SimpleNamespace(files=directory / "run", ranks=ranks, free=request.param == "fast_ard")
 
 

@@ -1,11 +1,9 @@
 """Weights & Biases absent, without a key, unreachable or dying: offline, or without it, and the run ends as it should."""
 
 import os
-import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.util import find_spec
-from pathlib import Path
 from socket import socket
 from threading import Thread
 from types import SimpleNamespace
@@ -17,6 +15,7 @@ from pytorch_lightning.loggers import WandbLogger
 from tiny import warned
 
 from ard.artifacts.metrics import read_metrics
+from ard.study.processes import Processes
 from ard.training import loggers
 from ard.training.loggers import FallbackLogger, unreachable, why_offline
 
@@ -119,26 +118,26 @@ def test_an_online_start_that_fails_is_made_again_offline():
     assert [text.split(":")[:3] for text in texts] == [["wandb", " PermissionError", " 401"]]
 
 
-def process(command, place, *more, **environment):
+def ended(command, place, *more, **environment):
     """`ard fit` in a process of its own, with a wandb that knows a key and no server."""
     words = command(place / "run", "natural", *TWO_STEPS, WANDB, f"--trainer.logger.save_dir={place}", *more)
-    folder = Path(__file__).parents[1]
-    environment = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": NOWHERE, "PYTHONPATH": f"{folder.parent}:{folder}", **environment}
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}  # wandb leaves some behind
-    done = subprocess.run(
-        [sys.executable, "-m", "ard", *words], env=ours | environment, capture_output=True, text=True, timeout=180
-    )
-    told = [line for line in done.stderr.splitlines() if line.startswith("ard: ")]
-    assert "Traceback" not in done.stderr
+    environment = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": NOWHERE, **environment}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("WANDB_")]:  # wandb leaves some behind
+            patch.delenv(name)
+        status = Processes().run(words, place / "log.txt", environment)
+    lines = (place / "log.txt").read_text().splitlines()
+    told = [line for line in lines if line.startswith("ard: ")]
+    assert "Traceback" not in "".join(lines)
     assert [row["step"] for row in read_metrics(place / "run" / "metrics.csv") if "val/clean_acc" in row] == ["1", "3"]
     assert len(list(place.glob("wandb/offline-run-*/*.wandb"))) == 1
-    return done.returncode, told
+    return status, told
 
 
 @pytest.mark.slow
 @pytest.mark.fault(46)
 def test_wandb_that_cannot_be_reached(command, tmp_path, observed):
-    status, told = process(command, tmp_path)
+    status, told = ended(command, tmp_path)
     assert status == 0
     assert len(told) == 1
     assert f"wandb: {NOWHERE} cannot be reached (Connection refused): offline" in told[0]
@@ -149,7 +148,7 @@ def test_wandb_that_cannot_be_reached(command, tmp_path, observed):
 @pytest.mark.fault(46)
 def test_wandb_that_dies_in_the_middle(command, tmp_path, observed):
     callback = f"--trainer.callbacks={KillsWandb.__module__}.KillsWandb"
-    status, told = process(command, tmp_path, callback, WANDB_MODE="offline")
+    status, told = ended(command, tmp_path, callback, WANDB_MODE="offline")
     assert status == 0
     assert len(told) == 1
     assert "WandbLogger failed and is switched off" in told[0]
