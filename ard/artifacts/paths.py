@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ard.core.errors import UserError
+
 LAST, BEST, PREVIOUS = "last", "best", "previous"  # the checkpoints of a run
 STUDENT = "student"  # the weights of the checkpoint that was selected
 RECORD = "evaluation.json"
@@ -159,3 +161,11 @@ def is_run(path: Path) -> bool:
 def weights_in(path: Path) -> list[Path]:
     """The weights that a run left in its folder, the selected ones first."""
     return [file for name in (STUDENT, LAST) if (file := RunFolder(path).weights(name)).is_file()]
+
+
+def records_below(folder: Path) -> list[Path]:
+    """Every record below a folder of runs; raises UserError where there is none."""
+    files = sorted(path for name in RECORDS for path in folder.rglob(name))
+    if not files:
+        raise UserError(f"{folder}: found no {' or '.join(RECORDS)}; expected folders of runs: ard evaluate first")
+    return files

@@ -1,9 +1,10 @@
 """Balls, the attacks that search inside them, and the guard around an attack."""
 
 from ard.attacks.attacking import attacking, frozen_mode
-from ard.attacks.balls import L2, Ball, Linf, Radius
+from ard.attacks.balls import L2, Ball, Linf
 from ard.attacks.base import Attack, AttackFactory, ascent
 from ard.attacks.gradient import FGSM, NFGSM, PGD
+from ard.core.radius import Radius
 
 __all__ = [
     "FGSM",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ard.artifacts.paths import records_below
 from ard.cli.messages import show
 
 
@@ -14,8 +15,10 @@ def compare(directories: list[str], output: str | None = None, mixed: bool = Fal
         mixed: allow rows with different data, eps, suite or number of images.
         baseline: the method that differences are taken to; by default the strongest one without a teacher.
     """
+    paths = [Path(directory) for directory in directories]
+    for path in paths:
+        records_below(path)  # a wrong name is told before numpy is imported
     from ard.report.comparison import compare_records
 
-    paths = [Path(directory) for directory in directories]
     show(compare_records(paths, Path(output or directories[0]), mixed=mixed, baseline=baseline))
     return 0

@@ -16,12 +16,12 @@ def evaluate_weights(weights: list[str], request: Request) -> int:
         weights: files of weights: ours (.safetensors), Lightning checkpoints or plain state dicts.
         request: what to measure.
     """
+    request.check()
     check_weights(*weights, request.teacher, request.undefended)
     check_config(request.data, needs="data")
     with quick_imports():
         from ard.commands.evaluate import evaluate_file
 
-    request.check()
     return max(EXIT_STATUS[evaluate_file(Path(file), request)] for file in weights)
 
 

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ard.core.errors import UserError
+from ard.core.radius import Radius
 
 if TYPE_CHECKING:
     from ard.artifacts.record import Record
     from ard.attacks import Ball
+
+SUITE_NAMES = ("quick", "standard", "full")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +59,10 @@ class Request:
     replace: bool = False
 
     def check(self) -> None:
-        """Raises UserError for what could not be measured, before anything is trained or computed for it."""
-        from ard.attacks import Radius
-        from ard.evaluation import check_suite
-
-        check_suite(self.suite)
+        """Raises UserError for what could not be measured, before anything is trained, computed or imported for it."""
+        if self.suite not in SUITE_NAMES:
+            raise UserError(f"suite {self.suite!r}: expected one of {', '.join(SUITE_NAMES)}")
         _ = self.part
-        if self.eps is not None:
-            guess = "Linf" if float(Radius(self.eps)) > 4 else "L2"  # the weights may say L2, but nobody's L2 is that large
-            ball_of(self.norm or guess, self.eps)
         needs = {"transfer": ("full",), "teacher": ("standard", "full"), "published": ("standard", "full")}
         for option, suites in needs.items():
             if getattr(self, option) not in (None, "") and self.suite not in suites:
@@ -73,6 +71,9 @@ class Request:
             raise UserError(f"--temperature {self.temperature}: expected a number above 0, and a --teacher it belongs to")
         if self.published is not None and not 0 <= self.published <= 1:
             raise UserError(f"--published {self.published}: expected a fraction such as 0.4925")
+        if self.eps is not None:
+            guess = "Linf" if Radius(self.eps) > 4 else "L2"  # the weights may say L2, but nobody's L2 is that large
+            ball_of(self.norm or guess, self.eps)
 
     @property
     def part(self) -> tuple[int, int]:
@@ -84,8 +85,6 @@ class Request:
 
     def answered_by(self, record: "Record") -> bool:
         """Whether a record measured what this asks for, so that it need not be measured again."""
-        from ard.attacks import Radius
-
         asked = (self.split, self.limit, self.suite, self.seed)
         return (
             asked == (record.split, record.limit, record.suite, record.seed)
@@ -102,7 +101,7 @@ def split_commas(text: str) -> list[str]:
 
 def ball_of(norm: str, eps: float | str) -> "Ball":
     """The ball of that norm and radius; raises UserError where there is none."""
-    from ard.attacks import L2, Linf, Radius
+    from ard.attacks import L2, Linf
 
     norms: dict[str, type[Linf | L2]] = {"Linf": Linf, "L2": L2}
     if norm not in norms:

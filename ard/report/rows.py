@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from ard.artifacts.paths import RECORD, RECORDS
+from ard.artifacts.paths import RECORD, records_below
 from ard.artifacts.record import Record, read_record, warning_of
 from ard.core.errors import UserError
 
@@ -118,10 +118,7 @@ def load_records(folders: Sequence[Path]) -> list[StoredRecord]:
     """Every record below the folders, each once; raises UserError where one holds none or a file is damaged."""
     found: dict[Path, Path] = {}  # by resolved path, as given
     for folder in folders:
-        files = sorted(path for name in RECORDS for path in folder.rglob(name))
-        if not files:
-            raise UserError(f"{folder}: found no {' or '.join(RECORDS)}; expected folders of runs: ard evaluate first")
-        for path in files:
+        for path in records_below(folder):
             found.setdefault(path.resolve(), path)
     return [StoredRecord(path, read_record(path)) for path in found.values()]
 

@@ -12,8 +12,10 @@ from torch import nn
 import ard.attacks
 import ard.losses
 from ard.attacks import L2, Linf
+from ard.evaluation import suites
 from ard.evaluation.adversaries import GradientAdversary, Noise, away_from, first_success, targeted, through
 from ard.evaluation.cascade import evaluation_mode
+from ard.evaluation.request import SUITE_NAMES
 from ard.evaluation.suites import Given, full
 
 MODEL = tiny_net(1).eval()
@@ -178,3 +180,7 @@ def test_noise_goes_all_the_way_each_time_elsewhere(ball):
         travelled = (drawn - x).abs() if ball.norm == "Linf" else torch.tensor(norms(drawn - x, "L2"))
         torch.testing.assert_close(travelled, torch.full_like(travelled, ball.eps), rtol=1e-5, atol=1e-6)
     assert all((a - b).abs().max() > 0.05 for i, a in enumerate(model.shown) for b in model.shown[:i])
+
+
+def test_a_request_knows_the_suites():
+    assert tuple(suites.SUITES) == SUITE_NAMES
