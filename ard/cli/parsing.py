@@ -18,6 +18,8 @@ from ard.core.errors import UserError
 SEARCH = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value|Parser key|Problem with")
 
 CHOICE = re.compile(r"Expected a typing\.Literal\[(.*?)\](?:\. Got value: (.*))?")
+KIND = re.compile(r"Expected a <class '(\w+)'>(?:\. Got value: (.*))?")
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
 
 
 class OneLineErrors(ArgumentParser):
@@ -106,14 +108,18 @@ def user_error(
     reason = re.sub(r"\.? Got value: (Namespace|\{).*", "", reasons[-1])
     reason = re.sub(r"\w+ '\w+' does not accept option", "unknown key", reason).replace("part.", "")
     reason = CHOICE.sub(lambda choice: _choice(choice, message), reason)
+    reason = KIND.sub(lambda kind: f"{kind[2] or _given(message)!r}: expected {KINDS.get(kind[1], kind[1])}", reason)
     keys = [key for key in re.findall(r'Parser key "([\w.]+)"', message) if key != "part"]
     return UserError((f"{'.'.join(keys)}: " if keys else "") + reason + suggestion(reason, words, parser))
 
 
 def _choice(choice: re.Match[str], message: str) -> str:
     """Which values an option has, and which it was given."""
-    given = choice[2] or (re.findall(r"Given value: (.*)", message) or ["another value"])[0]
-    return f"{given!r}: expected one of {choice[1].replace(chr(39), '')}"
+    return f"{choice[2] or _given(message)!r}: expected one of {choice[1].replace(chr(39), '')}"
+
+
+def _given(message: str) -> str:
+    return (re.findall(r"Given value: (.*)", message) or ["another value"])[0]
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
