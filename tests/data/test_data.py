@@ -201,6 +201,9 @@ def test_a_module_of_anybodys_trains_on_the_digits_with_lightnings_own_trainer(t
             assert x.dtype == torch.float32
             return torch.nn.functional.cross_entropy(self.layer(x.flatten(1)), y)
 
+        def validation_step(self, batch, _):
+            assert len(batch) == 2
+
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), 0.1)
 
