@@ -25,7 +25,7 @@ class RunFiles(SaveConfigCallback):
 
     def __init__(self, parser: Any, config: Any, **kwargs: Any) -> None:
         super().__init__(parser, config, save_to_log_dir=False, **kwargs)
-        resolved = yaml.safe_load(parser.dump(config, skip_none=False))
+        resolved = yaml.safe_load(parser.dump(config, skip_unset=False))
         self.resolved = {key: value for key, value in resolved.items() if key not in START}
         self.clock = {"seconds": 0.0, "images": 0, "flops_per_image": 0.0}
         self._since = 0.0
