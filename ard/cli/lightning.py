@@ -170,7 +170,7 @@ class DryRun(CLI):
         return None  # type: ignore[return-value]
 
     def _run_subcommand(self, subcommand: str) -> None:
-        self.resolved = yaml.safe_load(self._parser(subcommand).dump(self.config[subcommand], skip_none=False))
+        self.resolved = yaml.safe_load(self._parser(subcommand).dump(self.config[subcommand], skip_unset=False))
 
 
 def as_list(option: Any) -> list[Any]:

@@ -118,7 +118,7 @@ def test_every_stored_objective_resolves_to_itself():
     parser.add_subclass_arguments(Objective, "objective")
     for objective in objectives().values():
         resolved = parser.parse_object({"objective": objective})
-        found = yaml.safe_load(parser.dump(resolved, skip_none=False))["objective"]
+        found = yaml.safe_load(parser.dump(resolved, skip_unset=False))["objective"]
         assert {"init_args": {}, **found} == {"init_args": {}, **objective}
 
 

@@ -89,6 +89,9 @@ def test_a_resumed_run_leaves_the_same_files(pair):
     assert {"config.yaml", "metrics.csv", "best.ckpt", "last.ckpt", "previous.ckpt", "student.safetensors"} <= files[0]
 
 
+@pytest.mark.filterwarnings(
+    "ignore:Be aware that when using `ckpt_path`, callbacks"
+)  # the one that wrote it has done its work
 @pytest.mark.parametrize("step", [1, 3])
 def test_a_run_resumes_inside_an_epoch(fit, tmp_path, step):
     """From a checkpoint of Lightning's own callback, after `step` of the three steps of an epoch."""

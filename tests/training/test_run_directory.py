@@ -23,11 +23,10 @@ HOLDS += "print('held', flush=True); time.sleep(600)"
 def holder(tmp_path):
     """Another process that holds the directory `run`."""
     words = [sys.executable, "-c", HOLDS, str(tmp_path / "run")]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.wait()
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
 
 
 @pytest.mark.fault(47)

@@ -28,7 +28,7 @@ class RunFiles(SaveConfigCallback):
 
     def __init__(self, parser: Any, config: Any, **kwargs: Any) -> None:
         super().__init__(parser, config, save_to_log_dir=False, **kwargs)
-        resolved = yaml.safe_load(parser.dump(config, skip_none=False))
+        resolved = yaml.safe_load(parser.dump(config, skip_unset=False))
         self.resolved = {key: value for key, value in resolved.items() if key not in START}
         objective = self.resolved["model"]["init_args"]["objective"]["class_path"]
         self.method = method_of([str(path) for path in config.get("config") or ()], objective)
