@@ -15,6 +15,10 @@ from ard.bench.timed_step import TimedStep
 from ard.core.flops import count_flops
 from ard.models import MobileNetV2, ResNet
 
+pytestmark = [  # what the released codes do, at fewer steps than theirs
+    pytest.mark.filterwarnings("ignore:PGD with relative_step"),
+    pytest.mark.filterwarnings("ignore:reduction. 'mean' divides"),
+]
 CPU = torch.device("cpu")
 ROWS = every_row()
 

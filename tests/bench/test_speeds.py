@@ -11,6 +11,8 @@ from conftest import TINY
 from ard.bench import timed_step
 from ard.models import MobileNetV2, ResNet
 
+pytestmark = pytest.mark.filterwarnings("ignore:PGD with relative_step")  # fewer steps than the recipes' own
+
 
 @pytest.fixture
 def forwards(monkeypatch):
