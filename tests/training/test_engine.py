@@ -237,6 +237,7 @@ def test_bf16_trains_in_half_and_validates_in_single_precision(fit, tmp_path, ob
     observed(f"--trainer.precision=bf16-mixed: {', '.join(modes)}")
 
 
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks")  # validation has no guards
 def test_validate_needs_no_teacher_and_leaves_the_run_alone(fit, tmp_path, teacher_of):
     teacher = teacher_of(10)
     option = f"--model.init_args.teacher.init_args.weights={teacher}"
