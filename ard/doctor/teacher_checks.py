@@ -110,7 +110,7 @@ def origin(run: PlannedRun, name: str, teacher: Frozen) -> Iterator[Advice]:
 
 
 def clean_accuracy_of(teacher: Frozen, run: PlannedRun) -> float | None:
-    """The clean accuracy on this data set from the record beside the weights or from their card; None where neither has it."""
+    """The clean accuracy on this data set in the record beside the weights, or in their card; None if in neither."""
     for path in (Path(teacher.weights).with_name(RECORD), record_of(teacher.weights)):
         record = readable_record(path)
         if record and record.weights.sha256 == teacher.sha256 and record.dataset.name == run.data.title:

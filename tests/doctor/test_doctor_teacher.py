@@ -134,7 +134,7 @@ def test_one_that_knows_nothing(tmp_path, observed):
 def test_more_than_declared_is_suspicious_and_less_is_wrong(tmp_path):
     path = write_weights(tmp_path / "student.safetensors", knowing())
     record(path, 0.6)
-    assert (findings(path)["clean"].verdict, "saw these" in findings(path)["clean"].message) == ("warning", True)
+    assert (findings(path)["clean"].verdict, "trained on these" in findings(path)["clean"].message) == ("warning", True)
     record(path, 1.0, dataset=dataset("other images"))
     assert "declared" not in findings(path)["clean"].message
     record(path, 1.0, weights=WeightsFile(path="", sha256="of others"))
