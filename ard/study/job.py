@@ -99,7 +99,7 @@ class Job:
         return record.training.config_digest == digest and self.study.request.answered_by(record)
 
     def _begin(self) -> None:
-        """An unfinished run of the same config and teacher is continued; another one of a study is deleted, if it has ended."""
+        """Continue an unfinished run of the same config and teachers; delete any other run of a study, once it has ended."""
         mark, digest = self.run.folder.begun, self.digest
         if not mark.is_file() and self.run.folder.checkpoints:
             raise UserError(f"{self.run.directory} holds a run that no study began: move it away, or name another directory")

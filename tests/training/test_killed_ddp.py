@@ -1,4 +1,4 @@
-"""Two processes that train together: one is killed, or asked to stop; nobody stays, and the run goes on exactly."""
+"""Two processes that train together: one is killed, or asked to stop; both end, and the run resumes exactly."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A run goes on as the run it was: other options are refused by name, other versions are told."""
+"""A run resumes with its own options: others are refused by name, other versions are reported."""
 
 import re
 
