@@ -46,7 +46,7 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _current_folder_last() -> None:
-    """A network of the user's own lies in the current folder; at the end, where it can hide no module of anybody else."""
+    """Make modules of the current folder importable; last in `sys.path`, so that they hide no other module."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)

@@ -11,7 +11,7 @@ Loss = Callable[[Tensor], Tensor]  # x' -> one number per example, shape (batch,
 
 
 class AttackLoss:
-    """A loss for an attack to maximise, with what an objective may add: where to search, and what it wants to be told.
+    """A loss for an attack to maximise, with what an objective may add: where to search, and what to observe.
 
     It is called like any loss, x' (points, channels, height, width) -> (points,), so attacks and evaluation treat all
     losses alike. There may be more points than images: `centre` says around which image each point is searched.
@@ -41,7 +41,7 @@ class AttackLoss:
 
     @classmethod
     def of(cls, loss: Loss, *, start: Tensor | None = None) -> Self:
-        """The loss as an AttackLoss, and the very same one where it is one, so that whoever made it sees what it saw.
+        """The loss as an AttackLoss, and the very same one where it is one, so that its maker can read what it observed.
 
         Args:
             loss: Any loss.

@@ -59,14 +59,14 @@ def measured(model: nn.Module, ball: Ball, x: Tensor, y: Tensor) -> list[dict[st
     for mode in ("eval", "train"):
         signs: dict[str, Tensor] = {}
         for precision in ("float32", "bfloat16"):
-            found = [attacked(model, ball, x, y, mode, precision, seed) for seed in SEEDS]
-            signs[precision] = found[0][2]
+            results = [attacked(model, ball, x, y, mode, precision, seed) for seed in SEEDS]
+            signs[precision] = results[0][2]
             rows.append(
                 {
                     "attack_mode": mode,
                     "precision": precision,
-                    "robust_acc": [accuracy for accuracy, _, _ in found],
-                    "loss": [loss for _, loss, _ in found],
+                    "robust_acc": [accuracy for accuracy, _, _ in results],
+                    "loss": [loss for _, loss, _ in results],
                     "signs_differ": float((signs[precision] != signs["float32"]).double().mean()),
                 }
             )

@@ -50,8 +50,8 @@ def counted(recipe: Path, place: Path, options: list[str], callbacks: Sequence[C
 
     words = ["fit", "-c", str(ROOT / "configs" / "digits.yaml"), "-c", str(recipe), *STEP, *options]
     engine = Counted([*words, f"--trainer.max_epochs={replays}", f"--trainer.default_root_dir={place / recipe.stem}"]).model
-    found = {name: {kind: n / replays for kind, n in count.items()} for name, count in passes.counts.items() if count["F"]}
-    return engine, found
+    counts = {name: {kind: n / replays for kind, n in count.items()} for name, count in passes.counts.items() if count["F"]}
+    return engine, counts
 
 
 def teacher_options(recipe: Path, weights: Path) -> list[str]:
@@ -63,15 +63,15 @@ def main(names: list[str]) -> None:
     """Every recipe, or those named."""
     quiet()
     recipes = {path.stem: path for path in sorted((ROOT / "configs" / "objectives").glob("*.yaml"))}
-    found = json.loads(OUTPUT.read_text())["passes"] if names else {}
+    counted_passes = json.loads(OUTPUT.read_text())["passes"] if names else {}
     with TemporaryDirectory() as scratch:
         weights = Path(scratch) / "teacher.safetensors"
         card = Card(class_path="ard.models.ResNet", init_args=TEACHER, num_classes=10)
         save_weights(weights, ResNet(num_classes=10, **TEACHER), card)
         for name in names or recipes:
-            found[name] = counted(recipes[name], Path(scratch), teacher_options(recipes[name], weights))[1]
-            print(name, found[name], file=sys.stderr)
-    passes = {name: found[name] for name in recipes if name in found}
+            counted_passes[name] = counted(recipes[name], Path(scratch), teacher_options(recipes[name], weights))[1]
+            print(name, counted_passes[name], file=sys.stderr)
+    passes = {name: counted_passes[name] for name in recipes if name in counted_passes}
     write_whole(OUTPUT, json.dumps({"pgd_steps": PGD_STEPS, "passes": passes}, indent=1) + "\n")
 
 

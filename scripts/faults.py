@@ -43,21 +43,21 @@ def page(tests: list[ElementTree.Element]) -> str:
         broken = test.find("failure") is not None or test.find("error") is not None
         failed += broken
         properties = [(entry.get("name"), entry.get("value") or "") for entry in test.iter("property")]
-        said = "; ".join(value for name, value in properties if name == "observed")
+        observed = "; ".join(value for name, value in properties if name == "observed")
         skipped = test.find("skipped") is not None
         for name, value in properties:
             if name == "fault":
-                seen[int(value)].append("**failed**" if broken else "skipped" if skipped else said or SILENT)
+                seen[int(value)].append("**failed**" if broken else "skipped" if skipped else observed or SILENT)
     rows = [row(number, seen.get(number, [])) for number in sorted(CASES)]
     about = {"torch": version("torch").split("+")[0], "lightning": version("pytorch-lightning")}
     return HEAD.format(passed=len(tests) - failed, count=len(tests), cases=len(seen), **about) + "\n".join(rows) + "\n"
 
 
-def row(number: int, said: list[str]) -> str:
+def row(number: int, observations: list[str]) -> str:
     case, expected = CASES[number]
-    told = dict.fromkeys(part for part in said if part != SILENT)
-    parts = [part if said.count(part) == 1 else f"{part} ({said.count(part)} tests)" for part in told]
-    if silent := said.count(SILENT):
+    distinct = dict.fromkeys(part for part in observations if part != SILENT)
+    parts = [part if observations.count(part) == 1 else f"{part} ({observations.count(part)} tests)" for part in distinct]
+    if silent := observations.count(SILENT):
         parts.append(f"({silent} more {'test' if silent == 1 else 'tests'}, as expected)")
     return f"| {number} | {case} | {expected} | {'<br>'.join(parts) or 'no test'} |".replace("\n", " ")
 

@@ -23,8 +23,8 @@ WORDS = re.compile(
 )
 
 
-def methods(listed: set[str] | None = None) -> str:
-    """A row for each recipe, or each of those listed; an `-as-released` one stands beside its own.
+def methods(names: set[str] | None = None) -> str:
+    """A row for each recipe, or each of those listed; an `-as-released` one shares the row of its own.
 
     What nobody has counted or measured yet is a dash: scripts/costs.py counts, scripts/speeds.py measures.
     """
@@ -34,17 +34,17 @@ def methods(listed: set[str] | None = None) -> str:
     header = HEADER if measured else [title for title in HEADER if title != SPEED]
     rows = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     recipes = [path for path in sorted(RECIPES.glob("*.yaml")) if not path.stem.endswith("-as-released")]
-    recipes = [path for path in recipes if listed is None or path.stem in listed]
+    recipes = [path for path in recipes if names is None or path.stem in names]
     parts = {path: yaml.safe_load(path.read_text())["model"]["init_args"] for path in recipes}
     for path in sorted(recipes, key=lambda path: ("teacher" in parts[path], path.stem)):
-        told = head(path)
+        text = head(path)
         kind = parts[path]["objective"]["class_path"].rpartition(".")[2]
         released = path.with_name(f"{path.stem}-as-released.yaml")
         cells = [
             f"`{path.stem}`" + (", `-as-released`" if released.is_file() else ""),
-            paper(told),
-            formula(told, "inner") or "–",
-            formula(told, "outer"),
+            paper(text),
+            formula(text, "inner") or "–",
+            formula(text, "outer"),
             str(len(re.findall(r"ard\.models\.Frozen", path.read_text()))),
             passes(costs.get(path.stem)),
             *([speed(measured["relative_to_ard"].get(path.stem))] if measured else []),
@@ -66,16 +66,16 @@ def head(path: Path) -> str:
     return " ".join(line.lstrip("# ").strip() for line in lines)
 
 
-def paper(told: str) -> str:
+def paper(text: str) -> str:
     """The method's name and where it was published."""
-    found = PAPER.match(told)
-    return (found[1] if found else told.split(".")[0]).rstrip(": ")
+    match = PAPER.match(text)
+    return (match[1] if match else text.split(".")[0]).rstrip(": ")
 
 
-def formula(told: str, which: str) -> str:
+def formula(text: str, which: str) -> str:
     """The loss without the words around it."""
-    found = re.search(rf"{which}: (.*?)(?= inner: | outer: | ard fit )", told)
-    return WORDS.sub("", found[1]).strip() if found else ""
+    match = re.search(rf"{which}: (.*?)(?= inner: | outer: | ard fit )", text)
+    return WORDS.sub("", match[1]).strip() if match else ""
 
 
 def passes(cost: dict[str, dict[str, float]] | None) -> str:
@@ -83,9 +83,9 @@ def passes(cost: dict[str, dict[str, float]] | None) -> str:
     return ", ".join(f"{name} {count['F']:g} F + {count['B']:g} B" for name, count in cost.items()) if cost else "–"
 
 
-def speed(found: dict[str, float] | None) -> str:
+def speed(ratio: dict[str, float] | None) -> str:
     """Images a second in units of ARD's: the median round, the slowest and the fastest."""
-    return f"{found['median']:.2f} ({found['least']:.2f} to {found['most']:.2f})" if found else "–"
+    return f"{ratio['median']:.2f} ({ratio['least']:.2f} to {ratio['most']:.2f})" if ratio else "–"
 
 
 def counted(threads: int) -> str:
@@ -95,8 +95,8 @@ def counted(threads: int) -> str:
 
 def conditions(measured: dict[str, Any]) -> str:
     """Under which the speeds were measured."""
-    told = f"Images/s: MobileNetV2 taught by ResNet-18, {measured['device']}, {counted(measured['threads'])}, torch "
-    told += (
+    text = f"Images/s: MobileNetV2 taught by ResNet-18, {measured['device']}, {counted(measured['threads'])}, torch "
+    text += (
         f"{measured['torch']}, batch {measured['batch_size']}, PGD-{measured['pgd_steps']}, {measured['clock']} seconds; "
     )
-    return told + f"median, least and most of {measured['rounds']} rounds, each beside a step of ARD.\n\n"
+    return text + f"median, least and most of {measured['rounds']} rounds, each beside a step of ARD.\n\n"

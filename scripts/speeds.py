@@ -116,10 +116,10 @@ def main(names: list[str], *, batch_size: int, rounds: int) -> None:
     quiet()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     made = {**conditions(device), "batch_size": batch_size, "pgd_steps": PGD_STEPS, "rounds": rounds}
-    found = json.loads(OUTPUT.read_text()) if OUTPUT.is_file() and names else {}
-    speeds = found.pop("relative_to_ard", {})
-    if speeds and found != made:
-        sys.exit(f"{OUTPUT} was measured under other conditions: {found}; here they are {made}; measure all recipes anew")
+    existing = json.loads(OUTPUT.read_text()) if OUTPUT.is_file() and names else {}
+    speeds = existing.pop("relative_to_ard", {})
+    if speeds and existing != made:
+        sys.exit(f"{OUTPUT} was measured under other conditions: {existing}; here they are {made}; measure all recipes anew")
     with TemporaryDirectory() as scratch:
         weights = save_teacher(Path(scratch) / "teacher.safetensors")
         for recipe in RECIPES:

@@ -37,11 +37,11 @@ BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
     """A document in `place` with every table made anew, of code or of records; new methods get a row where it may `grow`."""
-    listed = set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
+    present = set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
     makers = {
         "attacks": attacks,
         "checks": soundness_checks,
-        "methods": lambda: methods(None if grow else listed),
+        "methods": lambda: methods(None if grow else present),
         "benchmark": lambda: f"\n{bench_table(_record('benchmark'))}\n\n",
         "speed": lambda: f"\n{short(_record('benchmark'))}\n\n",
         "attack-strength": attack_strength,
@@ -97,8 +97,8 @@ def attack_strength() -> str:
         "signs differ",
     ]
     rows = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    found = _record("attack-strength")["rows"]
-    for exact, half in zip(found[::2], found[1::2], strict=True):
+    measured = _record("attack-strength")["rows"]
+    for exact, half in zip(measured[::2], measured[1::2], strict=True):
         cells = [f"{exact['network']}, {exact['data']}, {exact['state']}", exact["attack_mode"]]
         cells += [", ".join(f"{100 * accuracy:.1f}" for accuracy in row["robust_acc"]) for row in (exact, half)]
         cells += [f"{statistics.mean(row['loss']):.4f}" for row in (exact, half)]
@@ -111,8 +111,8 @@ def levers() -> str:
     parts = []
     for folder in sorted((RESULTS / "levers").iterdir()):
         with TemporaryDirectory() as scratch:
-            told = compare_records([folder], Path(scratch), baseline="plain").partition("\n\nPicture:")[0]
-        parts.append(f"**{folder.name}**\n\n{told.partition('Differences in points')[0].strip()}")
+            comparison = compare_records([folder], Path(scratch), baseline="plain").partition("\n\nPicture:")[0]
+        parts.append(f"**{folder.name}**\n\n{comparison.partition('Differences in points')[0].strip()}")
     return "\n" + "\n\n".join(parts) + "\n\n"
 
 
@@ -123,8 +123,8 @@ def attacks() -> str:
     rows = ["| Adversary | Settings | Sees | quick | standard | full |", "|---|---|---|---|---|---|"]
     for place, adversary in enumerate(suites["full"]):
         marks = [_mark(any(a.name == adversary.name for a in suite)) for suite in suites.values()]
-        told = [adversary.name, _settings(adversary), _sees(adversary, suites["full"][:place]), *marks]
-        rows.append(f"| {' | '.join(told)} |")
+        cells = [adversary.name, _settings(adversary), _sees(adversary, suites["full"][:place]), *marks]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n" + "\n".join(rows) + "\n\n"
 
 

@@ -1,4 +1,4 @@
-"""The file of adversarial images: the worst image of each image, its verdict, and what is claimed of all of them."""
+"""The file of adversarial images: for each image the worst adversarial one and its verdict, and the claimed accuracies."""
 
 import json
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class AdversarialImages:
 
 
 def claim_of(record: Record) -> Claim:
-    """What a record claims of its images."""
+    """The part of a record that its images can prove."""
     return Claim(
         weights=record.weights,
         dataset=record.dataset,

@@ -1,6 +1,6 @@
 """The card of a file of weights: what the file says of its network, its data and its training.
 
-It stands in the metadata of a safetensors file under "model", and in a checkpoint under "ard".
+It is in the metadata of a safetensors file under "model", and in a checkpoint under "ard".
 """
 
 import json
@@ -15,7 +15,7 @@ from ard.core.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a reader of the weights may ask; None where the file does not say.
+    """The description of a file of weights; None where the file does not say.
 
     Args:
         class_path: the network as configurations name it, with `init_args`.
@@ -25,7 +25,7 @@ class Card:
         data: the `data:` section of the configuration.
         teacher: SHA-256 of the teacher that objectives were given; None, too, where there was none.
         threat: what the network was trained against.
-        clean_acc: what somebody declares of a network from elsewhere.
+        clean_acc: the clean accuracy that is declared for a network from elsewhere.
     """
 
     class_path: str | None = field(default=None, metadata=OMITTED)
@@ -60,7 +60,7 @@ class Card:
 def card_from(content: Any, path: str | Path) -> Card:
     """The card in the text or the tree that a file holds; raises UserError, naming key and value, for a damaged one.
 
-    Keys of other versions are passed over, and what is missing is not known.
+    Keys of other versions are ignored, and missing ones become None.
     """
     try:
         tree = parsed(content) if isinstance(content, str) else content

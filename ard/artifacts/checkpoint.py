@@ -46,9 +46,9 @@ def check_digest(path: Path) -> None:
     """Raises UserError where a file's SHA-256 is not the one beside it; without one, where its archive is not whole."""
     sidecar, size = digest_beside(path), path.stat().st_size
     if sidecar.is_file():
-        expected, found = (sidecar.read_text().split() or ["nothing"])[0], sha256(path)
-        if found != expected:
-            raise UserError(f"{path} ({size} bytes) is damaged: SHA-256 {found[:12]}…, expected {expected[:12]}…")
+        expected, actual = (sidecar.read_text().split() or ["nothing"])[0], sha256(path)
+        if actual != expected:
+            raise UserError(f"{path} ({size} bytes) is damaged: SHA-256 {actual[:12]}…, expected {expected[:12]}…")
     elif zipfile.is_zipfile(path):
         try:
             with zipfile.ZipFile(path) as archive:

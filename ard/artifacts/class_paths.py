@@ -1,7 +1,7 @@
-"""The classes that a file names: every one is compared with those that are known before anything is built of them.
+"""The classes that a file names: every one is compared with the known ones before anything is built.
 
-A parser imports the module of a class path. What somebody else has written down must not make it import `helper.py` of the
-current folder, wherever in the tree the name stands.
+A parser imports the module of a class path. A file from somebody else must not make it import `helper.py` of the
+current folder, wherever in the file that name is.
 """
 
 import re
@@ -18,8 +18,8 @@ HARMLESS = re.compile(r"\w*|[\d\s./eE+-]+")  # a word, or a number: no parser fi
 
 def exported_classes(package: ModuleType, kind: type) -> dict[str, type]:
     """The subclasses of `kind` that a package of ours exports, by the class paths that configs and cards use."""
-    found = {name: getattr(package, name) for name in package.__all__}
-    return {f"{package.__name__}.{name}": cls for name, cls in found.items() if isclass(cls) and issubclass(cls, kind)}
+    exports = {name: getattr(package, name) for name in package.__all__}
+    return {f"{package.__name__}.{name}": cls for name, cls in exports.items() if isclass(cls) and issubclass(cls, kind)}
 
 
 def check_classes(tree: Any, known: Mapping[str, type], message: str) -> None:
@@ -33,8 +33,8 @@ def check_classes(tree: Any, known: Mapping[str, type], message: str) -> None:
 
 def is_ours(network: Mapping[str, Any]) -> bool:
     """Whether {class_path, init_args} is enough to build a network again: it and those inside it are of ard.models."""
-    named = {key: network.get(key) for key in ("class_path", "init_args")}
-    return all(name.startswith("ard.models.") for name in class_paths(named, {}))
+    network_tree = {key: network.get(key) for key in ("class_path", "init_args")}
+    return all(name.startswith("ard.models.") for name in class_paths(network_tree, {}))
 
 
 def class_paths(tree: Any, known: Mapping[str, type]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What a record and the card of weights both say: the network, the threat, the recipe and the training run."""
+"""The facts that both a record and the card of weights hold: the network, the threat, the recipe and the training run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

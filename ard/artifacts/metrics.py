@@ -14,7 +14,7 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
         with open(path, newline="") as file:
             rows = [{key: value for key, value in row.items() if value} for row in csv.DictReader(file, strict=True)]
         if any(None in row or int(row["step"]) < 0 for row in rows):
-            raise ValueError("a row that is none")
+            raise ValueError("a row with too few or too many cells")
         return rows
     except (OSError, csv.Error, KeyError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}): expected a column `step` of whole numbers; move it away") from error

@@ -1,4 +1,4 @@
-"""Where files lie: the names of everything in a run's folder, beside a record and in a study's folder."""
+"""The paths of files: the names of everything in a run's folder, beside a record and in a study's folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ class RunFolder:
 
     @property
     def name(self) -> Path:
-        """What the run is called: study, method, role and the setting that was swept."""
+        """The name of the run: study, method, role and the setting that was swept."""
         return self.root / "run.json"
 
     @property
@@ -38,12 +38,12 @@ class RunFolder:
 
     @property
     def summary(self) -> Path:
-        """What the guards saw."""
+        """The observations of the guards."""
         return self.root / "summary.json"
 
     @property
     def crash(self) -> Path:
-        """The step whose numbers were not finite."""
+        """The step whose loss or gradient was not finite."""
         return self.root / "crash.json"
 
     @property
@@ -74,7 +74,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> list[Path]:
-        """Every checkpoint that lies here."""
+        """Every checkpoint in the folder."""
         return sorted(self.root.glob("*.ckpt"))
 
     def weights(self, name: str = STUDENT) -> Path:

@@ -29,7 +29,7 @@ Overall = Literal["sound", "warnings", "unreliable"]
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsFile:
-    """The evaluated file; `path` as it was named then, which is no address. Without a hash: a network in memory."""
+    """The evaluated file; `path` is the one it had then. Without a hash: a network in memory."""
 
     path: str
     sha256: str | None
@@ -83,7 +83,7 @@ class ClassResult:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """What a soundness check measured, against which threshold, what follows, and in words what the value is."""
+    """The result of a soundness check: value, threshold, verdict, and what the value is, in words."""
 
     id: str
     value: bool | int | float | None
@@ -108,7 +108,7 @@ class GivenFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
-    """Which run the weights are of: the study, and of what the study calls it everything that its folders say, too.
+    """Which run the weights are of: its study, its method, its role and the setting that was swept.
 
     `method` is the name of the recipe; without a study, that of the recipe's file. `swept` has the setting that tells this
     run from others of its method, dotted key -> value; `teachers` the SHA-256 of each, by its place in the configuration.
@@ -125,7 +125,7 @@ class RunInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One evaluation of one network: a number with everything needed to doubt it. Fields in the order of the file.
+    """One evaluation of one network: the numbers with everything needed to check them. Fields in the order of the file.
 
     Accuracies are fractions of `n` images. `bits` holds a verdict an image, packed: "clean", each attack, and "worst", which
     is right on the clean image and after every attack. `robust_acc` is the mean of "worst".
@@ -202,7 +202,7 @@ class Record:
 
     @property
     def warning(self) -> str:
-        """What stands in place of robust numbers that failed a check; empty where they may be shown."""
+        """The text shown in place of robust numbers where a check failed; empty where none did."""
         return warning_of([self])
 
     @property
@@ -238,7 +238,7 @@ class Record:
 
 
 def warning_of(records: Iterable[Record]) -> str:
-    """What stands in place of robust numbers where a check failed in any of these records; else empty."""
+    """The text shown in place of robust numbers where a check failed in any of these records; else empty."""
     unreliable = [record for record in records if record.verdict == "unreliable"]
     ids = {check.id for record in unreliable for check in record.failed}
     return f"UNRELIABLE ({', '.join(sorted(ids, key=by_number)) or 'no check named'})" if unreliable else ""
@@ -265,7 +265,7 @@ def readable_record(path: Path) -> Record | None:
 
 
 def write_record(path: Path, record: Record, *, through: Path | None = None) -> None:
-    """Write a record in its schema, whole or not at all; a temporary file lies in `through`, by default beside it."""
+    """Write a record in its schema, whole or not at all; the temporary file is in `through`, by default beside it."""
     write_whole(path, written(_checked(record), record.schema), through=through)
 
 

@@ -1,4 +1,4 @@
-"""What a run is called: written into its folder when it begins, read when its weights are evaluated.
+"""The name of a run: written into its folder when it begins, read when its weights are evaluated.
 
 A study writes its own name, the method, the role and the swept setting; a run without a study is named for the file of its
 recipe. The name holds for the configuration whose digest it carries, and for no other that is trained in the same folder.
@@ -52,7 +52,7 @@ def method_of(configs: Sequence[str], objective: str) -> str:
 
 
 def run_of(weights: Path, card: Card) -> RunInfo | None:
-    """Which run a file of weights is of; None where neither its card nor the folder it lies in says so."""
+    """Which run a file of weights is of; None where neither its card nor its folder says so."""
     training = card.training
     name = None if training is None else read_run_name(RunFolder(weights.parent), training.config_digest)
     if training is None or name is None:

@@ -13,12 +13,12 @@ from ard.core.text import first_line
 
 
 def read_plain(path: Path, *, kind: str = "a plain file of weights", mmap: bool = False) -> Any:
-    """What torch wrote to `path`: tensors and plain values, or a UserError that names what else it asks for.
+    """What torch wrote to `path`: tensors and plain values, or a UserError that names what else it wants to import.
 
     With `mmap` the tensors stay on disk until they are used.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # what torch has to say of a damaged file is not the one line
+        with warnings.catch_warnings(action="ignore"):  # the message of torch about a damaged file is longer than one line
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
     except Exception as error:  # damaged and hostile files raise nearly anything
         size = path.stat().st_size

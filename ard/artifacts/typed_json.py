@@ -31,7 +31,7 @@ Count = Annotated[int, Limits(0, LARGEST)]
 
 @dataclass(frozen=True)
 class FieldRule:
-    """How one field stands in JSON."""
+    """The rule for one field in JSON."""
 
     name: str
     key: str
@@ -57,7 +57,7 @@ def rules_of(kind: type) -> tuple[FieldRule, ...]:
 
 
 def parsed(text: str) -> Any:
-    """JSON without NaN and infinities; raises ValueError where it is none."""
+    """Parse JSON without NaN and infinities; raises ValueError for anything else."""
     return json.loads(text, parse_constant=_refuse, parse_float=_finite)
 
 
@@ -80,9 +80,9 @@ def to_tree(value: Any, schema: int = 1) -> Any:
 
 
 def from_tree(kind: Any, value: Any, where: str = "", schema: int = 1, *, strict: bool = True) -> Any:
-    """A value of `kind` made of what JSON said; raises KeyError for a missing key, ValueError for any other mistake.
+    """A value of `kind` from parsed JSON; raises KeyError for a missing key, ValueError for any other mistake.
 
-    With strict=False missing keys get their default, and keys that nobody knows are passed over.
+    With strict=False missing keys get their default, and unknown keys are ignored.
     """
     origin = get_origin(kind)
     if is_dataclass(kind) and isinstance(kind, type):
@@ -113,14 +113,14 @@ def _fields_from(kind: type, value: Any, where: str, schema: int, strict: bool) 
     for key in value:
         if strict and key not in rules:
             raise ValueError(f"{within}{key}: a key that no field has")
-    found = {}
+    values = {}
     for key, rule in rules.items():
         if key in value and (strict or value[key] is not None):
             _expect(not (rule.omitted and value[key] is None), None, f"{within}{key}", "a value or no such key")
-            found[rule.name] = from_tree(rule.kind, value[key], f"{within}{key}", schema)
+            values[rule.name] = from_tree(rule.kind, value[key], f"{within}{key}", schema)
         elif strict and not rule.omitted:
             raise KeyError(f"{within}{key}")
-    return kind(**found)
+    return kind(**values)
 
 
 def _one_of(kinds: tuple[Any, ...], value: Any, where: str, schema: int, strict: bool) -> Any:

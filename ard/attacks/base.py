@@ -93,7 +93,7 @@ class Attack(ABC):
 
 
 class AttackFactory(Protocol):
-    """An attack that still wants its ball: so the threat stands once in a config, and every attack shares it."""
+    """Builds an attack once the ball is known: so a config names the threat once, and every attack shares it."""
 
     def __call__(self, ball: Ball) -> Attack: ...
 

@@ -17,8 +17,8 @@ _known: "WeakKeyDictionary[nn.Module, list[ConvAndNorm]]" = WeakKeyDictionary()
 def folded(network: nn.Module) -> Iterator[None]:
     """BN(Wx + b) = (γ/σ)(Wx + b − μ) + β as one convolution: the same function up to rounding, in fewer passes.
 
-    Which pairs there are is found at the network's first forward, by watching which output is whose input, and believed only
-    if the logits stay the same. Weights are folded once, at the first forward inside; all comes back at the end.
+    The pairs are found at the network's first forward, by watching which output is whose input, and used only if the
+    logits stay the same. Weights are folded once, at the first forward inside; all comes back at the end.
     """
     undo: list[Callable[[], None]] = []
 
@@ -61,7 +61,7 @@ def _identity(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _verified(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
-    """The network's pairs without those that change what it answers: their convolution's output had a second reader."""
+    """The network's pairs without those that change its logits, as their convolution's output has a second reader."""
     pairs, expected = _pairs(network, x), network(x)
     if _answers(network, x, pairs, expected):
         return pairs
@@ -69,7 +69,7 @@ def _verified(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
 
 
 def _answers(network: nn.Module, x: Tensor, pairs: list[ConvAndNorm], expected: Any) -> bool:
-    """Whether the network, with these pairs folded, still answers as expected."""
+    """Whether the network, with these pairs folded, still returns the expected logits."""
     undo = [_fold(conv, norm) for conv, norm in pairs]
     try:
         return isinstance(expected, Tensor) and torch.allclose(network(x), expected, rtol=1e-3, atol=1e-3)
@@ -79,7 +79,7 @@ def _answers(network: nn.Module, x: Tensor, pairs: list[ConvAndNorm], expected: 
 
 
 def _pairs(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
-    """Convolutions and norms that ran once each, the norm on exactly what the convolution had answered."""
+    """Convolutions and norms that ran once each, the norm on exactly the output of the convolution."""
     answers: list[tuple[nn.Conv2d, Tensor]] = []
     pairs: list[ConvAndNorm] = []
 

@@ -112,12 +112,12 @@ def _check_step(name: str, relative_step: float | None, steps: int | None = None
         return
     if not relative_step > 0:
         raise UserError(f"{name} with relative_step = {relative_step:g}: expected a step above 0, in units of eps")
-    found = f"{name} with relative_step = {relative_step:g}"
+    step = f"{name} with relative_step = {relative_step:g}"
     if relative_step > 2:
-        warnings.warn(f"{found}, longer than the ball is wide: it counts in units of eps, expected at most 2", stacklevel=1)
+        warnings.warn(f"{step}, longer than the ball is wide: it counts in units of eps, expected at most 2", stacklevel=1)
     elif steps is not None and steps * relative_step < 1:
         warnings.warn(
-            f"{found} and steps = {steps} gets {steps * relative_step:.2g} eps far: the step counts in units of eps, "
+            f"{step} and steps = {steps} gets {steps * relative_step:.2g} eps far: the step counts in units of eps, "
             "expected steps · relative_step of at least 1",
             stacklevel=1,
         )

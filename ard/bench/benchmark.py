@@ -76,7 +76,7 @@ def _group(members: list[BenchRow], batch_size: int, steps: int, count: int, dev
     seconds = rounds(made, count)
     parallel = 1 if device.type == "cuda" else torch.get_num_threads()
     results = []
-    for row, found, peak in zip(members, seconds, memory, strict=True):
+    for row, timing, peak in zip(members, seconds, memory, strict=True):
         counted = TimedStep(row, batch_size=COUNTED_IMAGES, steps=steps, device=device)
         counted(0)  # the first attack also looks for what can be folded
         work = count_flops(partial(counted, 1)) * batch_size // COUNTED_IMAGES // counted.count
@@ -85,7 +85,7 @@ def _group(members: list[BenchRow], batch_size: int, steps: int, count: int, dev
                 "group": row.group,
                 "lever": row.lever,
                 "precision": "bfloat16" if row.bfloat16 else "float32",
-                **_told(found, seconds[0], batch_size, work, parallel),
+                **_row_entry(timing, seconds[0], batch_size, work, parallel),
                 "peak_memory": peak,
                 "same_mathematics": row.same_mathematics,
                 "difference": _difference(members[0], row, steps, device) if row.same_mathematics else None,
@@ -94,16 +94,16 @@ def _group(members: list[BenchRow], batch_size: int, steps: int, count: int, dev
     return results
 
 
-def _told(found: Seconds, reference: Seconds, batch_size: int, work: int, parallel: int) -> dict[str, Any]:
+def _row_entry(timing: Seconds, reference: Seconds, batch_size: int, work: int, parallel: int) -> dict[str, Any]:
     """`parallel` threads that share the process seconds: a thread's share of them is what a quiet machine would take."""
-    middle = statistics.median(found["step"])
+    middle = statistics.median(timing["step"])
     return {
         "seconds": middle,
-        "wall_seconds": statistics.median(found["wall"]),
-        "images_per_s": batch_size / statistics.median(found["wall"]),
-        "times_faster": ratio(reference["step"], found["step"]),
-        "attack_share": statistics.median(a / b for a, b in zip(found["attack"], found["step"], strict=True)),
-        "attack_seconds": statistics.median(found["attack"]),
+        "wall_seconds": statistics.median(timing["wall"]),
+        "images_per_s": batch_size / statistics.median(timing["wall"]),
+        "times_faster": ratio(reference["step"], timing["step"]),
+        "attack_share": statistics.median(a / b for a, b in zip(timing["attack"], timing["step"], strict=True)),
+        "attack_seconds": statistics.median(timing["attack"]),
         "flops": work,
         "flops_per_s": work * parallel / middle,
     }
@@ -131,11 +131,11 @@ def _difference(reference: BenchRow, row: BenchRow, steps: int, device: torch.de
 
 
 def _processor() -> str:
-    """What the processor calls itself, and whether it computes in bfloat16."""
+    """The name of the processor, and whether it computes in bfloat16."""
     try:
-        told = Path("/proc/cpuinfo").read_text()
+        cpuinfo = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor() or platform.machine()
-    name = re.search(r"model name\s*: (.*)", told)
-    units = [unit for unit in ("avx512_bf16", "amx_bf16") if unit in told]
+    name = re.search(r"model name\s*: (.*)", cpuinfo)
+    units = [unit for unit in ("avx512_bf16", "amx_bf16") if unit in cpuinfo]
     return f"{name[1] if name else platform.machine()} ({', '.join(units) or 'no bfloat16 units'})"

@@ -31,7 +31,7 @@ def cost_laws(*, batch_size: int, steps: int, count: int, device: torch.device) 
 
 def _line(x: Sequence[int], steps: Sequence[TimedStep], count: int) -> dict[str, Any]:
     """Medians, and the line through them: slope, intercept and how much of the variance it explains."""
-    seconds = [statistics.median(found["step"]) for found in rounds(steps, count)]
+    seconds = [statistics.median(timing["step"]) for timing in rounds(steps, count)]
     slope, intercept = statistics.linear_regression(x, seconds)
     explained = statistics.correlation(x, seconds) ** 2
     return {"at": list(x), "seconds": seconds, "slope": slope, "intercept": intercept, "r_squared": explained}

@@ -19,10 +19,10 @@ Seconds = dict[str, list[float]]  # `step`, `attack` and `wall`, a number a roun
 
 
 def rounds(rows: Sequence[TimedStep], count: int) -> list[Seconds]:
-    """Seconds of every step, rows interleaved, after one round that is thrown away; `wall` beside process seconds."""
-    found: list[Seconds] = [{"step": [], "attack": [], "wall": []} for _ in rows]
+    """Seconds of every step, rows interleaved, after one round that is not counted; `wall` beside process seconds."""
+    seconds_of_rows: list[Seconds] = [{"step": [], "attack": [], "wall": []} for _ in rows]
     for turn in range(count + 1):
-        for row, seconds in zip(rows, found, strict=True):
+        for row, seconds in zip(rows, seconds_of_rows, strict=True):
             row.watch.seconds, wall, start = 0.0, time.perf_counter(), row.watch.now()
             row(turn)
             now = row.watch.now()
@@ -30,7 +30,7 @@ def rounds(rows: Sequence[TimedStep], count: int) -> list[Seconds]:
                 seconds["step"].append((now - start) / row.count)
                 seconds["attack"].append(row.watch.seconds / row.count)
                 seconds["wall"].append((time.perf_counter() - wall) / row.count)
-    return found
+    return seconds_of_rows
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> Ratio:
@@ -40,7 +40,7 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> Ratio:
 
 
 def peak_memory(call: Callable[[], Any], device: torch.device) -> int | None:
-    """Bytes that call() needed on top of what was held before; None where the system does not tell."""
+    """Bytes that call() needed on top of what was held before; None where the system does not report it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -65,16 +65,16 @@ def _held(field: str) -> int:
 
 def ceilings(device: torch.device) -> dict[str, float]:
     """FLOP a second of a large matrix product and of a 3×3 convolution, in float32 and bfloat16: nothing goes faster."""
-    found = {}
+    speeds = {}
     for dtype in (torch.float32, torch.bfloat16):
         a = torch.randn(2048, 2048, device=device, dtype=dtype)
         x = torch.randn(128, 128, 16, 16, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
         conv = torch.nn.Conv2d(128, 128, 3, padding=1, bias=False, device=device, dtype=dtype)
         conv = conv.to(memory_format=torch.channels_last)
         name = str(dtype).removeprefix("torch.")
-        found[f"gemm {name}"] = _rate(partial(torch.matmul, a, a), 2 * 2048**3, device)
-        found[f"conv {name}"] = _rate(partial(conv, x), 2 * 128 * 128 * 9 * x[:, 0].numel(), device)
-    return found
+        speeds[f"gemm {name}"] = _rate(partial(torch.matmul, a, a), 2 * 2048**3, device)
+        speeds[f"conv {name}"] = _rate(partial(conv, x), 2 * 128 * 128 * 9 * x[:, 0].numel(), device)
+    return speeds
 
 
 @torch.no_grad()

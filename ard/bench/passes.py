@@ -26,7 +26,7 @@ class Passes(pl.Callback):
             if isinstance(part, Objective):
                 networks |= {name: [own] for name, own in part.named_children() if not isinstance(own, (Objective, Frozen))}
         self.handles = [
-            network.register_forward_hook(self._counting(name)) for name, found in networks.items() for network in found
+            network.register_forward_hook(self._counting(name)) for name, members in networks.items() for network in members
         ]
 
     def _counting(self, name: str) -> Any:

@@ -58,9 +58,9 @@ def _cells(row: dict[str, Any], ceilings: dict[str, float]) -> list[str]:
 
 def _conditions(record: dict[str, Any]) -> str:
     limits = ", ".join(f"{name} {value / 1e9:,.0f}" for name, value in record["ceilings_flops"].items())
-    told = f"{record['device']}, {record['threads']} threads, torch {record['torch']}, batch {record['batch_size']}, "
-    told += f"PGD-{record['pgd_steps']}, {record['rounds']} interleaved rounds, {record['clock']} seconds; "
-    return f"{told}ceilings in GFLOP/s: {limits}."
+    conditions = f"{record['device']}, {record['threads']} threads, torch {record['torch']}, batch {record['batch_size']}, "
+    conditions += f"PGD-{record['pgd_steps']}, {record['rounds']} interleaved rounds, {record['clock']} seconds; "
+    return f"{conditions}ceilings in GFLOP/s: {limits}."
 
 
 def _laws(record: dict[str, Any]) -> str:
@@ -70,9 +70,11 @@ def _laws(record: dict[str, Any]) -> str:
         line = f"{law['intercept']:.2f} s + {law['slope']:.3g} s × {over}"
         lines.append(_line([f"over {over}", measured, line, f"{law['r_squared']:.3f}"]))
     cost = record["overhead"]
-    told = f"A step of a network of next to nothing takes {cost['ours_ms']:.2f} ms in our loop "
-    told += f"and {cost['plain_loop_ms']:.2f} ms in a plain one: the framework costs {cost['overhead_ms']:.2f} ms a step."
-    return "\n".join(lines) + "\n\n" + told
+    sentence = f"A step of a network of next to nothing takes {cost['ours_ms']:.2f} ms in our loop "
+    sentence += (
+        f"and {cost['plain_loop_ms']:.2f} ms in a plain one: the framework costs {cost['overhead_ms']:.2f} ms a step."
+    )
+    return "\n".join(lines) + "\n\n" + sentence
 
 
 def _plain(lever: str) -> str:

@@ -1,4 +1,4 @@
-"""A row made real: the step that training takes, as the row describes it, on random images."""
+"""The training step that a row describes, on random images."""
 
 import time
 from collections.abc import Callable
@@ -55,7 +55,7 @@ class Watch(AbstractContextManager):
 
 
 class Compiled(nn.Module):
-    """A network that answers compiled where it is trained, and as it is where it is attacked."""
+    """A network that runs compiled where it is trained, and uncompiled where it is attacked."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ class TimedStep:
         return search
 
     def _torchattacked(self, x: Tensor, y: Tensor) -> Search:
-        """What torchattacks finds, called as its users call it: it changes modes by itself."""
+        """The attack of torchattacks, called as its users call it: it changes modes by itself."""
         import torchattacks
 
         with self.watch:
@@ -170,9 +170,9 @@ class TimedStep:
     def _replayed(self, training_loss: TrainingLoss, x: Tensor) -> tuple[Tensor, Tensor]:
         terms: list[dict[str, Tensor]] = []
 
-        def descend(found: dict[str, Tensor]) -> None:
-            terms.append(found)
-            self._update(found)
+        def descend(terms_of_replay: dict[str, Tensor]) -> None:
+            terms.append(terms_of_replay)
+            self._update(terms_of_replay)
 
         self.delta = replay(training_loss, x, self.delta, ball=THREAT, count=REPLAYS, descend=descend)
         return total_loss(terms[-1]).detach(), THREAT.project(x + self.delta, x)

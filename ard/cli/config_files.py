@@ -28,13 +28,13 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 class _EachKeyOnce(yaml.SafeLoader):
-    """PyYAML takes the last of two equal keys and says nothing."""
+    """Refuses equal keys, of which PyYAML silently takes the last."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"):
             if key.value in seen:
-                raise ValueError(f"the key {key.value!r} stands there twice, again in line {key.start_mark.line + 1}")
+                raise ValueError(f"the key {key.value!r} is there twice, again in line {key.start_mark.line + 1}")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -60,7 +60,7 @@ def check_order(configs: list[str]) -> None:
 
 
 def check_finite(tree: Any, place: str = "") -> None:
-    """Raises UserError for a number in a config that is not finite: nobody means one, and NaN passes every comparison."""
+    """Raises UserError for a number that is not finite: it is never intended, and NaN passes every comparison."""
     if isinstance(tree, float) and not math.isfinite(tree):
         raise UserError(f"{place} = {tree}: expected a finite number")
     is_namespace = type(tree).__name__ == "Namespace"  # jsonargparse's, which takes longer to import than a config to read

@@ -48,7 +48,7 @@ For example: ard fit -c configs/digits.yaml -c configs/objectives/pgd_at.yaml"""
 
 
 class Parser(OneLineErrors, LightningArgumentParser):
-    """Lightning's parser, whose errors are one line: found, expected, what to do."""
+    """Lightning's parser, whose errors are one line: what is wrong, what was expected, what to do."""
 
 
 class CLI(LightningCLI):
@@ -87,9 +87,9 @@ class CLI(LightningCLI):
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "fit":
-            about = "go on from the newest valid checkpoint of the run's directory; start anew where there is none"
+            about = "resume from the newest valid checkpoint of the run's directory; start anew where there is none"
             parser.add_argument("--resume", type=Literal["auto"] | None, default=None, help=about)
-            about = "go on although the checkpoint was written with other options"
+            about = "resume although the checkpoint was written with other options"
             parser.add_argument("--allow_changes", type=bool, default=False, help=about)
         return parser
 
@@ -100,7 +100,7 @@ class CLI(LightningCLI):
             raise UserError(f"seed_everything = {seed}: expected 0 to 4294967295")
 
     def _parse_ckpt_path(self) -> None:
-        """What a checkpoint says of its hyperparameters does not change the configuration."""
+        """Ignore the hyperparameters in a checkpoint: they do not change the configuration."""
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
@@ -179,7 +179,7 @@ def as_list(option: Any) -> list[Any]:
 
 
 def run(args: list[str]) -> None:
-    """`ard fit` or `ard validate`; what Lightning finds wrong with the trainer's options is the user's to mend, too."""
+    """`ard fit` or `ard validate`; errors of Lightning about the trainer's options become one line, too."""
     try:
         CLI(args)
     except MisconfigurationException as error:

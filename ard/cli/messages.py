@@ -1,4 +1,4 @@
-"""What a person at a terminal sees, and what is kept from them."""
+"""Output on the terminal: tables, warnings, and which warnings of libraries are hidden."""
 
 import logging
 import os
@@ -22,14 +22,14 @@ def show(markdown: str) -> None:
 
 
 def quiet() -> None:
-    """What Lightning advertises, others deprecate and Pillow thinks of a header is kept away; our warnings take one line."""
+    """Hide advertisements, deprecations and warnings about image headers of libraries; print our warnings in one line."""
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message="reduction: 'mean' divides")  # as the released codes do
     warnings.filterwarnings("ignore", module="PIL")  # a file whose pixels cannot be read is an error of ours
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process of a node speaks for all
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process of a node prints for all
         warnings.filterwarnings("ignore", category=UserWarning, module=r"ard\.")
     warnings.formatwarning = _one_line  # type: ignore[assignment]
 

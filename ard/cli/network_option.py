@@ -40,7 +40,7 @@ def named_network(option: str | None) -> Network | None:
 
 
 def network_section(option: str) -> dict[str, Any]:
-    """What `--network` says as {class_path, init_args}: a class path, a file of that, or a run's config.yaml."""
+    """The value of `--network` as {class_path, init_args}: a class path, a file of that, or a run's config.yaml."""
     if Path(option).suffix not in (".yaml", ".yml") and not Path(option).is_file():
         section: Any = {"class_path": option}
     else:

@@ -1,4 +1,4 @@
-"""What somebody who misspelt an option, or left out a file, may have meant."""
+"""Suggestions for a misspelt option or a missing file."""
 
 import pkgutil
 import re
@@ -10,7 +10,7 @@ from inspect import isclass, signature
 import ard
 from ard.core.suggestions import did_you_mean
 
-# What to do about a message of the parser that says only what it misses.
+# What to do about a message of the parser that only names what is missing.
 ADVICE = {
     r"required: (fit|validate)\.": "add -c configs/<data>.yaml -c configs/objectives/<method>.yaml",
     r"required: objective$": "add a recipe after the base: -c configs/objectives/<method>.yaml",

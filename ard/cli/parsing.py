@@ -14,7 +14,7 @@ from ard.cli.config_files import check_finite
 from ard.cli.option_suggestions import suggestion
 from ard.core.errors import UserError
 
-# Lines of a parser's message that tell of its search, not of the user's mistake.
+# Lines of a parser's message about its search, not about the user's mistake.
 SEARCH = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value|Parser key|Problem with")
 
 CHOICE = re.compile(r"Expected a typing\.Literal\[(.*?)\](?:\. Got value: (.*))?")
@@ -37,7 +37,7 @@ class OneLineErrors(ArgumentParser):
 def parse(verb: str, function: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
     """The arguments of a typed function from the command line; those without a default are positional.
 
-    A dataclass among the parameters stands for its fields, each an option of its own.
+    A dataclass among the parameters is replaced by its fields, each an option of its own.
     """
     parser = OneLineErrors(prog=f"ard {verb}", description=(function.__doc__ or "").split("\n")[0])
     parameters = signature(function).parameters.values()
@@ -84,7 +84,7 @@ def build(kind: Any, section: dict[str, Any]) -> Any:
 
 
 def unbuildable(error: BaseException) -> UserError:
-    """What a constructor of ours says to values that it cannot use: its own UserError, else its name and the reason."""
+    """The error of a constructor for values that it cannot use: its own UserError, else its name and the reason."""
     reason, origin = user_error(str(error), error), _chain(error)[-1]
     frames = [frame for frame, _ in walk_tb(origin.__traceback__) if frame.f_code.co_name == "__init__"]
     names = [type(frame.f_locals.get("self")).__name__ for frame in frames if frame.f_globals["__name__"].startswith("ard.")]
@@ -99,7 +99,7 @@ def user_error(
     words: Collection[str] = (),
     parser: ArgumentParser | None = None,
 ) -> UserError:
-    """A UserError raised by one of our constructors as it stands; else the innermost reason of the parser's message."""
+    """A UserError raised by one of our constructors, unchanged; else the innermost reason of the parser's message."""
     for cause in _chain(error):
         if isinstance(cause, UserError):
             return cause

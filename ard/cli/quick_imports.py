@@ -13,7 +13,7 @@ UNUSED = ("scipy", "matplotlib", "torchvision")
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Inside, the garbage collector rests: it would walk over a million new objects again and again, for about a second.
+    """Inside, the garbage collector is off: it would check a million new objects again and again, for about a second.
 
     Afterwards what was imported is left out of its rounds until the process ends. Where torch is there already, as in a test
     or a notebook, nothing is different from plain imports.

@@ -1,6 +1,6 @@
-"""What is wrong with a command and can be told at once: names, then files, then YAML, keys and finite numbers.
+"""Mistakes in a command that are found at once: in names, then files, then YAML, keys and numbers that are not finite.
 
-Nothing large is imported for it. What passes here is read once more by the real parser, which knows types and decides.
+Nothing large is imported for it. What passes here is parsed again by the real parser, which checks types.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ GUARDS = "ard.training.callbacks.guards.Guards"
 PARTS = ("config", "seed_everything", "trainer", "model", "data", "guards")
 OWN = ("resume", "allow_changes")  # of `ard fit`
 BY_CODE = ("model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders")  # what Lightning's methods get
-QUESTIONS = ("help", "print_config")  # which the parser answers wherever they stand
+QUESTIONS = ("help", "print_config")  # which the parser answers wherever they are
 CLASS = ("class_path", "init_args", "dict_kwargs")
 TEACHERS = ("ard.models.Frozen", "ard.models.Cached")
 
@@ -26,7 +26,7 @@ Place = tuple[str, ...]
 
 
 def check_run(words: Sequence[str]) -> "RunKeys":
-    """Raises UserError for a config that is not there or cannot be read, and for a key that nobody knows."""
+    """Raises UserError for a config that is not there or cannot be read, and for an unknown key."""
     configs, options = split_words(words[1:])
     trees = [(path, read_yaml(path)) for path in configs]
     check_order(configs)
@@ -65,7 +65,7 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[tuple[str, str | 
     while rest:
         word = rest.pop(0)
         if not word.startswith(("--", "-c")):
-            continue  # the parser says what to do about it
+            continue  # the parser explains what to do
         name, equals, value = word.partition("=")
         following = value if equals else rest.pop(0) if rest and not rest[0].startswith("--") else None
         if name in ("-c", "--config"):
@@ -98,7 +98,7 @@ class RunKeys:
         self.trainer = function_keys(f"{LIGHTNING}.Trainer", "__init__")
 
     def check(self, tree: dict[str, Any], origin: str) -> None:
-        """Raises UserError for the first key that is unknown where it stands."""
+        """Raises UserError for the first unknown key."""
         self.origin = origin
         self._refuse(tree, self.known, ())
         for part in ("model", "data"):
@@ -109,7 +109,7 @@ class RunKeys:
                 self._refuse(tree[part], known, (part,))
 
     def _part(self, value: Any, place: Place) -> None:
-        """A class {class_path, init_args}, a list of them, or the bare name of one."""
+        """A class {class_path, init_args}, a list of them, or the name of one alone."""
         if isinstance(value, list):
             for index, part in enumerate(value):
                 self._part(part, (*place, str(index)))

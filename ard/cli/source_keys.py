@@ -45,7 +45,7 @@ def names_of(module: str) -> list[str]:
 
 @cache
 def class_source(class_path: str) -> Source | None:
-    """What the class of a dotted name takes; None where its source is not found, or its name is no class there."""
+    """The keys that the class of a dotted name takes; None where its source is not found, or the name is no class."""
     module, _, name = class_path.rpartition(".")
     for node in _nodes(module_tree(module) if module else None):
         if isinstance(node, ast.ClassDef) and node.name == name:
@@ -66,17 +66,17 @@ def function_keys(class_path: str, method: str) -> list[str]:
 
 
 def annotated_class(annotation: str, module: str) -> Source | None:
-    """The one class of an annotation such as `Training`, where that is a dataclass: its keys stand there by themselves."""
+    """The one class of an annotation such as `Training`, where that is a dataclass: its keys need no name before them."""
     source = class_source(f"{module}.{annotation}") if annotation.isidentifier() else None
     return source if source is not None and source.is_dataclass else None
 
 
 def _nodes(tree: ast.Module | None) -> list[ast.AST]:
-    """What stands at the top of a module, and what stands there for type checkers only."""
-    found: list[ast.AST] = []
+    """The statements at the top of a module, and those there for type checkers only."""
+    statements: list[ast.AST] = []
     for node in tree.body if tree else ():
-        found += node.body if isinstance(node, ast.If) else [node]
-    return found
+        statements += node.body if isinstance(node, ast.If) else [node]
+    return statements
 
 
 def _source(node: ast.ClassDef, module: str) -> Source:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Verb:
     """One row of `ard --help`, and where its function is: `function` of ard.commands.`module`.
 
-    With `raw` the function gets the words of the command line as they are, the verb first; otherwise it gets what they say,
-    parsed by its signature.
+    With `raw` the function gets the words of the command line as they are, the verb first; otherwise its arguments, parsed
+    by its signature.
     """
 
     module: str
@@ -39,5 +39,5 @@ def overview() -> str:
     for name, verb in VERBS.items():
         line = f"  {name:<9} {verb.usage}"
         rows.append(f"{line:<44} {verb.summary}" if len(line) < 44 else f"{line}\n{'':<44} {verb.summary}")
-    end = "ard VERB --help says more. Errors are one line; exit status 2 means that you can mend it."
+    end = "ard VERB --help says more. Errors are one line; exit status 2 is for wrong input."
     return "\n".join(["usage: ard VERB ...", "", *rows, "", end])

@@ -12,7 +12,7 @@ def bench(output: str = "benchmark.json", batch_size: int = 128, steps: int = 10
     """Time our training step against those of the released ARD and RSLAD codes, on this machine.
 
     Args:
-        output: where the record goes; with --only, the other groups of a record that lies there are kept.
+        output: where the record goes; with --only, the other groups of a record already there are kept.
         batch_size: images a step.
         steps: of PGD.
         rounds: interleaved repetitions; ratios are their medians.

@@ -1,4 +1,4 @@
-"""What a person sees of an evaluation: what it will cost, how far it is, what came out."""
+"""The output of an evaluation: its cost, its progress, its result."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,16 +30,16 @@ def progress_bar(name: str, total: float, images: int) -> Iterator[Callable[[flo
 
 
 def announce_cost(seconds: float, suite: str, images: int) -> None:
-    """An upper bound on the time, where that is long: images that fall early cost less."""
+    """An upper bound on the time, where that is long: images that are misclassified early cost less."""
     if seconds >= WORTH_SAYING:
         minutes = seconds / 60
         time = f"{minutes / 60:.1f} h" if minutes >= 90 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
-        text = f"suite {suite} on {images} images: at most about {time}; interrupted, the same command goes on"
+        text = f"suite {suite} on {images} images: at most about {time}; if interrupted, the same command continues"
         Console(stderr=True).print(text, highlight=False)
 
 
 def summary(record: Record, weights: Path, path: Path) -> str:
-    """A few lines for the terminal; where a check failed, its name stands in place of every robust number."""
+    """A few lines for the terminal; where a check failed, its name is shown in place of every robust number."""
     threat = f"{record.threat.norm} {record.threat.eps:.4g}"
     lines = [f"{weights}: {record.dataset.name} {record.split}, n = {record.n}, {threat}"]
     if record.failed:

@@ -1,4 +1,4 @@
-"""The verb: without options the machine, with those of a run that run."""
+"""`ard doctor`: checks this machine, or with the options of a run that run."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,18 +10,18 @@ from ard.doctor.advice import Advice, advice_table
 HELP = """usage: ard doctor
        ard doctor -c configs/<data>.yaml -c configs/objectives/<method>.yaml [any option of ard fit]
 
-Alone: packages, disk, device, and what each lever of speed brings here.
+Without options: packages, disk, device, and how much each speed-up brings here.
 
-With the options of a run, that run, in under a minute, and nothing on disk changes (but for a data set that has to be
-fetched): pixels and labels, the splits and what they share, the teacher (clean accuracy, PGD-10, classes, the data it was
-trained on), room for the checkpoints to come, the logger, a training step, and what the whole run will cost.
+With the options of a run, that run is checked in under a minute, without changing anything on disk (except that a missing
+data set is downloaded): pixels and labels, images that are in two splits, the teacher (clean accuracy, PGD-10, classes, the
+data it was trained on), disk space for the checkpoints, the logger, a training step, and the cost of the whole run.
 
-Exit status 1 where something is wrong, 0 where there are warnings at most.
+Exit status: 0 ok, or warnings only; 1 errors.
 """
 
 
 def doctor(words: Sequence[str]) -> int:
-    """Print a table of findings and return the exit status; `words` are the verb and the options of a run, if any."""
+    """Print a table of advice and return the exit status; `words` are the verb and the options of a run, if any."""
     options = words[1:]
     if {"-h", "--help"} & set(options):
         print(HELP, end="")
@@ -32,11 +32,11 @@ def doctor(words: Sequence[str]) -> int:
         from ard.doctor.machine import examine_machine
         from ard.doctor.preflight import preflight
 
-    findings = preflight(options) if options else examine_machine()
-    show(advice_table(findings))
-    return doctor_status(findings)
+    advice = preflight(options) if options else examine_machine()
+    show(advice_table(advice))
+    return doctor_status(advice)
 
 
-def doctor_status(findings: Iterable[Advice]) -> int:
+def doctor_status(advice: Iterable[Advice]) -> int:
     """1 where there is an error."""
-    return int(any(finding.verdict == "error" for finding in findings))
+    return int(any(one.verdict == "error" for one in advice))

@@ -37,7 +37,7 @@ RESNET18_PARAMETERS = 12e6
 def evaluate_file(weights: Path, request: Request) -> str | None:
     """Evaluate one file of weights, write the record beside it, print a summary, and return the verdict.
 
-    None where other shards still have to finish. What was begun by an interrupted call with the same arguments goes on.
+    None where other shards still have to finish. An interrupted call with the same arguments is continued.
     """
     subject = Subject.of(weights, request)
     given, files = _given(subject, request)
@@ -76,7 +76,7 @@ def evaluate_file(weights: Path, request: Request) -> str | None:
 
 
 def _has_work(weights: Path, request: Request, key: str, n: int) -> bool:
-    """Not so for one shard of more than there are blocks, or of an evaluation whose record lies there."""
+    """Whether there is anything to do: not for a shard beyond the blocks, nor where the record is finished."""
     shard, of = request.part
     return shard <= math.ceil(n / BLOCK) and (of == 1 or finished_by_another(record_of(weights), key) is None)
 
@@ -89,7 +89,7 @@ def _attack(evaluation: Evaluation, request: Request, weights: Path) -> None:
 
 
 def _given(subject: Subject, request: Request) -> tuple[Given, GivenFiles]:
-    """The other networks, and what a record says of them."""
+    """The other networks, and their entry in a record."""
     sources = {f"{short_path(path)} ({sha256(path)[:8]})": path for path in split_commas(request.transfer)}
     files = GivenFiles(
         teacher=sha256(request.teacher) if request.teacher else None,
@@ -126,7 +126,7 @@ def _teacher_acc(subject: Subject, request: Request) -> float | None:
 
 
 def _key(subject: Subject, request: Request, files: GivenFiles) -> str:
-    """A digest of everything that verdicts depend on: under this name blocks wait for those who go on."""
+    """A digest of everything that verdicts depend on: the name under which unfinished blocks are stored."""
     key = {
         "weights": sha256(subject.weights),
         "network": network_section(request.network) if request.network else None,
@@ -141,7 +141,7 @@ def _key(subject: Subject, request: Request, files: GivenFiles) -> str:
 
 def _complete(measured: Record, subject: Subject, request: Request, files: GivenFiles, key: str) -> Record:
     """The measurement with where weights, network and images come from."""
-    card, said = subject.card, request.additional_data
+    card, additional_data = subject.card, request.additional_data
     return replace(
         measured,
         key=key,
@@ -151,7 +151,7 @@ def _complete(measured: Record, subject: Subject, request: Request, files: Given
         split=request.split,
         limit=request.limit,
         given=files,
-        additional_data=card.additional_data if said is None else said,
+        additional_data=card.additional_data if additional_data is None else additional_data,
         recipe=card.recipe,
         teacher=card.teacher,
         training=_training_with_config(subject.weights, card),
@@ -183,7 +183,7 @@ def _teachers_in(arguments: dict[str, Any], teachers: dict[str, str]) -> Iterato
 
 
 def _write(record: Record, subject: Subject, evaluation: Evaluation, request: Request, through: Path) -> None:
-    """The record last: where it lies, everything else does."""
+    """Write the record last: where it is, all other files are."""
     from ard.report.evidence_card import evidence_card
     from ard.report.pictures.curve import draw_curve
     from ard.report.robustbench import robustbench_entry
@@ -205,7 +205,7 @@ def _write(record: Record, subject: Subject, evaluation: Evaluation, request: Re
 
 
 def _code() -> str:
-    """A digest of our own modules: what other code began is not continued."""
+    """A digest of our own modules: an evaluation begun by other code is not continued."""
     digest = hashlib.sha256()
     for file in sorted(Path(ard.__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())

@@ -1,4 +1,4 @@
-"""The record that already lies beside the weights: a quick look does not replace a measurement that says more."""
+"""The record already beside the weights: a smaller evaluation does not replace a larger one."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -18,9 +18,9 @@ def finished_by_another(path: Path, key: str) -> Record | None:
 
 
 def check_nothing_lost(subject: Subject, request: Request, attacks: Collection[str]) -> None:
-    """Raises UserError where the record of these weights holds what `attacks` on these images would not say again.
+    """Raises UserError where the record of these weights holds results that `attacks` on these images would not give again.
 
-    That is more images, other attacks, other data or another threat. Records of earlier weights say nothing of these.
+    That is more images, other attacks, other data or another threat. Records of earlier weights do not count.
     """
     path = record_of(subject.weights)
     existing = readable_record(path)

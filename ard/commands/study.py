@@ -18,7 +18,7 @@ def study(config: str, jobs_per_device: int | None = None) -> int:
 
     if jobs_per_device is not None and jobs_per_device < 1:
         raise UserError(f"--jobs-per-device {jobs_per_device}: expected at least 1")
-    read_study(Path(config))  # its mistakes are told before anything large is imported
+    read_study(Path(config))  # its mistakes are reported before anything large is imported
     with quick_imports():
         from ard.cli.lightning import resolve_config
         from ard.report.comparison import compare_records

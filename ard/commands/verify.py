@@ -18,10 +18,10 @@ AT_ONCE = 64  # images a batch: not the evaluation's
 
 
 def verify_file(file: Path, weights: Path, data: str | None = None, network: str | None = None) -> tuple[str, list[str]]:
-    """What stored adversarial images claim, and what is wrong with that; nothing where they prove it.
+    """The claim of stored adversarial images, and what is wrong with it; nothing where the images prove it.
 
     The data are loaded anew: each image must lie in the ball around its own clean image and in [0, 1], labels must agree,
-    and the model must answer as was claimed, up to 1 image in 1,000. Raises UserError where nothing can be compared.
+    and predictions must be as claimed, up to 1 image in 1,000. Raises UserError where nothing can be compared.
     """
     images = read_adversarial(file)
     claim, threat = images.claim, images.claim.threat
@@ -54,6 +54,6 @@ def _wrong_answers(images: AdversarialImages, subject: Subject) -> list[str]:
         right = torch.cat([predict(subject.model, part)[0] for part in parts]).cpu() == y
     flipped = int((right != images.robust).sum())
     wrong = [f"{labels} labels differ from the data's"] if labels else []
-    wrong += [f"{flipped} of {n} verdicts do not come out again"] if flipped > max(1, 0.001 * n) else []
+    wrong += [f"{flipped} of {n} verdicts could not be reproduced"] if flipped > max(1, 0.001 * n) else []
     claimed = abs(float(images.robust.double().mean()) - images.claim.robust_acc)
     return wrong + ([] if claimed <= 1e-9 else ["the verdicts do not make the robust accuracy that is claimed"])

@@ -5,7 +5,7 @@ from pathlib import Path
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_config, check_weights
 
-DISPROVED = 4  # the exit status of images that do not prove their claim, as of an evaluation that is unreliable
+DISPROVED = 4  # the exit status for images that do not prove their claim, as of an evaluation that is unreliable
 
 
 def verify_images(file: str, weights: str, data: str | None = None, network: str | None = None) -> int:

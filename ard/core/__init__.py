@@ -1,1 +1,1 @@
-"""Errors, files, locks, randomness, statistics: what everything else stands on; imports nothing of ard."""
+"""Errors, files, locks, randomness, statistics: the base of everything else; imports nothing of ard."""

@@ -4,7 +4,7 @@ LONGEST = 1000  # characters; what a file says of itself can be megabytes
 
 
 class UserError(ValueError):
-    """Something the user can mend; its message is one line: what was found, what was expected, what to do.
+    """An error that the user can correct; its message is one line: what is wrong, what was expected, what to do.
 
     It stays one line of at most LONGEST printable characters whatever names a file makes up. Of the traceback into which a
     DataLoader worker turns it, the message remains.
@@ -20,4 +20,4 @@ class UserError(ValueError):
 
 
 class StoppedError(UserError):
-    """A run that a guard ended, because going on would have cost time or harmed what was there."""
+    """A run that a guard ended, because continuing would waste time or damage its files."""

@@ -10,7 +10,7 @@ from ard.core.errors import UserError
 
 
 def write_whole(path: Path, data: bytes | str, *, through: Path | None = None) -> None:
-    """Replace `path` atomically: what stood there before stays until the new content is safely on disk.
+    """Replace `path` atomically: the earlier file stays until the new content is safely on disk.
 
     A process that dies leaves at most a temporary file, beside `path` or in the folder `through` of the same file system.
     Raises UserError where the file cannot be written.
@@ -70,8 +70,8 @@ def existing(path: str | Path, expected: str = WEIGHTS) -> Path:
         raise UserError(f"{path}: nothing is loaded from the net; download it first, then name the file")
     if Path(path).is_dir():
         inside = sorted(file.name for suffix in SUFFIXES for file in Path(path).glob(f"*{suffix}"))
-        found = f"it holds {', '.join(inside[:5])}{', …' if len(inside) > 5 else ''}" if inside else "none lies in it"
-        raise UserError(f"{path} is a folder; expected {expected}: {found}")
+        content = f"it holds {', '.join(inside[:5])}{', …' if len(inside) > 5 else ''}" if inside else "it holds none"
+        raise UserError(f"{path} is a folder; expected {expected}: {content}")
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; expected {expected}")
     return Path(path)

@@ -1,4 +1,4 @@
-"""The one question to a network: does it answer these images with one logit a class?"""
+"""Does a network return one logit a class for these images?"""
 
 from torch import Tensor, nn
 
@@ -9,9 +9,9 @@ from ard.core.text import first_line
 def logits_of(
     network: nn.Module, x: Tensor, name: str, num_classes: int | None = None, refusals: type[Exception] = Exception
 ) -> Tensor:
-    """What a network answers to images x (n, C, H, W); UserError where it cannot read them, or not with a logit a class.
+    """The logits of a network for images x (n, C, H, W); UserError where it fails on them, or returns something else.
 
-    `refusals` are the exceptions that count as such: networks from elsewhere refuse a wrong size each in its own way.
+    `refusals` are the exceptions that count as a failure: networks from elsewhere refuse a wrong size each in its own way.
     """
     try:
         logits = network(x)
@@ -25,9 +25,9 @@ def logits_of(
 def check_logits(logits: Tensor, count: int, name: str, num_classes: int | None = None) -> Tensor:
     """`logits` as they are; raises UserError for anything but (count, classes), and for another number of classes."""
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != count:
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         classes = f"; data has {num_classes} classes" if num_classes is not None else ""
-        raise UserError(f"{name} returns {found} for {count} images; expected one logit a class for each image{classes}")
+        raise UserError(f"{name} returns {returned} for {count} images; expected one logit a class for each image{classes}")
     if num_classes is not None and logits.shape[1] != num_classes:
         raise UserError(f"{name} answers with {logits.shape[1]} classes, data has {num_classes} classes")
     return logits

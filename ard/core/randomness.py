@@ -1,4 +1,4 @@
-"""Random generators named by what they are for, so that a resumed run draws what the uninterrupted one drew."""
+"""Random generators keyed by their purpose, so that a resumed run draws the same numbers as an uninterrupted one."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""The nearest of some names, for somebody who misspelt one."""
+"""Suggestions for a misspelt name."""
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
@@ -7,8 +7,8 @@ from pathlib import Path
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """The nearest of some names, as the end of a message; nothing where none is near."""
-    found = nearest(word, list(candidates))
-    return f"; did you mean {found!r}?" if found else ""
+    match = nearest(word, list(candidates))
+    return f"; did you mean {match!r}?" if match else ""
 
 
 def nearest(word: str, candidates: Collection[str]) -> str | None:
@@ -25,5 +25,5 @@ def nearest(word: str, candidates: Collection[str]) -> str | None:
 def near_file(path: str | Path) -> str:
     """The file of the same folder and kind whose name is nearest, as the end of a message."""
     names = {file.stem: str(file) for file in sorted(Path(path).parent.glob("*.yaml"))}
-    found = nearest(Path(path).stem, names)
-    return f"; did you mean {names[found]!r}?" if found else ""
+    match = nearest(Path(path).stem, names)
+    return f"; did you mean {names[match]!r}?" if match else ""

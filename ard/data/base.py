@@ -143,7 +143,7 @@ class DataModule(pl.LightningDataModule, ABC):
         )
 
     def _placed(self, images: Subset, device: torch.device) -> Subset:
-        """Images in memory lie on a GPU that has room for them: no batch is copied, no step waits for one."""
+        """Images in memory are kept on a GPU that has room for them: no batch is copied, no step waits for one."""
         held = images.images
         if device.type != "cuda" or self.workers or not isinstance(held, MemoryImages):
             return images

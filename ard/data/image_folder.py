@@ -157,9 +157,9 @@ def _class_files(split: Path, *, at_least: int) -> dict[str, list[str]]:
     if len(names) < 2:
         raise UserError(f"{split} holds {len(names)} class folders; expected two or more: {split}/<class>/<images>")
     files = {name: [os.path.join(split, name, file) for file in _visible(split / name)] for name in names}
-    for name, found in files.items():
-        if len(found) < at_least:
-            raise UserError(f"{split / name} holds {len(found)} images; expected {at_least} or more: fill or delete it")
+    for name, members in files.items():
+        if len(members) < at_least:
+            raise UserError(f"{split / name} holds {len(members)} images; expected {at_least} or more: fill or delete it")
     return files
 
 

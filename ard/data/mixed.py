@@ -26,13 +26,13 @@ class NpzImages:
         self.path = path
         self.pixels, labels = _member(path, "image"), _member(path, "label", needed=False)
         if self.pixels.ndim != 4 or self.pixels.dtype != np.uint8 or not len(self.pixels):
-            found = f"{self.pixels.dtype} {self.pixels.shape}"
-            raise UserError(f"{path}: {found}; expected uint8 images (n, height, width, channels) and n labels")
+            content = f"{self.pixels.dtype} {self.pixels.shape}"
+            raise UserError(f"{path}: {content}; expected uint8 images (n, height, width, channels) and n labels")
         if labels is None:
             labels = np.full(len(self.pixels), -1)
         if labels.shape != self.pixels.shape[:1] or labels.dtype.kind not in "iu":
-            found = f"labels {labels.dtype} {labels.shape} of {len(self.pixels)} images"
-            raise UserError(f"{path}: {found}; expected a whole number for each")
+            content = f"labels {labels.dtype} {labels.shape} of {len(self.pixels)} images"
+            raise UserError(f"{path}: {content}; expected a whole number for each")
         self.labels = torch.from_numpy(labels.astype(np.int64))
 
     def __len__(self) -> int:

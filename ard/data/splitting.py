@@ -1,5 +1,5 @@
 """Splitting images so that each class has its share: scikit-learn's split to the bit, without the second that it takes to
-import it. Teachers and records of former runs depend on which images were validated on."""
+import it. Teachers and records of earlier runs depend on which images were validated on."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What the doctor says of one thing."""
+"""One line of the doctor's table."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ SIGNS = {"ok": "ok", "warning": "**warning**", "error": "**error**"}
 
 @dataclass(frozen=True)
 class Advice:
-    """One line of the table; an error ends the doctor with a status of its own."""
+    """What was examined, the result in words, and the verdict; an error makes the doctor exit with status 1."""
 
     about: str
-    found: str
+    message: str
     verdict: Literal["ok", "warning", "error"] = "ok"
 
 
-def advice_table(findings: Iterable[Advice]) -> str:
+def advice_table(advice: Iterable[Advice]) -> str:
     """Markdown."""
-    cells = [(f.about, f.found.replace("|", "/"), SIGNS[f.verdict]) for f in findings]
-    return "\n".join(["| check | found | verdict |", "|---|---|---|", *(f"| {' | '.join(line)} |" for line in cells)])
+    cells = [(f.about, f.message.replace("|", "/"), SIGNS[f.verdict]) for f in advice]
+    return "\n".join(["| check | result | verdict |", "|---|---|---|", *(f"| {' | '.join(line)} |" for line in cells)])

@@ -1,4 +1,4 @@
-"""The images as training will see them: how many, in which range, with which labels, and the same at every look."""
+"""Checks of the images as training will see them: number, range, labels, and whether validation images stay the same."""
 
 import time
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ def sizes(run: PlannedRun) -> Iterator[Advice]:
     splits = run.splits
     if "test" not in splits:
         yield Advice("test split", "cannot be opened: training needs none, evaluation does", "warning")
-    told = ", ".join(f"{len(images):,} {name}" for name, images in splits.items())
-    yield Advice("splits", f"{run.data.title}: {told}; {run.data.num_classes} classes")
+    message = ", ".join(f"{len(images):,} {name}" for name, images in splits.items())
+    yield Advice("splits", f"{run.data.title}: {message}; {run.data.num_classes} classes")
 
 
 def twice(run: PlannedRun) -> Iterator[Advice]:
-    """Images that lie in two splits."""
+    """Images that are in two splits."""
     splits = run.splits
     yield shared(
         {name: read_levels(images) for name, images in splits.items()}, {name: len(s) for name, s in splits.items()}
@@ -34,7 +34,7 @@ def twice(run: PlannedRun) -> Iterator[Advice]:
 
 
 def labels(run: PlannedRun) -> Iterator[Advice]:
-    """Every class in every split, and no label beyond them: the data module itself refuses such training images."""
+    """Every class is in every split, and no label is beyond them; in training images the data module itself refuses that."""
     classes = run.data.num_classes
     for name, images in run.splits.items():
         low, high = int(images.labels.min()), int(images.labels.max())
@@ -51,27 +51,29 @@ def labels(run: PlannedRun) -> Iterator[Advice]:
 
 
 def pixels(run: PlannedRun) -> Iterator[Advice]:
-    """What the loaders give, as the network gets it."""
+    """The range of pixels in the batches that the network gets."""
     low, high, seen = 1.0, 0.0, 0
     for loader in (run.data.val_dataloader(), run.data.train_dataloader()):
         for x, y in batches(run, loader):
             check_batch(x, y, num_classes=run.data.num_classes, labels=run.engine.objective.labels)
             low, high, seen = min(low, float(x.min())), max(high, float(x.max())), seen + len(y)
     dark = high <= DARK
-    told = f"[{low:.3g}, {high:.3g}] in {seen:,} images" + (": all but black, divided by 255 twice?" if dark else "")
-    yield Advice("pixels", told, "error" if dark else "ok")
+    message = f"[{low:.3g}, {high:.3g}] in {seen:,} images" + (
+        ": almost black; were they divided by 255 twice?" if dark else ""
+    )
+    yield Advice("pixels", message, "error" if dark else "ok")
 
 
 def steady(run: PlannedRun) -> Iterator[Advice]:
     """Nothing augments or shuffles the validation images."""
     first, second = (list(batches(run, run.data.val_dataloader())) for _ in range(2))
     same = all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(first, second, strict=False))
-    told = "the same at every look" if same else "differ from one look to the next: they must not be augmented or shuffled"
-    yield Advice("validation images", told, "ok" if same else "error")
+    message = "the same at every reading" if same else "differ between two readings: they must not be augmented or shuffled"
+    yield Advice("validation images", message, "ok" if same else "error")
 
 
 def batches(run: PlannedRun, loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:
-    """As many as can be read in the time there is."""
+    """As many batches as can be read in READING_SECONDS."""
     end = time.monotonic() + READING_SECONDS
     for batch in loader:
         yield run.data.on_after_batch_transfer(batch, 0)
@@ -80,7 +82,7 @@ def batches(run: PlannedRun, loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def read_levels(images: Images, block: int = 1000) -> Tensor:
-    """The first images as uint8 (n, C, H, W): all that can be read in the time there is."""
+    """The first images as uint8 (n, C, H, W): as many as can be read in READING_SECONDS."""
     end, parts, start = time.monotonic() + READING_SECONDS, [], 0
     while start < len(images) and time.monotonic() < end:
         block_of = images.__getitems__(list(range(start, min(start + block, len(images)))))[0]

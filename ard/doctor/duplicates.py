@@ -1,4 +1,4 @@
-"""Images that lie in two splits: the same bytes, or nearly so, as after another encoding."""
+"""Images that are in two splits: with the same pixels, or nearly the same ones, as after another encoding."""
 
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -11,24 +11,24 @@ from torch import Tensor
 from ard.doctor.advice import Advice
 
 NEAR = 2  # levels of 255 by which every pixel may differ
-GRID = 8  # images are first compared by the means of so many fields a side
-TOLERATED = 0.002  # of a split: large collections hold some images twice, and nobody here can mend that
+GRID = 8  # images are first compared by their means over a grid of this many fields a side
+TOLERATED = 0.002  # of a split: large data sets hold some images twice, and the user cannot mend that
 
 
 def shared(splits: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Advice:
     """How many images of one split are in another; uint8 images (n, C, H, W), perhaps the first of `sizes`."""
-    found, worst = [], 0.0
+    overlaps, worst = [], 0.0
     for one, other in combinations(splits, 2):
         small, large = sorted((one, other), key=lambda name: len(splits[name]))
         exact, near = duplicates(splits[small], splits[large])
         if exact or near:
             also = f" and {near} nearly" if near else ""
-            found.append(f"{exact} of {len(splits[small]):,} {small} images are in {large}{also}")
+            overlaps.append(f"{exact} of {len(splits[small]):,} {small} images are in {large}{also}")
             worst = max(worst, (exact + near) / len(splits[small]))
     read = [f"the first {len(images):,} of {name}" for name, images in splits.items() if len(images) < sizes[name]]
     looked = f" (looked at {', '.join(read)})" if read else ""
-    told = "; ".join(found) or f"none in two of {', '.join(splits)}"
-    return Advice("shared images", told + looked, "error" if worst > TOLERATED else "warning" if found else "ok")
+    message = "; ".join(overlaps) or f"none in two of {', '.join(splits)}"
+    return Advice("shared images", message + looked, "error" if worst > TOLERATED else "warning" if overlaps else "ok")
 
 
 def duplicates(few: Tensor, many: Tensor) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Where the run would write: room, permission, what lies there already, and where its metrics would go."""
+"""Checks of the folder the run would write to: space, permission, an earlier run there, and its loggers."""
 
 import os
 import shutil
@@ -15,11 +15,11 @@ from ard.training.run_folder import KEPT, checkpoint_size
 
 
 def folder(run: PlannedRun) -> Iterator[Advice]:
-    """It can be written and holds no other run."""
+    """The folder can be written and holds no other run."""
     place = run.directory
     if RunFolder(place).checkpoints and not run.resumes:
-        told = f"{place} already holds a run: --resume auto continues it, --trainer.default_root_dir DIR starts anew"
-        yield Advice("folder", told, "error")
+        message = f"{place} already holds a run: --resume auto continues it, --trainer.default_root_dir DIR starts anew"
+        yield Advice("folder", message, "error")
     elif not os.access(_existing(place), os.W_OK):
         yield Advice("folder", f"{place} cannot be written: --trainer.default_root_dir DIR names another", "error")
     else:
@@ -27,15 +27,15 @@ def folder(run: PlannedRun) -> Iterator[Advice]:
 
 
 def disk(run: PlannedRun) -> Iterator[Advice]:
-    """Room for the checkpoints to come."""
+    """There is space for the checkpoints of the run."""
     needed = (KEPT + 1) * checkpoint_size(run.engine)  # and the one that is being written
     free = shutil.disk_usage(_existing(run.directory)).free
-    told = f"{needed / 1e6:,.3g} MB for checkpoints, {free / 1e9:,.3g} GB are free"
-    yield Advice("disk", told, "ok" if needed < free else "error")
+    message = f"{needed / 1e6:,.3g} MB for checkpoints, {free / 1e9:,.3g} GB are free"
+    yield Advice("disk", message, "ok" if needed < free else "error")
 
 
 def loggers(run: PlannedRun) -> Iterator[Advice]:
-    """Whether each logger can do what it is asked to; none of them would stop the run."""
+    """Whether each logger will work; a logger that fails does not stop the run."""
     if not run.loggers:
         yield Advice("logger", "metrics.csv")
     for logger in run.loggers:

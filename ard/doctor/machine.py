@@ -1,4 +1,4 @@
-"""The machine: packages, disk, device, and which levers of speed it has."""
+"""Checks of the machine: packages, disk, device, and how much each speed-up brings on it."""
 
 import os
 import platform
@@ -43,29 +43,29 @@ OPTIONAL_PACKAGES = {
     "robustbench": "its teachers: ard.models.RobustBench",
     "wandb": "Weights & Biases: --trainer.logger WandbLogger",
 }
-BATCH, STEPS, ROUNDS = 8, 2, 2  # seconds: a rehearsal of `ard bench`, which says it better
+BATCH, STEPS, ROUNDS = 8, 2, 2  # takes seconds: a short form of `ard bench`, which measures more exactly
 
 
 def examine_machine() -> list[Advice]:
-    """Packages, place, device, and the levers measured on the spot."""
+    """Packages, disk, device, and the speed-ups, measured now."""
     return [*packages(), *places(), *device(), *levers()]
 
 
 def packages() -> Iterator[Advice]:
-    """Every package that the project asks for: there, new enough, and importable where it is compiled."""
+    """Every package that the project requires: installed, of an allowed version, and importable where it is compiled."""
     yield Advice("python", platform.python_version())
     for line in requires(PROJECT) or []:
         wanted = Requirement(line)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
         try:
-            found = version(wanted.name)
+            installed = version(wanted.name)
         except PackageNotFoundError:
             yield Advice(wanted.name, f"missing: pip install '{wanted}'", "error")
             continue
-        fits = wanted.specifier.contains(found, prereleases=True)
-        told = found if fits else f"{found}: expected {wanted.specifier}"
-        yield Advice(wanted.name, told, "ok" if fits else "error")
+        fits = wanted.specifier.contains(installed, prereleases=True)
+        message = installed if fits else f"{installed}: expected {wanted.specifier}"
+        yield Advice(wanted.name, message, "ok" if fits else "error")
     yield from optional()
     yield from known_bad()
     try:
@@ -78,31 +78,31 @@ def optional() -> Iterator[Advice]:
     """Packages that a run may do without, and what each is for."""
     for name, purpose in OPTIONAL_PACKAGES.items():
         try:
-            found = version(name)
+            installed = version(name)
         except PackageNotFoundError:
-            found = "not installed"
-        yield Advice(f"{name} (optional)", f"{found}; for {purpose}")
+            installed = "not installed"
+        yield Advice(f"{name} (optional)", f"{installed}; for {purpose}")
 
 
 def known_bad() -> Iterator[Advice]:
-    """Versions that are there and that somebody was harmed by."""
+    """Installed versions that are known to be harmful."""
     for name, versions, why, verdict in BAD:
         try:
-            found = version(name)
+            installed = version(name)
         except PackageNotFoundError:
             continue
-        if SpecifierSet(versions).contains(found, prereleases=True):
-            yield Advice(f"{name} {found}", why, verdict)
+        if SpecifierSet(versions).contains(installed, prereleases=True):
+            yield Advice(f"{name} {installed}", why, verdict)
 
 
 def places() -> Iterator[Advice]:
-    """Room and permission to write checkpoints here."""
+    """Space and permission to write checkpoints here."""
     free = shutil.disk_usage(".").free / 1e9
     yield Advice("free disk", f"{free:.0f} GB", "ok" if free > FREE_GB else "error")
     there = Path("checkpoints") if Path("checkpoints").is_dir() else Path()
     writable = os.access(there, os.W_OK)
-    told = "can be written" if writable else "cannot be written: choose another folder"
-    yield Advice("checkpoints/", told, "ok" if writable else "error")
+    message = "can be written" if writable else "cannot be written: choose another folder"
+    yield Advice("checkpoints/", message, "ok" if writable else "error")
 
 
 def device() -> Iterator[Advice]:
@@ -114,15 +114,15 @@ def device() -> Iterator[Advice]:
 
 
 def levers() -> Iterator[Advice]:
-    """What each lever brings here: one ARD step on MobileNetV2, small, against the released step."""
+    """How much each speed-up brings here: a small ARD step on MobileNetV2 against the released step."""
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = [row for row in every_row() if row.group == "ARD, MobileNetV2"][:5]
     rows = [row for row in rows if not row.bfloat16 or has_bfloat16(place.type)]
     with warnings.catch_warnings(action="ignore"):  # so few steps do not cross the ball: here they need not
         made = [TimedStep(row, batch_size=BATCH, steps=STEPS, device=place) for row in rows]
     seconds = measure.rounds(made, ROUNDS)
-    for row, found in zip(rows[1:], seconds[1:], strict=True):
-        faster = statistics.median(a / b for a, b in zip(seconds[0]["step"], found["step"], strict=True))
+    for row, timing in zip(rows[1:], seconds[1:], strict=True):
+        faster = statistics.median(a / b for a, b in zip(seconds[0]["step"], timing["step"], strict=True))
         yield Advice(row.lever, f"{faster:.1f} times the released step")
     compiler = shutil.which("c++") or shutil.which("g++")
     yield Advice("torch.compile", "a compiler is there" if compiler else "no C++ compiler: not available")

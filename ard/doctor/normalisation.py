@@ -1,4 +1,4 @@
-"""Would a teacher answer better in another way of asking? Then its normalisation or the order of its classes is wrong."""
+"""Is a teacher more accurate with another normalisation or another order of classes? Then the one in use is wrong."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 CLEARLY = 0.1  # of all images: what another normalisation must gain
 SWAPPED = 0.05  # what another order of the classes must gain: two classes of ten that are swapped cost at most 0.2
-KNOWN = 0.4  # and how many it must make right: an untrained network has some order that fits a little, too
+KNOWN = 0.4  # and the accuracy that it must reach: even for an untrained network some order fits a little
 ASKED = 200  # images
 CONSTANTS = {
     "ImageNet's mean and standard deviation": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -18,7 +18,7 @@ CONSTANTS = {
 
 
 def better_ways(teacher: nn.Module, x: Tensor, logits: Tensor, y: Tensor) -> str:
-    """What gives a clearly better answer; empty where nothing does."""
+    """Which normalisation or order of classes is clearly more accurate; empty where none is."""
     order, right = best_order(logits, y)
     gain = right - float((logits.argmax(dim=1) == y).double().mean())
     if gain > SWAPPED and right > KNOWN:
@@ -26,10 +26,10 @@ def better_ways(teacher: nn.Module, x: Tensor, logits: Tensor, y: Tensor) -> str
         return f"{100 * gain:.0f} points more if class {other} of it is our class {order[other]}: another order of classes"
     few, theirs = x[:: -(-len(x) // ASKED)], y[:: -(-len(x) // ASKED)]
     usual = float((logits[:: -(-len(x) // ASKED)].argmax(dim=1) == theirs).double().mean())
-    found = {way: _right(teacher, asked, theirs) for way, asked in _normalised(few)}
-    way = max(found, key=lambda way: found[way])
-    better = f"{100 * found[way]:.0f} % {way}: its normalisation is another (ard.models.Normalized)"
-    return better if found[way] - usual > CLEARLY else ""
+    accuracies = {way: _right(teacher, asked, theirs) for way, asked in _normalised(few)}
+    way = max(accuracies, key=lambda way: accuracies[way])
+    better = f"{100 * accuracies[way]:.0f} % {way}: its normalisation is another (ard.models.Normalized)"
+    return better if accuracies[way] - usual > CLEARLY else ""
 
 
 def _normalised(x: Tensor) -> Iterator[tuple[str, Tensor]]:

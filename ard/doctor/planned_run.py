@@ -1,4 +1,4 @@
-"""The run that is examined: its parts as `ard fit` builds them, and nothing written."""
+"""The run that is examined: its parts as `ard fit` builds them, without writing anything."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from ard.training.trainer import device_type
 
 
 class PlannedCLI(DryRun):
-    """What is built; a teacher that remembers its answers is one that does not, since its table is a file."""
+    """Builds the parts of a run; a teacher that stores its logits in a file (Cached) becomes one that does not (Frozen)."""
 
     def before_instantiate_classes(self) -> None:
         super().before_instantiate_classes()

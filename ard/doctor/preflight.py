@@ -1,4 +1,4 @@
-"""Would this run go well? Every check of it, each with a finding of its own, and nothing written."""
+"""Would this run go well? Every check of a run, without writing anything."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -22,20 +22,22 @@ PREFLIGHT: dict[str, Callable[[PlannedRun], Iterator[Advice]]] = {
 
 
 def preflight(arguments: Sequence[str]) -> list[Advice]:
-    """The findings for an `ard fit` with these options; raises UserError where its parts cannot be built."""
+    """The advice on an `ard fit` with these options; raises UserError where its parts cannot be built."""
     run = PlannedRun.of(arguments)
-    packages = [finding for finding in machine.packages() if finding.verdict != "ok"]
-    findings = packages or [Advice("packages", "those that are asked for")]
+    packages = [advice for advice in machine.packages() if advice.verdict != "ok"]
+    advice = packages or [Advice("packages", "all that are required")]
     for name, check in PREFLIGHT.items():
-        findings += run_check(name, check, run)
-    return findings
+        advice += run_check(name, check, run)
+    return advice
 
 
 def run_check(name: str, check: Callable[[PlannedRun], Iterator[Advice]], run: PlannedRun) -> Iterator[Advice]:
-    """The findings of a check; an exception in the middle is the last of them."""
+    """The advice of one check; an exception in the middle becomes an error, and is the last of it."""
     try:
         yield from check(run)
     except UserError as error:
         yield Advice(name, str(error), "error")
-    except Exception as error:  # what other people's data and networks raise is a finding, and the other checks follow
+    except (
+        Exception
+    ) as error:  # whatever data and networks of others raise becomes an error of this check; the other checks follow
         yield Advice(name, f"{type(error).__name__}: {error}".strip().splitlines()[0], "error")

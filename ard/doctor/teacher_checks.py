@@ -1,4 +1,4 @@
-"""The teacher: what it knows, what it withstands, which classes it means, and which images it was trained on."""
+"""Checks of the teacher: its clean and robust accuracy, the order of its classes, and the data it was trained on."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -23,47 +23,50 @@ from ard.training.callbacks.teacher_accuracy import Accuracy, same_split, teache
 CLEAN, ATTACKED = 1000, 500  # images at most
 TEACHER_SECONDS = 12.0  # for each of the two
 AT_A_TIME = 50
-ROBUST, SHARE = 0.2, 0.4  # below, or below that share of the clean accuracy, a teacher has little robustness to hand down
+ROBUST, SHARE = (
+    0.2,
+    0.4,
+)  # below, or below that share of the clean accuracy, a teacher is too weak to be worth distilling from
 POINTS = 0.03  # between what was declared and what is measured, beside the error of the measurement
 
 
 def check_teacher(run: PlannedRun) -> Iterator[Advice]:
-    """Every teacher of the run, by where it stands in the config."""
+    """Check every teacher of the run; each is called by its key in the config."""
     for place, teacher in run.engine.teachers().items():
         option = f"--model.init_args.{place}.init_args.weights"
         teacher.load(num_classes=run.data.num_classes, input_shape=run.data.input_shape, option=option).to(run.device)
         name = place.rpartition(".")[2]
         x, y = (part.to(run.device) for part in validation_images(run.data, CLEAN))
-        accuracy, finding = clean(run, name, teacher, x, y)
-        yield finding
+        accuracy, advice = clean(run, name, teacher, x, y)
+        yield advice
         if name == "teacher":
             yield robust(run, teacher, x, y, accuracy)
         yield from origin(run, name, teacher)
 
 
 def clean(run: PlannedRun, name: str, teacher: Frozen, x: Tensor, y: Tensor) -> tuple[Accuracy, Advice]:
-    """Clearly above chance, about what was declared, and no better with another normalisation or order of classes."""
+    """Clean accuracy: above chance, near the declared one, and not better with another normalisation or order of classes."""
     logits = in_time(lambda x, _: teacher(x), x, y)
     x, y = x[: len(logits)], y[: len(logits)]
     accuracy = Accuracy(float((logits.argmax(dim=1) == y).double().mean()), len(y))
     (low, high), declared = accuracy.bounds, clean_accuracy_of(teacher, run)
-    told = f"{percent(accuracy.share)} of {accuracy.n:,} validation images"
-    told += "" if declared is None else f" (declared: {percent(declared)})"
+    message = f"{percent(accuracy.share)} of {accuracy.n:,} validation images"
+    message += "" if declared is None else f" (declared: {percent(declared)})"
     about = f"{name}: clean"
     if better := better_ways(teacher, x, logits, y):
-        return accuracy, Advice(about, f"{told}; {better}", "error")
+        return accuracy, Advice(about, f"{message}; {better}", "error")
     if not accuracy.beats_chance(run.data.num_classes):
         why = "not above chance: another normalisation, another order of classes, or no training?"
-        return accuracy, Advice(about, f"{told}, {why}", "error")
+        return accuracy, Advice(about, f"{message}, {why}", "error")
     if declared is not None and high + POINTS < declared:
-        return accuracy, Advice(about, f"{told}: another normalisation, or another order of classes?", "error")
+        return accuracy, Advice(about, f"{message}: another normalisation, or another order of classes?", "error")
     if declared is not None and low - POINTS > declared:
-        return accuracy, Advice(about, f"{told}: more than on images it never saw, so it saw these", "warning")
-    return accuracy, Advice(about, told)
+        return accuracy, Advice(about, f"{message}: more than on images it never saw, so it was trained on these", "warning")
+    return accuracy, Advice(about, message)
 
 
 def robust(run: PlannedRun, teacher: Frozen, x: Tensor, y: Tensor, clean: Accuracy) -> Advice:
-    """PGD-10 in the run's own ball."""
+    """Robust accuracy under PGD-10 with the run's threat model."""
     pgd = PGD(run.engine.threat, steps=10, relative_step=0.25)
     generator = keyed_generator(run.device, "doctor", 0)
 
@@ -75,37 +78,39 @@ def robust(run: PlannedRun, teacher: Frozen, x: Tensor, y: Tensor, clean: Accura
         right = in_time(attacked, x[:ATTACKED], y[:ATTACKED])
     accuracy = float(right.double().mean())
     threat = f"{run.engine.threat.norm} {run.engine.threat.eps:.3g}"
-    told = f"{percent(accuracy)} of {len(right):,} validation images stand, {threat}"
+    message = f"robust accuracy {percent(accuracy)}, {len(right):,} validation images, {threat}"
     if run.engine.training_block.monitor == "val/clean_acc":
-        return Advice("teacher: PGD-10", f"{told}; this run is selected by clean accuracy")
+        return Advice("teacher: PGD-10", f"{message}; this run is selected by clean accuracy")
     weak = accuracy < ROBUST or accuracy < SHARE * clean.share
-    return Advice(
-        "teacher: PGD-10", told + (": little robustness to hand down" if weak else ""), "warning" if weak else "ok"
-    )
+    return Advice("teacher: PGD-10", message + (": low for a teacher" if weak else ""), "warning" if weak else "ok")
 
 
 def origin(run: PlannedRun, name: str, teacher: Frozen) -> Iterator[Advice]:
-    """The classes that its card names, and whether it may have been trained on our validation images."""
+    """Whether the teacher has the same classes as the data, and whether it was trained on our validation images."""
     card, ours = teacher_card(teacher), [str(one) for one in run.data.classes]
     theirs = list(card.classes or ())
     if theirs and theirs != ours:
         first = next(index for index, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1])
-        told = f"class {first} is {theirs[first]} to it and {ours[first]} here"
+        message = f"class {first} is {theirs[first]} in the teacher and {ours[first]} in the data"
         permuted = sorted(theirs) == sorted(ours)
-        yield Advice(f"{name}: classes", told, "error" if permuted else "warning")
+        yield Advice(f"{name}: classes", message, "error" if permuted else "warning")
     else:
-        told = "the same names in the same order" if theirs else f"{run.data.num_classes}, as here; it does not name them"
-        yield Advice(f"{name}: classes", told)
+        message = (
+            "the same names in the same order"
+            if theirs
+            else f"{run.data.num_classes}, as in the data; the teacher does not name them"
+        )
+        yield Advice(f"{name}: classes", message)
     if same_split(card.data, run.section):
         yield Advice(f"{name}: data", "trained with the same validation split: it has not seen these images")
     else:
-        why = "its card names another split or other data" if card.data else "it does not say what it was trained on"
-        told = f"{why}: it may have seen our validation images, so val/robust_acc is good for ranking only"
-        yield Advice(f"{name}: data", told, "warning")
+        why = "trained with another split or other data" if card.data else "the file does not say what it was trained on"
+        message = f"{why}: it may have seen our validation images, so val/robust_acc is good for ranking only"
+        yield Advice(f"{name}: data", message, "warning")
 
 
 def clean_accuracy_of(teacher: Frozen, run: PlannedRun) -> float | None:
-    """What the record beside the weights, or their card, says of images of the same data set."""
+    """The clean accuracy on this data set in the record beside the weights, or in their card; None if in neither."""
     for path in (Path(teacher.weights).with_name(RECORD), record_of(teacher.weights)):
         record = readable_record(path)
         if record and record.weights.sha256 == teacher.sha256 and record.dataset.name == run.data.title:
@@ -114,11 +119,11 @@ def clean_accuracy_of(teacher: Frozen, run: PlannedRun) -> float | None:
 
 
 def in_time(call: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """What call(x, y) gives for the first blocks of images, as many as there is time for."""
-    end, found = time.monotonic() + TEACHER_SECONDS, []
+    """call(x, y) for the first images, as many as there is time for."""
+    end, outputs = time.monotonic() + TEACHER_SECONDS, []
     for block in zip(x.split(AT_A_TIME), y.split(AT_A_TIME), strict=True):
         with torch.no_grad():
-            found.append(partial(call, *block)())
+            outputs.append(partial(call, *block)())
         if time.monotonic() > end:
             break
-    return torch.cat(found)
+    return torch.cat(outputs)

@@ -1,4 +1,4 @@
-"""A few real training steps, in no place of their own: what they give, what they take, and what the whole run will."""
+"""A few real training steps in a temporary folder: losses, time and memory, and what the whole run will cost."""
 
 import time
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ from ard.training.trainer import Trainer
 
 TRIAL_STEPS = 3  # the first one is slow: it looks for what can be folded
 TRIAL_SECONDS = 25.0  # for all of them: a batch that would take longer is made smaller, and its time multiplied
-TRIED = 16  # images on which that is guessed, and the smallest batch
+TRIED = 16  # images on which that time is estimated, and the smallest batch
 SPEEDS = ("images_per_s", "attack_share")
 TEACHER_COST = 2  # times the cost of a student's pass: the teacher is asked, too
-FULL = 0.9  # of the memory there is
+FULL = 0.9  # of the free memory
 
 
 class Probe(pl.Callback):
@@ -43,8 +43,8 @@ class Probe(pl.Callback):
             self.wrong = self.wrong or f"the gradient's norm is {self.gradient}"
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        found = {name.removeprefix("train/"): float(value) for name, value in trainer.callback_metrics.items()}
-        self.losses = {name: value for name, value in found.items() if name not in SPEEDS and "/" not in name}
+        metrics = {name.removeprefix("train/"): float(value) for name, value in trainer.callback_metrics.items()}
+        self.losses = {name: value for name, value in metrics.items() if name not in SPEEDS and "/" not in name}
         for name, value in self.losses.items():
             if not abs(value) < float("inf"):
                 self.wrong = self.wrong or f"{name} is {value}"
@@ -70,15 +70,15 @@ def try_step(run: PlannedRun) -> Iterator[Advice]:
     losses = ", ".join(
         f"{name.removeprefix('train/')} {value:.3g}" for name, value in probe.losses.items() if "per_s" not in name
     )
-    told = f"{losses}; gradient {probe.gradient:.3g}; {duration(step)}{part}"
-    yield Advice("training step", f"{probe.wrong}: {told}" if probe.wrong else told, "error" if probe.wrong else "ok")
+    message = f"{losses}; gradient {probe.gradient:.3g}; {duration(step)}{part}"
+    yield Advice("training step", f"{probe.wrong}: {message}" if probe.wrong else message, "error" if probe.wrong else "ok")
     yield room(memory and memory * whole // size, device)
     run.data.batch_size = whole
     yield cost(run, step, probe.validation, passes)
 
 
 def affordable(run: PlannedRun) -> int:
-    """The batch size, or what of it a CPU does in time; guessed from a forward and backward pass of a few images."""
+    """The batch size, or on a CPU one whose steps fit into TRIAL_SECONDS; a step of a few images is timed to estimate it."""
     if run.device.type != "cpu":
         return run.data.batch_size
     network, x, seconds = run.engine.student.eval(), torch.rand(TRIED, *run.data.input_shape), []
@@ -92,7 +92,7 @@ def affordable(run: PlannedRun) -> int:
 
 
 def _fit(run: PlannedRun, callbacks: list[pl.Callback]) -> None:
-    """In a folder that is gone afterwards, in one process, without logger and checkpoints."""
+    """Train a few steps in a temporary folder, in one process, without logger and checkpoints."""
     with TemporaryDirectory() as place:
         ours = {
             "logger": False,
@@ -112,17 +112,17 @@ def _fit(run: PlannedRun, callbacks: list[pl.Callback]) -> None:
 
 
 def room(memory: int | None, device: torch.device) -> Advice:
-    """What a step needs against what there is."""
+    """The memory that a step needs against the memory that is free."""
     if memory is None:
-        return Advice("memory", "the system does not tell")
+        return Advice("memory", "unknown: the system does not report it")
     there = torch.cuda.mem_get_info(device)[0] + memory if device.type == "cuda" else _free()
-    told = f"{memory / 1e9:.2g} GB for a step" + (f", {there / 1e9:.2g} GB are free" if there else "")
+    message = f"{memory / 1e9:.2g} GB for a step" + (f", {there / 1e9:.2g} GB are free" if there else "")
     short = bool(there) and memory > FULL * there
-    return Advice("memory", told + (": use a smaller batch_size" if short else ""), "error" if short else "ok")
+    return Advice("memory", message + (": use a smaller batch_size" if short else ""), "error" if short else "ok")
 
 
 def _free() -> int:
-    """Bytes of memory that nobody uses, 0 where the system does not tell."""
+    """Bytes of memory that nobody uses, 0 where the system does not report it."""
     try:
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         return int(lines["MemAvailable"].split()[0]) * 1024
@@ -131,14 +131,14 @@ def _free() -> int:
 
 
 def cost(run: PlannedRun, step: float, validation: float, passes: Passes) -> Advice:
-    """Passes a step and hours in all, on one device."""
+    """The passes of a step and the duration of the whole run, on one device."""
     epochs, batches = run.max_epochs, len(run.data.splits[0]) // run.data.batch_size
     replays = getattr(run.engine, "replays", 1)
     steps = batches * epochs // replays
     seconds = steps * step + epochs // replays * len(run.data.splits[1]) * validation
     counted = [f"{name} {c['F']:g} F + {c['B']:g} B" for name, c in passes.counts.items() if c["F"]]
-    told = f"{duration(seconds)}: {steps:,} steps of {', '.join(counted)} passes, {epochs // replays} validations"
+    message = f"{duration(seconds)}: {steps:,} steps of {', '.join(counted)} passes, {epochs // replays} validations"
     others = run.options["devices"]
     return Advice(
-        "the whole run", told + (f"; on one device, {others} are asked for" if others not in ("auto", 1, "1") else "")
+        "the whole run", message + (f"; on one device ({others} requested)" if others not in ("auto", 1, "1") else "")
     )

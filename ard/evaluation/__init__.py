@@ -1,4 +1,4 @@
-"""Evaluation: takes a model and tensors, needs no trainer, distrusts itself."""
+"""Evaluation: measures the robust accuracy of a model on images in memory, and checks whether that number is sound."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Adversaries of the evaluation: they know the labels, and go on until an image falls."""
+"""Adversaries of the evaluation: they know the labels, and attack each image until it is misclassified."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -20,8 +20,9 @@ Goal = Callable[[nn.Module, Tensor, Tensor], Loss]  # model, x, y -> what to max
 class Adversary(ABC):
     """adversary(model, x, y, generator) -> x' of x's shape (batch, C, H, W) in [0, 1].
 
-    `after` names earlier adversaries whose victims this one is not shown. A `probe` is measured but no part of the worst
-    case: another radius, another norm, a corruption. `ball` is where x' must lie, None where there is no such bound.
+    `after` names earlier adversaries: images that they already fooled the model with are not shown to this one. A `probe` is
+    measured but no part of the worst case: another radius, another norm, a corruption. `ball` is where x' must be, None
+    where there is no such bound.
     """
 
     name: str
@@ -32,17 +33,17 @@ class Adversary(ABC):
 
     @abstractmethod
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Images that should be misclassified; those for which that failed may be anywhere the ball allows."""
+        """Images that should be misclassified; where the attack failed, any image inside the ball."""
 
     @property
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """What a reader needs to run the same attack again."""
+        """The settings with which the same attack can be run again."""
 
     @property
     @abstractmethod
     def passes(self) -> float:
-        """Its cost for an image that never falls, in forward-backward passes."""
+        """Its cost for an image that is never misclassified, in forward-backward passes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,7 @@ class GradientAdversary(Adversary):
 
 @dataclass(frozen=True, kw_only=True)
 class Noise(Adversary):
-    """Steps of full length in random directions, `draws` times: what any gradient must beat."""
+    """Steps of full length in random directions, `draws` times: any gradient attack must be stronger."""
 
     ball: Ball
     draws: int
@@ -94,14 +95,14 @@ class Noise(Adversary):
 
 
 def first_success(model: nn.Module, x: Tensor, y: Tensor, tries: Iterable[Callable[[Tensor, Tensor], Tensor]]) -> Tensor:
-    """Each try(x, y) on the images that still stand; of each image the first x' that fells it, else the last."""
-    x_adv, standing = x.clone(), torch.arange(len(x), device=x.device)
+    """Run each try(x, y) on the images still classified correctly; keep the first misclassified x', else the last."""
+    x_adv, remaining = x.clone(), torch.arange(len(x), device=x.device)
     for attempt in tries:
-        found = attempt(x[standing], y[standing]).detach()
-        x_adv[standing] = found
+        attempted = attempt(x[remaining], y[remaining]).detach()
+        x_adv[remaining] = attempted
         with torch.no_grad():
-            standing = standing[model(found).argmax(dim=1) == y[standing]]
-        if not len(standing):
+            remaining = remaining[model(attempted).argmax(dim=1) == y[remaining]]
+        if not len(remaining):
             break
     return x_adv
 
@@ -112,7 +113,7 @@ def untargeted(loss: LabelLoss) -> Goal:
 
 
 def targeted(rank: int) -> Goal:
-    """Climb z_t − z_y towards the class t that is `rank`-th after the label in the clean logits (1: runner-up)."""
+    """Maximise z_t − z_y for the class t that is `rank`-th after the label in the clean logits (1: runner-up)."""
 
     def goal(model: nn.Module, x: Tensor, y: Tensor) -> Loss:
         with torch.no_grad():
@@ -124,7 +125,7 @@ def targeted(rank: int) -> Goal:
 
 
 def away_from(teacher: nn.Module, temperature: float) -> Goal:
-    """Climb KL(T(x) ‖ S(x')) at a temperature: what a distilled student was trained to keep low."""
+    """Maximise KL(T(x) ‖ S(x')) at a temperature: what a distilled student was trained to keep low."""
 
     def goal(model: nn.Module, x: Tensor, _: Tensor) -> Loss:
         with torch.no_grad():
@@ -135,7 +136,7 @@ def away_from(teacher: nn.Module, temperature: float) -> Goal:
 
 
 def through(source: nn.Module) -> Goal:
-    """Climb another model's margin, and hope that the model falls with it."""
+    """Maximise the margin loss of another model, whose adversarial images may transfer to this one."""
     return lambda _, __, y: lambda x_adv: margin(source(x_adv), y)
 
 

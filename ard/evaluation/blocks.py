@@ -1,4 +1,4 @@
-"""Blocks on disk: an evaluation that was killed goes on, and several processes share one."""
+"""Blocks on disk: an interrupted evaluation continues, and several processes share one evaluation."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ except ImportError:  # Windows: no processes to share with
 
 
 class Store:
-    """A folder of blocks, each file whole or absent; the folder's name tells one evaluation from another."""
+    """A folder of blocks, each file whole or absent; every evaluation has a folder of its own name."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -36,7 +36,7 @@ class Store:
             raise UserError(f"{place}: cannot be written to ({error.strerror}); the record belongs there") from error
 
     def write(self, block: Block) -> None:
-        """Replace the file of this block; where another process has finished and taken the folder away, make it again."""
+        """Replace the file of this block; make the folder again where another process has finished and deleted it."""
         kept = {"x_adv": block.x_adv, "moved": block.moved}
         tensors = {name: value.contiguous().cpu() for name, value in kept.items() if value is not None}
         tensors |= {f"correct.{name}": bits.cpu() for name, bits in block.correct.items()}
@@ -53,7 +53,7 @@ class Store:
                     raise
 
     def read(self, start: int) -> Block:
-        """The block as it was last written; an empty one where there is none or it is not what was written."""
+        """The block as it was last written; an empty one where there is none, or its digest does not match."""
         try:
             with safe_open(self._path(start), "pt") as file:
                 metadata = file.metadata()
@@ -68,7 +68,7 @@ class Store:
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
-        """One process at a time finishes; yields whether there is still something to finish."""
+        """Let one process at a time write the record; yields whether the record is still to be written."""
         lock = self.folder.with_suffix(".lock")
         try:
             with open(lock, "w") as file:
@@ -80,7 +80,7 @@ class Store:
                 lock.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """The record is written; nobody needs the blocks."""
+        """Delete the blocks, once the record is written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, start: int) -> Path:

@@ -1,4 +1,4 @@
-"""Every attack on every block of images, and the verdicts image by image."""
+"""The cascade: every attack on every block of images, and for each image whether the model was right."""
 
 import hashlib
 import time
@@ -16,14 +16,14 @@ from ard.core.randomness import keyed_generator
 from ard.evaluation.adversaries import Adversary
 
 BLOCK = 100  # images; fixed, so that a verdict depends neither on batching nor on sharding
-RECHECK = 37  # images a batch when verdicts are taken again: any number that is not BLOCK
+RECHECK = 37  # images a batch when verdicts are recomputed: any number that is not BLOCK
 
 Tensors = dict[str, Tensor]
 
 
 @dataclass
 class Block:
-    """What is known of BLOCK images from `start`; with `facts[name]` of every adversary that has been there."""
+    """The results for BLOCK images from `start` on; `facts[name]` has those of every adversary that has run."""
 
     start: int
     correct: Tensors = field(default_factory=dict)  # by adversary, "clean" first: the model was right, (n,) booleans
@@ -46,7 +46,7 @@ class Block:
         return torch.stack([bits for name, bits in self.correct.items() if not self.facts[name].get("probe")]).all(dim=0)
 
 
-Keep = Callable[[Block], None]  # puts a block where a later process finds it
+Keep = Callable[[Block], None]  # stores a block for a later process
 
 
 def judge_block(
@@ -60,7 +60,7 @@ def judge_block(
     block: Block,
     keep: Keep,
 ) -> Block:
-    """Attack x (n, C, H, W) in [0, 1] from wherever `block` stands; `keep` is told of every step.
+    """Attack x (n, C, H, W) in [0, 1] with the adversaries that `block` has no results of; `keep` is called after each.
 
     `others` are the networks that adversaries call besides the model.
 
@@ -84,7 +84,7 @@ def judge_block(
 
 @contextmanager
 def evaluation_mode(*models: nn.Module) -> Iterator[Callable[[], bool]]:
-    """Models in eval mode, frozen, in float32, random state put back; yields a function: was anything left changed?"""
+    """Models in eval mode, frozen, in float32, random state restored; yields a function: has a model changed?"""
     before = [state_digest(model) for model in models]
     with ExitStack() as stack:
         stack.enter_context(frozen_mode(*models))
@@ -96,7 +96,7 @@ def evaluation_mode(*models: nn.Module) -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def _no_tf32() -> Iterator[None]:
-    """TF32 keeps 10 bits of a float32's 23: enough to train, not to say which side of a boundary an image is on."""
+    """TF32 keeps 10 bits of a float32's 23: enough to train, but it may change the predicted class of an image."""
     backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
     before = [backend.allow_tf32 for backend in backends]
     for backend in backends:
@@ -141,16 +141,16 @@ def _attack(block: Block, adversary: Adversary, model: nn.Module, x: Tensor, y: 
     correct = block.correct["clean"].clone()
     for name in adversary.after:
         correct &= block.correct[name]
-    standing = correct.nonzero().squeeze(1)
-    facts: dict[str, Any] = {"attacked": len(standing), "probe": adversary.probe}
-    if len(standing):
+    remaining = correct.nonzero().squeeze(1)
+    facts: dict[str, Any] = {"attacked": len(remaining), "probe": adversary.probe}
+    if len(remaining):
         generator = keyed_generator(x.device, adversary.name, seed, block.start)
-        x_adv = adversary(model, x[standing], y[standing], generator).detach()
+        x_adv = adversary(model, x[remaining], y[remaining], generator).detach()
         predicted, finite = predict(model, x_adv)
-        facts |= _measured(adversary, x_adv, x[standing], finite)
+        facts |= _measured(adversary, x_adv, x[remaining], finite)
         if not adversary.probe:
-            _remember(block, adversary, x_adv, x, standing)
-        correct[standing] = predicted == y[standing]
+            _remember(block, adversary, x_adv, x, remaining)
+        correct[remaining] = predicted == y[remaining]
     block.correct[adversary.name] = correct
     block.facts[adversary.name] = {**facts, "seconds": time.monotonic() - start}
 
@@ -166,19 +166,19 @@ def _measured(adversary: Adversary, x_adv: Tensor, x: Tensor, finite: Tensor) ->
     return facts
 
 
-def _remember(block: Block, adversary: Adversary, x_adv: Tensor, x: Tensor, standing: Tensor) -> None:
-    """Keep the attempts on images that nobody has felled so far, and who was moved at all."""
+def _remember(block: Block, adversary: Adversary, x_adv: Tensor, x: Tensor, remaining: Tensor) -> None:
+    """Keep the adversarial images of those not yet misclassified, and note which images were moved at all."""
     assert block.x_adv is not None
     assert block.moved is not None
     assert adversary.ball is not None
-    fresh = block.worst[standing]
-    block.x_adv[standing[fresh]] = x_adv[fresh]
-    far = adversary.ball.distance(x_adv - x[standing]) > max(1e-6, 0.1 * adversary.ball.eps)
-    block.moved[standing] |= far
+    fresh = block.worst[remaining]
+    block.x_adv[remaining[fresh]] = x_adv[fresh]
+    far = adversary.ball.distance(x_adv - x[remaining]) > max(1e-6, 0.1 * adversary.ball.eps)
+    block.moved[remaining] |= far
 
 
 def _recheck(block: Block, model: nn.Module, x: Tensor, y: Tensor) -> None:
-    """Take the verdicts again from the kept images, and the clean ones, in batches of another size."""
+    """Recompute the verdicts from the kept adversarial images and the clean ones, in batches of another size."""
     assert block.x_adv is not None
     again = torch.cat([predict(model, part)[0] for part in block.x_adv.split(RECHECK)]) == y
     clean = torch.cat([predict(model, part)[0] for part in x.split(RECHECK)]) == y

@@ -1,4 +1,4 @@
-"""Common corruptions as evaluation-only columns: five of torchvision's, at a strength a person barely minds."""
+"""Common corruptions, measured beside the attacks: five of torchvision's, mild enough for a person to see the image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

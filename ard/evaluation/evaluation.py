@@ -1,4 +1,4 @@
-"""The evaluation: blocks of images, attacked wherever they still stand, put together and doubted."""
+"""The evaluation: attacks every block of images, combines the verdicts, and runs the soundness checks."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from ard.losses import cross_entropy
 
 
 class Evaluation:
-    """Attacks `model` on images x (n, C, H, W) in [0, 1] with labels y (n,), inside a ball, and gives a record.
+    """Attacks `model` on images x (n, C, H, W) in [0, 1] with labels y (n,), inside a ball, and returns a record.
 
     `robust_acc` of the record is the worst case per image over all attacks of the suite. With a `store` it continues what
     was begun there, alone or with others: each `shard` (k, of) judges every of-th block. Raises UserError for a suite or
@@ -57,11 +57,11 @@ class Evaluation:
 
     @property
     def passes(self) -> float:
-        """Forward-backward passes for an image that never falls."""
+        """Forward-backward passes for an image that is never misclassified."""
         return sum(adversary.passes for adversary in self.adversaries)
 
     def seconds_a_pass(self) -> float:
-        """Of one forward and backward pass over one block, measured."""
+        """Seconds of one forward and backward pass over one block, measured."""
         x, y = self.x[:BLOCK], self.y[:BLOCK]
         with evaluation_mode(self.model):
             ascent(lambda x_adv: cross_entropy(self.model(x_adv), y), x)
@@ -70,7 +70,7 @@ class Evaluation:
         return time.perf_counter() - start
 
     def judge(self, shard: tuple[int, int] = (1, 1), progress: Callable[[float], None] = lambda _: None) -> None:
-        """Attack the blocks of one shard; `progress` is told image-passes as they are done."""
+        """Attack the blocks of one shard; `progress` is called with the image-passes done."""
         k, of = shard
         for start in range(0, len(self.x), BLOCK)[k - 1 :: of]:
             self._judge(self._read(start), progress)
@@ -133,7 +133,7 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, **options: Any)
 
 
 def _class_count(model: nn.Module, x: Tensor) -> int:
-    """The number of classes; raises UserError for what is no logit, or does not depend on the pixels."""
+    """The number of classes; raises UserError where the output is not logits, or does not depend on the pixels."""
     with evaluation_mode(model):
         with torch.no_grad():
             logits_of(model, x[:BLOCK], "the model", refusals=RuntimeError)  # an error of its own goes to the caller

@@ -27,7 +27,7 @@ class AutoAttackPart(Adversary):
     """One of the four attacks of AutoAttack standard (Croce & Hein, ICML 2020) at its official settings.
 
     APGD on cross entropy, targeted APGD and targeted FAB (100 iterations, one restart, 9 targets or all others where there
-    are fewer), Square (5,000 queries). Their global draws are seeded from the generator and undone by the caller's guard.
+    are fewer), Square (5,000 queries). Their global draws are seeded from the generator and undone by the caller.
     """
 
     ball: Ball
@@ -64,7 +64,7 @@ class AutoAttackPart(Adversary):
 class TorchAttack(Adversary):
     """An attack of torchattacks by its class name, with the ball's eps and the library's own defaults.
 
-    An image that ends outside the ball, as those of minimum-norm attacks may, counts as one that did not fall.
+    An image that ends outside the ball, as those of minimum-norm attacks may, counts as correctly classified.
     """
 
     ball: Ball
@@ -118,8 +118,8 @@ def torch_attack(name: str, ball: Ball, num_classes: int) -> TorchAttack:
         raise UserError(f"torchattacks has no attack {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     measured = re.search(r"Distance Measure\s*:\s*(.*)", kind.__doc__ or "")
     if measured is None or ball.norm not in re.findall(r"\w+", measured[1]):
-        found = measured[1] if measured else "no norm"
-        raise UserError(f"torchattacks.{name} is made for {found}; expected an attack in {ball.norm}")
+        norms = measured[1] if measured else "no norm"
+        raise UserError(f"torchattacks.{name} is made for {norms}; expected an attack in {ball.norm}")
     if name == "APGDT" and num_classes < FEWEST_FOR_TARGETS:
         raise UserError(f"torchattacks.APGDT needs {FEWEST_FOR_TARGETS} classes; the data have {num_classes}")
     return TorchAttack(name=f"torchattacks.{name}", ball=ball, kind=kind, options=_options(kind, ball, num_classes))

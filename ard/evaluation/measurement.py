@@ -1,4 +1,4 @@
-"""The record of one evaluation: a number with everything needed to doubt it."""
+"""The record of one evaluation: the number with everything needed to check it."""
 
 import hashlib
 import math
@@ -26,7 +26,7 @@ from ard.evaluation.suites import CURVE
 def record_from(evidence: Evidence, suite: str, classes: Sequence[str] | None) -> Record:
     """Accuracies, verdicts, checks and provenance of the computation.
 
-    Where network, weights and images come from is not known here: they stand as what they are in memory.
+    Where network, weights and images come from is not known here: the record calls them "in memory".
     """
     verdicts, n = evidence.verdicts, evidence.n
     checks = soundness(evidence, suite)
@@ -81,14 +81,14 @@ def count_macs(model: nn.Module, x: Tensor) -> int:
 
 
 def versions() -> dict[str, str]:
-    """What computed the numbers."""
-    found = {"ard": ard.__version__}
+    """The versions of the packages that computed the numbers."""
+    packages = {"ard": ard.__version__}
     for package in ("torch", "torchvision", "pytorch-lightning", "numpy", "pyautoattack", "torchattacks"):
         try:
-            found[package] = version(package)
+            packages[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return packages
 
 
 def commit() -> str | None:
@@ -124,7 +124,7 @@ def _class_path(model: nn.Module) -> str:
 
 
 def _digest(evidence: Evidence) -> str:
-    """Of images, as levels of 8 bits, and labels: the same as that of the data set they are from."""
+    """The digest of the images, as levels of 8 bits, and the labels: the same as that of the data set they are from."""
     levels, y = (evidence.x * 255).round().to(torch.uint8).cpu(), evidence.y.cpu()
     return hashlib.sha256(levels.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""What `ard evaluate` is asked; imports nothing heavy, so that --help is quick."""
+"""The options of `ard evaluate`; imports nothing heavy, so that --help is quick."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SUITE_NAMES = ("quick", "standard", "full")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to measure; None asks the weights' own card.
+    """What to measure; None stands for what the card of the weights says.
 
     Args:
         data: a config with a `data:` section; by default what the weights were trained on.
@@ -31,12 +31,12 @@ class Request:
         transfer: files of weights to attack through, comma-separated (suite full).
         teacher: weights of the teacher, which a student should not surpass; full attacks the distillation loss too.
         temperature: of that loss, beside 1.
-        undefended: weights of a network trained on clean images alone, which the attacks must fell.
+        undefended: weights of a network trained on clean images alone, which the attacks must fool.
         published: AutoAttack accuracy that others report for these weights, such as 0.4925.
         additional_data: whether more than the data set was used for training, as far as known.
         shard: k/n judges every n-th block of images; the last of n processes writes the record.
         save_adversarial: keep the worst image of each image, for `ard verify`.
-        replace: write over a record of these weights that says more, or something else.
+        replace: overwrite a record of these weights that has more images, more attacks or other settings.
     """
 
     data: str | None = None
@@ -66,13 +66,13 @@ class Request:
         needs = {"transfer": ("full",), "teacher": ("standard", "full"), "published": ("standard", "full")}
         for option, suites in needs.items():
             if getattr(self, option) not in (None, "") and self.suite not in suites:
-                raise UserError(f"--{option} says nothing to the suite {self.suite}: add --suite {suites[0]}")
+                raise UserError(f"--{option} has no effect in the suite {self.suite}: add --suite {suites[0]}")
         if not 0 < self.temperature < float("inf") or (self.temperature != 1 and not self.teacher):
             raise UserError(f"--temperature {self.temperature}: expected a number above 0, and a --teacher it belongs to")
         if self.published is not None and not 0 <= self.published <= 1:
             raise UserError(f"--published {self.published}: expected a fraction such as 0.4925")
         if self.eps is not None:
-            guess = "Linf" if Radius(self.eps) > 4 else "L2"  # the weights may say L2, but nobody's L2 is that large
+            guess = "Linf" if Radius(self.eps) > 4 else "L2"  # the weights may say L2, but no L2 radius in use is that large
             ball_of(self.norm or guess, self.eps)
 
     @property
@@ -84,7 +84,7 @@ class Request:
         return int(match[1]), int(match[2])
 
     def answered_by(self, record: "Record") -> bool:
-        """Whether a record measured what this asks for, so that it need not be measured again."""
+        """Whether a record already has what this request asks for, so that it need not be measured again."""
         asked = (self.split, self.limit, self.suite, self.seed)
         return (
             asked == (record.split, record.limit, record.suite, record.seed)

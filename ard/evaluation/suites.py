@@ -19,7 +19,7 @@ L2_OF_LINF = 0.5 / (8 / 255) / math.sqrt(3 * 32 * 32)  # the field's pair on CIF
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What the user brings: models to transfer from, a teacher to attack through, a control, more attacks by name."""
+    """What the user adds: models to transfer from, a teacher to attack through, a control, more attacks by name."""
 
     transfer: dict[str, nn.Module] = field(default_factory=dict)
     teacher: nn.Module | None = None
@@ -59,7 +59,7 @@ def standard(ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Ad
 
 
 def full(ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Adversary]:
-    """standard, more of each kind on what that kind leaves, what should find nothing new on the rest, and the probes."""
+    """standard, more runs of each kind of attack, attacks that should fool the model on no further image, and the probes."""
     front = standard(ball, num_classes, given, pixels)
     if num_classes >= 3:
         front += [pgd(ball, 100, loss=dlr, name="DLR", after=("PGD-20", "PGD-100"))]
@@ -67,22 +67,23 @@ def full(ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Advers
     front += [pgd(ball, 100, name="PGD-100 × 10", runs=5, after=("PGD-100", "PGD-100 × 5"))]
     goals = [targeted(rank) for rank in range(1, min(9, num_classes - 1) + 1)]
     untargeted_ones = tuple(a.name for a in front if a.name not in TARGETED and a.name != "Square")
-    front += [_climb("Targeted", ball, goals, "targeted margin", untargeted_ones)]
-    return front + _last_resorts(ball, given, tuple(a.name for a in front if a.name != "Square")) + probes(ball, pixels)
+    front += [_pgd_30("Targeted", ball, goals, "targeted margin", untargeted_ones)]
+    gradients = tuple(a.name for a in front if a.name != "Square")
+    return front + _teacher_transfer_noise(ball, given, gradients) + probes(ball, pixels)
 
 
-def _last_resorts(ball: Ball, given: Given, gradients: tuple[str, ...]) -> list[Adversary]:
-    """Through the teacher; then, on what no gradient of the model felled, through other models and at random."""
-    found: list[Adversary] = []
+def _teacher_transfer_noise(ball: Ball, given: Given, gradients: tuple[str, ...]) -> list[Adversary]:
+    """An attack through the teacher; then, on images that withstood every gradient attack, transfer and noise."""
+    adversaries: list[Adversary] = []
     if given.teacher is not None:
         temperatures = sorted({1.0, given.temperature})
         goals = [away_from(given.teacher, temperature) for temperature in temperatures]
         loss = f"KL at temperature {' and '.join(f'{t:g}' for t in temperatures)}"
-        found += [_climb("KL to teacher", ball, goals, loss, gradients)]
+        adversaries += [_pgd_30("KL to teacher", ball, goals, loss, gradients)]
         gradients += ("KL to teacher",)
     for name, source in given.transfer.items():
-        found += [_climb(f"Transfer {name}", ball, [through(source)], "margin", gradients)]
-    return [*found, Noise(name="Noise", ball=ball, draws=100, after=gradients)]
+        adversaries += [_pgd_30(f"Transfer {name}", ball, [through(source)], "margin", gradients)]
+    return [*adversaries, Noise(name="Noise", ball=ball, draws=100, after=gradients)]
 
 
 def probes(ball: Ball, pixels: int) -> list[Adversary]:
@@ -105,10 +106,10 @@ SUITES: dict[str, Callable[[Ball, int, Given, int], list[Adversary]]] = {"quick"
 def adversaries_of(suite: str, ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Adversary]:
     """The suite's adversaries and those the user named; raises UserError for a name that does not exist."""
     check_suite(suite)
-    listed = SUITES[suite](ball, num_classes, given, pixels)
-    named = [torch_attack(name, ball, num_classes) for name in dict.fromkeys(given.attacks)]
-    attacks = _behind([a for a in listed if not a.probe], named)
-    return attacks + [a for a in listed if a.probe]
+    own = SUITES[suite](ball, num_classes, given, pixels)
+    requested = [torch_attack(name, ball, num_classes) for name in dict.fromkeys(given.attacks)]
+    attacks = _behind([a for a in own if not a.probe], requested)
+    return attacks + [a for a in own if a.probe]
 
 
 def check_suite(name: str) -> None:
@@ -118,13 +119,13 @@ def check_suite(name: str) -> None:
 
 
 def _behind(front: Sequence[Adversary], more: Sequence[Adversary]) -> list[Adversary]:
-    """`more` after `front`, each shown only what withstood everything before it."""
+    """`more` after `front`, each shown only the images that withstood all attacks before it."""
     placed = list(front)
     for adversary in more:
         placed.append(replace(adversary, after=tuple(a.name for a in placed)))
     return placed
 
 
-def _climb(name: str, ball: Ball, goals: Sequence[Goal], loss: str, after: tuple[str, ...] = ()) -> GradientAdversary:
+def _pgd_30(name: str, ball: Ball, goals: Sequence[Goal], loss: str, after: tuple[str, ...] = ()) -> GradientAdversary:
     attack = PGD(ball, steps=30, relative_step=0.25, keep_best=True)
     return GradientAdversary(name=name, ball=ball, attack=attack, loss=loss, goals=goals, after=after)

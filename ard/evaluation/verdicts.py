@@ -1,4 +1,4 @@
-"""All blocks as one."""
+"""The verdicts of all blocks, combined."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Verdicts:
 
     @classmethod
     def of(cls, blocks: Sequence[Block]) -> "Verdicts":
-        """Of blocks in the order of the images."""
+        """From blocks in the order of the images."""
         correct = {name: torch.cat([block.correct[name].cpu() for block in blocks]) for name in blocks[0].correct}
         return cls(correct, blocks)
 
@@ -35,12 +35,12 @@ class Verdicts:
 
     @property
     def x_adv(self) -> Tensor:
-        """Of each image what fooled the model, else the last attempt."""
+        """For each image the adversarial image that fooled the model, else the last attempt."""
         return torch.cat([block.x_adv.cpu() for block in self.blocks if block.x_adv is not None])
 
     @property
     def indices(self) -> Tensor:
-        """Of the images that were judged, as the blocks tell it."""
+        """Indices of the images that were judged, according to the blocks."""
         return torch.cat([block.start + torch.arange(len(block.correct["clean"])) for block in self.blocks])
 
     @property
@@ -49,7 +49,7 @@ class Verdicts:
         return self.accuracy(list(AUTOATTACK_PARTS)[-1]) if all(name in self.correct for name in AUTOATTACK_PARTS) else None
 
     def accuracy(self, name: str) -> float:
-        """After one attack; cumulative where that attack was spared the victims of others."""
+        """After one attack; cumulative where that attack was not shown the images that others had already fooled."""
         return float(self.correct[name].double().mean())
 
     def total(self, name: str, fact: str) -> float:
@@ -62,5 +62,5 @@ class Verdicts:
 
     @property
     def seconds(self) -> float:
-        """Of work, in all processes that shared it."""
+        """Seconds of work, in all processes that shared it."""
         return sum(self.total(name, "seconds") for name in self.correct)

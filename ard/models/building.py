@@ -1,4 +1,4 @@
-"""What a network may be built of when somebody else has written down its size and its numbers."""
+"""Limits on a network that is built from a file of somebody else: its size and its tensors."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -39,13 +39,13 @@ def bounded(tensors: int = TENSORS, numbers: int | None = None) -> Iterator[None
         handle.remove()
 
 
-def interchangeable(found: Tensor, expected: Tensor) -> bool:
+def interchangeable(stored: Tensor, expected: Tensor) -> bool:
     """Whether a tensor from a file can stand for one of a network as it is: dense, really there, floats for floats."""
-    plain = found.layout == torch.strided and not (found.is_meta or found.is_quantized or found.is_complex())
-    return plain and found.is_floating_point() == expected.is_floating_point()
+    plain = stored.layout == torch.strided and not (stored.is_meta or stored.is_quantized or stored.is_complex())
+    return plain and stored.is_floating_point() == expected.is_floating_point()
 
 
 def check_answers(network: nn.Module, shape: Sequence[int], num_classes: int, name: str, batch: int = 1) -> None:
-    """Raises UserError where a network cannot read `batch` images of this shape, or answers with no logit a class."""
+    """Raises UserError where a network cannot read `batch` images of this shape, or does not return one logit a class."""
     with torch.no_grad():
         logits_of(network, torch.zeros(batch, *shape), name, num_classes)

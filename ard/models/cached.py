@@ -1,4 +1,4 @@
-"""A teacher that remembers what it said: its forward pass is paid for once, not once an epoch and student."""
+"""A teacher that stores its logits: its forward pass is computed once, not in every epoch of every student."""
 
 import hashlib
 import shutil
@@ -17,9 +17,9 @@ TOLERANCE = 0.02  # of the largest logit: float16 rounds by 0.0005, another teac
 class Cached(Frozen):
     """Frozen, whose logits on training images are looked up: for every crop and flip of every image, in float16.
 
-    The table lies beside the weights (162 MB for CIFAR-10: 50,000 images × 81 crops × 2 × 10 logits), is filled as views
-    are first seen, and is shared by all students of the teacher. Images it was not told about, such as attacked ones, are
-    answered by the network, with their gradient. Raises UserError when the table holds what another network answered.
+    The table is beside the weights (162 MB for CIFAR-10: 50,000 images × 81 crops × 2 × 10 logits), is filled as views
+    are first seen, and is shared by all students of the teacher. For other images, such as attacked ones, the
+    network is called, with gradient. Raises UserError when the table holds the logits of another network.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -29,7 +29,7 @@ class Cached(Frozen):
         self._trusted = False
 
     def remember(self, *, labels: Tensor, views: int, num_classes: int, about: object) -> Self:
-        """Open the table for these training images; `about` is whatever else tells their data from other data."""
+        """Open the table for these training images; `about` is whatever else distinguishes their data."""
         digest = hashlib.sha256(f"{self.sha256} {views} {about}".encode() + labels.numpy().tobytes()).hexdigest()[:12]
         path = Path(f"{self.weights}.{digest}.logits")
         size = len(labels) * views * num_classes
@@ -43,7 +43,7 @@ class Cached(Frozen):
         return self
 
     def expect(self, x: Tensor, indices: Tensor, views: Tensor) -> None:
-        """The next question is about `x`: these views of these training images."""
+        """Announce the next batch `x`: these views of these training images."""
         self._expected = x, indices, views
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,12 +61,12 @@ class Cached(Frozen):
 
     @torch.no_grad()
     def _answers(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):  # asked once, so it may take its time
+        with torch.autocast(x.device.type, enabled=False):  # checked once, so it may be slow
             return super().forward(x).to("cpu", torch.float16)
 
     def _check(self, remembered: Tensor, answered: Tensor) -> None:
         if (remembered.float() - answered.float()).abs().max() > TOLERANCE * answered.float().abs().max():
             raise UserError(
-                f"{self.weights}: the logits remembered beside it are not what it answers: delete *.logits there"
+                f"{self.weights}: the logits stored beside it are not those that it computes: delete *.logits there"
             )
         self._trusted = True

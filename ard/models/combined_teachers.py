@@ -14,7 +14,7 @@ from ard.models.frozen import Frozen
 
 
 class Ensemble(Frozen):
-    """Several teachers that speak with one voice: logits log (1/K) Σ_k softmax(T_k(x)), the mean of their probabilities.
+    """Several teachers as one: logits log (1/K) Σ_k softmax(T_k(x)), the mean of their probabilities.
 
     Pixels (batch, channels, H, W) in, (batch, C) out. Raises UserError for fewer than two members.
     """

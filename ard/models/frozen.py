@@ -1,4 +1,4 @@
-"""Teachers: networks that speak but never learn."""
+"""Teachers: pretrained networks that are never trained."""
 
 import copy
 import hashlib

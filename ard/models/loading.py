@@ -31,7 +31,7 @@ def load(path: str | Path, network: Network | None = None, *, option: str = "--n
     missing, foreign, or does not fill everything.
     """
     state, card = read_weights(path)
-    named, way = network is not None, f"add {option}; {CONTRACT}"
+    given, way = network is not None, f"add {option}; {CONTRACT}"
     if network is None:
         if card.network is None:
             raise UserError(f"{path} does not say which network it is for: {way}")
@@ -40,12 +40,12 @@ def load(path: str | Path, network: Network | None = None, *, option: str = "--n
         except RecursionError as error:
             raise UserError(f"{path} describes networks inside networks without end") from error
     num_classes = card.num_classes or _guess_classes(state, path)
-    most = () if named else (10 * len(state) + 1000, 10 * Path(path).stat().st_size + 10**7)  # what fits the file has fewer
+    most = () if given else (10 * len(state) + 1000, 10 * Path(path).stat().st_size + 10**7)  # what fits the file has fewer
     try:
         with bounded(*most):
             model = network(num_classes=num_classes)
     except Exception as error:  # whatever a constructor says to arguments that a file made up
-        what = f"the network named for {path}" if named else f"{path} describes a network that"
+        what = f"the network named for {path}" if given else f"{path} describes a network that"
         raise UserError(f"{what} cannot be built: {first_line(error)}") from error
     fill(model, state, card, path)
     return model.eval()
@@ -91,11 +91,11 @@ def mismatch(state: State, expected: State) -> str:
             f"{', '.join(missing[:3]) or 'none'}; unexpected: {', '.join(unexpected[:3]) or 'none'}"
         )
     for key, value in expected.items():
-        found = state[key]
-        if found.shape != value.shape:
-            return f"{key} is {tuple(found.shape)} in the file, {tuple(value.shape)} in the network"
-        if not interchangeable(found, value):
-            return f"{key} holds no plain numbers of {value.dtype}, but {found.dtype}, {found.layout}"
+        stored = state[key]
+        if stored.shape != value.shape:
+            return f"{key} is {tuple(stored.shape)} in the file, {tuple(value.shape)} in the network"
+        if not interchangeable(stored, value):
+            return f"{key} holds no plain numbers of {value.dtype}, but {stored.dtype}, {stored.layout}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What a network is to the rest of the code, and wrappers that make other people's networks into one."""
+"""The interface of a network, and wrappers that give it to networks of other libraries."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol

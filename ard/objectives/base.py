@@ -18,7 +18,7 @@ Pair = tuple[losses.Loss | None, TrainingLoss]  # the attack loss, None where th
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Step:
-    """What an objective, and every objective inside it, is told before each batch.
+    """What an objective, and every objective inside it, may know of each batch.
 
     Attributes:
         epoch: The epoch, from 0.
@@ -50,7 +50,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RunFacts:
-    """What an objective, and every objective inside it, is told once before training.
+    """What an objective, and every objective inside it, is given once before training.
 
     Attributes:
         student: The student as it begins; a run that goes on reads its checkpoint afterwards.
@@ -79,15 +79,15 @@ class Objective(nn.Module, ABC):
     """objective(student, teacher, x, y) -> attack loss, training loss.
 
     A new method is a subclass that writes `forward` and, where it has state, some of the hooks below: `build`, `setup`,
-    `after_step`, `on_epoch_end`, `param_groups`, `diagnostics`. An objective inside another one is told everything that
-    the outer one is told: whoever trains calls `begin` and the methods that end in `_all`, and never the hooks themselves.
+    `after_step`, `on_epoch_end`, `param_groups`, `diagnostics`. An objective inside another one gets everything that
+    the outer one gets: whoever trains calls `begin` and the methods that end in `_all`, and never the hooks themselves.
 
     The student is called inside the two losses only: a call in the body of `forward` would lose its gradient. The body is
     where teachers are asked, once a batch. The attack loss is pure and of fixed shape; it may be a losses.AttackLoss, which
     says where to begin, around which image each point is searched, and what is allowed. The training loss has no side
-    effects: its scalar terms are summed and descended, its vectors are only observed; state moves in the hooks. Buffers are
+    effects: the sum of its scalar terms is minimised, its vectors are only observed; state moves in the hooks. Buffers are
     saved with the run, parameters are optimised. A buffer that is empty at first gets its shape from `setup` or from a
-    checkpoint; networks that only `setup` can make, from the teacher, are named in `awaits`. More teachers are `Frozen`
+    checkpoint; networks that only `setup` can make, from the teacher, are listed in `awaits`. More teachers are `Frozen`
     arguments of the constructor.
 
     Attributes:
@@ -95,7 +95,7 @@ class Objective(nn.Module, ABC):
         labels: What the method does with y. "none": it needs no labels, and y may be −1 where an image has none. "soft": y
             may also be shares of classes, shape (batch, C). "class": it wants one class for each image.
         awaits: Names of the networks that `setup` makes.
-        step: What was told before the batch under way; `epoch`, `progress`, `lr_factor`, `label_smoothing` and `generator`
+        step: The step of the current batch; `epoch`, `progress`, `lr_factor`, `label_smoothing` and `generator`
             are short for its fields.
     """
 
@@ -138,7 +138,7 @@ class Objective(nn.Module, ABC):
         return [{"params": parameters}] if parameters else []
 
     def diagnostics(self) -> dict[str, Tensor]:
-        """What is logged beside the terms but not descended."""
+        """Metrics that are logged beside the terms of the loss."""
         return {}
 
     @final
@@ -148,7 +148,7 @@ class Objective(nn.Module, ABC):
 
     @final
     def begin(self, step: Step) -> None:
-        """Tell every part of the step that comes."""
+        """Give the coming step to every part."""
         for part in self.parts():
             part.step = step
 
@@ -248,7 +248,7 @@ class Composed(Objective):
 
 
 def total_loss(terms: dict[str, Tensor]) -> Tensor:
-    """What the optimiser descends: the sum of the scalar terms."""
+    """The loss that the optimiser minimises: the sum of the scalar terms."""
     return torch.stack([term for term in terms.values() if term.ndim == 0]).sum()
 
 

@@ -1,4 +1,4 @@
-"""CGARD: the attack also seeks a point at which the teacher is surer, and the student learns from what it says at both."""
+"""CGARD: the attack also seeks a point at which the teacher is more certain; the student learns from both points."""
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ class CGARD(Objective):
     Training loss: mean (1 − α) KL(T(x'') ‖ S(x')) + α KL(T(x') ‖ S(x')).
 
     Args:
-        alpha: Weight of what the teacher says at x', α.
+        alpha: Weight of the teacher at x', α.
     """
 
     needs_teacher = True

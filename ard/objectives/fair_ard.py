@@ -1,4 +1,4 @@
-"""Fair-ARD: distillation that weighs the classes that fall first."""
+"""Fair-ARD: distillation with more weight on the classes that attacks fool first."""
 
 import torch
 from torch import Tensor, nn

@@ -15,7 +15,7 @@ class IGDM(Composed):
     searches several points for an image, the mean runs over all of them.
 
     Args:
-        base: The method; AdaAD where none is named.
+        base: The method; AdaAD by default.
         alpha: Weight of the term at the end of training, α.
         beta: β.
         gamma: γ.

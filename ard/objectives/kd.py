@@ -1,4 +1,4 @@
-"""Knowledge distillation on clean images: how much robustness comes over for nothing?"""
+"""Knowledge distillation on clean images: how much robustness is transferred without any attack?"""
 
 from torch import Tensor, nn
 

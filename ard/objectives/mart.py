@@ -1,4 +1,4 @@
-"""MART: adversarial training that looks harder at the images the student gets wrong."""
+"""MART: adversarial training with more weight on the images the student gets wrong."""
 
 import torch
 import torch.nn.functional as F

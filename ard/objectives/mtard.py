@@ -45,7 +45,7 @@ class MTARD(Objective):
         return attack_labels(student, y), training_loss
 
     def terms(self, robust: Tensor, natural: Tensor, adv: Tensor, clean: Tensor) -> dict[str, Tensor]:
-        """The two weighted losses, given what the teachers and the student say."""
+        """The two weighted losses, given the logits of the teachers and the student."""
         return {
             "kl_adv": self.weights[0] * self.scale * kl(robust, adv).mean(),
             "kl_natural": self.weights[1] * self.scale * kl(natural, clean).mean(),

@@ -15,11 +15,11 @@ class PeerAiD(Objective):
 
     Attack loss: KL(P(x) ‖ S(x')).
     Training loss: for the student, mean λ1 CE(S(x'), y) + λ2 t² KL(P(x')/t ‖ S(x')/t) + λ3 t² KL(S(x)/t ‖ S(x')/t), P(x')
-    detached; for the peer, mean γ1 CE(P(x'), y) + γ2 t'² KL(S(x')/t' ‖ P(x')/t'). Both are descended at once and S is
+    detached; for the peer, mean γ1 CE(P(x'), y) + γ2 t'² KL(S(x')/t' ‖ P(x')/t'). Both are minimised at once and S is
     detached nowhere, so the peer's loss moves the student too.
 
     Args:
-        peer: The peer's network; another of the student's kind where none is named.
+        peer: The peer's network; by default another of the student's kind.
         lambdas: λ1, λ2, λ3.
         gammas: γ1, γ2.
         temperature: t.

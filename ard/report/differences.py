@@ -1,4 +1,4 @@
-"""Paired differences between rows: which method is best for sure, and how far each is from a baseline."""
+"""Paired differences between rows: which method is significantly best, and how far each is from a baseline."""
 
 from collections.abc import Sequence
 
@@ -57,11 +57,11 @@ def students(rows: Sequence[Row]) -> list[Row]:
 def _reference(rows: Sequence[Row], baseline: str | None) -> Row | None:
     best = [row for row in rows if not row.is_last]
     if baseline is not None:
-        named = [row for row in best if row.method == baseline]
-        if not named:
+        matching = [row for row in best if row.method == baseline]
+        if not matching:
             known = ", ".join(row.method for row in best)
             raise UserError(f"--baseline {baseline}: no such row; expected one of {known}")
-        return named[0]
+        return matching[0]
     undistilled = [row for row in students(rows) if row.teacher is None and not row.warning]
     return max(undistilled, key=lambda row: row.mean("worst"), default=None)
 

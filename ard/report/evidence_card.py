@@ -1,4 +1,4 @@
-"""The evidence card: everything needed to believe or doubt one record, on one page."""
+"""The evidence card: everything needed to judge one record, on one page."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ UNKNOWN, UNRECORDED = "not known", "not recorded"
 
 
 def evidence_card(record: Record) -> str:
-    """One record as a page of Markdown; a robust number that failed a check does not appear on it, its warning does."""
+    """One record as a page of Markdown; a robust number that failed a check is replaced by its warning."""
     sections = (_head, _accuracy, _autoattack, _attacks, _probes, _per_class, _checks, _provenance, _limits)
     return "\n\n".join(text for section in sections if (text := section(record))) + "\n"
 

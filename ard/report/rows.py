@@ -1,9 +1,9 @@
-"""Records as rows: which lie below a folder, whether they compare, which are seeds of one method, what a row is called.
+"""Records as rows: those below a folder, whether they are comparable, which are seeds of one method, the name of a row.
 
-A row is named by what its records say of their run: the method, with the setting that was swept; below teachers/ where it
+A row is named by the `run` block of its records: the method, with the setting that was swept; below teachers/ where it
 is a teacher's. A record without a `run` block, as evaluations of foreign weights and older versions wrote them, is named by
-the folder it lies in, or the one above where that is a seed's (`seed0`), and the table says so. Where two rows would have
-one name, the study stands in front, or as many folders as tell them apart.
+its folder, or the one above where that is a seed's (`seed0`), and the table says so. Where two rows would have
+one name, the study is put in front, or as many folders as are needed to distinguish them.
 """
 
 from collections import Counter, defaultdict
@@ -31,7 +31,7 @@ class StoredRecord:
 
     @property
     def folder(self) -> Path:
-        """The folder it lies in."""
+        """Its folder."""
         return self.path.resolve().parent
 
     @property
@@ -93,7 +93,7 @@ class Row:
 
     @property
     def warning(self) -> str:
-        """What stands in place of robust numbers that failed a check; empty where they may be shown."""
+        """The text shown in place of robust numbers where a check failed; empty where none did."""
         return warning_of(self.records)
 
     def accuracies(self, kind: Kind) -> list[float]:
@@ -116,16 +116,16 @@ class Row:
 
 def load_records(folders: Sequence[Path]) -> list[StoredRecord]:
     """Every record below the folders, each once; raises UserError where one holds none or a file is damaged."""
-    found: dict[Path, Path] = {}  # by resolved path, as given
+    paths: dict[Path, Path] = {}  # by resolved path, as given
     for folder in folders:
         for path in records_below(folder):
-            found.setdefault(path.resolve(), path)
-    return [StoredRecord(path, read_record(path)) for path in found.values()]
+            paths.setdefault(path.resolve(), path)
+    return [StoredRecord(path, read_record(path)) for path in paths.values()]
 
 
 def differing(records: Sequence[StoredRecord], *, mixed: bool) -> list[str]:
     """The settings in which records differ; raises UserError naming two such records unless `mixed`."""
-    first, found = records[0], []
+    first, keys = records[0], []
     ours = first.record.settings
     for key in ours:
         other = next((stored for stored in records if stored.record.settings[key] != ours[key]), None)
@@ -134,12 +134,12 @@ def differing(records: Sequence[StoredRecord], *, mixed: bool) -> list[str]:
                 f"{first.path} and {other.path} differ in {key}: {ours[key]} and {other.record.settings[key]}; "
                 "expected comparable records: evaluate them alike, or add --mixed"
             )
-        found += [key] if other else []
-    return found
+        keys += [key] if other else []
+    return keys
 
 
 def group(records: Sequence[StoredRecord]) -> list[Row]:
-    """Rows over seeds: teachers first, then by mean worst-case accuracy; what cannot be relied on comes last."""
+    """Rows over seeds: teachers first, then by mean worst-case accuracy; unreliable rows come last."""
     taught = {stored.record.teacher for stored in records}
     teachers = {stored.path: _is_teacher(stored.record, taught) for stored in records}
     methods: dict[tuple[object, ...], list[StoredRecord]] = defaultdict(list)
@@ -159,7 +159,7 @@ def group(records: Sequence[StoredRecord]) -> list[Row]:
 
 
 def _is_teacher(record: Record, taught: Collection[str | None]) -> bool:
-    """What its study says; without a study, whether another of the records was distilled from these weights."""
+    """As its study says; without a study, whether another of the records was distilled from these weights."""
     if record.run is not None and (record.run.study is not None or record.run.role == "teacher"):
         return record.run.role == "teacher"
     return record.weights.sha256 is not None and record.weights.sha256 in taught

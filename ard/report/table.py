@@ -52,7 +52,7 @@ class Column:
 
 @dataclass(frozen=True)
 class AccuracyColumn(Column):
-    """Mean and standard deviation over seeds of fractions; a robust one gives way to the row's warning.
+    """Mean and standard deviation over seeds of fractions; a robust one is replaced by the row's warning.
 
     `best` is the row that leads, and whether it does so significantly.
     """
@@ -113,12 +113,12 @@ def main_table(rows: Sequence[Row], differ: Sequence[str]) -> str:
 
 
 def write_csv(rows: Sequence[Row], differ: Sequence[str], path: Path) -> None:
-    """The same rows with accuracies as fractions; a robust number that cannot be relied on says so here too."""
-    listed = columns(rows, differ)
+    """The same rows with accuracies as fractions; an unreliable robust number is marked here, too."""
+    all_columns = columns(rows, differ)
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([name for column in listed for name in column.csv_names])
-        writer.writerows([cell for column in listed for cell in column.csv_cells(row)] for row in rows)
+        writer.writerow([name for column in all_columns for name in column.csv_names])
+        writer.writerows([cell for column in all_columns for cell in column.csv_cells(row)] for row in rows)
 
 
 def settings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
@@ -159,13 +159,13 @@ def warnings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
 
 
 def folders_line(rows: Sequence[Row]) -> str:
-    """Which rows are named by their folder for want of better; empty where every record says which run it is of."""
+    """Which rows are named by their folder, as nothing else is known; empty where every record says which run it is of."""
     names = dict.fromkeys(row.method for row in rows if row.is_named_by_folder)
     return f"Named by their folders, as their records do not say which run they are of: {', '.join(names)}." if names else ""
 
 
 def shared_settings(rows: Sequence[Row], differ: Sequence[str]) -> dict[str, str]:
-    """The settings in which all rows agree; the data by name, without the digest that only tells data apart."""
+    """The settings in which all rows agree; the data by name, without its digest."""
     first = rows[0].first
     return {key: value for key, value in {**first.settings, "dataset": first.dataset.name}.items() if key not in differ}
 
@@ -176,7 +176,7 @@ def attacks_alone(rows: Sequence[Row]) -> list[str]:
 
 
 def differing_training(rows: Sequence[Row]) -> list[str]:
-    """The parts of the training block, precision and epochs in which students differ: there the method is not all."""
+    """The parts of the training block, precision and epochs in which students differ: not only in the method."""
     blocks = [block for row in rows if not row.is_teacher for block in _training_blocks(row)]
     keys = dict.fromkeys(key for block in blocks for key in block)
     return [key for key in keys if any(block.get(key) != blocks[0].get(key) for block in blocks)]

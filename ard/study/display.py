@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: which runs, how far, how long still."""
+"""The output of a running study: its runs, their progress, the time left."""
 
 import threading
 import time
@@ -72,7 +72,7 @@ class Display:
 
     def _say(self, line: str) -> None:
         if self.progress.disable:
-            print(f"{line}\n", end="", flush=True)  # in one piece: several jobs speak
+            print(f"{line}\n", end="", flush=True)  # in one piece: several jobs print
         else:
             self.progress.console.print(line, highlight=False)
 

@@ -31,10 +31,10 @@ class Job:
     display: Display
     processes: Processes
     devices: Devices
-    students: Sequence["Job"] = ()  # who need this run's weights
+    students: Sequence["Job"] = ()  # the runs that need this run's weights
 
     def execute(self, teachers: Sequence[Future[str | None]]) -> str | None:
-        """Nothing where all went well, else the reason in one line."""
+        """An empty string where all went well, else the reason in one line."""
         if any(teacher.result() for teacher in teachers):
             return "its teacher failed"
         if self.finished and (self.run.weights.is_file() or all(student.finished for student in self.students)):
@@ -83,7 +83,7 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """A matching record lies here, or among the published results, whence it is brought here."""
+        """Whether a matching record is here, or among the published results, from where it is copied here."""
         digest = self.digest
         if all(self._matches(record, digest) for record in self.run.folder.records):
             return True
@@ -99,7 +99,7 @@ class Job:
         return record.training.config_digest == digest and self.study.request.answered_by(record)
 
     def _begin(self) -> None:
-        """An unfinished run of the same config and teacher goes on; another one of a study makes room, once it has ended."""
+        """Continue an unfinished run of the same config and teachers; delete any other run of a study, once it has ended."""
         mark, digest = self.run.folder.begun, self.digest
         if not mark.is_file() and self.run.folder.checkpoints:
             raise UserError(f"{self.run.directory} holds a run that no study began: move it away, or name another directory")

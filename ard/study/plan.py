@@ -27,7 +27,7 @@ class Study:
     `other_teachers`, argument -> config; the usual one, trained on clean images, has a key of its own, `natural_teacher`.
     `sweeps` gives keys of a recipe several numbers, a run for each: recipe -> key -> numbers.
 
-    With `results`, finished records are copied there, and a run whose record lies there already is not trained again.
+    With `results`, finished records are copied there, and a run whose record is there already is not trained again.
     """
 
     base: str
@@ -57,7 +57,7 @@ class Study:
 
     @property
     def request(self) -> Request:
-        """What every run's record must answer."""
+        """The request that the record of every run must answer."""
         known = {field.name for field in fields(Request)}
         for key in set(self.evaluate) - known:
             raise UserError(f"evaluate: unknown key {key!r}; expected some of {', '.join(sorted(known))}")
@@ -69,8 +69,8 @@ class Study:
 class StudyRun:
     """A run: its directory below the study's, its configs, and the teachers it waits for, by their config's place.
 
-    `swept` has the key and the number of the setting that tells it from the other runs of its method.
-    `network` is what its student is where that is not ours: who reads its weights must be told.
+    `swept` has the key and the number of the setting in which it differs from the other runs of its method.
+    `network` is the class of a student that is not ours; commands that read its weights need it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which teachers a run wants: the places of a resolved config where weights are still to be named."""
+"""The teachers that a run needs: the places of a resolved config where weights are still missing."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -31,7 +31,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             try:
                 digest = _write(checkpoint, temporary)
                 if sha256(temporary) != digest:
-                    raise UserError(f"{path}: the disk gave back something else than was written; what lay there stays")
+                    raise UserError(f"{path}: the disk returned other bytes than were written; the earlier file is kept")
                 if path.stem == LAST and _is_sound(path):
                     _keep_as(path, path.with_stem(PREVIOUS))
                 # The old digest goes first and the new one comes last: a kill in between leaves a checkpoint without a

@@ -8,7 +8,7 @@ from typing import Any
 
 from ard.core.files import sha256
 
-# What a run may change without becoming another run: where it writes, how it shows itself, where the teacher lies.
+# What a run may change without becoming another run: where it writes, what it displays, where the file of the teacher is.
 PRESENTATION = (
     "default_root_dir",
     "logger",

@@ -10,7 +10,7 @@ from ard.training.weight_perturbation import AWP
 
 
 class Distillation(Engine):
-    """Every step: the teacher is asked once, the attack maximises its loss, the optimiser descends the training loss.
+    """Every step: the attack maximises the attack loss, then the optimiser minimises the training loss.
 
     `weight_perturbation` moves the weights to where that loss is taken, see AWP.
     """

@@ -1,4 +1,4 @@
-"""What both ways of training share: parts, optimiser, validation, averaging."""
+"""The engine, which both ways of training share: parts, optimiser, validation, averaging."""
 
 import time
 from abc import ABC
@@ -103,7 +103,7 @@ class Engine(pl.LightningModule, ABC):
         )
 
     def teachers(self) -> dict[str, Frozen]:
-        """The teacher and those of the objective, by where they stand in the config."""
+        """The teacher and those of the objective, by their key in the config."""
         parts = [(f"objective.{name}".replace(".", ".init_args."), part) for name, part in self.objective.named_modules()]
         return {place: part for place, part in [("teacher", self.teacher), *parts] if isinstance(part, Frozen)}
 
@@ -157,11 +157,11 @@ class Engine(pl.LightningModule, ABC):
         return time.perf_counter()
 
     def step_key(self, batch_idx: int) -> tuple[int, int, int, int]:
-        """What every random draw of a training step is keyed by."""
+        """The key of every random draw of a training step."""
         return self.seed, self.trainer.current_epoch, batch_idx, self.global_rank
 
     def next_step(self, batch_idx: int) -> Step:
-        """What the objective is told before this batch."""
+        """The step that the objective is given before this batch."""
         return Step(
             epoch=self.trainer.current_epoch,
             batch=batch_idx,
@@ -174,7 +174,7 @@ class Engine(pl.LightningModule, ABC):
         )
 
     def images(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
-        """The batch in the views of this step; a teacher that remembers is told which they are."""
+        """The batch, augmented for this step; a teacher that stores its logits is given the views."""
         x, y = self.data.augment(batch[0], self.generator("augmentation", batch_idx)), batch[1]
         if isinstance(self.teacher, Cached):
             views = self.data.views(len(y), self.generator("augmentation", batch_idx))

@@ -1,4 +1,4 @@
-"""Loggers of other libraries, made harmless: whatever happens to one of them, training goes on."""
+"""Loggers of other libraries: whatever fails in one of them, training continues."""
 
 import os
 import ssl
@@ -58,7 +58,7 @@ class FallbackLogger(Logger):
         return getattr(self.__dict__["logger"], name)
 
     def attempt(self, call: Callable[[], Any]) -> Any:
-        """What `call` gives, which asks the logger; where that fails, what it gives without it."""
+        """The result of `call`, which uses the logger; where that fails, its result without the logger."""
         try:
             if not self.begun and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
                 self.begun = True
@@ -98,10 +98,10 @@ def fallback_logger(kind: type[Logger], *args: Any, **kwargs: Any) -> Logger:
 
 
 def why_offline(logger: WandbLogger) -> str | None:
-    """Why Weights & Biases had better not go online from here; None where it can, or was told not to."""
+    """Why Weights & Biases cannot go online from here; None where it can, or is set to be offline."""
     os.environ.setdefault("WANDB_FINISH_TIMEOUT", FINISH)
     if _is_offline(logger):
-        return None  # and nothing is set up: wandb would keep a mode that the logger has not told it yet
+        return None  # without setting up wandb, which would keep a mode that the logger has not set yet
     import wandb
 
     settings = wandb.setup().settings
@@ -114,7 +114,7 @@ def why_offline(logger: WandbLogger) -> str | None:
 
 
 def unreachable(url: str, seconds: float = PROBE) -> str | None:
-    """What keeps a server from answering within `seconds`; None where it says anything at all."""
+    """Why a server does not answer within `seconds`; None where it answers at all."""
     trouble: list[str] = []
 
     def ask() -> None:
@@ -136,7 +136,7 @@ def unreachable(url: str, seconds: float = PROBE) -> str | None:
 
 
 def named_error(error: BaseException) -> str:
-    """What an exception is, and the first line of its message."""
+    """The name of an exception, and the first line of its message."""
     return f"{type(error).__name__}: {error}".strip().splitlines()[0]
 
 
@@ -161,7 +161,7 @@ def _go_offline(logger: WandbLogger, reason: str) -> None:
 
 
 def _forget() -> None:
-    """Nothing of a dead wandb may speak up again when the process ends."""
+    """Keep a wandb that failed from raising errors again when the process ends."""
     import wandb
 
     try:

@@ -17,8 +17,8 @@ from ard.artifacts.paths import RunFolder
 class MetricsCSV(Logger):
     """One row a step, one column a metric; the file is replaced atomically, so a killed run leaves a readable one.
 
-    Where it cannot be written, the rows wait for the next attempt and training goes on; that is said once.
-    Nothing is written before `resume_before` says that training begins: a refused start or a validation of an old run
+    Where it cannot be written, the rows wait for the next attempt and training goes on; a warning is printed once.
+    Nothing is written before `resume_before` is called, when training begins: a refused start or a validation of an old run
     must not touch what that run wrote.
     """
 
@@ -26,7 +26,10 @@ class MetricsCSV(Logger):
         super().__init__()
         self.path = RunFolder.of(directory).metrics
         self.rows: dict[int, dict[str, Any]] | None = None
-        self.trouble, self.warned = "", False  # what kept the rows from being written the last time, and whether it was said
+        self.trouble, self.warned = (
+            "",
+            False,
+        )  # what kept the rows from being written the last time, and whether a warning was printed
 
     @property
     def name(self) -> str:
@@ -42,12 +45,12 @@ class MetricsCSV(Logger):
         return self.path
 
     def resume_before(self, step: int) -> None:
-        """Keep what an earlier part of the run wrote below `step`; what lies above will be written again."""
+        """Keep what an earlier part of the run wrote below `step`; later rows will be written again."""
         self.rows = {int(row["step"]): row for row in read_metrics(self.path) if int(row["step"]) < step}
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Hyperparameters stand in config.yaml."""
+        """Hyperparameters are in config.yaml."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:

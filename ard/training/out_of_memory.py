@@ -16,8 +16,8 @@ def explain_out_of_memory(trainer: pl.Trainer, engine: Engine) -> Iterator[None]
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        named = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not named and "DefaultCPUAllocator" not in str(error):  # which has no exception of its own
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not known and "DefaultCPUAllocator" not in str(error):  # which has no exception of its own
             raise
         raise UserError(_message(trainer, engine)) from error
 

@@ -47,7 +47,7 @@ def replay(
     count: int,
     descend: Callable[[dict[str, Tensor]], None],
 ) -> Tensor:
-    """Descend the training loss `count` times, the perturbation taking a step of eps along its gradient each time.
+    """Minimise the training loss in `count` steps; after each, the perturbation takes a step of eps along its gradient.
 
     Args:
         training_loss: Of the attacked images.
@@ -62,7 +62,7 @@ def replay(
     """
     if delta is None or delta.shape != x.shape:
         delta = torch.zeros_like(x)
-    delta = delta.to(x.device)  # that of a checkpoint lies on the CPU
+    delta = delta.to(x.device)  # that of a checkpoint is on the CPU
     for _ in range(count):
         x_adv = ball.project(x + delta, x).requires_grad_()
         descend(training_loss(x_adv))

@@ -1,4 +1,4 @@
-"""Going on with a run: from which checkpoint, and whether it is one of this run."""
+"""Resuming a run: from which checkpoint, and whether that checkpoint belongs to this run."""
 
 import sys
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ MAY_CHANGE = ("data.init_args.workers", "data.init_args.root")  # and max_epochs
 
 @dataclass(frozen=True)
 class Start:
-    """The checkpoint a run goes on from; its tensors stay on disk."""
+    """The checkpoint a run resumes from; its tensors stay on disk."""
 
     path: Path
     content: dict[str, Any]
@@ -34,7 +34,7 @@ class Start:
 
 
 def start(options: Any, directory: Path, *, fit: bool) -> Start | None:
-    """Where a run with these options goes on; raises UserError where it would overwrite another one."""
+    """The checkpoint a run with these options resumes from; raises UserError where it would overwrite another run."""
     if options.weights_only is False:
         raise UserError("--weights_only false: checkpoints are read without running what they hold; leave it out")
     if options.ckpt_path is not None:
@@ -57,17 +57,17 @@ def start(options: Any, directory: Path, *, fit: bool) -> Start | None:
 
 
 def newest(directory: Path) -> tuple[Start | None, list[str]]:
-    """The valid checkpoint of the latest step in a directory, and why others were passed over.
+    """The valid checkpoint of the latest step in a directory, and why others were skipped.
 
     By the step inside the files: clocks go backwards, and names sort as they like.
     """
-    found, refused = [], []
+    valid, refused = [], []
     for path in RunFolder(directory).checkpoints:
         try:
-            found.append(Start(path, read_checkpoint(path)))
+            valid.append(Start(path, read_checkpoint(path)))
         except UserError as error:
             refused.append(str(error))
-    return max(found, key=_age, default=None), refused
+    return max(valid, key=_age, default=None), refused
 
 
 def _age(start: Start) -> tuple[int, int, int]:
@@ -75,7 +75,7 @@ def _age(start: Start) -> tuple[int, int, int]:
 
 
 def automatic(directory: Path) -> Start | None:
-    """--resume auto: says what it takes and what it passes over; None where the directory holds no checkpoint."""
+    """--resume auto: reports the checkpoint it takes and those it skips; None where the directory holds no checkpoint."""
     start, refused = newest(directory)
     if start is None and refused:
         raise UserError(
@@ -86,8 +86,8 @@ def automatic(directory: Path) -> Start | None:
     else:
         if is_first():
             sign(start.path)
-        passed = "".join(f"; passed over: {reason}" for reason in refused)
-        say(f"goes on from {start.path}, step {start.step}{passed}")
+        passed = "".join(f"; skipped: {reason}" for reason in refused)
+        say(f"resuming from {start.path}, step {start.step}{passed}")
     return start
 
 
@@ -101,13 +101,13 @@ def open_checkpoint(path: str, directory: Path) -> Start:
         if other is None:
             raise
         way = "--resume auto" if other.path.parent == directory else f"--ckpt_path {other.path}"
-        raise UserError(f"{error}; {other.path.name} (step {other.step}) is valid: {way} goes on from it") from error
+        raise UserError(f"{error}; {other.path.name} (step {other.step}) is valid: {way} resumes from it") from error
 
 
 def check_fits(start: Start, engine: Engine, run: dict[str, Any]) -> None:
-    """Raises UserError where a checkpoint does not fill this run's network; `run` is what `describe` says of it."""
+    """Raises UserError where a checkpoint does not fit this run's network; `run` comes from `describe`."""
     state, expected = start.content["state_dict"], engine.state_dict()
-    # Some buffers of objectives are empty until the data have told their size, some networks wait for the teacher.
+    # Some buffers of objectives are empty until the data give their size, some networks wait for the teacher.
     expected = {name: value if value.numel() else state.get(name, value) for name, value in expected.items()}
     awaited = [
         name for place, part in engine.named_modules() if isinstance(part, Objective) for name in part.awaited(f"{place}.")
@@ -115,14 +115,14 @@ def check_fits(start: Start, engine: Engine, run: dict[str, Any]) -> None:
     state = {name: value for name, value in state.items() if not name.startswith(tuple(awaited))}
     wrong = mismatch(state, expected)
     if wrong:
-        raise UserError(f"{start.path} holds {_parts(_told(start.content))}, this run trains {_parts(run)}: {wrong}")
+        raise UserError(f"{start.path} holds {_parts(_run_info(start.content))}, this run trains {_parts(run)}: {wrong}")
 
 
 def check_same(start: Start, run: dict[str, Any], *, allow_changes: bool) -> None:
     """Raises UserError where a checkpoint was written by a run of another configuration; warns of other versions."""
-    was = _told(start.content)
+    was = _run_info(start.content)
     if was is None:
-        say(f"{start.path} does not say what it was trained with: nothing was compared")
+        say(f"{start.path} does not say what it was trained with: its options could not be compared")
         return
     for package, version in run["versions"].items():
         if was["versions"].get(package) != version:
@@ -132,11 +132,11 @@ def check_same(start: Start, run: dict[str, Any], *, allow_changes: bool) -> Non
     changed = changes(was, run)
     if changed and not allow_changes:
         raise UserError(
-            f"{start.path} is of another run: {', '.join(changed)}; --allow_changes true goes on nevertheless, "
+            f"{start.path} is of another run: {', '.join(changed)}; --allow_changes true resumes nevertheless, "
             "--trainer.default_root_dir DIR starts anew"
         )
     if changed:
-        say(f"goes on with changes: {', '.join(changed)}")
+        say(f"resuming with changes: {', '.join(changed)}")
 
 
 def changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -154,7 +154,7 @@ def changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def describe(config: dict[str, Any], trainer: pl.Trainer) -> dict[str, Any]:
-    """What a checkpoint says of its run, in plain values."""
+    """The description of a run that its checkpoints hold, in plain values."""
     versions = {"torch": str(torch.__version__), "pytorch_lightning": pl.__version__}
     return {"config": config, "processes": trainer.world_size, "precision": str(trainer.precision), "versions": versions}
 
@@ -176,8 +176,8 @@ def say(line: str) -> None:
         print(f"ard: {line}", file=sys.stderr)
 
 
-def _told(content: dict[str, Any]) -> dict[str, Any] | None:
-    """What a checkpoint says of its run; None where that is nothing, or not what we write."""
+def _run_info(content: dict[str, Any]) -> dict[str, Any] | None:
+    """The description of its run that a checkpoint holds; None where there is none, or it is not one that we write."""
     run = content.get("run")
     whole = isinstance(run, dict) and isinstance(run.get("versions"), dict) and isinstance(run.get("config"), dict)
     return run if whole else None
@@ -186,7 +186,7 @@ def _told(content: dict[str, Any]) -> dict[str, Any] | None:
 def _parts(run: dict[str, Any] | None) -> str:
     """The network and the objective of a run, by name."""
     if run is None:
-        return "a network that it does not name"
+        return "an unknown network"
     names = dict(_flat(run["config"]))
     parts = [names.get(f"model.init_args.{part}.class_path") for part in ("student", "objective")]
     return " with ".join(str(part).rpartition(".")[2] for part in parts)

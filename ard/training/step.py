@@ -1,4 +1,4 @@
-"""The training step, free of any trainer: what training, the benchmark, plain loops and tests take."""
+"""The training step, free of any trainer: training, the benchmark, plain loops and tests all call it."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -21,7 +21,7 @@ class Taken:
     """What a step gives, up to its backward pass.
 
     Attributes:
-        terms: The terms of the training loss; the scalars are to be descended.
+        terms: The terms of the training loss; the sum of the scalars is to be minimised.
         x_adv: The attacked images; the images themselves where the method has no attack.
         undo: To be called after the backward pass: puts moved weights back. Nothing without a weight perturbation.
     """
@@ -49,7 +49,7 @@ def take(
     weight_perturbation: AWP | None = None,
     watch: AbstractContextManager[Any] | None = None,
 ) -> Taken:
-    """One training step: teachers are asked, the attack maximises its loss, the training loss is taken at what it found.
+    """One training step: the attack maximises the attack loss; the training loss is computed on the attacked images.
 
     Args:
         student: The network that is trained, in train mode.
@@ -58,7 +58,7 @@ def take(
         attack: Maximises the first of them around the images.
         x: Images in [0, 1], shape (batch, channels, height, width), augmented.
         y: Labels, see Objective.
-        step: What the objective is told.
+        step: What the objective may know of this step.
         generator: Of the attack's random start.
         mode: The student's mode while it is attacked.
         weight_perturbation: Moves the student's weights before the training loss, once its share of training is over.

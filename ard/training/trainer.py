@@ -1,4 +1,4 @@
-"""Lightning's trainer with our defaults; `precision: auto` is the fastest that training was shown to bear."""
+"""Lightning's trainer with our defaults; `precision: auto` is the fastest that does not harm training."""
 
 import os
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ class Trainer(pl.Trainer):
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Raises UserError for options of the trainer with which a run would not be what it seems."""
+    """Raises UserError for options of the trainer that would silently change what a run means."""
     for name, (expected, instead) in FIXED.items():
         if options[name] not in (expected, None):
             raise UserError(f"trainer.{name} = {options[name]}: expected {expected}: {instead}")
@@ -61,7 +61,7 @@ def device_type(accelerator: str) -> str:
 
 
 def check_processes(devices: Any, accelerator: str) -> None:
-    """Raises UserError for more processes on the CPU than it has cores: who asks for them meant GPUs."""
+    """Raises UserError for more processes on the CPU than it has cores: GPUs were meant."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     most = max(2, cores)  # two, so that a run of several processes can be tried anywhere
     if device_type(accelerator) == "cpu" and str(devices).isdigit() and int(devices) > most:

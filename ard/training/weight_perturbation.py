@@ -1,4 +1,4 @@
-"""Adversarial weight perturbation: descend from where the weights themselves are attacked; it goes with any objective."""
+"""Adversarial weight perturbation: take the training loss at weights that are attacked, too; for any objective."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -66,7 +66,7 @@ def test_a_malicious_newest_checkpoint_is_passed_over(command, capsys, place, ch
     torch.save({**checkpoint, "global_step": 10**6, "x": Bomb(place / "ran")}, run / "newest.ckpt")
     status, _, err = cli(capsys, *command(run, "natural", "--resume=auto"))
     assert status == 0
-    assert re.search(r"goes on from .*last.ckpt, step 2; passed over: .*newest.ckpt: refused.*it asks for \w+.mkdir", err)
+    assert re.search(r"resuming from .*last.ckpt, step 2; skipped: .*newest.ckpt: refused.*it asks for \w+.mkdir", err)
     assert not (place / "ran").exists()
     observed(f"exit {status}: {re.sub('[0-9]+ bytes', 'N bytes', err)}")
 

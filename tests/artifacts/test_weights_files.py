@@ -28,7 +28,7 @@ def test_a_missing_file_is_named(name, tmp_path):
 
 
 def test_a_folder_is_said_to_be_one_and_the_weights_in_it_are_named(tmp_path):
-    with user_error("is a folder; expected weights .*: none lies in it"):
+    with user_error("is a folder; expected weights .*: it holds none"):
         load(tmp_path)
     for name in ("student.safetensors", "last.ckpt", "config.yaml"):
         (tmp_path / name).touch()

@@ -113,7 +113,7 @@ def test_options_of_fit(option, found, idle, capsys):
         ("model: {init_args: {attack: {init_args: {steps: 0}}}}", "steps = 0"),
         ("a: [1", "part.yaml"),
         ("a: 1\n\tb: 2", "part.yaml"),
-        ("model: {init_args: {seed: 1}}\nmodel: {}", "the key 'model' stands there twice, again in line 2"),
+        ("model: {init_args: {seed: 1}}\nmodel: {}", "the key 'model' is there twice, again in line 2"),
         ("a: 2020-13-45", "month must be in 1..12"),
         ("a: &a [*a]", "maximum recursion depth"),
         ("a: &a {b: *a}", "maximum recursion depth"),

@@ -46,7 +46,7 @@ def test_nothing_is_wrong_with_digits(check):
 
 def test_sizes():
     (finding,) = said(data_checks.sizes, Digits())
-    assert finding.found == "Digits: 1,197 train, 200 val, 400 test; 10 classes"
+    assert finding.message == "Digits: 1,197 train, 200 val, 400 test; 10 classes"
 
 
 def test_a_test_split_that_cannot_be_opened_is_no_error():
@@ -55,7 +55,7 @@ def test_a_test_split_that_cannot_be_opened_is_no_error():
             raise FileNotFoundError("test/")
 
     assert [finding.verdict for finding in said(data_checks.sizes, Without())] == ["warning", "ok"]
-    assert "none in two of train, val" in said(data_checks.twice, Without())[0].found
+    assert "none in two of train, val" in said(data_checks.twice, Without())[0].message
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_labels_of_the_test_split(change, verdict, told):
 
     (finding,) = said(data_checks.labels, Odd())
     assert finding.verdict == verdict
-    assert re.search(told, finding.found)
+    assert re.search(told, finding.message)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_pixels_out_of_range(change, told, observed):
 
 def test_pixels_that_were_divided_twice():
     (finding,) = said(data_checks.pixels, changed(lambda x, y: (x.float() / 255**2, y)))
-    assert (finding.verdict, "divided by 255 twice?" in finding.found) == ("error", True)
+    assert (finding.verdict, "divided by 255 twice?" in finding.message) == ("error", True)
 
 
 @pytest.mark.fault(30)
@@ -127,7 +127,7 @@ def test_augmented_validation_images_are_noticed(observed):
         torch.manual_seed(0)
         (finding,) = said(data_checks.steady, Restless(batch_size=20))
     assert finding.verdict == "error"
-    observed(f"a data module that flips them: the doctor: {finding.found}")
+    observed(f"a data module that flips them: the doctor: {finding.message}")
 
 
 class Leaky(Digits):
@@ -155,7 +155,7 @@ class Leaky(Digits):
 def test_images_in_two_splits(monkeypatch, moved, told, observed):
     monkeypatch.setattr(Leaky, "moved", moved)
     (finding,) = said(data_checks.twice, Leaky())
-    assert (finding.verdict, finding.found) == ("error", told)
+    assert (finding.verdict, finding.message) == ("error", told)
     observed(f"error: {told}")
 
 
@@ -163,8 +163,8 @@ def test_images_in_two_splits(monkeypatch, moved, told, observed):
 def test_a_validation_image_in_training(observed):
     (finding,) = said(data_checks.twice, changed(lambda x, y: (torch.cat([x, x[:100]]), torch.cat([y, y[:100]]))))
     assert finding.verdict == "error"
-    assert "val images are in train" in finding.found
-    observed(f"error: {finding.found}")
+    assert "val images are in train" in finding.message
+    observed(f"error: {finding.message}")
 
 
 def test_a_few_among_thousands_cannot_be_mended():
@@ -172,7 +172,7 @@ def test_a_few_among_thousands_cannot_be_mended():
     few = torch.cat([many[:3], 255 - many[3:2000]])
     splits = {"train": many, "test": few}
     finding = shared(splits, {name: len(part) for name, part in splits.items()})
-    assert (finding.verdict, finding.found) == ("warning", "3 of 2,000 test images are in train")
+    assert (finding.verdict, finding.message) == ("warning", "3 of 2,000 test images are in train")
 
 
 def test_near_is_two_levels_anywhere_and_no_more():
@@ -191,4 +191,4 @@ def test_large_collections_are_looked_at_as_long_as_there_is_time(monkeypatch):
     read = data_checks.read_levels(whole, block=10)
     assert 0 < len(read) < len(whole)
     finding = shared({"train": read, "val": read[:0]}, {"train": len(whole), "val": 0})
-    assert f"looked at the first {len(read):,} of train" in finding.found
+    assert f"looked at the first {len(read):,} of train" in finding.message

@@ -48,7 +48,7 @@ def test_a_torchvision_for_another_torch(monkeypatch):
 
     monkeypatch.setattr(machine, "import_module", refuse)
     *_, last = machine.packages()
-    assert (last.verdict, last.found) == ("error", "does not import: operator torchvision::nms does not exist")
+    assert (last.verdict, last.message) == ("error", "does not import: operator torchvision::nms does not exist")
 
 
 def test_no_room_and_no_permission(monkeypatch):
@@ -83,7 +83,7 @@ def test_versions_that_somebody_was_harmed_by(monkeypatch, name, found, verdict,
     (finding,) = machine.known_bad()
     assert finding.about == f"{name} {found}"
     assert finding.verdict == verdict
-    assert told in finding.found
+    assert told in finding.message
 
 
 def test_optional_packages_are_listed_with_what_they_are_for_and_harm_nobody_by_their_absence(monkeypatch):
@@ -94,6 +94,6 @@ def test_optional_packages_are_listed_with_what_they_are_for_and_harm_nobody_by_
 
     monkeypatch.setattr(machine, "version", version)
     found = {finding.about: finding for finding in machine.optional()}
-    assert found["pyautoattack (optional)"].found == "not installed; for AutoAttack: --suite standard and full"
-    assert found["timm (optional)"].found == "1.2; for its networks: ard.models.Timm"
+    assert found["pyautoattack (optional)"].message == "not installed; for AutoAttack: --suite standard and full"
+    assert found["timm (optional)"].message == "1.2; for its networks: ard.models.Timm"
     assert {finding.verdict for finding in found.values()} == {"ok"}

@@ -117,14 +117,14 @@ def test_folders_and_disks(tmp_path, monkeypatch, observed):
     assert [f.verdict for check in (places.folder, places.disk) for f in check(run)] == ["ok", "ok"]
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=30e6))
     (full,) = places.disk(run)
-    assert (full.verdict, full.found) == ("error", "32.3 MB for checkpoints, 0.03 GB are free")
-    observed(f"the doctor: error: {full.found}")
+    assert (full.verdict, full.message) == ("error", "32.3 MB for checkpoints, 0.03 GB are free")
+    observed(f"the doctor: error: {full.message}")
     monkeypatch.setattr("os.access", lambda *_: False)
     (closed,) = places.folder(run)
-    assert (closed.verdict, "cannot be written" in closed.found) == ("error", True)
+    assert (closed.verdict, "cannot be written" in closed.message) == ("error", True)
     (tmp_path / "last.ckpt").touch()
     (taken,) = places.folder(place_of(tmp_path))
-    assert (taken.verdict, "already holds a run" in taken.found) == ("error", True)
+    assert (taken.verdict, "already holds a run" in taken.message) == ("error", True)
     assert not (tmp_path / "a").exists()
 
 
@@ -136,11 +136,11 @@ def test_loggers_that_will_be_offline_or_absent(tmp_path, monkeypatch, observed)
     monkeypatch.setattr(places, "why_offline", lambda _: "http://127.0.0.1:9 cannot be reached (Connection refused)")
     offline, absent = places.loggers(run)
     assert (offline.verdict, absent.verdict) == ("warning", "warning")
-    assert "No module named 'cloud'" in absent.found
-    observed(f"the doctor: warning: {offline.found}")
+    assert "No module named 'cloud'" in absent.message
+    observed(f"the doctor: warning: {offline.message}")
     monkeypatch.setattr(places, "why_offline", lambda _: None)
     online, _ = places.loggers(run)
-    assert (online.verdict, online.found) == ("ok", "WandbLogger, and metrics.csv")
+    assert (online.verdict, online.message) == ("ok", "WandbLogger, and metrics.csv")
 
 
 class Missing(WandbLogger):

@@ -70,9 +70,9 @@ def test_nothing_is_wrong_with_a_good_one(tmp_path):
     found = findings(path)
     assert {about: finding.verdict for about, finding in found.items()} == dict.fromkeys(found, "ok")
     assert list(found) == ["clean", "PGD-10", "classes", "data"]
-    record(path, float(found["clean"].found.split()[0]) / 100)
+    record(path, float(found["clean"].message.split()[0]) / 100)
     clean = findings(path)["clean"]
-    assert (clean.verdict, "(declared: " in clean.found) == ("ok", True)
+    assert (clean.verdict, "(declared: " in clean.message) == ("ok", True)
 
 
 @pytest.mark.fault(19)
@@ -87,8 +87,8 @@ def test_another_normalisation(tmp_path, which, declared, monkeypatch, observed)
         monkeypatch.setattr(doctor, "better_ways", lambda *_: "")  # what was declared is enough
     found = findings(path)["clean"]
     assert found.verdict == "error"
-    assert "normalisation" in found.found
-    observed(f"{which}: error: {found.found}")
+    assert "normalisation" in found.message
+    observed(f"{which}: error: {found.message}")
 
 
 @pytest.mark.fault(18)
@@ -98,8 +98,8 @@ def test_another_normalisation(tmp_path, which, declared, monkeypatch, observed)
 def test_permuted_classes(tmp_path, order, observed):
     found = findings(write_weights(tmp_path / "student.safetensors", swapped(order)))["clean"]
     assert found.verdict == "error"
-    assert "another order of classes" in found.found
-    observed(f"error: {found.found}")
+    assert "another order of classes" in found.message
+    observed(f"error: {found.message}")
 
 
 @pytest.mark.fault(18)
@@ -110,16 +110,16 @@ def test_less_than_declared(tmp_path, monkeypatch, observed):
     assert findings(path)["clean"].verdict == "ok"
     record(path, 0.97)
     found = findings(path)["clean"]
-    assert (found.verdict, "(declared: 97.0 %)" in found.found) == ("error", True)
-    observed(f"two swapped, and a record that tells its accuracy: error: {found.found}")
+    assert (found.verdict, "(declared: 97.0 %)" in found.message) == ("error", True)
+    observed(f"two swapped, and a record that tells its accuracy: error: {found.message}")
 
 
 @pytest.mark.fault(18)
 def test_classes_whose_names_are_permuted(tmp_path, observed):
     path = write_weights(tmp_path / "student.safetensors", knowing(), classes=[*DIGITS[1:], "0"])
     found = findings(path)["classes"]
-    assert (found.verdict, found.found) == ("error", "class 0 is 1 to it and 0 here")
-    observed(f"by name: error: {found.found}")
+    assert (found.verdict, found.message) == ("error", "class 0 is 1 in the teacher and 0 in the data")
+    observed(f"by name: error: {found.message}")
     other = findings(write_weights(tmp_path / "other.safetensors", knowing(), classes=["zero", *DIGITS[1:]]))["classes"]
     assert other.verdict == "warning"
 
@@ -127,26 +127,26 @@ def test_classes_whose_names_are_permuted(tmp_path, observed):
 @pytest.mark.fault(18)
 def test_one_that_knows_nothing(tmp_path, observed):
     found = findings(write_weights(tmp_path / "student.safetensors", narrow().eval()))["clean"]
-    assert (found.verdict, "not above chance" in found.found) == ("error", True)
-    observed(f"untrained: error: {found.found}")
+    assert (found.verdict, "not above chance" in found.message) == ("error", True)
+    observed(f"untrained: error: {found.message}")
 
 
 def test_more_than_declared_is_suspicious_and_less_is_wrong(tmp_path):
     path = write_weights(tmp_path / "student.safetensors", knowing())
     record(path, 0.6)
-    assert (findings(path)["clean"].verdict, "saw these" in findings(path)["clean"].found) == ("warning", True)
+    assert (findings(path)["clean"].verdict, "trained on these" in findings(path)["clean"].message) == ("warning", True)
     record(path, 1.0, dataset=dataset("other images"))
-    assert "declared" not in findings(path)["clean"].found
+    assert "declared" not in findings(path)["clean"].message
     record(path, 1.0, weights=WeightsFile(path="", sha256="of others"))
-    assert "declared" not in findings(path)["clean"].found
+    assert "declared" not in findings(path)["clean"].message
 
 
 @pytest.mark.fault(20)
 def test_one_that_is_not_robust(tmp_path, observed):
     path = write_weights(tmp_path / "student.safetensors", knowing())
     weak = findings(path, eps=0.3)["PGD-10"]
-    assert (weak.verdict, "little robustness" in weak.found) == ("warning", True)
-    observed(f"warning: {weak.found}")
+    assert (weak.verdict, "low for a teacher" in weak.message) == ("warning", True)
+    observed(f"warning: {weak.message}")
     assert findings(path, eps=0.3, monitor="val/clean_acc")["PGD-10"].verdict == "ok"
 
 
@@ -156,14 +156,14 @@ def test_one_that_is_not_robust(tmp_path, observed):
 )
 def test_one_that_may_have_seen_the_validation_images(tmp_path, section, observed):
     found = findings(write_weights(tmp_path / "student.safetensors", knowing(), data=section))["data"]
-    assert (found.verdict, "ranking only" in found.found) == ("warning", True)
-    observed(f"warning: {found.found}")
+    assert (found.verdict, "ranking only" in found.message) == ("warning", True)
+    observed(f"warning: {found.message}")
 
 
 def test_a_larger_teacher_is_asked_as_long_as_there_is_time(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "TEACHER_SECONDS", 0.0)
     found = findings(write_weights(tmp_path / "student.safetensors", knowing()))
-    assert f"of {doctor.AT_A_TIME} validation images" in found["clean"].found
+    assert f"of {doctor.AT_A_TIME} validation images" in found["clean"].message
 
 
 @pytest.mark.fault(18)

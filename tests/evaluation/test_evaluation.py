@@ -71,7 +71,7 @@ def test_clean_verdicts_are_those_of_the_model_in_eval_mode(record):
 
 
 @pytest.mark.parametrize("kind", [Linf, L2])
-def test_at_radius_zero_nobody_falls(kind):
+def test_at_radius_zero_nobody_is_fooled(kind):
     found = evaluate(trained(), *digits(100), kind(eps=0))
     assert {found.bits[name] for name in (*NAMES, "worst")} == {found.bits["clean"]}
     assert not [check for check in found.checks if check.verdict == "fail"]

@@ -105,7 +105,7 @@ def test_more_steps_may_lose_what_luck_may_lose(n, disagree):
     ("by", "clamp", "found"),
     [(0.2, True, ["V1"]), (0.1005, True, ["V1"]), (0.09, False, ["V2"]), (-0.09, False, ["V2"]), (0.0, True, ["V4"])],
 )
-def test_an_attack_that_breaks_its_rules_is_not_believed(by, clamp, found, monkeypatch):
+def test_an_attack_that_breaks_its_rules_is_not_trusted(by, clamp, found, monkeypatch):
     attack = Shift(BALL, by=by, clamp=clamp)
     monkeypatch.setitem(SUITES, "fake", lambda *_: [climb(attack)])
     record = evaluate(trained(), *digits(100), BALL, suite="fake")
@@ -127,7 +127,7 @@ def test_an_attack_may_reach_the_edge_of_the_ball(monkeypatch):
     ],
     ids=["probabilities", "NaN", "minus infinity"],
 )
-def test_a_model_in_bad_condition_is_not_believed(change, found):
+def test_a_model_in_bad_condition_is_not_trusted(change, found):
     record = evaluate(Answers(change), *digits(100), BALL)
     assert found in failed(record)
     assert record.verdict == "unreliable"
@@ -157,7 +157,7 @@ def test_gradients_that_are_not_finite_are_found_in_any_block(block):
     json.loads(written(record, record.schema), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
-def test_pixels_between_the_levels_are_not_believed():
+def test_pixels_between_the_levels_are_not_trusted():
     """An image that was resized or normalised after quantisation is not the image that was published."""
     x, y = digits(100)
     record = evaluate(trained(), x * 0.999, y, BALL)

@@ -86,8 +86,8 @@ def test_random_state_that_is_not_put_back_is_found_out(guarded, monkeypatch):
         ("torchattacks.PGD", set()),
     ],
 )
-def test_victims_are_laid_to_the_attack_that_felled_them(culprit, found):
-    """Verdicts written by hand: one attack alone fells ten images. Whoever comes later was not shown them."""
+def test_fooled_images_count_for_the_attack_that_fooled_them(culprit, found):
+    """Verdicts written by hand: one attack alone fools the model on ten images. Whoever comes later was not shown them."""
     pytest.importorskip("torchattacks")
     given = Given(transfer={"sibling": honest()}, teacher=honest(), attacks=["PGD"])
     adversaries = adversaries_of("full", BALL, 10, given, 64)

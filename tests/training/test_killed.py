@@ -59,7 +59,7 @@ def test_killed_as_often_as_one_likes_it_ends_as_if_it_had_been_left_alone(run, 
         assert status == -SIGKILL
         assert step_of(folder / "last.ckpt") == epoch * STEPS
     status, said = run(folder)
-    assert (status, said) == (0, f"ard: goes on from {folder}/last.ckpt, step {3 * STEPS}\n")
+    assert (status, said) == (0, f"ard: resuming from {folder}/last.ckpt, step {3 * STEPS}\n")
     assert_same_run(alone(), folder)
     observed(f"four times SIGKILL, then {said}weights, optimiser, schedule, metrics and order bit-identical")
 
@@ -110,11 +110,11 @@ def stopped_and_resumed(run, alone, folder, number, status, recipe):
     assert found == status
     assert said.splitlines() == [
         f"ard: {folder} holds no checkpoint: a new run",
-        f"ard: {number.name} after step {steps}: {folder}/last.ckpt holds it, --resume auto goes on",
+        f"ard: {number.name} after step {steps}: {folder}/last.ckpt holds it, --resume auto continues",
     ]
     assert step_of(folder / "last.ckpt") == steps
     assert not (folder / "student.safetensors").exists()
-    assert run(folder, recipe) == (0, f"ard: goes on from {folder}/last.ckpt, step {steps}\n")
+    assert run(folder, recipe) == (0, f"ard: resuming from {folder}/last.ckpt, step {steps}\n")
     assert_same_run(alone(recipe), folder)
 
 

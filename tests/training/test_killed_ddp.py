@@ -1,4 +1,4 @@
-"""Two processes that train together: one is killed, or asked to stop; nobody stays, and the run goes on exactly."""
+"""Two processes that train together: one is killed, or asked to stop; both end, and the run resumes exactly."""
 
 import os
 import signal
@@ -68,9 +68,9 @@ def test_with_one_process_killed_all_end_and_the_run_goes_on(command, alone, tmp
     assert not (folder / "student.safetensors").exists()
 
     statuses, said = pair_ended(words, folder, epoch=2, step=1, signals=[signal.SIGTERM], rank=rank)
-    assert (statuses, said.splitlines()[0]) == ([143, 0], f"ard: goes on from {folder}/last.ckpt, step 6")
+    assert (statuses, said.splitlines()[0]) == ([143, 0], f"ard: resuming from {folder}/last.ckpt, step 6")
     statuses, said = pair_ended(words, folder)
-    assert (statuses, said) == ([0, 0], f"ard: goes on from {folder}/last.ckpt, step 16\n")
+    assert (statuses, said) == ([0, 0], f"ard: resuming from {folder}/last.ckpt, step 16\n")
     assert_same_run(alone, folder)
     assert order(alone, 1) == order(folder, 1)
     observed(

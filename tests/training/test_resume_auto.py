@@ -52,7 +52,7 @@ def write_step(directory, name, step, source):
 
 
 def test_it_goes_on_where_the_newest_ends(command, capsys, run, finished):
-    assert resumed(command, capsys, run) == (0, ["ard: goes on from run/last.ckpt, step 4"])
+    assert resumed(command, capsys, run) == (0, ["ard: resuming from run/last.ckpt, step 4"])
     assert differences(states(run), states(finished)) == []
 
 
@@ -79,7 +79,7 @@ def test_a_damaged_newest_one_is_passed_over(command, capsys, run, finished, obs
     (run / "last.ckpt").write_bytes(content)
     status, lines = resumed(command, capsys, run)
     assert (status, len(lines)) == (0, 1)
-    expected = rf"goes on from run/previous.ckpt, step 4; passed over: run/last.ckpt \({len(content)} bytes\) is damaged"
+    expected = rf"resuming from run/previous.ckpt, step 4; skipped: run/last.ckpt \({len(content)} bytes\) is damaged"
     assert re.search(expected + ": SHA-256 .{12}…, expected .{12}…$", lines[0])
     assert differences(states(run), states(finished)) == []
     observed(f"{kind}: {re.sub('[0-9a-f]{12}', 'abc', lines[0])}")
@@ -95,7 +95,7 @@ def test_an_error_about_last_names_the_other_one(command, capsys, run, observed)
     assert re.search(
         r"last\.ckpt \(1000 bytes\) is damaged: SHA-256 \S+, expected \S+; previous\.ckpt \(step 4\) is valid", err
     )
-    assert err.endswith("--resume auto goes on from it\n")
+    assert err.endswith("--resume auto resumes from it\n")
     observed(f"exit {status}: {re.sub('[0-9a-f]{12}', 'abc', err)}")
 
 

@@ -1,4 +1,4 @@
-"""A run goes on as the run it was: other options are refused by name, other versions are told."""
+"""A run resumes with its own options: others are refused by name, other versions are reported."""
 
 import re
 
@@ -37,7 +37,7 @@ def refused(capsys, run, *words):
     """The line of a resume that is refused and leaves everything as it was."""
     before = contents(run)
     status, _, err = cli(capsys, *words)
-    lines = [line for line in err.splitlines() if not line.startswith("ard: goes on from")]
+    lines = [line for line in err.splitlines() if not line.startswith("ard: resuming from")]
     assert (status, len(lines), contents(run)) == (2, 1, before)
     return lines[0]
 
@@ -55,7 +55,7 @@ def refused(capsys, run, *words):
 )
 def test_other_options_are_refused_by_name(command, capsys, run, option, difference, observed):
     line = refused(capsys, run, *command(run, "pgd_at", *OPTIONS, "--resume=auto", option))
-    assert f"last.ckpt is of another run: {difference}; --allow_changes true goes on nevertheless" in line
+    assert f"last.ckpt is of another run: {difference}; --allow_changes true resumes nevertheless" in line
     observed(f"exit 2: {line}")
 
 
@@ -84,7 +84,7 @@ def test_the_number_of_processes_and_the_teacher_count():
 def test_changes_that_are_allowed_are_told(command, capsys, run, observed):
     words = command(run, "pgd_at", *OPTIONS, "--trainer.max_epochs=3", "--model.init_args.training.lr=0.2", "--resume=auto")
     status, _, err = cli(capsys, *words, "--allow_changes=true")
-    line = "ard: goes on with changes: model.init_args.training.lr: 0.1 -> 0.2"
+    line = "ard: resuming with changes: model.init_args.training.lr: 0.1 -> 0.2"
     assert (status, err.splitlines()[1]) == (0, line)
     observed(f"exit {status} with --allow_changes true: {line}")
 
@@ -158,7 +158,7 @@ def test_other_versions_are_told(command, capsys, run, observed):
 def test_a_checkpoint_that_says_nothing_is_believed_with_a_word(command, capsys, run, told):
     tell(run, told)
     status, _, err = cli(capsys, *command(run, "pgd_at", *OPTIONS, "--resume=auto"))
-    assert (status, "does not say what it was trained with: nothing was compared" in err) == (0, True)
+    assert (status, "does not say what it was trained with: its options could not be compared" in err) == (0, True)
 
 
 def test_the_config_of_a_resumed_run_starts_it_anew(fit, run):

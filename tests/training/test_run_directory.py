@@ -137,7 +137,7 @@ def test_a_disk_that_gives_back_something_else_is_noticed(fit, tmp_path, monkeyp
     fit(tmp_path, "natural", schedule := "--model.init_args.training.schedule=multistep")
     before = (tmp_path / "last.ckpt").read_bytes()
     monkeypatch.setattr(torch, "save", flips)
-    with user_error("ckpt: the disk gave back something else than was written") as caught:
+    with user_error("ckpt: the disk returned other bytes than were written") as caught:
         fit(tmp_path, "natural", schedule, "--trainer.max_epochs=2", "--resume=auto")
     assert (tmp_path / "last.ckpt").read_bytes() == before
     observed(f"exit 2: {caught.value}")

@@ -1,4 +1,4 @@
-"""Soundness checks: what must hold before a robust accuracy may be believed."""
+"""Soundness checks: what must hold for a robust accuracy to be reliable."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""M1–M8: is the model in a state in which its answers mean something?"""
+"""M1–M8: is the model in the right state to be evaluated?"""
 
 import sys
 from types import FrameType
@@ -17,7 +17,7 @@ DYNAMIC = {torch.autograd.grad.__code__, torch.autograd.backward.__code__}
 
 @check("M1", first="quick")
 def eval_mode(e: Evidence) -> CheckResult:
-    """M1 (fail): no module says `training`, although it was told eval()."""
+    """M1 (fail): no module is in train mode after eval() was called."""
     with evaluation_mode(e.model), torch.no_grad():
         e.model(e.sample[0])  # which may itself switch modes
         training = sum(module.training for module in e.model.modules())
@@ -28,27 +28,27 @@ def eval_mode(e: Evidence) -> CheckResult:
 def deterministic(e: Evidence) -> CheckResult:
     """M2 (fail): over 5 forwards the largest L2 distance between normalised logits is at most 1e-4."""
     with evaluation_mode(e.model), torch.no_grad():  # one guard around all: it puts the random state back
-        answers = [torch.nn.functional.normalize(e.model(e.sample[0]).double(), dim=1) for _ in range(5)]
-    spread = max(float((a - answers[0]).norm(dim=1).max()) for a in answers[1:])
+        outputs = [torch.nn.functional.normalize(e.model(e.sample[0]).double(), dim=1) for _ in range(5)]
+    spread = max(float((a - outputs[0]).norm(dim=1).max()) for a in outputs[1:])
     return at_most(spread, "how far normalised logits differ between equal calls", fail=1e-4)
 
 
 @check("M3", first="quick")
 def logits(e: Evidence) -> CheckResult:
-    """M3 (fail): the answers are not probabilities, within 1e-5 non-negative and of sum 1."""
-    answer = e.logits()
-    in_range = bool(answer.min() >= -1e-5 and answer.max() <= 1 + 1e-5)
-    probabilities = in_range and bool((answer.sum(dim=1) - 1).abs().max() <= 1e-5)
+    """M3 (fail): the outputs are not probabilities, that is within 1e-5 non-negative and of sum 1."""
+    output = e.logits()
+    in_range = bool(output.min() >= -1e-5 and output.max() <= 1 + 1e-5)
+    probabilities = in_range and bool((output.sum(dim=1) - 1).abs().max() <= 1e-5)
     return holds(not probabilities, "the model returns logits, not probabilities")
 
 
 @check("M4", first="quick")
 def float32(e: Evidence) -> CheckResult:
-    """M4 (fail): pixels, parameters and what every module answers are float32, without autocast or TF32."""
+    """M4 (fail): pixels, parameters and the outputs of every module are float32, without autocast or TF32."""
     dtypes = {e.x.dtype, *(p.dtype for p in e.model.parameters() if p.is_floating_point())}
 
-    def note(_: nn.Module, __: Any, answer: Any) -> None:
-        dtypes.update([answer.dtype] if isinstance(answer, Tensor) and answer.is_floating_point() else [])
+    def note(_: nn.Module, __: Any, output: Any) -> None:
+        dtypes.update([output.dtype] if isinstance(output, Tensor) and output.is_floating_point() else [])
 
     hooks = [module.register_forward_hook(note) for module in e.model.modules()]
     try:
@@ -72,7 +72,7 @@ def differentiable(e: Evidence) -> CheckResult:
 
 @check("M6", first="full")
 def static(e: Evidence) -> CheckResult:
-    """M6 (warn): the forward pass calls no autograd: a defence that optimises at inference wants attacks of its own."""
+    """M6 (warn): the forward pass calls no autograd: a defence that optimises at inference needs attacks adapted to it."""
     calls = 0
 
     def watch(frame: FrameType, event: str, _: Any) -> None:

@@ -1,4 +1,4 @@
-"""What checks look at: the verdicts of all images, and the model itself on a sample of them."""
+"""What checks use: the verdicts of all images, and the model itself on a sample of them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Evidence:
 
     @property
     def attacks(self) -> list[str]:
-        """The names of what makes the worst case."""
+        """The names of the attacks over which the worst case is taken."""
         return [a.name for a in self.adversaries if not a.probe]
 
     @property
@@ -51,19 +51,19 @@ class Evidence:
         """Attacks that follow the model's own gradient."""
         return [name for name in self.attacks if name not in ("Square", "Noise") and not name.startswith("Transfer")]
 
-    def felled_only_by(self, names: Collection[str], others: Collection[str]) -> int:
-        """How many images fall to one of `names` and to none of `others`."""
-        return int((self._felled_by(names) & ~self._felled_by(others)).sum())
+    def fooled_only_by(self, names: Collection[str], others: Collection[str]) -> int:
+        """How many images are misclassified after one of `names` and after none of `others`."""
+        return int((self._fooled_by(names) & ~self._fooled_by(others)).sum())
 
-    def _felled_by(self, names: Collection[str]) -> Tensor:
-        """Whom these attacks felled themselves: `correct` also counts the victims of those that came before them."""
+    def _fooled_by(self, names: Collection[str]) -> Tensor:
+        """Which images these attacks fooled themselves: in `correct` those already fooled by earlier attacks count, too."""
         correct = self.verdicts.correct
-        felled = torch.zeros_like(correct["clean"])
+        fooled = torch.zeros_like(correct["clean"])
         for adversary in self.adversaries:
             if adversary.name in names:
                 shown = torch.stack([correct[name] for name in ("clean", *adversary.after)]).all(dim=0)
-                felled |= shown & ~correct[adversary.name]
-        return felled
+                fooled |= shown & ~correct[adversary.name]
+        return fooled
 
     def attacked(self, adversary: Adversary, model: nn.Module | None = None) -> Tensor:
         """Which images of the sample a model (default: the one evaluated) gets right after one attack on all of them."""
@@ -74,12 +74,12 @@ class Evidence:
             return predict(model, x_adv)[0] == y
 
     def gradients(self, loss: LabelLoss) -> Tensor:
-        """Of the loss of each image of the sample, at the clean image."""
+        """The gradient of the loss of each image of the sample, at the clean image."""
         x, y = self.sample
         with evaluation_mode(self.model):
             return ascent(lambda x_adv: loss(self.model(x_adv), y), x)[1]
 
     def logits(self) -> Tensor:
-        """The model's answers on the sample."""
+        """The model's logits on the sample."""
         with evaluation_mode(self.model), torch.no_grad():
             return self.model(self.sample[0])

@@ -1,4 +1,4 @@
-"""O1, O3–O9, O16–O20: do the accuracies stand in the order in which sound ones must?"""
+"""O1, O3–O9, O16–O20: are the accuracies in the order that holds for sound attacks?"""
 
 import math
 from collections import Counter
@@ -22,125 +22,131 @@ def more_steps_no_weaker(e: Evidence) -> CheckResult:
     chain = [name for name in ("FGSM", *CROSS_ENTROPY) if name in e.attacks]
     if len(chain) < 2:
         return skipped("fewer than two of FGSM, PGD-20 and PGD-100 ran")
-    return _never_rises(e, chain, "images that more steps lose")
+    return _never_rises(e, chain, "images misclassified after fewer steps but not after more")
 
 
 @check("O3", first="full")
 def enough_restarts(e: Evidence) -> CheckResult:
-    """O3 (warn): five more restarts of PGD-100 felled at most 0.5 % of the images."""
+    """O3 (warn): five more restarts of PGD-100 fool the model on at most 0.5 % of the images."""
     if "PGD-100 × 10" not in e.attacks:
         return skipped("no restarts in this suite")
     first = ("PGD-100", "PGD-100 × 5")
-    return _share(e, ["PGD-100 × 10"], first, "share of images that only restarts 6 to 10 felled", warn=0.005)
+    return _share(e, ["PGD-100 × 10"], first, "share of images misclassified only after restarts 6 to 10", warn=0.005)
 
 
 @check("O4", first="quick")
-def cross_entropy_sees(e: Evidence) -> CheckResult:
-    """O4 (warn or fail): margin losses felled at most 1 % of the images more than cross entropy did, each counting those
-    that the other left; above 5 %, with cross entropy blind (no gradient at all on 1 % of the images), the model hides.
+def cross_entropy_not_weaker(e: Evidence) -> CheckResult:
+    """O4 (warn or fail): margin losses fool the model on at most 1 % more of the images than cross entropy does, each
+    counting those that the other does not; it fails above 5 % if cross entropy also has no gradient at all on 1 % of them.
     """
-    blinded = [name for name in CROSS_ENTROPY if name in e.attacks]
+    entropies = [name for name in CROSS_ENTROPY if name in e.attacks]
     margins = [name for name in MARGIN if name in e.attacks]
-    if not blinded or not margins:
+    if not entropies or not margins:
         return skipped("no attack on cross entropy and on a margin to compare")
-    blind = float((e.gradients(cross_entropy).flatten(1).abs().amax(dim=1) == 0).double().mean()) > 0.01
-    reason = "share of images that only margin losses felled, less those that only cross entropy did" + (
-        ": cross entropy has no gradient" if blind else ""
+    no_gradient = float((e.gradients(cross_entropy).flatten(1).abs().amax(dim=1) == 0).double().mean()) > 0.01
+    reason = "share of images misclassified only after margin losses, minus those only after cross entropy" + (
+        ": cross entropy has no gradient" if no_gradient else ""
     )
     least = tolerance(e.n) / e.n
-    ahead = (e.felled_only_by(margins, blinded) - e.felled_only_by(blinded, margins)) / e.n
-    return at_most(ahead, reason, warn=max(0.01, least), fail=max(0.05, least) if blind else None)
+    ahead = (e.fooled_only_by(margins, entropies) - e.fooled_only_by(entropies, margins)) / e.n
+    return at_most(ahead, reason, warn=max(0.01, least), fail=max(0.05, least) if no_gradient else None)
 
 
 @check("O5", first="full")
 def targets_add_little(e: Evidence) -> CheckResult:
-    """O5 (warn): targeted attacks felled at most 2 % of the images beyond all untargeted ones."""
+    """O5 (warn): targeted attacks fool the model on at most 2 % of the images that withstand all untargeted ones."""
     aimed = [name for name in ("Targeted", *TARGETED) if name in e.attacks]
     if not aimed:
         return skipped("no targeted attack in this suite")
     others = [name for name in e.white_box if name not in aimed]
-    return _share(e, aimed, others, "share of images that only targeted attacks felled", warn=0.02)
+    return _share(e, aimed, others, "share of images misclassified only after targeted attacks", warn=0.02)
 
 
 @check("O6", first="standard")
 def gradients_beat_square(e: Evidence) -> CheckResult:
-    """O6 (fail): Square, which uses no gradient, fells no more than the tolerance beyond every white-box attack."""
+    """O6 (fail): Square, which uses no gradient, fools the model on at most tol(n) images that withstand every white-box
+    attack.
+    """
     if "Square" not in e.attacks:
         return skipped("Square is part of the suites standard and full")
-    return _none(e, ["Square"], "images that only Square fells: gradients are masked")
+    return _none(e, ["Square"], "images misclassified only after Square: gradients are masked")
 
 
 @check("O7", first="full")
 def gradients_beat_noise(e: Evidence) -> CheckResult:
-    """O7 (fail): 100 draws of full-length noise felled no more than the tolerance beyond every white-box attack."""
+    """O7 (fail): 100 draws of full-length noise fool the model on at most tol(n) images that withstand every white-box
+    attack.
+    """
     if "Noise" not in e.attacks:
         return skipped("noise is part of the suite full")
-    return _none(e, ["Noise"], "images that only random noise fells")
+    return _none(e, ["Noise"], "images misclassified only after random noise")
 
 
 @check("O8", first="full")
 def gradients_beat_transfer(e: Evidence) -> CheckResult:
-    """O8 (fail): images attacked through other models fall no more than the tolerance beyond every white-box attack."""
+    """O8 (fail): attacks through other models fool it on at most tol(n) images that withstand every white-box attack."""
     sources = [name for name in e.attacks if name.startswith("Transfer")]
     if not sources:
         return skipped("no model to transfer from: --transfer FILE in the suite full")
-    return _none(e, sources, "images that only transfer from other models fells")
+    return _none(e, sources, "images misclassified only after transfer from other models")
 
 
 @check("O9", first="full")
-def falls_with_the_radius(e: Evidence) -> CheckResult:
+def decreases_with_the_radius(e: Evidence) -> CheckResult:
     """O9 (fail): accuracy under PGD-20 does not rise with the radius, up to max(tol(n), 3.5 √d) as in O1."""
     names = [f"PGD-20 at {factor:g} eps" for factor in CURVE]
     if not all(name in e.verdicts.correct for name in names):
         return skipped("the sweep over radii is part of the suite full")
-    return _never_rises(e, [*names[:2], "PGD-20", *names[2:]], "images that a larger radius loses")
+    return _never_rises(
+        e, [*names[:2], "PGD-20", *names[2:]], "images misclassified at a smaller radius but not at a larger one"
+    )
 
 
 @check("O16", first="standard")
 def as_published(e: Evidence) -> CheckResult:
     """O16 (warn): AutoAttack's accuracy is within 2.5 standard errors of the number published for these weights."""
-    found, published = e.verdicts.autoattack_acc, e.given.published
-    if published is None or found is None:
+    measured, published = e.verdicts.autoattack_acc, e.given.published
+    if published is None or measured is None:
         return skipped(
             "no published AutoAttack accuracy given (--published)" if published is None else "AutoAttack did not run"
         )
     error = math.sqrt(max(published * (1 - published), 1 / e.n) / e.n)
-    return at_most(abs(found - published), "distance from the published AutoAttack accuracy", warn=2.5 * error)
+    return at_most(abs(measured - published), "distance from the published AutoAttack accuracy", warn=2.5 * error)
 
 
 @check("O17", first="standard")
 def plausible(e: Evidence) -> CheckResult:
-    """O17 (warn): not above the best public number of its class, nor 2 points above its teacher: check, do not
-    celebrate.
+    """O17 (warn): the robust accuracy is not above the best public one of its class, nor 2 points above its
+    teacher's; if it is, look for a mistake.
     """
     bounds = [e.given.best_known] if e.given.best_known is not None else []
     bounds += [e.given.teacher_acc + max(0.02, tolerance(e.n) / e.n)] if e.given.teacher_acc is not None else []
     if not bounds:
         return skipped("no public record for such a network and no record beside the teacher's weights (--teacher)")
     value = float(e.verdicts.worst.double().mean())
-    return at_most(value, "robust accuracy: above the best known or 2 points above the teacher, check it", warn=min(bounds))
+    return at_most(value, "robust accuracy; limit: the best known, or 2 points above the teacher", warn=min(bounds))
 
 
 @check("O18", first="standard")
 def pgd_not_far_above_autoattack(e: Evidence) -> CheckResult:
     """O18 (warn): PGD-20 is at most 5 points above AutoAttack."""
     if e.verdicts.autoattack_acc is None or "PGD-20" not in e.attacks:
-        return skipped("AutoAttack did not run whole")
+        return skipped("AutoAttack did not run with all its parts")
     gap = e.verdicts.accuracy("PGD-20") - e.verdicts.autoattack_acc
     return at_most(gap, "PGD-20 minus AutoAttack", warn=max(0.05, tolerance(e.n) / e.n))
 
 
 @check("O19", first="full")
-def many_classes_answered(e: Evidence) -> CheckResult:
-    """O19 (warn): no class takes half of all answers, unless it takes two thirds of that in the data."""
+def many_classes_predicted(e: Evidence) -> CheckResult:
+    """O19 (warn): no class is more than half of all predictions, unless it has two thirds of that share in the data."""
     most = Counter(e.logits().argmax(dim=1).tolist()).most_common(1)[0][1] / len(e.sample[1])
     true = Counter(e.sample[1].tolist()).most_common(1)[0][1] / len(e.sample[1])
-    return at_most(most, "share of answers that name the most frequent class", warn=min(1.0, max(0.5, 1.5 * true)))
+    return at_most(most, "share of predictions that are the most frequent class", warn=min(1.0, max(0.5, 1.5 * true)))
 
 
 @check("O20", first="quick")
 def above_chance(e: Evidence) -> CheckResult:
-    """O20 (warn): the clean accuracy is above that of always naming the most frequent class, with its whole interval."""
+    """O20 (warn): the clean accuracy is above that of always predicting the most frequent class, with its whole interval."""
     accuracy = e.verdicts.accuracy("clean")
     low, high = wilson_interval(accuracy, e.n)
     guessed = Counter(e.y.tolist()).most_common(1)[0][1] / e.n
@@ -149,22 +155,22 @@ def above_chance(e: Evidence) -> CheckResult:
 
 
 def _never_rises(e: Evidence, chain: Sequence[str], reason: str) -> CheckResult:
-    """Each attack fells at least as many as the one before; two sound ones with other random starts differ by luck on d
-    images, half of them either way, so the difference has the standard deviation √d (McNemar's test). At 3.5 of them one
-    sound row in 4,000 is failed; at 2.5, one in 160, a table of seventy rows had its victim.
+    """Each attack fools the model on at least as many images as the one before. Two sound ones with other random starts
+    differ by chance on d images, half of them either way, so the difference has the standard deviation √d (McNemar's test).
+    At 3.5 of them one sound record in 4,000 fails; at 2.5 it is one in 160, which happened in a table of seventy.
     """
     worst = (-math.inf, 0.0, 0.0)
     for weaker, stronger in pairwise(chain):
-        lost, won = e.felled_only_by([weaker], [stronger]), e.felled_only_by([stronger], [weaker])
-        allowed = max(tolerance(e.n), 3.5 * math.sqrt(lost + won))
-        worst = max(worst, (lost - won - allowed, max(0, lost - won), allowed))
+        weaker_only, stronger_only = e.fooled_only_by([weaker], [stronger]), e.fooled_only_by([stronger], [weaker])
+        allowed = max(tolerance(e.n), 3.5 * math.sqrt(weaker_only + stronger_only))
+        worst = max(worst, (weaker_only - stronger_only - allowed, max(0, weaker_only - stronger_only), allowed))
     return at_most(worst[1], reason, fail=worst[2])
 
 
 def _none(e: Evidence, names: Collection[str], reason: str) -> CheckResult:
-    return at_most(e.felled_only_by(names, e.white_box), reason, fail=tolerance(e.n))
+    return at_most(e.fooled_only_by(names, e.white_box), reason, fail=tolerance(e.n))
 
 
 def _share(e: Evidence, names: Collection[str], others: Collection[str], reason: str, *, warn: float) -> CheckResult:
     """The threshold as a share, but never below the tolerance."""
-    return at_most(e.felled_only_by(names, others) / e.n, reason, warn=max(warn, tolerance(e.n) / e.n))
+    return at_most(e.fooled_only_by(names, others) / e.n, reason, warn=max(warn, tolerance(e.n) / e.n))

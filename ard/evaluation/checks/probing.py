@@ -1,4 +1,4 @@
-"""O2, O10–O15: what the model and the attacks do where the answer is known beforehand."""
+"""O2, O10–O15: extra runs of the attacks for which the sound result is known."""
 
 import copy
 import math
@@ -20,17 +20,19 @@ from ard.losses import Loss, cross_entropy, margin
 
 @check("O2", first="full")
 def converged(e: Evidence) -> CheckResult:
-    """O2 (warn): PGD-100 is at most 0.5 points below PGD-50, and its best losses have come to rest: over the last
-    10 steps they change by at most 5 % of what they gained (Pintor et al., NeurIPS 2022).
+    """O2 (warn): PGD-100 is at most 0.5 points below PGD-50, and its best losses have converged: over the last
+    10 steps they change by at most 5 % of their whole gain (Pintor et al., NeurIPS 2022).
     """
     half, whole = (int(e.attacked(pgd(e.ball, steps, name="PGD-50/100")).sum()) for steps in (50, 100))
     n = len(e.sample[1])
     losses = _trace(e, 100).cummax(dim=0).values
     gained = (losses[-1] - losses[0]).clamp_min(1e-12)
-    restless = float(((losses[-1] - losses[-10]) / gained).mean())
+    unsettled = float(((losses[-1] - losses[-10]) / gained).mean())
     if half - whole > max(0.005 * n, tolerance(n)):
-        return at_most((half - whole) / n, "share of images that PGD fells between steps 50 and 100", warn=0.005)
-    return at_most(restless, "share of its gain that PGD-100 makes in its last 10 steps", warn=0.05)
+        return at_most(
+            (half - whole) / n, "share of images misclassified after 100 steps of PGD but not after 50", warn=0.005
+        )
+    return at_most(unsettled, "share of its gain that PGD-100 makes in its last 10 steps", warn=0.05)
 
 
 @check("O10", first="quick")
@@ -44,17 +46,17 @@ def unbounded(e: Evidence) -> CheckResult:
 
 @check("O11", first="quick")
 def gradients_exist(e: Evidence) -> CheckResult:
-    """O11 (fail or warn): no image without a gradient of the margin, 1 % without one of cross entropy, 5 % of
-    coordinates that are 0.
+    """O11 (fail or warn): no image is without a gradient of the margin, at most 1 % are without one of cross
+    entropy, and at most 5 % of coordinates are 0.
     """
     margins, entropies = (e.gradients(loss).flatten(1) for loss in (margin, cross_entropy))
     without = int((margins == 0).all(dim=1).sum())
     if without:
         return at_most(without, "images on which the margin has no gradient", fail=0)
-    blind = float((entropies == 0).all(dim=1).double().mean())
+    without_entropy = float((entropies == 0).all(dim=1).double().mean())
     allowed = max(0.01, tolerance(len(margins)) / len(margins))
-    if blind > allowed:
-        return at_most(blind, "share of images on which cross entropy has no gradient", warn=allowed)
+    if without_entropy > allowed:
+        return at_most(without_entropy, "share of images on which cross entropy has no gradient", warn=allowed)
     return at_most(float((margins == 0).double().mean()), "share of coordinates whose gradient is exactly 0", warn=0.05)
 
 
@@ -97,8 +99,8 @@ def scale_free(e: Evidence) -> CheckResult:
 
 @check("O15", first="quick")
 def controls(e: Evidence) -> CheckResult:
-    """O15 (fail): an attack that does nothing leaves the clean accuracy; an undefended network falls to 1 %, where it does
-    so without a bound and the radius is that of 8/255 on CIFAR, eps √pixels ≥ 1.74 (in L2: eps ≥ 0.5).
+    """O15 (fail): an attack that does nothing leaves the clean accuracy; an undefended network is brought to 1 %, where it
+    is so without a bound and the radius is that of 8/255 on CIFAR, eps √pixels ≥ 1.74 (in L2: eps ≥ 0.5).
     """
     clean = e.logits().argmax(dim=1) == e.sample[1]
     if not torch.equal(e.attacked(Identity(name="identity", ball=e.ball)), clean):
@@ -107,18 +109,18 @@ def controls(e: Evidence) -> CheckResult:
     if control is None:
         return skipped("the attack that does nothing passes; no undefended network given (--undefended FILE)")
     allowed, boundless = max(0.01, tolerance(n) / n), _both(e, everywhere(e), control)
-    if boundless > allowed:  # a grey image may happen to be right: then 1 % cannot be asked for
+    if boundless > allowed:  # a grey image may happen to be right: then 1 % cannot be expected
         reason = "accuracy of the undefended network without a bound"
         return (
             skipped(f"{reason}: {boundless:.0%}") if boundless <= _chance(e) else at_most(boundless, reason, fail=_chance(e))
         )
     if not _fatal(e.ball, e.x[0].numel()):
-        return skipped("without a bound the undefended network falls; so near to so few pixels it need not")
+        return skipped("the undefended network is fooled without a bound; for this radius and image size it need not be")
     return at_most(_both(e, e.ball, control), "accuracy of the undefended network under the same attacks", fail=allowed)
 
 
 def everywhere(e: Evidence) -> Ball:
-    """A radius that holds a solid grey image for every x."""
+    """A ball large enough to hold a solid grey image for every x."""
     if e.ball.norm == "Linf":
         return Linf(eps=Radius(0.5))
     return type(e.ball)(eps=Radius(0.5 * math.sqrt(e.x[0].numel())))
@@ -176,13 +178,13 @@ def _trace(e: Evidence, steps: int) -> Tensor:
 
 
 def _chance(e: Evidence) -> float:
-    """c + 3 √(c (1 − c) / n) with c = 1 / classes: what guessing seldom exceeds on the sample."""
+    """c + 3 √(c (1 − c) / n) with c = 1 / classes: an accuracy that guessing seldom exceeds on the sample."""
     chance = 1 / e.num_classes
     return chance + 3 * math.sqrt(chance * (1 - chance) / len(e.sample[1]))
 
 
 def _fatal(ball: Ball, pixels: int) -> bool:
-    """At least as far, in L2, as 8/255 takes an image of CIFAR, or 0.5 where the threat is L2."""
+    """Whether the radius is large enough to fool any undefended network: as 8/255 on CIFAR, or 0.5 in L2."""
     reach, needed = (
         (ball.eps * math.sqrt(pixels), 8 / 255 * math.sqrt(3 * 32 * 32)) if ball.norm == "Linf" else (ball.eps, 0.5)
     )
@@ -191,5 +193,5 @@ def _fatal(ball: Ball, pixels: int) -> bool:
 
 def _both(e: Evidence, ball: Ball, model: nn.Module) -> float:
     """Accuracy of a model after PGD-20 on cross entropy and CW, image by image."""
-    stands = e.attacked(pgd(ball, 20), model) & e.attacked(pgd(ball, 30, loss=margin, name="CW"), model)
-    return float(stands.double().mean())
+    robust = e.attacked(pgd(ball, 20), model) & e.attacked(pgd(ball, 30, loss=margin, name="CW"), model)
+    return float(robust.double().mean())

@@ -1,4 +1,4 @@
-"""What a check finds, and how a check registers itself."""
+"""The result of a check, and how a check registers itself."""
 
 import math
 from collections.abc import Callable
@@ -33,7 +33,7 @@ _REGISTERED: dict[str, Check] = {}
 def check(check_id: str, *, first: str) -> Callable[[CheckFunction], CheckFunction]:
     """Registers a function as the check of this id, run by the suite `first` and those that contain it.
 
-    The check's name stands in ard/artifacts/check_names.py, where tables read it without importing an evaluation.
+    The check's name is in ard/artifacts/check_names.py, where tables read it without importing an evaluation.
     """
 
     def register(function: CheckFunction) -> CheckFunction:
@@ -56,7 +56,7 @@ def registered() -> dict[str, Check]:
 
 
 def tolerance(n: int) -> int:
-    """How many of n images two attacks may differ by without meaning anything: 0.2 %, but at least 3."""
+    """tol(n): by how many of n images two equal attacks may differ by chance: 0.2 %, but at least 3."""
     return max(3, math.ceil(0.002 * n))
 
 

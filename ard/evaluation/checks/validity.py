@@ -1,4 +1,4 @@
-"""V1–V8: did the attacks keep their rules, and was every image counted once?"""
+"""V1–V8: did the attacks respect the threat model, and was every image counted once?"""
 
 import torch
 
@@ -17,7 +17,7 @@ def in_the_ball(e: Evidence) -> CheckResult:
 
 @check("V2", first="quick")
 def in_range(e: Evidence) -> CheckResult:
-    """V2 (fail): every attacked pixel lies in [0, 1] exactly."""
+    """V2 (fail): every attacked pixel is in [0, 1] exactly."""
     outside = max((e.verdicts.largest(a.name, "outside") for a in e.adversaries), default=0.0)
     return at_most(outside, "how far attacked pixels leave [0, 1]", fail=0.0)
 
@@ -26,32 +26,34 @@ def in_range(e: Evidence) -> CheckResult:
 def finite(e: Evidence) -> CheckResult:
     """V3 (fail): no NaN or Inf among attacked pixels or logits."""
     broken = sum(e.verdicts.total(name, "broken") for name in e.verdicts.correct)
-    return at_most(broken, "NaN or Inf among attacked pixels or logits: so many images", fail=0)
+    return at_most(broken, "images with NaN or Inf among attacked pixels or logits", fail=0)
 
 
 @check("V4", first="quick")
 def moved(e: Evidence) -> CheckResult:
-    """V4 (fail): at least 99 % of the rightly classified images were moved by a tenth of eps by some attack."""
+    """V4 (fail): at least 99 % of the correctly classified images were moved by a tenth of eps by some attack."""
     clean = e.verdicts.correct["clean"]
     if not e.ball.eps or not clean.any():
-        return skipped("nothing may move at radius 0" if not e.ball.eps else "no image is classified rightly")
+        return skipped("at radius 0 no image may be moved" if not e.ball.eps else "no image is classified correctly")
     unmoved = 1 - float(e.verdicts.moved[clean].double().mean())
-    return at_most(unmoved, "share of rightly classified images that no attack moved by a tenth of eps", fail=0.01)
+    return at_most(unmoved, "share of correctly classified images that no attack moved by a tenth of eps", fail=0.01)
 
 
 @check("V5", first="quick")
 def same_again(e: Evidence) -> CheckResult:
-    """V5 (fail): the kept adversarial images get the same verdicts in batches of another size; 1 in 1,000 may differ."""
+    """V5 (fail): the stored adversarial images get the same verdicts in batches of another size; 1 in 1,000 may differ."""
     changed = e.verdicts.total("clean", "changed")
-    return at_most(changed, "verdicts that differ when taken again in other batches", fail=max(1, 0.001 * e.n))
+    return at_most(changed, "verdicts that differ when recomputed in other batches", fail=max(1, 0.001 * e.n))
 
 
 @check("V6", first="quick")
 def consistent(e: Evidence) -> CheckResult:
-    """V6 (fail): whoever is robust is right on the clean image, and at radius 0 whoever is right is robust."""
+    """V6 (fail): every image that is robust is classified correctly when clean, and at radius 0 the reverse holds."""
     at_zero = e.attacked(pgd(scaled(e.ball, 0), 20)) != (e.logits().argmax(dim=1) == e.sample[1])
     wrong = e.verdicts.total("clean", "robust_but_wrong") + int(at_zero.sum())
-    return at_most(wrong, "images robust but wrong when clean, or that fall at radius 0", fail=0)
+    return at_most(
+        wrong, "images that are robust but wrong when clean, or misclassified only after an attack of radius 0", fail=0
+    )
 
 
 @check("V7", first="quick")

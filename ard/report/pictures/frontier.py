@@ -29,13 +29,13 @@ class Knob:
 
 def knobs_of(rows: Sequence[Row]) -> list[Knob]:
     """Every knob that at least three reliable best checkpoints were trained with."""
-    found: dict[tuple[str, str], dict[float, Row]] = {}
+    groups: dict[tuple[str, str], dict[float, Row]] = {}
     for row in students(rows):
         run = row.first.run
         if run is not None and len(run.swept) == 1 and not row.warning:
             ((key, value),) = run.swept.items()
-            found.setdefault((run.method, key.rpartition(".")[2]), {})[value] = row
-    return [Knob(*names, dict(sorted(swept.items()))) for names, swept in sorted(found.items()) if len(swept) > 2]
+            groups.setdefault((run.method, key.rpartition(".")[2]), {})[value] = row
+    return [Knob(*names, dict(sorted(swept.items()))) for names, swept in sorted(groups.items()) if len(swept) > 2]
 
 
 def draw_frontier(rows: Sequence[Row], differ: Sequence[str], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""crash.json: what a step was made of whose numbers were none."""
+"""crash.json: the images and numbers of a training step whose loss or gradient was not finite."""
 
 import json
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ def described(step: OptimizerStep, trainer: pl.Trainer) -> str:
 
 
 def write_crash(trainer: pl.Trainer, engine: pl.LightningModule, step: OptimizerStep) -> tuple[Path, str]:
-    """The file, and in words what was not finite; every rank must call it."""
+    """Write the file; returns its path and, in words, what was not finite. Every rank must call it."""
     assert isinstance(engine, Engine)
     own = {
         "rank": trainer.global_rank,
@@ -81,6 +81,6 @@ def _what(content: dict[str, Any]) -> str:
 
 
 def _number(value: Tensor) -> float | str:
-    """JSON knows no NaN."""
+    """A number for JSON, which has no NaN."""
     number = float(value)
     return float(f"{number:.6g}") if torch.isfinite(value) else str(number)

@@ -1,4 +1,4 @@
-"""NaN and Inf: no checkpoint ever holds a step that was made of them."""
+"""NaN and Inf: a step with a loss or gradient that is not finite never reaches a checkpoint."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +35,7 @@ class NonFinite:
 class Finite(Guard):
     """Ends a run at the first loss or gradient norm that is not finite, on any rank; the first `skip` are left out instead.
 
-    On the CPU that is before the optimiser steps. A GPU that was asked at once would stand still in every step, so its
+    On the CPU that is before the optimiser steps. Asking a GPU at once would make it wait in every step, so its
     answer is read when the next step has been queued, and before anything is validated or saved: the weights such a step
     left behind in memory reach no file. With `skip`, or a scaler that waits anyway, it is asked before the step there too.
     Gradients that overflow in float16 belong to the scaler: they are counted, and more than 20 in a row end the run.
@@ -67,7 +67,7 @@ class Finite(Guard):
             self.settle(trainer, engine)
 
     def settle(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
-        """Wait for the numbers of the step before, and act on them."""
+        """Wait for the loss and gradient norm of the step before, and act on them."""
         if self._pending is None:
             return
         (step, verdict), self._pending = self._pending, None
@@ -103,7 +103,7 @@ class Finite(Guard):
             buffer.copy_(old)
 
     def _keep_buffers(self, engine: pl.LightningModule) -> None:
-        """BatchNorm statistics move in the forward pass, before it is known what came of it."""
+        """BatchNorm statistics move in the forward pass, before its loss is known."""
         if self.skip:
             self._buffers = [buffer.clone() for buffer in _buffers(engine)]
 
@@ -121,11 +121,13 @@ class Finite(Guard):
 
     def on_validation_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
         assert isinstance(engine, Engine)
-        found = {name: trainer.callback_metrics.get(name) for name in ("val/loss", engine.training_block.monitor)}
-        wrong = [f"{name} is {float(value)}" for name, value in found.items() if value is not None and not value.isfinite()]
+        metrics = {name: trainer.callback_metrics.get(name) for name in ("val/loss", engine.training_block.monitor)}
+        wrong = [
+            f"{name} is {float(value)}" for name, value in metrics.items() if value is not None and not value.isfinite()
+        ]
         if wrong:
             raise StoppedError(
-                f"epoch {trainer.current_epoch}: {', '.join(wrong)}: the weights are spoilt and were not saved, "
+                f"epoch {trainer.current_epoch}: {', '.join(wrong)}: the weights are damaged and were not saved, "
                 f"checkpoints are as they were"
             )
 

@@ -1,4 +1,4 @@
-"""What guards share: what they saw is kept in every checkpoint, and a warning is one line."""
+"""The base of the guards: their observations are kept in every checkpoint, and a warning is one line."""
 
 import sys
 from typing import Any
@@ -21,7 +21,7 @@ class Guard(pl.Callback):
         self.seen |= state
 
     def warn(self, trainer: pl.Trainer, text: str) -> None:
-        """Say it once on the terminal and keep it for the summary."""
+        """Print the warning once, and keep it for the summary."""
         self.seen["warnings"].append(text)
         if trainer.is_global_zero:
             print(f"ard: warning: {text}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What every run watches for while it trains; a run in which nothing goes wrong is the same with and without."""
+"""The guards of every run; they change nothing in a run in which nothing goes wrong."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -31,7 +31,7 @@ class Guards:
             raise UserError(f"skip_nonfinite = {self.skip_nonfinite}: expected at least 0 steps")
 
     def callbacks(self) -> list[Guard]:
-        """The guards, for the trainer; the last one writes down what the others saw."""
+        """The guards, for the trainer; the last one writes the observations of the others to summary.json."""
         guards = [
             Finite(self.skip_nonfinite),
             CatastrophicOverfitting(self.on_overfitting),

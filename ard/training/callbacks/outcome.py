@@ -1,4 +1,4 @@
-"""What a person reads when a run has ended: where its weights are, which epoch they are of, what comes next."""
+"""The last line of a run: where its weights are, of which epoch, and the command that evaluates them."""
 
 import shlex
 from pathlib import Path

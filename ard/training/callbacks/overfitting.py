@@ -1,4 +1,4 @@
-"""Overfitting to the attack: catastrophic, when training with few steps is fooled by them, and robust, the slow kind."""
+"""Overfitting to the attack: catastrophic, which few attack steps hide, and robust, which is slow."""
 
 import math
 from typing import Any, Literal
@@ -20,7 +20,7 @@ IMAGES = 1000  # of the validation split are enough
 
 
 def judged(pgd: float, fgsm: float, best: float, images: int, *, suspected: bool) -> Literal["well", "suspected", "fooled"]:
-    """Whether PGD finds what a single step no longer does: by accuracies now, PGD's best, and what was judged before.
+    """Whether PGD finds what a single step no longer does: by accuracies now, PGD's best, and the verdict before.
 
     In 12,342 healthy epochs of published logs accuracy under PGD fell by at most 9.4 points on 10,000 images; on fewer the
     thresholds rise to four standard errors of a difference: the best is the highest of many epochs, luck included. Short of

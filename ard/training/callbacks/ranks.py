@@ -52,16 +52,16 @@ class Ranks(pl.Callback):
 
 
 def is_first() -> bool:
-    """Whether this is the process that speaks and writes for all; known before they have met."""
+    """Whether this is the process that prints and writes for all; known before the processes are connected."""
     return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
 def lost(error: RuntimeError) -> UserError | None:
-    """What to say where an exception tells that another process is gone, or cannot be reached; None of any other."""
+    """The message for an exception that another process is gone or cannot be reached; None for any other exception."""
     if not re.search(r"gloo|nccl|connection (closed|reset)", str(error), re.IGNORECASE):
         return None
     return UserError(
-        f"another process of this run has ended, so this one ends too: --resume auto goes on ({first_line(error)})"
+        f"another process of this run has ended, so this one ends too: --resume auto continues ({first_line(error)})"
     )
 
 

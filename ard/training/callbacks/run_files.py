@@ -1,4 +1,4 @@
-"""What a run leaves: its config, its weights with a card that says everything about them."""
+"""The files of a run: its config, and its weights with a card that describes them."""
 
 import time
 from functools import cached_property
@@ -45,7 +45,7 @@ class RunFiles(SaveConfigCallback):
         return essentials(self.resolved)
 
     def run(self, trainer: pl.Trainer) -> dict[str, Any]:
-        """What checkpoints say of their run."""
+        """The description of the run that checkpoints hold."""
         return describe(self.essentials, trainer)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -97,7 +97,10 @@ class RunFiles(SaveConfigCallback):
         if not trainer.is_global_zero or trainer.interrupted:
             return
         folder, written = RunFolder.of(trainer.default_root_dir), []
-        for name, file in ((LAST, LAST), (BEST, STUDENT)):  # a damaged best one keeps nobody from the last
+        for name, file in (
+            (LAST, LAST),
+            (BEST, STUDENT),
+        ):  # a damaged best checkpoint does not prevent the last weights from being written
             checkpoint = folder.checkpoint(name)
             if checkpoint.is_file():
                 epoch = int(read_checkpoint(checkpoint)["epoch"])
@@ -113,7 +116,7 @@ class RunFiles(SaveConfigCallback):
         checkpoint["run"] = self.run(trainer)
 
     def card(self, engine: pl.LightningModule, training: TrainingFacts) -> Card:
-        """Everything a reader of the weights may ask: network, data, recipe, teacher, training block."""
+        """The card of the weights: network, data, recipe, teacher, training block."""
         assert isinstance(engine, Engine)
         arguments = self.resolved["model"]["init_args"]
         student, objective = arguments["student"], by_contents(arguments["objective"], {})

@@ -36,7 +36,7 @@ class Stop(Checkpoint):
         if self.agreed:  # only here is everything of the step before logged
             name, step = signal.Signals(self.agreed).name, trainer.global_step
             if trainer.is_global_zero:
-                print(f"ard: {name} after step {step}: {self.path} holds it, --resume auto goes on", file=sys.stderr)
+                print(f"ard: {name} after step {step}: {self.path} holds it, --resume auto continues", file=sys.stderr)
             # Lightning kills the first rank when another one ends with a status.
             raise SystemExit(STATUS[signal.Signals(self.agreed)] if trainer.is_global_zero else 0)
 

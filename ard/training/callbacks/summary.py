@@ -1,4 +1,4 @@
-"""summary.json: what the guards of a run saw, and why it ended before its time if it did."""
+"""summary.json: what the guards of a run observed, and why the run ended early, if it did."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from ard.training.callbacks.guard import Guard
 
 
 class Summary(Guard):
-    """Written when a run ends, and when a guard ends it; a run that never began leaves none."""
+    """Written when a run ends, and when a guard ends it; a run that never began has none."""
 
     def __init__(self, guards: Sequence[Guard]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a teacher can do on the images of a run, and whether a run with it has begun well."""
+"""The accuracy of a teacher on the validation images of a run, and a warning where it is not above chance."""
 
 import warnings
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ ONE_SIDED_99 = 0.98  # the level of a two-sided interval whose lower bound is th
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The share of n images that were answered rightly, and the bounds that the true share is within, 99 % to each side."""
+    """The share of n images classified correctly, and the bounds that the true share is within, 99 % to each side."""
 
     share: float
     n: int
@@ -72,12 +72,12 @@ def teacher_card(teacher: Frozen) -> Card:
 
 
 class TeacherCheck(pl.Callback):
-    """Warns when training begins with a teacher that knows no more of the images than chance does."""
+    """Warns when training begins with a teacher whose accuracy is not above chance."""
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Engine)
-        if trainer.global_step:  # it was said when the run began
+        if trainer.global_step:  # the warning was given when the run began
             return
         for teacher in pl_module.teachers().values():
             x, y = validation_images(pl_module.data, TEACHER_IMAGES)
@@ -85,14 +85,14 @@ class TeacherCheck(pl.Callback):
             if not accuracy.beats_chance(pl_module.num_classes):
                 warnings.warn(
                     f"teacher {teacher.weights} is right on {accuracy.share:.0%} of {accuracy.n} validation images, "
-                    "not above chance: another normalisation, or another order of classes? `ard doctor` looks closer",
+                    "not above chance: another normalisation, or another order of classes? `ard doctor` checks it",
                     stacklevel=1,
                 )
 
 
 @torch.no_grad()
 def answered(network: torch.nn.Module, x: Tensor, y: Tensor) -> Accuracy:
-    """How many of the images are answered rightly, in float32 and without touching any random state."""
+    """How many of the images are classified correctly, in float32 and without touching any random state."""
     with torch.random.fork_rng([]), torch.autocast(x.device.type, enabled=False):
         right = sum(int((network(a).argmax(dim=1) == b).sum()) for a, b in zip(x.split(100), y.split(100), strict=True))
     return Accuracy(right / len(y), len(y))
