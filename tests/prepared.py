@@ -9,7 +9,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from ard.study.processes import CONTEXT, PREPARED
 
 CONTEXT.set_forkserver_preload(
-    [*PREPARED, "sklearn.datasets", "ard.commands.verify", "ard.report.evidence_card", "pytest", "hypothesis"]
+    [*PREPARED, "sklearn.datasets", "ard.commands.verify_file", "ard.report.evidence_card", "pytest", "hypothesis"]
 )
 PATIENCE = 600  # seconds until a process that does not end is given up
 

@@ -1,59 +1,27 @@
-"""`ard verify`: stored adversarial images are checked again in a fresh process."""
+"""`ard verify`."""
 
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor
+from ard.cli.quick_imports import quick_imports
+from ard.cli.refusals import check_config, check_weights
 
-from ard.artifacts.adversarial import AdversarialImages, read_adversarial
-from ard.attacks import Ball
-from ard.commands.subject import Subject
-from ard.core.errors import UserError
-from ard.core.files import sha256
-from ard.evaluation.cascade import evaluation_mode, predict
-from ard.evaluation.request import Request
-
-AT_ONCE = 64  # images a batch: not the evaluation's
+DISPROVED = 4  # the exit status for images that do not prove their claim, as of an evaluation that is unreliable
 
 
-def verify_file(file: Path, weights: Path, data: str | None = None, network: str | None = None) -> tuple[str, list[str]]:
-    """The claim of stored adversarial images, and what is wrong with it; nothing where the images prove it.
+def verify_images(file: str, weights: str, data: str | None = None, network: str | None = None) -> int:
+    """Check stored adversarial images against weights and data, in this fresh process: ball, range, labels, verdicts.
 
-    The data are loaded anew: each image must lie in the ball around its own clean image and in [0, 1], labels must agree,
-    and predictions must be as claimed, up to 1 image in 1,000. Raises UserError where nothing can be compared.
+    Args:
+        file: what `ard evaluate --save_adversarial true` wrote.
+        weights: the weights they were made for.
+        data: a config with a `data:` section; by default what the weights were trained on.
+        network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
     """
-    images = read_adversarial(file)
-    claim, threat = images.claim, images.claim.threat
-    if sha256(weights) != claim.weights.sha256:
-        raise UserError(
-            f"{file} was made from other weights than {weights}: sha256 {str(claim.weights.sha256)[:12]}… expected"
-        )
-    asked: dict[str, Any] = {"split": claim.split, "limit": claim.limit, "norm": threat.norm, "eps": str(threat.eps)}
-    request = Request(data=data, network=network, **asked)
-    subject = Subject.of(weights, request)
-    if subject.digest != claim.dataset.digest or images.x_adv.shape != subject.x.shape:
-        raise UserError(f"{file} was made from other images than those of {subject.section['name']}: name its --data")
-    text = f"{len(images.y)} images within {threat.norm} {threat.eps:.4g}, robust accuracy {claim.robust_acc:.1%}"
-    return text, [*_wrong_images(images.x_adv, subject, subject.ball), *_wrong_answers(images, subject)]
+    check_weights(weights)
+    check_config(data, needs="data")
+    with quick_imports():
+        from ard.commands.verify_file import verify_file
 
-
-def _wrong_images(x_adv: Tensor, subject: Subject, ball: Ball) -> list[str]:
-    distance = ball.distance(x_adv.to(subject.x.device) - subject.x)
-    outside = int((~(distance <= ball.eps * (1 + 1e-5) + 1e-6)).sum())
-    low, high = float(x_adv.min()), float(x_adv.max())
-    wrong = [f"{outside} images leave the {ball.norm} ball of {ball.eps:.4g}"] if outside else []
-    return wrong + ([] if low >= 0 and high <= 1 else [f"pixels in [{low:g}, {high:g}], expected [0, 1]"])
-
-
-def _wrong_answers(images: AdversarialImages, subject: Subject) -> list[str]:
-    y, n = subject.y.cpu(), len(images.y)
-    labels = int((images.y != y).sum())
-    with evaluation_mode(subject.model):
-        parts = images.x_adv.to(subject.x.device).split(AT_ONCE)
-        right = torch.cat([predict(subject.model, part)[0] for part in parts]).cpu() == y
-    flipped = int((right != images.robust).sum())
-    wrong = [f"{labels} labels differ from the data's"] if labels else []
-    wrong += [f"{flipped} of {n} verdicts could not be reproduced"] if flipped > max(1, 0.001 * n) else []
-    claimed = abs(float(images.robust.double().mean()) - images.claim.robust_acc)
-    return wrong + ([] if claimed <= 1e-9 else ["the verdicts do not make the robust accuracy that is claimed"])
+    claim, wrong = verify_file(Path(file), Path(weights), data, network)
+    print(f"{file}: {claim}: {'; '.join(wrong) or 'every image, label and verdict holds'}")
+    return DISPROVED if wrong else 0

@@ -13,7 +13,8 @@ from pathlib import Path
 
 FORKS = sys.platform == "linux"  # elsewhere libraries of the system do not survive a fork
 CONTEXT: BaseContext = multiprocessing.get_context("forkserver" if FORKS else "spawn")
-PREPARED = ["ard.cli.lightning", "ard.commands.evaluate", "ard.data", "ard.models", "ard.objectives"]  # none touches a GPU
+# None of these touches a GPU.
+PREPARED = ["ard.cli.lightning", "ard.commands.evaluate_file", "ard.data", "ard.models", "ard.objectives"]
 if FORKS:
     CONTEXT.set_forkserver_preload(PREPARED)
 

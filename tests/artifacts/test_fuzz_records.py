@@ -14,7 +14,7 @@ from small_records import first, write, write_study
 from small_runs import cli, write_weights
 
 from ard.artifacts.metrics import read_metrics
-from ard.commands.evaluate import _teacher_acc
+from ard.commands.evaluate_file import _teacher_acc
 from ard.evaluation.request import Request
 from ard.study.job import finished_record
 from ard.training.metrics_csv import MetricsCSV

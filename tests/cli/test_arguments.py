@@ -5,7 +5,7 @@ from small_runs import ROOT, cli
 
 from ard.cli.parsing import parse
 from ard.commands.compare import compare
-from ard.commands.evaluate_weights import evaluate_weights
+from ard.commands.evaluate import evaluate_weights
 
 FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml"]
 

@@ -85,7 +85,7 @@ def test_the_status_is_that_of_the_worst_verdict(place, capsys, monkeypatch):
     for name in "abc":
         (place / name).touch()
     verdicts = {"a": "sound", "b": "warnings", "c": "unreliable"}
-    monkeypatch.setattr("ard.commands.evaluate.evaluate_file", lambda path, _: verdicts[str(path)])
+    monkeypatch.setattr("ard.commands.evaluate_file.evaluate_file", lambda path, _: verdicts[str(path)])
     assert [cli(capsys, "evaluate", *files)[0] for files in ("a", "ab", "acb")] == [0, 3, 4]
 
 

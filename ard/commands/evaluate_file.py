@@ -1,0 +1,212 @@
+"""`ard evaluate`: weights in; record, evidence card and RobustBench entry out."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ard
+from ard.artifacts.adversarial import AdversarialImages, claim_of, write_adversarial
+from ard.artifacts.card import Card
+from ard.artifacts.facts import TrainingFacts, teachers_by_place
+from ard.artifacts.paths import RecordFiles, RunFolder, record_of
+from ard.artifacts.record import GivenFiles, Record, readable_record, write_record
+from ard.artifacts.run_name import run_of
+from ard.artifacts.typed_json import to_tree
+from ard.attacks import Radius
+from ard.cli.config_files import read_yaml
+from ard.cli.network_option import network_section
+from ard.commands.display import announce_cost, progress_bar, summary
+from ard.commands.existing_record import check_nothing_lost, finished_by_another
+from ard.commands.subject import Subject, short_path
+from ard.core.errors import UserError
+from ard.core.files import sha256, write_whole
+from ard.evaluation import Evaluation, Given, Store
+from ard.evaluation.cascade import BLOCK
+from ard.evaluation.measurement import versions
+from ard.evaluation.request import Request, split_commas
+from ard.training.config_digest import digest_of, essentials
+
+RESNET18_RECORD = 0.5850  # AutoAttack, CIFAR-10 at 8/255: RobustBench's best network of ResNet-18's size
+RESNET18_PARAMETERS = 12e6
+
+
+def evaluate_file(weights: Path, request: Request) -> str | None:
+    """Evaluate one file of weights, write the record beside it, print a summary, and return the verdict.
+
+    None where other shards still have to finish. An interrupted call with the same arguments is continued.
+    """
+    subject = Subject.of(weights, request)
+    given, files = _given(subject, request)
+    key = _key(subject, request, files)
+    store = Store(RecordFiles(record_of(weights)).blocks(key))
+    evaluation = Evaluation(
+        subject.model,
+        subject.x,
+        subject.y,
+        subject.ball,
+        suite=request.suite,
+        seed=request.seed,
+        classes=list(subject.data.classes),
+        given=given,
+        store=store,
+    )
+    names = [adversary.name for adversary in evaluation.adversaries]
+    check_nothing_lost(subject, request, names)
+    record = None
+    if _has_work(weights, request, key, len(subject.y)):
+        store.open()
+        _attack(evaluation, request, weights)
+        with store.alone() as unfinished:
+            measured = evaluation.record() if unfinished else None
+            if measured is not None:
+                check_nothing_lost(subject, request, names)  # a longer evaluation may have ended meanwhile
+                record = _complete(measured, subject, request, files, key)
+                _write(record, subject, evaluation, request, store.folder)
+                store.remove()
+    record = record or finished_by_another(record_of(weights), key)
+    if record is None:
+        print(f"{weights}: shard {request.shard} is done; the last shard to finish writes the record")
+        return None
+    print(summary(record, weights, record_of(weights)))
+    return record.verdict
+
+
+def _has_work(weights: Path, request: Request, key: str, n: int) -> bool:
+    """Whether there is anything to do: not for a shard beyond the blocks, nor where the record is finished."""
+    shard, of = request.part
+    return shard <= math.ceil(n / BLOCK) and (of == 1 or finished_by_another(record_of(weights), key) is None)
+
+
+def _attack(evaluation: Evaluation, request: Request, weights: Path) -> None:
+    n, of = len(evaluation.y), request.part[1]
+    announce_cost(evaluation.passes * evaluation.seconds_a_pass() * n / BLOCK / of, request.suite, n)
+    with progress_bar(str(weights), evaluation.passes * n / of, n) as progress:
+        evaluation.judge(request.part, progress)
+
+
+def _given(subject: Subject, request: Request) -> tuple[Given, GivenFiles]:
+    """The other networks, and their entry in a record."""
+    sources = {f"{short_path(path)} ({sha256(path)[:8]})": path for path in split_commas(request.transfer)}
+    files = GivenFiles(
+        teacher=sha256(request.teacher) if request.teacher else None,
+        undefended=sha256(request.undefended) if request.undefended else None,
+        transfer={name: sha256(path) for name, path in sources.items()} or None,
+    )
+    given = Given(
+        transfer={name: subject.other(path) for name, path in sources.items()},
+        teacher=subject.other(request.teacher) if request.teacher else None,
+        temperature=request.temperature,
+        undefended=subject.other(request.undefended) if request.undefended else None,
+        attacks=tuple(split_commas(request.attacks)),
+        published=request.published,
+        best_known=_best_known(subject),
+        teacher_acc=_teacher_acc(subject, request),
+    )
+    return given, files
+
+
+def _best_known(subject: Subject) -> float | None:
+    parameters = sum(p.numel() for p in subject.model.parameters())
+    is_cifar10 = subject.section["class_path"].endswith(".CIFAR10")
+    same = is_cifar10 and subject.ball.norm == "Linf" and abs(subject.ball.eps - float(Radius("8/255"))) < 1e-6
+    return RESNET18_RECORD if same and parameters <= RESNET18_PARAMETERS else None
+
+
+def _teacher_acc(subject: Subject, request: Request) -> float | None:
+    """Robust accuracy in the record beside the teacher's weights, where that measured the same."""
+    record = readable_record(record_of(request.teacher)) if request.teacher else None
+    if record is None or not request.answered_by(record):
+        return None
+    same = record.dataset.digest == subject.digest and record.threat.eps == subject.ball.eps
+    return record.robust_acc if same else None
+
+
+def _key(subject: Subject, request: Request, files: GivenFiles) -> str:
+    """A digest of everything that verdicts depend on: the name under which unfinished blocks are stored."""
+    key = {
+        "weights": sha256(subject.weights),
+        "network": network_section(request.network) if request.network else None,
+        "data": subject.digest,
+        "threat": [subject.ball.norm, subject.ball.eps],
+        "request": [request.suite, request.seed, split_commas(request.attacks), request.temperature],
+        "given": to_tree(files),
+        "computed by": [versions(), _code(), subject.x.device.type, BLOCK],
+    }
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _complete(measured: Record, subject: Subject, request: Request, files: GivenFiles, key: str) -> Record:
+    """The measurement with where weights, network and images come from."""
+    card, additional_data = subject.card, request.additional_data
+    return replace(
+        measured,
+        key=key,
+        weights=subject.weights_file,
+        model=subject.network_spec,
+        dataset=subject.dataset,
+        split=request.split,
+        limit=request.limit,
+        given=files,
+        additional_data=card.additional_data if additional_data is None else additional_data,
+        recipe=card.recipe,
+        teacher=card.teacher,
+        training=_training_with_config(subject.weights, card),
+        run=run_of(subject.weights, card),
+    )
+
+
+def _training_with_config(weights: Path, card: Card) -> TrainingFacts | None:
+    """What the card says of the training, with the configuration beside the weights where it is the one that was trained."""
+    training, file = card.training, RunFolder(weights.parent).config
+    if training is None or not file.is_file():
+        return training
+    try:
+        resolved = read_yaml(str(file))
+        known = dict(_teachers_in(resolved["model"]["init_args"], teachers_by_place(card.teacher, card.recipe)))
+        config = essentials(resolved, known)
+    except (UserError, KeyError, TypeError, AttributeError):  # not a configuration of ours
+        return training
+    return replace(training, config=config) if digest_of(config) == training.config_digest else training
+
+
+def _teachers_in(arguments: dict[str, Any], teachers: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """The path of each teacher in a configuration, with the hash that its weights had."""
+    for place, sha256_then in teachers.items():
+        node: Any = arguments
+        for key in place.split("."):
+            node = node[key]
+        yield node["init_args"]["weights"], sha256_then
+
+
+def _write(record: Record, subject: Subject, evaluation: Evaluation, request: Request, through: Path) -> None:
+    """Write the record last: where it is, all other files are."""
+    from ard.report.evidence_card import evidence_card
+    from ard.report.pictures.curve import draw_curve
+    from ard.report.robustbench import robustbench_entry
+
+    files = RecordFiles(record_of(subject.weights))
+    for of_the_replaced in (files.adversarial, files.curve):
+        of_the_replaced.unlink(missing_ok=True)
+    if request.save_adversarial:
+        assert evaluation.verdicts is not None
+        x_adv, robust = evaluation.verdicts.x_adv, evaluation.verdicts.worst
+        images = AdversarialImages(x_adv=x_adv, y=subject.y, robust=robust, claim=claim_of(record))
+        write_adversarial(files.adversarial, images, through=through)
+    if record.curve:
+        draw_curve(record, files.curve)
+    write_whole(files.page, evidence_card(record), through=through)
+    entry = json.dumps(robustbench_entry(record), indent=2)
+    write_whole(files.robustbench, entry + "\n", through=through)
+    write_record(files.record, record, through=through)
+
+
+def _code() -> str:
+    """A digest of our own modules: an evaluation begun by other code is not continued."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(ard.__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
