@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+DASH = "–"
+
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """One line a row below the header; a bar inside a cell is escaped."""
@@ -19,12 +21,16 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
 
 
-def duration(seconds: float) -> str:
-    """Two significant units at most: 8 s, 3 min, 4 h 10 min."""
-    minutes = round(seconds / 60)
-    if seconds < 100:
+def duration(seconds: float | None) -> str:
+    """0.32 s, 1 min 12 s, 4 h 10 min; a dash where it is not known."""
+    if seconds is None:
+        return DASH
+    if seconds < 1:
         return f"{seconds:.2g} s"
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def in_points(fraction: float) -> str:

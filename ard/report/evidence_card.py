@@ -6,8 +6,7 @@ from typing import Any
 from ard.artifacts.check_names import with_name
 from ard.artifacts.record import AttackResult, Record
 from ard.core.statistics import wilson_interval
-from ard.core.text import in_points, markdown_table, radius
-from ard.report.table import NONE, training_time
+from ard.core.text import DASH, duration, in_points, markdown_table, radius
 
 REACH = {
     "Linf": "may move every pixel value by up to {eps} (Linf)",
@@ -39,7 +38,7 @@ def _accuracy(record: Record) -> str:
     rows = [["clean", *_percent_and_interval(record.clean_acc, record.n)]]
     robust = _percent_and_interval(record.robust_acc, record.n)
     if record.warning:
-        robust = (record.explained_warning, NONE)
+        robust = (record.explained_warning, DASH)
     rows.append(["robust: right after every attack, image by image", *robust])
     return markdown_table(["Accuracy", "%", "95 % interval (Wilson)"], rows)
 
@@ -74,7 +73,7 @@ def _entries(record: Record, entries: Sequence[AttackResult]) -> str:
         settings = ", ".join(f"{key} {_setting(key, value)}" for key, value in entry.settings.items())
         seen = UNRECORDED if entry.attacked is None else f"{entry.attacked:,}"
         shown = record.warning or f"{100 * entry.accuracy:.1f}"
-        rows.append([entry.name, settings or NONE, seen, ", ".join(entry.after) or NONE, shown])
+        rows.append([entry.name, settings or DASH, seen, ", ".join(entry.after) or DASH, shown])
     return markdown_table(["Name", "Settings", "images seen", "after", "accuracy (%)"], rows)
 
 
@@ -93,7 +92,7 @@ def _checks(record: Record) -> str:
     rows = []
     for check in sorted(rest, key=lambda check: ("fail", "warn", "skipped").index(check.verdict)):
         value, threshold = _setting("", check.value), _setting("", check.threshold)
-        rows.append([check.name, check.verdict, value, threshold, check.reason or NONE])
+        rows.append([check.name, check.verdict, value, threshold, check.reason or DASH])
     if rows:
         parts.append(markdown_table(["Check", "verdict", "value", "threshold", "reason"], rows))
     return "\n\n".join(parts)
@@ -130,7 +129,7 @@ def _measurement(record: Record) -> list[tuple[str, str]]:
         ("Suite", f"{record.suite}, seed {record.seed}"),
         ("Versions", versions or UNRECORDED),
         ("Commit", record.commit or UNRECORDED),
-        ("Time", training_time(record.seconds) + speed),
+        ("Time", duration(record.seconds) + speed),
     ]
 
 
@@ -157,7 +156,7 @@ def _percent_and_interval(accuracy: float, n: int) -> tuple[str, str]:
 
 def _setting(key: str, value: Any) -> str:
     if value is None:
-        return NONE
+        return DASH
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

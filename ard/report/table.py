@@ -11,18 +11,17 @@ from typing import Any
 
 from ard.artifacts.check_names import by_number, with_name
 from ard.core.statistics import mean_and_spread
-from ard.core.text import in_points, markdown_table
+from ard.core.text import DASH, duration, in_points, markdown_table
 from ard.report.differences import leader
 from ard.report.rows import Kind, Row
 
-NONE = "–"
 AUTOATTACK = "AA"
 Leaders = dict[Kind, tuple[Row, bool] | None]
 
 
 def plain(value: Any) -> str:
     """A dash for what is not known."""
-    return NONE if value is None else str(value)
+    return DASH if value is None else str(value)
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def columns(rows: Sequence[Row], differ: Sequence[str]) -> list[Column]:
         *([AccuracyColumn(AUTOATTACK, _autoattack, csv=AUTOATTACK)] if _any_ran_autoattack(rows) else []),
         AccuracyColumn("Worst", lambda row: row.accuracies("worst"), csv="worst", best=best.get("worst")),
         Column("params", lambda row: row.first.params, "{:,}".format, csv="params"),
-        Column("training time", training_seconds, training_time, csv="seconds"),
+        Column("training time", training_seconds, duration, csv="seconds"),
         Column("seeds", lambda row: len(row.records), csv="seeds"),
         Column(
             "Training" if training else "", lambda row: ", ".join(f"{key} {training_value(row, key)}" for key in training)
@@ -186,7 +185,7 @@ def training_value(row: Row, key: str) -> str:
     """One setting of a row's training; several where its seeds do not agree, a dash where training is not known."""
     values = [block.get(key) for block in _training_blocks(row)]
     words = ["none" if v is None else str(v).lower() if isinstance(v, bool) else str(v) for v in values]
-    return "/".join(dict.fromkeys(words)) or NONE
+    return "/".join(dict.fromkeys(words)) or DASH
 
 
 def training_seconds(row: Row) -> float | None:
@@ -198,19 +197,9 @@ def training_seconds(row: Row) -> float | None:
 def mean_percent(fractions: Sequence[float]) -> str:
     """81.2 ± 0.4 of accuracies over seeds; without ± for one seed."""
     if not fractions:
-        return NONE
+        return DASH
     mean, spread = mean_and_spread(fractions)
     return f"{100 * mean:.1f}" if spread is None else f"{100 * mean:.1f} ± {100 * spread:.1f}"
-
-
-def training_time(seconds: float | None) -> str:
-    """72 -> 1 min 12 s."""
-    if seconds is None:
-        return NONE
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _name(row: Row, differ: Sequence[str]) -> str:

@@ -7,6 +7,8 @@ from ard.bench import timed_step
 from ard.doctor import machine
 from ard.models import ResNet
 
+pytestmark = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")  # as the released codes do
+
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):

@@ -15,10 +15,9 @@ from small_records import cells, dataset, first, write, write_study
 from ard.artifacts.record import read_record, write_record
 from ard.core.bits import pack, unpack
 from ard.core.errors import UserError
-from ard.core.text import radius
+from ard.core.text import duration, radius
 from ard.report.comparison import compare_records
 from ard.report.rows import group, load_records
-from ard.report.table import training_time
 
 
 @pytest.fixture
@@ -120,7 +119,7 @@ def test_radii_and_durations_as_people_write_them() -> None:
         "0",
         "1",
     ]
-    assert [training_time(s) for s in (72.4, 59.6, 5, 7260, None)] == ["1 min 12 s", "1 min 0 s", "5 s", "2 h 1 min", "–"]
+    assert [duration(s) for s in (72.4, 59.6, 5, 7260, None)] == ["1 min 12 s", "1 min 0 s", "5 s", "2 h 1 min", "–"]
 
 
 def test_reads_files_only() -> None:
