@@ -54,6 +54,7 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
         kind, _, folder = name.rpartition(":")
         return summary(place / folder) if kind == "summary" else results(place / folder, place)
 
+    text = re.sub(r"\d+(?= (?:soundness )?checks of the attacks)", str(len(CHECKS)), text)
     return BLOCK.sub(lambda match: match[1] + made(match[2]) + match[3], text)
 
 

@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import sys
 import textwrap
 from importlib import import_module
 from pathlib import Path
@@ -36,16 +37,27 @@ def commands():
 
 
 COMMANDS = commands()
-FILES = {block.split()[1]: block for kind, block in BLOCKS if kind == "yaml" and block.startswith("# ")}
 PYTHON = [block for kind, block in BLOCKS if kind == "python"]
 
 
+def files(kind):
+    """The files of a user's folder that the documents show; a path is one of ours, see test_extension.py."""
+    blocks = [block for of_kind, block in BLOCKS if of_kind == kind]
+    return {found[1]: block for block in blocks if (found := re.match(r"# ([\w.]+)\n", block))}
+
+
+FILES, MODULES = files("yaml"), files("python")
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a user works: the repository's configs, and the files that the documents show."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    for name, content in FILES.items():
+    for name, content in (FILES | MODULES).items():
         (tmp_path / name).write_text(content)
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, Path(name).stem, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
 
 
