@@ -23,13 +23,13 @@ RUN = "-c configs/<data>.yaml -c configs/objectives/<method>.yaml"
 VERBS = {
     "fit": Verb("fit", "fit_student", RUN, "train one student", raw=True),
     "validate": Verb("fit", "fit_student", f"{RUN} --ckpt_path FILE", "measure a checkpoint again", raw=True),
-    "study": Verb("study", "study", "configs/studies/<name>.yaml", "teachers, methods, seeds, and a table; resumes"),
+    "study": Verb("study", "study", "configs/studies/<name>.yaml", "teachers, methods, seeds; makes a table"),
     "evaluate": Verb("evaluate", "evaluate_weights", "WEIGHTS...", "clean and robust accuracy, with evidence"),
     "test": Verb("evaluate", "quick_test", "WEIGHTS...", "evaluate --suite quick"),
     "verify": Verb("verify", "verify_images", "ADVERSARIAL WEIGHTS", "do stored images prove what they claim?"),
-    "compare": Verb("compare", "compare", "RUN_DIR...", "records -> table.md, table.csv and a picture"),
-    "bench": Verb("bench", "bench", "", "our training step against the released ones, on this machine"),
-    "doctor": Verb("doctor", "doctor", "[options of fit]", "is this machine fit? would this run go well?", raw=True),
+    "compare": Verb("compare", "compare", "RUN_DIR...", "records -> tables and a picture"),
+    "bench": Verb("bench", "bench", "", "our step against the released codes'"),
+    "doctor": Verb("doctor", "doctor", "[options of fit]", "is the machine fit? would a run go well?", raw=True),
 }
 
 
@@ -38,6 +38,6 @@ def overview() -> str:
     rows = []
     for name, verb in VERBS.items():
         line = f"  {name:<9} {verb.usage}"
-        rows.append(f"{line:<44} {verb.summary}" if len(line) < 44 else f"{line}\n{'':<44} {verb.summary}")
+        rows.append(f"{line:<39} {verb.summary}" if len(line) < 40 else f"{line}\n{'':<39} {verb.summary}")
     end = "ard VERB --help says more. Errors are one line; exit status 2 is for wrong input."
     return "\n".join(["usage: ard VERB ...", "", *rows, "", end])
