@@ -22,7 +22,7 @@ RUN = "-c configs/<data>.yaml -c configs/objectives/<method>.yaml"
 
 VERBS = {
     "fit": Verb("fit", "fit_student", RUN, "train one student", raw=True),
-    "validate": Verb("fit", "fit_student", f"{RUN} --ckpt_path FILE", "measure a checkpoint again", raw=True),
+    "validate": Verb("fit", "fit_student", RUN, "measure again: --ckpt_path FILE", raw=True),
     "study": Verb("study", "study", "configs/studies/<name>.yaml", "teachers, methods, seeds; makes a table"),
     "evaluate": Verb("evaluate", "evaluate_weights", "WEIGHTS...", "clean and robust accuracy, with evidence"),
     "test": Verb("evaluate", "quick_test", "WEIGHTS...", "evaluate --suite quick"),
@@ -39,5 +39,5 @@ def overview() -> str:
     for name, verb in VERBS.items():
         line = f"  {name:<9} {verb.usage}"
         rows.append(f"{line:<39} {verb.summary}" if len(line) < 40 else f"{line}\n{'':<39} {verb.summary}")
-    end = "ard VERB --help says more. Errors are one line; exit status 2 is for wrong input."
+    end = "ard VERB --help says more. Errors are one line; exit status 2: wrong input."
     return "\n".join(["usage: ard VERB ...", "", *rows, "", end])
