@@ -9,17 +9,13 @@ from typing import Any
 from torch import nn
 
 from ard.artifacts.card import Card
+from ard.artifacts.class_paths import CONTRACT
 from ard.artifacts.weights import State, read_weights
 from ard.core.errors import UserError
 from ard.core.text import first_line
 from ard.models.building import bounded, interchangeable
 from ard.models.wrappers import Network
 
-# Whatever is passed as a network; `--network` of the command line takes its class path, or a file that names it.
-CONTRACT = (
-    "a network is an nn.Module subclass, a function that names `num_classes` among its parameters, "
-    "or a model function of torchvision or timm"
-)
 PREFIXES = ("module.", "model.", "student.", "_orig_mod.")
 
 

@@ -74,8 +74,11 @@ def test_a_network_that_is_not_ours_survives_the_whole_path(theirs, capsys):
     status, _, err = cli(capsys, *ard, f"{teacher}weights={weights}", "--trainer.default_root_dir=second")
     assert status == 2
     assert f"add {teacher}network; {CONTRACT}" in err
-    options = [f"{teacher}weights={weights}", f"{teacher}network=mynet.Net", "--trainer.default_root_dir=second"]
-    assert cli(capsys, *ard, *options)[0] == 0
+    options = [f"{teacher}weights={weights}", "--trainer.default_root_dir=second"]
+    status, out, err = cli(capsys, "doctor", *ard[1:], *options, "--network", "run/config.yaml")
+    assert "cannot be built" not in out + err
+    assert re.search(r"teacher: clean", out)
+    assert cli(capsys, *ard, *options, "--network=mynet.Net")[0] == 0
 
 
 @pytest.mark.parametrize(
