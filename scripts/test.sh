@@ -2,6 +2,7 @@
 # All checks: style, types, reference, tests. Arguments go to pytest, such as: scripts/test.sh -m 'not slow'
 # `scripts/test.sh fast` runs the tests of the mathematics and of the layout alone, in about a minute.
 # `scripts/test.sh kernels` runs these and the zoo of evaluations as on older processors: without vectors, and with AVX2.
+# `scripts/test.sh campaign` runs what takes minutes each.
 # Without arguments, as in CI, the fast part runs once more without vectors.
 source "$(dirname "$0")/setup.sh"
 export OMP_NUM_THREADS=1
@@ -18,6 +19,10 @@ case "${1-}" in
     for kernels in plain avx2; do
       $kernels -m 'not slow' "${fast[@]}" tests/evaluation/test_zoo.py "${@:2}"
     done
+    exit
+    ;;
+  campaign)
+    tests -m campaign "${@:2}"
     exit
     ;;
 esac

@@ -38,7 +38,7 @@ def test_each_thing_that_a_state_dict_lacks_is_one_clear_line(missing, found, pl
         (["--suite", "quikc"], "suite 'quikc': expected one of quick"),
         (["--norm", "L3"], "L2"),
         (["--split", "train"], "val"),
-        (["--limit", "many"], "int"),
+        (["--limit", "many"], "a whole number"),
         (["--splt", "val"], "did you mean 'split'"),
         (["--data", "nope.yaml"], "nope.yaml: no such config file"),
         (["--network", "nope.yaml"], "nope.yaml: no such config file"),

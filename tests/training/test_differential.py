@@ -13,6 +13,7 @@ from ard.evaluation import Evaluation
 from ard.evaluation.library_attacks import AUTOATTACK_PARTS
 from ard.losses import cross_entropy
 
+CAMPAIGN = [pytest.mark.slow, pytest.mark.campaign]
 BALLS = {"Linf": Linf(eps=0.1), "L2": L2(eps=0.5)}
 
 
@@ -99,7 +100,7 @@ def margins(net, x, y):
 
 @pytest.mark.parametrize(
     ("norm", "count"),
-    [("Linf", 120), pytest.param("Linf", 400, marks=pytest.mark.slow), pytest.param("L2", 200, marks=pytest.mark.slow)],
+    [("Linf", 120), ("L2", 60), pytest.param("Linf", 400, marks=CAMPAIGN), pytest.param("L2", 200, marks=CAMPAIGN)],
 )
 def test_autoattack_in_blocks_gives_the_verdicts_of_one_plain_call(norm, count, defended):
     """Blocks of 100 with seeds of their own against one batch of all: a verdict may only hang on the draw.

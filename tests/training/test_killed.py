@@ -2,6 +2,7 @@
 
 import random
 import re
+from itertools import cycle
 from signal import SIGINT, SIGKILL, SIGTERM, SIGUSR1
 
 import pytest
@@ -67,10 +68,10 @@ def test_killed_as_often_as_one_likes_it_ends_as_if_it_had_been_left_alone(run, 
 @pytest.mark.slow
 @pytest.mark.fault(3)
 def test_killed_while_it_writes_it_goes_on_from_a_whole_checkpoint(run, alone, tmp_path, monkeypatch, observed):
-    """Each process lives for about an epoch; $TMPDIR on another file system takes no part."""
-    draw, folder, strays, reached = random.Random(0), tmp_path / "run", set(), [0]
+    """Each process lives for about an epoch, and dies in another of its writes; $TMPDIR on another file system takes no part."""
+    syncs, folder, strays, reached = cycle(range(7, 12)), tmp_path / "run", set(), [0]
     monkeypatch.setenv("TMPDIR", "/dev/shm")
-    while run(folder, sync=draw.randint(6, 11))[0] == -SIGKILL:
+    while run(folder, sync=next(syncs))[0] == -SIGKILL:
         strays |= {re.sub(r"\d{3,}", "N", file.name) for file in folder.glob(".*.tmp")}
         start, refused = newest(folder)
         assert refused == []
