@@ -68,7 +68,7 @@ def test_killed_as_often_as_one_likes_it_ends_as_if_it_had_been_left_alone(run, 
 @pytest.mark.slow
 @pytest.mark.fault(3)
 def test_killed_while_it_writes_it_goes_on_from_a_whole_checkpoint(run, alone, tmp_path, monkeypatch, observed):
-    """Each process lives for about an epoch, and dies in another of its writes; $TMPDIR on another file system takes no part."""
+    """Each process lives for about an epoch and dies in another of its writes; $TMPDIR lies on another file system."""
     syncs, folder, strays, reached = cycle(range(7, 12)), tmp_path / "run", set(), [0]
     monkeypatch.setenv("TMPDIR", "/dev/shm")
     while run(folder, sync=next(syncs))[0] == -SIGKILL:
