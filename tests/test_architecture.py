@@ -198,3 +198,13 @@ def test_one_name_is_one_thing():
             if is_code or name in imported:
                 homes[name].add(module)
     assert {name: sorted(modules) for name, modules in homes.items() if len(modules) > 1} == {}
+
+
+def test_functions_have_at_most_forty_lines():
+    functions = [(module, node) for module, tree in MODULES.items() for node in ast.walk(tree)]
+    lengths = {
+        f"{module}.{node.name}": node.end_lineno - node.lineno + 1
+        for module, node in functions
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert {name: length for name, length in lengths.items() if length > 40} == {}

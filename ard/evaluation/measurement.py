@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,11 +36,7 @@ def record_from(evidence: Evidence, suite: str, classes: Sequence[str] | None) -
     results = {adversary.name: _attack_result(adversary, evidence) for adversary in evidence.adversaries}
     bits = {"clean": clean} | {name: verdicts.correct[name] for name in evidence.attacks} | {"worst": robust}
     return Record(
-        weights=WeightsFile(path="in memory", sha256=None),
-        model=NetworkSpec(class_path=_class_path(evidence.model), init_args={}),
-        dataset=DatasetSpec(name="images in memory", class_path="torch.Tensor", digest=_digest(evidence)),
-        split="in memory",
-        limit=None,
+        **_in_memory(evidence),
         suite=suite,
         params=sum(parameter.numel() for parameter in evidence.model.parameters()),
         macs=count_macs(evidence.model, evidence.x[:1]),
@@ -63,10 +60,17 @@ def record_from(evidence: Evidence, suite: str, classes: Sequence[str] | None) -
         seed=evidence.seed,
         versions=versions(),
         commit=commit(),
-        recipe=None,
-        teacher=None,
-        training=None,
     )
+
+
+def _in_memory(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "weights": WeightsFile(path="in memory", sha256=None),
+        "model": NetworkSpec(class_path=_class_path(evidence.model), init_args={}),
+        "dataset": DatasetSpec(name="images in memory", class_path="torch.Tensor", digest=_digest(evidence)),
+        "split": "in memory",
+        **dict.fromkeys(("limit", "recipe", "teacher", "training")),
+    }
 
 
 def stderr(accuracy: float, n: int) -> float:
