@@ -9,7 +9,7 @@ from ard.artifacts.class_paths import CONTRACT
 from ard.cli.config_files import read_yaml
 from ard.core.errors import UserError
 
-TEACHERS = "model.init_args.teacher.init_args.network"
+TEACHER_NETWORK = "model.init_args.teacher.init_args.network"
 
 
 def network_section(option: str) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def with_teachers_network(words: Sequence[str]) -> list[str]:
         value = value if equals else next(rest, "")
         if not value:
             raise network_refusal("", "it names nothing")
-        changed.append(f"--{TEACHERS}={json.dumps(network_section(value))}")
+        changed.append(f"--{TEACHER_NETWORK}={json.dumps(network_section(value))}")
     return changed
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from ard.artifacts.class_paths import TEACHERS_FROM_FILES
 from ard.cli.config_files import check_finite, check_order, read_yaml
 from ard.cli.source_keys import LIGHTNING, Source, annotated_class, class_source, function_keys, names_of
 from ard.core.errors import UserError
@@ -20,7 +21,6 @@ OWN = ("resume", "allow_changes")  # of `ard fit`
 BY_CODE = ("model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders")  # what Lightning's methods get
 QUESTIONS = ("help", "print_config")  # which the parser answers wherever they are
 CLASS = ("class_path", "init_args", "dict_kwargs")
-TEACHERS = ("ard.models.Frozen", "ard.models.Cached")
 
 Place = tuple[str, ...]
 
@@ -137,7 +137,7 @@ class RunKeys:
                 self._file_or_part(key, value, (*place, key))
 
     def _file_or_part(self, key: str, value: Any, place: Place) -> None:
-        is_teacher = key == "weights" and self.classes.get(place[:-2], self.classes.get(place[:-1])) in TEACHERS
+        is_teacher = key == "weights" and self.classes.get(place[:-2], self.classes.get(place[:-1])) in TEACHERS_FROM_FILES
         is_start = key == "init" and place[:1] == ("model",) and len(place) < 4
         if isinstance(value, str) and value and (is_teacher or is_start):
             self.files[place] = value

@@ -57,7 +57,7 @@ def _checks_in_words(checks: Sequence[CheckResult]) -> str:
     return ", ".join(
         f"{check.name} ({check.reason}: {_short(check.value)}, at most {_short(check.threshold)})"
         if isinstance(check.threshold, float | int) and not isinstance(check.threshold, bool)
-        else f"{check.name} (not so: {check.reason})"
+        else f"{check.name} (does not hold: {check.reason})"
         for check in checks
     )
 

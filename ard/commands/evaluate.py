@@ -22,6 +22,7 @@ def evaluate_weights(weights: list[str], request: Request) -> int:
     with quick_imports():
         from ard.commands.evaluate_file import evaluate_file
 
+    request.check_ball()
     return max(EXIT_STATUS[evaluate_file(Path(file), request)] for file in weights)
 
 

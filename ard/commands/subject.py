@@ -47,6 +47,7 @@ class Subject:
     def of(cls, weights: Path, request: Request) -> "Subject":
         """Raises UserError for whatever does not fit: weights, data, classes, shapes, radius."""
         request.check()
+        request.check_ball()
         card = card_of(weights)
         network = named_network(request.network)
         ball = _ball(card, request)

@@ -59,7 +59,7 @@ class Request:
     replace: bool = False
 
     def check(self) -> None:
-        """Raises UserError for what could not be measured, before anything is trained, computed or imported for it."""
+        """Raises UserError for options that do not fit one another; imports nothing for it."""
         if self.suite not in SUITE_NAMES:
             raise UserError(f"suite {self.suite!r}: expected one of {', '.join(SUITE_NAMES)}")
         _ = self.part
@@ -71,6 +71,11 @@ class Request:
             raise UserError(f"--temperature {self.temperature}: expected a number above 0, and a --teacher it belongs to")
         if self.published is not None and not 0 <= self.published <= 1:
             raise UserError(f"--published {self.published}: expected a fraction such as 0.4925")
+        if self.eps is not None:
+            Radius(self.eps)
+
+    def check_ball(self) -> None:
+        """Raises UserError for a radius that no ball has; imports torch for it."""
         if self.eps is not None:
             guess = "Linf" if Radius(self.eps) > 4 else "L2"  # the weights may say L2, but no L2 radius in use is that large
             ball_of(self.norm or guess, self.eps)

@@ -145,7 +145,7 @@ def group(records: Sequence[StoredRecord]) -> list[Row]:
     methods: dict[tuple[object, ...], list[StoredRecord]] = defaultdict(list)
     for stored in sorted(records, key=lambda stored: (stored.record.training_seed, str(stored.path))):
         methods[teachers[stored.path], stored.name, stored.study or stored.home].append(stored)
-    runs = [part for members in methods.values() for part in _told_apart(members)]
+    runs = [part for members in methods.values() for part in _separated(members)]
     names = _names([(f"{TEACHER_PREFIX if teachers[part[0].path] else ''}{part[0].name}", part) for part in runs])
     shown = {s.record.weights.sha256: s.name for s in records if teachers[s.path]}
     rows = []
@@ -171,7 +171,7 @@ def _teachers_of(members: Iterable[StoredRecord], shown: dict[str | None, str]) 
     return ", ".join(dict.fromkeys(shown.get(sha256, sha256[:8]) for sha256 in hashes)) or None
 
 
-def _told_apart(members: Sequence[StoredRecord]) -> list[list[StoredRecord]]:
+def _separated(members: Sequence[StoredRecord]) -> list[list[StoredRecord]]:
     """Runs of one name: each evaluation once, and those of each place apart where one seed was found in several."""
     unlike: list[StoredRecord] = []
     for stored in members:

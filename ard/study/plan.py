@@ -117,6 +117,7 @@ def read_study(path: Path) -> Study:
         raise UserError(f"{path} is a config for `ard fit -c {path}`; expected a study, such as configs/studies/digits.yaml")
     study: Study = build(Study, content)
     study.request.check()
+    study.request.check_ball()
     stems = [Path(recipe).stem for recipe in study.recipes]
     for what, names in (("recipes", stems), ("seeds", list(study.seeds))):
         if len(set(names)) < len(names):

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from ard.artifacts.class_paths import TEACHERS_FROM_FILES
 from ard.core.errors import UserError
-
-FROM_A_FILE = ("ard.models.Frozen", "ard.models.Cached")  # teachers whose weights are an argument
 
 
 def missing_teachers(resolved: dict[str, Any]) -> list[str]:
@@ -22,7 +21,13 @@ def _places(tree: Any, place: str) -> Iterator[str]:
         for index, part in enumerate(tree):
             yield from _places(part, f"{place}[{index}]")
     if isinstance(tree, dict):
-        if tree.get("class_path") in FROM_A_FILE and not (tree.get("init_args") or {}).get("weights"):
+        if _is_read_from_a_file(tree) and not (tree.get("init_args") or {}).get("weights"):
             yield place
         for key, part in tree.items():
             yield from _places(part, f"{place}.{key}".lstrip("."))
+
+
+def _is_read_from_a_file(tree: dict[str, Any]) -> bool:
+    """By the public name, or by that of the module, as in ard.models.frozen.Frozen."""
+    package, _, name = str(tree.get("class_path")).rpartition(".")
+    return package.startswith("ard.models") and f"ard.models.{name}" in TEACHERS_FROM_FILES

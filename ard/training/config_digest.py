@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ard.artifacts.class_paths import TEACHERS_FROM_FILES
 from ard.core.files import sha256
 
 # What a run may change without becoming another run: where it writes, what it displays, where the file of the teacher is.
@@ -23,9 +24,6 @@ START = ("config", "ckpt_path", "weights_only", "resume", "allow_changes")  # ho
 
 
 GUARDS = "guards"  # change no run in which nothing goes wrong
-
-
-TEACHERS = ("ard.models.Frozen", "ard.models.Cached")
 
 
 def config_digest(config: dict[str, Any], known: Mapping[str, str] | None = None) -> str:
@@ -63,7 +61,7 @@ def by_contents(tree: dict[str, Any], known: Mapping[str, str]) -> dict[str, Any
             tree[key] = by_contents(value, known)
         elif isinstance(value, list):
             tree[key] = [by_contents(part, known) if isinstance(part, dict) else part for part in value]
-    if str(tree.get("class_path", "")).startswith(TEACHERS):
+    if str(tree.get("class_path", "")).startswith(TEACHERS_FROM_FILES):
         path = tree["init_args"].pop("weights", "")
         tree["init_args"]["sha256"] = known.get(path) or (sha256(path) if Path(path).is_file() else None)
     return tree

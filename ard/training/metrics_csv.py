@@ -26,10 +26,7 @@ class MetricsCSV(Logger):
         super().__init__()
         self.path = RunFolder.of(directory).metrics
         self.rows: dict[int, dict[str, Any]] | None = None
-        self.trouble, self.warned = (
-            "",
-            False,
-        )  # what kept the rows from being written the last time, and whether a warning was printed
+        self.trouble, self.warned = "", False  # why the last attempt to write failed, and whether a warning was printed
 
     @property
     def name(self) -> str:

@@ -97,10 +97,7 @@ class RunFiles(SaveConfigCallback):
         if not trainer.is_global_zero or trainer.interrupted:
             return
         folder, written = RunFolder.of(trainer.default_root_dir), []
-        for name, file in (
-            (LAST, LAST),
-            (BEST, STUDENT),
-        ):  # a damaged best checkpoint does not prevent the last weights from being written
+        for name, file in ((LAST, LAST), (BEST, STUDENT)):  # last first: a damaged best one must not prevent it
             checkpoint = folder.checkpoint(name)
             if checkpoint.is_file():
                 epoch = int(read_checkpoint(checkpoint)["epoch"])
