@@ -46,6 +46,8 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Callable[[], None]:
         shift = (0 if bias is None else bias) - norm.running_mean
         conv.weight = nn.Parameter(weight * scale.view(-1, 1, 1, 1), requires_grad=False)
         conv.bias = nn.Parameter(shift * scale + (0 if norm.bias is None else norm.bias), requires_grad=False)
+    if _cast_by_autocast(weight.device):
+        conv.weight, conv.bias = (nn.Parameter(p.bfloat16(), requires_grad=False) for p in (conv.weight, conv.bias))
     norm.forward = _identity  # type: ignore[method-assign, assignment]
 
     def restore() -> None:
@@ -55,17 +57,27 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Callable[[], None]:
     return restore
 
 
+def _cast_by_autocast(device: torch.device) -> bool:
+    """Whether every pass would cast a convolution's weights to bfloat16 anew; on a CPU some layers stay in float32."""
+    kind = device.type
+    return kind == "cuda" and torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
+
+
 def _identity(x: Tensor) -> Tensor:
     return x
 
 
 @torch.no_grad()
 def _verified(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
-    """The network's pairs without those that change its logits, as their convolution's output has a second reader."""
-    pairs, expected = _pairs(network, x), network(x)
-    if _answers(network, x, pairs, expected):
-        return pairs
-    return [pair for pair in pairs if _answers(network, x, [pair], expected)]
+    """The network's pairs without those that change its logits, as their convolution's output has a second reader.
+
+    In float32: the rounding of bfloat16 or TF32 in a trained network is larger than the tolerance.
+    """
+    with torch.autocast(x.device.type, enabled=False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        pairs, expected = _pairs(network, x), network(x)
+        if _answers(network, x, pairs, expected):
+            return pairs
+        return [pair for pair in pairs if _answers(network, x, [pair], expected)]
 
 
 def _answers(network: nn.Module, x: Tensor, pairs: list[ConvAndNorm], expected: Any) -> bool:

@@ -39,7 +39,10 @@ class MemoryImages:
         return self.pixels[index], self.labels[index]
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        return self.pixels[indices], self.labels[indices]
+        chosen = torch.tensor(indices, dtype=torch.long)
+        if self.pixels.is_cuda:  # a list would be copied to the device by a call that waits for it
+            return self.pixels[chosen.pin_memory().to(self.pixels.device, non_blocking=True)], self.labels[chosen]
+        return self.pixels[chosen], self.labels[chosen]
 
 
 @dataclass(frozen=True)

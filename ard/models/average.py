@@ -1,5 +1,7 @@
 """A moving average of a network's weights."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
@@ -11,14 +13,21 @@ class MovingAverage(AveragedModel):
     def __init__(self, model: nn.Module, decay: float) -> None:
         super().__init__(model, use_buffers=True)
         self.decay = decay
+        self.steps: int | None = 0  # n_averaged on the host; None: restored, to be read once
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        step = self.n_averaged.double()
-        keep = torch.where(step == 0, 0.0, ((1 + step) / (10 + step)).clamp_max(self.decay))
-        for average, current in zip(self.module.state_dict().values(), model.state_dict().values(), strict=True):
-            if average.is_floating_point():
-                average.lerp_(current, (1 - keep).to(average.dtype))
-            else:
+        step = int(self.n_averaged) if self.steps is None else self.steps
+        keep = min((1 + step) / (10 + step), self.decay) if step else 0.0
+        pairs = list(zip(self.module.state_dict().values(), model.state_dict().values(), strict=True))
+        moving = [(average, current) for average, current in pairs if average.is_floating_point()]
+        torch._foreach_lerp_([average for average, _ in moving], [current for _, current in moving], 1 - keep)  # few kernels
+        for average, current in pairs:
+            if not average.is_floating_point():
                 average.copy_(current)
         self.n_averaged += 1
+        self.steps = step + 1
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.steps = None

@@ -105,7 +105,8 @@ class FreeDistillation(Engine):
         x, y = self.images(batch, batch_idx)
         parts = self.student, self.teacher, self.objective
         training_loss = replayed_loss(*parts, x, y, self.next_step(batch_idx), mode=self.attack_mode)
-        self.delta = replay(training_loss, x, self.delta, ball=self.threat, count=self.replays, descend=self.descend)
+        delta = None if self.delta is None else self.delta.to(x.device)
+        self.delta = replay(training_loss, x, delta, ball=self.threat, count=self.replays, descend=self.descend)
         self.report(self.terms)
 
     def descend(self, terms: dict[str, Tensor]) -> None:
@@ -125,4 +126,4 @@ class FreeDistillation(Engine):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if len(checkpoint.get("delta", [])) == self.trainer.world_size:  # else the number of processes was changed
-            self.delta = checkpoint["delta"][self.global_rank].to(self.device)
+            self.delta = checkpoint["delta"][self.global_rank]  # the first step takes it to its device

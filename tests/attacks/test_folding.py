@@ -143,3 +143,13 @@ def test_an_attack_runs_folded_in_eval_mode_only(mode):
     with attacking(network, PGDAT(), mode=mode), torch.no_grad():
         network(x)
         assert counted(network, x, mode) == (0 if mode == "eval" else norms)
+
+
+@pytest.mark.parametrize("name", ["resnet", "mobilenet"])
+def test_a_trained_network_is_folded_under_bfloat16_as_well(name):
+    """A resumed run begins with such a network: were it not folded, its bits would differ from an uninterrupted run's."""
+    network, x = moved(name), pixels()
+    norms = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    with torch.autocast("cpu", torch.bfloat16), folded(network), torch.no_grad():
+        network(x)
+        assert norms > counted(network, x, "bfloat16") == 0
