@@ -62,7 +62,7 @@ def teacher_options(recipe: Path, weights: Path) -> list[str]:
 def main(names: list[str]) -> None:
     """Every recipe, or those named."""
     quiet()
-    recipes = {path.stem: path for path in sorted((ROOT / "configs" / "objectives").glob("*.yaml"))}
+    recipes = {path.stem: path for path in sorted((ROOT / "configs" / "methods").glob("*.yaml"))}
     counted_passes = json.loads(OUTPUT.read_text())["passes"] if names else {}
     with TemporaryDirectory() as scratch:
         weights = Path(scratch) / "teacher.safetensors"

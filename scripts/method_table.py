@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPES = ROOT / "configs" / "objectives"
+RECIPES = ROOT / "configs" / "methods"
 SPEED = "Images/s, ARD = 1"
 HEADER = ["Recipe", "Method, paper", "Attack loss", "Training loss", "Teachers", "Passes a step", SPEED, "Status"]
 # Of a head: the paper ends at its year or arXiv number, the formulas where words about them begin.

@@ -38,7 +38,7 @@ from ard.data.loading import Images, MemoryImages
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "docs" / "results" / "speeds.json"
-RECIPES = [path for path in sorted((ROOT / "configs" / "objectives").glob("*.yaml")) if "as-released" not in path.stem]
+RECIPES = [path for path in sorted((ROOT / "configs" / "methods").glob("*.yaml")) if "as-released" not in path.stem]
 PGD_STEPS = 10
 
 

@@ -59,7 +59,7 @@ def command(teacher_file):
     from small_runs import teacher_options
 
     def arguments(directory, recipe, *more, verb="fit", student=TINY, base=None):
-        path = CONFIGS / "objectives" / f"{recipe}.yaml"
+        path = CONFIGS / "methods" / f"{recipe}.yaml"
         teacher = [f"{option}={teacher_file}" for option in teacher_options(yaml.safe_load(path.read_text()))]
         words = [verb, "-c", str(CONFIGS / "digits.yaml"), *(["-c", str(base)] if base else []), "-c", str(path)]
         fast = FAST[1:] if base else FAST  # another base says its own batch size

@@ -1,4 +1,4 @@
-"""The recipes of configs/objectives: all of them, a few that between them use everything, and each one resolved once."""
+"""The recipes of configs/methods: all of them, a few that between them use everything, and each one resolved once."""
 
 from functools import cache
 from pathlib import Path
@@ -9,7 +9,7 @@ from small_runs import ROOT
 
 CONFIGS = ROOT / "configs"
 DIGITS = CONFIGS / "digits.yaml"
-RECIPES = sorted((CONFIGS / "objectives").glob("*.yaml"))
+RECIPES = sorted((CONFIGS / "methods").glob("*.yaml"))
 
 
 def content(path):

@@ -101,7 +101,7 @@ def test_every_option_of_the_table_is_accepted(monkeypatch):
     from ard.cli.lightning import resolve_config
 
     monkeypatch.chdir(ROOT)
-    base = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml"]
+    base = ["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/pgd_at.yaml"]
     options = re.findall(r"^\|[^|]+\|[^|]*?`(--\S+ \S+?)`", TEXTS["docs/training.md"], re.MULTILINE)
     assert len(options) >= 8
     for option in options:
@@ -111,7 +111,7 @@ def test_every_option_of_the_table_is_accepted(monkeypatch):
 
 def test_every_name_in_the_table_is_a_recipe_and_the_next_table_has_them_all():
     """A recipe without a row is no failure: whoever adds a method touches no document."""
-    recipes = {path.stem for path in (ROOT / "configs/objectives").glob("*.yaml") if "as-released" not in path.stem}
+    recipes = {path.stem for path in (ROOT / "configs/methods").glob("*.yaml") if "as-released" not in path.stem}
     assert {"ard", "rslad"} <= named(METHODS) <= recipes
     assert named(rewritten(METHODS, ROOT / "docs", grow=True)) == recipes
 
@@ -146,7 +146,7 @@ def test_the_default_folder_is_the_one_that_is_told(place, monkeypatch):
     monkeypatch.chdir(place)
     assert "checkpoints/<base>/<recipe>/seed<k>" in TEXTS["docs/training.md"]
     resolved = resolve_config(
-        ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml", "--seed_everything=2"]
+        ["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/pgd_at.yaml", "--seed_everything=2"]
     )
     assert resolved["trainer"]["default_root_dir"] == "checkpoints/digits/pgd_at/seed2"
 

@@ -41,10 +41,10 @@ for library in ("pytorch_lightning", "lightning_fabric"):  # here, because impor
 
 register_type(Radius, serializer=str, deserializer=Radius, fail_already_registered=False)
 
-FIT_USAGE = "ard fit -c configs/<data>.yaml -c configs/objectives/<method>.yaml [-c FILE ...] [options]"
-FIT = """Train one student. configs/*.yaml are bases, configs/objectives/*.yaml recipes, one a method,
+FIT_USAGE = "ard fit -c configs/<data>.yaml -c configs/methods/<method>.yaml [-c FILE ...] [options]"
+FIT = """Train one student. configs/*.yaml are bases, configs/methods/*.yaml recipes, one a method,
 configs/schedules/*.yaml schedules of papers.
-For example: ard fit -c configs/digits.yaml -c configs/objectives/pgd_at.yaml"""
+For example: ard fit -c configs/digits.yaml -c configs/methods/pgd_at.yaml"""
 
 
 class Parser(OneLineErrors, LightningArgumentParser):

@@ -12,8 +12,8 @@ from ard.core.suggestions import did_you_mean
 
 # What to do about a message of the parser that only names what is missing.
 ADVICE = {
-    r"required: (fit|validate)\.": "add -c configs/<data>.yaml -c configs/objectives/<method>.yaml",
-    r"required: objective$": "add a recipe after the base: -c configs/objectives/<method>.yaml",
+    r"required: (fit|validate)\.": "add -c configs/<data>.yaml -c configs/methods/<method>.yaml",
+    r"required: objective$": "add a recipe after the base: -c configs/methods/<method>.yaml",
     r"required: .*\bval_attack\b": "a base comes before the recipe: -c configs/<data>.yaml",
     r"unrecognized arguments: [^-\s]\S*\.ya?ml": "a config file is named with -c",
 }

@@ -18,7 +18,7 @@ class Verb:
     raw: bool = False
 
 
-RUN = "-c configs/<data>.yaml -c configs/objectives/<method>.yaml"
+RUN = "-c configs/<data>.yaml -c configs/methods/<method>.yaml"
 
 VERBS = {
     "fit": Verb("fit", "fit_student", RUN, "train one student", raw=True),

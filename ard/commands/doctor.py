@@ -9,7 +9,7 @@ from ard.cli.refusals import check_run
 from ard.doctor.advice import Advice, advice_table
 
 HELP = """usage: ard doctor
-       ard doctor -c configs/<data>.yaml -c configs/objectives/<method>.yaml [any option of ard fit]
+       ard doctor -c configs/<data>.yaml -c configs/methods/<method>.yaml [any option of ard fit]
 
 Without options: packages, disk, device, and how much each speed-up brings here.
 

@@ -124,7 +124,7 @@ def read_study(path: Path) -> Study:
             raise UserError(f"{path}: {what} {names} repeat; expected each once")
     runs = {*stems, *study.teachers, *map(short_name, study.others), "natural"}
     for name in set(study.overrides) - runs:
-        if not Path(f"configs/objectives/{name}.yaml").is_file():
+        if not Path(f"configs/methods/{name}.yaml").is_file():
             raise UserError(f"{path}: overrides for {name!r}, which is neither a recipe nor a teacher")
     for name in set(study.sweeps) - set(stems):
         raise UserError(f"{path}: a sweep of {name!r}, which is none of its recipes")
@@ -172,7 +172,7 @@ def _with_network(run: StudyRun, rehearse: Callable[..., dict[str, Any]]) -> Stu
 
 
 def _config_of(recipe: str) -> Path:
-    config = recipe if recipe.endswith(".yaml") else f"configs/objectives/{recipe}.yaml"
+    config = recipe if recipe.endswith(".yaml") else f"configs/methods/{recipe}.yaml"
     if not Path(config).is_file():
         raise UserError(f"recipe {recipe!r}: no file {config}{near_file(config)}")
     return Path(config)

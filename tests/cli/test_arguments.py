@@ -7,7 +7,7 @@ from ard.cli.parsing import parse
 from ard.commands.compare import compare
 from ard.commands.evaluate import evaluate_weights
 
-FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml"]
+FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/pgd_at.yaml"]
 
 
 @pytest.mark.parametrize("bare", ["--save-adversarial", "--save_adversarial"])

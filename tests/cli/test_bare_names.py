@@ -126,7 +126,7 @@ def test_a_bare_name_becomes_this_path(kind, path):
 
 @pytest.mark.parametrize("path", ENGINES)
 def test_a_command_line_of_bare_names_becomes_these_paths(path, tmp_path):
-    recipe = yaml.safe_load((CONFIGS / "objectives" / "pgd_at_awp.yaml").read_text())
+    recipe = yaml.safe_load((CONFIGS / "methods" / "pgd_at_awp.yaml").read_text())
     recipe["model"]["class_path"] = path.rpartition(".")[2]
     if path == ENGINES[1]:  # has no weight perturbation
         del recipe["model"]["init_args"]["weight_perturbation"]

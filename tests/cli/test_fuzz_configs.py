@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_runs import ROOT, teacher_options, workplace
 
-RECIPES = sorted((ROOT / "configs/objectives").glob("*.yaml"))
+RECIPES = sorted((ROOT / "configs/methods").glob("*.yaml"))
 BASE = yaml.safe_load((ROOT / "configs/digits.yaml").read_text())
 STUDY = yaml.safe_load((ROOT / "configs/studies/digits.yaml").read_text()) | {"recipes": ["pgd_at"], "overrides": {}}
 QUIET = ["--trainer.default_root_dir=run", "--trainer.accelerator=cpu"]

@@ -7,8 +7,8 @@ import pytest
 from conftest import random_teacher
 from small_runs import CARD, cli, narrow, one_line, write_weights, write_yaml
 
-FIT = ["-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml", "--trainer.default_root_dir=run"]
-DISTIL = [*FIT[:3], "configs/objectives/ard.yaml", FIT[4]]
+FIT = ["-c", "configs/digits.yaml", "-c", "configs/methods/pgd_at.yaml", "--trainer.default_root_dir=run"]
+DISTIL = [*FIT[:3], "configs/methods/ard.yaml", FIT[4]]
 ARGS, TEACHER = "--model.init_args.", "--model.init_args.teacher.init_args.weights="
 
 
@@ -26,10 +26,10 @@ ARGS, TEACHER = "--model.init_args.", "--model.init_args.teacher.init_args.weigh
         (["fit", "--config=nope.yaml"], "nope.yaml"),
         (["fit", *DISTIL[:2], "-c", "nope.yaml"], "nope.yaml: no such config file"),
         (["fit", "-c", "empty"], "empty: no such config file"),
-        (["fit"], "add -c configs/<data>.yaml -c configs/objectives/<method>.yaml"),
-        (["fit", *FIT[:2]], "required: objective; add a recipe after the base: -c configs/objectives/<method>.yaml"),
+        (["fit"], "add -c configs/<data>.yaml -c configs/methods/<method>.yaml"),
+        (["fit", *FIT[:2]], "required: objective; add a recipe after the base: -c configs/methods/<method>.yaml"),
         (["fit", *FIT[2:4]], "a base comes before the recipe: -c configs/<data>.yaml"),
-        (["fit", "-c", "configs/objectives/rsald.yaml"], "did you mean 'configs/objectives/rslad.yaml'?"),
+        (["fit", "-c", "configs/methods/rsald.yaml"], "did you mean 'configs/methods/rslad.yaml'?"),
         (["fit", FIT[1]], "unrecognized arguments: configs/digits.yaml; a config file is named with -c"),
         (["study", FIT[1]], "configs/digits.yaml is a config for `ard fit -c configs/digits.yaml`; expected a study"),
         (["study", "configs/studies/digit.yaml"], "no such study; did you mean 'configs/studies/digits.yaml'?"),
@@ -168,6 +168,6 @@ def test_help_of_fit_says_where_the_recipes_are(capsys):
     with pytest.raises(SystemExit, match="0"):
         cli(capsys, "fit", "--help")
     text = " ".join(capsys.readouterr().out.split())
-    assert text.startswith("usage: ard fit -c configs/<data>.yaml -c configs/objectives/<method>.yaml ")
-    assert "configs/objectives/*.yaml recipes" in text
-    assert "ard fit -c configs/digits.yaml -c configs/objectives/pgd_at.yaml" in text
+    assert text.startswith("usage: ard fit -c configs/<data>.yaml -c configs/methods/<method>.yaml ")
+    assert "configs/methods/*.yaml recipes" in text
+    assert "ard fit -c configs/digits.yaml -c configs/methods/pgd_at.yaml" in text

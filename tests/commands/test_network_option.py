@@ -33,7 +33,7 @@ class NoClasses(nn.Module): pass
 NUMBER = 3
 """
 FAST = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"]
-FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml", "--trainer.accelerator=cpu", *FAST]
+FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/pgd_at.yaml", "--trainer.accelerator=cpu", *FAST]
 CONTRACT = (
     "a network is an nn.Module subclass, a function that names `num_classes` among its parameters, or a model function"
 )

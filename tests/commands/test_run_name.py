@@ -28,8 +28,8 @@ RECIPE = Recipe(
 @pytest.mark.parametrize(
     ("configs", "method"),
     [
-        (["configs/digits.yaml", "configs/objectives/rslad.yaml"], "rslad"),
-        (["configs/digits.yaml", "configs/objectives/rslad.yaml", "faster.yaml"], "rslad"),
+        (["configs/digits.yaml", "configs/methods/rslad.yaml"], "rslad"),
+        (["configs/digits.yaml", "configs/methods/rslad.yaml", "faster.yaml"], "rslad"),
         (["mine.yaml"], "mine"),
         (["runs/x/config.yaml"], "RSLAD"),
         ([], "RSLAD"),

@@ -12,8 +12,8 @@ from ard.cli.lightning import resolve_config
 from ard.cli.refusals import RunKeys, check_run, split_words
 from ard.commands import VERBS, overview
 
-FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml"]
-RECIPES = sorted((ROOT / "configs/objectives").glob("*.yaml"))
+FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/pgd_at.yaml"]
+RECIPES = sorted((ROOT / "configs/methods").glob("*.yaml"))
 
 
 def fresh(code, *arguments):
@@ -73,7 +73,7 @@ def test_no_shipped_config_has_a_key_that_is_refused(recipe, monkeypatch):
 def test_every_key_of_a_resolved_config_is_known(recipe, monkeypatch):
     """What the parser writes out has each argument of each class."""
     monkeypatch.chdir(ROOT)
-    resolved = resolve_config([*FIT[:3], "-c", f"configs/objectives/{recipe}.yaml"])
+    resolved = resolve_config([*FIT[:3], "-c", f"configs/methods/{recipe}.yaml"])
     RunKeys("fit").check(resolved, "")
 
 

@@ -190,7 +190,7 @@ def test_tables_call_the_images_by_name_and_a_name_makes_no_other_run(tmp_path: 
     folder = image_folder(tmp_path / "my-birds")
     assert small(folder).title == "my-birds"
     assert small(folder, name="Birds").title == "Birds"
-    args = ["fit", "-c", "configs/image_folder.yaml", "-c", "configs/objectives/pgd_at.yaml"]
+    args = ["fit", "-c", "configs/image_folder.yaml", "-c", "configs/methods/pgd_at.yaml"]
     args += [f"--data.init_args.root={folder}"]
     digests = [config_digest(resolve_config([*args, *more])) for more in ([], ["--data.init_args.name=Birds"])]
     assert digests[0] == digests[1]

@@ -10,7 +10,7 @@ STUDY = {"base": "configs/digits.yaml", "recipes": ["pgd_at"]}
     ("changes", "found"),
     [
         ({"recipse": []}, "unknown key 'recipse'; did you mean 'recipes'?"),
-        ({"recipes": ["pgdat"]}, "no file configs/objectives/pgdat.yaml; did you mean 'configs/objectives/pgd_at.yaml'?"),
+        ({"recipes": ["pgdat"]}, "no file configs/methods/pgdat.yaml; did you mean 'configs/methods/pgd_at.yaml'?"),
         ({"recipes": ["ard"]}, "recipe 'ard' distils, but the study names no `teachers:`"),
         ({"recipes": ["empty.yaml"]}, "empty.yaml"),
         ({"recipes": ["broken.yaml"]}, "broken.yaml"),

@@ -46,7 +46,7 @@ def directories(study_file):
     ids=str,
 )
 def test_no_two_runs_share_a_directory(changes, place):
-    write_yaml(place / "mine/pgd_at.yaml", (place / "configs/objectives/pgd_at.yaml").read_text())
+    write_yaml(place / "mine/pgd_at.yaml", (place / "configs/methods/pgd_at.yaml").read_text())
     write_yaml(place / "tiny.yaml", {**STUDY, **changes})
     found = directories(place / "tiny.yaml")
     assert len(set(found)) == len(found)
@@ -145,7 +145,7 @@ def test_a_sweep_of_nothing(place):
 
 
 def test_both_teachers_count_by_their_contents(place):
-    resolved = resolve_config(["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/mtard.yaml"])
+    resolved = resolve_config(["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/mtard.yaml"])
     digests = []
     for content in (b"1", b"1", b"2"):
         (place / "second").write_bytes(content)
@@ -156,7 +156,7 @@ def test_both_teachers_count_by_their_contents(place):
 
 
 def test_a_teacher_counts_by_its_contents_wherever_it_lies(place):
-    resolved = resolve_config(["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/ard.yaml"])
+    resolved = resolve_config(["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/ard.yaml"])
     digests = []
     for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (place / name).write_bytes(content)

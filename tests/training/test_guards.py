@@ -37,7 +37,7 @@ def test_a_healthy_run_is_the_same_without_guards(fit, tmp_path, monkeypatch, re
 
 
 def test_guards_make_no_other_run_of_it():
-    words = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml"]
+    words = ["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/pgd_at.yaml"]
     found = [resolve_config([*words, *more]) for more in ([], ["--guards.skip_nonfinite=3", "--guards.on_overfitting=warn"])]
     assert found[0]["guards"] != found[1]["guards"]
     assert config_digest(found[0]) == config_digest(found[1])

@@ -25,7 +25,7 @@ from ard.training.config_digest import config_digest
 BASES = sorted(CONFIGS.glob("*.yaml"))
 TEACHERS = sorted((CONFIGS / "teachers").glob("*.yaml"))
 SCHEDULES = sorted((CONFIGS / "schedules").glob("*.yaml"))
-PGD_AT = CONFIGS / "objectives" / "pgd_at.yaml"
+PGD_AT = CONFIGS / "methods" / "pgd_at.yaml"
 WRITTEN = json.loads((ROOT / "docs/results/costs.json").read_text())["passes"]
 
 

@@ -15,7 +15,7 @@ from ard.core.files import sha256
 from ard.models import Ensemble, Frozen, RobustBench, load
 from ard.training.config_digest import config_digest
 
-FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/ard.yaml"]
+FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/ard.yaml"]
 SHAPE = {"num_classes": 10, "input_shape": (1, 8, 8)}
 
 
@@ -50,7 +50,7 @@ def test_an_ensemble_says_the_mean_of_its_members_probabilities(files):
 
 def test_an_ensemble_trains_a_student(fit, tmp_path, files):
     members = [{"class_path": "ard.models.Frozen", "init_args": {"weights": str(file)}} for file in files]
-    recipe = yaml.safe_load(Path("configs/objectives/rslad.yaml").read_text())
+    recipe = yaml.safe_load(Path("configs/methods/rslad.yaml").read_text())
     recipe["model"]["init_args"]["teacher"] = {"class_path": "ard.models.Ensemble", "init_args": {"members": members}}
     (tmp_path / "ensemble.yaml").write_text(yaml.safe_dump(recipe))
     engine = fit(tmp_path / "run", tmp_path / "ensemble").model

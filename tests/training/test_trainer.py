@@ -14,7 +14,7 @@ from ard.training.config_digest import config_digest
 from ard.training.trainer import Trainer, has_bfloat16
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/objectives/pgd_at.yaml"]
+FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/pgd_at.yaml"]
 
 
 @pytest.mark.parametrize(("supported", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
