@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +15,9 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from ard.attacks import Radius
-from ard.cli.config_files import check_finite, check_order
-from ard.cli.parsing import OneLineErrors, unbuildable, user_error
+from ard.cli.config_option import configs_of, with_files
+from ard.configs.building import OneLineErrors, unbuildable, user_error
+from ard.configs.files import check_finite, check_order
 from ard.core.errors import UserError
 from ard.core.locks import alone
 from ard.data import DataModule
@@ -55,7 +55,7 @@ class CLI(LightningCLI):
     """`ard fit` and `ard validate`: base config first, recipe after."""
 
     def __init__(self, args: list[str]) -> None:
-        self.configs = re.findall(r"(?:^|\n)(?:-c|--config)[\n=](.+)", "\n".join(args))
+        self.configs = configs_of(args)
         check_order(self.configs)
         with ExitStack() as self.held:  # the run's directory
             super().__init__(
@@ -71,7 +71,7 @@ class CLI(LightningCLI):
                 subclass_mode_data=True,
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
-                args=args,
+                args=with_files(args),
             )
 
     @staticmethod

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from ard.cli.network_section import network_refusal, network_section
-from ard.cli.parsing import build
+from ard.configs.building import build
 from ard.core.errors import UserError
 from ard.core.suggestions import did_you_mean
 from ard.core.text import first_line

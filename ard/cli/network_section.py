@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ard.artifacts.class_paths import CONTRACT
-from ard.cli.config_files import read_yaml
+from ard.configs.files import read_yaml
 from ard.core.errors import UserError
 
 TEACHER_NETWORK = "model.init_args.teacher.init_args.network"

@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 
 from ard.artifacts.class_paths import TEACHERS_FROM_FILES
-from ard.cli.config_files import check_finite, check_order, read_yaml
 from ard.cli.source_keys import LIGHTNING, Source, annotated_class, class_source, function_keys, names_of
+from ard.configs.catalogue import OF_A_RUN
+from ard.configs.files import check_finite, check_order, read_yaml
 from ard.core.errors import UserError
 from ard.core.files import existing
 from ard.core.suggestions import did_you_mean
@@ -28,7 +29,7 @@ Place = tuple[str, ...]
 def check_run(words: Sequence[str]) -> "RunKeys":
     """Raises UserError for a config that is not there or cannot be read, and for an unknown key."""
     configs, options = split_words(words[1:])
-    trees = [(path, read_yaml(path)) for path in configs]
+    trees = [(path, read_yaml(path, *OF_A_RUN)) for path in configs]
     check_order(configs)
     keys = RunKeys(words[0])
     for path, tree in trees:
@@ -55,7 +56,7 @@ def check_weights(*files: str | None) -> None:
 
 def check_config(path: str | None, *, needs: str) -> None:
     """Raises UserError where a config is not there, cannot be read, or lacks the section that is asked of it."""
-    if path is not None and not read_yaml(path).get(needs):
+    if path is not None and not read_yaml(path, "bases").get(needs):
         raise UserError(f"{path} has no `{needs}:` section; expected a base config such as configs/cifar10.yaml")
 
 

@@ -17,11 +17,11 @@ from ard.artifacts.record import GivenFiles, Record, readable_record, write_reco
 from ard.artifacts.run_name import run_of
 from ard.artifacts.typed_json import to_tree
 from ard.attacks import Radius
-from ard.cli.config_files import read_yaml
 from ard.cli.network_section import network_section
 from ard.commands.display import announce_cost, progress_bar, summary
 from ard.commands.existing_record import check_nothing_lost, finished_by_another
 from ard.commands.subject import Subject, short_path
+from ard.configs.files import read_yaml
 from ard.core.errors import UserError
 from ard.core.files import sha256, write_whole
 from ard.evaluation import Evaluation, Given, Store

@@ -15,9 +15,9 @@ from ard.artifacts.facts import NetworkSpec
 from ard.artifacts.record import DatasetSpec, WeightsFile
 from ard.artifacts.weights import card_of
 from ard.attacks import Ball
-from ard.cli.config_files import read_yaml
 from ard.cli.network_option import named_network
-from ard.cli.parsing import build
+from ard.configs.building import build
+from ard.configs.files import read_yaml
 from ard.core.errors import UserError
 from ard.core.files import sha256
 from ard.core.pixels import check_labels, check_pixels
@@ -116,7 +116,7 @@ def _ball(card: Card, request: Request) -> Ball:
 
 def _data_section(card: Card, request: Request, weights: Path) -> dict[str, Any]:
     if request.data:
-        section = read_yaml(request.data).get("data")
+        section = read_yaml(request.data, "bases").get("data")
         if not section:
             raise UserError(f"{request.data} has no `data:` section; expected a base config such as configs/cifar10.yaml")
         return dict(section)

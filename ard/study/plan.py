@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from ard.artifacts.class_paths import is_ours
 from ard.artifacts.paths import RunFolder
-from ard.cli.config_files import read_yaml
-from ard.cli.parsing import build
+from ard.configs.building import build
+from ard.configs.catalogue import find, names, shown
+from ard.configs.files import read_yaml
 from ard.core.errors import UserError
-from ard.core.suggestions import near_file
 from ard.evaluation.request import Request
 from ard.study.teachers import missing_teachers
 
@@ -109,29 +109,34 @@ class StudyRun:
 
 def read_study(path: Path) -> Study:
     """The study in a YAML file; raises UserError for unknown or missing keys, wrong types and missing configs."""
-    if not path.is_file():
-        near = near_file(path) or "; expected a file such as configs/studies/digits.yaml"
-        raise UserError(f"{path}: no such study{near}")
-    content = read_yaml(path)
+    content = read_yaml(path, "studies")
     if {"data", "model", "trainer"} & set(content):
         raise UserError(f"{path} is a config for `ard fit -c {path}`; expected a study, such as configs/studies/digits.yaml")
     study: Study = build(Study, content)
     study.request.check()
     study.request.check_ball()
     stems = [Path(recipe).stem for recipe in study.recipes]
-    for what, names in (("recipes", stems), ("seeds", list(study.seeds))):
-        if len(set(names)) < len(names):
-            raise UserError(f"{path}: {what} {names} repeat; expected each once")
+    for what, values in (("recipes", stems), ("seeds", list(study.seeds))):
+        if len(set(values)) < len(values):
+            raise UserError(f"{path}: {what} {values} repeat; expected each once")
     runs = {*stems, *study.teachers, *map(short_name, study.others), "natural"}
     for name in set(study.overrides) - runs:
-        if not Path(f"configs/methods/{name}.yaml").is_file():
+        if name not in names("methods"):
             raise UserError(f"{path}: overrides for {name!r}, which is neither a recipe nor a teacher")
     for name in set(study.sweeps) - set(stems):
         raise UserError(f"{path}: a sweep of {name!r}, which is none of its recipes")
-    for config in filter(None, (study.base, *study.teachers.values(), *study.others.values())):
-        if not Path(config).is_file():
-            raise UserError(f"{path} names {config}, which does not exist{near_file(config)}")
+    _check_configs(path, study)
     return study
+
+
+def _check_configs(path: Path, study: Study) -> None:
+    """Raises UserError where a file that the study names is not there; its recipes are asked for when it is planned."""
+    for kind, configs in (("bases", [study.base]), ("teachers", [*study.teachers.values(), *study.others.values()])):
+        for config in configs:
+            try:
+                find(config, kind)
+            except UserError as error:
+                raise UserError(f"{path} names {error}") from error
 
 
 def plan(study: Study, directory: Path, rehearse: Callable[..., dict[str, Any]]) -> list[StudyRun]:
@@ -144,7 +149,7 @@ def plan(study: Study, directory: Path, rehearse: Callable[..., dict[str, Any]])
             method=name,
             role="teacher",
             directory=directory / "teachers" / name,
-            configs=(study.base, config),
+            configs=(_config(study.base, "bases"), _config(config, "teachers")),
             overrides=study.overrides.get(name, {}),
             seed=0,
         )
@@ -171,11 +176,15 @@ def _with_network(run: StudyRun, rehearse: Callable[..., dict[str, Any]]) -> Stu
     return run if is_ours(student) else replace(run, network=student)
 
 
+def _config(name: str, kind: str) -> str:
+    return shown(find(name, kind))
+
+
 def _config_of(recipe: str) -> Path:
-    config = recipe if recipe.endswith(".yaml") else f"configs/methods/{recipe}.yaml"
-    if not Path(config).is_file():
-        raise UserError(f"recipe {recipe!r}: no file {config}{near_file(config)}")
-    return Path(config)
+    try:
+        return Path(_config(recipe, "methods"))
+    except UserError as error:
+        raise UserError(f"recipe {error}") from error
 
 
 def _runs(
@@ -193,7 +202,7 @@ def _runs(
                 method=f"{config.stem}{teacher}",
                 swept=swept,
                 directory=directory / label / f"seed{seed}",
-                configs=(study.base, str(config)),
+                configs=(_config(study.base, "bases"), str(config)),
                 overrides={**study.overrides.get(config.stem, {}), **swept},
                 seed=seed,
                 teachers=mine,

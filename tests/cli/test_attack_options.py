@@ -9,7 +9,7 @@ from tiny import user_error
 
 from ard.attacks import AttackFactory, Ball
 from ard.cli.lightning import resolve_config
-from ard.cli.parsing import build
+from ard.configs.building import build
 
 BALL = "ard.attacks.{norm}"
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -6,18 +6,18 @@ from typing import Any
 
 import yaml
 
+from ard.configs.catalogue import OF_A_RUN, find, shown
 from ard.core.errors import UserError
-from ard.core.suggestions import near_file
 
 PLACES = 100_000  # values in a config; shipped ones have fewer than a hundred
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file; raises UserError where there is none."""
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such config file{near_file(path)}")
+def read_yaml(name: str | Path, *kinds: str) -> dict[str, Any]:
+    """The mapping in a YAML file, which is found as `catalogue.find` finds it; raises UserError where there is none."""
+    file = find(name, *kinds)
+    path = shown(file)
     try:
-        content = yaml.load(Path(path).read_text(), _EachKeyOnce)
+        content = yaml.load(file.read_text(), _EachKeyOnce)
         if _size(content, {}) > PLACES:
             raise ValueError(f"more than {PLACES:,} values: aliases of aliases")
     except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
@@ -51,7 +51,7 @@ def check_order(configs: list[str]) -> None:
     """Raises UserError where a recipe comes before its base: the base would silently take back what the recipe set."""
     seen_recipe = ""
     for path in configs:
-        is_base = "data" in read_yaml(path)
+        is_base = "data" in read_yaml(path, *OF_A_RUN)
         if is_base and seen_recipe:
             raise UserError(
                 f"-c {seen_recipe} comes before -c {path}: expected the base (with `data:`) first, recipes after"

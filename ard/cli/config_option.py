@@ -1,0 +1,26 @@
+"""`-c` and `--config`: configs by path or by name."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from ard.configs.catalogue import OF_A_RUN, find
+
+OPTIONS = ("-c", "--config")
+
+
+def configs_of(words: Sequence[str]) -> list[str]:
+    """The configs of a run, as its words name them."""
+    return re.findall(r"(?:^|\n)(?:-c|--config)[\n=](.+)", "\n".join(words))
+
+
+def with_files(words: Sequence[str]) -> list[str]:
+    """The words of a run in which every config is a path that can be opened."""
+    changed = []
+    for before, word in pairwise(["", *words]):
+        name, equals, value = word.partition("=")
+        if before in OPTIONS and not word.startswith("-"):
+            changed.append(str(find(word, *OF_A_RUN)))
+        else:
+            changed.append(f"{name}={find(value, *OF_A_RUN)}" if name in OPTIONS and equals else word)
+    return changed

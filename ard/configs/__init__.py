@@ -1,0 +1,1 @@
+"""Config files: which there are, reading them, building what they describe."""

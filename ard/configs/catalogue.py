@@ -1,0 +1,74 @@
+"""The config files that come with ard, found by listing them, and what file a name means."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ard.core.errors import UserError
+from ard.core.suggestions import did_you_mean, near_file
+
+# Kind -> its folder below configs/; its name in the singular is that of one.
+KINDS = {"bases": "", "methods": "methods", "schedules": "schedules", "teachers": "teachers", "studies": "studies"}
+OF_A_RUN = ("bases", "methods", "schedules", "teachers")  # what `ard fit` takes
+TOP = "configs"  # how paths to them begin, whether or not such a folder is in the current one
+
+
+def root() -> Path:
+    """The folder of these files: inside an installed package, else at the top of the repository."""
+    package = Path(__file__).parent
+    shipped = package / "shipped"
+    return shipped if shipped.is_dir() else package.parents[1] / TOP
+
+
+def names(kind: str) -> list[str]:
+    """The names of a kind, such as `rslad` among the methods."""
+    return sorted(file.stem for file in (root() / KINDS[kind]).glob("*.yaml"))
+
+
+def find(name: str | Path, *kinds: str) -> Path:
+    """The file that a name or path means; raises UserError where there is none, or where a name means two.
+
+    A path that exists is taken as it is; else NAME.yaml of the current folder; else ours among `kinds` (by default all), by
+    name, by kind and name as in `methods/rslad`, or by a path below configs/, which need not be in the current folder.
+    """
+    name, kinds = str(name), kinds or tuple(KINDS)
+    for file in (Path(name), Path(f"{name}.yaml")):
+        if file.is_file():
+            return file
+    ours = _ours(name, kinds)
+    if len(ours) == 1:
+        return next(iter(ours.values()))
+    if ours:
+        raise UserError(f"{name} is {len(ours)} things: {' and '.join(ours)}; expected one of these")
+    what = {"studies": "study"}.get(kinds[0], kinds[0].removesuffix("s")) if len(kinds) == 1 else "config file"
+    raise UserError(f"{name}: no such {what}{_near(name, kinds)}")
+
+
+def shown(path: str | Path) -> str:
+    """A path as messages name it, which `find` takes, too: one of ours as below configs/, wherever that lies."""
+    if not Path(path).is_relative_to(root()):
+        return str(path)
+    short = Path(TOP) / Path(path).relative_to(root())
+    return str(path if short.is_file() and not short.samefile(path) else short)
+
+
+def _ours(name: str, kinds: Sequence[str]) -> dict[str, Path]:
+    """The files of ours that a name may mean, by kind and name."""
+    folder, *rest = Path(name).parts or ("",)
+    if folder == TOP and ".." not in rest:
+        file = root().joinpath(*rest)
+        return {name: file} if file.is_file() else {}
+    qualified = folder if folder in kinds and len(rest) == 1 else None
+    stem = rest[0] if qualified else name
+    found = [kind for kind in kinds if qualified in (None, kind) and stem in names(kind)]
+    return {f"{kind}/{stem}": root() / KINDS[kind] / f"{stem}.yaml" for kind in found}
+
+
+def _near(name: str, kinds: Sequence[str]) -> str:
+    """The nearest right name, as the end of a message."""
+    if Path(name).suffix in (".yaml", ".yml"):
+        paths = [shown(file) for file in sorted(root().rglob("*.yaml"))]
+        return near_file(name) or did_you_mean(name, paths)
+    choices = [f"{kind}/{stem}" if "/" in name else stem for kind in kinds for stem in names(kind)]
+    choices += [file.stem for file in sorted(Path().glob("*.yaml"))]
+    listed = "ard list " + kinds[0] if len(kinds) == 1 else "ard list"
+    return did_you_mean(name, choices) or f"; `{listed}` shows them"
