@@ -153,6 +153,7 @@ def test_training_knows_no_particular_attack(module):
 FORBIDDEN = {
     "": ("torch", "pytorch_lightning"),
     "objectives.rslad": ("pytorch_lightning", "ard.attacks", "ard.training"),
+    "configs.catalogue": ("torch", "yaml", "jsonargparse"),
     "data": ("sklearn",),
     "evaluation": ("pytorch_lightning", "lightning", "ard.objectives", "ard.data", "ard.training", "ard.models"),
 }

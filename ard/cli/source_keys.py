@@ -44,15 +44,22 @@ def names_of(module: str) -> list[str]:
 
 
 @cache
-def class_source(class_path: str) -> Source | None:
-    """The keys that the class of a dotted name takes; None where its source is not found, or the name is no class."""
+def class_node(class_path: str) -> tuple[str, ast.ClassDef] | None:
+    """The module and the syntax tree of the class of a dotted name; None where its source is not found."""
     module, _, name = class_path.rpartition(".")
     for node in _nodes(module_tree(module) if module else None):
         if isinstance(node, ast.ClassDef) and node.name == name:
-            return _source(node, module)
+            return module, node
         if isinstance(node, ast.ImportFrom) and node.module and name in [alias.name for alias in node.names]:
-            return class_source(f"{node.module}.{name}")
+            return class_node(f"{node.module}.{name}")
     return None
+
+
+@cache
+def class_source(class_path: str) -> Source | None:
+    """The keys that the class of a dotted name takes; None where its source is not found, or the name is no class."""
+    found = class_node(class_path)
+    return None if found is None else _source(found[1], found[0])
 
 
 @cache

@@ -23,11 +23,13 @@ RUN = "-c configs/<data>.yaml -c configs/methods/<method>.yaml"
 VERBS = {
     "fit": Verb("fit", "fit_student", RUN, "train one student", raw=True),
     "validate": Verb("fit", "fit_student", RUN, "measure again: --ckpt_path FILE", raw=True),
-    "study": Verb("study", "study", "configs/studies/<name>.yaml", "teachers, methods, seeds; makes a table"),
+    "study": Verb("study", "study", "<name>", "teachers, methods, seeds; makes a table"),
     "evaluate": Verb("evaluate", "evaluate_weights", "WEIGHTS...", "clean and robust accuracy, with evidence"),
     "test": Verb("evaluate", "quick_test", "WEIGHTS...", "evaluate --suite quick"),
     "verify": Verb("verify", "verify_images", "ADVERSARIAL WEIGHTS", "do stored images prove what they claim?"),
     "compare": Verb("compare", "compare", "RUN_DIR...", "records -> tables and a picture"),
+    "list": Verb("list", "list_known", "[methods|data|models|...]", "what comes with ard, by name", raw=True),
+    "config": Verb("config", "print_config", "NAME", "print a config, as a start for your own"),
     "bench": Verb("bench", "bench", "", "our step against the released codes'"),
     "doctor": Verb("doctor", "doctor", "[options of fit]", "is the machine fit? would a run go well?", raw=True),
 }

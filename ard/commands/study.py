@@ -1,9 +1,8 @@
 """`ard study`."""
 
-from pathlib import Path
-
 from ard.cli.messages import show
 from ard.cli.quick_imports import quick_imports
+from ard.configs.catalogue import find
 from ard.core.errors import UserError
 
 
@@ -11,19 +10,20 @@ def study(config: str, jobs_per_device: int | None = None) -> int:
     """Train teachers and students, evaluate and compare them; finished runs are not repeated.
 
     Args:
-        config: the study, such as configs/studies/digits.yaml.
+        config: the study: a file, or the name of one that comes with ard, such as digits.
         jobs_per_device: runs at a time on each GPU (or on the CPU), instead of the study's `jobs`.
     """
     from ard.study.plan import read_study
 
     if jobs_per_device is not None and jobs_per_device < 1:
         raise UserError(f"--jobs-per-device {jobs_per_device}: expected at least 1")
-    read_study(Path(config))  # its mistakes are reported before anything large is imported
+    path = find(config, "studies")
+    read_study(path)  # its mistakes are reported before anything large is imported
     with quick_imports():
         from ard.cli.lightning import resolve_config
         from ard.report.comparison import compare_records
         from ard.study.study import run_study
 
-    status, table = run_study(Path(config), resolve_config, compare_records, jobs_per_device)
+    status, table = run_study(path, resolve_config, compare_records, jobs_per_device)
     show(table)
     return status

@@ -17,7 +17,7 @@ SEARCH = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'Non
 
 CHOICE = re.compile(r"Expected a typing\.Literal\[(.*?)\](?:\. Got value: (.*))?")
 KIND = re.compile(r"Expected a <class '(\w+)'>(?:\. Got value: (.*))?")
-KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
 
 
 class OneLineErrors(ArgumentParser):
@@ -73,7 +73,7 @@ def user_error(
     reason = re.sub(r"\.? Got value: (Namespace|\{).*", "", reasons[-1])
     reason = re.sub(r"\w+ '\w+' does not accept option", "unknown key", reason).replace("part.", "")
     reason = CHOICE.sub(lambda choice: _choice(choice, message), reason)
-    reason = KIND.sub(lambda kind: f"{kind[2] or _given(message)!r}: expected {KINDS.get(kind[1], kind[1])}", reason)
+    reason = KIND.sub(lambda kind: f"{kind[2] or _given(message)!r}: expected {TYPES.get(kind[1], kind[1])}", reason)
     keys = [key for key in re.findall(r'Parser key "([\w.]+)"', message) if key != "part"]
     return UserError((f"{'.'.join(keys)}: " if keys else "") + reason + suggestion(reason, words, parser))
 

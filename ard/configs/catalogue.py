@@ -1,10 +1,12 @@
 """The config files that come with ard, found by listing them, and what file a name means."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from ard.core.errors import UserError
 from ard.core.suggestions import did_you_mean, near_file
+from ard.core.text import first_sentence
 
 # Kind -> its folder below configs/; its name in the singular is that of one.
 KINDS = {"bases": "", "methods": "methods", "schedules": "schedules", "teachers": "teachers", "studies": "studies"}
@@ -22,6 +24,12 @@ def root() -> Path:
 def names(kind: str) -> list[str]:
     """The names of a kind, such as `rslad` among the methods."""
     return sorted(file.stem for file in (root() / KINDS[kind]).glob("*.yaml"))
+
+
+def about(file: Path) -> str:
+    """The first sentence of the comment at the head of a config."""
+    head = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
+    return first_sentence("\n".join(line.lstrip("# ") for line in head))
 
 
 def find(name: str | Path, *kinds: str) -> Path:

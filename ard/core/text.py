@@ -1,5 +1,6 @@
 """Numbers and tables as people read them."""
 
+import re
 from collections.abc import Sequence
 
 DASH = "–"
@@ -14,6 +15,12 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def first_line(error: object) -> str:
     """Of what an exception says."""
     return str(error).strip().splitlines()[0] if str(error).strip() else "empty"
+
+
+def first_sentence(text: str) -> str:
+    """Up to a full stop or question mark that ends a line or stands before a new sentence; all of it where there is none."""
+    match = re.match(r"(?s).+?[.?](?=\n|$| [^a-z\d(])", text)
+    return " ".join((match[0] if match else text).split())
 
 
 def percent(fraction: float) -> str:

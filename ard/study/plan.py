@@ -109,34 +109,34 @@ class StudyRun:
 
 def read_study(path: Path) -> Study:
     """The study in a YAML file; raises UserError for unknown or missing keys, wrong types and missing configs."""
-    content = read_yaml(path, "studies")
+    content, name = read_yaml(path, "studies"), shown(path)
     if {"data", "model", "trainer"} & set(content):
-        raise UserError(f"{path} is a config for `ard fit -c {path}`; expected a study, such as configs/studies/digits.yaml")
+        raise UserError(f"{name} is a config for `ard fit -c {name}`; expected a study, such as configs/studies/digits.yaml")
     study: Study = build(Study, content)
     study.request.check()
     study.request.check_ball()
     stems = [Path(recipe).stem for recipe in study.recipes]
     for what, values in (("recipes", stems), ("seeds", list(study.seeds))):
         if len(set(values)) < len(values):
-            raise UserError(f"{path}: {what} {values} repeat; expected each once")
+            raise UserError(f"{name}: {what} {values} repeat; expected each once")
     runs = {*stems, *study.teachers, *map(short_name, study.others), "natural"}
-    for name in set(study.overrides) - runs:
-        if name not in names("methods"):
-            raise UserError(f"{path}: overrides for {name!r}, which is neither a recipe nor a teacher")
-    for name in set(study.sweeps) - set(stems):
-        raise UserError(f"{path}: a sweep of {name!r}, which is none of its recipes")
-    _check_configs(path, study)
+    for run in set(study.overrides) - runs:
+        if run not in names("methods"):
+            raise UserError(f"{name}: overrides for {run!r}, which is neither a recipe nor a teacher")
+    for run in set(study.sweeps) - set(stems):
+        raise UserError(f"{name}: a sweep of {run!r}, which is none of its recipes")
+    _check_configs(name, study)
     return study
 
 
-def _check_configs(path: Path, study: Study) -> None:
+def _check_configs(name: str, study: Study) -> None:
     """Raises UserError where a file that the study names is not there; its recipes are asked for when it is planned."""
     for kind, configs in (("bases", [study.base]), ("teachers", [*study.teachers.values(), *study.others.values()])):
         for config in configs:
             try:
                 find(config, kind)
             except UserError as error:
-                raise UserError(f"{path} names {error}") from error
+                raise UserError(f"{name} names {error}") from error
 
 
 def plan(study: Study, directory: Path, rehearse: Callable[..., dict[str, Any]]) -> list[StudyRun]:

@@ -1,14 +1,16 @@
 """`ard study`: which runs are trained, in which order and when again; the processes are fakes that leave plausible files."""
 
 import json
+import shutil
 
 import pytest
-from small_runs import files_below, forget
+from small_runs import cli, files_below, forget, write_yaml
 from tiny_study import STUDY, TEACHER
 
 from ard.artifacts.paths import RECORDS
 from ard.artifacts.record import read_record
 from ard.cli.lightning import resolve_config
+from ard.configs.catalogue import root
 from ard.report.comparison import compare_records
 
 RUNS_OF_A_SWEEP = ["teachers/robust", "pgd_at/seed0", "ard-temperature-1/seed0", "ard-temperature-30/seed0"]
@@ -135,6 +137,27 @@ def test_published_results_outlive_the_machine(study_place, fake, study):
     assert table in out
     records = [(study_place / "results" / run / "evaluation.json").read_text() for run in ALL]
     assert records == [(study_place / "checkpoints/tiny" / run / "evaluation.json").read_text() for run in ALL]
+
+
+@pytest.mark.usefixtures("fake")
+def test_what_comes_with_ard_publishes_into_its_repository_alone(place, capsys, monkeypatch):
+    """From another folder, even one with docs/results, everything is below checkpoints/, and the study says so."""
+    repository, here = place / "repository", place / "here"
+    shutil.copytree(root(), repository / "configs")
+    write_yaml(
+        repository / "configs/studies/tiny.yaml", {"base": "digits", "recipes": ["pgd_at"], "results": "docs/results/tiny"}
+    )
+    for module in ("configs.catalogue", "study.study"):
+        monkeypatch.setattr(f"ard.{module}.root", lambda: repository / "configs")
+    for folder, publishes in ((here, False), (repository, True)):
+        (folder / "docs/results").mkdir(parents=True)
+        monkeypatch.chdir(folder)
+        status, out, err = cli(capsys, "study", "tiny")
+        assert (status, err) == (0, "")
+        assert (folder / "checkpoints/tiny/pgd_at/seed0/evaluation.json").is_file()
+        assert (folder / "docs/results/tiny/table.md").is_file() is publishes
+        assert (folder / "checkpoints/tiny/table.md").is_file() is not publishes
+        assert ("below checkpoints/tiny alone; docs/results/tiny is a folder of ard's repository" in out) is not publishes
 
 
 def test_a_new_student_after_a_lost_machine_gets_a_teacher(fake, study, study_place):

@@ -1,10 +1,12 @@
-"""The last line of a run: where the weights are, which epoch was chosen and how good it was, what to do next."""
+"""The first line of a run: which configs it took. The last: its weights, the epoch, how good it was, what to do next."""
 
 import csv
 
 from small_runs import cli
 
 from ard.artifacts.weights import read_weights
+
+FIRST = "configs: configs/digits.yaml, configs/methods/natural.yaml\n"
 
 
 def test_a_run_says_what_it_left_and_so_does_one_that_was_finished(command, tmp_path, capsys):
@@ -17,7 +19,7 @@ def test_a_run_says_what_it_left_and_so_does_one_that_was_finished(command, tmp_
     epoch = read_weights(weights)[1].training.epoch
     assert scores[epoch] == max(scores)
     line = f"student: {weights} (epoch {epoch}, val/clean_acc {max(scores):.3f}); next: ard evaluate '{weights}'\n"
-    assert (status, out) == (0, line)
+    assert (status, out) == (0, FIRST + line)
     assert cli(capsys, *words)[:2] == (2, "")  # refused: it would overwrite them
     assert cli(capsys, *words, "--resume=auto")[:2] == (0, line)
 
@@ -25,4 +27,4 @@ def test_a_run_says_what_it_left_and_so_does_one_that_was_finished(command, tmp_
 def test_a_run_without_validation_names_the_last_weights(command, tmp_path, capsys):
     _, out, _ = cli(capsys, *command(tmp_path, "natural", "--trainer.limit_val_batches=0"))
     weights = tmp_path / "last.safetensors"
-    assert out == f"last: {weights} (epoch 0); next: ard evaluate {weights}\n"
+    assert out == FIRST + f"last: {weights} (epoch 0); next: ard evaluate {weights}\n"

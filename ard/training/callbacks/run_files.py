@@ -14,6 +14,7 @@ from ard.artifacts.facts import Recipe, Threat, TrainingFacts
 from ard.artifacts.paths import BEST, LAST, STUDENT, RunFolder
 from ard.artifacts.run_name import RunName, method_of, read_run_name, write_run_name
 from ard.artifacts.weights import read_weights, save_weights
+from ard.configs.catalogue import shown
 from ard.core.files import write_whole
 from ard.core.flops import FlopCounter
 from ard.training.callbacks.outcome import announce_weights
@@ -31,7 +32,8 @@ class RunFiles(SaveConfigCallback):
         resolved = yaml.safe_load(parser.dump(config, skip_unset=False))
         self.resolved = {key: value for key, value in resolved.items() if key not in START}
         objective = self.resolved["model"]["init_args"]["objective"]["class_path"]
-        self.method = method_of([str(path) for path in config.get("config") or ()], objective)
+        self.configs = [shown(str(path)) for path in config.get("config") or ()]
+        self.method = method_of(self.configs, objective)
         self.clock = {"seconds": 0.0, "images": 0, "flops_per_image": 0.0}
         self._since = 0.0
         self._counter: FlopCounter | None = None
@@ -52,6 +54,7 @@ class RunFiles(SaveConfigCallback):
         assert isinstance(pl_module, Engine)
         check_schedule(trainer, pl_module)
         if trainer.is_global_zero:
+            print(f"configs: {', '.join(self.configs)}", flush=True)  # a name may mean a file of one's own, or ours
             self._write_config(RunFolder.of(trainer.default_root_dir))
         loop = trainer.fit_loop.epoch_loop
         for logger in trainer.loggers:

@@ -1,0 +1,15 @@
+"""`ard config`: a config as a start for one's own."""
+
+import sys
+
+from ard.configs.catalogue import find
+
+
+def print_config(name: str) -> int:
+    """Print a config that comes with ard; `ard config rslad > mine.yaml` makes a copy to change.
+
+    Args:
+        name: such as cifar10, pgd_at, methods/rslad or schedules/rslad; `ard list` shows them.
+    """
+    sys.stdout.write(find(name).read_text(encoding="utf-8"))
+    return 0

@@ -1,0 +1,23 @@
+"""What pyproject.toml cannot say: where the configs go in an installed package, and README without its repository."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+CONFIGS = "ard.configs.shipped"  # ard/configs/catalogue.py looks there
+
+
+def description() -> str:
+    """README as it can be read away from the repository: without pictures, and with links into it as plain words."""
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)\n*", "", Path("README.md").read_text(encoding="utf-8"))
+    return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]+\)", r"\1", text)
+
+
+setup(
+    packages=[*find_packages(include=["ard*"]), CONFIGS],
+    package_dir={CONFIGS: "configs"},
+    package_data={"ard": ["py.typed"], CONFIGS: ["**/*.yaml"]},
+    long_description=description(),
+    long_description_content_type="text/markdown",
+)
