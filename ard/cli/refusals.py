@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from ard.artifacts.class_paths import TEACHERS_FROM_FILES
+from ard.artifacts.paths import weights_file
 from ard.cli.source_keys import LIGHTNING, Source, annotated_class, class_source, function_keys, names_of
 from ard.configs.catalogue import OF_A_RUN
 from ard.configs.files import check_finite, check_order, read_yaml
@@ -44,14 +45,13 @@ def check_run(words: Sequence[str]) -> "RunKeys":
 
 def check_files(keys: "RunKeys") -> None:
     """Raises UserError where a file of weights that the command names is not there."""
-    for file in keys.files.values():
-        existing(file)
+    check_weights(*keys.files.values())
 
 
 def check_weights(*files: str | None) -> None:
-    """Raises UserError where a file of weights is not there."""
+    """Raises UserError where a file of weights, or a run's folder with its student, is not there."""
     for file in filter(None, files):
-        existing(file)
+        existing(weights_file(file))
 
 
 def check_config(path: str | None, *, needs: str) -> None:

@@ -28,6 +28,7 @@ def fresh(code, *arguments):
         [*FIT, "--trainer.max_epochz", "3"],
         [*FIT, "--model.init_args.training.lr=.nan"],
         [*FIT, "--model.init_args.init=nope.safetensors"],
+        [*FIT, "--model.init_args.init=configs"],
         ["doctor", *FIT[1:], "--modle.init_args.seed=1"],
         ["study", "nope.yaml"],
         ["evaluate", "nope.safetensors"],
