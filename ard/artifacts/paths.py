@@ -159,6 +159,13 @@ def weights_file(path: str | Path) -> str:
     return student.as_posix() if str(path) and student.is_file() else str(path)
 
 
+def runs_without_record(folder: Path) -> list[Path]:
+    """The folders at or below one in which a run has trained, and nothing has been evaluated."""
+    run = RunFolder(folder)
+    trained = {file.parent for own in (run.metrics, run.weights()) for file in folder.rglob(own.name)}
+    return sorted(path for path in trained if not any(record.is_file() for record in RunFolder(path).records))
+
+
 def records_below(folder: Path) -> list[Path]:
     """Every record below a folder of runs; raises UserError where there is none."""
     files = sorted(path for name in RECORDS for path in folder.rglob(name))
