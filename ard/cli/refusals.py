@@ -22,6 +22,7 @@ PARTS = ("config", "seed_everything", "trainer", "model", "data", "guards")
 OWN = ("resume", "allow_changes")  # of `ard fit`
 BY_CODE = ("model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders")  # what Lightning's methods get
 QUESTIONS = ("help", "print_config")  # which the parser answers wherever they are
+NUMBERS = ("int", "float", "Radius")  # annotations under which null means nothing
 CLASS = ("class_path", "init_args", "dict_kwargs")
 
 Place = tuple[str, ...]
@@ -132,6 +133,8 @@ class RunKeys:
             self._refuse(tree, source.keys, place)
         for key in source.keys.keys() & tree.keys():
             value, block = tree[key], annotated_class(source.keys[key], source.module)
+            if value is None and source.keys[key] in NUMBERS:  # the parser takes it for an option that is not there
+                raise UserError(f"{self._dotted((*place, key))}: null; expected a number, or no such key")
             if block is not None and isinstance(value, dict):
                 self._refuse(value, {*block.keys, *CLASS}, (*place, key))
             else:

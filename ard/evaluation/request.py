@@ -62,7 +62,7 @@ class Request:
     def check(self) -> None:
         """Raises UserError for options that do not fit one another; imports nothing for it."""
         if self.suite not in SUITE_NAMES:
-            raise UserError(f"suite {self.suite!r}: expected one of {', '.join(SUITE_NAMES)}")
+            raise UserError(f"--suite {self.suite}: expected one of {', '.join(SUITE_NAMES)}")
         _ = self.part
         needs = {"transfer": ("full",), "teacher": ("standard", "full"), "published": ("standard", "full")}
         for option, suites in needs.items():
