@@ -40,7 +40,7 @@ def compare_records(directories: Sequence[Path], output: Path, *, mixed: bool = 
     output.mkdir(parents=True, exist_ok=True)
     parts.append(_picture(rows, differ, output))
     text = "\n\n".join(parts) + "\n"
-    StudyFolder(output).table.write_text(text)
+    StudyFolder(output).table.write_text(text, encoding="utf-8")
     write_csv(rows, differ, StudyFolder(output).table_csv)
     return text
 
