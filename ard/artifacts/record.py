@@ -275,7 +275,7 @@ def _read(path: Path) -> Any:
     size = path.stat().st_size
     if size > LARGEST_RECORD:
         raise ValueError(f"{size} bytes, at most {LARGEST_RECORD}")
-    return parsed(path.read_text())
+    return parsed(path.read_text(encoding="utf-8"))
 
 
 def _record_from(tree: Any) -> Record:

@@ -31,7 +31,7 @@ def module_tree(module: str) -> ast.Module | None:
         place = Path(folder, *parts)
         for file in (place / "__init__.py", place.with_suffix(".py") if parts else place / "__init__.py"):
             if file.is_file():
-                return ast.parse(file.read_text())
+                return ast.parse(file.read_bytes())
     return None
 
 

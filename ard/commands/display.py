@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ard.artifacts.record import CheckResult, Record
 from ard.core.statistics import wilson_interval
+from ard.core.text import radius
 
 WORTH_SAYING = 30  # seconds from which on an estimate is
 
@@ -40,7 +41,7 @@ def announce_cost(seconds: float, suite: str, images: int) -> None:
 
 def summary(record: Record, weights: Path, path: Path) -> str:
     """A few lines for the terminal; where a check failed, its name is shown in place of every robust number."""
-    threat = f"{record.threat.norm} {record.threat.eps:.4g}"
+    threat = f"{record.threat.norm} {radius(record.threat.eps)}"
     lines = [f"{weights}: {record.dataset.name} {record.split}, n = {record.n}, {threat}"]
     if record.failed:
         lines += [f"  clean {record.clean_acc:.1%}", f"  UNRELIABLE: {_checks_in_words(record.failed)}"]

@@ -16,8 +16,8 @@ from ard.core.errors import UserError
 SEARCH = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value|Parser key|Problem with")
 
 CHOICE = re.compile(r"Expected a typing\.Literal\[(.*?)\](?:\. Got value: (.*))?")
-KIND = re.compile(r"Expected a <class '(\w+)'>(?:\. Got value: (.*))?")
-TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+KIND = re.compile(r"Expected a <class '(?:[\w.]+\.)?(\w+)'>(?:\. Got value: (.*))?")
+TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "Sequence": "a list"}
 
 
 class OneLineErrors(ArgumentParser):

@@ -1,6 +1,7 @@
 """One process at a time in a folder."""
 
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,7 +31,10 @@ def alone(directory: Path) -> Iterator[None]:
         sweep(directory)
         yield
     finally:
-        lock.unlink(missing_ok=True)
+        if fcntl is None:
+            file.close()  # Windows deletes no file that is open
+        with suppress(OSError):
+            lock.unlink(missing_ok=True)
         file.close()
         with suppress(OSError):
             for folder in made:
@@ -40,7 +44,7 @@ def alone(directory: Path) -> Iterator[None]:
 def _locked(lock: Path) -> IO[str]:
     """The open lock file; the lock is the process's, so it ends with it, and no worker inherits it."""
     while True:
-        file = open(lock, "a+")  # noqa: SIM115
+        file = open(lock, "a+", encoding="utf-8")  # noqa: SIM115
         try:
             if fcntl is not None:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,7 +58,7 @@ def _locked(lock: Path) -> IO[str]:
             ) from error
         if lock.exists() and lock.stat().st_ino == os.fstat(file.fileno()).st_ino:  # else its holder took it away just now
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {os.uname().nodename}")
+            file.write(f"process {os.getpid()} on {platform.node()}")
             file.flush()
             return file
         file.close()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ard.core.errors import UserError
 from ard.core.pixels import check_labels, check_pixels
+from ard.core.ranges import at_least
 from ard.data.augmentation import crop_offsets, flips, random_crop, random_flip
 from ard.data.loading import Batch, Images, Loader, MemoryImages, Mixture, Subset
 from ard.data.splitting import stratified_split
@@ -33,8 +34,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self, *, batch_size: int, val_size: int, crop_padding: int, flip: bool, workers: int, seed: int, split_seed: int
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise UserError(f"batch_size = {batch_size}: expected at least 1")
+        at_least(1, batch_size=batch_size)
         numbers = {"crop_padding": crop_padding, "workers": workers, "seed": seed, "split_seed": split_seed}
         for name, value in numbers.items():
             if not 0 <= value < 2**32:

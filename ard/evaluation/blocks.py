@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -71,13 +71,14 @@ class Store:
         """Let one process at a time write the record; yields whether the record is still to be written."""
         lock = self.folder.with_suffix(".lock")
         try:
-            with open(lock, "w") as file:
+            with open(lock, "wb") as file:
                 if fcntl is not None:
                     fcntl.flock(file, fcntl.LOCK_EX)  # released with the process, however it ends
                 yield self.folder.is_dir()
         finally:
             if not self.folder.is_dir():
-                lock.unlink(missing_ok=True)
+                with suppress(PermissionError):  # Windows deletes no file that another process has open
+                    lock.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete the blocks, once the record is written."""

@@ -12,13 +12,14 @@ from ard.core.errors import UserError
 from ard.core.logits import logits_of
 
 TENSORS = 20_000  # parameters; the largest classifiers have a few thousand
+ASSUMED_MEMORY = 64 * 2**30  # bytes, where the system does not say how many there are
 
 
 @contextmanager
 def bounded(tensors: int = TENSORS, numbers: int | None = None) -> Iterator[None]:
     """Raises UserError as soon as more parameters are made, before they are filled; by default as many as memory holds
     four times: weights, gradients, momentum and a copy."""
-    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 16 if numbers is None else numbers
+    most = _memory() // 16 if numbers is None else numbers
     made = {"tensors": 0, "numbers": 0}
 
     def count(_: nn.Module, name: str, parameter: nn.Parameter | None) -> None:  # noqa: ARG001
@@ -37,6 +38,14 @@ def bounded(tensors: int = TENSORS, numbers: int | None = None) -> Iterator[None
         yield
     finally:
         handle.remove()
+
+
+def _memory() -> int:
+    """The bytes of memory of this machine; Windows has no sysconf."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):
+        return ASSUMED_MEMORY
 
 
 def interchangeable(stored: Tensor, expected: Tensor) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from ard.artifacts.paths import weights_file
 from ard.core.errors import UserError
 from ard.core.files import sha256
 from ard.models.building import check_answers
@@ -19,14 +20,15 @@ from ard.models.wrappers import Network
 class Frozen(nn.Module):
     """A pretrained network that is never in `parameters()`, a checkpoint or train mode, and passes input gradients.
 
-    Pixels (batch, channels, H, W) in, logits (batch, C) out. The file is read by `load`, when training starts, so that
-    validation and export do not need it; `network` is needed where the file does not say what it is for.
+    Pixels (batch, channels, H, W) in, logits (batch, C) out. `weights` is a file or a run's folder. The file is read by
+    `load`, when training starts, so that validation and export do not need it; `network` is needed where the file does not
+    say what it is for.
     Raises UserError when the file does not fit or its number of classes is not the data's.
     """
 
     def __init__(self, *, weights: str = "", network: Network | None = None) -> None:
         super().__init__()
-        self.weights = weights
+        self.weights = weights_file(weights)
         self._factory, self._option = network, "network"
         self._held: list[nn.Module] = []  # a list hides the network from parameters(), state_dict() and train()
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ard.core.errors import UserError
+from ard.core.ranges import at_least
 
 
 class Network(Protocol):
@@ -50,6 +51,7 @@ class Timm(nn.Module):
 
     def __init__(self, *, name: str, num_classes: int, in_channels: int = 3, pretrained: bool = False) -> None:
         super().__init__()
+        at_least(1, in_channels=in_channels)
         try:
             import timm
         except ImportError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ard.artifacts.paths import StudyFolder
+from ard.artifacts.paths import StudyFolder, runs_without_record
 from ard.core.errors import UserError
 from ard.report.differences import differences_table
 from ard.report.pictures.frontier import draw_frontier, knobs_of, matched_table
@@ -14,6 +14,7 @@ from ard.report.rows import Row, differing, group, load_records
 from ard.report.table import folders_line, main_table, overestimation_line, settings_line, warnings_line, write_csv
 
 MOST_IN_PLANE = 14  # methods whose names still find a place in the plane of clean and worst-case accuracy
+MOST_NAMED = 5  # runs that are left out
 
 
 def compare_records(directories: Sequence[Path], output: Path, *, mixed: bool = False, baseline: str | None = None) -> str:
@@ -30,25 +31,38 @@ def compare_records(directories: Sequence[Path], output: Path, *, mixed: bool = 
         raise UserError(f"{output} is a file; expected a folder to write the tables to")
     rows = group(records)
     lines = [settings_line(rows, differ), overestimation_line(rows, differ), warnings_line(rows, differ), folders_line(rows)]
+    lines.append(left_out_line(directories))
     parts = [main_table(rows, differ), *(line for line in lines if line)]
     if not differ:
         parts.append(differences_table(rows, baseline))
     if knobs_of(rows):
         parts.append(matched_table(rows))
     output.mkdir(parents=True, exist_ok=True)
-    parts.append(f"Picture: {_picture(rows, differ, output)}. {caption(rows)}")
+    parts.append(_picture(rows, differ, output))
     text = "\n\n".join(parts) + "\n"
-    StudyFolder(output).table.write_text(text)
+    StudyFolder(output).table.write_text(text, encoding="utf-8")
     write_csv(rows, differ, StudyFolder(output).table_csv)
     return text
 
 
-def _picture(rows: Sequence[Row], differ: Sequence[str], output: Path) -> Path:
-    """The one picture that suits the rows: knobs that were swept, methods in the plane, or too many for it in lines."""
+def left_out_line(directories: Sequence[Path]) -> str:
+    """Which runs are not in the table, as nobody evaluated them; empty where there are none."""
+    names = list(dict.fromkeys(path.as_posix() for folder in directories for path in runs_without_record(folder)))
+    shown = ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
+    return f"Left out, {len(names)} without a record: {shown}; `ard evaluate` writes one." if names else ""
+
+
+def _picture(rows: Sequence[Row], differ: Sequence[str], output: Path) -> str:
+    """The one picture that suits the rows: knobs that were swept, methods in the plane, or too many for it in lines.
+
+    None of one run alone, which has nothing to be compared with.
+    """
+    if len({(row.method, *(row.first.settings[key] for key in differ)) for row in rows}) == 1:
+        return "No picture: there is one run alone."
     crowded = len({row.method for row in rows}) > MOST_IN_PLANE
     name, draw = ("ranking", draw_ranking) if crowded else ("tradeoff", draw_tradeoff)
     if knobs_of(rows):
         name, draw = "frontier", draw_frontier
     picture = StudyFolder(output).picture(name)
     draw(rows, differ, picture)
-    return picture
+    return f"Picture: {picture}. {caption(rows)}"

@@ -73,7 +73,7 @@ class Job:
 
     def _process(self, arguments: list[str], accept: Sequence[int] = (0,)) -> str | None:
         with self.devices.place() as place:
-            with open(self.run.folder.log, "a") as file:
+            with open(self.run.folder.log, "a", encoding="utf-8") as file:
                 file.write(f"$ {shlex.join(['ard', *arguments])}\n")
             status = self.processes.run(arguments, self.run.folder.log, place)
         if status in accept:
@@ -103,11 +103,11 @@ class Job:
         mark, digest = self.run.folder.begun, self.digest
         if not mark.is_file() and self.run.folder.checkpoints:
             raise UserError(f"{self.run.directory} holds a run that no study began: move it away, or name another directory")
-        if self.run.directory.exists() and (not mark.is_file() or mark.read_text() != digest):
+        if self.run.directory.exists() and (not mark.is_file() or mark.read_text(encoding="utf-8") != digest):
             with alone(self.run.directory):
                 shutil.rmtree(self.run.directory)
         self.run.directory.mkdir(parents=True, exist_ok=True)
-        mark.write_text(digest)
+        mark.write_text(digest, encoding="utf-8")
         run = self.run
         name = RunName(study=run.study, method=run.method, role=run.role, swept=run.swept, config_digest=digest)
         write_run_name(run.folder, name)
@@ -130,4 +130,4 @@ def _copy(source: RunFolder, destination: RunFolder) -> bool:
 
 def log_lines(folder: RunFolder) -> list[str]:
     """What the run's processes printed."""
-    return folder.log.read_text(errors="replace").splitlines()
+    return folder.log.read_text(encoding="utf-8", errors="replace").splitlines()

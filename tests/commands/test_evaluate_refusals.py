@@ -35,7 +35,7 @@ def test_each_thing_that_a_state_dict_lacks_is_one_clear_line(missing, found, pl
         (["--limit", "0"], "--limit 0: expected 1 to 400"),
         (["--limit", "401"], "--limit 401: expected 1 to 400"),
         (["--limit", "201", "--split", "val"], "--limit 201: expected 1 to 200"),
-        (["--suite", "quikc"], "suite 'quikc': expected one of quick"),
+        (["--suite", "quikc"], "--suite quikc: expected one of quick"),
         (["--norm", "L3"], "L2"),
         (["--split", "train"], "val"),
         (["--limit", "many"], "a whole number"),

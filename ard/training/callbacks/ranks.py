@@ -69,4 +69,4 @@ def _end_with_parent(parent: int) -> None:
     """A collective operation may wait for a dead process for half an hour; Lightning watches the children only."""
     while os.getppid() == parent:
         time.sleep(POLL)
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # on Windows either ends a process at once

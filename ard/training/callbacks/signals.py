@@ -12,7 +12,12 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from ard.artifacts.paths import RunFolder
 
-STATUS = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGINT: 130}  # SIGUSR1: what schedulers send before they pre-empt
+# SIGUSR1, which Windows does not know: what schedulers send before they pre-empt.
+STATUS = {
+    getattr(signal, name): status
+    for name, status in (("SIGTERM", 143), ("SIGUSR1", 143), ("SIGINT", 130))
+    if hasattr(signal, name)
+}
 
 
 class Stop(Checkpoint):
