@@ -9,7 +9,7 @@ from ard.core.errors import UserError
 from ard.core.suggestions import did_you_mean, near_file
 from ard.core.text import first_sentence
 
-# Kind -> its folder below configs/; its name in the singular is that of one.
+# Kind -> its folder below configs/
 KINDS = {"bases": "", "methods": "methods", "schedules": "schedules", "teachers": "teachers", "studies": "studies"}
 OF_A_RUN = ("bases", "methods", "schedules", "teachers")  # what `ard fit` takes
 TOP = "configs"  # how paths to them begin, whether or not such a folder is in the current one
@@ -48,7 +48,8 @@ def find(name: str | Path, *kinds: str) -> Path:
         return next(iter(ours.values()))
     if ours:
         raise UserError(f"{name} is {len(ours)} things: {' and '.join(ours)}; expected one of these")
-    what = {"studies": "study"}.get(kinds[0], kinds[0].removesuffix("s")) if len(kinds) == 1 else "config file"
+    one = {"bases": "base config", "studies": "study"}
+    what = one.get(kinds[0], kinds[0].removesuffix("s")) if len(kinds) == 1 else "config file"
     raise UserError(f"{name or repr(name)}: no such {what}{_near(name, kinds)}")
 
 

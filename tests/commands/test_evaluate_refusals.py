@@ -40,7 +40,7 @@ def test_each_thing_that_a_state_dict_lacks_is_one_clear_line(missing, found, pl
         (["--split", "train"], "val"),
         (["--limit", "many"], "a whole number"),
         (["--splt", "val"], "did you mean 'split'"),
-        (["--data", "nope.yaml"], "nope.yaml: no such base"),
+        (["--data", "nope.yaml"], "nope.yaml: no such base config"),
         (["--network", "nope.yaml"], "nope.yaml: no such config file"),
     ],
     ids=" ".join,
