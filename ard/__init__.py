@@ -4,18 +4,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ard.attacks import L2, Linf
+    from ard.calls.evaluating import evaluate
+    from ard.calls.fitting import FitResult, fit
     from ard.models import load
     from ard.training.distillation import Distillation
     from ard.training.replays import FreeDistillation
 
 __version__ = "0.1.0"
-__all__ = ["L2", "Distillation", "FreeDistillation", "Linf", "load"]
+__all__ = ["L2", "Distillation", "FitResult", "FreeDistillation", "Linf", "evaluate", "fit", "load"]
 
 _HOMES = {
     "Distillation": "ard.training.distillation",
+    "FitResult": "ard.calls.fitting",
     "FreeDistillation": "ard.training.replays",
     "L2": "ard.attacks",
     "Linf": "ard.attacks",
+    "evaluate": "ard.calls.evaluating",
+    "fit": "ard.calls.fitting",
     "load": "ard.models",
 }
 

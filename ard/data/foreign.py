@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.data import Dataset, Subset, TensorDataset
 
 from ard.core.errors import UserError
 from ard.core.pixels import check_pixels
@@ -100,9 +100,3 @@ def _kind(batch: Any) -> str:
     if isinstance(batch, list | tuple):
         return f"{len(batch)} parts ({', '.join(type(part).__name__ for part in batch)})"
     return f"a {type(batch).__name__}"
-
-
-def batches_of(loader: DataLoader | Any) -> Any:
-    """Pairs of images in [0, 1] and labels, from any loader; every batch is checked."""
-    data = ForeignData()
-    return (data.received(batch, 0) for batch in loader)
