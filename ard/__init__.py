@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ard.attacks import L2, Linf
+    from ard.calls.comparing import compare
     from ard.calls.evaluating import evaluate
     from ard.calls.fitting import FitResult, fit
     from ard.models import load
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from ard.training.replays import FreeDistillation
 
 __version__ = "0.1.0"
-__all__ = ["L2", "Distillation", "FitResult", "FreeDistillation", "Linf", "evaluate", "fit", "load"]
+__all__ = ["L2", "Distillation", "FitResult", "FreeDistillation", "Linf", "compare", "evaluate", "fit", "load"]
 
 _HOMES = {
     "Distillation": "ard.training.distillation",
@@ -19,6 +20,7 @@ _HOMES = {
     "FreeDistillation": "ard.training.replays",
     "L2": "ard.attacks",
     "Linf": "ard.attacks",
+    "compare": "ard.calls.comparing",
     "evaluate": "ard.calls.evaluating",
     "fit": "ard.calls.fitting",
     "load": "ard.models",

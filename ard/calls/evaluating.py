@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ard.artifacts.record import Record
 from ard.attacks import Ball
-from ard.calls.fitting import FitResult, config_named, weights_of
+from ard.calls.fitting import FitResult, config_named, weights_of, written_radius
 from ard.commands.evaluate_file import recorded
 from ard.configs.building import build
 from ard.configs.files import read_yaml
@@ -73,7 +73,7 @@ def evaluate(
         seed=seed,
         attacks=",".join(attacks),
         replace=replace,
-        eps=None if ball is None else str(eps or ball.eps),
+        eps=None if ball is None else written_radius(ball.eps),
         norm=None if ball is None else ball.norm,  # type: ignore[arg-type]
         data=str(config_named(data, "bases")) if isinstance(data, str | Path) else None,
         teacher=None if teacher is None else "in memory" if isinstance(teacher, nn.Module) else str(weights_of(teacher)),

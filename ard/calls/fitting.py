@@ -16,13 +16,16 @@ from ard.cli.messages import quiet
 from ard.commands.fit import fit_student
 from ard.configs.catalogue import find, names
 from ard.core.errors import UserError
-from ard.core.radius import RadiusLike
+from ard.core.radius import Radius, RadiusLike
 from ard.core.suggestions import same_name
+from ard.core.text import radius
 from ard.models import load
 from ard.training.method import network_named
 
 # Arguments of `fit` by the option of the command line that they stand for.
 OPTIONS = {
+    "seed": "seed_everything",
+    "out": "trainer.default_root_dir",
     "epochs": "trainer.max_epochs",
     "lr": "model.init_args.training.lr",
     "batch_size": "data.init_args.batch_size",
@@ -112,27 +115,17 @@ def fit(
     Raises:
         UserError: For whatever `ard fit` refuses.
     """
-    files = [config_named(data, "bases"), config_named(method, "methods")]
-    given: dict[str, Any] = {
-        "epochs": epochs,
-        "lr": lr,
-        "batch_size": batch_size,
-        "eps": eps,
-        "average": average,
-        "devices": devices,
-        "precision": precision,
-        "logger": logger and _logger(logger),
-        "student": student and _student(student),
-        "teacher": teacher and weights_of(teacher),
-        "init": init and weights_of(init),
-    }
-    folder = Path(out) if out is not None else Path("checkpoints", files[0].stem, files[1].stem, f"seed{seed}")
-    words = [word for file in files for word in ("-c", str(file))]
-    words += [f"--{OPTIONS[name]}={value}" for name, value in given.items() if value is not None]
-    words += [f"--seed_everything={seed}", f"--trainer.default_root_dir={folder}", *(["--resume=auto"] if resume else [])]
+    base, recipe = config_named(data, "bases"), config_named(method, "methods")
+    folder = Path(out) if out is not None else Path("checkpoints", base.stem, recipe.stem, f"seed{seed}")
+    chosen: dict[str, Any] = {"seed": seed, "out": folder, "epochs": epochs, "lr": lr, "batch_size": batch_size}
+    chosen |= {"average": average, "devices": devices, "precision": precision, "logger": logger and _logger(logger)}
+    chosen |= {"student": student and _student(student), "teacher": teacher and weights_of(teacher)}
+    chosen |= {"init": init and weights_of(init), "eps": None if eps is None else written_radius(eps)}
+    words = [f"--{OPTIONS[name]}={value}" for name, value in chosen.items() if value is not None]
+    words += ["--resume=auto"] if resume else []
     with warnings.catch_warnings():
         quiet()
-        fit_student(["fit", *words, *options])
+        fit_student(["fit", "-c", str(base), "-c", str(recipe), *words, *options])
     return FitResult.of(folder)
 
 
@@ -150,6 +143,12 @@ def weights_of(run: str | Path | FitResult) -> Path:
     if not weights_in(Path(run)):
         raise UserError(f"{run}: found no weights; expected the folder of a run that has ended, or a file")
     return weights_in(Path(run))[0]
+
+
+def written_radius(eps: RadiusLike) -> str:
+    """A radius as configs write it: 8/255 where that is the number, so that both ways to say it are one run."""
+    short = eps if isinstance(eps, str) else radius(eps)
+    return short if float(Radius(short)) == float(Radius(eps)) else repr(float(eps))
 
 
 def _student(name: str) -> str:
