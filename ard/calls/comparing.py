@@ -7,7 +7,7 @@ from ard.artifacts.paths import RECORD
 from ard.artifacts.record import Record
 from ard.calls.fitting import FitResult
 from ard.core.errors import UserError
-from ard.report.comparison import Comparison
+from ard.report.comparison import Comparison, left_out_line
 from ard.report.rows import StoredRecord, load_records
 
 Compared = str | Path | FitResult | Record
@@ -36,13 +36,16 @@ def compare(
     if not named:
         raise UserError("nothing to compare: expected folders of runs, or records")
     records = [record for name, run in named.items() for record in _records(name, run)]
-    comparison = Comparison.of(records, mixed=mixed, baseline=baseline)
+    folders = [_folder(run) for run in named.values() if not isinstance(run, Record)]
+    comparison = Comparison.of(records, mixed=mixed, baseline=baseline, left_out=left_out_line(folders))
     if output is not None:
         comparison.write(Path(output))
     return comparison
 
 
 def _records(name: str, run: Compared) -> list[StoredRecord]:
-    if isinstance(run, Record):
-        return [StoredRecord(Path(name, RECORD), run)]
-    return load_records([run.folder if isinstance(run, FitResult) else Path(run)])
+    return [StoredRecord(Path(name, RECORD), run)] if isinstance(run, Record) else load_records([_folder(run)])
+
+
+def _folder(run: str | Path | FitResult) -> Path:
+    return run.folder if isinstance(run, FitResult) else Path(run)

@@ -10,12 +10,11 @@ from typing import Any
 from torch import nn
 
 from ard.artifacts.metrics import read_metrics
-from ard.artifacts.paths import RunFolder, weights_in
+from ard.artifacts.paths import RunFolder, weights_file
 from ard.artifacts.weights import card_of
 from ard.cli.messages import quiet
 from ard.commands.fit import fit_student
 from ard.configs.catalogue import find, names
-from ard.core.errors import UserError
 from ard.core.radius import Radius, RadiusLike
 from ard.core.suggestions import same_name
 from ard.core.text import radius
@@ -136,13 +135,7 @@ def config_named(name: str | Path, kind: str) -> Path:
 
 def weights_of(run: str | Path | FitResult) -> Path:
     """A file of weights: itself, or that of the epoch which a run's folder, or what `fit` returned, has selected."""
-    if isinstance(run, FitResult):
-        return run.weights
-    if not Path(run).is_dir():
-        return Path(run)
-    if not weights_in(Path(run)):
-        raise UserError(f"{run}: found no weights; expected the folder of a run that has ended, or a file")
-    return weights_in(Path(run))[0]
+    return run.weights if isinstance(run, FitResult) else Path(weights_file(run))
 
 
 def written_radius(eps: RadiusLike) -> str:

@@ -26,24 +26,17 @@ def run(tmp_path_factory, teacher_file):
     """A run by the call, and the folder for one by the verb."""
     folder = tmp_path_factory.mktemp("runs")
     options = {"data": "digits", "epochs": 1, "batch_size": 32, "lr": 0.05, "eps": 8 / 255, "seed": 3, "average": 0.9}
-    return ard.fit(
-        "RSLAD", teacher=str(teacher_file), out=folder / "call", precision="32-true", options=FEW, **options
-    ), folder
+    options |= {"precision": "32-true", "options": FEW}
+    return ard.fit("RSLAD", teacher=str(teacher_file), out=folder / "call", **options), folder
 
 
 def test_a_run_is_that_of_the_verb(run, capsys, teacher_file, monkeypatch):
     result, folder = run
     monkeypatch.chdir(folder)
-    words = [
-        "--trainer.max_epochs=1",
-        "--data.init_args.batch_size=32",
-        "--seed_everything=3",
-        "--trainer.precision=32-true",
-    ]
-    words += [f"--model.init_args.teacher.init_args.weights={teacher_file}", f"--trainer.default_root_dir={folder / 'verb'}"]
-    words += [
-        f"--model.init_args.{part}" for part in ("threat.init_args.eps=8/255", "training.lr=0.05", "training.average=0.9")
-    ]
+    words = ["--trainer.max_epochs=1", "--trainer.precision=32-true", f"--trainer.default_root_dir={folder / 'verb'}"]
+    words += ["--data.init_args.batch_size=32", "--seed_everything=3"]
+    model = ["threat.init_args.eps=8/255", "training.lr=0.05", "training.average=0.9"]
+    words += [f"--model.init_args.{part}" for part in (*model, f"teacher.init_args.weights={teacher_file}")]
     status, *_ = cli(capsys, "fit", "-c", "digits", "-c", "methods/rslad", *words, *FEW)
     assert status == 0
     by_verb = folder / "verb" / "student.safetensors"
@@ -62,7 +55,9 @@ def test_what_a_run_gives(run):
     assert result.model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
 
 
-@pytest.mark.parametrize(("eps", "text"), [(8 / 255, "8/255"), ("8/255", "8/255"), (0.15, "0.15"), (1 / 3, repr(1 / 3))])
+@pytest.mark.parametrize(
+    ("eps", "text"), [(8 / 255, "8/255"), ("8/255", "8/255"), (0.15, "0.15"), (0.123456789, "0.123456789")]
+)
 def test_a_radius_is_written_in_one_way(eps, text):
     assert written_radius(eps) == text
 
@@ -73,7 +68,7 @@ def test_a_radius_is_written_in_one_way(eps, text):
         ({"method": "rslaad", "data": "digits"}, "no such method; did you mean 'rslad'"),
         ({"method": "pgd_at", "data": "digit"}, "digit: no such base; did you mean 'digits'"),
         ({"method": "pgd_at", "data": "digits", "student": "mobilenet_v3"}, "did you mean 'MobileNetV2'"),
-        ({"method": "rslad", "data": "digits", "teacher": "."}, "found no weights; expected the folder of a run"),
+        ({"method": "rslad", "data": "digits", "teacher": "."}, "is a folder; expected weights"),
         ({"method": "rslad", "data": "digits", "teacher": "no.safetensors"}, "no.safetensors"),
         ({"method": "pgd_at", "data": "digits", "eps": 8}, "did you mean 8/255"),
     ],
