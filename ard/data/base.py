@@ -68,6 +68,11 @@ class DataModule(pl.LightningDataModule, ABC):
         """Training images of each class."""
         return torch.bincount(self.splits[0].labels, minlength=self.num_classes).tolist()
 
+    @property
+    def image_count(self) -> int:
+        """How many training images there are."""
+        return len(self.splits[0])
+
     @cached_property
     def splits(self) -> tuple[Subset, Subset]:
         """Training and validation images."""
@@ -111,6 +116,10 @@ class DataModule(pl.LightningDataModule, ABC):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
         return to_pixels(batch[0]), batch[1]
+
+    def received(self, batch: Batch, batch_idx: int) -> Batch:  # noqa: ARG002
+        """A batch on its device, as the engine takes it: pixels and labels already."""
+        return batch
 
     def train_dataloader(self) -> Loader:
         return self._loader(self.splits[0], train=True)

@@ -1,5 +1,6 @@
-"""Limits on a network that is built from a file of somebody else: its size and its tensors."""
+"""Networks that are built: limits for those that a file of somebody else describes, what they answer, another of a kind."""
 
+import copy
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -58,3 +59,12 @@ def check_answers(network: nn.Module, shape: Sequence[int], num_classes: int, na
     """Raises UserError where a network cannot read `batch` images of this shape, or does not return one logit a class."""
     with torch.no_grad():
         logits_of(network, torch.zeros(batch, *shape), name, num_classes)
+
+
+def another(network: nn.Module) -> nn.Module:
+    """A network of the same architecture with weights of its own, drawn anew where its layers know how."""
+    copied = copy.deepcopy(network)
+    for layer in copied.modules():
+        if callable(reset := getattr(layer, "reset_parameters", None)):
+            reset()
+    return copied

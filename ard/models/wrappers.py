@@ -25,6 +25,11 @@ class Normalized(nn.Module):
         self.mean = nn.Buffer(torch.tensor(mean).view(1, -1, 1, 1))
         self.std = nn.Buffer(torch.tensor(std).view(1, -1, 1, 1))
 
+    @classmethod
+    def around(cls, network: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> "Normalized":
+        """Before a network that is there already, trained on normalised images."""
+        return cls(network=lambda *, num_classes: network, mean=mean, std=std, num_classes=0)  # noqa: ARG005
+
     def forward(self, x: Tensor) -> Tensor:
         return self.network((x - self.mean) / self.std)
 
