@@ -15,7 +15,8 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from ard.attacks import Radius
-from ard.cli.config_option import configs_of, with_files
+from ard.cli.config_option import configs_of, default_folder, with_files
+from ard.cli.short_words import expanded
 from ard.configs.building import OneLineErrors, unbuildable, user_error
 from ard.configs.files import check_finite, check_order
 from ard.core.errors import UserError
@@ -55,6 +56,7 @@ class CLI(LightningCLI):
     """`ard fit` and `ard validate`: base config first, recipe after."""
 
     def __init__(self, args: list[str]) -> None:
+        args = expanded(args)
         self.configs = configs_of(args)
         check_order(self.configs)
         with ExitStack() as self.held:  # the run's directory
@@ -108,8 +110,7 @@ class CLI(LightningCLI):
             check_finite(config[part], part)
         check_options(config.trainer)
         if config.trainer.default_root_dir is None:
-            names = [Path(path).stem for path in self.configs] or ["fit"]
-            config.trainer.default_root_dir = "/".join(["checkpoints", *names[:2], f"seed{config.seed_everything}"])
+            config.trainer.default_root_dir = default_folder(self.configs, config.seed_everything)
 
     def instantiate_classes(self) -> None:
         self.parser.add_instantiator(fallback_logger, Logger)

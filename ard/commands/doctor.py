@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from ard.cli.messages import show
-from ard.cli.network_section import with_teachers_network
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_run
+from ard.cli.short_words import expanded
 from ard.doctor.advice import Advice, advice_table
 
 HELP = """usage: ard doctor
@@ -23,11 +23,12 @@ Exit status: 0 ok, or warnings only; 1 errors.
 
 def doctor(words: Sequence[str]) -> int:
     """Print a table of advice and return the exit status; `words` are the verb and the options of a run, if any."""
-    options = with_teachers_network(words[1:])
+    options = list(words[1:])
     if {"-h", "--help"} & set(options):
         print(HELP, end="")
         return 0
     if options:
+        options = expanded(["fit", *options])[1:]
         check_run(["fit", *options])
     with quick_imports():
         from ard.doctor.machine import examine_machine

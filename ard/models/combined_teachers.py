@@ -27,7 +27,7 @@ class Ensemble(Frozen):
 
     def load(self, *, num_classes: int, input_shape: tuple[int, ...], option: str = "weights") -> Self:
         for place, member in enumerate(self._members):
-            where = f"{option.removesuffix('.weights')}.members[{place}].init_args.weights"
+            where = f"{option.removesuffix('.weights')}.members[{place}].weights"
             member.load(num_classes=num_classes, input_shape=input_shape, option=where)
         return self
 

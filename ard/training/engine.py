@@ -56,9 +56,7 @@ class Engine(pl.LightningModule, ABC):
         self.threat, self.attack, self.val_attack = threat, attack(ball=threat), val_attack(ball=threat)
         self.attack_mode, self.num_classes, self.seed = attack_mode, num_classes, seed
         if objective.needs_teacher and teacher is None:
-            raise UserError(
-                f"{type(objective).__name__} needs a teacher: add --model.init_args.teacher.init_args.weights FILE"
-            )
+            raise UserError(f"{type(objective).__name__} needs a teacher: add --model.teacher.weights FILE")
         if init is not None:
             fill(self.student, *read_weights(init), init)
         self.average = training.averaged(self.student)
@@ -81,7 +79,7 @@ class Engine(pl.LightningModule, ABC):
         if stage != "fit":
             return
         for place, teacher in self.teachers().items():
-            option = f"--model.init_args.{place}.init_args.weights"
+            option = f"--model.{place}.weights".replace(".init_args", "")
             teacher.load(num_classes=self.num_classes, input_shape=self.data.input_shape, option=option).to(self.device)
         if isinstance(self.teacher, Cached):
             if self.data.additional:
