@@ -41,6 +41,11 @@ def _dispatch(argv: list[str]) -> int:
     quiet()
     _current_folder_last()
     verb = VERBS[name]
+    if not verb.raw and {"-h", "--help"} & set(argv[1:]):
+        from ard.cli.help_text import verb_help
+
+        print(verb_help(name, verb.usage, f"ard.commands.{verb.module}", verb.function))
+        return 0
     function = getattr(import_module(f"ard.commands.{verb.module}"), verb.function)
     if verb.raw:
         return int(function([name, *argv[1:]]))

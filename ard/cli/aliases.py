@@ -142,9 +142,7 @@ ALIASES = {
     ),
     "average": Alias("model.training.average", "DECAY", "average the weights, such as 0.9995; null: do not", ("ema", "swa")),
     "init": Alias("model.init", "FILE", "weights that the student begins with", ("pretrained", "weights")),
-    "resume": Alias(
-        "resume", "[auto]", "go on from the folder's newest checkpoint, if there is one", ("continue", "restart")
-    ),
+    "resume": Alias("resume", "", "go on from the folder's newest checkpoint, if there is one", ("continue", "restart")),
     "network": Alias(
         "model.teacher.network",
         "NAME",

@@ -42,11 +42,6 @@ for library in ("pytorch_lightning", "lightning_fabric"):  # here, because impor
 
 register_type(Radius, serializer=str, deserializer=Radius, fail_already_registered=False)
 
-FIT_USAGE = "ard fit -c configs/<data>.yaml -c configs/methods/<method>.yaml [-c FILE ...] [options]"
-FIT = """Train one student. configs/*.yaml are bases, configs/methods/*.yaml recipes, one a method,
-configs/schedules/*.yaml schedules of papers.
-For example: ard fit -c configs/digits.yaml -c configs/methods/pgd_at.yaml"""
-
 
 class Parser(OneLineErrors, LightningArgumentParser):
     """Lightning's parser, whose errors are one line: what is wrong, what was expected, what to do."""
@@ -68,7 +63,7 @@ class CLI(LightningCLI):
                 trainer_defaults=TRAINER_DEFAULTS,
                 seed_everything_default=0,
                 parser_class=Parser,
-                parser_kwargs={"prog": "ard", "fit": {"usage": FIT_USAGE, "description": FIT}},
+                parser_kwargs={"prog": "ard"},
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 auto_configure_optimizers=False,
@@ -89,10 +84,8 @@ class CLI(LightningCLI):
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "fit":
-            about = "resume from the newest valid checkpoint of the run's directory; start anew where there is none"
-            parser.add_argument("--resume", type=Literal["auto"] | None, default=None, help=about)
-            about = "resume although the checkpoint was written with other options"
-            parser.add_argument("--allow_changes", type=bool, default=False, help=about)
+            parser.add_argument("--resume", type=Literal["auto"] | None, default=None)
+            parser.add_argument("--allow_changes", type=bool, default=False)
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:

@@ -3,13 +3,14 @@
 Nothing large is imported for it. What passes here is parsed again by the real parser, which checks types.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ard.artifacts.class_paths import TEACHERS_FROM_FILES
 from ard.artifacts.paths import weights_file
 from ard.cli.aliases import ALIASES
 from ard.cli.composed import option_tree
+from ard.cli.help_text import option_keys
 from ard.cli.short_words import split_words
 from ard.cli.source_keys import LIGHTNING, Source, annotated_class, class_source, function_keys, names_of
 from ard.configs.catalogue import OF_A_RUN
@@ -134,13 +135,25 @@ class RunKeys:
     def _refuse(self, tree: dict[str, Any], known: Any, place: Place) -> None:
         wrong = next((key for key in tree if known and key not in known and key not in QUESTIONS), None)
         if wrong is not None:
-            short = {word: name for name, alias in ALIASES.items() for word in (name, *alias.tried)} if not place else {}
-            near = nearest(str(wrong), sorted({*known, *short}))
-            end = f"; did you mean {short.get(near, near)!r}?" if near else f"; expected one of {', '.join(sorted(known))}"
+            is_option = self.origin == "--" and not place
+            meant = _meant(str(wrong), known) if is_option else nearest(str(wrong), sorted(known))
+            listed = "`ard fit --help` shows them" if is_option else f"expected one of {', '.join(sorted(known))}"
+            end = f"; did you mean {meant!r}?" if meant else f"; {listed}"
             raise UserError(f"{self._dotted((*place, str(wrong)))}: unknown key {str(wrong)!r}{end}")
 
     def _dotted(self, place: Place) -> str:
         return self.origin + ".".join(place)
+
+
+def _meant(wrong: str, known: Iterable[str]) -> str | None:
+    """A short option, or a key of the run that ends so, such as --weight_decay."""
+    short = {word: name for name, alias in ALIASES.items() for word in (name, *alias.tried)}
+    if wrong not in short:
+        for key in option_keys():
+            if key.endswith(f".{wrong}"):
+                return key
+    near = nearest(wrong, sorted({*known, *short}))
+    return short.get(near, near) if near else None
 
 
 def _short(place: Place) -> Place:

@@ -9,13 +9,15 @@ from ard.cli.short_words import expanded
 from ard.doctor.advice import Advice, advice_table
 
 HELP = """usage: ard doctor
-       ard doctor -c configs/<data>.yaml -c configs/methods/<method>.yaml [any option of ard fit]
+       ard doctor BASE METHOD [SCHEDULE] [any option of ard fit]
 
-Without options: packages, disk, device, and how much each speed-up brings here.
+Without options: packages, disk, device, and what each speed-up brings here.
 
-With the options of a run, that run is checked in under a minute, without changing anything on disk (except that a missing
-data set is downloaded): pixels and labels, images that are in two splits, the teacher (clean accuracy, PGD-10, classes, the
-data it was trained on), disk space for the checkpoints, the logger, a training step, and the cost of the whole run.
+With the words of a run, that run is checked in under a minute, without changing
+anything on disk (except that a missing data set is downloaded): pixels and
+labels, images that are in two splits, the teacher (clean accuracy, PGD-10,
+classes, the data it was trained on), disk space for the checkpoints, the
+logger, a training step, and the cost of the whole run.
 
 Exit status: 0 ok, or warnings only; 1 errors.
 """

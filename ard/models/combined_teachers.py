@@ -17,6 +17,9 @@ class Ensemble(Frozen):
     """Several teachers as one: logits log (1/K) Σ_k softmax(T_k(x)), the mean of their probabilities.
 
     Pixels (batch, channels, H, W) in, (batch, C) out. Raises UserError for fewer than two members.
+
+    Args:
+        members: The teachers, each as one alone would be named.
     """
 
     def __init__(self, *, members: Sequence[Frozen]) -> None:

@@ -31,7 +31,12 @@ FIXED = {
 
 
 class Trainer(pl.Trainer):
-    """pl.Trainer whose `precision` is by default bf16-mixed where the hardware computes in bfloat16, else 32-true."""
+    """pl.Trainer whose `precision` is by default bf16-mixed where the hardware computes in bfloat16, else 32-true.
+
+    Args:
+        precision: auto is bf16-mixed where the hardware computes in bfloat16, else 32-true.
+        accelerator: auto, cpu, gpu or mps.
+    """
 
     def __init__(self, *, precision: Precision | None = "auto", accelerator: str = "auto", **options: Any) -> None:
         if precision is None or precision == "auto":
