@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 
-from ard.cli.network_section import with_teachers_network
+from ard.cli.help_text import ALL, HELP, all_options, run_help
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_files, check_run
+from ard.cli.short_words import expanded
 
 
 def fit_student(words: Sequence[str]) -> int:
     """Train one student, or measure a checkpoint again; `words` are the verb and its options."""
-    words = with_teachers_network(words)
-    if not {"-h", "--help"} & set(words):
-        check_files(check_run(words))
+    if HELP & set(words):
+        print(all_options() if ALL in words else run_help(words[0]))
+        return 0
+    words = expanded(words)
+    check_files(check_run(words))
     with quick_imports():
         from ard.cli.lightning import run
 
-    run(list(words))
+    run(words)
     return 0

@@ -54,7 +54,7 @@ def _locked(lock: Path) -> IO[str]:
             file.close()
             raise UserError(
                 f"{lock.parent}: another run is writing here ({holder or 'of an unknown process'}); expected one at a time: "
-                "wait for it, or choose another --trainer.default_root_dir"
+                "wait for it, or choose another --out"
             ) from error
         if lock.exists() and lock.stat().st_ino == os.fstat(file.fileno()).st_ino:  # else its holder took it away just now
             file.truncate(0)
