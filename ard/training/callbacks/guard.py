@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Guard(pl.Callback):
-    """Watches a run without touching it; `seen` is saved in checkpoints and in the run's summary."""
+    """Watches a run without touching it; `seen` is saved in checkpoints, its warnings in the run's summary too."""
 
     def __init__(self, **seen: Any) -> None:
         self.seen: dict[str, Any] = {**seen, "warnings": []}
