@@ -100,9 +100,10 @@ class StudyRun:
         """Of `ard fit`; printed in the log, so that a run can be repeated by hand."""
         options = {"seed_everything": self.seed, "trainer.default_root_dir": self.directory, **self.overrides}
         for place, teacher in self.teachers.items():
-            options[f"model.init_args.{place}.init_args.weights"] = teacher.weights
+            short = f"model.{place}".replace(".init_args", "")
+            options[f"{short}.weights"] = teacher.weights
             if teacher.network is not None:
-                options[f"model.init_args.{place}.init_args.network"] = teacher.network
+                options[f"{short}.network"] = teacher.network
         configs = [part for config in self.configs for part in ("-c", config)]
         return ["fit", *configs, *(f"--{key}={_text(value)}" for key, value in options.items())]
 
