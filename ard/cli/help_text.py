@@ -16,7 +16,7 @@ from ard.configs.files import read_yaml
 from ard.core.text import first_sentence
 
 ALL = "--help-all"
-ASKED = {"-h", "--help", ALL}
+FOR_HELP = {"-h", "--help", ALL}
 WIDEST = 110  # columns
 LINKED = ("seed", "num_classes", "ball", "weights_only")  # set by other options, or by the data
 ALLOW_CHANGES = "go on although the checkpoint was written with other options"

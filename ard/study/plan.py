@@ -112,7 +112,7 @@ def read_study(path: Path) -> Study:
     """The study in a YAML file; raises UserError for unknown or missing keys, wrong types and missing configs."""
     content, name = read_yaml(path, "studies"), shown(path)
     if {"data", "model", "trainer"} & set(content):
-        raise UserError(f"{name} is a config for `ard fit -c {name}`; expected a study, such as configs/studies/digits.yaml")
+        raise UserError(f"{name} is a config for `ard fit {name}`; expected a study, such as configs/studies/digits.yaml")
     study: Study = build(Study, content)
     study.request.check()
     study.request.check_ball()

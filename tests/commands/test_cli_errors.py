@@ -38,7 +38,7 @@ ARGS, TEACHER = "--model.init_args.", "--model.init_args.teacher.init_args.weigh
         (["fit", "digits", "-c"], "-c: expected the name of a config after it"),
         (["fit", "digits", "pgd_at", "-x"], "-x: expected the name of a config, or an option, which begins with --"),
         (["fit", "-c", "configs/methods/rsald.yaml"], "did you mean 'configs/methods/rslad.yaml'?"),
-        (["study", FIT[1]], "configs/digits.yaml is a config for `ard fit -c configs/digits.yaml`; expected a study"),
+        (["study", FIT[1]], "configs/digits.yaml is a config for `ard fit configs/digits.yaml`; expected a study"),
         (["study", "configs/studies/digit.yaml"], "no such study; did you mean 'configs/studies/digits.yaml'?"),
         (["fit", *FIT[2:4], *FIT[:2]], "expected the base (with `data:`) first"),
         (["fit", f"--config={FIT[3]}", f"--config={FIT[1]}"], "expected the base (with `data:`) first"),
@@ -171,3 +171,9 @@ def test_help_and_version_wait_for_nothing(words):
     *text, last = done.stdout.splitlines()
     assert last == "0 False"
     assert text[0][0].isdigit() if "--version" in words else text[0].startswith("usage: ard ")
+
+
+def test_a_pipe_that_closes_early_is_no_error():
+    line = f"{sys.executable} -m ard fit --help-all | head -n 1"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("usage: ard fit BASE METHOD [SCHEDULE] [options]\n", "")
