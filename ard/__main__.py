@@ -1,5 +1,6 @@
 """The command `ard`: finds the verb, and turns errors into one line and an exit status."""
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -16,11 +17,20 @@ LISTED = "ard --help lists them"
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit status."""
     argv = sys.argv[1:] if argv is None else argv
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what the Tab key may make of a line
+        from ard.cli.completion import complete
+
+        complete({name: (f"ard.commands.{verb.module}", verb.function) for name, verb in VERBS.items()})
     try:
-        return _dispatch(argv)
+        status = _dispatch(argv)
+        sys.stdout.flush()
+        return status
     except UserError as error:
         print(f"ard: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read the output has seen enough, as in `ard fit --help-all | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("ard: interrupted", file=sys.stderr)
         return 130

@@ -192,6 +192,8 @@ class CLI(LightningCLI):
         return [*best_and_last(directory, self.model.training_block.monitor), Stop(directory)]
 
     def _run_subcommand(self, subcommand: str) -> None:
+        if subcommand == "validate" and is_first():  # what a fit says when it begins
+            print(f"configs: {', '.join(self.configs)}", flush=True)
         with explain_out_of_memory(self.trainer, self.model):
             super()._run_subcommand(subcommand)
 
