@@ -59,10 +59,9 @@ def test_a_teacher_that_does_not_fit_is_refused_before_anything_is_written(fit, 
 
 
 def test_a_missing_teacher_is_asked_for_by_its_own_option(fit, tmp_path):
-    weights = "natural_teacher.init_args.weights"
-    with user_error(f"add --model.init_args.objective.init_args.{weights} FILE"):
-        fit(tmp_path / "run", "mtard", f"--model.init_args.objective.init_args.{weights}=")
-    with user_error(f"add --model.init_args.objective.init_args.base.init_args.{weights} FILE"):
+    with user_error("add --model.objective.natural_teacher.weights FILE"):
+        fit(tmp_path / "run", "mtard", "--model.objective.natural_teacher.weights=")
+    with user_error("add --model.objective.base.natural_teacher.weights FILE"):
         fit(tmp_path / "run", "adaad_igdm", "--model.init_args.objective.init_args.base=ard.objectives.mtard.MTARD")
 
 
