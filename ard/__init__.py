@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from ard.models import load
     from ard.training.distillation import Distillation
     from ard.training.replays import FreeDistillation
+    from ard.training.step import take
 
 __version__ = "0.1.0"
-__all__ = ["L2", "Distillation", "FitResult", "FreeDistillation", "Linf", "compare", "evaluate", "fit", "load"]
+__all__ = ["L2", "Distillation", "FitResult", "FreeDistillation", "Linf", "compare", "evaluate", "fit", "load", "take"]
 
 _HOMES = {
     "Distillation": "ard.training.distillation",
@@ -24,13 +25,17 @@ _HOMES = {
     "evaluate": "ard.calls.evaluating",
     "fit": "ard.calls.fitting",
     "load": "ard.models",
+    "take": "ard.training.step",
 }
+_ROOMS = ("attacks", "data", "models", "objectives")  # packages of ours that need no import of their own
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use: `import ard` and `ard --help` must not wait for torch and Lightning."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'ard' has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _ROOMS:
+        return import_module(f"ard.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ard' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

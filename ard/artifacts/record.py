@@ -236,7 +236,8 @@ class Record:
 
     def __str__(self) -> str:
         """A few lines: what was measured, what came out; where a check failed, its name in place of every robust number."""
-        lines = [f"{self.dataset.name} {self.split}, n = {self.n}, {self.threat.norm} {radius(self.threat.eps)}"]
+        split = "" if self.split == "in memory" else f" {self.split}"
+        lines = [f"{self.dataset.name}{split}, n = {self.n}, {self.threat.norm} {radius(self.threat.eps)}"]
         if self.failed:
             lines += [f"  clean {self.clean_acc:.1%}", f"  UNRELIABLE: {_in_words(self.failed)}"]
         else:

@@ -12,6 +12,7 @@ from torch import nn
 from ard.artifacts.metrics import read_metrics
 from ard.artifacts.paths import RunFolder, weights_file
 from ard.artifacts.weights import card_of
+from ard.cli.config_option import default_folder
 from ard.cli.messages import quiet
 from ard.commands.fit import fit_student
 from ard.configs.catalogue import find, names
@@ -19,25 +20,6 @@ from ard.core.radius import Radius, RadiusLike
 from ard.core.suggestions import same_name
 from ard.core.text import radius
 from ard.models import load
-from ard.training.method import network_named
-
-# Arguments of `fit` by the option of the command line that they stand for.
-OPTIONS = {
-    "seed": "seed_everything",
-    "out": "trainer.default_root_dir",
-    "epochs": "trainer.max_epochs",
-    "lr": "model.init_args.training.lr",
-    "batch_size": "data.init_args.batch_size",
-    "eps": "model.init_args.threat.init_args.eps",
-    "average": "model.init_args.training.average",
-    "devices": "trainer.devices",
-    "precision": "trainer.precision",
-    "logger": "trainer.logger",
-    "student": "model.init_args.student",
-    "teacher": "model.init_args.teacher.init_args.weights",
-    "init": "model.init_args.init",
-}
-LOGGERS = {name: f"pytorch_lightning.loggers.{name}Logger" for name in ("Wandb", "TensorBoard")}
 
 
 @dataclass(frozen=True)
@@ -80,6 +62,7 @@ def fit(
     epochs: int | None = None,
     lr: float | None = None,
     batch_size: int | None = None,
+    data_dir: str | Path | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     devices: int | str | None = None,
@@ -101,6 +84,7 @@ def fit(
         epochs: Passes over the training images.
         lr: The highest learning rate.
         batch_size: Images a step, on all devices together.
+        data_dir: Where the images are, or are downloaded to.
         out: The run's folder; by default checkpoints/<data>/<method>/seed<seed>.
         seed: Of every random draw.
         devices: How many GPUs; by default all.
@@ -109,22 +93,21 @@ def fit(
         average: The decay of averaged weights, such as 0.9995.
         init: Weights that the student begins with.
         resume: Go on from the folder's newest checkpoint, where there is one.
-        options: Any further words of the command line, such as ["-c", "schedules/rslad", "--data.init_args.root=images"].
+        options: Any further words of the command line, such as ["schedules/rslad", "--model.student.width=0.5"].
 
     Raises:
         UserError: For whatever `ard fit` refuses.
     """
     base, recipe = config_named(data, "bases"), config_named(method, "methods")
-    folder = Path(out) if out is not None else Path("checkpoints", base.stem, recipe.stem, f"seed{seed}")
-    chosen: dict[str, Any] = {"seed": seed, "out": folder, "epochs": epochs, "lr": lr, "batch_size": batch_size}
-    chosen |= {"average": average, "devices": devices, "precision": precision, "logger": logger and _logger(logger)}
-    chosen |= {"student": student and _student(student), "teacher": teacher and weights_of(teacher)}
-    chosen |= {"init": init and weights_of(init), "eps": None if eps is None else written_radius(eps)}
-    words = [f"--{OPTIONS[name]}={value}" for name, value in chosen.items() if value is not None]
-    words += ["--resume=auto"] if resume else []
+    folder = Path(default_folder([base, recipe], seed) if out is None else out)
+    chosen: dict[str, Any] = {"student": student, "teacher": teacher and weights_of(teacher), "epochs": epochs, "lr": lr}
+    chosen |= {"eps": None if eps is None else written_radius(eps), "batch-size": batch_size, "data-dir": data_dir}
+    chosen |= {"out": folder, "seed": seed, "devices": devices, "precision": precision, "logger": logger}
+    chosen |= {"average": average, "init": init and weights_of(init)}
+    words = [f"--{name}={value}" for name, value in chosen.items() if value is not None] + ["--resume"] * resume
     with warnings.catch_warnings():
         quiet()
-        fit_student(["fit", "-c", str(base), "-c", str(recipe), *words, *options])
+        fit_student(["fit", str(base), str(recipe), *words, *options])
     return FitResult.of(folder)
 
 
@@ -142,12 +125,3 @@ def written_radius(eps: RadiusLike) -> str:
     """A radius as configs write it: 8/255 where that is the number, so that both ways to say it are one run."""
     short = eps if isinstance(eps, str) else radius(eps)
     return short if float(Radius(short)) == float(Radius(eps)) else repr(float(eps))
-
-
-def _student(name: str) -> str:
-    return f"ard.models.{network_named(name).__name__}"  # type: ignore[union-attr]
-
-
-def _logger(name: str) -> str:
-    known = same_name(name, LOGGERS)
-    return name if known is None else LOGGERS[known]

@@ -59,6 +59,11 @@ class DataModule(pl.LightningDataModule, ABC):
     def test_images(self) -> Images:
         """The test split; nothing in training calls this."""
 
+    def setup(self, stage: str) -> None:  # noqa: ARG002
+        """Keep a trainer from giving our loaders another sampler: they split the global batch among the processes."""
+        if self.trainer is not None:
+            self.trainer._accelerator_connector.use_distributed_sampler = False
+
     @property
     def title(self) -> str:
         """What tables and pictures call these images."""

@@ -155,10 +155,7 @@ class Engine(pl.LightningModule, ABC):
 
     @cached_property
     def batches_per_epoch(self) -> int:
-        """How many batches an epoch has.
-
-        Not from `trainer.estimated_stepping_batches`: that sets up the loader before a resumed run has restored its place.
-        """
+        """Of an epoch; of our own data not asked of the trainer, which would set up the loader too early for a resume."""
         if not isinstance(self.data, DataModule):
             return int(min(self.trainer.num_training_batches, UNENDING))
         batches, limit = len(self.data.train_dataloader()), self.trainer.limit_train_batches

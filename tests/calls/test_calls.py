@@ -66,7 +66,7 @@ def test_a_radius_is_written_in_one_way(eps, text):
     ("arguments", "message"),
     [
         ({"method": "rslaad", "data": "digits"}, "no such method; did you mean 'rslad'"),
-        ({"method": "pgd_at", "data": "digit"}, "digit: no such base; did you mean 'digits'"),
+        ({"method": "pgd_at", "data": "digit"}, "digit: no such base config; did you mean 'digits'"),
         ({"method": "pgd_at", "data": "digits", "student": "mobilenet_v3"}, "did you mean 'MobileNetV2'"),
         ({"method": "rslad", "data": "digits", "teacher": "."}, "is a folder; expected weights"),
         ({"method": "rslad", "data": "digits", "teacher": "no.safetensors"}, "no.safetensors"),

@@ -1,10 +1,11 @@
 """What a run refuses, each in one line and as early as it can be known."""
 
 import pytest
+import torch
 from pytorch_lightning import Callback
 from tiny import user_error
 
-from ard.__main__ import main
+from ard.attacks import PGD, Linf
 
 
 class Steps(Callback):
@@ -66,12 +67,8 @@ def test_a_missing_teacher_is_asked_for_by_its_own_option(fit, tmp_path):
 
 
 @pytest.mark.fault(34)
-def test_validation_under_inference_mode_says_what_to_do(command, fit, tmp_path, capsys, observed):
-    fit(tmp_path, "pgd_at")
-    words = command(
-        tmp_path, "pgd_at", f"--ckpt_path={tmp_path}/last.ckpt", "--trainer.inference_mode=true", verb="validate"
-    )
-    assert main(words) == 2
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert "inference_mode=False" in line
-    observed(f"exit 2: {line}")
+def test_an_attack_under_inference_mode_says_what_to_do(observed):
+    """The engine leaves that mode for its own, see test_plain_modules.py."""
+    with torch.inference_mode(), user_error("inference_mode=False") as caught:
+        PGD(Linf(0.1))(lambda x_adv: x_adv.sum((1, 2, 3)), torch.rand(2, 1, 4, 4), torch.Generator())
+    observed(f"exit 2: ard: {caught.value}")

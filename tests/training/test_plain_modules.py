@@ -95,11 +95,19 @@ def test_uint8_and_float_pixels_are_the_same_run():
 
 @FOREIGN
 def test_what_our_own_trainer_adds_can_be_added_by_hand(tmp_path):
-    module = ard.Distillation(student=Net(), teacher=Net(), objective="pgd_at_ema", eps=0.1)
-    options = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()]}
-    options["callbacks"] = [*Guards().callbacks(), TeacherCheck(), *best_and_last(str(tmp_path), "val/robust_acc")]
-    fitted(module, trainer=plain_trainer(2, default_root_dir=tmp_path, log_every_n_steps=1, **options))
+    """And the run goes on from the checkpoint that was left."""
+
+    def run(epochs, **start):
+        module = ard.Distillation(student=Net(), teacher=Net(), objective="pgd_at_ema", eps=0.1)
+        callbacks = [*Guards().callbacks(), TeacherCheck(), *best_and_last(str(tmp_path), "val/robust_acc")]
+        options = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()], "callbacks": callbacks}
+        trainer = plain_trainer(epochs, default_root_dir=tmp_path, log_every_n_steps=1, **options)
+        trainer.fit(module, loader(shuffle=True), loader(64, 1), **start)
+        return trainer
+
+    run(1)
     assert {"summary.json", "best.ckpt", "last.ckpt"} <= {file.name for file in tmp_path.iterdir()}
+    assert run(2, ckpt_path=tmp_path / "last.ckpt").global_step == 6
 
 
 def test_what_is_not_promised_is_said_once():
