@@ -9,28 +9,30 @@ from ard.cli.messages import quiet
 from ard.commands import VERBS, overview
 from ard.core.errors import UserError
 from ard.core.suggestions import did_you_mean
+from ard.core.terminal import say, secure_streams
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit status."""
     argv = sys.argv[1:] if argv is None else argv
+    secure_streams()
     try:
         return _dispatch(argv)
     except UserError as error:
-        print(f"ard: {error}", file=sys.stderr)
+        say(f"ard: {error}", error=True)
         return 2
     except KeyboardInterrupt:
-        print("ard: interrupted", file=sys.stderr)
+        say("ard: interrupted", error=True)
         return 130
 
 
 def _dispatch(argv: list[str]) -> int:
     name = argv[0] if argv else "--help"
     if name in ("-h", "--help"):
-        print(overview())
+        say(overview())
         return 0
     if name == "--version":
-        print(ard.__version__)
+        say(ard.__version__)
         return 0
     if name not in VERBS:
         raise UserError(f"no verb {name!r}" + (did_you_mean(name, list(VERBS)) or "; ard --help lists them"))

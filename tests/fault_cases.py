@@ -53,4 +53,5 @@ CASES = {
     47: ("two runs in one folder", "the second is refused"),
     48: ("the clock goes backwards", "the newest checkpoint is that of the latest step"),
     49: ("other versions of torch or Lightning at resume", "warned with both"),
+    50: ("output that nobody hears: closed, a full disk, a reader gone", "the run ends as any other, with its files"),
 }

@@ -6,6 +6,7 @@ from ard.cli.messages import show
 from ard.cli.network_section import with_teachers_network
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_run
+from ard.core.terminal import say
 from ard.doctor.advice import Advice, advice_table
 
 HELP = """usage: ard doctor
@@ -25,7 +26,7 @@ def doctor(words: Sequence[str]) -> int:
     """Print a table of advice and return the exit status; `words` are the verb and the options of a run, if any."""
     options = with_teachers_network(words[1:])
     if {"-h", "--help"} & set(options):
-        print(HELP, end="")
+        say(HELP.rstrip())
         return 0
     if options:
         check_run(["fit", *options])

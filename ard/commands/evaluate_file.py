@@ -24,6 +24,7 @@ from ard.commands.subject import Subject, short_path
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
 from ard.core.files import sha256, write_whole
+from ard.core.terminal import say
 from ard.evaluation import Evaluation, Given, Store
 from ard.evaluation.cascade import BLOCK
 from ard.evaluation.measurement import versions
@@ -69,9 +70,9 @@ def evaluate_file(weights: Path, request: Request) -> str | None:
                 store.remove()
     record = record or finished_by_another(record_of(weights), key)
     if record is None:
-        print(f"{weights}: shard {request.shard} is done; the last shard to finish writes the record")
+        say(f"{weights}: shard {request.shard} is done; the last shard to finish writes the record")
         return None
-    print(summary(record, weights, record_of(weights)))
+    say(summary(record, weights, record_of(weights)))
     return record.verdict
 
 

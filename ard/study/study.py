@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ard.configs.catalogue import root
+from ard.core.terminal import say
 from ard.study.devices import Devices
 from ard.study.display import Display
 from ard.study.job import Job
@@ -49,7 +50,7 @@ def run_study(
             processes.stop()
             raise
     for name, reason in failures.items():
-        print(f"failed: {name}: {reason}", file=sys.stderr)
+        say(f"failed: {name}: {reason}", error=True)
     if len(failures) == len(runs):
         return 1, "no run was finished, so there is nothing to compare"
     output = Path(study.results) if study.results else directory
@@ -60,5 +61,5 @@ def _without_the_repositorys_results(study: Study, path: Path, directory: Path) 
     """A study that comes with ard publishes into ard's repository: from another folder it does not, and says so."""
     if not study.results or not path.is_relative_to(root()) or Path.cwd().samefile(root().parent):
         return study
-    print(f"records and the table are below {directory} alone; {study.results} is a folder of ard's repository")
+    say(f"records and the table are below {directory} alone; {study.results} is a folder of ard's repository")
     return replace(study, results=None)

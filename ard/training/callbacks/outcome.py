@@ -8,6 +8,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from ard.artifacts.card import Card
 from ard.artifacts.class_paths import is_ours
+from ard.core.terminal import say
 
 
 def announce_weights(trainer: pl.Trainer, weights: Path, card: Card) -> None:
@@ -20,4 +21,4 @@ def announce_weights(trainer: pl.Trainer, weights: Path, card: Card) -> None:
     command = ["ard", "evaluate", str(weights)]
     if not is_ours(card.network or {}):
         command += ["--network", str(weights.with_name("config.yaml"))]
-    print(f"{weights.stem}: {weights} (epoch {training.epoch}{score}); next: {shlex.join(command)}", flush=True)
+    say(f"{weights.stem}: {weights} (epoch {training.epoch}{score}); next: {shlex.join(command)}")

@@ -17,6 +17,7 @@ from ard.artifacts.weights import read_weights, save_weights
 from ard.configs.catalogue import shown
 from ard.core.files import write_whole
 from ard.core.flops import FlopCounter
+from ard.core.terminal import say
 from ard.training.callbacks.outcome import announce_weights
 from ard.training.config_digest import START, by_contents, digest_of, essentials
 from ard.training.engine import Engine
@@ -54,7 +55,7 @@ class RunFiles(SaveConfigCallback):
         assert isinstance(pl_module, Engine)
         check_schedule(trainer, pl_module)
         if trainer.is_global_zero:
-            print(f"configs: {', '.join(self.configs)}", flush=True)  # a name may mean a file of one's own, or ours
+            say(f"configs: {', '.join(self.configs)}")  # a name may mean a file of one's own, or ours
             self._write_config(RunFolder.of(trainer.default_root_dir))
         loop = trainer.fit_loop.epoch_loop
         for logger in trainer.loggers:

@@ -1,7 +1,6 @@
 """Signals that end a run: the step is finished and saved first."""
 
 import signal
-import sys
 import threading
 from types import FrameType
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from ard.artifacts.paths import RunFolder
+from ard.core.terminal import say
 
 STATUS = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGINT: 130}  # SIGUSR1: what schedulers send before they pre-empt
 
@@ -36,7 +36,7 @@ class Stop(Checkpoint):
         if self.agreed:  # only here is everything of the step before logged
             name, step = signal.Signals(self.agreed).name, trainer.global_step
             if trainer.is_global_zero:
-                print(f"ard: {name} after step {step}: {self.path} holds it, --resume auto continues", file=sys.stderr)
+                say(f"ard: {name} after step {step}: {self.path} holds it, --resume auto continues", error=True)
             # Lightning kills the first rank when another one ends with a status.
             raise SystemExit(STATUS[signal.Signals(self.agreed)] if trainer.is_global_zero else 0)
 
