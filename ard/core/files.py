@@ -25,7 +25,13 @@ def write_whole(path: Path, data: bytes | str, *, through: Path | None = None) -
             os.replace(temporary, path)
             sync_folder(path.parent)
         finally:
-            temporary.unlink(missing_ok=True)
+            discard(temporary)
+
+
+def discard(path: Path) -> None:
+    """Remove a file where that can be done: for cleaning up, whose errors must not take the place of those before."""
+    with suppress(OSError):
+        path.unlink()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ard.core.errors import UserError
-from ard.core.files import write_whole
+from ard.core.files import discard, write_whole
 from ard.evaluation.cascade import Block
 
 try:
@@ -77,7 +77,7 @@ class Store:
                 yield self.folder.is_dir()
         finally:
             if not self.folder.is_dir():
-                lock.unlink(missing_ok=True)
+                discard(lock)
 
     def remove(self) -> None:
         """Delete the blocks, once the record is written."""

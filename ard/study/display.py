@@ -40,6 +40,10 @@ class Display:
         self._say(f"{name}: finished before")
         self._advance(1.0)
 
+    def moved(self, name: str, aside: Path) -> None:
+        """A run of another configuration or teacher that was here before."""
+        self._say(f"{name}: what was here is of another configuration or teacher; it is now in {aside}")
+
     @contextmanager
     def running(self, name: str, directory: Path, resolved: dict[str, Any]) -> Iterator[None]:
         """Follow a run's metrics.csv until the block ends."""
