@@ -13,7 +13,7 @@ from test_study_processes import overrides, wait_until
 
 from ard.artifacts.metrics import read_metrics
 
-EPOCHS = 25
+EPOCHS = 12
 
 
 def study():
@@ -39,7 +39,7 @@ def is_alive(process):
 def test_killed_a_study_takes_its_trainings_along_and_goes_on(tmp_path, monkeypatch, observed):
     folder = workplace(tmp_path, monkeypatch) / "checkpoints" / "tiny" / "pgd_at" / "seed0"
     options = overrides([*FAST, *TINY], EPOCHS)
-    content = {"base": "configs/digits.yaml", "recipes": ["pgd_at"], "overrides": {"pgd_at": options}}
+    content = {"base": "configs/digits.yaml", "recipes": ["pgd_at"], "jobs": 2, "overrides": {"pgd_at": options}}
     write_yaml(tmp_path / "tiny.yaml", {**content, "evaluate": {"limit": 20}})
     first = start(study, words=tmp_path / "first.txt")
     assert wait_until((folder / "last.ckpt.sha256").exists, 60)

@@ -12,11 +12,13 @@ from pytorch_lightning.callbacks import Checkpoint
 from ard.artifacts.paths import RunFolder
 from ard.core.terminal import say
 
-STATUS = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGINT: 130}  # SIGUSR1: what schedulers send before they pre-empt
+# SIGUSR1 is what schedulers send before they pre-empt, SIGHUP that the terminal is gone; Windows has neither.
+_STATUSES = {"SIGTERM": 143, "SIGUSR1": 143, "SIGHUP": 129, "SIGINT": 130}
+STATUS = {signal.Signals[name]: status for name, status in _STATUSES.items() if name in signal.Signals.__members__}
 
 
 class Stop(Checkpoint):
-    """On SIGTERM, SIGUSR1 or Ctrl-C: last.ckpt of exactly this step, then exit status 143 or 130; all ranks stop together.
+    """On a signal of STATUS: last.ckpt of exactly this step, then that exit status; all ranks stop together.
 
     In the last step of an epoch and in validation, the epoch is finished first. A second Ctrl-C ends the run at once.
     """
