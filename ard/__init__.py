@@ -3,14 +3,28 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ard.attacks import L2, Linf
+    from ard.calls.comparing import compare
+    from ard.calls.evaluating import evaluate
+    from ard.calls.fitting import FitResult, fit
     from ard.models import load
     from ard.training.distillation import Distillation
     from ard.training.replays import FreeDistillation
 
 __version__ = "0.1.0"
-__all__ = ["Distillation", "FreeDistillation", "load"]
+__all__ = ["L2", "Distillation", "FitResult", "FreeDistillation", "Linf", "compare", "evaluate", "fit", "load"]
 
-_HOMES = {"load": "ard.models", "Distillation": "ard.training.distillation", "FreeDistillation": "ard.training.replays"}
+_HOMES = {
+    "Distillation": "ard.training.distillation",
+    "FitResult": "ard.calls.fitting",
+    "FreeDistillation": "ard.training.replays",
+    "L2": "ard.attacks",
+    "Linf": "ard.attacks",
+    "compare": "ard.calls.comparing",
+    "evaluate": "ard.calls.evaluating",
+    "fit": "ard.calls.fitting",
+    "load": "ard.models",
+}
 
 
 def __getattr__(name: str) -> Any:

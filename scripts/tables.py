@@ -46,6 +46,7 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
         "speed": lambda: f"\n{short(_record('benchmark'))}\n\n",
         "attack-strength": attack_strength,
         "levers": levers,
+        "gpu-speed": gpu_speed,
     }
 
     def made(name: str) -> str:
@@ -115,6 +116,20 @@ def levers() -> str:
             comparison = compare_records([folder], Path(scratch), baseline="plain").partition("\n\nPicture:")[0]
         parts.append(f"**{folder.name}**\n\n{comparison.partition('Differences in points')[0].strip()}")
     return "\n" + "\n\n".join(parts) + "\n\n"
+
+
+def gpu_speed() -> str:
+    """Training steps on a GPU: how many kernels one is, and how much of its time the GPU works."""
+    record = json.loads((RESULTS / "gpu-cifar10-jpeg" / "speed.json").read_text())
+    header = ["Student", "Step", "batch", "ms", "images/s", "TFLOP/s", "peak memory", "kernels", "GPU works"]
+    rows = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    for row in record["rows"]:
+        busy = [str(row["kernels"]), f"{row['gpu_busy_ms'] / row['ms']:.0%}"] if "kernels" in row else ["–", "–"]
+        cells = [row["student"], f"{row['method']}, {row['lever']}", str(row["batch"]), f"{row['ms']:.0f}"]
+        cells += [f"{row['images_per_s']:,.0f}", f"{row['tflops']:.1f}", f"{row['gb']:.2f} GB"]
+        rows.append("| " + " | ".join(cells + busy) + " |")
+    ceilings = ", ".join(f"{name} {value:.3g}" for name, value in record["ceilings"].items())
+    return "\n" + "\n".join(rows) + f"\n\n{record['device']}, torch {record['torch']}, PGD-10; ceilings: {ceilings}.\n\n"
 
 
 def attacks() -> str:

@@ -201,11 +201,13 @@ def test_one_name_is_one_thing():
     assert {name: sorted(modules) for name, modules in homes.items() if len(modules) > 1} == {}
 
 
+def length(function):
+    """Its lines but for the docstring: a well described argument must not cost a statement."""
+    docstring = function.body[0] if ast.get_docstring(function) else None
+    return function.end_lineno - function.lineno + 1 - (docstring.end_lineno - docstring.lineno + 1 if docstring else 0)
+
+
 def test_functions_have_at_most_forty_lines():
     functions = [(module, node) for module, tree in MODULES.items() for node in ast.walk(tree)]
-    lengths = {
-        f"{module}.{node.name}": node.end_lineno - node.lineno + 1
-        for module, node in functions
-        if isinstance(node, ast.FunctionDef)
-    }
+    lengths = {f"{module}.{node.name}": length(node) for module, node in functions if isinstance(node, ast.FunctionDef)}
     assert {name: length for name, length in lengths.items() if length > 40} == {}

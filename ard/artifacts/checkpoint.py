@@ -46,7 +46,7 @@ def check_digest(path: Path) -> None:
     """Raises UserError where a file's SHA-256 is not the one beside it; without one, where its archive is not whole."""
     sidecar, size = digest_beside(path), path.stat().st_size
     if sidecar.is_file():
-        expected, actual = (sidecar.read_text().split() or ["nothing"])[0], sha256(path)
+        expected, actual = (sidecar.read_text(encoding="utf-8").split() or ["nothing"])[0], sha256(path)
         if actual != expected:
             raise UserError(f"{path} ({size} bytes) is damaged: SHA-256 {actual[:12]}…, expected {expected[:12]}…")
     elif zipfile.is_zipfile(path):

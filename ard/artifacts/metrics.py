@@ -11,7 +11,7 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     try:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             rows = [{key: value for key, value in row.items() if value} for row in csv.DictReader(file, strict=True)]
         if any(None in row or int(row["step"]) < 0 for row in rows):
             raise ValueError("a row with too few or too many cells")

@@ -160,14 +160,17 @@ def digest_beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def is_run(path: Path) -> bool:
-    """Whether a folder is that of a training run."""
-    return RunFolder(path).config.is_file()
+def weights_file(path: str | Path) -> str:
+    """The file of weights that a path names: of a run's folder the student that was selected, else the path as it is."""
+    student = RunFolder.of(path).weights()
+    return student.as_posix() if str(path) and student.is_file() else str(path)
 
 
-def weights_in(path: Path) -> list[Path]:
-    """The weights that a run left in its folder, the selected ones first."""
-    return [file for name in (STUDENT, LAST) if (file := RunFolder(path).weights(name)).is_file()]
+def runs_without_record(folder: Path) -> list[Path]:
+    """The folders at or below one in which a run has trained, and nothing has been evaluated."""
+    run = RunFolder(folder)
+    trained = {file.parent for own in (run.metrics, run.weights()) for file in folder.rglob(own.name)}
+    return sorted(path for path in trained if not any(record.is_file() for record in RunFolder(path).records))
 
 
 def records_below(folder: Path) -> list[Path]:

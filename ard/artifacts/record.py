@@ -4,7 +4,7 @@ Schema 1 knew no attack's work, no probes and no networks given; schema 2 did. S
 written before were given, too, and `training.config`. A record is written back in the schema it has, to the byte.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from ard.artifacts.typed_json import OMITTED, SINCE_2, Count, Fraction, Size, fr
 from ard.core.bits import unpack
 from ard.core.errors import UserError
 from ard.core.files import write_whole
+from ard.core.statistics import wilson_interval
 from ard.core.text import radius
 
 SCHEMA: Literal[3] = 3
@@ -233,8 +234,33 @@ class Record:
             "suite": self.suite,
         }
 
+    def __str__(self) -> str:
+        """A few lines: what was measured, what came out; where a check failed, its name in place of every robust number."""
+        lines = [f"{self.dataset.name} {self.split}, n = {self.n}, {self.threat.norm} {radius(self.threat.eps)}"]
+        if self.failed:
+            lines += [f"  clean {self.clean_acc:.1%}", f"  UNRELIABLE: {_in_words(self.failed)}"]
+        else:
+            attacks = self.standalone | ({} if self.autoattack_acc is None else {"AA": self.autoattack_acc})
+            shown = "  ".join(f"{name} {value:.1%}" for name, value in [("clean", self.clean_acc), *attacks.items()])
+            low, high = wilson_interval(self.robust_acc, self.n)
+            lines += [f"  {shown}", f"  worst case {self.robust_acc:.1%} [{low:.1%}, {high:.1%}]  ({self.verdict})"]
+        return "\n".join([*lines, *([f"  warnings: {_in_words(self.warned)}"] if self.warned else [])])
+
     def _checks(self, verdict: Verdict) -> list[CheckResult]:
         return sorted((check for check in self.checks if check.verdict == verdict), key=lambda check: by_number(check.id))
+
+
+def _in_words(checks: Sequence[CheckResult]) -> str:
+    return ", ".join(
+        f"{check.name} ({check.reason}: {_short(check.value)}, at most {_short(check.threshold)})"
+        if isinstance(check.threshold, float | int) and not isinstance(check.threshold, bool)
+        else f"{check.name} (does not hold: {check.reason})"
+        for check in checks
+    )
+
+
+def _short(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.3g}"
 
 
 def warning_of(records: Iterable[Record]) -> str:
@@ -275,7 +301,7 @@ def _read(path: Path) -> Any:
     size = path.stat().st_size
     if size > LARGEST_RECORD:
         raise ValueError(f"{size} bytes, at most {LARGEST_RECORD}")
-    return parsed(path.read_text())
+    return parsed(path.read_text(encoding="utf-8"))
 
 
 def _record_from(tree: Any) -> Record:

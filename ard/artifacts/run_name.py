@@ -36,7 +36,7 @@ def write_run_name(folder: RunFolder, name: RunName) -> None:
 def read_run_name(folder: RunFolder, config_digest: str) -> RunName | None:
     """The name in a run's folder; None where there is none, or it is that of another configuration."""
     try:
-        name: RunName = from_tree(RunName, parsed(folder.name.read_text()))
+        name: RunName = from_tree(RunName, parsed(folder.name.read_text(encoding="utf-8")))
     except (OSError, KeyError, ValueError, RecursionError):
         return None
     return name if name.config_digest == config_digest else None

@@ -7,6 +7,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ard.artifacts.card import Card, card_from
+from ard.artifacts.paths import weights_file
 from ard.artifacts.tensors import read_plain
 from ard.core.errors import UserError
 from ard.core.files import existing, write_whole
@@ -26,8 +27,11 @@ def save_weights(path: Path, network: nn.Module | State, card: Card) -> None:
 
 
 def read_weights(path: str | Path) -> tuple[State, Card]:
-    """State dict and card of a safetensors file, a Lightning checkpoint or a state dict; an empty card if there is none."""
-    path = existing(path)
+    """State dict and card of a safetensors file, a Lightning checkpoint or a state dict; an empty card if there is none.
+
+    `path` may be a run's folder: then its selected student.
+    """
+    path = existing(weights_file(path))
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     content = read_plain(path)
@@ -42,7 +46,7 @@ def read_weights(path: str | Path) -> tuple[State, Card]:
 
 def card_of(path: str | Path) -> Card:
     """The card alone, without reading the weights."""
-    path = existing(path)
+    path = existing(weights_file(path))
     return _read_safetensors(path, tensors=False)[1] if path.suffix == ".safetensors" else read_weights(path)[1]
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ard.core.errors import UserError
-from ard.core.radius import Radius
+from ard.core.radius import Radius, RadiusLike
 
 
 class Ball(ABC):
@@ -46,8 +46,8 @@ class Ball(ABC):
 class Linf(Ball):
     """‖x' − x‖∞ ≤ eps. Raises UserError above 0.5, where any image can be made solid grey: the units must be wrong."""
 
-    def __init__(self, *, eps: Radius) -> None:
-        super().__init__(eps=eps)
+    def __init__(self, eps: RadiusLike) -> None:
+        super().__init__(eps=Radius(eps))
         if self.eps > 0.5:
             raise UserError(
                 f"Linf eps = {eps}: pixels are in [0, 1], so expected at most 0.5; did you mean {self.eps:g}/255?"
@@ -69,8 +69,8 @@ class Linf(Ball):
 class L2(Ball):
     """‖x' − x‖₂ ≤ eps."""
 
-    def __init__(self, *, eps: Radius) -> None:
-        super().__init__(eps=eps)
+    def __init__(self, eps: RadiusLike) -> None:
+        super().__init__(eps=Radius(eps))
 
     def uniform(self, x: Tensor, generator: torch.Generator) -> Tensor:
         direction = self.steepest(torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype))

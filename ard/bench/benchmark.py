@@ -133,7 +133,7 @@ def _difference(reference: BenchRow, row: BenchRow, steps: int, device: torch.de
 def _processor() -> str:
     """The name of the processor, and whether it computes in bfloat16."""
     try:
-        cpuinfo = Path("/proc/cpuinfo").read_text()
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.processor() or platform.machine()
     name = re.search(r"model name\s*: (.*)", cpuinfo)

@@ -48,16 +48,16 @@ def peak_memory(call: Callable[[], Any], device: torch.device) -> int | None:
         return torch.cuda.max_memory_allocated(device) - before
     try:
         ctypes.CDLL(None).malloc_trim(0)  # what earlier rows freed goes back to the system
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts anew
         before = _held("VmRSS")
         call()
         return _held("VmHWM") - before
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, TypeError):  # TypeError: on Windows a library has a name
         return None
 
 
 def _held(field: str) -> int:
-    kilobytes = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    kilobytes = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     if kilobytes is None:
         raise OSError(f"no {field} in /proc/self/status")
     return int(kilobytes[1]) * 1024

@@ -14,9 +14,10 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
+import ard.attacks
 from ard.attacks import Radius
 from ard.cli.config_option import configs_of, with_files
-from ard.configs.building import OneLineErrors, unbuildable, user_error
+from ard.configs.building import OneLineErrors, keep_class_path, unbuildable, user_error
 from ard.configs.files import check_finite, check_order
 from ard.core.errors import UserError
 from ard.core.locks import alone
@@ -39,6 +40,9 @@ from ard.training.trainer import TRAINER_DEFAULTS, Trainer, check_options
 for library in ("pytorch_lightning", "lightning_fabric"):  # here, because importing them sets their level to INFO
     logging.getLogger(library).setLevel(logging.WARNING)
 
+for name in set(ard.__all__) & set(ard.attacks.__all__):
+    keep_class_path(getattr(ard.attacks, name), f"ard.attacks.{name}")
+
 register_type(Radius, serializer=str, deserializer=Radius, fail_already_registered=False)
 
 FIT_USAGE = "ard fit -c configs/<data>.yaml -c configs/methods/<method>.yaml [-c FILE ...] [options]"
@@ -49,6 +53,24 @@ For example: ard fit -c configs/digits.yaml -c configs/methods/pgd_at.yaml"""
 
 class Parser(OneLineErrors, LightningArgumentParser):
     """Lightning's parser, whose errors are one line: what is wrong, what was expected, what to do."""
+
+    def add_class_arguments(self, theclass: type, *args: Any, **options: Any) -> Any:
+        """Of an engine, what its constructor for configs takes: the other one takes networks and names, too."""
+        if not has_from_config(theclass):
+            return super().add_class_arguments(theclass, *args, **options)
+        known = {name: value for name, value in options.items() if name in ("skip", "fail_untyped", "sub_configs")}
+        return self.add_method_arguments(theclass, "from_config", *args, **known)
+
+
+def has_from_config(kind: type) -> bool:
+    """Whether a class, or the one whose constructor it inherits, has another constructor for configs."""
+    owner = next((base for base in getattr(kind, "__mro__", ()) if "__init__" in vars(base)), object)
+    return "from_config" in vars(owner)
+
+
+def engine_from_config(kind: type[Engine], *args: Any, **options: Any) -> Engine:
+    """How the parser makes an engine."""
+    return kind.from_config(*args, **options) if has_from_config(kind) else kind(*args, **options)  # type: ignore[attr-defined]
 
 
 class CLI(LightningCLI):
@@ -113,6 +135,7 @@ class CLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         self.parser.add_instantiator(fallback_logger, Logger)
+        self.parser.add_instantiator(engine_from_config, Engine)
         try:
             with bounded():
                 super().instantiate_classes()

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import sys
 import warnings
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,9 @@ def quiet() -> None:
     if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process of a node prints for all
         warnings.filterwarnings("ignore", category=UserWarning, module=r"ard\.")
     warnings.formatwarning = _one_line  # type: ignore[assignment]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a "−" ends no command where the encoding does not know it
 
 
 def _one_line(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from ard.artifacts.class_paths import TEACHERS_FROM_FILES
+from ard.artifacts.paths import weights_file
 from ard.cli.source_keys import LIGHTNING, Source, annotated_class, class_source, function_keys, names_of
 from ard.configs.catalogue import OF_A_RUN
 from ard.configs.files import check_finite, check_order, read_yaml
@@ -21,6 +22,7 @@ PARTS = ("config", "seed_everything", "trainer", "model", "data", "guards")
 OWN = ("resume", "allow_changes")  # of `ard fit`
 BY_CODE = ("model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders")  # what Lightning's methods get
 QUESTIONS = ("help", "print_config")  # which the parser answers wherever they are
+NUMBERS = ("int", "float", "Radius")  # annotations under which null means nothing
 CLASS = ("class_path", "init_args", "dict_kwargs")
 
 Place = tuple[str, ...]
@@ -44,14 +46,13 @@ def check_run(words: Sequence[str]) -> "RunKeys":
 
 def check_files(keys: "RunKeys") -> None:
     """Raises UserError where a file of weights that the command names is not there."""
-    for file in keys.files.values():
-        existing(file)
+    check_weights(*keys.files.values())
 
 
 def check_weights(*files: str | None) -> None:
-    """Raises UserError where a file of weights is not there."""
+    """Raises UserError where a file of weights, or a run's folder with its student, is not there."""
     for file in filter(None, files):
-        existing(file)
+        existing(weights_file(file))
 
 
 def check_config(path: str | None, *, needs: str) -> None:
@@ -132,6 +133,8 @@ class RunKeys:
             self._refuse(tree, source.keys, place)
         for key in source.keys.keys() & tree.keys():
             value, block = tree[key], annotated_class(source.keys[key], source.module)
+            if value is None and source.keys[key] in NUMBERS:  # the parser takes it for an option that is not there
+                raise UserError(f"{self._dotted((*place, key))}: null; expected a number, or no such key")
             if block is not None and isinstance(value, dict):
                 self._refuse(value, {*block.keys, *CLASS}, (*place, key))
             else:

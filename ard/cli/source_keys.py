@@ -31,7 +31,7 @@ def module_tree(module: str) -> ast.Module | None:
         place = Path(folder, *parts)
         for file in (place / "__init__.py", place.with_suffix(".py") if parts else place / "__init__.py"):
             if file.is_file():
-                return ast.parse(file.read_text())
+                return ast.parse(file.read_bytes())
     return None
 
 
@@ -87,12 +87,15 @@ def _nodes(tree: ast.Module | None) -> list[ast.AST]:
 
 
 def _source(node: ast.ClassDef, module: str) -> Source:
-    """Its own keys; those of its bases too, where it has no constructor or passes on what it does not know."""
+    """Its own keys; those of its bases too, where it has no constructor or passes on what it does not know.
+
+    A class that has one constructor for configs and one for Python takes the keys of the former.
+    """
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
         fields = [part for part in node.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)]
         keys = {part.target.id: ast.unparse(part.annotation) for part in fields if isinstance(part.target, ast.Name)}
         return Source(keys, True, module, is_dataclass=True)
-    init = _method(node, "__init__")
+    init = _method(node, "from_config") or _method(node, "__init__")
     keys, is_complete = _parameters(init), True
     if init is None or init.args.kwarg is not None:
         bases = [class_source(f"{module}.{ast.unparse(base).partition('[')[0]}") for base in node.bases]

@@ -27,7 +27,7 @@ VERBS = {
     "evaluate": Verb("evaluate", "evaluate_weights", "WEIGHTS...", "clean and robust accuracy, with evidence"),
     "test": Verb("evaluate", "quick_test", "WEIGHTS...", "evaluate --suite quick"),
     "verify": Verb("verify", "verify_images", "ADVERSARIAL WEIGHTS", "do stored images prove what they claim?"),
-    "compare": Verb("compare", "compare", "RUN_DIR...", "records -> tables and a picture"),
+    "compare": Verb("compare", "compare_runs", "RUN_DIR...", "records -> tables and a picture"),
     "list": Verb("list", "list_known", "[methods|data|models|...]", "what comes with ard, by name", raw=True),
     "config": Verb("config", "print_config", "NAME", "print a config, as a start for your own"),
     "bench": Verb("bench", "bench", "", "our step against the released codes'"),

@@ -22,7 +22,7 @@ def bench(output: str = "benchmark.json", batch_size: int = 128, steps: int = 10
         from ard.bench.benchmark import benchmark
         from ard.bench.report import bench_table
 
-    onto = json.loads(Path(output).read_text()) if only and Path(output).exists() else None
+    onto = json.loads(Path(output).read_text(encoding="utf-8")) if only and Path(output).exists() else None
     record = benchmark(batch_size=batch_size, steps=steps, count=rounds, only=only, onto=onto)
     write_whole(Path(output), json.dumps(record, indent=1) + "\n")
     show(bench_table(record))

@@ -6,7 +6,7 @@ from ard.artifacts.paths import records_below
 from ard.cli.messages import show
 
 
-def compare(directories: list[str], output: str | None = None, mixed: bool = False, baseline: str | None = None) -> int:
+def compare_runs(directories: list[str], output: str | None = None, mixed: bool = False, baseline: str | None = None) -> int:
     """Put the records below run directories side by side: table.md, table.csv and a picture.
 
     Args:

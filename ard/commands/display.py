@@ -1,14 +1,13 @@
 """The output of an evaluation: its cost, its progress, its result."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ard.artifacts.record import CheckResult, Record
-from ard.core.statistics import wilson_interval
+from ard.artifacts.record import Record
 from ard.core.terminal import console
 
 WORTH_SAYING = 30  # seconds from which on an estimate is
@@ -39,28 +38,5 @@ def announce_cost(seconds: float, suite: str, images: int) -> None:
 
 
 def summary(record: Record, weights: Path, path: Path) -> str:
-    """A few lines for the terminal; where a check failed, its name is shown in place of every robust number."""
-    threat = f"{record.threat.norm} {record.threat.eps:.4g}"
-    lines = [f"{weights}: {record.dataset.name} {record.split}, n = {record.n}, {threat}"]
-    if record.failed:
-        lines += [f"  clean {record.clean_acc:.1%}", f"  UNRELIABLE: {_checks_in_words(record.failed)}"]
-    else:
-        attacks = record.standalone | ({} if record.autoattack_acc is None else {"AA": record.autoattack_acc})
-        shown = "  ".join(f"{name} {value:.1%}" for name, value in [("clean", record.clean_acc), *attacks.items()])
-        low, high = wilson_interval(record.robust_acc, record.n)
-        lines += [f"  {shown}", f"  worst case {record.robust_acc:.1%} [{low:.1%}, {high:.1%}]  ({record.verdict})"]
-    lines += [f"  warnings: {_checks_in_words(record.warned)}"] if record.warned else []
-    return "\n".join([*lines, f"  record: {path}"])
-
-
-def _checks_in_words(checks: Sequence[CheckResult]) -> str:
-    return ", ".join(
-        f"{check.name} ({check.reason}: {_short(check.value)}, at most {_short(check.threshold)})"
-        if isinstance(check.threshold, float | int) and not isinstance(check.threshold, bool)
-        else f"{check.name} (does not hold: {check.reason})"
-        for check in checks
-    )
-
-
-def _short(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.3g}"
+    """A few lines for the terminal: which weights, what the record says, where it is."""
+    return f"{weights}: {record}\n  record: {path}"

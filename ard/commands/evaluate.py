@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from ard.artifacts.paths import weights_file
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_config, check_weights
-from ard.evaluation.request import Request
+from ard.evaluation.request import Request, split_commas
 
 EXIT_STATUS = {"sound": 0, None: 0, "warnings": 3, "unreliable": 4}  # None: a shard that is done before others
 
@@ -13,17 +14,18 @@ def evaluate_weights(weights: list[str], request: Request) -> int:
     """Measure clean and robust accuracy and write a record beside each file of weights.
 
     Args:
-        weights: files of weights: ours (.safetensors), Lightning checkpoints or plain state dicts.
+        weights: folders of runs, or files of weights: ours (.safetensors), Lightning checkpoints or plain state dicts.
         request: what to measure.
     """
     request.check()
-    check_weights(*weights, request.teacher, request.undefended)
+    request = request.with_files()
+    check_weights(*weights, request.teacher, request.undefended, *split_commas(request.transfer))
     check_config(request.data, needs="data")
     with quick_imports():
         from ard.commands.evaluate_file import evaluate_file
 
     request.check_ball()
-    return max(EXIT_STATUS[evaluate_file(Path(file), request)] for file in weights)
+    return max(EXIT_STATUS[evaluate_file(Path(file), request)] for file in map(weights_file, weights))
 
 
 def quick_test(
@@ -37,7 +39,7 @@ def quick_test(
     """The quick suite on the test split: shorthand for `evaluate --suite quick`.
 
     Args:
-        weights: files of weights.
+        weights: folders of runs, or files of weights.
         data: a config with a `data:` section; by default what the weights were trained on.
         network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
         limit: evaluate on this many images, equally many a class.

@@ -36,7 +36,17 @@ RESNET18_PARAMETERS = 12e6
 
 
 def evaluate_file(weights: Path, request: Request) -> str | None:
-    """Evaluate one file of weights, write the record beside it, print a summary, and return the verdict.
+    """Evaluate one file of weights, print a summary, return the verdict; None where other shards still have to finish."""
+    record = recorded(weights, request)
+    if record is None:
+        say(f"{weights}: shard {request.shard} is done; the last shard to finish writes the record")
+        return None
+    say(summary(record, weights, record_of(weights)))
+    return record.verdict
+
+
+def recorded(weights: Path, request: Request) -> Record | None:
+    """Evaluate one file of weights, and write the record beside it.
 
     None where other shards still have to finish. An interrupted call with the same arguments is continued.
     """
@@ -68,12 +78,7 @@ def evaluate_file(weights: Path, request: Request) -> str | None:
                 record = _complete(measured, subject, request, files, key)
                 _write(record, subject, evaluation, request, store.folder)
                 store.remove()
-    record = record or finished_by_another(record_of(weights), key)
-    if record is None:
-        say(f"{weights}: shard {request.shard} is done; the last shard to finish writes the record")
-        return None
-    say(summary(record, weights, record_of(weights)))
-    return record.verdict
+    return record or finished_by_another(record_of(weights), key)
 
 
 def _has_work(weights: Path, request: Request, key: str, n: int) -> bool:

@@ -8,6 +8,7 @@ from ard.artifacts.record import Record, readable_record
 from ard.commands.subject import Subject
 from ard.core.errors import UserError
 from ard.core.files import sha256
+from ard.core.text import radius
 from ard.evaluation.request import Request
 
 
@@ -38,4 +39,4 @@ def check_nothing_lost(subject: Subject, request: Request, attacks: Collection[s
 
 
 def _images_and_threat(data: str, split: str, norm: str, eps: float) -> str:
-    return f"{data} {split}, {norm} {eps:.6g}"
+    return f"{data} {split}, {norm} {radius(eps)}"

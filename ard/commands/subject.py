@@ -103,7 +103,7 @@ class Subject:
 def short_path(path: str | Path) -> str:
     """A path below the current folder as it is, any other by its last part."""
     resolved = Path(path).resolve()
-    return str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else resolved.name
+    return resolved.relative_to(Path.cwd()).as_posix() if resolved.is_relative_to(Path.cwd()) else resolved.name
 
 
 def _ball(card: Card, request: Request) -> Ball:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ard.artifacts.paths import weights_file
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_config, check_weights
 from ard.core.terminal import say
@@ -14,7 +15,7 @@ def verify_images(file: str, weights: str, data: str | None = None, network: str
 
     Args:
         file: what `ard evaluate --save_adversarial true` wrote.
-        weights: the weights they were made for.
+        weights: the weights they were made for, a file or a run's folder.
         data: a config with a `data:` section; by default what the weights were trained on.
         network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
     """
@@ -23,6 +24,6 @@ def verify_images(file: str, weights: str, data: str | None = None, network: str
     with quick_imports():
         from ard.commands.verify_file import verify_file
 
-    claim, wrong = verify_file(Path(file), Path(weights), data, network)
+    claim, wrong = verify_file(Path(file), Path(weights_file(weights)), data, network)
     say(f"{file}: {claim}: {'; '.join(wrong) or 'every image, label and verdict holds'}")
     return DISPROVED if wrong else 0

@@ -11,6 +11,7 @@ from ard.attacks import Ball
 from ard.commands.subject import Subject
 from ard.core.errors import UserError
 from ard.core.files import sha256
+from ard.core.text import radius
 from ard.evaluation.cascade import evaluation_mode, predict
 from ard.evaluation.request import Request
 
@@ -34,7 +35,7 @@ def verify_file(file: Path, weights: Path, data: str | None = None, network: str
     subject = Subject.of(weights, request)
     if subject.digest != claim.dataset.digest or images.x_adv.shape != subject.x.shape:
         raise UserError(f"{file} was made from other images than those of {subject.section['name']}: name its --data")
-    text = f"{len(images.y)} images within {threat.norm} {threat.eps:.4g}, robust accuracy {claim.robust_acc:.1%}"
+    text = f"{len(images.y)} images within {threat.norm} {radius(threat.eps)}, robust accuracy {claim.robust_acc:.1%}"
     return text, [*_wrong_images(images.x_adv, subject, subject.ball), *_wrong_answers(images, subject)]
 
 
@@ -42,7 +43,7 @@ def _wrong_images(x_adv: Tensor, subject: Subject, ball: Ball) -> list[str]:
     distance = ball.distance(x_adv.to(subject.x.device) - subject.x)
     outside = int((~(distance <= ball.eps * (1 + 1e-5) + 1e-6)).sum())
     low, high = float(x_adv.min()), float(x_adv.max())
-    wrong = [f"{outside} images leave the {ball.norm} ball of {ball.eps:.4g}"] if outside else []
+    wrong = [f"{outside} images leave the {ball.norm} ball of {radius(ball.eps)}"] if outside else []
     return wrong + ([] if low >= 0 and high <= 1 else [f"pixels in [{low:g}, {high:g}], expected [0, 1]"])
 
 

@@ -7,6 +7,7 @@ from traceback import walk_tb
 from typing import Any, NoReturn, get_args
 
 from jsonargparse import ArgumentParser
+from jsonargparse._util import resolved_import_paths  # where it looks first; no public way asks it for another path
 
 from ard.configs.files import check_finite
 from ard.configs.option_suggestions import suggestion
@@ -16,8 +17,8 @@ from ard.core.errors import UserError
 SEARCH = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value|Parser key|Problem with")
 
 CHOICE = re.compile(r"Expected a typing\.Literal\[(.*?)\](?:\. Got value: (.*))?")
-KIND = re.compile(r"Expected a <class '(\w+)'>(?:\. Got value: (.*))?")
-TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+KIND = re.compile(r"Expected a <class '(?:[\w.]+\.)?(\w+)'>(?:\. Got value: (.*))?")
+TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "Sequence": "a list"}
 
 
 class OneLineErrors(ArgumentParser):
@@ -30,6 +31,14 @@ class OneLineErrors(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise user_error(message, ex, self.words, self)
+
+
+def keep_class_path(kind: type, path: str) -> None:
+    """Have every config, digest and card name a class by this path, although a shorter package shows the class, too.
+
+    A parser writes the shortest one: a name more in `ard` would make other runs of all that are stored.
+    """
+    resolved_import_paths.add(kind, path)
 
 
 def build(kind: Any, section: dict[str, Any]) -> Any:

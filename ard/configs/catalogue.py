@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import takewhile
+from os.path import isfile
 from pathlib import Path
 
 from ard.core.errors import UserError
 from ard.core.suggestions import did_you_mean, near_file
 from ard.core.text import first_sentence
 
-# Kind -> its folder below configs/; its name in the singular is that of one.
+# Kind -> its folder below configs/
 KINDS = {"bases": "", "methods": "methods", "schedules": "schedules", "teachers": "teachers", "studies": "studies"}
 OF_A_RUN = ("bases", "methods", "schedules", "teachers")  # what `ard fit` takes
 TOP = "configs"  # how paths to them begin, whether or not such a folder is in the current one
@@ -39,16 +40,17 @@ def find(name: str | Path, *kinds: str) -> Path:
     name, by kind and name as in `methods/rslad`, or by a path below configs/, which need not be in the current folder.
     """
     name, kinds = str(name), kinds or tuple(KINDS)
-    for file in (Path(name), Path(f"{name}.yaml")):
-        if file.is_file():
-            return file
+    for file in (name, f"{name}.yaml"):
+        if isfile(file):  # not Path.is_file, which raises OSError for a name that is too long
+            return Path(file)
     ours = _ours(name, kinds)
     if len(ours) == 1:
         return next(iter(ours.values()))
     if ours:
         raise UserError(f"{name} is {len(ours)} things: {' and '.join(ours)}; expected one of these")
-    what = {"studies": "study"}.get(kinds[0], kinds[0].removesuffix("s")) if len(kinds) == 1 else "config file"
-    raise UserError(f"{name}: no such {what}{_near(name, kinds)}")
+    one = {"bases": "base config", "studies": "study"}
+    what = one.get(kinds[0], kinds[0].removesuffix("s")) if len(kinds) == 1 else "config file"
+    raise UserError(f"{name or repr(name)}: no such {what}{_near(name, kinds)}")
 
 
 def shown(path: str | Path) -> str:
@@ -79,4 +81,4 @@ def _near(name: str, kinds: Sequence[str]) -> str:
     choices = [f"{kind}/{stem}" if "/" in name else stem for kind in kinds for stem in names(kind)]
     choices += [file.stem for file in sorted(Path().glob("*.yaml"))]
     listed = "ard list " + kinds[0] if len(kinds) == 1 else "ard list"
-    return did_you_mean(name, choices) or f"; `{listed}` shows them"
+    return (did_you_mean(name, choices) if name else "") or f"; `{listed}` shows them"

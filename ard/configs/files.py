@@ -17,7 +17,7 @@ def read_yaml(name: str | Path, *kinds: str) -> dict[str, Any]:
     file = find(name, *kinds)
     path = shown(file)
     try:
-        content = yaml.load(file.read_text(), _EachKeyOnce)
+        content = yaml.load(file.read_text(encoding="utf-8"), _EachKeyOnce)
         if _size(content, {}) > PLACES:
             raise ValueError(f"more than {PLACES:,} values: aliases of aliases")
     except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:

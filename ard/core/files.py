@@ -65,9 +65,8 @@ def sha256(path: str | Path) -> str:
 
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt")
-
-
 WEIGHTS = f"weights ({', '.join(SUFFIXES)})"
+DEEPEST = 3  # folders in which weights are looked for, below one that was named in place of a file
 
 
 def existing(path: str | Path, expected: str = WEIGHTS) -> Path:
@@ -75,9 +74,17 @@ def existing(path: str | Path, expected: str = WEIGHTS) -> Path:
     if "://" in str(path):
         raise UserError(f"{path}: nothing is loaded from the net; download it first, then name the file")
     if Path(path).is_dir():
-        inside = sorted(file.name for suffix in SUFFIXES for file in Path(path).glob(f"*{suffix}"))
-        content = f"it holds {', '.join(inside[:5])}{', …' if len(inside) > 5 else ''}" if inside else "it holds none"
-        raise UserError(f"{path} is a folder; expected {expected}: {content}")
+        raise UserError(f"{path} is a folder; expected {expected}: it holds {_weights_below(Path(path))}")
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; expected {expected}")
     return Path(path)
+
+
+def _weights_below(folder: Path) -> str:
+    """The files to choose from: those in the folder, else those in the folders nearest below it."""
+    for depth in range(DEEPEST):
+        pattern = "*/" * depth + "*"
+        files = sorted(file.relative_to(folder).as_posix() for suffix in SUFFIXES for file in folder.glob(pattern + suffix))
+        if files:
+            return f"{', '.join(files[:5])}{', …' if len(files) > 5 else ''}: name one of these"
+    return "none: name a file, or the folder of a run that has ended"

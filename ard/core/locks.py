@@ -1,6 +1,7 @@
 """One process at a time in a folder."""
 
 import os
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -46,6 +47,8 @@ def held(directory: Path, refusal: str, patience: float = 0.0) -> Iterator[None]
     try:
         yield
     finally:
+        if fcntl is None:
+            file.close()  # Windows deletes no file that is open
         discard(lock)
         file.close()
         with suppress(OSError):
@@ -69,7 +72,7 @@ def _waited_for(lock: Path, refusal: str, patience: float) -> IO[str]:
 def _locked(lock: Path) -> IO[str] | str:
     """The open lock file, or what its holder wrote; the lock is the process's: it ends with it, no worker inherits it."""
     while True:
-        file = open(lock, "a+", errors="replace")  # noqa: SIM115
+        file = open(lock, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115
         try:
             if fcntl is not None:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,7 +82,7 @@ def _locked(lock: Path) -> IO[str] | str:
                 return file.read(200).strip()
         if lock.exists() and lock.stat().st_ino == os.fstat(file.fileno()).st_ino:  # else its holder took it away just now
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {os.uname().nodename}")
+            file.write(f"process {os.getpid()} on {platform.node()}")
             file.flush()
             return file
         file.close()

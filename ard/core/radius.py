@@ -1,7 +1,7 @@
 """Radii as people write them."""
 
 from fractions import Fraction
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from ard.core.errors import UserError
 
@@ -22,3 +22,10 @@ class Radius(float):
 
     def __str__(self) -> str:
         return self.text
+
+
+# What a radius may be given as. A parser, which reads it when the program runs, keeps what was written.
+if TYPE_CHECKING:
+    RadiusLike = float | str
+else:
+    RadiusLike = Radius

@@ -22,6 +22,15 @@ def nearest(word: str, candidates: Collection[str]) -> str | None:
     return next((way[0] for way in ways if way), None)
 
 
+def same_name(word: str, candidates: Iterable[str]) -> str | None:
+    """The one of some names that a word means, whatever its case, hyphens and underscores: mobilenet_v2 is MobileNetV2."""
+    return next((name for name in candidates if _letters(name) == _letters(word)), None)
+
+
+def _letters(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
 def near_file(path: str | Path) -> str:
     """The file of the same folder and kind whose name is nearest, as the end of a message."""
     names = {file.stem: str(file) for file in sorted(Path(path).parent.glob("*.yaml"))}

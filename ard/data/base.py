@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ard.core.errors import UserError
 from ard.core.pixels import check_labels, check_pixels
+from ard.core.ranges import at_least
 from ard.data.augmentation import crop_offsets, flips, random_crop, random_flip
 from ard.data.loading import Batch, Images, Loader, MemoryImages, Mixture, Subset
 from ard.data.splitting import stratified_split
@@ -33,8 +34,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self, *, batch_size: int, val_size: int, crop_padding: int, flip: bool, workers: int, seed: int, split_seed: int
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise UserError(f"batch_size = {batch_size}: expected at least 1")
+        at_least(1, batch_size=batch_size)
         numbers = {"crop_padding": crop_padding, "workers": workers, "seed": seed, "split_seed": split_seed}
         for name, value in numbers.items():
             if not 0 <= value < 2**32:
@@ -67,6 +67,11 @@ class DataModule(pl.LightningDataModule, ABC):
     def class_counts(self) -> list[int]:
         """Training images of each class."""
         return torch.bincount(self.splits[0].labels, minlength=self.num_classes).tolist()
+
+    @property
+    def image_count(self) -> int:
+        """How many training images there are."""
+        return len(self.splits[0])
 
     @cached_property
     def splits(self) -> tuple[Subset, Subset]:
@@ -111,6 +116,10 @@ class DataModule(pl.LightningDataModule, ABC):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
         return to_pixels(batch[0]), batch[1]
+
+    def received(self, batch: Batch, batch_idx: int) -> Batch:  # noqa: ARG002
+        """A batch on its device, as the engine takes it: pixels and labels already."""
+        return batch
 
     def train_dataloader(self) -> Loader:
         return self._loader(self.splits[0], train=True)

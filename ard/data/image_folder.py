@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ard.core.errors import UserError
+from ard.core.ranges import at_least
 from ard.data.base import DataModule
 from ard.data.loading import Batch, Images, MemoryImages
 
@@ -46,6 +47,7 @@ class ImageFolder(DataModule):
     ) -> None:
         if size < 1:
             raise UserError(f"size = {size}: expected the side of the images in pixels, at least 1")
+        at_least(0, memory_limit_mb=memory_limit_mb)
         self.root, self.memory_limit_mb = Path(root).expanduser(), memory_limit_mb
         self.label = name or self.root.name
         self.input_shape = (1 if grey else 3, size, size)

@@ -12,7 +12,7 @@ from ard.artifacts.paths import RECORD, record_of
 from ard.artifacts.record import readable_record
 from ard.attacks import PGD, frozen_mode
 from ard.core.randomness import keyed_generator
-from ard.core.text import percent
+from ard.core.text import percent, radius
 from ard.doctor.advice import Advice
 from ard.doctor.normalisation import better_ways
 from ard.doctor.planned_run import PlannedRun
@@ -77,7 +77,7 @@ def robust(run: PlannedRun, teacher: Frozen, x: Tensor, y: Tensor, clean: Accura
     with frozen_mode(teacher):
         right = in_time(attacked, x[:ATTACKED], y[:ATTACKED])
     accuracy = float(right.double().mean())
-    threat = f"{run.engine.threat.norm} {run.engine.threat.eps:.3g}"
+    threat = f"{run.engine.threat.norm} {radius(run.engine.threat.eps)}"
     message = f"robust accuracy {percent(accuracy)}, {len(right):,} validation images, {threat}"
     if run.engine.training_block.monitor == "val/clean_acc":
         return Advice("teacher: PGD-10", f"{message}; this run is selected by clean accuracy")

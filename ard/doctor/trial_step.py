@@ -124,7 +124,7 @@ def room(memory: int | None, device: torch.device) -> Advice:
 def _free() -> int:
     """Bytes of memory that nobody uses, 0 where the system does not report it."""
     try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
         return int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return 0

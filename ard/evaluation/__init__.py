@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ard.core.bits import unpack
     from ard.evaluation.blocks import Store
-    from ard.evaluation.evaluation import Evaluation, evaluate
+    from ard.evaluation.evaluation import Evaluation, evaluate_images
     from ard.evaluation.suites import Given, check_suite
 
-__all__ = ["Evaluation", "Given", "Store", "check_suite", "evaluate", "unpack"]
+__all__ = ["Evaluation", "Given", "Store", "check_suite", "evaluate_images", "unpack"]
 
 _MODULES = {
     "Evaluation": "ard.evaluation.evaluation",
-    "evaluate": "ard.evaluation.evaluation",
+    "evaluate_images": "ard.evaluation.evaluation",
     "Given": "ard.evaluation.suites",
     "check_suite": "ard.evaluation.suites",
     "Store": "ard.evaluation.blocks",

@@ -71,7 +71,7 @@ class Store:
         """Let one process at a time write the record; yields whether the record is still to be written."""
         lock = self.folder.with_suffix(".lock")
         try:
-            with open(lock, "w") as file:
+            with open(lock, "wb") as file:
                 if fcntl is not None:
                     fcntl.flock(file, fcntl.LOCK_EX)  # released with the process, however it ends
                 yield self.folder.is_dir()

@@ -123,7 +123,7 @@ class Evaluation:
         return self.store.read(start).to(self.x.device) if self.store is not None else Block(start)
 
 
-def evaluate(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, **options: Any) -> Record:
+def evaluate_images(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, **options: Any) -> Record:
     """The record of a whole evaluation in memory; see Evaluation."""
     evaluation = Evaluation(model, x, y, ball, **options)
     evaluation.judge()

@@ -1,9 +1,10 @@
 """The options of `ard evaluate`; imports nothing heavy, so that --help is quick."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from ard.artifacts.paths import weights_file
 from ard.core.errors import UserError
 from ard.core.radius import Radius
 
@@ -16,7 +17,7 @@ SUITE_NAMES = ("quick", "standard", "full")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to measure; None stands for what the card of the weights says.
+    """What to measure; None stands for what the card of the weights says. A run's folder stands for its selected student.
 
     Args:
         data: a config with a `data:` section; by default what the weights were trained on.
@@ -28,7 +29,7 @@ class Request:
         norm: by default the one the weights were trained against.
         seed: of the attacks' random starts.
         attacks: more attacks, names of torchattacks such as MIFGSM,DIFGSM.
-        transfer: files of weights to attack through, comma-separated (suite full).
+        transfer: weights to attack through, comma-separated (suite full).
         teacher: weights of the teacher, which a student should not surpass; full attacks the distillation loss too.
         temperature: of that loss, beside 1.
         undefended: weights of a network trained on clean images alone, which the attacks must fool.
@@ -61,7 +62,7 @@ class Request:
     def check(self) -> None:
         """Raises UserError for options that do not fit one another; imports nothing for it."""
         if self.suite not in SUITE_NAMES:
-            raise UserError(f"suite {self.suite!r}: expected one of {', '.join(SUITE_NAMES)}")
+            raise UserError(f"--suite {self.suite}: expected one of {', '.join(SUITE_NAMES)}")
         _ = self.part
         needs = {"transfer": ("full",), "teacher": ("standard", "full"), "published": ("standard", "full")}
         for option, suites in needs.items():
@@ -79,6 +80,12 @@ class Request:
         if self.eps is not None:
             guess = "Linf" if Radius(self.eps) > 4 else "L2"  # the weights may say L2, but no L2 radius in use is that large
             ball_of(self.norm or guess, self.eps)
+
+    def with_files(self) -> "Request":
+        """The same, with the files of weights in place of the folders of runs."""
+        transfer = ",".join(map(weights_file, split_commas(self.transfer)))
+        teacher, undefended = (path and weights_file(path) for path in (self.teacher, self.undefended))
+        return replace(self, transfer=transfer, teacher=teacher, undefended=undefended)
 
     @property
     def part(self) -> tuple[int, int]:

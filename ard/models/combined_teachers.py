@@ -22,7 +22,7 @@ class Ensemble(Frozen):
     def __init__(self, *, members: Sequence[Frozen]) -> None:
         super().__init__(weights=" + ".join(member.weights for member in members))
         if len(members) < 2:
-            raise UserError(f"an ensemble of {len(members)}: expected at least two members")
+            raise UserError(f"members: {len(members)} given; expected two teachers or more")
         self._held = list(members)
 
     def load(self, *, num_classes: int, input_shape: tuple[int, ...], option: str = "weights") -> Self:

@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from ard.artifacts.paths import weights_file
 from ard.core.errors import UserError
 from ard.core.files import sha256
 from ard.models.building import check_answers
@@ -19,16 +20,25 @@ from ard.models.wrappers import Network
 class Frozen(nn.Module):
     """A pretrained network that is never in `parameters()`, a checkpoint or train mode, and passes input gradients.
 
-    Pixels (batch, channels, H, W) in, logits (batch, C) out. The file is read by `load`, when training starts, so that
-    validation and export do not need it; `network` is needed where the file does not say what it is for.
+    Pixels (batch, channels, H, W) in, logits (batch, C) out. `weights` is a file or a run's folder. The file is read by
+    `load`, when training starts, so that validation and export do not need it; `network` is needed where the file does not
+    say what it is for.
     Raises UserError when the file does not fit or its number of classes is not the data's.
     """
 
     def __init__(self, *, weights: str = "", network: Network | None = None) -> None:
         super().__init__()
-        self.weights = weights
+        self.weights = weights_file(weights)
         self._factory, self._option = network, "network"
         self._held: list[nn.Module] = []  # a list hides the network from parameters(), state_dict() and train()
+        self._given: list[nn.Module] = []  # a network that needs no file
+
+    @classmethod
+    def of(cls, network: nn.Module) -> Self:
+        """A teacher that is a network of this program; it is frozen as it stands: eval mode, no gradient of its weights."""
+        teacher = cls(weights=f"{type(network).__name__} in memory")
+        teacher._given = [network]
+        return teacher
 
     def load(self, *, num_classes: int, input_shape: tuple[int, ...], option: str = "weights") -> Self:
         """Read the file once, and try one image: shape errors belong before training, not into it."""
@@ -36,8 +46,8 @@ class Frozen(nn.Module):
             raise UserError(f"a teacher without weights: add {option} FILE")
         if not self._held:
             self._option = f"{option.removesuffix('weights')}network"
-            network = self.read().requires_grad_(False).eval()
-            network.to(memory_format=torch.channels_last)
+            network = self._given[0] if self._given else self.read().to(memory_format=torch.channels_last)
+            network.requires_grad_(False).eval()
             check_answers(network, input_shape, num_classes, f"teacher {self.weights}")
             self._held.append(network)
         return self
@@ -53,8 +63,8 @@ class Frozen(nn.Module):
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of the file of weights, for records; read once, since every checkpoint names it."""
-        return sha256(self.weights)
+        """Digest of the file of weights, or of a network itself, for records; made once, since every checkpoint names it."""
+        return self.fingerprint() if self._given else sha256(self.weights)
 
     def learner(self) -> nn.Module:
         """A copy of the network whose parameters may learn."""
@@ -72,7 +82,7 @@ class Frozen(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self._held:
             raise RuntimeError(f"the teacher {self.weights} was asked before it was loaded")
-        return self._held[0](x)
+        return self._held[0](x.contiguous() if self._given else x)  # one that came as it is may call `view`
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         for network in self._held:

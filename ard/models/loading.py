@@ -10,6 +10,7 @@ from torch import nn
 
 from ard.artifacts.card import Card
 from ard.artifacts.class_paths import CONTRACT
+from ard.artifacts.paths import weights_file
 from ard.artifacts.weights import State, read_weights
 from ard.core.errors import UserError
 from ard.core.text import first_line
@@ -20,12 +21,13 @@ PREFIXES = ("module.", "model.", "student.", "_orig_mod.")
 
 
 def load(path: str | Path, network: Network | None = None, *, option: str = "--network") -> nn.Module:
-    """The network whose weights lie at `path`, in eval mode: pixels in [0, 1] in, logits out.
+    """The network whose weights lie at `path`, a file or a run's folder, in eval mode: pixels in [0, 1] in, logits out.
 
     Classes under `ard.models` are rebuilt from the file's own card; for anything else pass `network`, because a name
     read from a file is never imported; `option` is what a command line calls it. Raises UserError when the file is
     missing, foreign, or does not fill everything.
     """
+    path = weights_file(path)
     state, card = read_weights(path)
     given, way = network is not None, f"add {option}; {CONTRACT}"
     if network is None:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ard.core.errors import UserError
+from ard.core.ranges import at_least
 
 CIFAR_STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
@@ -30,7 +31,8 @@ class MobileNetV2(nn.Module):
         head: int = 1280,
     ) -> None:
         super().__init__()
-        _check(width, head, stem_stride, stages)
+        at_least(1, head=head, in_channels=in_channels, stem_stride=stem_stride)
+        _check(width, stages)
         channels = _scaled(32, width)
         blocks: list[nn.Module] = [_conv_norm(in_channels, channels, kernel=3, stride=stem_stride), nn.ReLU()]
         for expansion, base, depth, stride in stages:
@@ -84,14 +86,12 @@ def _conv_norm(in_channels: int, out_channels: int, *, kernel: int, stride: int 
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
 
 
-def _check(width: float, head: int, stem_stride: int, stages: Sequence[Sequence[int]]) -> None:
-    if width <= 0 or head < 1 or stem_stride < 1:
-        raise UserError(f"MobileNetV2 width = {width}, head = {head}, stem_stride = {stem_stride}: expected each above 0")
+def _check(width: float, stages: Sequence[Sequence[int]]) -> None:
+    if not width > 0:
+        raise UserError(f"width = {width}: expected above 0")
     for stage in stages:
         if len(stage) != 4 or min(stage) < 1:
-            raise UserError(
-                f"MobileNetV2 stage {list(stage)}: expected (expansion, channels, blocks, stride), each at least 1"
-            )
+            raise UserError(f"stages with {list(stage)}: expected (expansion, channels, blocks, stride), each at least 1")
 
 
 def _scaled(channels: int, width: float) -> int:

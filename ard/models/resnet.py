@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ard.core.errors import UserError
+from ard.core.ranges import at_least
 
 
 class ResNet(nn.Module):
@@ -26,10 +27,9 @@ class ResNet(nn.Module):
         stem_stride: int = 1,
     ) -> None:
         super().__init__()
-        if min(width, stem_stride, *blocks) < 1 or not blocks:
-            raise UserError(
-                f"ResNet width = {width}, blocks = {list(blocks)}, stem_stride = {stem_stride}: expected 1 or more"
-            )
+        at_least(1, width=width, in_channels=in_channels, stem_stride=stem_stride)
+        if not blocks or min(blocks) < 1:
+            raise UserError(f"blocks = {list(blocks)}: expected how many there are in each stage, at least 1")
         self.stem = nn.Conv2d(in_channels, width, 3, stem_stride, 1, bias=False)
         self.norm = nn.BatchNorm2d(width)
         stages, channels = [], width

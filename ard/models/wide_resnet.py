@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ard.core.errors import UserError
+from ard.core.ranges import at_least
 
 
 class WideResNet(nn.Module):
@@ -14,10 +15,9 @@ class WideResNet(nn.Module):
 
     def __init__(self, *, num_classes: int, depth: int = 34, widen: int = 10, in_channels: int = 3) -> None:
         super().__init__()
-        if widen < 1:
-            raise UserError(f"WideResNet widen = {widen}: expected at least 1")
+        at_least(1, widen=widen, in_channels=in_channels)
         if depth < 10 or (depth - 4) % 6:
-            raise UserError(f"WideResNet depth = {depth}: expected 6 n + 4, such as 10, 16, 28, 34 or 70")
+            raise UserError(f"depth = {depth}: expected 6 n + 4, such as 10, 16, 28, 34 or 70")
         self.stem = nn.Conv2d(in_channels, 16, 3, 1, 1, bias=False)
         blocks, channels = [], 16
         for stage in range(3):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ard.core.errors import UserError
+from ard.core.ranges import at_least
 
 
 class Network(Protocol):
@@ -23,6 +24,11 @@ class Normalized(nn.Module):
         self.network = network(num_classes=num_classes)
         self.mean = nn.Buffer(torch.tensor(mean).view(1, -1, 1, 1))
         self.std = nn.Buffer(torch.tensor(std).view(1, -1, 1, 1))
+
+    @classmethod
+    def around(cls, network: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> "Normalized":
+        """Before a network that is there already, trained on normalised images."""
+        return cls(network=lambda *, num_classes: network, mean=mean, std=std, num_classes=0)  # noqa: ARG005
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network((x - self.mean) / self.std)
@@ -50,6 +56,7 @@ class Timm(nn.Module):
 
     def __init__(self, *, name: str, num_classes: int, in_channels: int = 3, pretrained: bool = False) -> None:
         super().__init__()
+        at_least(1, in_channels=in_channels)
         try:
             import timm
         except ImportError as error:

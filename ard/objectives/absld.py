@@ -46,7 +46,7 @@ class ABSLD(Objective):
         device = self.temperatures.device
         self.temperatures = nn.Buffer(torch.ones(2, run.num_classes, device=device))
         self.risks = nn.Buffer(torch.zeros(2, run.num_classes, device=device))
-        self.class_counts = nn.Buffer(torch.tensor(run.class_counts, device=device))
+        self.class_counts = nn.Buffer(torch.tensor(run.counts, device=device))
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         logits = teacher(x).detach()

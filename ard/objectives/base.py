@@ -56,7 +56,7 @@ class RunFacts:
         student: The student as it begins; a run that goes on reads its checkpoint afterwards.
         teacher: The run's teacher, already loaded.
         num_classes: Number of classes C.
-        class_counts: Training images of each class.
+        class_counts: Training images of each class; empty where a user's own loaders do not say it.
         image_count: Number of training images.
         image_shape: Channels, height and width.
         eps: The radius of the threat.
@@ -73,6 +73,14 @@ class RunFacts:
     eps: float
     max_epochs: int
     batches: int
+
+    @property
+    def counts(self) -> Sequence[int]:
+        """`class_counts`, for methods that weigh classes by them; raises UserError where the data do not say them."""
+        if len(self.class_counts) != self.num_classes:
+            known = f"{len(self.class_counts)} of {self.num_classes} classes are counted"
+            raise UserError(f"{known}: expected a data set with `targets`, one class an image, or a DataModule of ard.data")
+        return self.class_counts
 
 
 class Objective(nn.Module, ABC):

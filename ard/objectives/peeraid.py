@@ -45,7 +45,10 @@ class PeerAiD(Objective):
         self.mean_over_classes = mean_over_classes
 
     def build(self, *, student: Callable[..., nn.Module], num_classes: int) -> None:
-        self.peer = (self.factory or student)(num_classes=num_classes).to(memory_format=torch.channels_last)
+        if self.factory is None:
+            self.peer = student(num_classes=num_classes)
+        else:
+            self.peer = self.factory(num_classes=num_classes).to(memory_format=torch.channels_last)  # as students are
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
         with torch.no_grad():

@@ -1,19 +1,65 @@
 """From records to a table, a list of differences and a picture; reads files only."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ard.artifacts.paths import StudyFolder
+from ard.artifacts.paths import StudyFolder, runs_without_record
 from ard.core.errors import UserError
 from ard.report.differences import differences_table
 from ard.report.pictures.frontier import draw_frontier, knobs_of, matched_table
 from ard.report.pictures.marks import caption
 from ard.report.pictures.ranking import draw_ranking
 from ard.report.pictures.tradeoff import draw_tradeoff
-from ard.report.rows import Row, differing, group, load_records
+from ard.report.rows import Row, StoredRecord, differing, group, load_records
 from ard.report.table import folders_line, main_table, overestimation_line, settings_line, warnings_line, write_csv
 
 MOST_IN_PLANE = 14  # methods whose names still find a place in the plane of clean and worst-case accuracy
+MOST_NAMED = 5  # runs that are left out
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Records side by side; `print` shows the table, and so does a notebook."""
+
+    rows: list[Row]
+    differ: list[str]
+    baseline: str | None
+    left_out: str  # which runs are not in it, in words
+
+    @classmethod
+    def of(
+        cls, records: Sequence[StoredRecord], *, mixed: bool = False, baseline: str | None = None, left_out: str = ""
+    ) -> "Comparison":
+        """Raises UserError, unless `mixed`, where two of them measured different things; see compare_records."""
+        differ = differing(records, mixed=mixed)
+        if differ and baseline:
+            raise UserError(f"--baseline {baseline}: these records differ in {', '.join(differ)}; expected comparable ones")
+        return cls(group(records), differ, baseline, left_out)
+
+    def to_markdown(self) -> str:
+        """The table, and below it what a reader has to know."""
+        rows, differ = self.rows, self.differ
+        lines = [settings_line(rows, differ), overestimation_line(rows, differ), warnings_line(rows, differ)]
+        parts = [main_table(rows, differ), *(line for line in (*lines, folders_line(rows), self.left_out) if line)]
+        if not differ:
+            parts.append(differences_table(rows, self.baseline))
+        if knobs_of(rows):
+            parts.append(matched_table(rows))
+        return "\n\n".join(parts) + "\n"
+
+    def write(self, output: Path) -> str:
+        """Write table.md, table.csv and a picture into a folder; return table.md, which names the picture, too."""
+        if output.exists() and not output.is_dir():
+            raise UserError(f"{output} is a file; expected a folder to write the tables to")
+        table = self.to_markdown()
+        output.mkdir(parents=True, exist_ok=True)
+        text = f"{table}\n{_picture(self.rows, self.differ, output)}\n"
+        StudyFolder(output).table.write_text(text, encoding="utf-8")
+        write_csv(self.rows, self.differ, StudyFolder(output).table_csv)
+        return text
+
+    __str__ = _repr_markdown_ = to_markdown
 
 
 def compare_records(directories: Sequence[Path], output: Path, *, mixed: bool = False, baseline: str | None = None) -> str:
@@ -23,32 +69,28 @@ def compare_records(directories: Sequence[Path], output: Path, *, mixed: bool = 
     UserError where there are no records, one is damaged, or, unless `mixed`, two of them measured different things.
     """
     records = load_records(directories)
-    differ = differing(records, mixed=mixed)
-    if differ and baseline:
-        raise UserError(f"--baseline {baseline}: these records differ in {', '.join(differ)}; expected comparable ones")
-    if output.exists() and not output.is_dir():
-        raise UserError(f"{output} is a file; expected a folder to write the tables to")
-    rows = group(records)
-    lines = [settings_line(rows, differ), overestimation_line(rows, differ), warnings_line(rows, differ), folders_line(rows)]
-    parts = [main_table(rows, differ), *(line for line in lines if line)]
-    if not differ:
-        parts.append(differences_table(rows, baseline))
-    if knobs_of(rows):
-        parts.append(matched_table(rows))
-    output.mkdir(parents=True, exist_ok=True)
-    parts.append(f"Picture: {_picture(rows, differ, output)}. {caption(rows)}")
-    text = "\n\n".join(parts) + "\n"
-    StudyFolder(output).table.write_text(text)
-    write_csv(rows, differ, StudyFolder(output).table_csv)
-    return text
+    left_out = left_out_line(directories)
+    return Comparison.of(records, mixed=mixed, baseline=baseline, left_out=left_out).write(output)
 
 
-def _picture(rows: Sequence[Row], differ: Sequence[str], output: Path) -> Path:
-    """The one picture that suits the rows: knobs that were swept, methods in the plane, or too many for it in lines."""
+def left_out_line(directories: Sequence[Path]) -> str:
+    """Which runs are not in the table, as nobody evaluated them; empty where there are none."""
+    names = list(dict.fromkeys(path.as_posix() for folder in directories for path in runs_without_record(folder)))
+    shown = ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
+    return f"Left out, {len(names)} without a record: {shown}; `ard evaluate` writes one." if names else ""
+
+
+def _picture(rows: Sequence[Row], differ: Sequence[str], output: Path) -> str:
+    """The one picture that suits the rows: knobs that were swept, methods in the plane, or too many for it in lines.
+
+    None of one run alone, which has nothing to be compared with.
+    """
+    if len({(row.method, *(row.first.settings[key] for key in differ)) for row in rows}) == 1:
+        return "No picture: there is one run alone."
     crowded = len({row.method for row in rows}) > MOST_IN_PLANE
     name, draw = ("ranking", draw_ranking) if crowded else ("tradeoff", draw_tradeoff)
     if knobs_of(rows):
         name, draw = "frontier", draw_frontier
     picture = StudyFolder(output).picture(name)
     draw(rows, differ, picture)
-    return picture
+    return f"Picture: {picture}. {caption(rows)}"

@@ -114,7 +114,7 @@ def main_table(rows: Sequence[Row], differ: Sequence[str]) -> str:
 def write_csv(rows: Sequence[Row], differ: Sequence[str], path: Path) -> None:
     """The same rows with accuracies as fractions; an unreliable robust number is marked here, too."""
     all_columns = columns(rows, differ)
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([name for column in all_columns for name in column.csv_names])
         writer.writerows([cell for column in all_columns for cell in column.csv_cells(row)] for row in rows)

@@ -83,7 +83,7 @@ class Job:
     def _process(self, arguments: list[str], accept: Sequence[int] = (0,)) -> str | None:
         log = self.run.folder.log
         with self.devices.place() as place:
-            with or_user_error(log), open(log, "a") as file:
+            with or_user_error(log), open(log, "a", encoding="utf-8") as file:
                 file.write(f"$ {shlex.join(['ard', *arguments])}\n")
             begun = log.stat().st_size
             status = self.processes.run(arguments, log, place)
@@ -154,4 +154,4 @@ def log_lines(folder: RunFolder, begun: int = 0) -> list[str]:
     """What the run's processes printed, from the byte where one of them began."""
     with open(folder.log, "rb") as file:
         file.seek(begun)
-        return file.read().decode(errors="replace").splitlines()
+        return file.read().decode("utf-8", errors="replace").splitlines()

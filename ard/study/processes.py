@@ -61,7 +61,7 @@ def ard_command(arguments: list[str], log: Path, environment: dict[str, str]) ->
 
         torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))  # OpenMP asked when it was loaded, before the fork
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with open(log, "a") as file:
+    with open(log, "ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()

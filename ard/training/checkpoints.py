@@ -133,4 +133,5 @@ def _keep_as(path: Path, kept: Path) -> None:
     digest_beside(kept).unlink(missing_ok=True)
     os.replace(temporary, kept)
     if digest_beside(path).is_file():
-        write_whole(digest_beside(kept), f"{digest_beside(path).read_text().split()[0]}  {kept.name}\n")
+        digest = digest_beside(path).read_text(encoding="utf-8").split()[0]
+        write_whole(digest_beside(kept), f"{digest}  {kept.name}\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ard.artifacts.class_paths import TEACHERS_FROM_FILES
+from ard.artifacts.paths import weights_file
 from ard.core.files import sha256
 
 # What a run may change without becoming another run: where it writes, what it displays, where the file of the teacher is.
@@ -48,6 +49,8 @@ def essentials(config: dict[str, Any], known: Mapping[str, str] | None = None) -
         config["trainer"]["precision"] = None  # as it was called when the first records were written
     if config["model"]["init_args"].get("weight_perturbation") is None:
         config["model"]["init_args"].pop("weight_perturbation", None)  # those records did not know it
+    if start := config["model"]["init_args"].get("init"):
+        config["model"]["init_args"]["init"] = weights_file(start)
     config["data"]["init_args"].pop("name", None)
     config["model"] = by_contents(config["model"], known or {})
     return config
@@ -63,5 +66,6 @@ def by_contents(tree: dict[str, Any], known: Mapping[str, str]) -> dict[str, Any
             tree[key] = [by_contents(part, known) if isinstance(part, dict) else part for part in value]
     if str(tree.get("class_path", "")).startswith(TEACHERS_FROM_FILES):
         path = tree["init_args"].pop("weights", "")
-        tree["init_args"]["sha256"] = known.get(path) or (sha256(path) if Path(path).is_file() else None)
+        file = weights_file(path)
+        tree["init_args"]["sha256"] = known.get(path) or (sha256(file) if Path(file).is_file() else None)
     return tree

@@ -1,10 +1,16 @@
 """How nearly every method trains: an attack, then a step of the optimiser."""
 
-from typing import Any
+from typing import Any, Literal, Self
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from ard.attacks import AttackFactory, Ball
+from ard.core.radius import RadiusLike
+from ard.models import Frozen, Network
+from ard.objectives.base import Objective
 from ard.training.engine import Engine
+from ard.training.method import Method, frozen_teacher, network_named, threat_of
+from ard.training.schedule import Training
 from ard.training.step import Taken, take
 from ard.training.weight_perturbation import AWP
 
@@ -12,13 +18,101 @@ from ard.training.weight_perturbation import AWP
 class Distillation(Engine):
     """Every step: the attack maximises the attack loss, then the optimiser minimises the training loss.
 
-    `weight_perturbation` moves the weights to where that loss is taken, see AWP.
+    A LightningModule for any trainer, with any loaders of images in [0, 1] and their classes:
+    `pl.Trainer(max_epochs=30).fit(Distillation(student=net, teacher=robust, objective="rslad"), train_loader, val_loader)`.
+
+    Args:
+        student: The network that is trained: an nn.Module, taken as it is; or what makes one once called with num_classes;
+            or the name of one of ard.models, such as "mobilenet_v2".
+        objective: A method by its name in `ard list methods`, such as "rslad": it brings all that its recipe says (loss,
+            attack, averaging, weight perturbation, attack mode), and every argument that is given wins. An Objective brings
+            its loss alone. Fast-ARD and free adversarial training are methods of FreeDistillation.
+        teacher: The network that is learned from: an nn.Module, which is frozen as it stands, what makes one, a file of
+            weights, or ard.models.Frozen and the like. None for methods without a teacher.
+        threat: Which images an attack may choose from, such as ard.Linf(8/255). By default Linf of 8/255.
+        eps: A radius, short for threat=ard.Linf(eps).
+        attack: Makes the attack of training from the threat: ard.attacks.PGD, or partial(PGD, steps=7). By default the
+            recipe's, else PGD of ten steps of eps / 4.
+        val_attack: The same for validation, which selects the epoch. By default PGD of ten steps of eps / 4.
+        training: Optimiser, schedule, label smoothing, averaging; by default SGD of lr 0.1. Whatever differs from the
+            defaults of Training wins over the recipe.
+        attack_mode: The student's mode while it is attacked, by default eval, or what the recipe says. In train mode
+            BatchNorm statistics move.
+        weight_perturbation: Moves the weights to where the training loss is taken, see AWP; by default the recipe's.
+        init: A file of weights that the student starts from.
+        num_classes: Number of classes. Needed where student or teacher are still to be made; else the student is asked.
+        seed: Of the first weights of a student that is made here, and of every random draw in training.
+
+    Raises:
+        UserError: For names that are none, a missing teacher, a method of FreeDistillation.
     """
 
-    def __init__(self, *, weight_perturbation: AWP | None = None, **parts: Any) -> None:
-        super().__init__(**parts)
-        self.weight_perturbation = weight_perturbation
+    def __init__(
+        self,
+        *,
+        student: nn.Module | Network | str,
+        objective: Objective | str,
+        teacher: Frozen | nn.Module | Network | str | None = None,
+        threat: Ball | None = None,
+        eps: RadiusLike | None = None,
+        attack: AttackFactory | None = None,
+        val_attack: AttackFactory | None = None,
+        training: Training | None = None,
+        attack_mode: Literal["eval", "train"] | None = None,
+        weight_perturbation: AWP | None = None,
+        init: str | None = None,
+        num_classes: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        method = Method.of(objective, type(self))
+        super().__init__(
+            student=network_named(student),
+            objective=method.objective,
+            threat=threat_of(threat, eps),
+            attack=attack or method.attack,
+            val_attack=val_attack or Method.attack,
+            training=method.training_with(training),
+            teacher=frozen_teacher(teacher, num_classes),
+            attack_mode=attack_mode or method.attack_mode,
+            init=init,
+            num_classes=num_classes,
+            seed=seed,
+        )
+        self.weight_perturbation = weight_perturbation or method.weight_perturbation
         self.taken: Taken | None = None  # the step under way, until its gradient is there
+
+    @classmethod
+    def from_config(
+        cls,
+        *,
+        student: Network,
+        objective: Objective,
+        threat: Ball,
+        attack: AttackFactory,
+        val_attack: AttackFactory,
+        training: Training,
+        teacher: Frozen | None = None,
+        attack_mode: Literal["eval", "train"] = "eval",
+        weight_perturbation: AWP | None = None,
+        init: str | None = None,
+        num_classes: int = 10,
+        seed: int = 0,
+    ) -> Self:
+        """As a config says it, which names every part; arguments as of the constructor."""
+        return cls(
+            student=student,
+            objective=objective,
+            threat=threat,
+            attack=attack,
+            val_attack=val_attack,
+            training=training,
+            teacher=teacher,
+            attack_mode=attack_mode,
+            weight_perturbation=weight_perturbation,
+            init=init,
+            num_classes=num_classes,
+            seed=seed,
+        )
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = self.images(batch, batch_idx)

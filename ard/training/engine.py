@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Literal
@@ -15,27 +15,43 @@ from torchmetrics.classification import MulticlassAccuracy
 from ard.artifacts.weights import read_weights
 from ard.attacks import AttackFactory, Ball, frozen_mode
 from ard.core.errors import UserError
+from ard.core.logits import logits_of
 from ard.core.randomness import key_seed, keyed_generator
 from ard.data import DataModule, check_batch
+from ard.data.foreign import ForeignData
 from ard.data.loading import Loader
 from ard.losses import cross_entropy
 from ard.models import Cached, Frozen, Network
+from ard.models.building import another
 from ard.models.loading import fill
 from ard.objectives.base import Objective, RunFacts, Step
 from ard.training.schedule import Training
 
+UNENDING = 10**12  # steps, as the length of an epoch or a run that does not end
+
 
 class Engine(pl.LightningModule, ABC):
-    """A student, an objective, a threat, attacks for training and for validation, and perhaps a teacher.
+    """A student, an objective, a threat, attacks for training and for validation, and perhaps a teacher: all complete.
 
-    `attack_mode` is the student's mode while it is attacked: eval, or train as some released codes do, which moves
-    BatchNorm statistics. `init` starts the student from given weights.
+    Args:
+        student: The network that is trained: itself, or what makes it once called with num_classes.
+        objective: The method: what the attack maximises, and what the optimiser minimises.
+        threat: Which images an attack may choose from.
+        attack: Makes the attack of training, given the threat.
+        val_attack: Makes that of validation.
+        training: Optimiser, schedule, averaging, and the metric that selects the epoch.
+        teacher: The network that is learned from; None for methods without one.
+        attack_mode: The student's mode while it is attacked: eval, or train as some released codes do, which moves
+            BatchNorm statistics.
+        init: A file of weights that the student starts from.
+        num_classes: Number of classes; of a student that is a network already, None asks it.
+        seed: Of the student's first weights and of every random draw in training.
     """
 
     def __init__(
         self,
         *,
-        student: Network,
+        student: nn.Module | Network,
         objective: Objective,
         threat: Ball,
         attack: AttackFactory,
@@ -44,33 +60,39 @@ class Engine(pl.LightningModule, ABC):
         teacher: Frozen | None = None,
         attack_mode: Literal["eval", "train"] = "eval",
         init: str | None = None,
-        num_classes: int = 10,
+        num_classes: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if num_classes is None and not isinstance(student, nn.Module):
+            raise UserError("a student that is still to be made: expected num_classes, too, or the network itself")
         with torch.random.fork_rng([]):
             torch.manual_seed(key_seed("student", seed))  # the same start for every method of a study
-            self.student = student(num_classes=num_classes).to(memory_format=torch.channels_last)  # same maths, faster
-            objective.build_all(student=student, num_classes=num_classes)
+            make = _factory(student)
+            self.is_given = isinstance(student, nn.Module)
+            self.student = student if isinstance(student, nn.Module) else make(num_classes=num_classes)
+            objective.build_all(student=make, num_classes=num_classes or 0)
         self.objective, self.training_block, self.teacher = objective, training, teacher
         self.threat, self.attack, self.val_attack = threat, attack(ball=threat), val_attack(ball=threat)
-        self.attack_mode, self.num_classes, self.seed = attack_mode, num_classes, seed
+        self.attack_mode, self.num_classes, self.seed = attack_mode, num_classes or 0, seed  # 0: to be asked of the student
         if objective.needs_teacher and teacher is None:
             raise UserError(
-                f"{type(objective).__name__} needs a teacher: add --model.init_args.teacher.init_args.weights FILE"
+                f"{type(objective).__name__} needs a teacher: add --model.init_args.teacher.init_args.weights FILE, "
+                "or in Python teacher=net"
             )
         if init is not None:
             fill(self.student, *read_weights(init), init)
         self.average = training.averaged(self.student)
-        accuracies = {name: MulticlassAccuracy(num_classes, average="micro") for name in ("clean", "robust", "teacher")}
-        self.accuracies = nn.ModuleDict(accuracies)
+        self.accuracies = nn.ModuleDict()
+        self.foreign = ForeignData()
         self.terms: dict[str, Tensor] = {}  # of the step under way
         self.skipped = False  # a guard took the gradients of the step under way, whose terms say nothing
 
     @property
-    def data(self) -> DataModule:
+    def data(self) -> DataModule | ForeignData:
         """The run's data, which also knows how to augment a batch."""
-        return self.trainer.datamodule  # type: ignore[attr-defined]
+        module = self.trainer.datamodule  # type: ignore[attr-defined]
+        return module if isinstance(module, DataModule) else self.foreign
 
     @property
     def selected(self) -> nn.Module:
@@ -80,27 +102,44 @@ class Engine(pl.LightningModule, ABC):
     def setup(self, stage: str) -> None:
         if stage != "fit":
             return
+        vars(self).pop("batches_per_epoch", None)  # of another trainer
+        vars(self).pop("optimizer_steps", None)
+        if isinstance(self.data, ForeignData):
+            self.data.look(self.trainer)
+        self._ask_student()
         for place, teacher in self.teachers().items():
             option = f"--model.init_args.{place}.init_args.weights"
             teacher.load(num_classes=self.num_classes, input_shape=self.data.input_shape, option=option).to(self.device)
         if isinstance(self.teacher, Cached):
-            if self.data.additional:
-                raise UserError("ard.models.Cached knows images by their place in one data set: expected ard.models.Frozen")
-            labels, about = self.data.splits[0].labels, (self.data.title, self.data.split_seed, self.data.input_shape)
-            self.teacher.remember(labels=labels, views=self.data.view_count, num_classes=self.num_classes, about=about)
+            self._remember(self.teacher)
         self.objective.setup_all(
             RunFacts(
                 student=self.student,
                 teacher=self.teacher,
                 num_classes=self.num_classes,
                 class_counts=self.data.class_counts,
-                image_count=len(self.data.splits[0]),
+                image_count=self.data.image_count,
                 image_shape=self.data.input_shape,
                 eps=self.threat.eps,
                 max_epochs=self.trainer.max_epochs or 1,
                 batches=self.batches_per_epoch,
             )
         )
+
+    def _ask_student(self) -> None:
+        """How many classes a network answers with that came as it is; raises UserError where it cannot read the images."""
+        if self.num_classes:
+            return
+        classes = self.data.num_classes if isinstance(self.data, DataModule) else None
+        with torch.no_grad(), frozen_mode(self.student):
+            images = torch.zeros(1, *self.data.input_shape, device=self.device)
+            self.num_classes = logits_of(self.student, images, "the student", classes).shape[1]
+
+    def _remember(self, teacher: Cached) -> None:
+        if not isinstance(self.data, DataModule) or self.data.additional:
+            raise UserError("ard.models.Cached knows images by their place in one data set: expected ard.models.Frozen")
+        labels, about = self.data.splits[0].labels, (self.data.title, self.data.split_seed, self.data.input_shape)
+        teacher.remember(labels=labels, views=self.data.view_count, num_classes=self.num_classes, about=about)
 
     def teachers(self) -> dict[str, Frozen]:
         """The teacher and those of the objective, by their key in the config."""
@@ -119,22 +158,29 @@ class Engine(pl.LightningModule, ABC):
 
         Not from `trainer.estimated_stepping_batches`: that sets up the loader before a resumed run has restored its place.
         """
+        if not isinstance(self.data, DataModule):
+            return int(min(self.trainer.num_training_batches, UNENDING))
         batches, limit = len(self.data.train_dataloader()), self.trainer.limit_train_batches
         return int(batches * limit) if isinstance(limit, float) else min(batches, limit)
 
     @cached_property
     def optimizer_steps(self) -> int:
         """How many times the optimiser will step in the whole run."""
-        return self.batches_per_epoch * (self.trainer.max_epochs or 1)
+        epochs, most = self.trainer.max_epochs or 1, self.trainer.max_steps
+        steps = -(-self.batches_per_epoch // self.trainer.accumulate_grad_batches) * (UNENDING if epochs < 0 else epochs)
+        steps = steps if most < 0 else min(steps, most)
+        if steps >= UNENDING:
+            raise UserError("a run without an end has no schedule: expected max_epochs, or max_steps, in the trainer")
+        return steps
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         # Here and not at the epoch's start: Lightning skips that hook when it resumes, and keeps modules in eval mode.
         self.student.train()
         self.objective.train()
-        self.timed = batch_idx % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        self.timed = batch_idx % max(1, self.trainer.log_every_n_steps) == 0  # type: ignore[attr-defined]
         self.step_start, self.attack_seconds = self.now(), 0.0
         if batch_idx == 0:
-            check_batch(*batch, num_classes=self.num_classes, labels=self.objective.labels)
+            check_batch(*self.received(batch, batch_idx), num_classes=self.num_classes, labels=self.objective.labels)
         torch.manual_seed(key_seed("dropout", *self.step_key(batch_idx)))
 
     def on_train_batch_end(self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:  # noqa: ARG002
@@ -173,10 +219,16 @@ class Engine(pl.LightningModule, ABC):
             shown=self.data.shown(batch_idx) if isinstance(self.trainer.train_dataloader, Loader) else None,
         )
 
+    def received(self, batch: Any, batch_idx: int) -> tuple[Tensor, Tensor]:
+        """Pixels and labels of a batch; for a network that came as it is in the usual memory format: it may call `view`."""
+        x, y = self.data.received(batch, batch_idx)
+        return x.contiguous() if self.is_given else x, y
+
     def images(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
         """The batch, augmented for this step; a teacher that stores its logits is given the views."""
-        x, y = self.data.augment(batch[0], self.generator("augmentation", batch_idx)), batch[1]
-        if isinstance(self.teacher, Cached):
+        x, y = self.received(batch, batch_idx)
+        x = self.data.augment(x, self.generator("augmentation", batch_idx))
+        if isinstance(self.teacher, Cached) and isinstance(self.data, DataModule):
             views = self.data.views(len(y), self.generator("augmentation", batch_idx))
             self.teacher.expect(x, self.data.shown(batch_idx), views)
         return x, y
@@ -211,21 +263,40 @@ class Engine(pl.LightningModule, ABC):
                 torch.distributed.broadcast(buffer, 0)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        x, y = batch
+        """Accuracies on clean and attacked images; what it returns is for the guards."""
+        x, y = outside_inference(*self.received(batch, batch_idx))
         network = self.selected
         generator = keyed_generator(self.device, "val_attack", self.seed, batch_idx, self.global_rank)
-        with torch.autocast(self.device.type, enabled=False):
+        with torch.autocast(self.device.type, enabled=False), torch.inference_mode(False), torch.no_grad():
             x_adv = self.val_attack(lambda x_adv: cross_entropy(network(x_adv), y), x, generator)
             logits, attacked = network(x), network(x_adv)
-            self._count("clean", logits, y)
-            self._count("robust", attacked, y)
-            if self.teacher is not None and self.teacher.loaded:
-                self._count("teacher", self.teacher(x_adv), y)
+            taught = self.teacher(x_adv) if self.teacher is not None and self.teacher.loaded else None
+        self._count("clean", logits, y)
+        self._count("robust", attacked, y)
+        if taught is not None:
+            self._count("teacher", taught, y)
         self.log("val/loss", cross_entropy(logits, y).mean(), batch_size=len(y), sync_dist=True)
-        return {"predicted": logits.argmax(dim=1), "robust": attacked.argmax(dim=1) == y}
+        return {"x": x, "y": y, "predicted": logits.argmax(dim=1), "robust": attacked.argmax(dim=1) == y}
 
     def _count(self, name: str, logits: Tensor, y: Tensor) -> None:
+        if not self.accuracies:  # here, because a network of a user's own says only now how many classes it knows
+            kinds = ("clean", "robust", "teacher")
+            metrics = {kind: MulticlassAccuracy(logits.shape[1], average="micro").to(self.device) for kind in kinds}
+            self.accuracies.update(metrics)
         metric = self.accuracies[name]
         metric.update(logits, y)  # type: ignore[operator]
         label = "teacher_on_student_adv_acc" if name == "teacher" else f"{name}_acc"
         self.log(f"val/{label}", metric, on_step=False, on_epoch=True, prog_bar=name != "teacher")  # type: ignore[arg-type]
+
+
+def outside_inference(*values: Tensor) -> tuple[Tensor, ...]:
+    """Tensors as they are, or copies through which gradients may flow: a plain trainer validates under inference mode."""
+    with torch.inference_mode(False):
+        return tuple(value.clone() if value.is_inference() else value for value in values)
+
+
+def _factory(student: nn.Module | Network) -> Callable[..., nn.Module]:
+    """What makes students: the memory format is faster, with the same maths; a network that came as it is keeps its own."""
+    if isinstance(student, nn.Module):
+        return lambda *, num_classes: another(student)  # noqa: ARG005
+    return lambda *, num_classes: student(num_classes=num_classes).to(memory_format=torch.channels_last)

@@ -83,7 +83,7 @@ class MetricsCSV(Logger):
         assert self.rows
         columns = ["step", "epoch", *sorted({key for row in self.rows.values() for key in row} - {"step", "epoch"})]
         temporary.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", newline="") as file:
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows.values())

@@ -2,16 +2,20 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
-from ard.attacks import Ball, attacking
+from ard.attacks import AttackFactory, Ball, attacking
 from ard.core.errors import UserError
+from ard.core.radius import RadiusLike
 from ard.losses import AttackLoss
+from ard.models import Frozen, Network
 from ard.objectives.base import Objective, Step, TrainingLoss, total_loss
 from ard.training.engine import Engine
+from ard.training.method import Method, frozen_teacher, network_named, threat_of
+from ard.training.schedule import Training
 
 
 def replayed_loss(
@@ -77,15 +81,89 @@ class FreeDistillation(Engine):
     Each batch is replayed `replays` times; the perturbation takes a step of eps along its gradient, stays in the ball
     and persists across batches. `max_epochs` counts passes through the student, so the data are seen max_epochs /
     replays times and every row of a table costs the same number of updates. With the ARD objective this is Fast-ARD.
+
+    Args:
+        student: The network that is trained, see Distillation.
+        objective: A method by its name: "fast_ard" or "free_at", or an Objective.
+        teacher: The network that is learned from, see Distillation.
+        threat: Which images an attack may choose from, such as ard.Linf(8/255). By default Linf of 8/255.
+        eps: A radius, short for threat=ard.Linf(eps).
+        replays: How often each batch is used; by default the recipe's, else 8. The trainer's max_epochs is a multiple of it.
+        val_attack: Makes the attack of validation from the threat; by default PGD of ten steps of eps / 4.
+        training: Optimiser, schedule, averaging, see Distillation.
+        attack_mode: The student's mode while the objective looks at it, by default eval, or what the recipe says.
+        init: A file of weights that the student starts from.
+        num_classes: Number of classes, see Distillation.
+        seed: Of the student's first weights and of every random draw in training.
     """
 
-    def __init__(self, *, replays: int = 8, **parts: Any) -> None:
-        super().__init__(**parts)
-        if replays < 1:
+    def __init__(
+        self,
+        *,
+        student: nn.Module | Network | str,
+        objective: Objective | str,
+        teacher: Frozen | nn.Module | Network | str | None = None,
+        threat: Ball | None = None,
+        eps: RadiusLike | None = None,
+        replays: int | None = None,
+        val_attack: AttackFactory | None = None,
+        training: Training | None = None,
+        attack_mode: Literal["eval", "train"] | None = None,
+        init: str | None = None,
+        num_classes: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        method = Method.of(objective, type(self))
+        super().__init__(
+            student=network_named(student),
+            objective=method.objective,
+            threat=threat_of(threat, eps),
+            attack=Method.attack,
+            val_attack=val_attack or Method.attack,
+            training=method.training_with(training),
+            teacher=frozen_teacher(teacher, num_classes),
+            attack_mode=attack_mode or method.attack_mode,
+            init=init,
+            num_classes=num_classes,
+            seed=seed,
+        )
+        self.replays = method.replays if replays is None else replays
+        if self.replays < 1:
             raise UserError(f"replays = {replays}: expected at least 1")
-        self.replays = replays
         self.automatic_optimization = False
         self.delta: Tensor | None = None  # not a buffer: DDP would overwrite every rank's with the first's
+
+    @classmethod
+    def from_config(
+        cls,
+        *,
+        student: Network,
+        objective: Objective,
+        threat: Ball,
+        attack: AttackFactory,  # noqa: ARG003
+        val_attack: AttackFactory,
+        training: Training,
+        teacher: Frozen | None = None,
+        attack_mode: Literal["eval", "train"] = "eval",
+        replays: int = 8,
+        init: str | None = None,
+        num_classes: int = 10,
+        seed: int = 0,
+    ) -> Self:
+        """As a config says it, which names every part; `attack` is that of its base, and has nothing to do here."""
+        return cls(
+            student=student,
+            objective=objective,
+            threat=threat,
+            replays=replays,
+            val_attack=val_attack,
+            training=training,
+            teacher=teacher,
+            attack_mode=attack_mode,
+            init=init,
+            num_classes=num_classes,
+            seed=seed,
+        )
 
     def setup(self, stage: str) -> None:
         if stage == "fit":

@@ -38,7 +38,7 @@ class Training:
 
     def __post_init__(self) -> None:
         if not all(0 < milestone <= 1 for milestone in self.milestones):
-            raise UserError(f"milestones {list(self.milestones)}: expected fractions of training in (0, 1], such as 0.5")
+            raise UserError(f"milestones = {list(self.milestones)}: expected fractions of training in (0, 1], such as 0.5")
         for name, most in {
             "lr": inf,
             "momentum": 1,
@@ -54,7 +54,7 @@ class Training:
         if not self.lr:
             raise UserError(f"lr = {self.lr}: expected above 0")
         if self.nesterov and not self.momentum:
-            raise UserError("nesterov: expected a momentum above 0")
+            raise UserError("nesterov = true: expected a momentum above 0")
         if self.average is not None and not 0 < self.average < 1:
             raise UserError(f"average = {self.average}: expected a decay in (0, 1), or null for no averaging")
 

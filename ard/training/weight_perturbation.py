@@ -16,7 +16,7 @@ class AWP:
 
     l runs over weights of two dimensions and more; biases and BatchNorm stay. The released code takes g from one SGD step of
     a proxy network, which is the same direction. `start` is the share of training that goes before. Raises UserError for a
-    negative γ.
+    negative γ, and for a share beyond 0 to 1.
     """
 
     gamma: float = 0.005
@@ -25,6 +25,8 @@ class AWP:
     def __post_init__(self) -> None:
         if self.gamma < 0:
             raise UserError(f"gamma = {self.gamma}: expected at least 0, in units of each layer's norm")
+        if not 0 <= self.start <= 1:
+            raise UserError(f"start = {self.start}: expected a share of training, from 0 to 1")
 
     def __call__(self, network: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
         """Move the network's weights up the loss; calling the result puts back the very same bits."""

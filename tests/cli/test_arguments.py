@@ -4,7 +4,7 @@ import pytest
 from small_runs import ROOT, cli
 
 from ard.cli.parsing import parse
-from ard.commands.compare import compare
+from ard.commands.compare import compare_runs
 from ard.commands.evaluate import evaluate_weights
 
 FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/pgd_at.yaml"]
@@ -21,9 +21,9 @@ def test_a_flag_is_spoken_as_people_do(bare, value):
 
 def test_other_flags_too():
     for argv in (["--mixed", "a", "b"], ["--mixed", "true", "a", "b"], ["--mixed=true", "a", "b"], ["a", "b", "--mixed"]):
-        arguments = parse("compare", compare, argv)
+        arguments = parse("compare", compare_runs, argv)
         assert (arguments["directories"], arguments["mixed"]) == (["a", "b"], True)
-    assert parse("compare", compare, ["--mixed", "false", "a"])["mixed"] is False
+    assert parse("compare", compare_runs, ["--mixed", "false", "a"])["mixed"] is False
     for said, meant in {"--additional-data": True, "--additional_data=false": False, "--additional-data no": False}.items():
         assert parse("evaluate", evaluate_weights, ["w", *said.split()])["request"].additional_data is meant
 

@@ -55,6 +55,15 @@ def test_weights_elsewhere_are_named_without_their_place(place, capsys, monkeypa
     assert str(place) not in text
 
 
+def test_a_runs_folder_stands_for_its_student(place, capsys):
+    write_weights(place / "runs" / "student.safetensors")
+    assert cli(capsys, "evaluate", "runs/", "--limit", 20)[0] == 0
+    assert record_of(place / "runs" / "evaluation.json")["weights"]["path"] == "runs/student.safetensors"
+    named = Request(teacher="runs", undefended="runs", transfer="runs, b.pt").with_files()
+    files = (named.teacher, named.undefended, named.transfer)
+    assert files == ("runs/student.safetensors", "runs/student.safetensors", "runs/student.safetensors,b.pt")
+
+
 def test_a_limit_takes_equally_many_of_each_class(place, capsys):
     weights = write_weights(place / "student.safetensors")
     assert cli(capsys, "evaluate", weights, "--limit", 50)[0] == 0
@@ -66,7 +75,8 @@ def test_a_limit_takes_equally_many_of_each_class(place, capsys):
 def test_options_win_over_the_card_and_an_old_record_is_replaced(place, capsys):
     weights = write_weights(place / "student.safetensors")
     (place / "evaluation.json").write_text("old")
-    cli(capsys, "evaluate", weights, "--eps", "8/255", "--norm", "L2", "--split", "val", "--seed", 3)
+    said = cli(capsys, "evaluate", weights, "--eps", "8/255", "--norm", "L2", "--split", "val", "--seed", 3)[1]
+    assert "Digits val, n = 200, L2 8/255" in said
     record = record_of(place / "evaluation.json")
     assert record["threat"] == {"norm": "L2", "eps": 8 / 255}
     assert (record["split"], record["n"], record["seed"]) == ("val", 200, 3)

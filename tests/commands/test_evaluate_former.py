@@ -38,7 +38,7 @@ def claim(weights, change):
         ("evaluate --limit 5", "n = 5, Digits test, Linf 0.1 would"),
         ("test --limit 5", "n = 5, Digits test, Linf 0.1 would"),
         ("evaluate --limit 5 --shard 1/2", "n = 5"),
-        ("evaluate --limit 100 --eps 4/255", "Linf 0.0156863 would"),
+        ("evaluate --limit 100 --eps 4/255", "Linf 4/255 would"),
         ("evaluate --limit 100 --norm L2", "L2 0.1 would"),
         ("evaluate --limit 100 --split val", "Digits val"),
     ],

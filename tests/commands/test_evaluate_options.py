@@ -81,7 +81,7 @@ def refused(capsys, place, *arguments):
         (["--suite", "full", "--transfer", "student.safetensors,nope.safetensors"], "nope.safetensors: no such file"),
         (["--suite", "full", "--transfer", "junk.safetensors"], "junk.safetensors"),
         (["--suite", "standard", "--teacher", "nope.safetensors"], "nope.safetensors: no such file"),
-        (["--suite", "standard", "--teacher", "."], ". is a folder; expected weights (.safetensors, .ckpt, .pt): it holds "),
+        (["--suite", "standard", "--teacher", ".."], ".. is a folder; expected weights (.safetensors, .ckpt"),
         (["--suite", "standard", "--teacher", "junk.safetensors"], "junk.safetensors"),
         (["--suite", "standard", "--teacher", "plain.pt"], "plain.pt does not say which network"),
         (

@@ -11,7 +11,7 @@ from interruptions import NO_CHECKOUT, lying, timeless
 from small_runs import cli, digits, trained, write_weights
 
 from ard.attacks import Linf
-from ard.evaluation import Evaluation, Store, evaluate
+from ard.evaluation import Evaluation, Store, evaluate_images
 from ard.evaluation.adversaries import GradientAdversary
 
 LIMIT = ("--limit", 250)  # two and a half blocks
@@ -138,7 +138,7 @@ def test_a_folder_may_vanish_while_it_is_written_to_because_another_has_finished
     evaluation = Evaluation(trained(), *digits(100), Linf(eps=0.1), store=Store(tmp_path / "blocks"))
     evaluation.judge()
     assert len(written) == 5 + 2
-    assert timeless(evaluation.record()) == timeless(evaluate(trained(), *digits(100), Linf(eps=0.1)))
+    assert timeless(evaluation.record()) == timeless(evaluate_images(trained(), *digits(100), Linf(eps=0.1)))
 
 
 def test_where_nothing_can_be_written_is_one_line(place, capsys):

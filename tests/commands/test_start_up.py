@@ -28,6 +28,8 @@ def fresh(code, *arguments):
         [*FIT, "--trainer.max_epochz", "3"],
         [*FIT, "--model.init_args.training.lr=.nan"],
         [*FIT, "--model.init_args.init=nope.safetensors"],
+        [*FIT, "--model.init_args.init=configs"],
+        [*FIT, "--data.batch_size=null"],
         ["doctor", *FIT[1:], "--modle.init_args.seed=1"],
         ["study", "nope.yaml"],
         ["evaluate", "nope.safetensors"],
@@ -102,6 +104,12 @@ def test_a_class_named_later_decides(tmp_path, monkeypatch):
 def test_words_are_split_as_the_parser_splits_them():
     words = ["-c", "a.yaml", "--config=b.yaml", "--x.y", "1", "--flag", "--z=2", "-3"]
     assert split_words(words) == (["a.yaml", "b.yaml"], [("x.y", "1"), ("flag", None), ("z", "2")])
+
+
+def test_the_help_of_the_doctor_costs_no_torch():
+    done = fresh("import sys, ard.__main__ as m; m.main(['doctor', '--help']); print('torch' in sys.modules)")
+    assert done.stdout.startswith("usage: ard doctor")
+    assert done.stdout.endswith("False\n")
 
 
 def test_the_overview_has_every_verb():

@@ -59,7 +59,7 @@ def found(capsys, evaluated, file):
 
 
 def test_what_was_saved_holds(evaluated, capsys):
-    status, out, err = cli(capsys, "verify", evaluated / FILE, evaluated / "student.safetensors")
+    status, out, err = cli(capsys, "verify", evaluated / FILE, evaluated)  # the run's folder stands for its student
     assert (status, err) == (0, "")
     told = contents(evaluated / FILE)[1]
     claim = f"{told['threat']['norm']} {told['threat']['eps']}, robust accuracy {told['robust_acc']:.1%}"

@@ -57,7 +57,8 @@ def test_a_file_of_ones_own_comes_before_ours(place):
         ("mine.yml", (), "mine.yml: no such config file; did you mean 'mine.yaml'?"),
         ("configs/../ard/__init__.py", (), "configs/../ard/__init__.py: no such config file; `ard list` shows them"),
         ("configs", ("studies",), "configs: no such study"),
-        ("", ("studies",), ": no such study"),
+        ("", ("studies",), "'': no such study; `ard list studies` shows them"),
+        ("a" * 300, (), "a" * 300 + ": no such config file; `ard list` shows them"),
     ],
 )
 def test_a_name_that_means_nothing_or_two_things(name, kinds, message, place):

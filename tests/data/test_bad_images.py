@@ -9,7 +9,7 @@ from ard.__main__ import main
 from ard.attacks import Linf
 from ard.data import Digits
 from ard.data.loading import MemoryImages
-from ard.evaluation import evaluate
+from ard.evaluation import evaluate_images
 
 WHERE = 700  # far behind the first batch
 
@@ -180,7 +180,7 @@ def test_evaluation_names_the_image_too(observed):
     broken = x.clone()
     broken[7, 0, 0, 0] = torch.nan
     with user_error(r"image 7 \(1 of 20 are wrong\): pixels in \[nan, nan\]") as caught:
-        evaluate(trained(), broken, y, Linf(eps=0.1))
+        evaluate_images(trained(), broken, y, Linf(eps=0.1))
     observed(f"evaluation: {caught.value}")
 
 
@@ -190,5 +190,5 @@ def test_evaluation_refuses_labels_that_are_no_classes(label, observed):
     x, y = digits(20)
     wrong = y.index_fill(0, torch.tensor([7]), label)
     with user_error(f"image 7 has the label {label} ") as caught:
-        evaluate(narrow(), x, wrong, Linf(eps=0.1))
+        evaluate_images(narrow(), x, wrong, Linf(eps=0.1))
     observed(f"evaluation: {caught.value}")

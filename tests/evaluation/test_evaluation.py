@@ -18,7 +18,7 @@ from ard.artifacts.facts import Threat
 from ard.artifacts.record import read_record, write_record
 from ard.attacks import L2, Linf
 from ard.core.files import write_whole
-from ard.evaluation import Evaluation, evaluate
+from ard.evaluation import Evaluation, evaluate_images
 from ard.evaluation.measurement import count_macs
 
 N = 200
@@ -28,7 +28,7 @@ NAMES = ["FGSM", "PGD-20", "CW"]
 
 @pytest.fixture(scope="session")
 def record():
-    return evaluate(trained(), *digits(N), BALL)
+    return evaluate_images(trained(), *digits(N), BALL)
 
 
 def without_times(record):
@@ -54,7 +54,7 @@ def test_the_worst_case_is_the_and_of_all_verdicts(record):
 @pytest.mark.fault(35)
 def test_autocast_around_an_evaluation_stays_outside(record, observed):
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = evaluate(trained(), *digits(N), BALL)
+        found = evaluate_images(trained(), *digits(N), BALL)
     assert without_times(found) == without_times(record)
     observed("an evaluation under autocast: the record of float32, bit for bit")
 
@@ -67,12 +67,12 @@ def test_who_is_robust_is_right_on_the_clean_image(record):
 def test_clean_verdicts_are_those_of_the_model_in_eval_mode(record):
     x, y = digits(N)
     assert (bits_of(record, "clean") == (trained()(x).argmax(1) == y).numpy()).all()
-    assert evaluate(trained().train(), x, y, BALL).bits == record.bits
+    assert evaluate_images(trained().train(), x, y, BALL).bits == record.bits
 
 
 @pytest.mark.parametrize("kind", [Linf, L2])
 def test_at_radius_zero_nobody_is_fooled(kind):
-    found = evaluate(trained(), *digits(100), kind(eps=0))
+    found = evaluate_images(trained(), *digits(100), kind(eps=0))
     assert {found.bits[name] for name in (*NAMES, "worst")} == {found.bits["clean"]}
     assert not [check for check in found.checks if check.verdict == "fail"]
 
@@ -81,16 +81,16 @@ def test_at_radius_zero_nobody_is_fooled(kind):
 def test_a_verdict_does_not_depend_on_the_other_images(record, count):
     """150: the last block is a part of the one before, whose first fifty images share starts only in their order."""
     x, y = digits(N)
-    part = evaluate(trained(), x[:count], y[:count], BALL)
+    part = evaluate_images(trained(), x[:count], y[:count], BALL)
     for name in ("clean", *NAMES, "worst"):
         assert (bits_of(part, name)[:100] == bits_of(record, name)[:100]).all()
 
 
 def test_the_same_call_gives_the_same_record_whatever_was_drawn_before(record):
     torch.rand(7)
-    again = evaluate(trained(), *digits(N), BALL)
+    again = evaluate_images(trained(), *digits(N), BALL)
     assert without_times(again) == without_times(record)
-    other_seed = evaluate(trained(), *digits(N), BALL, seed=1)
+    other_seed = evaluate_images(trained(), *digits(N), BALL, seed=1)
     assert other_seed.bits["FGSM"] == record.bits["FGSM"]
     assert other_seed.seed == 1
 
@@ -102,7 +102,7 @@ def test_fgsm_is_the_one_of_the_textbook():
     nn.functional.cross_entropy(model(x), y, reduction="sum").backward()
     x_adv = (x + 0.1 * x.grad.sign()).clamp(0, 1)
     expected = (model(x_adv).argmax(1) == y) & (model(x).argmax(1) == y)
-    found = evaluate(model, x.detach(), y, BALL)
+    found = evaluate_images(model, x.detach(), y, BALL)
     assert (bits_of(found, "FGSM") == expected.numpy()).all()
     assert found.attacks[0].accuracy == expected.double().mean()
 
@@ -151,9 +151,9 @@ def test_nothing_of_the_callers_is_changed(calls):
     before = state_of(model)
     if calls < 10**9:
         with pytest.raises(ZeroDivisionError):
-            evaluate(model, *digits(100), BALL)
+            evaluate_images(model, *digits(100), BALL)
     else:
-        evaluate(model, *digits(100), BALL)
+        evaluate_images(model, *digits(100), BALL)
     assert changed(state_of(model), before) == []
 
 
@@ -182,7 +182,7 @@ def test_classes_sum_to_the_whole():
 @pytest.mark.parametrize("classes", [2, 3])
 def test_few_classes_work(classes):
     x, y = digits(50)
-    found = evaluate(narrow(classes), x, y % classes, BALL)
+    found = evaluate_images(narrow(classes), x, y % classes, BALL)
     assert len(found.per_class) == classes
     assert not [check for check in found.checks if check.id[0] in "VM" and check.verdict != "pass"]
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from ard.artifacts.typed_json import written
 from ard.attacks import L2, Attack, Linf
-from ard.evaluation import evaluate
+from ard.evaluation import evaluate_images
 from ard.evaluation.adversaries import GradientAdversary, untargeted
 from ard.evaluation.cascade import Block
 from ard.evaluation.checks import Evidence, checks_of
@@ -58,7 +58,7 @@ def failed(record):
 
 
 def test_a_sound_evaluation_passes_every_check():
-    record = evaluate(trained(), *digits(100), BALL)
+    record = evaluate_images(trained(), *digits(100), BALL)
     assert [check.id for check in record.checks] == checks_of("quick")
     assert (failed(record), record.verdict) == ([], "sound")
 
@@ -108,14 +108,14 @@ def test_more_steps_may_lose_what_luck_may_lose(n, disagree):
 def test_an_attack_that_breaks_its_rules_is_not_trusted(by, clamp, found, monkeypatch):
     attack = Shift(BALL, by=by, clamp=clamp)
     monkeypatch.setitem(SUITES, "fake", lambda *_: [climb(attack)])
-    record = evaluate(trained(), *digits(100), BALL, suite="fake")
+    record = evaluate_images(trained(), *digits(100), BALL, suite="fake")
     assert (failed(record), record.verdict) == (found, "unreliable")
 
 
 def test_an_attack_may_reach_the_edge_of_the_ball(monkeypatch):
     attack = Shift(BALL, by=0.1, clamp=True)
     monkeypatch.setitem(SUITES, "fake", lambda *_: [climb(attack)])
-    assert evaluate(trained(), *digits(100), BALL, suite="fake").verdict == "sound"
+    assert evaluate_images(trained(), *digits(100), BALL, suite="fake").verdict == "sound"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_an_attack_may_reach_the_edge_of_the_ball(monkeypatch):
     ids=["probabilities", "NaN", "minus infinity"],
 )
 def test_a_model_in_bad_condition_is_not_trusted(change, found):
-    record = evaluate(Answers(change), *digits(100), BALL)
+    record = evaluate_images(Answers(change), *digits(100), BALL)
     assert found in failed(record)
     assert record.verdict == "unreliable"
 
@@ -139,7 +139,7 @@ def test_logits_that_are_not_finite_are_found_wherever_they_are(first):
     x, y = digits(200)
     marked = x[10 if first else 150]
     model = Answers(lambda logits, x: torch.where(((x - marked).abs().amax((1, 2, 3)) < 1e-6)[:, None], torch.nan, logits))
-    assert "V3" in failed(evaluate(model, x, y, BALL))
+    assert "V3" in failed(evaluate_images(model, x, y, BALL))
 
 
 @pytest.mark.parametrize("block", [0, 1])
@@ -152,7 +152,7 @@ def test_gradients_that_are_not_finite_are_found_in_any_block(block):
         here = (x - marked).abs().amax((1, 2, 3)).min() < 0.3
         return logits + (0 * x.sum()).sqrt() if here else logits
 
-    record = evaluate(Answers(change), x, y, L2(eps=0.5))
+    record = evaluate_images(Answers(change), x, y, L2(eps=0.5))
     assert record.verdict == "unreliable"
     json.loads(written(record, record.schema), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
@@ -160,7 +160,7 @@ def test_gradients_that_are_not_finite_are_found_in_any_block(block):
 def test_pixels_between_the_levels_are_not_trusted():
     """An image that was resized or normalised after quantisation is not the image that was published."""
     x, y = digits(100)
-    record = evaluate(trained(), x * 0.999, y, BALL)
+    record = evaluate_images(trained(), x * 0.999, y, BALL)
     assert (failed(record), record.verdict) == (["M7"], "unreliable")
 
 
@@ -177,27 +177,27 @@ def test_pixels_between_the_levels_are_not_trusted():
 )
 def test_what_are_not_logits_is_refused(change, found):
     with user_error(found):
-        evaluate(Answers(change), *digits(100), BALL)
+        evaluate_images(Answers(change), *digits(100), BALL)
 
 
 def test_what_are_not_pixels_is_refused():
     x, y = digits(20)
     with user_error(r"pixels in \[0, 255\]; expected \[0, 1\]"):
-        evaluate(trained(), x * 255, y, BALL)
+        evaluate_images(trained(), x * 255, y, BALL)
     with user_error(r"pixels in \[-0.5, "):
-        evaluate(trained(), x - 0.5, y, BALL)
+        evaluate_images(trained(), x - 0.5, y, BALL)
     with user_error("pixels in"):
-        evaluate(trained(), x * torch.nan, y, BALL)
+        evaluate_images(trained(), x * torch.nan, y, BALL)
 
 
 @pytest.mark.fault(27)
 def test_an_empty_set_is_refused(observed):
     x, y = digits(20)
     with user_error("no images to evaluate") as caught:
-        evaluate(trained(), x[:0], y[:0], BALL)
+        evaluate_images(trained(), x[:0], y[:0], BALL)
     observed(f"evaluation: {caught.value}")
 
 
 def test_a_suite_that_does_not_exist_is_refused():
     with user_error("suite 'quikc': expected one of quick, standard, full"):
-        evaluate(trained(), *digits(20), BALL, suite="quikc")
+        evaluate_images(trained(), *digits(20), BALL, suite="quikc")

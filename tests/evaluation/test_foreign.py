@@ -9,7 +9,7 @@ from small_runs import digits, narrow, trained
 from tiny import few_queries, generator, images, tiny_net, user_error
 
 from ard.attacks import L2, Linf
-from ard.evaluation import evaluate
+from ard.evaluation import evaluate_images
 from ard.evaluation.cascade import Block, judge_block
 from ard.evaluation.library_attacks import autoattack
 
@@ -93,7 +93,7 @@ def test_with_the_same_seed_a_part_finds_bit_by_bit_what_the_library_finds(name)
 @pytest.mark.usefixtures("brief")
 def test_two_and_three_classes_leave_the_targeted_parts_out_and_the_record_says_so(classes):
     x, y = digits(10)
-    record = evaluate(narrow(classes), x, y % classes, Linf(eps=0.1), suite="standard")
+    record = evaluate_images(narrow(classes), x, y % classes, Linf(eps=0.1), suite="standard")
     ran = [attack.name for attack in record.attacks if attack.group == "AutoAttack"]
     assert ran == ["APGD-CE", "Square"]
     assert record.autoattack_acc is None

@@ -13,7 +13,7 @@ from tiny import few_queries, generator, labels, user_error
 from torch import nn
 
 from ard.attacks import L2, Linf
-from ard.evaluation import evaluate
+from ard.evaluation import evaluate_images
 from ard.evaluation.cascade import Block, judge_block
 from ard.evaluation.library_attacks import AUTOATTACK_PARTS, autoattack, torch_attack
 from ard.evaluation.suites import Given
@@ -135,7 +135,7 @@ def test_another_generator_draws_elsewhere(name):
 
 def test_an_attack_of_the_same_name_as_ours_is_another_and_runs_once():
     x, y = digits(20)
-    record = evaluate(trained(), x, y, Linf(eps=0.1), given=Given(attacks=["FGSM", "PGD", "PGD"]))
+    record = evaluate_images(trained(), x, y, Linf(eps=0.1), given=Given(attacks=["FGSM", "PGD", "PGD"]))
     foreign = [a for a in record.attacks if a.settings.get("library") == "torchattacks"]
     assert [a.name for a in foreign] == ["torchattacks.FGSM", "torchattacks.PGD"]
     assert [a.name for a in record.attacks][:3] == ["FGSM", "PGD-20", "CW"]

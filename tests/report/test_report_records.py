@@ -91,6 +91,29 @@ def test_seeds_under_different_threats_are_not_averaged(study: Path) -> None:
     assert sorted(len(row.records) for row in rows) == [1, 1]
 
 
+def test_runs_that_nobody_evaluated_are_counted_and_named(study: Path) -> None:
+    assert "Left out" not in compare_records([study], study / "out")
+    for name in ("metrics.csv", "student.safetensors"):
+        (study / "ard/seed7").mkdir(exist_ok=True)
+        (study / "ard/seed7" / name).touch()
+        (study / "ard/seed0" / name).touch()  # which has a record
+    (study / "wandb/run-1/files").mkdir(parents=True)
+    (study / "wandb/run-1/files/config.yaml").touch()  # no run
+    text = compare_records([study, study / "ard"], study / "out")
+    assert f"\n\nLeft out, 1 without a record: {study}/ard/seed7; `ard evaluate` writes one.\n\n" in text
+    for seed in range(8, 14):
+        (study / f"rslad/seed{seed}").mkdir(parents=True)
+        (study / f"rslad/seed{seed}/metrics.csv").touch()
+    assert "Left out, 7 without a record: " in (text := compare_records([study], study / "out"))
+    assert "seed13, …; `ard" in text
+
+
+def test_one_run_alone_is_not_drawn(study: Path) -> None:
+    text = compare_records([study / "ard"], study / "alone")
+    assert text.endswith("\n\nNo picture: there is one run alone.\n")
+    assert sorted(file.name for file in (study / "alone").iterdir()) == ["table.csv", "table.md"]
+
+
 def test_damaged_records_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"found no evaluation.json"):
         compare_records([tmp_path], tmp_path)

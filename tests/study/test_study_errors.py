@@ -16,7 +16,7 @@ STUDY = {"base": "configs/digits.yaml", "recipes": ["pgd_at"]}
         ({"recipes": ["broken.yaml"]}, "broken.yaml"),
         ({"recipes": ["configs/schedules/one_cycle.yaml"]}, "objective"),
         ({"recipes": "pgd_at"}, "recipes"),
-        ({"base": "configs/digit.yaml"}, "configs/digit.yaml: no such base; did you mean 'configs/digits.yaml'?"),
+        ({"base": "configs/digit.yaml"}, "configs/digit.yaml: no such base config; did you mean 'configs/digits.yaml'?"),
         ({"teachers": {"robust": "configs/teachers/nope.yaml"}}, "configs/teachers/nope.yaml"),
         ({"teachers": ["configs/teachers/digits_resnet.yaml"]}, "teachers"),
         ({"seeds": 3}, "seeds"),

@@ -158,6 +158,8 @@ def test_both_teachers_count_by_their_contents(place):
 def test_a_teacher_counts_by_its_contents_wherever_it_lies(place):
     resolved = resolve_config(["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/ard.yaml"])
     digests = []
+    (place / "run").mkdir()
+    (place / "run/student.safetensors").write_bytes(b"1")
     for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (place / name).write_bytes(content)
         config = yaml.safe_load(yaml.safe_dump(resolved))
@@ -165,3 +167,10 @@ def test_a_teacher_counts_by_its_contents_wherever_it_lies(place):
         digests.append(config_digest(config))
         assert config_digest(config, {name: sha256(place / name)}) == digests[-1]
     assert digests[0] == digests[1] != digests[2]
+    config["model"]["init_args"]["teacher"]["init_args"]["weights"] = "run"
+    assert config_digest(config) == digests[0]
+    starts = []
+    for start in ("run", "run/student.safetensors", "a"):
+        config["model"]["init_args"]["init"] = start
+        starts.append(config_digest(config))
+    assert starts[0] == starts[1] != starts[2]

@@ -94,7 +94,8 @@ def test_every_stored_config_has_the_digest_of_its_records():
         str(path.parent / name)
         for path in CONFIGS
         for name in RECORDS
-        if record(path.parent / name)["training"]["config_digest"] != config_digest(loaded(path), known)
+        if (path.parent / name).is_file()
+        and record(path.parent / name)["training"]["config_digest"] != config_digest(loaded(path), known)
     ]
     assert wrong == []
     assert len(CONFIGS) >= 128

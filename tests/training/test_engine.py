@@ -141,7 +141,7 @@ def test_the_start_does_not_depend_on_what_was_drawn_before_and_disturbs_nothing
     """Such as the parameters of an objective with a network of its own."""
 
     def start(seed):
-        parts = {"threat": Linf(eps=0.1), "attack": PGD, "val_attack": PGD, "training": Training()}
+        parts = {"threat": Linf(eps=0.1), "attack": PGD, "val_attack": PGD, "training": Training(), "num_classes": 10}
         return weights(Distillation(student=Dropped, objective=Natural(), seed=seed, **parts))
 
     torch.manual_seed(1)

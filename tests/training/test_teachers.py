@@ -63,7 +63,7 @@ def test_an_ensemble_trains_a_student(fit, tmp_path, files):
 
 
 def test_one_member_is_no_ensemble():
-    with user_error("at least two"):
+    with user_error("members: 1 given; expected two teachers or more"):
         Ensemble(members=[Frozen(weights="a")])
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ard.artifacts.paths import RunFolder
 from ard.core.files import write_whole
+from ard.data import DataModule
 from ard.training.engine import Engine
 
 
@@ -64,7 +65,12 @@ def write_crash(trainer: pl.Trainer, engine: pl.LightningModule, step: Optimizer
 
 
 def images(engine: Engine, batch: int) -> list[int]:
-    """Which images of the data set this rank saw; those mixed in from elsewhere count on from its last."""
+    """Which images of the data set this rank saw; those mixed in from elsewhere count on from its last.
+
+    None where the loaders are a user's own.
+    """
+    if not isinstance(engine.data, DataModule):
+        return []
     chosen, training = engine.data.shown(batch), engine.data.splits[0]
     own = chosen < len(training)
     whole = len(training.images)

@@ -121,6 +121,8 @@ class Finite(Guard):
 
     def on_validation_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
         assert isinstance(engine, Engine)
+        if trainer.sanity_checking:
+            return
         metrics = {name: trainer.callback_metrics.get(name) for name in ("val/loss", engine.training_block.monitor)}
         wrong = [
             f"{name} is {float(value)}" for name, value in metrics.items() if value is not None and not value.isfinite()

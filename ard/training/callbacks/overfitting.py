@@ -11,6 +11,7 @@ from ard.artifacts.paths import RunFolder
 from ard.attacks import FGSM
 from ard.core.errors import StoppedError
 from ard.core.randomness import keyed_generator
+from ard.data import DataModule
 from ard.losses import cross_entropy
 from ard.training.callbacks.guard import Guard, summed
 from ard.training.checkpoints import AtomicCheckpointIO
@@ -54,12 +55,12 @@ class CatastrophicOverfitting(Guard):
         trainer: pl.Trainer,  # noqa: ARG002
         engine: pl.LightningModule,
         outputs: Any,
-        batch: tuple[Tensor, Tensor],
+        batch: Any,  # noqa: ARG002
         batch_idx: int,
         dataloader_idx: int = 0,  # noqa: ARG002
     ) -> None:
         assert isinstance(engine, Engine)
-        x, y = batch[0][: self._left], batch[1][: self._left]
+        x, y = outputs["x"][: self._left], outputs["y"][: self._left]
         self._left -= len(y)
         if not len(y) or engine.training_block.monitor != "val/robust_acc":
             return
@@ -69,12 +70,14 @@ class CatastrophicOverfitting(Guard):
             x_adv = attack(lambda x_adv: cross_entropy(engine.student(x_adv), y), x, generator)
             return engine.student(x_adv).argmax(dim=1) == y
 
-        pgd = outputs["robust"][: len(y)] if engine.average is None else right(engine.val_attack)
-        self._counts += torch.stack([y.new_tensor(len(y)), right(FGSM(engine.threat)).sum(), pgd.sum()])
+        with torch.inference_mode(False), torch.no_grad():  # a plain trainer validates under inference mode
+            pgd = outputs["robust"][: len(y)] if engine.average is None else right(engine.val_attack)
+            counts = torch.stack([y.new_tensor(len(y)), right(FGSM(engine.threat)).sum(), pgd.sum()])
+        self._counts += counts
 
     def on_validation_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:  # noqa: ARG002
         images, fgsm, pgd = summed(trainer, self._counts).tolist()
-        if not images:
+        if not images or trainer.sanity_checking:
             return
         now = pgd / images, fgsm / images
         verdict = judged(*now, self.seen["pgd_best"], int(images), suspected=self.seen["suspected"])
@@ -110,13 +113,23 @@ class RobustOverfitting(Guard):
 
     def __init__(self) -> None:
         super().__init__(best=None, best_epoch=None, last=None, validation_images=0)
+        self._images = 0
+
+    def on_validation_start(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:  # noqa: ARG002
+        self._images = 0
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, engine: pl.LightningModule, outputs: Any, *_: Any) -> None:  # noqa: ARG002
+        self._images += trainer.world_size * len(outputs["y"])
 
     def on_validation_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
         assert isinstance(engine, Engine)
+        if trainer.sanity_checking:
+            return
         value = float(trainer.callback_metrics["val/robust_acc"])
         if self.seen["best"] is None or value > self.seen["best"]:
             self.seen |= {"best": value, "best_epoch": trainer.current_epoch}
-        self.seen |= {"last": value, "validation_images": len(engine.data.splits[1])}
+        images = len(engine.data.splits[1]) if isinstance(engine.data, DataModule) else self._images
+        self.seen |= {"last": value, "validation_images": images}
 
     def on_train_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
         assert isinstance(engine, Engine)

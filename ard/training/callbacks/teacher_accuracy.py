@@ -80,11 +80,13 @@ class TeacherCheck(pl.Callback):
         if trainer.global_step:  # the warning was given when the run began
             return
         for teacher in pl_module.teachers().values():
-            x, y = validation_images(pl_module.data, TEACHER_IMAGES)
+            data = pl_module.data
+            what = "validation" if isinstance(data, DataModule) else "training"
+            x, y = validation_images(data, TEACHER_IMAGES) if isinstance(data, DataModule) else data.few
             accuracy = answered(teacher, x.to(pl_module.device), y.to(pl_module.device))
             if not accuracy.beats_chance(pl_module.num_classes):
                 warnings.warn(
-                    f"teacher {teacher.weights} is right on {accuracy.share:.0%} of {accuracy.n} validation images, "
+                    f"teacher {teacher.weights} is right on {accuracy.share:.0%} of {accuracy.n} {what} images, "
                     "not above chance: another normalisation, or another order of classes? `ard doctor` checks it",
                     stacklevel=1,
                 )

@@ -1,0 +1,51 @@
+"""`ard.compare`: records side by side, as `ard compare` puts them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ard.artifacts.paths import RECORD
+from ard.artifacts.record import Record
+from ard.calls.fitting import FitResult
+from ard.core.errors import UserError
+from ard.report.comparison import Comparison, left_out_line
+from ard.report.rows import StoredRecord, load_records
+
+Compared = str | Path | FitResult | Record
+
+
+def compare(
+    runs: Sequence[Compared] | Mapping[str, Compared],
+    *,
+    output: str | Path | None = None,
+    mixed: bool = False,
+    baseline: str | None = None,
+) -> Comparison:
+    """Evaluated runs as one table, with their differences: `print` it, or take `to_markdown()`.
+
+    Args:
+        runs: Folders of runs, or of many runs, what `fit` returned, or records. A record of a network in memory does not say
+            what it is of: give it a name, as in {"mine": record, "baseline": "checkpoints/digits/pgd_at"}.
+        output: A folder for table.md, table.csv and a picture, as `ard compare` writes them; by default nothing is written.
+        mixed: Allow rows with different data, threat, suite or number of images.
+        baseline: The method that differences are taken to; by default the strongest one without a teacher.
+
+    Raises:
+        UserError: Where a folder holds no record, and unless `mixed` where two records measured different things.
+    """
+    named = runs if isinstance(runs, Mapping) else {f"record {place}": run for place, run in enumerate(runs, 1)}
+    if not named:
+        raise UserError("nothing to compare: expected folders of runs, or records")
+    records = [record for name, run in named.items() for record in _records(name, run)]
+    folders = [_folder(run) for run in named.values() if not isinstance(run, Record)]
+    comparison = Comparison.of(records, mixed=mixed, baseline=baseline, left_out=left_out_line(folders))
+    if output is not None:
+        comparison.write(Path(output))
+    return comparison
+
+
+def _records(name: str, run: Compared) -> list[StoredRecord]:
+    return [StoredRecord(Path(name, RECORD), run)] if isinstance(run, Record) else load_records([_folder(run)])
+
+
+def _folder(run: str | Path | FitResult) -> Path:
+    return run.folder if isinstance(run, FitResult) else Path(run)

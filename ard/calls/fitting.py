@@ -1,0 +1,153 @@
+"""`ard.fit`: a training run, as `ard fit` does it."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ard.artifacts.metrics import read_metrics
+from ard.artifacts.paths import RunFolder, weights_file
+from ard.artifacts.weights import card_of
+from ard.cli.messages import quiet
+from ard.commands.fit import fit_student
+from ard.configs.catalogue import find, names
+from ard.core.radius import Radius, RadiusLike
+from ard.core.suggestions import same_name
+from ard.core.text import radius
+from ard.models import load
+from ard.training.method import network_named
+
+# Arguments of `fit` by the option of the command line that they stand for.
+OPTIONS = {
+    "seed": "seed_everything",
+    "out": "trainer.default_root_dir",
+    "epochs": "trainer.max_epochs",
+    "lr": "model.init_args.training.lr",
+    "batch_size": "data.init_args.batch_size",
+    "eps": "model.init_args.threat.init_args.eps",
+    "average": "model.init_args.training.average",
+    "devices": "trainer.devices",
+    "precision": "trainer.precision",
+    "logger": "trainer.logger",
+    "student": "model.init_args.student",
+    "teacher": "model.init_args.teacher.init_args.weights",
+    "init": "model.init_args.init",
+}
+LOGGERS = {name: f"pytorch_lightning.loggers.{name}Logger" for name in ("Wandb", "TensorBoard")}
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A finished run.
+
+    Attributes:
+        folder: Its folder.
+        weights: The weights of the epoch that was selected on the validation split.
+        accuracies: Of that epoch, on validation images: clean, and under the validation attack, as fractions.
+    """
+
+    folder: Path
+    weights: Path
+    accuracies: dict[str, float]
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network with these weights, in eval mode: pixels in [0, 1] in, logits out."""
+        return load(self.weights)
+
+    @classmethod
+    def of(cls, folder: Path) -> "FitResult":
+        """Of the files that a run has left in its folder."""
+        weights = RunFolder(folder).weights()
+        training = card_of(weights).training
+        rows = [row for row in read_metrics(RunFolder(folder).metrics) if "val/clean_acc" in row]
+        chosen = [row for row in rows if training is not None and int(row["epoch"]) == training.epoch][-1:]
+        accuracies = {name: float(row[f"val/{name}_acc"]) for row in chosen for name in ("clean", "robust")}
+        return cls(folder, weights, accuracies)
+
+
+def fit(
+    method: str,
+    *,
+    data: str | Path,
+    student: str | None = None,
+    teacher: str | Path | FitResult | None = None,
+    eps: RadiusLike | None = None,
+    epochs: int | None = None,
+    lr: float | None = None,
+    batch_size: int | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    devices: int | str | None = None,
+    precision: str | None = None,
+    logger: str | None = None,
+    average: float | None = None,
+    init: str | Path | FitResult | None = None,
+    resume: bool = False,
+    options: Sequence[str] = (),
+) -> FitResult:
+    """Train one student as `ard fit` does: the same files, the same numbers. None leaves what the base says.
+
+    Args:
+        method: A name of `ard list methods`, whatever its case, hyphens and underscores, or the path of a recipe.
+        data: A name of `ard list data`, such as "digits", or the path of a base config: data, student, radius, epochs.
+        student: A network of ard.models by name, such as "mobilenet_v2".
+        teacher: Its file of weights, its run's folder, or what `fit` returned for it.
+        eps: The radius of the threat, such as 8/255.
+        epochs: Passes over the training images.
+        lr: The highest learning rate.
+        batch_size: Images a step, on all devices together.
+        out: The run's folder; by default checkpoints/<data>/<method>/seed<seed>.
+        seed: Of every random draw.
+        devices: How many GPUs; by default all.
+        precision: "auto", "32-true", "bf16-mixed" or "16-mixed".
+        logger: "wandb", "tensorboard" or the path of a class; metrics.csv is always written.
+        average: The decay of averaged weights, such as 0.9995.
+        init: Weights that the student begins with.
+        resume: Go on from the folder's newest checkpoint, where there is one.
+        options: Any further words of the command line, such as ["-c", "schedules/rslad", "--data.init_args.root=images"].
+
+    Raises:
+        UserError: For whatever `ard fit` refuses.
+    """
+    base, recipe = config_named(data, "bases"), config_named(method, "methods")
+    folder = Path(out) if out is not None else Path("checkpoints", base.stem, recipe.stem, f"seed{seed}")
+    chosen: dict[str, Any] = {"seed": seed, "out": folder, "epochs": epochs, "lr": lr, "batch_size": batch_size}
+    chosen |= {"average": average, "devices": devices, "precision": precision, "logger": logger and _logger(logger)}
+    chosen |= {"student": student and _student(student), "teacher": teacher and weights_of(teacher)}
+    chosen |= {"init": init and weights_of(init), "eps": None if eps is None else written_radius(eps)}
+    words = [f"--{OPTIONS[name]}={value}" for name, value in chosen.items() if value is not None]
+    words += ["--resume=auto"] if resume else []
+    with warnings.catch_warnings():
+        quiet()
+        fit_student(["fit", "-c", str(base), "-c", str(recipe), *words, *options])
+    return FitResult.of(folder)
+
+
+def config_named(name: str | Path, kind: str) -> Path:
+    """The config file of a kind that a name means, whatever its case, hyphens and underscores."""
+    return find(same_name(str(name), names(kind)) or name, kind)
+
+
+def weights_of(run: str | Path | FitResult) -> Path:
+    """A file of weights: itself, or that of the epoch which a run's folder, or what `fit` returned, has selected."""
+    return run.weights if isinstance(run, FitResult) else Path(weights_file(run))
+
+
+def written_radius(eps: RadiusLike) -> str:
+    """A radius as configs write it: 8/255 where that is the number, so that both ways to say it are one run."""
+    short = eps if isinstance(eps, str) else radius(eps)
+    return short if float(Radius(short)) == float(Radius(eps)) else repr(float(eps))
+
+
+def _student(name: str) -> str:
+    return f"ard.models.{network_named(name).__name__}"  # type: ignore[union-attr]
+
+
+def _logger(name: str) -> str:
+    known = same_name(name, LOGGERS)
+    return name if known is None else LOGGERS[known]

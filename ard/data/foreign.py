@@ -1,0 +1,102 @@
+"""Data of a user's own: any loaders of (images, labels), as the engine sees them."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Subset, TensorDataset
+
+from ard.core.errors import UserError
+from ard.core.pixels import check_pixels
+from ard.data.loading import Batch
+
+NOT_PROMISED = (
+    "loaders that are not of ard.data: an interrupted run resumes at an epoch's beginning and not to the same bits, reports "
+    "name no images, and nothing is augmented here but by the loaders themselves"
+)
+
+
+class ForeignData:
+    """The loaders that a trainer was given, or those of a data module that is not ours.
+
+    Images are floats in [0, 1] or uint8, labels classes from 0, or shares of classes. What is known beforehand of our own
+    data is read from the first training batch.
+    """
+
+    additional = False
+
+    def __init__(self) -> None:
+        self.classes: Sequence[str] = ()
+        self.input_shape: tuple[int, ...] = ()
+        self.batch_size = self.image_count = 0
+        self.class_counts: Sequence[int] = ()
+        self.few: Batch = (torch.empty(0), torch.empty(0))  # the first training batch, for questions about a teacher
+
+    def look(self, trainer: pl.Trainer) -> None:
+        """Take the shape of the images from the first training batch; warn of what is not promised."""
+        trainer.fit_loop.setup_data()  # as Lightning itself does where somebody asks for the length of a schedule
+        loader: Any = trainer.train_dataloader
+        with torch.random.fork_rng():
+            x, y = self.received(next(iter(loader)), 0)
+        self.few, self.input_shape, self.batch_size = (x, y), tuple(x.shape[1:]), len(y)
+        dataset = getattr(loader, "dataset", None)
+        labels = labels_of(dataset)
+        self.image_count = len(labels) if labels is not None else int(trainer.num_training_batches) * len(y)
+        self.class_counts = () if labels is None else torch.bincount(labels).tolist()
+        self.classes = tuple(str(name) for name in getattr(dataset, "classes", ()))
+        if trainer.is_global_zero:
+            warnings.warn(NOT_PROMISED, stacklevel=1)
+
+    def received(self, batch: Any, batch_idx: int) -> Batch:
+        """Images as floats and labels as whole numbers; the first batch of an epoch is checked for pixels outside [0, 1]."""
+        if not (isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)):
+            raise UserError(f"a batch is {_kind(batch)}; expected a pair of tensors: images and labels")
+        x, y = batch
+        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        if batch_idx == 0:
+            _check_range(x)
+        return x, y if y.is_floating_point() else y.long()
+
+    def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        """Nothing: the loaders have done what their owner wanted."""
+        return x
+
+    def shown(self, batch_idx: int) -> None:  # noqa: ARG002
+        """Nobody knows which images of which data set they show."""
+        return
+
+
+def labels_of(dataset: Dataset | Any) -> Tensor | None:
+    """The class of every image (n,), where a data set says it without reading the images."""
+    if isinstance(dataset, Subset):
+        labels = labels_of(dataset.dataset)
+        return None if labels is None else labels[torch.as_tensor(dataset.indices)]
+    known = [getattr(dataset, name) for name in ("targets", "labels") if hasattr(dataset, name)]
+    known += dataset.tensors[1:2] if isinstance(dataset, TensorDataset) else ()
+    try:
+        labels = torch.as_tensor(known[0])
+    except (LookupError, TypeError, ValueError, RuntimeError):  # none, or something else of that name
+        return None
+    whole = labels.ndim == 1 and len(labels) > 0 and not labels.is_floating_point()
+    return labels.long() if whole and int(labels.min()) >= 0 else None
+
+
+def _check_range(x: Tensor) -> None:
+    try:
+        check_pixels(x)
+    except UserError as error:
+        if "expected [0, 1]" not in str(error):
+            raise
+        raise UserError(
+            f"{str(error).partition('; expected')[0]}; expected [0, 1]: take Normalize out of the transform and put it into "
+            "the networks: ard.models.Normalized.around(net, mean=..., std=...)"
+        ) from error
+
+
+def _kind(batch: Any) -> str:
+    if isinstance(batch, list | tuple):
+        return f"{len(batch)} parts ({', '.join(type(part).__name__ for part in batch)})"
+    return f"a {type(batch).__name__}"

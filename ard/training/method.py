@@ -1,0 +1,112 @@
+"""What an engine is given in Python, completed: a method by its name brings all its recipe says; the rest has defaults."""
+
+from dataclasses import dataclass, fields, replace
+from inspect import signature
+from typing import Any, Literal, Self
+
+from torch import nn
+
+import ard.models
+from ard.attacks import PGD, AttackFactory, Ball, Linf
+from ard.configs.building import build
+from ard.configs.catalogue import find, names
+from ard.configs.files import read_yaml
+from ard.core.errors import UserError
+from ard.core.radius import RadiusLike
+from ard.core.suggestions import did_you_mean, same_name
+from ard.models import Frozen, Network
+from ard.objectives.base import Objective
+from ard.training.schedule import Training
+from ard.training.weight_perturbation import AWP
+
+DEFAULTS = Training()
+EPS = "8/255"  # the radius where nobody says one: that of CIFAR-10 and of nearly every published number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A way to train, as its recipe in configs/methods says it; what the recipe leaves open is as here."""
+
+    objective: Objective
+    attack: AttackFactory = PGD  # ten steps of eps / 4
+    training: Training = DEFAULTS
+    attack_mode: Literal["eval", "train"] = "eval"
+    weight_perturbation: AWP | None = None
+    replays: int = 8
+
+    @classmethod
+    def of(cls, objective: Objective | str, engine: type) -> Self:
+        """By its name in `ard list methods`, whatever its case, hyphens and underscores; an objective brings its loss alone.
+
+        Raises UserError for no such method, for one of another engine, and for one whose teachers a name cannot say.
+        """
+        if isinstance(objective, Objective):
+            return cls(objective=objective)
+        recipe = read_yaml(find(same_name(objective, names("methods")) or objective, "methods"))["model"]
+        _check_engine(objective, recipe["class_path"].rpartition(".")[2], engine)
+        arguments = {key: value for key, value in recipe["init_args"].items() if key != "teacher"}
+        kinds = {"objective": Objective, "attack": AttackFactory, "training": Training, "weight_perturbation": AWP}
+        parts = {key: build(kinds[key], value) if key in kinds else value for key, value in arguments.items()}
+        _check_teachers(objective, parts["objective"])
+        return cls(**parts)
+
+    def training_with(self, given: Training | None) -> Training:
+        """The recipe's training block, in which whatever a given one has besides its defaults wins."""
+        if given is None:
+            return self.training
+        values = {part.name: getattr(given, part.name) for part in fields(Training)}
+        return replace(self.training, **{name: value for name, value in values.items() if value != getattr(DEFAULTS, name)})
+
+
+def network_named(student: nn.Module | Network | str) -> nn.Module | Network:
+    """The network of ard.models that a name means, whatever its case and underscores; anything but a name as it is."""
+    if not isinstance(student, str):
+        return student
+    known = {name: kind for name in ard.models.__all__ if _needs_classes_alone(kind := getattr(ard.models, name))}
+    name = same_name(student, known)
+    if name is None:
+        raise UserError(
+            f"no network {student!r}{did_you_mean(student, known)}; expected an nn.Module, or one of {', '.join(known)}"
+        )
+    return known[name]
+
+
+def threat_of(threat: Ball | None, eps: RadiusLike | None) -> Ball:
+    """The ball that a threat, or a radius as the short way to say Linf, means; by default Linf of 8/255."""
+    if threat is not None and eps is not None:
+        raise UserError(f"threat and eps = {eps}: expected one of them; eps is short for threat=ard.Linf(eps)")
+    return threat if threat is not None else Linf(EPS if eps is None else eps)
+
+
+def frozen_teacher(teacher: Frozen | nn.Module | Network | str | None, num_classes: int | None) -> Frozen | None:
+    """A teacher as engines take it: a network itself, what makes it once called with num_classes, or its file of weights."""
+    if teacher is None or isinstance(teacher, Frozen):
+        return teacher
+    if isinstance(teacher, str):
+        return Frozen(weights=teacher)
+    if isinstance(teacher, nn.Module):
+        return Frozen.of(teacher)
+    if num_classes is None:
+        raise UserError("a teacher that is still to be made: expected num_classes, too, or the network itself")
+    return Frozen.of(teacher(num_classes=num_classes))
+
+
+def _needs_classes_alone(kind: Any) -> bool:
+    needed = {part.name for part in signature(kind).parameters.values() if part.default is part.empty}
+    return isinstance(kind, type) and issubclass(kind, nn.Module) and needed == {"num_classes"}
+
+
+def _check_engine(name: str, needed: str, engine: type) -> None:
+    if needed not in {kind.__name__ for kind in engine.__mro__}:
+        replays = "trains by free replays" if needed == "FreeDistillation" else "is no method of free replays"
+        raise UserError(f"{name} {replays}: expected ard.{needed}(objective={name!r}, ...)")
+
+
+def _check_teachers(name: str, objective: Objective) -> None:
+    missing = [place for place, part in objective.named_modules() if isinstance(part, Frozen) and not part.weights]
+    if missing:
+        kind = f"{type(objective).__module__}.{type(objective).__name__}"
+        raise UserError(
+            f"{name} has one more teacher, {missing[0]}, which a name cannot say: expected "
+            f"objective={kind}({missing[0]}=ard.models.Frozen.of(net))"
+        )

@@ -1,0 +1,160 @@
+"""ard.fit, ard.evaluate and ard.compare: each the same as its verb."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_runs import cli, digits, trained, write_weights
+from tiny import user_error
+from torch.utils.data import DataLoader, TensorDataset
+
+import ard
+from ard.artifacts.paths import record_of
+from ard.artifacts.record import read_record
+from ard.artifacts.weights import card_of
+from ard.calls.fitting import written_radius
+
+FEW = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.accelerator=cpu"]
+FEW += ["--trainer.enable_progress_bar=false"]
+TIMES = {"seconds": 0, "images_per_s": None, "attacks": (), "key": None}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, teacher_file):
+    """A run by the call, and the folder for one by the verb."""
+    folder = tmp_path_factory.mktemp("runs")
+    options = {"data": "digits", "epochs": 1, "batch_size": 32, "lr": 0.05, "eps": 8 / 255, "seed": 3, "average": 0.9}
+    options |= {"precision": "32-true", "options": FEW}
+    return ard.fit("RSLAD", teacher=str(teacher_file), out=folder / "call", **options), folder
+
+
+def test_a_run_is_that_of_the_verb(run, capsys, teacher_file, monkeypatch):
+    result, folder = run
+    monkeypatch.chdir(folder)
+    words = ["--trainer.max_epochs=1", "--trainer.precision=32-true", f"--trainer.default_root_dir={folder / 'verb'}"]
+    words += ["--data.init_args.batch_size=32", "--seed_everything=3"]
+    model = ["threat.init_args.eps=8/255", "training.lr=0.05", "training.average=0.9"]
+    words += [f"--model.init_args.{part}" for part in (*model, f"teacher.init_args.weights={teacher_file}")]
+    status, *_ = cli(capsys, "fit", "-c", "digits", "-c", "methods/rslad", *words, *FEW)
+    assert status == 0
+    by_verb = folder / "verb" / "student.safetensors"
+    ours, theirs = load_file(result.weights), load_file(by_verb)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert card_of(result.weights).training.config_digest == card_of(by_verb).training.config_digest
+    assert {file.name for file in result.folder.iterdir()} == {file.name for file in by_verb.parent.iterdir()}
+
+
+def test_what_a_run_gives(run):
+    result, folder = run
+    assert (result.folder, result.weights) == (folder / "call", folder / "call" / "student.safetensors")
+    assert set(result.accuracies) == {"clean", "robust"}
+    assert 0 <= result.accuracies["robust"] <= 1
+    assert result.model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("eps", "text"), [(8 / 255, "8/255"), ("8/255", "8/255"), (0.15, "0.15"), (0.123456789, "0.123456789")]
+)
+def test_a_radius_is_written_in_one_way(eps, text):
+    assert written_radius(eps) == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "rslaad", "data": "digits"}, "no such method; did you mean 'rslad'"),
+        ({"method": "pgd_at", "data": "digit"}, "digit: no such base; did you mean 'digits'"),
+        ({"method": "pgd_at", "data": "digits", "student": "mobilenet_v3"}, "did you mean 'MobileNetV2'"),
+        ({"method": "rslad", "data": "digits", "teacher": "."}, "is a folder; expected weights"),
+        ({"method": "rslad", "data": "digits", "teacher": "no.safetensors"}, "no.safetensors"),
+        ({"method": "pgd_at", "data": "digits", "eps": 8}, "did you mean 8/255"),
+    ],
+)
+def test_mistakes_of_a_run_are_one_line(arguments, message, place):  # noqa: ARG001
+    with user_error(message):
+        ard.fit(**arguments)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_weights(tmp_path_factory.mktemp("weights") / "student.safetensors")
+
+
+def timeless(record):
+    return replace(record, **TIMES)
+
+
+def test_weights_are_evaluated_as_by_the_verb(weights, capsys):
+    record = ard.evaluate(weights, limit=50)
+    assert record == read_record(record_of(weights))
+    cli(capsys, "evaluate", weights, "--limit", "50")
+    assert timeless(read_record(record_of(weights))) == timeless(record)
+    assert ard.evaluate(weights.parent, limit=50).key == record.key
+
+
+def test_a_network_in_memory_has_the_numbers_of_its_file(weights):
+    of_file = ard.evaluate(weights, limit=50)
+    of_network = ard.evaluate(trained().train(), "digits", eps=of_file.threat.eps, limit=50)
+    assert of_network.bits == of_file.bits
+    assert of_network.dataset.digest == of_file.dataset.digest
+    assert (of_network.weights.path, of_network.dataset.name) == ("in memory", "Digits")
+
+
+@pytest.mark.parametrize("kind", ["pair", "loader", "uint8"])
+def test_images_come_from_whatever_holds_them(kind):
+    x, y = digits(60)
+    expected = ard.evaluate(trained(), (x[:40], y[:40]), threat=ard.Linf(0.1))
+    levels = (x * 255).round().to(torch.uint8) if kind == "uint8" else x
+    data = (x[:40], y[:40]) if kind == "pair" else DataLoader(TensorDataset(levels, y), batch_size=16)
+    found = ard.evaluate(trained(), data, threat=ard.Linf(0.1), limit=40 if kind != "pair" else None)
+    assert (found.n, found.bits) == (40, expected.bits)
+
+
+def test_a_record_prints_itself(weights):
+    lines = str(ard.evaluate(weights, limit=50)).splitlines()
+    assert lines[0].startswith("Digits test, n = 50, Linf ")
+    assert "clean" in lines[1]
+    assert "worst case" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"data": "digits"}, r"expected threat=, such as ard.Linf\(8/255\)"),
+        ({"eps": 0.1}, "does not know its images: expected a loader"),
+        ({"data": [], "eps": 0.1}, "loader is empty"),
+        ({"data": "digits", "eps": 0.1, "limit": 401}, "expected 1 to 400"),
+        ({"data": "digits", "eps": 0.1, "suite": "fast"}, "expected one of quick, standard, full"),
+        ({"data": "digits", "eps": 0.1, "teacher": trained()}, "teacher has no effect in the suite quick"),
+        ({"data": "digits", "eps": 0.1, "teacher": "teacher.pt"}, "expected two networks"),
+        ({"data": [(digits(4)[0] - 0.5, digits(4)[1])], "eps": 0.1}, r"expected \[0, 1\]: take Normalize out"),
+    ],
+)
+def test_mistakes_of_an_evaluation_are_one_line(arguments, message):
+    with user_error(message):
+        ard.evaluate(trained(), **arguments)
+
+
+def test_weights_are_not_evaluated_on_images_in_memory(weights):
+    with user_error("expected a network, such as ard.load"):
+        ard.evaluate(weights, digits(4))
+
+
+def test_a_comparison_is_that_of_the_verb(weights, tmp_path):
+    record = ard.evaluate(weights, limit=50)
+    table = ard.compare([weights.parent], output=tmp_path)
+    written = Path(tmp_path, "table.md").read_text()
+    assert written.startswith(table.to_markdown())
+    assert str(table) == table.to_markdown()
+    both = ard.compare({"mine": record, "file": weights.parent})
+    assert {row.method for row in both.rows} >= {"mine"}
+
+
+def test_nothing_to_compare_is_said(tmp_path):
+    with user_error("nothing to compare"):
+        ard.compare([])
+    with user_error("found no evaluation.json"):
+        ard.compare([tmp_path])

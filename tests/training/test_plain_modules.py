@@ -1,0 +1,299 @@
+"""The engines as a Lightning user takes them: networks as they are, loaders of one's own, any trainer."""
+
+from functools import partial
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from tiny import user_error
+from torch import nn
+from torch.utils.data import DataLoader, Subset, TensorDataset
+
+import ard
+from ard.attacks import PGD
+from ard.data import Digits
+from ard.data.foreign import labels_of
+from ard.models import Frozen, Normalized
+from ard.objectives.fair_ard import FairARD
+from ard.objectives.mtard import MTARD
+from ard.objectives.rslad import RSLAD
+from ard.training.callbacks.guards import Guards
+from ard.training.callbacks.teacher_accuracy import TeacherCheck
+from ard.training.checkpoints import AtomicCheckpointIO, best_and_last
+from ard.training.schedule import Training
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The .* does not have many workers"),
+    pytest.mark.filterwarnings("ignore:Starting from v1.9.0, `tensorboardX` has been removed"),
+    pytest.mark.filterwarnings("ignore:.*sampler.* has shuffling enabled"),
+]
+FOREIGN = pytest.mark.filterwarnings("ignore:loaders that are not of ard.data")
+QUIET = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False, "enable_progress_bar": False}
+
+
+class Net(nn.Module):
+    """As people write them: the classes are in it, and `view` refuses another memory format."""
+
+    def __init__(self, channels=1):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(channels, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.Linear(128, 10)
+
+    def forward(self, x):
+        h = self.norm(self.conv(x)).relu()
+        return self.head(h.view(len(h), -1))
+
+
+def digits(count, split=0, channels=1):
+    x, y = Digits().splits[split].__getitems__(list(range(count)))
+    return x.expand(-1, channels, -1, -1), y
+
+
+def loader(count=96, split=0, change=lambda x: x, channels=1, **options):
+    x, y = digits(count, split, channels)
+    return DataLoader(TensorDataset(change(x), y), batch_size=32, **options)
+
+
+def plain_trainer(epochs=1, **options):
+    return pl.Trainer(max_epochs=epochs, accelerator="cpu", **{**QUIET, **options})
+
+
+def fitted(module, *, change=lambda x: x, channels=1, trainer=None):
+    trainer = trainer or plain_trainer()
+    data = {"change": change, "channels": channels}
+    trainer.fit(module, loader(**data, shuffle=True), loader(64, 1, **data))
+    return trainer
+
+
+@FOREIGN
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("change", [lambda x: x, lambda x: x / 255], ids=["uint8", "float"])
+def test_networks_and_loaders_of_ones_own_just_work(change, channels):
+    """In a plain trainer: a sanity check before training, and validation under inference mode."""
+    net, teacher = Net(channels), Net(channels)
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    module = ard.Distillation(student=net, teacher=teacher, objective="rslad", eps=0.1)
+    trainer = fitted(module, change=change, channels=channels)
+    assert module.student is net
+    assert (module.num_classes, module.data.input_shape) == (10, (channels, 8, 8))
+    assert {"train/kl_adv", "val/clean_acc", "val/robust_acc", "val/teacher_on_student_adv_acc"} <= set(
+        trainer.callback_metrics
+    )
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+
+
+@FOREIGN
+def test_uint8_and_float_pixels_are_the_same_run():
+    def weights(change):
+        torch.manual_seed(0)
+        module = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1)
+        pl.seed_everything(3, verbose=False)
+        fitted(module, change=change)
+        return torch.cat([part.flatten() for part in module.student.parameters()])
+
+    assert torch.equal(weights(lambda x: x), weights(lambda x: x / 255))
+
+
+@FOREIGN
+def test_what_our_own_trainer_adds_can_be_added_by_hand(tmp_path):
+    module = ard.Distillation(student=Net(), teacher=Net(), objective="pgd_at_ema", eps=0.1)
+    options = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()]}
+    options["callbacks"] = [*Guards().callbacks(), TeacherCheck(), *best_and_last(str(tmp_path), "val/robust_acc")]
+    fitted(module, trainer=plain_trainer(2, default_root_dir=tmp_path, log_every_n_steps=1, **options))
+    assert {"summary.json", "best.ckpt", "last.ckpt"} <= {file.name for file in tmp_path.iterdir()}
+
+
+def test_what_is_not_promised_is_said_once():
+    module = ard.Distillation(student=Net(), objective="natural")
+    with pytest.warns(UserWarning, match="not of ard.data: .* not to the same bits") as said:
+        fitted(module, trainer=plain_trainer(2))
+    assert len([one for one in said if "ard.data" in str(one.message)]) == 1
+
+
+def test_our_own_data_module_needs_no_warning_and_tells_the_classes():
+    module = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1)
+    trainer = plain_trainer(limit_train_batches=2, limit_val_batches=1, log_every_n_steps=1)
+    trainer.fit(module, datamodule=Digits(batch_size=32))
+    assert module.num_classes == 10
+
+
+class Shapes(pl.LightningDataModule):
+    def train_dataloader(self):
+        return loader()
+
+    def val_dataloader(self):
+        return loader(64, 1)
+
+
+@FOREIGN
+def test_any_lightning_data_module_and_validation_alone():
+    module = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1)
+    plain_trainer().fit(module, datamodule=Shapes())
+    (found,) = plain_trainer().validate(module, loader(64, 1), verbose=False)
+    assert set(found) == {"val/clean_acc", "val/robust_acc", "val/loss"}
+
+
+@FOREIGN
+def test_free_replays_and_a_second_trainer():
+    module = ard.FreeDistillation(student=Net(), teacher=Net(), objective="Fast-ARD", eps=0.1, replays=2)
+    assert fitted(module, trainer=plain_trainer(2)).global_step == 6
+    assert fitted(module, trainer=plain_trainer(4)).global_step == 12
+    assert module.optimizer_steps == 12
+
+
+@FOREIGN
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [({}, 6), ({"accumulate_grad_batches": 2}, 4), ({"max_steps": 5}, 5), ({"limit_train_batches": 2}, 4)],
+)
+def test_the_schedule_is_as_long_as_the_run(options, steps):
+    module = ard.Distillation(student=Net(), objective="natural")
+    fitted(module, trainer=plain_trainer(2, **options))
+    assert module.optimizer_steps == module.trainer.global_step == steps
+
+
+@FOREIGN
+def test_a_run_without_an_end_is_refused():
+    with user_error("without an end .* expected max_epochs"):
+        fitted(ard.Distillation(student=Net(), objective="natural"), trainer=plain_trainer(-1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x / 255 - 0.5, r"pixels in .* expected \[0, 1\]: take Normalize out .*Normalized.around"),
+        (lambda x: x.float(), r"pixels in \[0, 255\]"),
+        (lambda x: x[:, 0] / 255, "channels first"),
+    ],
+    ids=["normalised", "255", "no channels"],
+)
+def test_pixels_that_are_none_are_refused_before_the_first_step(change, message):
+    module = ard.Distillation(student=Net(), objective="pgd_at")
+    with user_error(message):
+        fitted(module, change=change)
+    assert module.trainer.global_step == 0
+
+
+def test_the_way_out_works():
+    """A network for normalised images is wrapped, and answers to pixels as it did."""
+    net, x = Net().eval(), digits(4)[0] / 255
+    assert torch.allclose(Normalized.around(net, mean=[0.5], std=[0.2])(x), net((x - 0.5) / 0.2))
+
+
+@FOREIGN
+def test_batches_of_another_form_are_refused():
+    data = DataLoader([{"x": torch.zeros(1, 8, 8), "y": 0}] * 4, batch_size=2)
+    with user_error("a batch is a dict; expected a pair of tensors"):
+        plain_trainer().fit(ard.Distillation(student=Net(), objective="natural"), data, data)
+
+
+def test_labels_of_data_sets_are_found():
+    y = torch.tensor([2, 0, 1])
+    data = TensorDataset(torch.zeros(3, 1), y)
+    assert torch.equal(labels_of(data), y)
+    assert labels_of(Subset(data, [2, 0])).tolist() == [1, 2]
+    assert labels_of([1, 2]) is None
+
+
+@FOREIGN
+def test_methods_that_weigh_classes_find_their_counts_or_say_what_they_miss():
+    teacher = Net()
+
+    def module():
+        return ard.Distillation(student=Net(), teacher=teacher, objective=FairARD(), eps=0.1)
+
+    fitted(found := module())
+    assert sum(found.objective.class_counts.tolist()) == 96
+    x, y = digits(64)
+    pairs = DataLoader(list(zip(x, y, strict=True)), batch_size=32)
+    with user_error("0 of 10 classes are counted: expected a data set with `targets`"):
+        plain_trainer().fit(module(), pairs, pairs)
+
+
+@FOREIGN
+def test_a_peer_of_a_network_is_another_network_of_its_kind():
+    net = Net()
+    module = ard.Distillation(student=net, objective="peeraid", eps=0.1)
+    fitted(module)
+    assert type(module.objective.peer) is Net
+    assert not torch.equal(module.objective.peer.conv.weight, net.conv.weight)
+
+
+def test_a_name_brings_all_that_its_recipe_says():
+    net = Net()
+    rslad = ard.Distillation(student=net, teacher=net, objective="RSLAD")
+    assert isinstance(rslad.objective, RSLAD)
+    assert rslad.attack.settings == {
+        "steps": 10,
+        "start": "gaussian",
+        "keep_best": False,
+        "step_size": pytest.approx(2 / 255),
+    }
+    assert ard.Distillation(student=net, objective="pgd_at_ema").training_block.average == 0.9995
+    assert ard.Distillation(student=net, objective="pgd-at-awp").weight_perturbation.gamma == 0.01
+    assert ard.Distillation(student=net, objective="pgd_at-as-released").attack_mode == "train"
+    assert ard.Distillation(student=net, objective="natural").training_block.monitor == "val/clean_acc"
+    assert ard.FreeDistillation(student=net, teacher=net, objective="fast_ard").replays == 8
+
+
+def test_an_objective_brings_its_loss_alone():
+    module = ard.Distillation(student=Net(), teacher=Net(), objective=RSLAD())
+    assert module.attack.settings["start"] == "uniform"
+    assert (module.threat.norm, module.threat.eps) == ("Linf", pytest.approx(8 / 255))
+
+
+def test_arguments_that_are_given_win():
+    training, attack = Training(lr=0.05), partial(PGD, steps=3)
+    module = ard.Distillation(
+        student=Net(), objective="pgd_at_ema", threat=ard.L2(0.5), attack=attack, training=training, attack_mode="train"
+    )
+    assert (module.training_block.lr, module.training_block.average) == (0.05, 0.9995)
+    assert (module.threat.norm, module.attack.steps, module.attack_mode) == ("L2", 3, "train")
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "message"),
+    [
+        ("Distillation", {"objective": "fast_ard"}, r"free replays: expected ard.FreeDistillation\(objective='fast_ard'"),
+        (
+            "FreeDistillation",
+            {"objective": "rslad"},
+            r"no method of free replays: expected ard.Distillation\(objective='rslad'",
+        ),
+        ("Distillation", {"objective": "rslaad"}, "no such method; did you mean 'rslad'"),
+        ("Distillation", {"objective": "rslad", "teacher": None}, "needs a teacher: .*teacher=net"),
+        (
+            "Distillation",
+            {"objective": "mtard"},
+            r"one more teacher, natural_teacher, .*MTARD\(natural_teacher=ard.models.Frozen.of",
+        ),
+        ("Distillation", {"objective": "ard", "eps": 8}, "did you mean 8/255"),
+        ("Distillation", {"objective": "ard", "eps": 0.1, "threat": ard.Linf(0.1)}, "expected one of them"),
+        ("Distillation", {"objective": "ard", "student": "mobilenet_v3"}, "did you mean 'MobileNetV2'"),
+        ("Distillation", {"objective": "ard", "student": "mobilenet_v2"}, "still to be made: expected num_classes"),
+    ],
+)
+def test_mistakes_are_one_line(engine, options, message):
+    with user_error(message):
+        getattr(ard, engine)(**{"student": Net(), "teacher": Net(), **options})
+
+
+def test_names_of_networks_ignore_case_and_underscores():
+    module = ard.Distillation(student="mobilenet_v2", objective="pgd_at", num_classes=3)
+    assert (type(module.student).__name__, module.num_classes) == ("MobileNetV2", 3)
+
+
+@FOREIGN
+def test_a_method_of_two_teachers_takes_them_as_they_are():
+    natural = Net()
+    objective = MTARD(natural_teacher=Frozen.of(natural), rate=0.025, mean_over_classes=False)
+    fitted(ard.Distillation(student=Net(), teacher=Net(), objective=objective, eps=0.1))
+
+
+@FOREIGN
+def test_a_teacher_that_answers_with_other_classes_is_refused():
+    class Other(Net):
+        def forward(self, x):
+            return super().forward(x)[:, :9]
+
+    with user_error("9 classes, data has 10"):
+        fitted(ard.Distillation(student=Net(), teacher=Other(), objective="ard", eps=0.1))
