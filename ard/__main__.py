@@ -6,10 +6,12 @@ from pathlib import Path
 
 import ard
 from ard.cli.messages import quiet
-from ard.commands import VERBS, overview
+from ard.commands import SYNONYMS, VERBS, overview
 from ard.core.errors import UserError
-from ard.core.suggestions import did_you_mean
+from ard.core.suggestions import nearest
 from ard.core.terminal import say, secure_streams
+
+LISTED = "ard --help lists them"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,14 +36,21 @@ def _dispatch(argv: list[str]) -> int:
     if name == "--version":
         say(ard.__version__)
         return 0
+    name = SYNONYMS.get(name, name)
     if name not in VERBS:
-        raise UserError(f"no verb {name!r}" + (did_you_mean(name, list(VERBS)) or "; ard --help lists them"))
+        meant = nearest(name, [*VERBS, *SYNONYMS])
+        raise UserError(f"no verb {name!r}; " + (f"did you mean {SYNONYMS.get(meant, meant)!r}?" if meant else LISTED))
     quiet()
     _current_folder_last()
     verb = VERBS[name]
+    if not verb.raw and {"-h", "--help"} & set(argv[1:]):
+        from ard.cli.help_text import verb_help
+
+        say(verb_help(name, verb.usage, f"ard.commands.{verb.module}", verb.function))
+        return 0
     function = getattr(import_module(f"ard.commands.{verb.module}"), verb.function)
     if verb.raw:
-        return int(function(argv))
+        return int(function([name, *argv[1:]]))
     from ard.cli.parsing import parse
 
     return int(function(**parse(name, function, argv[1:])))

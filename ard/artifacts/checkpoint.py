@@ -23,7 +23,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if lacking or not _is_whole(content):
         raise UserError(
             f"{path} ({path.stat().st_size} bytes) is no checkpoint of a run: it holds no {lacking or 'whole state'}; "
-            "weights alone are for --model.init_args.init"
+            "weights alone are for --init"
         )
     return dict(content)
 

@@ -44,7 +44,11 @@ class Ball(ABC):
 
 
 class Linf(Ball):
-    """‖x' − x‖∞ ≤ eps. Raises UserError above 0.5, where any image can be made solid grey: the units must be wrong."""
+    """‖x' − x‖∞ ≤ eps. Raises UserError above 0.5, where any image can be made solid grey: the units must be wrong.
+
+    Args:
+        eps: The radius, a number or a fraction such as 8/255, pixels being in [0, 1].
+    """
 
     def __init__(self, eps: RadiusLike) -> None:
         super().__init__(eps=Radius(eps))
@@ -67,7 +71,11 @@ class Linf(Ball):
 
 
 class L2(Ball):
-    """‖x' − x‖₂ ≤ eps."""
+    """‖x' − x‖₂ ≤ eps.
+
+    Args:
+        eps: The radius, a number or a fraction such as 8/255, pixels being in [0, 1].
+    """
 
     def __init__(self, eps: RadiusLike) -> None:
         super().__init__(eps=Radius(eps))

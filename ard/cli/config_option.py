@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 from ard.configs.catalogue import OF_A_RUN, find
 
@@ -24,3 +25,9 @@ def with_files(words: Sequence[str]) -> list[str]:
         else:
             changed.append(f"{name}={find(value, *OF_A_RUN)}" if name in OPTIONS and equals else word)
     return changed
+
+
+def default_folder(configs: Sequence[str | Path], seed: int) -> str:
+    """Where a run is written that names no folder: checkpoints/<base>/<method>/seed<k>."""
+    names = [Path(config).stem for config in configs] or ["fit"]
+    return "/".join(["checkpoints", *names[:2], f"seed{seed}"])

@@ -11,9 +11,14 @@ GROUPS = {"data": "DataModule", "models": None, "attacks": "Attack"}
 
 def known_classes(group: str) -> dict[str, str]:
     """The names of a group's classes, and the first sentence of what each says of itself."""
+    return classes_of(f"ard.{group}", GROUPS[group])
+
+
+def classes_of(package: str, parent: str | None) -> dict[str, str]:
+    """Those that a package shows and that descend from one of its classes; without one, those that take `num_classes`."""
     found = {}
-    for name in sorted(names_of(f"ard.{group}")):
-        class_path, parent = f"ard.{group}.{name}", GROUPS[group]
+    for name in sorted(names_of(package)):
+        class_path = f"{package}.{name}"
         source = class_source(class_path)
         if source and (_descends(class_path, parent) if parent else "num_classes" in source.keys):
             found[name] = _about(class_path)

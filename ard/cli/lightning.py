@@ -16,7 +16,8 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException, SI
 
 import ard.attacks
 from ard.attacks import Radius
-from ard.cli.config_option import configs_of, with_files
+from ard.cli.config_option import configs_of, default_folder, with_files
+from ard.cli.short_words import expanded
 from ard.configs.building import OneLineErrors, keep_class_path, unbuildable, user_error
 from ard.configs.files import check_finite, check_order
 from ard.core.errors import UserError
@@ -45,11 +46,6 @@ for name in set(ard.__all__) & set(ard.attacks.__all__):
 
 register_type(Radius, serializer=str, deserializer=Radius, fail_already_registered=False)
 
-FIT_USAGE = "ard fit -c configs/<data>.yaml -c configs/methods/<method>.yaml [-c FILE ...] [options]"
-FIT = """Train one student. configs/*.yaml are bases, configs/methods/*.yaml recipes, one a method,
-configs/schedules/*.yaml schedules of papers.
-For example: ard fit -c configs/digits.yaml -c configs/methods/pgd_at.yaml"""
-
 
 class Parser(OneLineErrors, LightningArgumentParser):
     """Lightning's parser, whose errors are one line: what is wrong, what was expected, what to do."""
@@ -77,6 +73,7 @@ class CLI(LightningCLI):
     """`ard fit` and `ard validate`: base config first, recipe after."""
 
     def __init__(self, args: list[str]) -> None:
+        args = expanded(args)
         self.configs = configs_of(args)
         check_order(self.configs)
         with ExitStack() as self.held:  # the run's directory
@@ -88,7 +85,7 @@ class CLI(LightningCLI):
                 trainer_defaults=TRAINER_DEFAULTS,
                 seed_everything_default=0,
                 parser_class=Parser,
-                parser_kwargs={"prog": "ard", "fit": {"usage": FIT_USAGE, "description": FIT}},
+                parser_kwargs={"prog": "ard"},
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 auto_configure_optimizers=False,
@@ -109,10 +106,8 @@ class CLI(LightningCLI):
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "fit":
-            about = "resume from the newest valid checkpoint of the run's directory; start anew where there is none"
-            parser.add_argument("--resume", type=Literal["auto"] | None, default=None, help=about)
-            about = "resume although the checkpoint was written with other options"
-            parser.add_argument("--allow_changes", type=bool, default=False, help=about)
+            parser.add_argument("--resume", type=Literal["auto"] | None, default=None)
+            parser.add_argument("--allow_changes", type=bool, default=False)
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -130,8 +125,7 @@ class CLI(LightningCLI):
             check_finite(config[part], part)
         check_options(config.trainer)
         if config.trainer.default_root_dir is None:
-            names = [Path(path).stem for path in self.configs] or ["fit"]
-            config.trainer.default_root_dir = "/".join(["checkpoints", *names[:2], f"seed{config.seed_everything}"])
+            config.trainer.default_root_dir = default_folder(self.configs, config.seed_everything)
 
     def instantiate_classes(self) -> None:
         self.parser.add_instantiator(fallback_logger, Logger)

@@ -3,19 +3,21 @@
 Nothing large is imported for it. What passes here is parsed again by the real parser, which checks types.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
-
-import yaml
 
 from ard.artifacts.class_paths import TEACHERS_FROM_FILES
 from ard.artifacts.paths import weights_file
+from ard.cli.aliases import ALIASES
+from ard.cli.composed import option_tree
+from ard.cli.help_text import option_keys
+from ard.cli.short_words import split_words
 from ard.cli.source_keys import LIGHTNING, Source, annotated_class, class_source, function_keys, names_of
 from ard.configs.catalogue import OF_A_RUN
 from ard.configs.files import check_finite, check_order, read_yaml
 from ard.core.errors import UserError
 from ard.core.files import existing
-from ard.core.suggestions import did_you_mean
+from ard.core.suggestions import did_you_mean, nearest
 
 GUARDS = "ard.training.callbacks.guards.Guards"
 PARTS = ("config", "seed_everything", "trainer", "model", "data", "guards")
@@ -23,14 +25,17 @@ OWN = ("resume", "allow_changes")  # of `ard fit`
 BY_CODE = ("model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders")  # what Lightning's methods get
 QUESTIONS = ("help", "print_config")  # which the parser answers wherever they are
 NUMBERS = ("int", "float", "Radius")  # annotations under which null means nothing
+LISTED = "`ard list` shows which there are"
 CLASS = ("class_path", "init_args", "dict_kwargs")
 
 Place = tuple[str, ...]
 
 
 def check_run(words: Sequence[str]) -> "RunKeys":
-    """Raises UserError for a config that is not there or cannot be read, and for an unknown key."""
+    """Raises UserError for a config that is not there or cannot be read, and for an unknown key; the words are expanded."""
     configs, options = split_words(words[1:])
+    if not configs and not options:
+        raise UserError(f"ard {words[0]}: expected a base and a method, as in `ard {words[0]} digits pgd_at`; {LISTED}")
     trees = [(path, read_yaml(path, *OF_A_RUN)) for path in configs]
     check_order(configs)
     keys = RunKeys(words[0])
@@ -61,33 +66,6 @@ def check_config(path: str | None, *, needs: str) -> None:
         raise UserError(f"{path} has no `{needs}:` section; expected a base config such as configs/cifar10.yaml")
 
 
-def split_words(words: Sequence[str]) -> tuple[list[str], list[tuple[str, str | None]]]:
-    """The configs, and every other option with its value (None where a word of its own does not follow)."""
-    configs, options, rest = [], [], list(words)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith(("--", "-c")):
-            continue  # the parser explains what to do
-        name, equals, value = word.partition("=")
-        following = value if equals else rest.pop(0) if rest and not rest[0].startswith("--") else None
-        if name in ("-c", "--config"):
-            configs += [following] if following else []
-        else:
-            options.append((name.lstrip("-").removesuffix("+"), following))
-    return configs, options
-
-
-def option_tree(name: str, value: str | None) -> dict[str, Any]:
-    """--a.b=3 as {a: {b: 3}}."""
-    try:
-        content = yaml.safe_load(value or "")
-    except (yaml.YAMLError, ValueError):
-        content = value
-    for part in reversed(name.split(".")):
-        content = {part: content}
-    return dict(content)
-
-
 class RunKeys:
     """The keys of a run as its configs and options name them in turn: a later one may rely on an earlier one's class."""
 
@@ -116,10 +94,10 @@ class RunKeys:
             for index, part in enumerate(value):
                 self._part(part, (*place, str(index)))
         name = value.get("class_path") if isinstance(value, dict) else value if isinstance(value, str) else None
-        if isinstance(name, str) and self.classes.get(place) != name:
-            self.classes[place] = name
+        if isinstance(name, str) and self.classes.get(_short(place)) != name:
+            self.classes[_short(place)] = name
             self._check_name(name, place)
-        source = class_source(self.classes.get(place, ""))
+        source = class_source(self.classes.get(_short(place), ""))
         if isinstance(value, dict) and source is not None:
             arguments = value.get("init_args")
             if source.is_complete:
@@ -141,10 +119,10 @@ class RunKeys:
                 self._file_or_part(key, value, (*place, key))
 
     def _file_or_part(self, key: str, value: Any, place: Place) -> None:
-        is_teacher = key == "weights" and self.classes.get(place[:-2], self.classes.get(place[:-1])) in TEACHERS_FROM_FILES
-        is_start = key == "init" and place[:1] == ("model",) and len(place) < 4
+        is_teacher = key == "weights" and self.classes.get(_short(place[:-1])) in TEACHERS_FROM_FILES
+        is_start = _short(place) == ("model", "init")
         if isinstance(value, str) and value and (is_teacher or is_start):
-            self.files[place] = value
+            self.files[_short(place)] = value
         elif isinstance(value, dict | list) or (isinstance(value, str) and "." in value):
             self._part(value, place)
 
@@ -157,8 +135,27 @@ class RunKeys:
     def _refuse(self, tree: dict[str, Any], known: Any, place: Place) -> None:
         wrong = next((key for key in tree if known and key not in known and key not in QUESTIONS), None)
         if wrong is not None:
-            end = did_you_mean(str(wrong), sorted(known)) or f"; expected one of {', '.join(sorted(known))}"
+            is_option = self.origin == "--" and not place
+            meant = _meant(str(wrong), known) if is_option else nearest(str(wrong), sorted(known))
+            listed = "`ard fit --help` shows them" if is_option else f"expected one of {', '.join(sorted(known))}"
+            end = f"; did you mean {meant!r}?" if meant else f"; {listed}"
             raise UserError(f"{self._dotted((*place, str(wrong)))}: unknown key {str(wrong)!r}{end}")
 
     def _dotted(self, place: Place) -> str:
         return self.origin + ".".join(place)
+
+
+def _meant(wrong: str, known: Iterable[str]) -> str | None:
+    """A short option, or a key of the run that ends so, such as --weight_decay."""
+    short = {word: name for name, alias in ALIASES.items() for word in (name, *alias.tried)}
+    if wrong not in short:
+        for key in option_keys():
+            if key.endswith(f".{wrong}"):
+                return key
+    near = nearest(wrong, sorted({*known, *short}))
+    return short.get(near, near) if near else None
+
+
+def _short(place: Place) -> Place:
+    """Without the `init_args`, which options may leave out."""
+    return tuple(part for part in place if part != "init_args")

@@ -95,7 +95,7 @@ def _source(node: ast.ClassDef, module: str) -> Source:
         fields = [part for part in node.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)]
         keys = {part.target.id: ast.unparse(part.annotation) for part in fields if isinstance(part.target, ast.Name)}
         return Source(keys, True, module, is_dataclass=True)
-    init = _method(node, "from_config") or _method(node, "__init__")
+    init = constructor(node)
     keys, is_complete = _parameters(init), True
     if init is None or init.args.kwarg is not None:
         bases = [class_source(f"{module}.{ast.unparse(base).partition('[')[0]}") for base in node.bases]
@@ -103,6 +103,11 @@ def _source(node: ast.ClassDef, module: str) -> Source:
         for base in filter(None, bases):
             keys = {**base.keys, **keys}
     return Source({key: value for key, value in keys.items() if key != "self"}, is_complete, module)
+
+
+def constructor(node: ast.ClassDef) -> ast.FunctionDef | None:
+    """How a config makes an object of a class, where the class itself says it: not always as Python does."""
+    return _method(node, "from_config") or _method(node, "__init__")
 
 
 def _method(node: ast.ClassDef, name: str) -> ast.FunctionDef | None:

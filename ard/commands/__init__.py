@@ -18,7 +18,7 @@ class Verb:
     raw: bool = False
 
 
-RUN = "-c configs/<data>.yaml -c configs/methods/<method>.yaml"
+RUN = "BASE METHOD [SCHEDULE]"
 
 VERBS = {
     "fit": Verb("fit", "fit_student", RUN, "train one student", raw=True),
@@ -33,6 +33,7 @@ VERBS = {
     "bench": Verb("bench", "bench", "", "our step against the released codes'"),
     "doctor": Verb("doctor", "doctor", "[options of fit]", "is the machine fit? would a run go well?", raw=True),
 }
+SYNONYMS = {"train": "fit", "distill": "fit"}
 
 
 def overview() -> str:
@@ -41,5 +42,6 @@ def overview() -> str:
     for name, verb in VERBS.items():
         line = f"  {name:<9} {verb.usage}"
         rows.append(f"{line:<39} {verb.summary}" if len(line) < 40 else f"{line}\n{'':<39} {verb.summary}")
-    end = "ard VERB --help says more. Errors are one line; exit status 2: wrong input."
+    same = " and ".join(SYNONYMS)
+    end = f"{same} say the same as fit. ard VERB --help says more. Errors are one line; exit status 2: wrong input."
     return "\n".join(["usage: ard VERB ...", "", *rows, "", end])

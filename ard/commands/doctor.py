@@ -3,20 +3,22 @@
 from collections.abc import Iterable, Sequence
 
 from ard.cli.messages import show
-from ard.cli.network_section import with_teachers_network
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_run
+from ard.cli.short_words import expanded
 from ard.core.terminal import say
 from ard.doctor.advice import Advice, advice_table
 
 HELP = """usage: ard doctor
-       ard doctor -c configs/<data>.yaml -c configs/methods/<method>.yaml [any option of ard fit]
+       ard doctor BASE METHOD [SCHEDULE] [any option of ard fit]
 
-Without options: packages, disk, device, and how much each speed-up brings here.
+Without options: packages, disk, device, and what each speed-up brings here.
 
-With the options of a run, that run is checked in under a minute, without changing anything on disk (except that a missing
-data set is downloaded): pixels and labels, images that are in two splits, the teacher (clean accuracy, PGD-10, classes, the
-data it was trained on), disk space for the checkpoints, the logger, a training step, and the cost of the whole run.
+With the words of a run, that run is checked in under a minute, without changing
+anything on disk (except that a missing data set is downloaded): pixels and
+labels, images that are in two splits, the teacher (clean accuracy, PGD-10,
+classes, the data it was trained on), disk space for the checkpoints, the
+logger, a training step, and the cost of the whole run.
 
 Exit status: 0 ok, or warnings only; 1 errors.
 """
@@ -24,11 +26,12 @@ Exit status: 0 ok, or warnings only; 1 errors.
 
 def doctor(words: Sequence[str]) -> int:
     """Print a table of advice and return the exit status; `words` are the verb and the options of a run, if any."""
-    options = with_teachers_network(words[1:])
+    options = list(words[1:])
     if {"-h", "--help"} & set(options):
         say(HELP.rstrip())
         return 0
     if options:
+        options = expanded(["fit", *options])[1:]
         check_run(["fit", *options])
     with quick_imports():
         from ard.doctor.machine import examine_machine

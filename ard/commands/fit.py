@@ -2,20 +2,24 @@
 
 from collections.abc import Sequence
 
-from ard.cli.network_section import with_teachers_network
+from ard.cli.help_text import ALL, HELP, all_options, run_help
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_files, check_run
+from ard.cli.short_words import expanded
 from ard.core.supervision import supervised
+from ard.core.terminal import say
 
 
 def fit_student(words: Sequence[str]) -> int:
     """Train one student, or measure a checkpoint again; `words` are the verb and its options."""
+    if HELP & set(words):
+        say(all_options() if ALL in words else run_help(words[0]))
+        return 0
     with supervised():
-        words = with_teachers_network(words)
-        if not {"-h", "--help"} & set(words):
-            check_files(check_run(words))
+        words = expanded(words)
+        check_files(check_run(words))
         with quick_imports():
             from ard.cli.lightning import run
 
-        run(list(words))
+        run(words)
     return 0

@@ -12,10 +12,9 @@ from ard.core.suggestions import did_you_mean
 
 # What to do about a message of the parser that only names what is missing.
 ADVICE = {
-    r"required: (fit|validate)\.": "add -c configs/<data>.yaml -c configs/methods/<method>.yaml",
-    r"required: objective$": "add a recipe after the base: -c configs/methods/<method>.yaml",
-    r"required: .*\bval_attack\b": "a base comes before the recipe: -c configs/<data>.yaml",
-    r"unrecognized arguments: [^-\s]\S*\.ya?ml": "a config file is named with -c",
+    r"required: (fit|validate)\.": "name a base and a method, as in: ard fit digits pgd_at",
+    r"required: objective$": "name a method after the base, as in: ard fit digits pgd_at",
+    r"required: .*\bval_attack\b": "a base comes before the method, as in: ard fit digits pgd_at",
 }
 
 

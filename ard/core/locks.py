@@ -18,10 +18,7 @@ except ImportError:  # Windows: nobody is kept out
     fcntl = None  # type: ignore[assignment]
 
 LOCK, POLL = ".lock", 0.2  # the name of the file; seconds
-RUN = (
-    "another run is writing here ({holder}); expected one at a time: "
-    "wait for it, or choose another --trainer.default_root_dir"
-)
+RUN = "another run is writing here ({holder}); expected one at a time: wait for it, or choose another --out"
 
 
 @contextmanager

@@ -22,8 +22,14 @@ IMAGES_SHARE = 0.25  # of a GPU's free memory, at most, for the images
 class DataModule(pl.LightningDataModule, ABC):
     """Training images with a stratified validation split of their own; the test split is opened by evaluation alone.
 
-    `batch_size` is the global one, divided by the number of processes; `seed` shuffles, `split_seed` splits (one for a
-    whole study, so that no teacher has seen a validation image).
+    Args:
+        batch_size: Images a step, divided by the number of processes.
+        val_size: How many training images are kept for validation, at least one a class.
+        crop_padding: By how many pixels images are padded before a random crop of their size; 0: no crop.
+        flip: Whether images are flipped at random.
+        workers: Processes that load images.
+        seed: Of the order of the images.
+        split_seed: Of the validation split: one for a whole study, so that no teacher has seen a validation image.
     """
 
     classes: Sequence[str]

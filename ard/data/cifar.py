@@ -31,6 +31,9 @@ class CIFAR(DataModule):
     """Photographs of 32×32, 50,000 for training and 10,000 for test, kept under `root`.
 
     Raises UserError, naming the archive to fetch by hand, where the images are neither there nor to be downloaded.
+
+    Args:
+        root: The folder that holds the images, or that they are downloaded to.
     """
 
     input_shape = (3, 32, 32)

@@ -23,10 +23,16 @@ class ImageFolder(DataModule):
     """root/train/<class>/* and root/test/<class>/*; classes are the sorted folder names of train, hidden ones ignored.
 
     Images become grey or RGB, upright, on white where transparent, and size×size: bilinear with antialiasing to a
-    shorter side of `size`, then the centre. `val_size` is a number of images, at least one a class. A split below
-    `memory_limit_mb` is decoded once and held by each process; `workers` decode a larger one as it is used. Tables call
-    the images `name`, by default their folder's.
+    shorter side of `size`, then the centre.
     Raises UserError for missing, empty or differing folders, and for a file that is not an image when it is read.
+
+    Args:
+        root: The folder that holds train/ and test/.
+        size: The side of the images in pixels; larger and smaller ones are resized, and cropped to a square.
+        grey: Whether images become grey, of one channel.
+        workers: Processes that decode a split that is too large to be held.
+        memory_limit_mb: A split below that size is decoded once and held by each process.
+        name: What tables call the images; by default their folder's name.
     """
 
     def __init__(

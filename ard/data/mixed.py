@@ -48,6 +48,11 @@ class Mixed(DataModule):
 
     An epoch sees each image of the base once and as many of the others, drawn anew, as the fraction says. Images without
     labels need a method that asks for none, such as RSLAD or AdaAD.
+
+    Args:
+        base: The data set, whose batch size and split are used.
+        others: An .npz file of more images, `image` (n, height, width, channels), and perhaps `label` (n,).
+        fraction: The share of each batch that comes from there.
     """
 
     def __init__(self, *, base: DataModule, others: str, fraction: float = 0.5, seed: int = 0) -> None:

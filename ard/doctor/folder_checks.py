@@ -18,10 +18,10 @@ def folder(run: PlannedRun) -> Iterator[Advice]:
     """The folder can be written and holds no other run."""
     place = run.directory
     if RunFolder(place).checkpoints and not run.resumes:
-        message = f"{place} already holds a run: --resume auto continues it, --trainer.default_root_dir DIR starts anew"
+        message = f"{place} already holds a run: --resume auto continues it, --out DIR starts anew"
         yield Advice("folder", message, "error")
     elif not os.access(_existing(place), os.W_OK):
-        yield Advice("folder", f"{place} cannot be written: --trainer.default_root_dir DIR names another", "error")
+        yield Advice("folder", f"{place} cannot be written: --out DIR names another", "error")
     else:
         yield Advice("folder", f"{place} can be written")
 

@@ -41,7 +41,7 @@ OPTIONAL_PACKAGES = {
     "torchattacks": "more attacks by name: --attacks",
     "timm": "its networks: ard.models.Timm",
     "robustbench": "its teachers: ard.models.RobustBench",
-    "wandb": "Weights & Biases: --trainer.logger WandbLogger",
+    "wandb": "Weights & Biases: --logger wandb",
 }
 BATCH, STEPS, ROUNDS = 8, 2, 2  # takes seconds: a short form of `ard bench`, which measures more exactly
 

@@ -33,7 +33,7 @@ POINTS = 0.03  # between what was declared and what is measured, beside the erro
 def check_teacher(run: PlannedRun) -> Iterator[Advice]:
     """Check every teacher of the run; each is called by its key in the config."""
     for place, teacher in run.engine.teachers().items():
-        option = f"--model.init_args.{place}.init_args.weights"
+        option = f"--model.{place}.weights".replace(".init_args", "")
         teacher.load(num_classes=run.data.num_classes, input_shape=run.data.input_shape, option=option).to(run.device)
         name = place.rpartition(".")[2]
         x, y = (part.to(run.device) for part in validation_images(run.data, CLEAN))

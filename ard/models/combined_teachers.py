@@ -17,6 +17,9 @@ class Ensemble(Frozen):
     """Several teachers as one: logits log (1/K) Σ_k softmax(T_k(x)), the mean of their probabilities.
 
     Pixels (batch, channels, H, W) in, (batch, C) out. Raises UserError for fewer than two members.
+
+    Args:
+        members: The teachers, each as one alone would be named.
     """
 
     def __init__(self, *, members: Sequence[Frozen]) -> None:
@@ -27,7 +30,7 @@ class Ensemble(Frozen):
 
     def load(self, *, num_classes: int, input_shape: tuple[int, ...], option: str = "weights") -> Self:
         for place, member in enumerate(self._members):
-            where = f"{option.removesuffix('.weights')}.members[{place}].init_args.weights"
+            where = f"{option.removesuffix('.weights')}.members[{place}].weights"
             member.load(num_classes=num_classes, input_shape=input_shape, option=where)
         return self
 

@@ -20,10 +20,13 @@ from ard.models.wrappers import Network
 class Frozen(nn.Module):
     """A pretrained network that is never in `parameters()`, a checkpoint or train mode, and passes input gradients.
 
-    Pixels (batch, channels, H, W) in, logits (batch, C) out. `weights` is a file or a run's folder. The file is read by
-    `load`, when training starts, so that validation and export do not need it; `network` is needed where the file does not
-    say what it is for.
+    Pixels (batch, channels, H, W) in, logits (batch, C) out. The file is read by `load`, when training starts, so that
+    validation and export do not need it.
     Raises UserError when the file does not fit or its number of classes is not the data's.
+
+    Args:
+        weights: A run's folder, or a file of weights: of ours, a Lightning checkpoint or a plain state dict.
+        network: The network they are for, where the file does not say it.
     """
 
     def __init__(self, *, weights: str = "", network: Network | None = None) -> None:

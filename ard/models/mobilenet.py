@@ -15,9 +15,16 @@ CIFAR_STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 
 class MobileNetV2(nn.Module):
     """Sandler et al., CVPR 2018, in the variant of the ARD and RSLAD papers; pixels (batch, in_channels, H, W) -> logits.
 
-    ReLU instead of ReLU6, stride 1 in the stem and in the 24-channel stage. `width` multiplies every channel count;
-    `stages` lists (expansion, channels, blocks, stride), so that tiny images and tiny machines can have fewer. Raises
-    UserError for numbers below 1, which would make another network.
+    ReLU instead of ReLU6, stride 1 in the stem and in the 24-channel stage. Raises UserError for numbers below 1, which
+    would make another network.
+
+    Args:
+        num_classes: How many logits it answers with.
+        width: Multiplies every number of channels.
+        in_channels: 3 for colours, 1 for grey images.
+        stem_stride: 2 halves the resolution at once.
+        stages: Expansion, channels, blocks and stride of each, so that tiny images and tiny machines can have fewer.
+        head: Channels before the last layer.
     """
 
     def __init__(

@@ -12,9 +12,14 @@ from ard.core.ranges import at_least
 class ResNet(nn.Module):
     """He et al., CVPR 2016, with a 3×3 stem for small images; pixels (batch, in_channels, H, W) -> logits (batch, C).
 
-    `blocks=(2, 2, 2, 2), width=64` is ResNet-18; the channels of stage i are width · 2^i, and `stem_stride=2` halves
-    the resolution (and quarters the cost) at once. Raises UserError for numbers below 1, which would make
-    another network.
+    `blocks=(2, 2, 2, 2), width=64` is ResNet-18. Raises UserError for numbers below 1, which would make another network.
+
+    Args:
+        num_classes: How many logits it answers with.
+        blocks: How many blocks each stage has.
+        width: Channels of the first stage; each later one has twice as many as the one before.
+        in_channels: 3 for colours, 1 for grey images.
+        stem_stride: 2 halves the resolution, and quarters the cost, at once.
     """
 
     def __init__(

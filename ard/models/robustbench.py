@@ -14,6 +14,12 @@ class RobustBench(Frozen):
 
     Read from `folder`/`dataset`/`threat`/`name`.pt, downloaded on first use. Raises UserError, with the place where the file
     belongs, when the package `robustbench` is missing, lists no such model or cannot download it.
+
+    Args:
+        name: As on robustbench.github.io.
+        dataset: The images it was trained on.
+        threat: The attacks it was trained against.
+        folder: Where the files are, or are downloaded to.
     """
 
     def __init__(

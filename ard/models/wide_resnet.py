@@ -11,6 +11,12 @@ class WideResNet(nn.Module):
     """Zagoruyko & Komodakis, BMVC 2016: WRN-depth-widen; pixels (batch, in_channels, H, W) -> logits (batch, C).
 
     Raises UserError unless depth = 6 n + 4 (three stages of n pre-activation blocks).
+
+    Args:
+        num_classes: How many logits it answers with.
+        depth: Layers: 6 n + 4, such as 10, 16, 28, 34 or 70.
+        widen: Multiplies the channels of ResNet's stages.
+        in_channels: 3 for colours, 1 for grey images.
     """
 
     def __init__(self, *, num_classes: int, depth: int = 34, widen: int = 10, in_channels: int = 3) -> None:

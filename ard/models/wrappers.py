@@ -17,7 +17,14 @@ class Network(Protocol):
 
 
 class Normalized(nn.Module):
-    """(x − mean) / std before `network`, so that attacks stay in pixel space; mean and std one number per channel."""
+    """(x − mean) / std before `network`, so that attacks stay in pixel space; mean and std one number per channel.
+
+    Args:
+        network: The network behind it, {class_path, init_args}.
+        mean: Of the pixels that the network was made for, one number a channel.
+        std: Their standard deviation.
+        num_classes: How many logits it answers with.
+    """
 
     def __init__(self, *, network: Network, mean: Sequence[float], std: Sequence[float], num_classes: int) -> None:
         super().__init__()
@@ -35,7 +42,12 @@ class Normalized(nn.Module):
 
 
 class Torchvision(nn.Module):
-    """A torchvision classifier by name, such as `resnet18`; raises UserError for a name torchvision does not list."""
+    """A torchvision classifier by name, such as `resnet18`; raises UserError for a name torchvision does not list.
+
+    Args:
+        name: As in torchvision.models.list_models().
+        num_classes: How many logits it answers with.
+    """
 
     def __init__(self, *, name: str, num_classes: int) -> None:
         super().__init__()
@@ -49,9 +61,15 @@ class Torchvision(nn.Module):
 
 
 class Timm(nn.Module):
-    """A timm classifier by name, such as `resnet18`; `pretrained` starts from timm's own weights (network needed).
+    """A timm classifier by name, such as `resnet18`.
 
     Raises UserError where timm is not installed or does not list the name.
+
+    Args:
+        name: As in timm.list_models().
+        num_classes: How many logits it answers with.
+        in_channels: 3 for colours, 1 for grey images.
+        pretrained: Whether to start from timm's own weights, which are downloaded.
     """
 
     def __init__(self, *, name: str, num_classes: int, in_channels: int = 3, pretrained: bool = False) -> None:

@@ -77,8 +77,7 @@ class Engine(pl.LightningModule, ABC):
         self.attack_mode, self.num_classes, self.seed = attack_mode, num_classes or 0, seed  # 0: to be asked of the student
         if objective.needs_teacher and teacher is None:
             raise UserError(
-                f"{type(objective).__name__} needs a teacher: add --model.init_args.teacher.init_args.weights FILE, "
-                "or in Python teacher=net"
+                f"{type(objective).__name__} needs a teacher: add --model.teacher.weights FILE, or in Python teacher=net"
             )
         if init is not None:
             fill(self.student, *read_weights(init), init)
@@ -108,7 +107,7 @@ class Engine(pl.LightningModule, ABC):
             self.data.look(self.trainer)
         self._ask_student()
         for place, teacher in self.teachers().items():
-            option = f"--model.init_args.{place}.init_args.weights"
+            option = f"--model.{place}.weights".replace(".init_args", "")
             teacher.load(num_classes=self.num_classes, input_shape=self.data.input_shape, option=option).to(self.device)
         if isinstance(self.teacher, Cached):
             self._remember(self.teacher)

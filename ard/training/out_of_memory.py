@@ -26,8 +26,8 @@ def _message(trainer: pl.Trainer, engine: Engine) -> str:
     size, steps = engine.data.batch_size, engine.attack.steps
     attack = f"{type(engine.attack).__name__} of {steps} step{'s' * (steps != 1)}"
     place = f"{trainer.strategy.root_device} is out of memory in step {trainer.global_step}"
-    less = "" if "mixed" in str(trainer.precision) else " --trainer.precision bf16-mixed, or"
+    less = "" if "mixed" in str(trainer.precision) else " --precision bf16-mixed, or"
     return (
         f"{place}: batch_size {size} on {trainer.world_size} device(s), {attack}, precision {trainer.precision}; try{less} "
-        f"--data.init_args.batch_size {size // 2} (another run: scale the learning rate with it), or more devices"
+        f"--batch-size {size // 2} (another run: scale the learning rate with it), or more devices"
     )

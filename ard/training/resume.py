@@ -50,9 +50,7 @@ def start(options: Any, directory: Path, *, fit: bool) -> Start | None:
     else:
         chosen = None
     if RunFolder(directory).checkpoints:
-        raise UserError(
-            f"{directory} already holds a run: --resume auto continues it, --trainer.default_root_dir DIR starts anew"
-        )
+        raise UserError(f"{directory} already holds a run: --resume auto continues it, --out DIR starts anew")
     return chosen
 
 
@@ -78,9 +76,7 @@ def automatic(directory: Path) -> Start | None:
     """--resume auto: reports the checkpoint it takes and those it skips; None where the directory holds no checkpoint."""
     start, refused = newest(directory)
     if start is None and refused:
-        raise UserError(
-            f"{directory} holds no valid checkpoint ({'; '.join(refused)}): --trainer.default_root_dir DIR starts anew"
-        )
+        raise UserError(f"{directory} holds no valid checkpoint ({'; '.join(refused)}): --out DIR starts anew")
     if start is None:
         _tell(f"{directory} holds no checkpoint: a new run")
     else:
@@ -129,11 +125,11 @@ def check_same(start: Start, run: dict[str, Any], *, allow_changes: bool) -> Non
             _tell(
                 f"{start.path} was written with {package} {was['versions'].get(package)}, this is {version}: bits may differ"
             )
-    changed = changes(was, run)
+    changed = [change.replace("init_args.", "") for change in changes(was, run)]  # as options name them
     if changed and not allow_changes:
         raise UserError(
             f"{start.path} is of another run: {', '.join(changed)}; --allow_changes true resumes nevertheless, "
-            "--trainer.default_root_dir DIR starts anew"
+            "--out DIR starts anew"
         )
     if changed:
         _tell(f"resuming with changes: {', '.join(changed)}")

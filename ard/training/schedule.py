@@ -18,10 +18,20 @@ from ard.models.average import MovingAverage
 class Training:
     """SGD, its schedule, label smoothing and weight averaging; selection is by `monitor` on the validation split.
 
-    `milestones` are fractions of training, so that a schedule keeps its shape at any length; `triangular` is the straight
-    rise from 0 and fall to 0 that codes of fast training call cyclic. `average` is the decay of
-    an exponential moving average of the student (null: none), warmed up as min(average, (1 + n) / (10 + n)) over steps
-    n so that short runs can use it; validation and selection then see the averaged student.
+    Args:
+        lr: The highest learning rate of the schedule.
+        momentum: Of SGD.
+        weight_decay: Of SGD, for every parameter of the student.
+        nesterov: Whether the momentum is Nesterov's.
+        schedule: multistep falls at the milestones; one_cycle rises and falls as a cosine; triangular rises straight from 0
+            and falls straight to 0, which codes of fast training call cyclic.
+        milestones: Of multistep: when the rate falls, as fractions of training, so that its shape is that of any length.
+        gamma: Of multistep: by what the rate is multiplied at each milestone.
+        warmup: Of one_cycle and triangular: the share of training in which the rate rises.
+        label_smoothing: The share of a label that is spread over all classes.
+        average: The decay of an exponential moving average of the student, which is then validated and selected (null:
+            none); warmed up as min(average, (1 + n) / (10 + n)) over steps n, so that short runs can use it.
+        monitor: What the best epoch is selected by, on the validation split.
     """
 
     lr: float = 0.1
@@ -31,7 +41,7 @@ class Training:
     schedule: Literal["multistep", "one_cycle", "triangular"] = "multistep"
     milestones: Sequence[float] = (0.5, 0.75)
     gamma: float = 0.1
-    warmup: float = 0.3  # one_cycle, triangular: the share of training in which the learning rate rises
+    warmup: float = 0.3
     label_smoothing: float = 0.0
     average: float | None = None
     monitor: Literal["val/robust_acc", "val/clean_acc"] = "val/robust_acc"

@@ -22,7 +22,7 @@ Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 # Options of Lightning with which schedule, selection, guards or an exact resume would silently be something else.
 FIXED = {
-    "max_steps": (-1, "--trainer.max_epochs N says how long a run is"),
+    "max_steps": (-1, "--epochs N says how long a run is"),
     "accumulate_grad_batches": (1, "guards and objectives count whole batches; use a smaller batch_size or more devices"),
     "val_check_interval": (1.0, "what is validated is the epoch that is saved"),
     "overfit_batches": (0.0, "--trainer.limit_train_batches N trains on few"),
@@ -31,7 +31,12 @@ FIXED = {
 
 
 class Trainer(pl.Trainer):
-    """pl.Trainer whose `precision` is by default bf16-mixed where the hardware computes in bfloat16, else 32-true."""
+    """pl.Trainer whose `precision` is by default bf16-mixed where the hardware computes in bfloat16, else 32-true.
+
+    Args:
+        precision: auto is bf16-mixed where the hardware computes in bfloat16, else 32-true.
+        accelerator: auto, cpu, gpu or mps.
+    """
 
     def __init__(self, *, precision: Precision | None = "auto", accelerator: str = "auto", **options: Any) -> None:
         if precision is None or precision == "auto":
@@ -66,7 +71,7 @@ def check_processes(devices: Any, accelerator: str) -> None:
     most = max(2, cores)  # two, so that a run of several processes can be tried anywhere
     if device_type(accelerator) == "cpu" and str(devices).isdigit() and int(devices) > most:
         raise UserError(
-            f"--trainer.devices {devices}: no GPU is seen here, and this CPU has {cores} cores for as many processes; "
+            f"--devices {devices}: no GPU is seen here, and this CPU has {cores} cores for as many processes; "
             f"expected at most {most}, or a machine with GPUs"
         )
 

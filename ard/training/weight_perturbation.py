@@ -15,8 +15,12 @@ class AWP:
     training loss at the attacked images.
 
     l runs over weights of two dimensions and more; biases and BatchNorm stay. The released code takes g from one SGD step of
-    a proxy network, which is the same direction. `start` is the share of training that goes before. Raises UserError for a
-    negative γ, and for a share beyond 0 to 1.
+    a proxy network, which is the same direction. Raises UserError for a negative γ, and
+    for a share beyond 0 to 1.
+
+    Args:
+        gamma: γ, how far each layer moves, in units of its norm.
+        start: The share of training that goes before.
     """
 
     gamma: float = 0.005

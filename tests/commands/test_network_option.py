@@ -73,7 +73,7 @@ def test_a_network_that_is_not_ours_survives_the_whole_path(theirs, capsys):
     teacher = "--model.init_args.teacher.init_args."
     status, _, err = cli(capsys, *ard, f"{teacher}weights={weights}", "--trainer.default_root_dir=second")
     assert status == 2
-    assert f"add {teacher}network; {CONTRACT}" in err
+    assert f"add --model.teacher.network; {CONTRACT}" in err
     options = [f"{teacher}weights={weights}", "--trainer.default_root_dir=second"]
     status, out, err = cli(capsys, "doctor", *ard[1:], *options, "--network", "run/config.yaml")
     assert "cannot be built" not in out + err

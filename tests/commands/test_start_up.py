@@ -9,7 +9,7 @@ from small_runs import ROOT, teacher_options, workplace
 from tiny import user_error
 
 from ard.cli.lightning import resolve_config
-from ard.cli.refusals import RunKeys, check_run, split_words
+from ard.cli.refusals import RunKeys, check_run
 from ard.commands import VERBS, overview
 
 FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/pgd_at.yaml"]
@@ -99,11 +99,6 @@ def test_a_class_named_later_decides(tmp_path, monkeypatch):
     check_run([*FIT, *resnet, "--model.init_args.student.init_args.blocks=[1]"])
     with user_error(r"--model\.init_args\.student\.init_args\.blocks: unknown key 'blocks'; expected one of .*stages"):
         check_run([*FIT, "--model.init_args.student.init_args.blocks=[1]"])
-
-
-def test_words_are_split_as_the_parser_splits_them():
-    words = ["-c", "a.yaml", "--config=b.yaml", "--x.y", "1", "--flag", "--z=2", "-3"]
-    assert split_words(words) == (["a.yaml", "b.yaml"], [("x.y", "1"), ("flag", None), ("z", "2")])
 
 
 def test_the_help_of_the_doctor_costs_no_torch():

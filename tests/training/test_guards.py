@@ -171,7 +171,7 @@ def test_memory_that_runs_out_is_one_line(command, tmp_path, capsys, monkeypatch
     (line,) = capsys.readouterr().err.splitlines()
     for said in ("cpu is out of memory in step 0", "batch_size 32", "PGD of 7 steps", "precision 32-true"):
         assert said in line
-    assert "try --trainer.precision bf16-mixed, or --data.init_args.batch_size 16" in line
+    assert "try --precision bf16-mixed, or --batch-size 16" in line
     assert "batch_size: 32" in (tmp_path / "run" / "config.yaml").read_text()
     assert not (tmp_path / "run" / "last.ckpt").exists()
     observed(f"exit 2: {line}")

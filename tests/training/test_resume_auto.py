@@ -105,9 +105,7 @@ def test_where_all_are_damaged_nothing_is_overwritten(command, capsys, run, obse
     before = {file.name: file.read_bytes() for file in run.iterdir()}
     status, lines = resumed(command, capsys, run)
     assert status == 2
-    assert re.search(
-        "run holds no valid checkpoint .*last.ckpt .0 bytes. is damaged.*default_root_dir DIR starts anew", lines[0]
-    )
+    assert re.search("run holds no valid checkpoint .*last.ckpt .0 bytes. is damaged.*--out DIR starts anew", lines[0])
     assert {file.name: file.read_bytes() for file in run.iterdir()} == before
     observed(f"exit {status}: {re.sub('[0-9a-f]{12}', 'abc', lines[0])}")
 

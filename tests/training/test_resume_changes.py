@@ -46,9 +46,9 @@ def refused(capsys, run, *words):
 @pytest.mark.parametrize(
     ("option", "difference"),
     [
-        ("--data.init_args.batch_size=16", "data.init_args.batch_size: 32 -> 16"),
-        ("--model.init_args.training.lr=0.2", "model.init_args.training.lr: 0.1 -> 0.2"),
-        ("--model.init_args.threat.init_args.eps=8/255", "model.init_args.threat.init_args.eps: 0.15 -> 8/255"),
+        ("--data.init_args.batch_size=16", "data.batch_size: 32 -> 16"),
+        ("--model.init_args.training.lr=0.2", "model.training.lr: 0.1 -> 0.2"),
+        ("--model.init_args.threat.init_args.eps=8/255", "model.threat.eps: 0.15 -> 8/255"),
         ("--seed_everything=1", "seed_everything: 0 -> 1"),
         ("--trainer.max_epochs=1", "trainer.max_epochs: 2 -> 1"),
     ],
@@ -62,8 +62,8 @@ def test_other_options_are_refused_by_name(command, capsys, run, option, differe
 @pytest.mark.fault(45)
 def test_another_objective_is_refused_by_name(command, capsys, run, observed):
     line = refused(capsys, run, *command(run, "trades", *OPTIONS, "--ckpt_path=last"))
-    assert "model.init_args.objective.class_path: ard.objectives.pgd_at.PGDAT -> ard.objectives.trades.TRADES" in line
-    assert "model.init_args.objective.init_args.beta: not set -> 6.0" in line
+    assert "model.objective.class_path: ard.objectives.pgd_at.PGDAT -> ard.objectives.trades.TRADES" in line
+    assert "model.objective.beta: not set -> 6.0" in line
     observed(f"exit 2: {line}")
 
 
@@ -84,7 +84,7 @@ def test_the_number_of_processes_and_the_teacher_count():
 def test_changes_that_are_allowed_are_told(command, capsys, run, observed):
     words = command(run, "pgd_at", *OPTIONS, "--trainer.max_epochs=3", "--model.init_args.training.lr=0.2", "--resume=auto")
     status, _, err = cli(capsys, *words, "--allow_changes=true")
-    line = "ard: resuming with changes: model.init_args.training.lr: 0.1 -> 0.2"
+    line = "ard: resuming with changes: model.training.lr: 0.1 -> 0.2"
     assert (status, err.splitlines()[1]) == (0, line)
     observed(f"exit {status} with --allow_changes true: {line}")
 

@@ -81,7 +81,7 @@ class Finite(Guard):
         elif self.seen["overflows_in_a_row"] > OVERFLOWS:
             raise StoppedError(
                 f"{described(step, trainer)}: float16 overflowed {OVERFLOWS + 1} times in a row and no step was taken; "
-                f"use --trainer.precision bf16-mixed or 32-true ({write_crash(trainer, engine, step)[0]})"
+                f"use --precision bf16-mixed or 32-true ({write_crash(trainer, engine, step)[0]})"
             )
         else:
             self._keep_buffers(engine)
