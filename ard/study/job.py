@@ -143,10 +143,11 @@ def finished_record(path: Path) -> Record | None:
 
 def _copy(source: RunFolder, destination: RunFolder) -> bool:
     """Records and configuration, through their one reader and writer."""
-    destination.root.mkdir(parents=True, exist_ok=True)
-    for record, copied in zip(source.records, destination.records, strict=True):
-        write_record(copied, read_record(record))
-    shutil.copy(source.config, destination.config)
+    with or_user_error(destination.root):
+        destination.root.mkdir(parents=True, exist_ok=True)
+        for record, copied in zip(source.records, destination.records, strict=True):
+            write_record(copied, read_record(record))
+        shutil.copy(source.config, destination.config)
     return True
 
 
