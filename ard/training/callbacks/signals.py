@@ -14,7 +14,7 @@ from ard.core.terminal import say
 
 # SIGUSR1 is what schedulers send before they pre-empt, SIGHUP that the terminal is gone; Windows has neither.
 _STATUSES = {"SIGTERM": 143, "SIGUSR1": 143, "SIGHUP": 129, "SIGINT": 130}
-STATUS = {signal.Signals[name]: status for name, status in _STATUSES.items() if name in signal.Signals.__members__}
+STATUS = {getattr(signal, name): status for name, status in _STATUSES.items() if hasattr(signal, name)}
 
 
 class Stop(Checkpoint):
