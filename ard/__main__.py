@@ -1,5 +1,6 @@
 """The command `ard`: finds the verb, and turns errors into one line and an exit status."""
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +19,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit status."""
     argv = sys.argv[1:] if argv is None else argv
     secure_streams()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what the Tab key may make of a line
+        from ard.cli.completion import complete
+
+        complete({name: (f"ard.commands.{verb.module}", verb.function) for name, verb in VERBS.items()})
     try:
         return _dispatch(argv)
     except UserError as error:

@@ -79,8 +79,8 @@ def _said(directory):
     talk = Path(directory).with_suffix(".out")
     said = talk.read_text() if talk.exists() else ""
     talk.unlink(missing_ok=True)
-    usual = ("ard: warning: ", "; next: ard evaluate ")  # a random teacher's, and the last line of every finished run
-    return "".join(line for line in said.splitlines(keepends=True) if not any(part in line for part in usual))
+    lines = [line for line in said.splitlines(keepends=True) if "Traceback" in line or line.startswith("ard: ")]
+    return "".join(line for line in lines if not line.startswith("ard: warning: "))  # a random teacher's
 
 
 def _deadly(sync, count, last):

@@ -239,7 +239,7 @@ def forget(directory):
 def teacher_options(tree, path=()):
     """The option that names the weights of each teacher in a recipe; a method may have several."""
     if tree.get("class_path") == "ard.models.Frozen":
-        yield f"--{'.'.join(part for part in path if part != 'init_args')}.weights"
+        yield f"--{'.'.join(path)}.init_args.weights"
     for key, branch in tree.items():
         if isinstance(branch, dict):
             yield from teacher_options(branch, (*path, key))

@@ -1,6 +1,7 @@
 """Reading metrics.csv."""
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 
 from ard.core.errors import UserError
@@ -18,3 +19,24 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
         return rows
     except (OSError, csv.Error, KeyError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}): expected a column `step` of whole numbers; move it away") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What the validation of an epoch measured; accuracies are fractions."""
+
+    epoch: int
+    clean_acc: float
+    robust_acc: float
+
+
+def read_validations(path: Path) -> list[Validation]:
+    """Every validation in a metrics.csv, in the order of its epochs; none where it cannot be read."""
+    try:
+        rows = [row for row in read_metrics(path) if {"epoch", "val/clean_acc", "val/robust_acc"} <= row.keys()]
+    except UserError:
+        return []
+    return [
+        Validation(epoch=int(row["epoch"]), clean_acc=float(row["val/clean_acc"]), robust_acc=float(row["val/robust_acc"]))
+        for row in rows
+    ]

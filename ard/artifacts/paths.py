@@ -39,7 +39,7 @@ class RunFolder:
 
     @property
     def summary(self) -> Path:
-        """The observations of the guards."""
+        """What was trained, how good it became, and what was warned of."""
         return self.root / "summary.json"
 
     @property

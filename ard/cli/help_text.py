@@ -9,14 +9,14 @@ from dataclasses import replace
 
 from ard.cli.aliases import ALIASES
 from ard.cli.known_classes import classes_of, known_classes
-from ard.cli.parameters import Parameter, class_parameters, constant, function_parameters, plain
+from ard.cli.parameters import Parameter, class_parameters, constant, default_text, function_parameters
 from ard.cli.source_keys import LIGHTNING
 from ard.configs.catalogue import names
 from ard.configs.files import read_yaml
 from ard.core.text import first_sentence
 
 ALL = "--help-all"
-HELP = {"-h", "--help", ALL}
+FOR_HELP = {"-h", "--help", ALL}
 WIDEST = 110  # columns
 LINKED = ("seed", "num_classes", "ball", "weights_only")  # set by other options, or by the data
 ALLOW_CHANGES = "go on although the checkpoint was written with other options"
@@ -76,16 +76,16 @@ def all_options() -> str:
 def rows(pairs: Iterable[tuple[str, str]]) -> list[str]:
     """Options on the left, what they are on the right, as wide as the terminal."""
     lines: list[str] = []
-    indent = 24 if columns() < 100 else 34
+    indent = 24 if screen_width() < 100 else 34
     for left, right in pairs:
-        text = textwrap.wrap(right, columns() - indent, break_on_hyphens=False)
+        text = textwrap.wrap(right, screen_width() - indent, break_on_hyphens=False)
         own = [] if text and len(left) < indent - 3 else [f"  {left}"]
         first = [f"  {left:<{indent - 2}}{text.pop(0)}"] if not own else []
         lines += [*own, *first, *(" " * indent + line for line in text)]
     return lines
 
 
-def columns() -> int:
+def screen_width() -> int:
     """Of the terminal; 80 where there is none."""
     return min(shutil.get_terminal_size().columns, WIDEST)
 
@@ -99,7 +99,8 @@ def _wrapped(text: str) -> list[str]:
     """Paragraphs as wide as the terminal; those that show commands stay."""
     parts = text.strip().split("\n\n")
     filled = [
-        part if part.startswith(("usage", "Example")) else textwrap.fill(" ".join(part.split()), columns()) for part in parts
+        part if part.startswith(("usage", "Example")) else textwrap.fill(" ".join(part.split()), screen_width())
+        for part in parts
     ]
     return "\n\n".join(filled).splitlines()
 
@@ -182,4 +183,4 @@ def _literal_keys(name: str) -> dict[str, str]:
     tree = constant(name, "ard.training.trainer")
     assert isinstance(tree, ast.Dict)
     pairs = zip(tree.keys, tree.values, strict=True)
-    return {ast.literal_eval(key): plain(value, "") for key, value in pairs if key}
+    return {ast.literal_eval(key): default_text(value, "") for key, value in pairs if key}

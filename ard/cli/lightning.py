@@ -10,11 +10,13 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from jsonargparse.typing import register_type
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 import ard.attacks
+from ard.artifacts.paths import RunFolder
 from ard.attacks import Radius
 from ard.cli.config_option import configs_of, default_folder, with_files
 from ard.cli.short_words import expanded
@@ -22,17 +24,20 @@ from ard.configs.building import OneLineErrors, keep_class_path, unbuildable, us
 from ard.configs.files import check_finite, check_order
 from ard.core.errors import UserError
 from ard.core.locks import alone
+from ard.core.terminal import say
 from ard.data import DataModule
 from ard.models.building import bounded, check_answers
 from ard.training import resume
 from ard.training.callbacks.guards import Guards
+from ard.training.callbacks.logged_run import LoggedRun
 from ard.training.callbacks.ranks import Ranks, is_first, lost
 from ard.training.callbacks.run_files import RunFiles
+from ard.training.callbacks.screen import Screen
 from ard.training.callbacks.signals import Stop
 from ard.training.callbacks.teacher_accuracy import TeacherCheck
 from ard.training.checkpoints import AtomicCheckpointIO, best_and_last
 from ard.training.engine import Engine
-from ard.training.loggers import fallback_logger
+from ard.training.loggers import fallback_logger, name_runs
 from ard.training.metrics_csv import MetricsCSV
 from ard.training.out_of_memory import explain_out_of_memory
 from ard.training.run_folder import check_room
@@ -154,28 +159,42 @@ class CLI(LightningCLI):
             self.held.enter_context(alone(Path(directory)))
             check_room(Path(directory), self.model)
         start = resume.start(self.config[self.subcommand], Path(directory), fit=self.subcommand == "fit")
-        guards = self._get(self.config_init, "guards").callbacks() if self.subcommand == "fit" else []
+        if self.subcommand == "fit":
+            kwargs["enable_progress_bar"] = True  # whether ours draws a bar is its own affair
         try:
             trainer = super().instantiate_trainer(
                 logger=[MetricsCSV(directory), *as_list(logger)],
-                callbacks=[*as_list(config["callbacks"]), *guards, TeacherCheck(), Ranks(), *self._checkpoints(directory)],
+                callbacks=[*as_list(config["callbacks"]), *self._watchers(config), Ranks(), *self._checkpoints(directory)],
                 plugins=[*as_list(config["plugins"]), AtomicCheckpointIO()],
                 **kwargs,
             )
         except Exception as error:  # the trainer raises all sorts of things at options that it cannot use
             raise user_error(f"trainer: {error}", error) from error
+        named = [callback for callback in trainer.callbacks if isinstance(callback, RunFiles)]  # type: ignore[attr-defined]
+        for files in named:
+            name_runs(trainer.loggers, lambda files=files: files.name(RunFolder.of(directory)), self.model.seed)  # type: ignore[misc]
         if start is not None:
-            files = next(callback for callback in trainer.callbacks if isinstance(callback, RunFiles))  # type: ignore[attr-defined]
+            (files,) = named
             resume.check_fits(start, self.model, files.run(trainer))
             if self.subcommand == "fit":
                 resume.check_same(start, files.run(trainer), allow_changes=self.config.fit.allow_changes)
             self.config_init[self.subcommand]["ckpt_path"] = str(start.path)
         return trainer
 
+    def _watchers(self, config: dict[str, Any]) -> list[pl.Callback]:
+        """The screen first, so that an epoch has its line before a guard ends it."""
+        if self.subcommand != "fit":
+            return [TeacherCheck()]
+        own = any(isinstance(callback, ProgressBar) for callback in as_list(config["callbacks"]))
+        screen = [] if own else [Screen(bar=config["enable_progress_bar"] is not False)]
+        return [TeacherCheck(), *screen, *self._get(self.config_init, "guards").callbacks(), LoggedRun()]
+
     def _checkpoints(self, directory: str) -> list[pl.Callback]:
         return [*best_and_last(directory, self.model.training_block.monitor), Stop(directory)]
 
     def _run_subcommand(self, subcommand: str) -> None:
+        if subcommand == "validate" and is_first():  # what a fit says when it begins
+            say(f"configs: {', '.join(self.configs)}")
         with explain_out_of_memory(self.trainer, self.model):
             super()._run_subcommand(subcommand)
 

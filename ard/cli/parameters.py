@@ -52,7 +52,7 @@ def function_parameters(module: str, name: str) -> tuple[str, list[Parameter]]:
     tree = module_tree(module)
     node = next(part for part in tree.body if isinstance(part, ast.FunctionDef) and part.name == name)  # type: ignore[union-attr]
     text = ast.get_docstring(node) or ""
-    defaults, sentences, found = _of_arguments(node.args, module), described(text), []
+    defaults, sentences, found = _of_arguments(node.args, module), argument_sentences(text), []
     for part in [*node.args.args, *node.args.kwonlyargs]:
         annotation = ast.unparse(part.annotation) if part.annotation else "str"
         block = class_source(f"{module}.{annotation}") if annotation.isidentifier() else None
@@ -63,7 +63,7 @@ def function_parameters(module: str, name: str) -> tuple[str, list[Parameter]]:
     return text.partition("\n\nArgs:")[0], found
 
 
-def described(docstring: str) -> dict[str, str]:
+def argument_sentences(docstring: str) -> dict[str, str]:
     """The sentences below `Args:`, by the name that each is about."""
     _, _, block = inspect.cleandoc(docstring).partition("Args:\n")
     block = re.split(r"\n(?=\S)", block)[0]
@@ -119,7 +119,7 @@ def _lineage(class_path: str) -> Iterator[tuple[str, ast.ClassDef]]:
 def _defaults(node: ast.ClassDef, module: str) -> dict[str, str]:
     """Of a constructor, or of the fields of a dataclass."""
     fields = [part for part in node.body if isinstance(part, ast.AnnAssign) and part.value]
-    found = {ast.unparse(part.target): plain(part.value, module) for part in fields if part.value}
+    found = {ast.unparse(part.target): default_text(part.value, module) for part in fields if part.value}
     init = constructor(node)
     return found | (_of_arguments(init.args, module) if init else {})
 
@@ -128,10 +128,10 @@ def _of_arguments(arguments: ast.arguments, module: str) -> dict[str, str]:
     last = len(arguments.args) - len(arguments.defaults)
     pairs = [*zip(arguments.args[last:], arguments.defaults, strict=True)]
     pairs += [(part, value) for part, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if value]
-    return {part.arg: plain(value, module) for part, value in pairs}
+    return {part.arg: default_text(value, module) for part, value in pairs}
 
 
-def plain(value: ast.expr, module: str) -> str:
+def default_text(value: ast.expr, module: str) -> str:
     """A default as YAML would have it."""
     meant = constant(ast.unparse(value), module)
     text = ast.unparse(meant if meant is not None else value)
@@ -140,5 +140,5 @@ def plain(value: ast.expr, module: str) -> str:
 
 def _sentences(node: ast.ClassDef) -> dict[str, str]:
     init = constructor(node)
-    found = described((ast.get_docstring(init) if init else None) or "")
-    return found | described(ast.get_docstring(node) or "")
+    found = argument_sentences((ast.get_docstring(init) if init else None) or "")
+    return found | argument_sentences(ast.get_docstring(node) or "")

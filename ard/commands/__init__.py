@@ -43,5 +43,5 @@ def overview() -> str:
         line = f"  {name:<9} {verb.usage}"
         rows.append(f"{line:<39} {verb.summary}" if len(line) < 40 else f"{line}\n{'':<39} {verb.summary}")
     same = " and ".join(SYNONYMS)
-    end = f"{same} say the same as fit. ard VERB --help says more. Errors are one line; exit status 2: wrong input."
+    end = f"{same} say the same as fit; ard VERB --help says more.\nErrors are one line; exit status 2: wrong input."
     return "\n".join(["usage: ard VERB ...", "", *rows, "", end])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from ard.cli.config_option import configs_of
 from ard.cli.messages import show
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_run
@@ -38,6 +39,8 @@ def doctor(words: Sequence[str]) -> int:
         from ard.doctor.preflight import preflight
 
     advice = preflight(options) if options else examine_machine()
+    if options:
+        say(f"configs: {', '.join(configs_of(options))}")
     show(advice_table(advice))
     return doctor_status(advice)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ard.cli.help_text import ALL, HELP, all_options, run_help
+from ard.cli.help_text import ALL, FOR_HELP, all_options, run_help
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_files, check_run
 from ard.cli.short_words import expanded
@@ -12,7 +12,7 @@ from ard.core.terminal import say
 
 def fit_student(words: Sequence[str]) -> int:
     """Train one student, or measure a checkpoint again; `words` are the verb and its options."""
-    if HELP & set(words):
+    if FOR_HELP & set(words):
         say(all_options() if ALL in words else run_help(words[0]))
         return 0
     with supervised():

@@ -14,7 +14,7 @@ def verify_images(file: str, weights: str, data: str | None = None, network: str
     """Check stored adversarial images against weights and data, in this fresh process: ball, range, labels, verdicts.
 
     Args:
-        file: what `ard evaluate --save_adversarial true` wrote.
+        file: what `ard evaluate --save-adversarial` wrote.
         weights: the weights they were made for, a file or a run's folder.
         data: a config with a `data:` section; by default what the weights were trained on.
         network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.

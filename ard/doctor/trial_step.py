@@ -20,7 +20,7 @@ from ard.training.trainer import Trainer
 TRIAL_STEPS = 3  # the first one is slow: it looks for what can be folded
 TRIAL_SECONDS = 25.0  # for all of them: a batch that would take longer is made smaller, and its time multiplied
 TRIED = 16  # images on which that time is estimated, and the smallest batch
-SPEEDS = ("images_per_s", "attack_share")
+NO_TERMS = ("images_per_s", "attack_share", "loss", "robust_acc", "lr")  # of what a step logs
 TEACHER_COST = 2  # times the cost of a student's pass: the teacher is asked, too
 FULL = 0.9  # of the free memory
 
@@ -44,7 +44,7 @@ class Probe(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         metrics = {name.removeprefix("train/"): float(value) for name, value in trainer.callback_metrics.items()}
-        self.losses = {name: value for name, value in metrics.items() if name not in SPEEDS and "/" not in name}
+        self.losses = {name: value for name, value in metrics.items() if name not in NO_TERMS and "/" not in name}
         for name, value in self.losses.items():
             if not abs(value) < float("inf"):
                 self.wrong = self.wrong or f"{name} is {value}"

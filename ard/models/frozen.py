@@ -64,6 +64,11 @@ class Frozen(nn.Module):
         """Whether the weights have been read."""
         return bool(self._held)
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The networks that answer, once their weights have been read."""
+        return [one for held in self._held for one in (held.networks if isinstance(held, Frozen) else [held])]
+
     @cached_property
     def sha256(self) -> str:
         """Digest of the file of weights, or of a network itself, for records; made once, since every checkpoint names it."""

@@ -100,9 +100,10 @@ class StudyRun:
         """Of `ard fit`; printed in the log, so that a run can be repeated by hand."""
         options = {"seed_everything": self.seed, "trainer.default_root_dir": self.directory, **self.overrides}
         for place, teacher in self.teachers.items():
-            options[f"model.init_args.{place}.init_args.weights"] = teacher.weights
+            short = f"model.{place}".replace(".init_args", "")
+            options[f"{short}.weights"] = teacher.weights
             if teacher.network is not None:
-                options[f"model.init_args.{place}.init_args.network"] = teacher.network
+                options[f"{short}.network"] = teacher.network
         configs = [part for config in self.configs for part in ("-c", config)]
         return ["fit", *configs, *(f"--{key}={_text(value)}" for key, value in options.items())]
 
@@ -111,7 +112,7 @@ def read_study(path: Path) -> Study:
     """The study in a YAML file; raises UserError for unknown or missing keys, wrong types and missing configs."""
     content, name = read_yaml(path, "studies"), shown(path)
     if {"data", "model", "trainer"} & set(content):
-        raise UserError(f"{name} is a config for `ard fit -c {name}`; expected a study, such as configs/studies/digits.yaml")
+        raise UserError(f"{name} is a config for `ard fit {name}`; expected a study, such as configs/studies/digits.yaml")
     study: Study = build(Study, content)
     study.request.check()
     study.request.check_ball()

@@ -130,7 +130,7 @@ class Distillation(Engine):
             watch=self.watching(),
         )
         self.terms = self.taken.terms
-        self.report(self.terms)
+        self.report(self.terms, self.taken.answers, y)
         return self.taken.loss
 
     def on_after_backward(self) -> None:

@@ -24,8 +24,9 @@ from ard.losses import cross_entropy
 from ard.models import Cached, Frozen, Network
 from ard.models.building import another
 from ard.models.loading import fill
-from ard.objectives.base import Objective, RunFacts, Step
+from ard.objectives.base import Objective, RunFacts, Step, total_loss
 from ard.training.schedule import Training
+from ard.training.step import accuracy
 
 UNENDING = 10**12  # steps, as the length of an epoch or a run that does not end
 
@@ -85,6 +86,7 @@ class Engine(pl.LightningModule, ABC):
         self.accuracies = nn.ModuleDict()
         self.foreign = ForeignData()
         self.terms: dict[str, Tensor] = {}  # of the step under way
+        self.measured: dict[str, Tensor] = {}  # the same two numbers for every method, of the step under way
         self.skipped = False  # a guard took the gradients of the step under way, whose terms say nothing
 
     @property
@@ -176,6 +178,7 @@ class Engine(pl.LightningModule, ABC):
         # Here and not at the epoch's start: Lightning skips that hook when it resumes, and keeps modules in eval mode.
         self.student.train()
         self.objective.train()
+        self.lr = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.timed = batch_idx % max(1, self.trainer.log_every_n_steps) == 0  # type: ignore[attr-defined]
         self.step_start, self.attack_seconds = self.now(), 0.0
         if batch_idx == 0:
@@ -236,10 +239,16 @@ class Engine(pl.LightningModule, ABC):
         """The generator of one purpose in one step."""
         return keyed_generator(self.device, purpose, *self.step_key(batch_idx))
 
-    def report(self, terms: dict[str, Tensor]) -> None:
-        """Log the terms of a step and the objective's diagnostics."""
-        values = terms | self.objective.diagnostics_all()
-        self.log_dict({f"train/{name}": value.detach() for name, value in values.items() if value.ndim == 0})
+    def report(self, terms: dict[str, Tensor], answers: Tensor | None, y: Tensor) -> None:
+        """Log the learning rate, a step's terms, their sum, the accuracy of its answers, the objective's diagnostics."""
+        self.measured = {"loss": total_loss(terms).detach()}
+        if answers is not None:
+            self.measured["robust_acc"] = accuracy(answers, y)
+        if not (self.trainer._logger_connector.should_update_logs or self.trainer.is_last_batch):
+            return  # nobody would see them, and Lightning takes its time for each
+        values = terms | self.objective.diagnostics_all() | self.measured
+        train = {f"train/{name}": value.detach() for name, value in values.items() if value.ndim == 0}
+        self.log_dict({"lr": torch.full((), self.lr, device=self.device)} | train)  # a plain number would wait for the GPU
 
     def after_step(self) -> None:
         """After every optimiser step: the objective moves its state, equal on all ranks; the average follows the student."""

@@ -4,7 +4,7 @@ import json
 import os
 import ssl
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from json import JSONDecodeError
 from netrc import NetrcParseError, netrc
@@ -14,9 +14,13 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from pytorch_lightning.loggers import WandbLogger
+import numpy as np
+from PIL.Image import Image
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.logger import DummyLogger, Logger
 from pytorch_lightning.utilities import rank_zero_only
+
+from ard.artifacts.run_name import RunName
 
 PROBE, START = 4.0, "5"  # seconds that a server has to answer in, and wandb to begin in; by itself it waits for two minutes
 QUESTION = json.dumps({"query": "query { serverInfo { cliVersionInfo } }"}).encode()  # wandb's own, which needs no key
@@ -89,6 +93,54 @@ class FallbackLogger(Logger):
         )
         if isinstance(logger, WandbLogger):
             _forget()
+
+
+def name_runs(loggers: Sequence[Logger], name: Callable[[], RunName], seed: int) -> None:
+    """Before they begin: Weights & Biases shows the runs of a study together; what the user called them wins."""
+    for logger in loggers:
+        inside = logger.logger if isinstance(logger, FallbackLogger) else logger
+        if isinstance(inside, WandbLogger):
+            ours = {"group": name().study, "name": f"{name().method}/seed{seed}"}
+            given = {key: value for key, value in inside._wandb_init.items() if value is not None}
+            inside._wandb_init = {**inside._wandb_init, **ours, **given}
+
+
+def log_summary(logger: Logger, numbers: dict[str, float], headline: float | None) -> None:
+    """The numbers that a run ends with: in the summary of Weights & Biases; the headline in TensorBoard's table of runs."""
+    if is_kind(logger, WandbLogger):
+        attempt(logger, lambda: logger.experiment.summary.update(numbers))  # type: ignore[attr-defined]
+    if is_kind(logger, TensorBoardLogger) and headline is not None:
+        attempt(logger, lambda: logger.log_metrics({"hp_metric": headline}))
+
+
+def takes_images(logger: Logger) -> bool:
+    """Whether `log_image` can give it any."""
+    return is_kind(logger, WandbLogger) or is_kind(logger, TensorBoardLogger)
+
+
+def log_image(logger: Logger, name: str, image: Image, step: int) -> None:
+    """Give a logger a picture."""
+    if is_kind(logger, WandbLogger):
+        attempt(logger, lambda: logger.log_image(name, [image], step))  # type: ignore[attr-defined]
+    if is_kind(logger, TensorBoardLogger):
+        pixels = np.asarray(image)
+        attempt(logger, lambda: logger.experiment.add_image(name, pixels, step, dataformats="HWC"))  # type: ignore[attr-defined]
+
+
+def is_kind(logger: Logger, kind: type[Logger]) -> bool:
+    """Whether a logger is of a kind, and has not failed."""
+    return isinstance(logger.logger if isinstance(logger, FallbackLogger) else logger, kind)
+
+
+def attempt(logger: Logger, call: Callable[[], Any]) -> None:
+    """Do it; a logger of ours that fails is switched off, any other's failure is a warning."""
+    if isinstance(logger, FallbackLogger):
+        logger.attempt(call)
+        return
+    try:
+        call()
+    except Exception as error:  # whatever it is, the training that it would describe is done
+        warnings.warn(f"{type(logger).__name__}: {named_error(error)}", stacklevel=1)
 
 
 def fallback_logger(kind: type[Logger], *args: Any, **kwargs: Any) -> Logger:

@@ -16,6 +16,7 @@ from ard.objectives.base import Objective, Step, TrainingLoss, total_loss
 from ard.training.engine import Engine
 from ard.training.method import Method, frozen_teacher, network_named, threat_of
 from ard.training.schedule import Training
+from ard.training.step import listening
 
 
 def replayed_loss(
@@ -184,8 +185,15 @@ class FreeDistillation(Engine):
         parts = self.student, self.teacher, self.objective
         training_loss = replayed_loss(*parts, x, y, self.next_step(batch_idx), mode=self.attack_mode)
         delta = None if self.delta is None else self.delta.to(x.device)
-        self.delta = replay(training_loss, x, delta, ball=self.threat, count=self.replays, descend=self.descend)
-        self.report(self.terms)
+
+        def heard(x_adv: Tensor) -> dict[str, Tensor]:
+            with listening(self.student, x_adv) as answers:
+                terms = training_loss(x_adv)
+            self.answers = answers[0] if answers else None
+            return terms
+
+        self.delta = replay(heard, x, delta, ball=self.threat, count=self.replays, descend=self.descend)
+        self.report(self.terms, self.answers, y)
 
     def descend(self, terms: dict[str, Tensor]) -> None:
         """One replay's backward pass and optimiser step, and the schedule's."""

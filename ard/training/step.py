@@ -1,7 +1,7 @@
 """The training step, free of any trainer: training, the benchmark, plain loops and tests all call it."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,11 +23,14 @@ class Taken:
     Attributes:
         terms: The terms of the training loss; the sum of the scalars is to be minimised.
         x_adv: The attacked images; the images themselves where the method has no attack.
+        answers: What the student said to the attacked images in train mode, before any weight was moved, detached; None
+            where nothing was attacked or the training loss asks about other images.
         undo: To be called after the backward pass: puts moved weights back. Nothing without a weight perturbation.
     """
 
     terms: dict[str, Tensor]
     x_adv: Tensor
+    answers: Tensor | None
     undo: Callable[[], None]
 
     @property
@@ -69,9 +72,38 @@ def take(
         attack_loss, training_loss = objective(student, teacher, x, y)
         x_adv = x if attack_loss is None else attack(attack_loss, x, generator)
     undo: Callable[[], None] = _nothing
-    if weight_perturbation is not None and step.progress >= weight_perturbation.start:
-        undo = weight_perturbation(student, lambda: total_loss(training_loss(x_adv)))
-    return Taken(terms=training_loss(x_adv), x_adv=x_adv, undo=undo)
+    with listening(student, x_adv) as answers:
+        if weight_perturbation is not None and step.progress >= weight_perturbation.start:
+            undo = weight_perturbation(student, lambda: total_loss(training_loss(x_adv)))
+        terms = training_loss(x_adv)
+    heard = answers[0] if answers and attack_loss is not None else None
+    return Taken(terms=terms, x_adv=x_adv, answers=heard, undo=undo)
+
+
+@contextmanager
+def listening(student: nn.Module, x_adv: Tensor) -> Iterator[list[Tensor]]:
+    """What the student answers to this very tensor inside the block, and to no other: no pass of its own, no waiting."""
+    answers: list[Tensor] = []
+
+    def listen(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if inputs and inputs[0] is x_adv:
+            answers.append(output.detach())
+
+    handle = student.register_forward_hook(listen)
+    try:
+        yield answers
+    finally:
+        handle.remove()
+
+
+def accuracy(logits: Tensor, y: Tensor) -> Tensor:
+    """The share of images that are classified correctly, on their device: of those that have a class, NaN where none has.
+
+    Where y are shares of classes, shape (batch, C), the largest counts.
+    """
+    classes = y if y.ndim == 1 else y.argmax(dim=1)
+    known = classes >= 0
+    return ((logits.argmax(dim=1) == classes) & known).sum() / known.sum()
 
 
 def _nothing() -> None:

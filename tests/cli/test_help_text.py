@@ -9,7 +9,7 @@ from ard.cli import help_text
 from ard.cli.aliases import ALIASES
 from ard.cli.help_text import all_options, option_keys, rows, run_help, verb_help
 from ard.cli.known_classes import classes_of, known_classes
-from ard.cli.parameters import class_parameters, described, kind
+from ard.cli.parameters import argument_sentences, class_parameters, kind
 from ard.cli.refusals import check_run
 from ard.commands import VERBS
 
@@ -86,7 +86,7 @@ def test_fit_says_what_people_use_on_one_screen():
 
 def test_sentences_and_kinds():
     text = "What it is.\n\nArgs:\n    one: The first,\n        on two lines.\n    two: Two.\n\nRaises:\n    UserError: No."
-    assert described(text) == {"one": "The first, on two lines.", "two": "Two."}
+    assert argument_sentences(text) == {"one": "The first, on two lines.", "two": "Two."}
     kinds = ["int", "float | None", "Literal['a', 'b']", "Sequence[int]", "Optional[Union[int, str]]", "Network", ""]
     assert [kind(one, "ard.models") for one in kinds] == ["N", "NUMBER|null", "a|b", "LIST", "N|TEXT|null", "CLASS", "VALUE"]
     assert kind("Precision", "ard.training.trainer") == "auto|32-true|bf16-mixed|16-mixed"

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from conftest import random_teacher
-from small_runs import CARD, cli, narrow, one_line, write_weights, write_yaml
+from small_runs import CARD, narrow, one_line, write_weights, write_yaml
 
 FIT = ["-c", "configs/digits.yaml", "-c", "configs/methods/pgd_at.yaml", "--trainer.default_root_dir=run"]
 DISTIL = [*FIT[:3], "configs/methods/ard.yaml", FIT[4]]
@@ -38,7 +38,7 @@ ARGS, TEACHER = "--model.init_args.", "--model.init_args.teacher.init_args.weigh
         (["fit", "digits", "-c"], "-c: expected the name of a config after it"),
         (["fit", "digits", "pgd_at", "-x"], "-x: expected the name of a config, or an option, which begins with --"),
         (["fit", "-c", "configs/methods/rsald.yaml"], "did you mean 'configs/methods/rslad.yaml'?"),
-        (["study", FIT[1]], "configs/digits.yaml is a config for `ard fit -c configs/digits.yaml`; expected a study"),
+        (["study", FIT[1]], "configs/digits.yaml is a config for `ard fit configs/digits.yaml`; expected a study"),
         (["study", "configs/studies/digit.yaml"], "no such study; did you mean 'configs/studies/digits.yaml'?"),
         (["fit", *FIT[2:4], *FIT[:2]], "expected the base (with `data:`) first"),
         (["fit", f"--config={FIT[3]}", f"--config={FIT[1]}"], "expected the base (with `data:`) first"),
@@ -164,19 +164,16 @@ def test_a_run_is_not_overwritten(idle, capsys):
     assert "run already holds a run: --resume auto continues it" in one_line(idle, capsys, "fit", *FIT)
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["--version"]])
-def test_help_and_version_wait_for_nothing(arguments):
+@pytest.mark.parametrize("words", ["", "--help", "--version", "fit --help", "train -h", "fit --help-all", "evaluate --help"])
+def test_help_and_version_wait_for_nothing(words):
     code = "import sys, ard.__main__ as m; status = m.main(sys.argv[1:]); print(status, 'torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, timeout=10)
+    done = subprocess.run([sys.executable, "-c", code, *words.split()], capture_output=True, text=True, check=True)
     *text, last = done.stdout.splitlines()
     assert last == "0 False"
-    assert text[0][0].isdigit() if "--version" in arguments else text[0] == "usage: ard VERB ..."
+    assert text[0][0].isdigit() if "--version" in words else text[0].startswith("usage: ard ")
 
 
-def test_help_of_fit_says_where_the_recipes_are(capsys):
-    with pytest.raises(SystemExit, match="0"):
-        cli(capsys, "fit", "--help")
-    text = " ".join(capsys.readouterr().out.split())
-    assert text.startswith("usage: ard fit -c configs/<data>.yaml -c configs/methods/<method>.yaml ")
-    assert "configs/methods/*.yaml recipes" in text
-    assert "ard fit -c configs/digits.yaml -c configs/methods/pgd_at.yaml" in text
+def test_a_pipe_that_closes_early_is_no_error():
+    line = f"{sys.executable} -m ard fit --help-all | head -n 1"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("usage: ard fit BASE METHOD [SCHEDULE] [options]\n", "")

@@ -47,7 +47,7 @@ def doctor(command, capsys):
     def examine(directory, recipe, *options):
         words = command(directory, recipe, "--trainer.accelerator=cpu", *options)
         status, out, _ = cli(capsys, "doctor", *words[1:])
-        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines()[2:]]
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines()[3:]]
         return status, {about: (found, verdict.strip("*")) for about, found, verdict in rows}
 
     return examine

@@ -49,7 +49,7 @@ def test_a_process_is_told_its_place_and_does_what_a_shell_would_do(command, tmp
     lines = log.read_text().splitlines()
     assert lines[0] == "before"
     assert {"an echo", "an error"} <= set(lines)
-    assert lines[-1].startswith("student: ")
+    assert lines[-1].startswith("next: ard evaluate ")
 
 
 def test_a_refused_command_has_its_status_and_its_line(tmp_path):

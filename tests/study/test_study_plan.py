@@ -117,7 +117,7 @@ def test_a_teacher_whose_network_is_not_ours_comes_with_it(place):
     distils = {"model": {"init_args": {**resolved["model"]["init_args"], "teacher": {"class_path": "ard.models.Frozen"}}}}
     write_yaml(place / "tiny.yaml", STUDY | {"recipes": ["ard"]})
     runs = plan(read_study(place / "tiny.yaml"), Path("x"), lambda *words: distils if TEACHER not in words else resolved)
-    assert '--model.init_args.teacher.init_args.network={"class_path": "mynet.Net"}' in runs[-1].arguments
+    assert '--model.teacher.network={"class_path": "mynet.Net"}' in runs[-1].arguments
 
 
 def test_a_sweep_is_a_run_for_each_number(place):

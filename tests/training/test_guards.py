@@ -12,6 +12,7 @@ from torch import nn
 from ard.__main__ import main
 from ard.attacks import PGD
 from ard.cli.lightning import resolve_config
+from ard.training.callbacks.finite import Finite
 from ard.training.callbacks.guards import Guards
 from ard.training.config_digest import config_digest
 
@@ -33,7 +34,9 @@ def test_a_healthy_run_is_the_same_without_guards(fit, tmp_path, monkeypatch, re
         file.name for file in (tmp_path / "without").iterdir()
     } == {"summary.json"}
     summary = json.loads((tmp_path / "with" / "summary.json").read_text())
-    assert (summary["stopped"], summary["skipped_steps"], summary["overflows"]) == (None, 0, 0)
+    assert (summary["stopped"], summary["warnings"]) == (None, [])
+    (finite,) = [guard for guard in guarded.trainer.callbacks if isinstance(guard, Finite)]
+    assert (finite.seen["skipped_steps"], finite.seen["overflows"]) == (0, 0)
 
 
 def test_guards_make_no_other_run_of_it():

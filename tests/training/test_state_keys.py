@@ -9,20 +9,22 @@ RULE = "'every_n_train_steps': 0, 'every_n_epochs': 1, 'train_time_interval': No
 BEST = f"Kept{{'monitor': 'val/robust_acc', 'mode': 'max', {RULE}"
 LAST = f"Kept{{'monitor': None, 'mode': 'min', {RULE}"
 KEYS = [  # in the order of their hooks: guards look before checkpoints are written, Stop comes last
+    "TeacherCheck",
+    "Screen",
     "Finite",
     "CatastrophicOverfitting",
     "RobustOverfitting",
     "Collapse",
     "UnchangedTeachers",
     "Summary",
-    "TeacherCheck",
+    "LoggedRun",
     "Ranks",
     "RunFiles",
     BEST,
     LAST,
     "Stop",
 ]
-WITHOUT_STATE = {"TeacherCheck", "Ranks", "Stop"}
+WITHOUT_STATE = {"TeacherCheck", "LoggedRun", "Ranks", "Stop"}
 OURS = {"ard", "run"}  # what a checkpoint holds beside Lightning's parts; `buffers` too where there are several ranks
 PARTS = {"student", "objective", "average"}  # of the state dict: never a teacher
 

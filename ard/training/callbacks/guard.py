@@ -10,7 +10,7 @@ from ard.core.terminal import say
 
 
 class Guard(pl.Callback):
-    """Watches a run without touching it; `seen` is saved in checkpoints and in the run's summary."""
+    """Watches a run without touching it; `seen` is saved in checkpoints, its warnings in the run's summary too."""
 
     def __init__(self, **seen: Any) -> None:
         self.seen: dict[str, Any] = {**seen, "warnings": []}

@@ -31,7 +31,7 @@ class Guards:
             raise UserError(f"skip_nonfinite = {self.skip_nonfinite}: expected at least 0 steps")
 
     def callbacks(self) -> list[Guard]:
-        """The guards, for the trainer; the last one writes the observations of the others to summary.json."""
+        """The guards, for the trainer; the last one writes summary.json, in which the others' warnings are."""
         guards = [
             Finite(self.skip_nonfinite),
             CatastrophicOverfitting(self.on_overfitting),

@@ -1,24 +1,27 @@
-"""The last line of a run: where its weights are, of which epoch, and the command that evaluates them."""
+"""The answer of a run: which epoch was chosen, how good it was, where its weights are, and what to do next."""
 
 import shlex
 from pathlib import Path
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
-
 from ard.artifacts.card import Card
 from ard.artifacts.class_paths import is_ours
+from ard.artifacts.metrics import read_validations
+from ard.artifacts.paths import RunFolder
 from ard.core.terminal import say
+from ard.core.text import duration, percent
 
 
-def announce_weights(trainer: pl.Trainer, weights: Path, card: Card) -> None:
-    """Print one line about the weights that were exported; epochs are counted from 0, as in metrics.csv."""
+def announce_weights(folder: RunFolder, weights: Path, card: Card) -> None:
+    """Print it about the weights that were exported; epochs are counted from 0, as in metrics.csv."""
     training = card.training
     assert training is not None
-    monitors = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-    best = {callback.monitor: callback.best_model_score for callback in monitors}.get(training.selected_by)
-    score = "" if best is None else f", {training.selected_by} {float(best):.3f}"
+    found = [validation for validation in read_validations(folder.metrics) if validation.epoch == training.epoch]
+    accuracies = "".join(
+        f": {percent(v.clean_acc)} clean, {percent(v.robust_acc)} robust on validation images" for v in found
+    )
     command = ["ard", "evaluate", str(weights)]
     if not is_ours(card.network or {}):
         command += ["--network", str(weights.with_name("config.yaml"))]
-    say(f"{weights.stem}: {weights} (epoch {training.epoch}{score}); next: {shlex.join(command)}")
+    which = "last" if training.of_last_epoch else "best"
+    say(f"{which} epoch {training.epoch}{accuracies}; {duration(training.seconds)}")
+    say(f"{weights.stem}: {weights}\nnext: {shlex.join(command)}")

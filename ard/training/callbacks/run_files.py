@@ -17,7 +17,6 @@ from ard.artifacts.weights import read_weights, save_weights
 from ard.configs.catalogue import shown
 from ard.core.files import write_whole
 from ard.core.flops import FlopCounter
-from ard.core.terminal import say
 from ard.training.callbacks.outcome import announce_weights
 from ard.training.config_digest import START, by_contents, digest_of, essentials
 from ard.training.engine import Engine
@@ -55,7 +54,6 @@ class RunFiles(SaveConfigCallback):
         assert isinstance(pl_module, Engine)
         check_schedule(trainer, pl_module)
         if trainer.is_global_zero:
-            say(f"configs: {', '.join(self.configs)}")  # a name may mean a file of one's own, or ours
             self._write_config(RunFolder.of(trainer.default_root_dir))
         loop = trainer.fit_loop.epoch_loop
         for logger in trainer.loggers:
@@ -67,10 +65,14 @@ class RunFiles(SaveConfigCallback):
         """The configuration, and the run's name where no study has written one."""
         folder.root.mkdir(parents=True, exist_ok=True)
         write_whole(folder.config, yaml.safe_dump(self.resolved, sort_keys=False))
+        if read_run_name(folder, digest_of(self.essentials)) is None:
+            write_run_name(folder, self.name(folder))
+
+    def name(self, folder: RunFolder) -> RunName:
+        """The run's name: that of its study, else that of its recipe."""
         digest = digest_of(self.essentials)
-        if read_run_name(folder, digest) is None:
-            name = RunName(study=None, method=self.method, role="student", swept={}, config_digest=digest)
-            write_run_name(folder, name)
+        alone = RunName(study=None, method=self.method, role="student", swept={}, config_digest=digest)
+        return read_run_name(folder, digest) or alone
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step and not self.clock["flops_per_image"]:  # not the first: it also looks for what can be folded
@@ -109,7 +111,7 @@ class RunFiles(SaveConfigCallback):
                 written.append((folder.weights(file), self.card(pl_module, training)))
                 save_weights(written[-1][0], read_weights(checkpoint)[0], written[-1][1])
         if written:
-            announce_weights(trainer, *written[-1])
+            announce_weights(folder, *written[-1])
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         training = self.training(trainer, pl_module, "checkpoint", trainer.current_epoch)

@@ -1,39 +1,78 @@
-"""summary.json: what the guards of a run observed, and why the run ended early, if it did."""
+"""summary.json: what was trained, how it ended, how good it became, how long it took, and what was warned of."""
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
 
 import pytorch_lightning as pl
 
+from ard.artifacts.metrics import Validation, read_validations
 from ard.artifacts.paths import RunFolder
-from ard.core.errors import StoppedError
-from ard.core.files import write_report, write_whole
+from ard.core.errors import StoppedError, UserError
+from ard.core.files import write_whole
+from ard.core.terminal import say
+from ard.training.callbacks.about import described_run
 from ard.training.callbacks.guard import Guard
+from ard.training.engine import Engine
 
 
 class Summary(Guard):
-    """Written when a run ends, and when a guard ends it; a run that never began has none."""
+    """Written when a run ends, and when a guard ends it; a run that never began has none.
+
+    What the guards count lies in checkpoints; here are their warnings alone.
+    """
 
     def __init__(self, guards: Sequence[Guard]) -> None:
-        super().__init__()
+        super().__init__(seconds=0.0)
         self._guards = guards
+        self._since: float | None = None  # training has not begun
 
-    def on_fit_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:  # noqa: ARG002
+        self._since = time.monotonic()
+
+    def state_dict(self) -> dict[str, object]:
+        self._tick()
+        return super().state_dict()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self._since is not None:
+            self.seen["seconds"] += now - self._since
+            self._since = now
+
+    def on_fit_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
         if not trainer.interrupted:
-            self._write(trainer, None, write_whole)
+            self._write(trainer, engine, None)
 
-    def on_exception(self, trainer: pl.Trainer, engine: pl.LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+    def on_exception(self, trainer: pl.Trainer, engine: pl.LightningModule, exception: BaseException) -> None:
         if isinstance(exception, StoppedError):
-            self._write(trainer, str(exception), write_report)
+            try:
+                self._write(trainer, engine, str(exception))
+            except (UserError, OSError) as error:  # it must not take the place of what stopped the run
+                say(f"ard: warning: {error}", error=True)
 
-    def _write(self, trainer: pl.Trainer, stopped: str | None, write: Callable[[Path, str], None]) -> None:
+    def _write(self, trainer: pl.Trainer, engine: pl.LightningModule, stopped: str | None) -> None:
         if not trainer.is_global_zero:
             return
-        seen = {key: value for guard in self._guards for key, value in guard.seen.items() if key != "warnings"}
-        warnings = [text for guard in self._guards for text in guard.seen["warnings"]]
-        path = RunFolder.of(trainer.default_root_dir).summary
-        with suppress(OSError):  # what writes says it
-            path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, json.dumps({"stopped": stopped, **seen, "warnings": warnings}, indent=1) + "\n")
+        assert isinstance(engine, Engine)
+        self._tick()
+        folder = RunFolder.of(trainer.default_root_dir)
+        validations = read_validations(folder.metrics)
+        best = selected(validations, engine.training_block.monitor)
+        content = {
+            "run": described_run(trainer, engine),
+            "stopped": stopped,
+            "selected_by": engine.training_block.monitor,
+            "best": asdict(best) if best else None,
+            "last": asdict(validations[-1]) if validations else None,
+            "seconds": round(self.seen["seconds"], 1),
+            "warnings": [text for guard in self._guards for text in guard.seen["warnings"]],
+        }
+        folder.root.mkdir(parents=True, exist_ok=True)
+        write_whole(folder.summary, json.dumps(content, indent=1) + "\n")
+
+
+def selected(validations: Sequence[Validation], monitor: str) -> Validation | None:
+    """The first validation with the highest value of the metric, as checkpoints choose it; None of none."""
+    return max(validations, key=lambda one: getattr(one, monitor.removeprefix("val/")), default=None)

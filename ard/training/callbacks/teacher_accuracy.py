@@ -72,19 +72,21 @@ def teacher_card(teacher: Frozen) -> Card:
 
 
 class TeacherCheck(pl.Callback):
-    """Warns when training begins with a teacher whose accuracy is not above chance."""
+    """Warns when training begins with a teacher whose accuracy is not above chance; `found` are the accuracies by place."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Accuracy] = {}
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Engine)
-        if trainer.global_step:  # the warning was given when the run began
-            return
-        for teacher in pl_module.teachers().values():
-            data = pl_module.data
-            what = "validation" if isinstance(data, DataModule) else "training"
+        data = pl_module.data
+        what = "validation" if isinstance(data, DataModule) else "training"
+        for place, teacher in pl_module.teachers().items():
             x, y = validation_images(data, TEACHER_IMAGES) if isinstance(data, DataModule) else data.few
-            accuracy = answered(teacher, x.to(pl_module.device), y.to(pl_module.device))
-            if not accuracy.beats_chance(pl_module.num_classes):
+            accuracy = self.found[place] = answered(teacher, x.to(pl_module.device), y.to(pl_module.device))
+            going_on = trainer.global_step > 0  # the warning was given when the run began
+            if not going_on and not accuracy.beats_chance(pl_module.num_classes):
                 warnings.warn(
                     f"teacher {teacher.weights} is right on {accuracy.share:.0%} of {accuracy.n} {what} images, "
                     "not above chance: another normalisation, or another order of classes? `ard doctor` checks it",

@@ -1,0 +1,94 @@
+"""What a run says of itself when it begins."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytorch_lightning as pl
+from rich import box
+from rich.console import Console, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+from torch import nn
+
+from ard.artifacts.paths import record_of
+from ard.artifacts.record import readable_record
+from ard.attacks import Attack
+from ard.core.text import percent, radius
+from ard.models.frozen import Frozen
+from ard.training.callbacks.about import batch_size, data_of, network_name, run_files, run_name
+from ard.training.callbacks.teacher_accuracy import TeacherCheck
+from ard.training.engine import Engine
+
+WIDTH = 100  # of the panel, at most: longer lines are hard to read
+
+
+def panel(trainer: pl.Trainer, engine: Engine, console: Console) -> RenderableType:
+    """A box on a terminal, plain lines elsewhere: what is trained on what, against what, for how long, and where it goes."""
+    rows = list(facts(trainer, engine))
+    if not console.is_terminal:
+        return Text("\n".join(f"{name:<12}" + text.replace("\n", f"\n{'':<12}") for name, text in rows))
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for name, text in rows:
+        table.add_row(name, Text(text))
+    return Panel(table, box=box.ROUNDED, width=min(console.width, WIDTH), title="ard fit", title_align="left")
+
+
+def facts(trainer: pl.Trainer, engine: Engine) -> Iterator[tuple[str, str]]:
+    """Name and text of each row."""
+    files, name, kind = run_files(trainer), run_name(trainer), type(engine.objective).__name__
+    if files is not None and files.configs:
+        yield "configs", ", ".join(files.configs)  # a name may mean a file of one's own, or ours
+    yield "method", f"{name.method} ({kind})" if name else kind
+    yield "data", _data(trainer, engine)
+    yield "student", _network(engine.student)
+    for place, teacher in engine.teachers().items():
+        yield place.replace("objective.", "").replace("init_args.", "").replace("_", " "), _teacher(trainer, place, teacher)
+    yield "threat", f"{engine.threat.norm}, eps {radius(engine.threat.eps)}"
+    if engine.training_block.monitor == "val/robust_acc":  # others are recipes without an attack
+        replays = getattr(engine, "replays", None)
+        yield "attack", f"{replays} replays of each batch" if replays else _attack(engine.attack)
+    yield "validation", f"{_attack(engine.val_attack)}; {engine.training_block.monitor} chooses the epoch"
+    yield "epochs", _epochs(trainer, engine)
+    yield "device", f"{trainer.world_size} × {trainer.strategy.root_device.type}, {trainer.precision}"
+    yield "folder", str(trainer.default_root_dir)
+
+
+def _data(trainer: pl.Trainer, engine: Engine) -> str:
+    data = data_of(trainer)
+    if data is None:
+        return f"{engine.data.image_count:,} training images, {engine.num_classes} classes"
+    train, val = data.splits
+    return f"{data.title}: {len(train):,} training and {len(val):,} validation images, {data.num_classes} classes"
+
+
+def _network(network: nn.Module) -> str:
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    return f"{network_name(network)}, {weights:,} weights"
+
+
+def _teacher(trainer: pl.Trainer, place: str, teacher: Frozen) -> str:
+    """Its file, its size, and how good it is: by its record where there is one, else on some validation images."""
+    lines = [teacher.weights, *(_network(network) for network in teacher.networks)]
+    record = readable_record(record_of(teacher.weights)) if Path(teacher.weights).is_file() else None
+    checks = [callback for callback in trainer.callbacks if isinstance(callback, TeacherCheck)]  # type: ignore[attr-defined]
+    if record is not None and record.weights.sha256 == teacher.sha256:
+        lines.append(f"{percent(record.clean_acc)} clean, {percent(record.robust_acc)} robust on {record.n:,} test images")
+    elif checks and (found := checks[0].found.get(place)):
+        lines.append(f"{percent(found.share)} clean on {found.n} images")
+    return "\n".join(line for line in lines if line)
+
+
+def _attack(attack: Attack) -> str:
+    length = f"{attack.step_size / attack.ball.eps:.2g} eps"
+    return f"{type(attack).__name__}, {attack.steps} step{'s' * (attack.steps != 1)} of {length}"
+
+
+def _epochs(trainer: pl.Trainer, engine: Engine) -> str:
+    size, done, replays = batch_size(trainer), trainer.current_epoch, getattr(engine, "replays", 1)
+    batches = f"{trainer.num_training_batches} batches" + (f" of {size} images" if size else "")
+    going_on = f", going on in epoch {done}" if trainer.global_step else ""
+    updates = f"\nas many updates as {replays * (trainer.max_epochs or 0)} without replays" if replays > 1 else ""
+    return f"{trainer.max_epochs} of {batches}, counted from 0{going_on}; lr {engine.training_block.lr:g}{updates}"
