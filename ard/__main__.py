@@ -10,6 +10,7 @@ from ard.cli.messages import quiet
 from ard.commands import SYNONYMS, VERBS, overview
 from ard.core.errors import UserError
 from ard.core.suggestions import nearest
+from ard.core.terminal import say, secure_streams
 
 LISTED = "ard --help lists them"
 
@@ -17,32 +18,28 @@ LISTED = "ard --help lists them"
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit status."""
     argv = sys.argv[1:] if argv is None else argv
+    secure_streams()
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what the Tab key may make of a line
         from ard.cli.completion import complete
 
         complete({name: (f"ard.commands.{verb.module}", verb.function) for name, verb in VERBS.items()})
     try:
-        status = _dispatch(argv)
-        sys.stdout.flush()
-        return status
+        return _dispatch(argv)
     except UserError as error:
-        print(f"ard: {error}", file=sys.stderr)
+        say(f"ard: {error}", error=True)
         return 2
-    except BrokenPipeError:  # whoever read the output has seen enough, as in `ard fit --help-all | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
-        print("ard: interrupted", file=sys.stderr)
+        say("ard: interrupted", error=True)
         return 130
 
 
 def _dispatch(argv: list[str]) -> int:
     name = argv[0] if argv else "--help"
     if name in ("-h", "--help"):
-        print(overview())
+        say(overview())
         return 0
     if name == "--version":
-        print(ard.__version__)
+        say(ard.__version__)
         return 0
     name = SYNONYMS.get(name, name)
     if name not in VERBS:
@@ -54,7 +51,7 @@ def _dispatch(argv: list[str]) -> int:
     if not verb.raw and {"-h", "--help"} & set(argv[1:]):
         from ard.cli.help_text import verb_help
 
-        print(verb_help(name, verb.usage, f"ard.commands.{verb.module}", verb.function))
+        say(verb_help(name, verb.usage, f"ard.commands.{verb.module}", verb.function))
         return 0
     function = getattr(import_module(f"ard.commands.{verb.module}"), verb.function)
     if verb.raw:

@@ -53,4 +53,14 @@ CASES = {
     47: ("two runs in one folder", "the second is refused"),
     48: ("the clock goes backwards", "the newest checkpoint is that of the latest step"),
     49: ("other versions of torch or Lightning at resume", "warned with both"),
+    50: ("output that nobody hears: closed, a full disk, a reader gone", "the run ends as any other, with its files"),
+    51: (
+        "a study's marker is empty, half-written or of another config",
+        "nothing is deleted: moved aside, and said where to",
+    ),
+    52: ("two studies in one folder", "the second is refused in one line"),
+    53: ("kill -9 of a study, restarted at once", "its trainings end; the restart waits for them and goes on"),
+    54: ("the port of a run of several processes is in use", "one line, everything ended within seconds"),
+    55: ("a file system that becomes read-only", "the error of one line, not that of the cleaning up"),
+    56: ("the terminal of a run goes away (SIGHUP)", "a checkpoint, exit status 129; --resume auto continues"),
 }

@@ -1,6 +1,7 @@
 """The paths of files: the names of everything in a run's folder, beside a record and in a study's folder."""
 
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from ard.core.errors import UserError
@@ -126,6 +127,12 @@ class StudyFolder:
     def run(self, name: str) -> RunFolder:
         """The folder of a run by its name in the study, such as ard/seed0 or teachers/robust."""
         return RunFolder(self.root / name)
+
+    def aside(self, name: str) -> Path:
+        """Where a run is moved that another one replaces: beside the study, so that it is in none of its tables."""
+        first = self.root.with_name(f"{self.root.name}.replaced") / name
+        names = chain([first], (first.with_name(f"{first.name}-{number}") for number in count(2)))
+        return next(path for path in names if not path.exists())
 
     @property
     def table(self) -> Path:

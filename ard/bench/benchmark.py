@@ -3,7 +3,6 @@
 import platform
 import re
 import statistics
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from ard.bench.overhead import overhead
 from ard.bench.timed_step import TimedStep
 from ard.core.errors import UserError
 from ard.core.flops import count_flops
+from ard.core.terminal import say
 
 HALF_A_STEP = 1 / 255
 COUNTED_IMAGES = 8  # images, when operations are counted: their number is proportional to the batch
@@ -43,7 +43,7 @@ def benchmark(
     groups = {group: [row for row in onto["rows"] if row["group"] == group] for group in _groups()}
     for group, members in _groups().items():
         if only in group:
-            print(f"{group}: {len(members)} rows, {count + 1} rounds", file=sys.stderr)
+            say(f"{group}: {len(members)} rows, {count + 1} rounds", error=True)
             limits = {name: max(rate, limits[name]) for name, rate in ceilings(device).items()}  # the quietest moment counts
             groups[group] = _group(members, batch_size, steps, count, device)
     return {

@@ -1,7 +1,6 @@
 """What a step costs as a line in the number of PGD steps, and in the batch size."""
 
 import statistics
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +9,14 @@ import torch
 from ard.bench.levers import BenchRow
 from ard.bench.measure import rounds
 from ard.bench.timed_step import TimedStep
+from ard.core.terminal import say
 
 SHIPPED = BenchRow(group="cost", lever="the shipped default")
 
 
 def cost_laws(*, batch_size: int, steps: int, count: int, device: torch.device) -> dict[str, dict[str, Any]]:
     """Seconds of the shipped ARD step on MobileNetV2 over PGD steps (batch fixed) and over batch sizes (PGD steps fixed)."""
-    print("cost laws", file=sys.stderr)
+    say("cost laws", error=True)
     over_steps = [1, 2, 5, 10, 15]
     over_batch = [max(1, batch_size // part) for part in (4, 2, 1)]
     return {

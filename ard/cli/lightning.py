@@ -24,6 +24,7 @@ from ard.configs.building import OneLineErrors, keep_class_path, unbuildable, us
 from ard.configs.files import check_finite, check_order
 from ard.core.errors import UserError
 from ard.core.locks import alone
+from ard.core.terminal import say
 from ard.data import DataModule
 from ard.models.building import bounded, check_answers
 from ard.training import resume
@@ -193,7 +194,7 @@ class CLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         if subcommand == "validate" and is_first():  # what a fit says when it begins
-            print(f"configs: {', '.join(self.configs)}", flush=True)
+            say(f"configs: {', '.join(self.configs)}")
         with explain_out_of_memory(self.trainer, self.model):
             super()._run_subcommand(subcommand)
 

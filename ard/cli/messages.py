@@ -8,19 +8,20 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from ard.core.terminal import console, say
+
 PACKAGE, USUAL = str(Path(__file__).parents[1]), warnings.formatwarning
 
 
 def show(markdown: str) -> None:
     """A table that fits a terminal, or the Markdown itself where the output is a file."""
-    from rich.console import Console
     from rich.markdown import Markdown
 
-    console = Console()
-    if console.is_terminal:
-        console.print(Markdown(markdown))
+    screen = console()
+    if screen.is_terminal:
+        screen.print(Markdown(markdown))
     else:
-        print(markdown)
+        say(markdown)
 
 
 def quiet() -> None:

@@ -1,8 +1,7 @@
 """`ard config`: a config as a start for one's own."""
 
-import sys
-
 from ard.configs.catalogue import find
+from ard.core.terminal import hand_out
 
 
 def print_config(name: str) -> int:
@@ -11,5 +10,5 @@ def print_config(name: str) -> int:
     Args:
         name: such as cifar10, pgd_at, methods/rslad or schedules/rslad; `ard list` shows them.
     """
-    sys.stdout.write(find(name).read_text(encoding="utf-8"))
+    hand_out(find(name).read_text(encoding="utf-8"))
     return 0

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from ard.artifacts.record import Record
+from ard.core.terminal import console
 
 WORTH_SAYING = 30  # seconds from which on an estimate is
 
@@ -22,8 +22,8 @@ class _Rate(ProgressColumn):
 def progress_bar(name: str, total: float, images: int) -> Iterator[Callable[[float], None]]:
     """A bar over image-passes with rate and time left, where a person is watching."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _Rate(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    screen = console(error=True)
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
         task = progress.add_task(f"evaluating {name}, {images} images", total=total)
         yield lambda passes: progress.advance(task, passes)
 
@@ -34,7 +34,7 @@ def announce_cost(seconds: float, suite: str, images: int) -> None:
         minutes = seconds / 60
         time = f"{minutes / 60:.1f} h" if minutes >= 90 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
         text = f"suite {suite} on {images} images: at most about {time}; if interrupted, the same command continues"
-        Console(stderr=True).print(text, highlight=False)
+        console(error=True).print(text, highlight=False)
 
 
 def summary(record: Record, weights: Path, path: Path) -> str:

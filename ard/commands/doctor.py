@@ -7,6 +7,7 @@ from ard.cli.messages import show
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_run
 from ard.cli.short_words import expanded
+from ard.core.terminal import say
 from ard.doctor.advice import Advice, advice_table
 
 HELP = """usage: ard doctor
@@ -28,7 +29,7 @@ def doctor(words: Sequence[str]) -> int:
     """Print a table of advice and return the exit status; `words` are the verb and the options of a run, if any."""
     options = list(words[1:])
     if {"-h", "--help"} & set(options):
-        print(HELP, end="")
+        say(HELP.rstrip())
         return 0
     if options:
         options = expanded(["fit", *options])[1:]
@@ -39,7 +40,7 @@ def doctor(words: Sequence[str]) -> int:
 
     advice = preflight(options) if options else examine_machine()
     if options:
-        print(f"configs: {', '.join(configs_of(options))}")
+        say(f"configs: {', '.join(configs_of(options))}")
     show(advice_table(advice))
     return doctor_status(advice)
 

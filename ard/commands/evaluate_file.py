@@ -23,7 +23,8 @@ from ard.commands.existing_record import check_nothing_lost, finished_by_another
 from ard.commands.subject import Subject, short_path
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
-from ard.core.files import sha256, write_whole
+from ard.core.files import or_user_error, sha256, write_whole
+from ard.core.terminal import say
 from ard.evaluation import Evaluation, Given, Store
 from ard.evaluation.cascade import BLOCK
 from ard.evaluation.measurement import versions
@@ -38,9 +39,9 @@ def evaluate_file(weights: Path, request: Request) -> str | None:
     """Evaluate one file of weights, print a summary, return the verdict; None where other shards still have to finish."""
     record = recorded(weights, request)
     if record is None:
-        print(f"{weights}: shard {request.shard} is done; the last shard to finish writes the record")
+        say(f"{weights}: shard {request.shard} is done; the last shard to finish writes the record")
         return None
-    print(summary(record, weights, record_of(weights)))
+    say(summary(record, weights, record_of(weights)))
     return record.verdict
 
 
@@ -195,7 +196,8 @@ def _write(record: Record, subject: Subject, evaluation: Evaluation, request: Re
 
     files = RecordFiles(record_of(subject.weights))
     for of_the_replaced in (files.adversarial, files.curve):
-        of_the_replaced.unlink(missing_ok=True)
+        with or_user_error(of_the_replaced):
+            of_the_replaced.unlink(missing_ok=True)
     if request.save_adversarial:
         assert evaluation.verdicts is not None
         x_adv, robust = evaluation.verdicts.x_adv, evaluation.verdicts.worst

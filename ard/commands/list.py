@@ -9,6 +9,7 @@ from ard.cli.known_classes import GROUPS, known_classes
 from ard.configs.catalogue import KINDS, about, find, names
 from ard.core.errors import UserError
 from ard.core.suggestions import did_you_mean
+from ard.core.terminal import say
 
 LISTS = (*KINDS, *GROUPS)
 HINT = "`ard list GROUP` says what each is, `ard config NAME` prints a config."
@@ -24,9 +25,9 @@ def list_known(words: Sequence[str]) -> int:
     """Print the names of every group, or what each of one group is; `words` are the verb and perhaps the group."""
     groups = words[1:]
     if {"-h", "--help"} & set(groups):
-        print(HELP, end="")
+        say(HELP.rstrip())
     elif not groups:
-        print("\n".join([*map(_brief, LISTS), "", HINT]))
+        say("\n".join([*map(_brief, LISTS), "", HINT]))
     elif len(groups) > 1 or groups[0] not in LISTS:
         given = " ".join(groups)
         end = did_you_mean(given, LISTS) or f"; expected one of {', '.join(LISTS)}"
@@ -34,7 +35,7 @@ def list_known(words: Sequence[str]) -> int:
     else:
         rows = _rows(groups[0])
         width = max(map(len, rows))
-        print("\n".join(_cropped(f"{name:<{width}}  {sentence}") for name, sentence in rows.items()))
+        say("\n".join(_cropped(f"{name:<{width}}  {sentence}") for name, sentence in rows.items()))
     return 0
 
 

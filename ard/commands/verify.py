@@ -5,6 +5,7 @@ from pathlib import Path
 from ard.artifacts.paths import weights_file
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_config, check_weights
+from ard.core.terminal import say
 
 DISPROVED = 4  # the exit status for images that do not prove their claim, as of an evaluation that is unreliable
 
@@ -24,5 +25,5 @@ def verify_images(file: str, weights: str, data: str | None = None, network: str
         from ard.commands.verify_file import verify_file
 
     claim, wrong = verify_file(Path(file), Path(weights_file(weights)), data, network)
-    print(f"{file}: {claim}: {'; '.join(wrong) or 'every image, label and verdict holds'}")
+    say(f"{file}: {claim}: {'; '.join(wrong) or 'every image, label and verdict holds'}")
     return DISPROVED if wrong else 0

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ard.core.errors import UserError
+from ard.core.terminal import say
 
 
 def write_whole(path: Path, data: bytes | str, *, through: Path | None = None) -> None:
@@ -25,7 +26,23 @@ def write_whole(path: Path, data: bytes | str, *, through: Path | None = None) -
             os.replace(temporary, path)
             sync_folder(path.parent)
         finally:
-            temporary.unlink(missing_ok=True)
+            discard(temporary)
+
+
+def discard(path: Path) -> None:
+    """Remove a file where that can be done: for cleaning up, whose errors must not take the place of those before."""
+    with suppress(OSError):
+        path.unlink()
+
+
+def write_report(path: Path, text: str) -> None:
+    """Write what is known of an error; where that cannot be done it is said, and the first error stays the error."""
+    try:
+        with or_user_error(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, text)
+    except UserError as error:
+        say(f"ard: warning: {error}", error=True)
 
 
 @contextmanager

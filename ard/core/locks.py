@@ -2,60 +2,81 @@
 
 import os
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from ard.core.errors import UserError
-from ard.core.files import or_user_error
+from ard.core.files import discard, or_user_error
+from ard.core.terminal import say
 
 try:
     import fcntl
 except ImportError:  # Windows: nobody is kept out
     fcntl = None  # type: ignore[assignment]
 
+LOCK, POLL = ".lock", 0.2  # the name of the file; seconds
+RUN = "another run is writing here ({holder}); expected one at a time: wait for it, or choose another --out"
+
 
 @contextmanager
-def alone(directory: Path) -> Iterator[None]:
-    """Hold a run's directory against other runs; raises UserError where another one holds it or nothing can be written.
+def alone(directory: Path, patience: float = 0.0) -> Iterator[None]:
+    """Hold a run's directory against other runs, as `held` does, and sweep it."""
+    with held(directory, RUN, patience):
+        sweep(directory)
+        yield
 
+
+@contextmanager
+def held(directory: Path, refusal: str, patience: float = 0.0) -> Iterator[None]:
+    """Hold a directory; raises UserError where another process holds it or nothing can be written.
+
+    Waits `patience` seconds for the other one to end; then `refusal` says what to do, and {holder} who it is.
     A directory that is still empty at the end, because the run was refused, goes again.
     """
     made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
-    lock = directory / ".lock"
+    lock = directory / LOCK
     with or_user_error(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        file = _locked(lock)
+        file = _waited_for(lock, refusal, patience)
     try:
-        sweep(directory)
         yield
     finally:
         if fcntl is None:
             file.close()  # Windows deletes no file that is open
-        with suppress(OSError):
-            lock.unlink(missing_ok=True)
+        discard(lock)
         file.close()
         with suppress(OSError):
             for folder in made:
                 folder.rmdir()
 
 
-def _locked(lock: Path) -> IO[str]:
-    """The open lock file; the lock is the process's, so it ends with it, and no worker inherits it."""
+def _waited_for(lock: Path, refusal: str, patience: float) -> IO[str]:
+    deadline, told = time.monotonic() + patience, False
+    while isinstance(found := _locked(lock), str):
+        holder = found or "of an unknown process"
+        if time.monotonic() >= deadline:
+            raise UserError(f"{lock.parent}: {refusal.format(holder=holder)}")
+        if not told:
+            say(f"{lock.parent}: waiting for what is still writing here to end ({holder})")
+            told = True
+        time.sleep(POLL)
+    return found
+
+
+def _locked(lock: Path) -> IO[str] | str:
+    """The open lock file, or what its holder wrote; the lock is the process's: it ends with it, no worker inherits it."""
     while True:
-        file = open(lock, "a+", encoding="utf-8")  # noqa: SIM115
+        file = open(lock, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115
         try:
             if fcntl is not None:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            file.seek(0)
-            holder = file.read().strip()
-            file.close()
-            raise UserError(
-                f"{lock.parent}: another run is writing here ({holder or 'of an unknown process'}); expected one at a time: "
-                "wait for it, or choose another --out"
-            ) from error
+        except (BlockingIOError, PermissionError):
+            with file:
+                file.seek(0)
+                return file.read(200).strip()
         if lock.exists() and lock.stat().st_ino == os.fstat(file.fileno()).st_ino:  # else its holder took it away just now
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}")
@@ -68,4 +89,4 @@ def sweep(directory: Path) -> None:
     """Remove the temporary files of a writer that was killed; those of an evaluation are its own."""
     for file in directory.glob(".*.tmp"):
         if "evaluation" not in file.name:
-            file.unlink(missing_ok=True)
+            discard(file)

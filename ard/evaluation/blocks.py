@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ard.core.errors import UserError
-from ard.core.files import write_whole
+from ard.core.files import discard, write_whole
 from ard.evaluation.cascade import Block
 
 try:
@@ -77,8 +77,7 @@ class Store:
                 yield self.folder.is_dir()
         finally:
             if not self.folder.is_dir():
-                with suppress(PermissionError):  # Windows deletes no file that another process has open
-                    lock.unlink(missing_ok=True)
+                discard(lock)
 
     def remove(self) -> None:
         """Delete the blocks, once the record is written."""

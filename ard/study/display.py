@@ -8,22 +8,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ard.artifacts.metrics import read_metrics
 from ard.artifacts.paths import RunFolder
 from ard.core.errors import UserError
+from ard.core.terminal import console, say
 
 
 class Display:
     """A bar for the study and one for each running run; plain lines where the output is not a terminal."""
 
     def __init__(self, runs: int) -> None:
-        console = Console()
+        screen = console()
         columns = (TextColumn("{task.description:<28}"), BarColumn(), TextColumn("{task.fields[state]:<16}"))
         times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-        self.progress = Progress(*columns, *times, console=console, disable=not console.is_terminal, refresh_per_second=2)
+        self.progress = Progress(*columns, *times, console=screen, disable=not screen.is_terminal, refresh_per_second=2)
         self.total = self.progress.add_task("study", total=runs, state=f"0/{runs} runs")
         self.runs, self.done = runs, 0
         self._lock = threading.Lock()
@@ -39,6 +39,10 @@ class Display:
         """A run that a matching record makes unnecessary."""
         self._say(f"{name}: finished before")
         self._advance(1.0)
+
+    def moved(self, name: str, aside: Path) -> None:
+        """A run of another configuration or teacher that was here before."""
+        self._say(f"{name}: what was here is of another configuration or teacher; it is now in {aside}")
 
     @contextmanager
     def running(self, name: str, directory: Path, resolved: dict[str, Any]) -> Iterator[None]:
@@ -72,7 +76,7 @@ class Display:
 
     def _say(self, line: str) -> None:
         if self.progress.disable:
-            print(f"{line}\n", end="", flush=True)  # in one piece: several jobs print
+            say(line)
         else:
             self.progress.console.print(line, highlight=False)
 

@@ -13,12 +13,15 @@ from ard.artifacts.paths import LAST, RunFolder, StudyFolder
 from ard.artifacts.record import Record, read_record, readable_record, write_record
 from ard.artifacts.run_name import RunName, write_run_name
 from ard.core.errors import UserError
-from ard.core.locks import alone
+from ard.core.files import discard, or_user_error, write_whole
+from ard.core.locks import LOCK, alone
 from ard.study.devices import Devices
 from ard.study.display import Display
 from ard.study.plan import Study, StudyRun
-from ard.study.processes import Processes
+from ard.study.processes import GRACE, Processes
 from ard.training.config_digest import config_digest
+
+PATIENCE = GRACE + 30  # seconds that a run of a study that was killed is waited for
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,19 @@ class Job:
         """An empty string where all went well, else the reason in one line."""
         if any(teacher.result() for teacher in teachers):
             return "its teacher failed"
-        if self.finished and (self.run.weights.is_file() or all(student.finished for student in self.students)):
+        try:
+            return self._settle()
+        except UserError as error:
+            return str(error)
+
+    def _settle(self) -> str | None:
+        with alone(self.run.directory, PATIENCE):  # before anything is read or written; `ard fit` holds it itself
+            done = self.finished and (self.run.weights.is_file() or all(student.finished for student in self.students))
+            if not done:
+                self._begin()
+        if done:
             self.display.skipped(self.run.name)
         else:
-            try:
-                self._begin()
-            except UserError as error:
-                return str(error)
             with self.display.running(self.run.name, self.run.directory, self.resolved):
                 reason = self._train() or self._evaluate()
             if reason is not None:
@@ -72,14 +81,16 @@ class Job:
         return self._process(["evaluate", *files, *options], accept=(0, 3, 4))
 
     def _process(self, arguments: list[str], accept: Sequence[int] = (0,)) -> str | None:
+        log = self.run.folder.log
         with self.devices.place() as place:
-            with open(self.run.folder.log, "a", encoding="utf-8") as file:
+            with or_user_error(log), open(log, "a", encoding="utf-8") as file:
                 file.write(f"$ {shlex.join(['ard', *arguments])}\n")
-            status = self.processes.run(arguments, self.run.folder.log, place)
+            begun = log.stat().st_size
+            status = self.processes.run(arguments, log, place)
         if status in accept:
             return None
-        last = [line for line in log_lines(self.run.folder) if line.strip()][-1:]
-        return f"ard {arguments[0]} ended with status {status}: {''.join(last).strip()} (see {self.run.folder.log})"
+        reason = ([line for line in log_lines(self.run.folder, begun) if line.strip()] or ["it printed nothing"])[-1]
+        return f"ard {arguments[0]} ended with status {status}: {reason.strip()} (see {log})"
 
     @property
     def finished(self) -> bool:
@@ -99,18 +110,29 @@ class Job:
         return record.training.config_digest == digest and self.study.request.answered_by(record)
 
     def _begin(self) -> None:
-        """Continue an unfinished run of the same config and teachers; delete any other run of a study, once it has ended."""
+        """Continue an unfinished run of the same config and teachers; move any other run of a study aside."""
         mark, digest = self.run.folder.begun, self.digest
         if not mark.is_file() and self.run.folder.checkpoints:
             raise UserError(f"{self.run.directory} holds a run that no study began: move it away, or name another directory")
-        if self.run.directory.exists() and (not mark.is_file() or mark.read_text(encoding="utf-8") != digest):
-            with alone(self.run.directory):
-                shutil.rmtree(self.run.directory)
-        self.run.directory.mkdir(parents=True, exist_ok=True)
-        mark.write_text(digest, encoding="utf-8")
+        if not mark.is_file() or mark.read_bytes() != digest.encode():
+            self._move_aside()
+        write_whole(mark, digest)
         run = self.run
         name = RunName(study=run.study, method=run.method, role=run.role, swept=run.swept, config_digest=digest)
         write_run_name(run.folder, name)
+
+    def _move_aside(self) -> None:
+        """What a marker says is not enough to delete a run; the folder is new and empty afterwards."""
+        directory, name = self.run.directory, Path(self.run.name)
+        if {file.name for file in directory.iterdir()} <= {LOCK}:
+            return
+        aside = StudyFolder(directory.parents[len(name.parts) - 1]).aside(self.run.name)
+        with or_user_error(aside):
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            directory.rename(aside)
+            directory.mkdir()
+        discard(aside / LOCK)
+        self.display.moved(self.run.name, aside)
 
 
 def finished_record(path: Path) -> Record | None:
@@ -121,13 +143,16 @@ def finished_record(path: Path) -> Record | None:
 
 def _copy(source: RunFolder, destination: RunFolder) -> bool:
     """Records and configuration, through their one reader and writer."""
-    destination.root.mkdir(parents=True, exist_ok=True)
-    for record, copied in zip(source.records, destination.records, strict=True):
-        write_record(copied, read_record(record))
-    shutil.copy(source.config, destination.config)
+    with or_user_error(destination.root):
+        destination.root.mkdir(parents=True, exist_ok=True)
+        for record, copied in zip(source.records, destination.records, strict=True):
+            write_record(copied, read_record(record))
+        shutil.copy(source.config, destination.config)
     return True
 
 
-def log_lines(folder: RunFolder) -> list[str]:
-    """What the run's processes printed."""
-    return folder.log.read_text(encoding="utf-8", errors="replace").splitlines()
+def log_lines(folder: RunFolder, begun: int = 0) -> list[str]:
+    """What the run's processes printed, from the byte where one of them began."""
+    with open(folder.log, "rb") as file:
+        file.seek(begun)
+        return file.read().decode("utf-8", errors="replace").splitlines()

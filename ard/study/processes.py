@@ -7,6 +7,7 @@ import runpy
 import signal
 import sys
 import threading
+import time
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -17,6 +18,9 @@ CONTEXT: BaseContext = multiprocessing.get_context("forkserver" if FORKS else "s
 PREPARED = ["ard.cli.lightning", "ard.commands.evaluate_file", "ard.data", "ard.models", "ard.objectives"]
 if FORKS:
     CONTEXT.set_forkserver_preload(PREPARED)
+
+
+GRACE = 30.0  # seconds to save the step in which a command is asked to end
 
 
 class Processes:
@@ -60,8 +64,21 @@ def ard_command(arguments: list[str], log: Path, environment: dict[str, str]) ->
     with open(log, "ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     sys.argv[1:] = arguments
     try:
         runpy.run_module("ard", run_name="__main__", alter_sys=True)
     finally:
         atexit._run_exitfuncs()  # a process of multiprocessing leaves without them
+
+
+def _end_with(study: multiprocessing.process.BaseProcess | None) -> None:
+    """Save and end when the study does, however it is killed: then a pipe closes that only the study holds open.
+
+    The death signal of Linux would not come: a process of this kind is a child of the prepared one, which lives on.
+    """
+    if study is not None:
+        wait([study.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)
+        os._exit(128 + signal.SIGTERM)

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from ard.configs.catalogue import root
+from ard.core.locks import held
+from ard.core.terminal import say
 from ard.study.devices import Devices
 from ard.study.display import Display
 from ard.study.job import Job
 from ard.study.plan import Study, plan, read_study
 from ard.study.processes import Processes
 
+STUDY = "another study is running here ({holder}); expected one at a time: wait for it, or give this one's file another name"
 Rehearse = Callable[[list[str]], dict[str, Any]]  # arguments of `ard fit` -> the resolved config; trains nothing
 
 
@@ -26,9 +29,24 @@ def run_study(
 
     `path` is the study's file, as `find` gives it; runs, records and the table are in checkpoints/<study>.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the runs of a killed study end with it
+    for name in ("SIGTERM", "SIGHUP"):  # so that the runs end with the study, each with a checkpoint
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     directory = Path("checkpoints") / path.stem
     study = _without_the_repositorys_results(read_study(path), path, directory)
+    with held(directory, STUDY):
+        failures, count = _finish(study, directory, rehearse, jobs_per_device)
+        for name, reason in failures.items():
+            say(f"failed: {name}: {reason}", error=True)
+        if len(failures) == count:
+            return 1, "no run was finished, so there is nothing to compare"
+        output = Path(study.results) if study.results else directory
+        return int(bool(failures)), compare([directory], output, baseline=study.baseline)
+
+
+def _finish(study: Study, directory: Path, rehearse: Rehearse, jobs_per_device: int | None) -> tuple[dict[str, str], int]:
+    """Run what is not finished; why runs failed, by their name, and how many runs there are."""
     rehearse_once = cache(lambda *arguments: rehearse([*arguments]))
     runs = plan(study, directory, rehearse_once)
     resolved = {run.name: rehearse_once(*run.arguments) for run in runs}  # every mistake comes before the first training
@@ -43,22 +61,16 @@ def run_study(
             teachers = [futures[teacher.name] for teacher in run.teachers.values()]
             futures[run.name] = pool.submit(jobs[run.name].execute, teachers)
         try:
-            failures = {name: reason for name, future in futures.items() if (reason := future.result())}
+            return {name: reason for name, future in futures.items() if (reason := future.result())}, len(runs)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             processes.stop()
             raise
-    for name, reason in failures.items():
-        print(f"failed: {name}: {reason}", file=sys.stderr)
-    if len(failures) == len(runs):
-        return 1, "no run was finished, so there is nothing to compare"
-    output = Path(study.results) if study.results else directory
-    return int(bool(failures)), compare([directory], output, baseline=study.baseline)
 
 
 def _without_the_repositorys_results(study: Study, path: Path, directory: Path) -> Study:
     """A study that comes with ard publishes into ard's repository: from another folder it does not, and says so."""
     if not study.results or not path.is_relative_to(root()) or Path.cwd().samefile(root().parent):
         return study
-    print(f"records and the table are below {directory} alone; {study.results} is a folder of ard's repository")
+    say(f"records and the table are below {directory} alone; {study.results} is a folder of ard's repository")
     return replace(study, results=None)

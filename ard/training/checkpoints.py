@@ -14,7 +14,7 @@ from ard.artifacts.checkpoint import check_digest, read_checkpoint
 from ard.artifacts.paths import BEST, LAST, PREVIOUS, digest_beside
 from ard.artifacts.tensors import read_plain
 from ard.core.errors import UserError
-from ard.core.files import existing, or_user_error, sha256, write_whole
+from ard.core.files import discard, existing, or_user_error, sha256, write_whole
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -39,7 +39,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 digest_beside(path).unlink(missing_ok=True)
                 os.replace(temporary, path)
             finally:
-                temporary.unlink(missing_ok=True)
+                discard(temporary)
             write_whole(digest_beside(path), f"{digest}  {path.name}\n")
 
     def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = True) -> Any:  # noqa: ARG002

@@ -1,16 +1,18 @@
 """Loggers of other libraries: whatever fails in one of them, training continues."""
 
+import json
 import os
 import ssl
 import warnings
 from collections.abc import Callable, Sequence
 from http.client import HTTPException
+from json import JSONDecodeError
 from netrc import NetrcParseError, netrc
 from threading import Thread
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import numpy as np
 from PIL.Image import Image
@@ -20,7 +22,9 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from ard.artifacts.run_name import RunName
 
-PROBE = 5.0  # seconds that a server has to answer in
+PROBE, START = 4.0, "5"  # seconds that a server has to answer in, and wandb to begin in; by itself it waits for two minutes
+QUESTION = json.dumps({"query": "query { serverInfo { cliVersionInfo } }"}).encode()  # wandb's own, which needs no key
+LONGEST_ANSWER = 1 << 16  # bytes
 FINISH = "60"  # seconds at the end for what is not uploaded yet; wandb would wait for ever
 
 
@@ -152,6 +156,7 @@ def fallback_logger(kind: type[Logger], *args: Any, **kwargs: Any) -> Logger:
 def why_offline(logger: WandbLogger) -> str | None:
     """Why Weights & Biases cannot go online from here; None where it can, or is set to be offline."""
     os.environ.setdefault("WANDB_FINISH_TIMEOUT", FINISH)
+    os.environ.setdefault("WANDB_INIT_TIMEOUT", START)
     if _is_offline(logger):
         return None  # without setting up wandb, which would keep a mode that the logger has not set yet
     import wandb
@@ -166,14 +171,19 @@ def why_offline(logger: WandbLogger) -> str | None:
 
 
 def unreachable(url: str, seconds: float = PROBE) -> str | None:
-    """Why a server does not answer within `seconds`; None where it answers at all."""
+    """Why no server of wandb answers within `seconds`; None where one does, be it that the asker is refused."""
     trouble: list[str] = []
 
     def ask() -> None:
         try:
-            urlopen(url, timeout=seconds).close()
-        except (HTTPError, HTTPException):
-            pass
+            request = Request(f"{url}/graphql", QUESTION, {"Content-Type": "application/json"})
+            with urlopen(request, timeout=seconds) as answer:
+                json.loads(answer.read(LONGEST_ANSWER))
+        except HTTPError as error:
+            if error.code >= 500:
+                trouble.append(f"is not well ({error.code} {error.reason})")
+        except (HTTPException, JSONDecodeError, UnicodeDecodeError):
+            trouble.append("answers, but not as a server of wandb")
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             if not isinstance(reason, ssl.SSLError):

@@ -12,6 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from ard.artifacts.metrics import read_metrics
 from ard.artifacts.paths import RunFolder
+from ard.core.files import discard
 
 
 class MetricsCSV(Logger):
@@ -64,7 +65,7 @@ class MetricsCSV(Logger):
             self._write(temporary)
             self.trouble = ""
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            discard(temporary)
             self.trouble = error.strerror or str(error)
             if not self.warned:
                 self.warned = True

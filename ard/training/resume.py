@@ -1,6 +1,5 @@
 """Resuming a run: from which checkpoint, and whether that checkpoint belongs to this run."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from ard.artifacts.checkpoint import progress, read_checkpoint
 from ard.artifacts.paths import BEST, LAST, PREVIOUS, RunFolder
 from ard.core.errors import UserError
+from ard.core.terminal import say
 from ard.models.loading import mismatch
 from ard.objectives.base import Objective
 from ard.training.callbacks.ranks import is_first
@@ -78,12 +78,12 @@ def automatic(directory: Path) -> Start | None:
     if start is None and refused:
         raise UserError(f"{directory} holds no valid checkpoint ({'; '.join(refused)}): --out DIR starts anew")
     if start is None:
-        say(f"{directory} holds no checkpoint: a new run")
+        _tell(f"{directory} holds no checkpoint: a new run")
     else:
         if is_first():
             sign(start.path)
         passed = "".join(f"; skipped: {reason}" for reason in refused)
-        say(f"resuming from {start.path}, step {start.step}{passed}")
+        _tell(f"resuming from {start.path}, step {start.step}{passed}")
     return start
 
 
@@ -118,11 +118,11 @@ def check_same(start: Start, run: dict[str, Any], *, allow_changes: bool) -> Non
     """Raises UserError where a checkpoint was written by a run of another configuration; warns of other versions."""
     was = _run_info(start.content)
     if was is None:
-        say(f"{start.path} does not say what it was trained with: its options could not be compared")
+        _tell(f"{start.path} does not say what it was trained with: its options could not be compared")
         return
     for package, version in run["versions"].items():
         if was["versions"].get(package) != version:
-            say(
+            _tell(
                 f"{start.path} was written with {package} {was['versions'].get(package)}, this is {version}: bits may differ"
             )
     changed = [change.replace("init_args.", "") for change in changes(was, run)]  # as options name them
@@ -132,7 +132,7 @@ def check_same(start: Start, run: dict[str, Any], *, allow_changes: bool) -> Non
             "--out DIR starts anew"
         )
     if changed:
-        say(f"resuming with changes: {', '.join(changed)}")
+        _tell(f"resuming with changes: {', '.join(changed)}")
 
 
 def changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -166,10 +166,10 @@ def check_schedule(trainer: pl.Trainer, engine: Engine) -> None:
             )
 
 
-def say(line: str) -> None:
+def _tell(line: str) -> None:
     """One line for the user, from one process."""
     if is_first():
-        print(f"ard: {line}", file=sys.stderr)
+        say(f"ard: {line}", error=True)
 
 
 def _run_info(content: dict[str, Any]) -> dict[str, Any] | None:

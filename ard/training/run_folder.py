@@ -8,6 +8,7 @@ from torch import nn
 
 from ard.artifacts.paths import RunFolder
 from ard.core.errors import UserError
+from ard.core.files import discard
 
 KEPT = 3  # last, previous, best
 SLACK = 1 << 16  # of a checkpoint: everything that is no tensor
@@ -33,7 +34,7 @@ def check_room(directory: Path, model: nn.Module) -> None:
         ) from error
     finally:
         for file in files:
-            file.unlink(missing_ok=True)
+            discard(file)
 
 
 def _reserve(file: Path, size: int) -> None:

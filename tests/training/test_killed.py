@@ -3,7 +3,7 @@
 import random
 import re
 from itertools import cycle
-from signal import SIGINT, SIGKILL, SIGTERM, SIGUSR1
+from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGUSR1
 
 import pytest
 import torch
@@ -99,6 +99,12 @@ def test_a_run_that_is_asked_to_stop_saves_the_step_it_is_in(run, alone, tmp_pat
     folder = tmp_path / "run"
     stopped_and_resumed(run, alone, folder, number, status, recipe)
     observed(f"exit {status}: {number.name}, checkpoint of this step; --resume auto ends bit-identical ({recipe})")
+
+
+@pytest.mark.fault(56)
+def test_a_run_whose_terminal_goes_away_saves_the_step_it_is_in(run, alone, tmp_path, observed):
+    stopped_and_resumed(run, alone, tmp_path / "run", SIGHUP, 129, "pgd_at")
+    observed("exit 129: SIGHUP, checkpoint of this step; --resume auto ends bit-identical")
 
 
 @pytest.mark.fault(5)

@@ -1,11 +1,13 @@
 """Two processes that train together: one is killed, or asked to stop; both end, and the run resumes exactly."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from socket import socket
 
 import pytest
 from killed_runs import PAIR, assert_same_run, order, pair_ended, witnessed
@@ -27,9 +29,10 @@ def alone(command, tmp_path_factory):
     return folder
 
 
-def launched(words):
+def launched(words, **environment):
     """`ard fit` as a user starts it, in a group of its own, so that what it leaves behind can be found."""
-    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}:{TESTS / 'training'}", "OMP_NUM_THREADS": "1"}
+    path = {"PYTHONPATH": f"{TESTS.parent}:{TESTS}:{TESTS / 'training'}"}
+    environment = {**os.environ, **path, "OMP_NUM_THREADS": "1", **environment}
     return subprocess.Popen(
         [sys.executable, "-m", "ard", *words, *PAIR],
         env=environment,
@@ -76,3 +79,20 @@ def test_with_one_process_killed_all_end_and_the_run_goes_on(command, alone, tmp
     observed(
         f"rank {rank} killed: all gone within 30 s, exit not 0; SIGTERM to it: 143 after the same step; ends bit-identical"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.fault(54)
+def test_a_port_in_use_ends_all_processes_with_one_line(command, tmp_path, observed):
+    """The first cannot open it; the second, which is still importing then, would wait for whoever answers there."""
+    with socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        process = launched(command(tmp_path / "run", "natural"), MASTER_PORT=str(other.getsockname()[1]))
+        with process.stderr:
+            said = process.stderr.readlines()
+        status, seconds = process.wait(), seconds_until_all_are_gone(process)
+    assert (status, len(said), seconds < 10) == (2, 1, True), said
+    assert "where the processes of this run are to meet, is in use" in said[0]
+    assert not (tmp_path / "run").exists()
+    observed(f"exit {status}, all gone within 10 s: {re.sub('[0-9]+', 'N', said[0])}")

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.util import find_spec
 from socket import socket
 from threading import Thread
@@ -71,17 +70,49 @@ def test_who_wants_to_be_offline_is_not_asked_why(monkeypatch):
     assert why_offline(logger_of(mode="disabled")) is None
 
 
-def test_a_server_that_says_anything_is_there():
-    class Refuses(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_error(404)
+NOT_WANDB = "answers, but not as a server of wandb"
+ANSWERS = {
+    b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"data": 1}': None,
+    b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n": None,
+    b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n": None,
+    b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n": "is not well (502 Bad Gateway)",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>": NOT_WANDB,
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n\xff\xfe": NOT_WANDB,
+    b"hello there\r\n\r\n": NOT_WANDB,
+}
 
-        def log_message(self, *_):
-            pass
 
-    with HTTPServer(("127.0.0.1", 0), Refuses) as server:
-        Thread(target=server.handle_request, daemon=True).start()
-        assert unreachable(f"http://127.0.0.1:{server.server_port}") is None
+@pytest.mark.fault(46)
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_server_is_there_when_it_answers_as_one_of_wandb(answer, observed):
+    """With anything else wandb would try for two minutes before the run begins."""
+
+    def serve():
+        asker, _ = server.accept()
+        with asker:
+            asker.recv(1 << 16)
+            asker.sendall(answer)
+
+    with socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        thread = Thread(target=serve, daemon=True)
+        thread.start()
+        trouble = unreachable(f"http://127.0.0.1:{server.getsockname()[1]}")
+        thread.join()
+    assert trouble == ANSWERS[answer]
+    observed(f"a server that says {answer[:25]!r}: {trouble or 'asked'}")
+
+
+def test_the_start_is_bounded(monkeypatch):
+    """By us, and by wandb's own limit, which is its user's where he sets it."""
+    monkeypatch.delenv("WANDB_INIT_TIMEOUT", raising=False)
+    wandb_settings(monkeypatch, mode="offline")
+    why_offline(logger_of())
+    assert loggers.PROBE + float(os.environ["WANDB_INIT_TIMEOUT"]) < 10
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "90")
+    why_offline(logger_of())
+    assert os.environ["WANDB_INIT_TIMEOUT"] == "90"
 
 
 @pytest.mark.parametrize(

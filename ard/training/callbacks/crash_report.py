@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ard.artifacts.paths import RunFolder
-from ard.core.files import write_whole
+from ard.core.files import write_report
 from ard.data import DataModule
 from ard.training.engine import Engine
 
@@ -58,8 +58,7 @@ def write_crash(trainer: pl.Trainer, engine: pl.LightningModule, step: Optimizer
     }
     path = RunFolder.of(trainer.default_root_dir).crash
     if trainer.is_global_zero:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(content, indent=1) + "\n")
+        write_report(path, json.dumps(content, indent=1) + "\n")
     trainer.strategy.barrier()
     return path, _what(content)
 

@@ -1,11 +1,12 @@
 """The base of the guards: their observations are kept in every checkpoint, and a warning is one line."""
 
-import sys
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+
+from ard.core.terminal import say
 
 
 class Guard(pl.Callback):
@@ -24,7 +25,7 @@ class Guard(pl.Callback):
         """Print the warning once, and keep it for the summary."""
         self.seen["warnings"].append(text)
         if trainer.is_global_zero:
-            print(f"ard: warning: {text}", file=sys.stderr)
+            say(f"ard: warning: {text}", error=True)
 
 
 def summed(trainer: pl.Trainer, values: Tensor) -> Tensor:

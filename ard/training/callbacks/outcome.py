@@ -7,6 +7,7 @@ from ard.artifacts.card import Card
 from ard.artifacts.class_paths import is_ours
 from ard.artifacts.metrics import read_validations
 from ard.artifacts.paths import RunFolder
+from ard.core.terminal import say
 from ard.core.text import duration, percent
 
 
@@ -22,6 +23,5 @@ def announce_weights(folder: RunFolder, weights: Path, card: Card) -> None:
     if not is_ours(card.network or {}):
         command += ["--network", str(weights.with_name("config.yaml"))]
     which = "last" if training.of_last_epoch else "best"
-    print(f"{which} epoch {training.epoch}{accuracies}; {duration(training.seconds)}")
-    print(f"{weights.stem}: {weights}")
-    print(f"next: {shlex.join(command)}", flush=True)
+    say(f"{which} epoch {training.epoch}{accuracies}; {duration(training.seconds)}")
+    say(f"{weights.stem}: {weights}\nnext: {shlex.join(command)}")

@@ -1,10 +1,7 @@
-"""Processes that train together: each keeps its own buffers over a resume, and none outlives the others."""
+"""Processes that train together: each keeps its own buffers over a resume."""
 
 import os
 import re
-import signal
-import threading
-import time
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,21 +12,15 @@ from torch import Tensor
 from ard.core.errors import UserError
 from ard.core.text import first_line
 
-POLL = 2.0  # seconds
-
 
 class Ranks(pl.Callback):
-    """Saves and restores every rank's buffers, and ends a rank whose launcher is dead.
+    """Saves and restores every rank's buffers.
 
     A checkpoint holds the first rank's BatchNorm statistics; inside an epoch those of the others differ.
     """
 
     def __init__(self) -> None:
         self.buffers: list[dict[str, Tensor]] = []
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
-        if trainer.local_rank > 0:  # the first rank may outlive the shell that started it
-            threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.world_size > 1:
@@ -58,15 +49,13 @@ def is_first() -> bool:
 
 def lost(error: RuntimeError) -> UserError | None:
     """The message for an exception that another process is gone or cannot be reached; None for any other exception."""
+    if "EADDRINUSE" in str(error):
+        return UserError(
+            f"port {os.environ.get('MASTER_PORT')}, where the processes of this run are to meet, is in use: "
+            "expected a free one; unset MASTER_PORT, or name another"
+        )
     if not re.search(r"gloo|nccl|connection (closed|reset)", str(error), re.IGNORECASE):
         return None
     return UserError(
         f"another process of this run has ended, so this one ends too: --resume auto continues ({first_line(error)})"
     )
-
-
-def _end_with_parent(parent: int) -> None:
-    """A collective operation may wait for a dead process for half an hour; Lightning watches the children only."""
-    while os.getppid() == parent:
-        time.sleep(POLL)
-    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # on Windows either ends a process at once

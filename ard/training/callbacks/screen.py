@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
 
+from ard.core.terminal import console
 from ard.core.text import duration
 from ard.training.callbacks.epoch_line import LEGEND, EpochLine, header
 from ard.training.callbacks.guard import summed
@@ -38,7 +39,7 @@ class Screen(ProgressBar):
         self.best: tuple[float, int] | None = None
         self._steps: dict[str, list[Tensor]] = {}
         self._pace, self._said, self._estimated = Pace(), True, False
-        self._console, self._progress = Console(), None  # type: Console, Progress | None
+        self._console, self._progress = console(), None  # type: Console, Progress | None
 
     def enable(self) -> None:
         self.enabled = True
@@ -176,7 +177,7 @@ class Screen(ProgressBar):
             self._progress = None
 
 
-def _progress(console: Console) -> Progress:
+def _progress(screen: Console) -> Progress:
     texts = [
         TextColumn(f"{{task.{name}}}") for name in ("description", "completed:.0f", "total", "fields[speed]", "fields[left]")
     ]
@@ -188,7 +189,7 @@ def _progress(console: Console) -> Progress:
         TextColumn("/"),
         total,
         *rest,
-        console=console,
+        console=screen,
         transient=True,
         expand=True,
         refresh_per_second=2,

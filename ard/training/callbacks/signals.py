@@ -1,7 +1,6 @@
 """Signals that end a run: the step is finished and saved first."""
 
 import signal
-import sys
 import threading
 from types import FrameType
 from typing import Any
@@ -11,17 +10,15 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from ard.artifacts.paths import RunFolder
+from ard.core.terminal import say
 
-# SIGUSR1, which Windows does not know: what schedulers send before they pre-empt.
-STATUS = {
-    getattr(signal, name): status
-    for name, status in (("SIGTERM", 143), ("SIGUSR1", 143), ("SIGINT", 130))
-    if hasattr(signal, name)
-}
+# SIGUSR1 is what schedulers send before they pre-empt, SIGHUP that the terminal is gone; Windows has neither.
+_STATUSES = {"SIGTERM": 143, "SIGUSR1": 143, "SIGHUP": 129, "SIGINT": 130}
+STATUS = {getattr(signal, name): status for name, status in _STATUSES.items() if hasattr(signal, name)}
 
 
 class Stop(Checkpoint):
-    """On SIGTERM, SIGUSR1 or Ctrl-C: last.ckpt of exactly this step, then exit status 143 or 130; all ranks stop together.
+    """On a signal of STATUS: last.ckpt of exactly this step, then that exit status; all ranks stop together.
 
     In the last step of an epoch and in validation, the epoch is finished first. A second Ctrl-C ends the run at once.
     """
@@ -41,7 +38,7 @@ class Stop(Checkpoint):
         if self.agreed:  # only here is everything of the step before logged
             name, step = signal.Signals(self.agreed).name, trainer.global_step
             if trainer.is_global_zero:
-                print(f"ard: {name} after step {step}: {self.path} holds it, --resume auto continues", file=sys.stderr)
+                say(f"ard: {name} after step {step}: {self.path} holds it, --resume auto continues", error=True)
             # Lightning kills the first rank when another one ends with a status.
             raise SystemExit(STATUS[signal.Signals(self.agreed)] if trainer.is_global_zero else 0)
 

@@ -9,8 +9,9 @@ import pytorch_lightning as pl
 
 from ard.artifacts.metrics import Validation, read_validations
 from ard.artifacts.paths import RunFolder
-from ard.core.errors import StoppedError
+from ard.core.errors import StoppedError, UserError
 from ard.core.files import write_whole
+from ard.core.terminal import say
 from ard.training.callbacks.about import described_run
 from ard.training.callbacks.guard import Guard
 from ard.training.engine import Engine
@@ -46,7 +47,10 @@ class Summary(Guard):
 
     def on_exception(self, trainer: pl.Trainer, engine: pl.LightningModule, exception: BaseException) -> None:
         if isinstance(exception, StoppedError):
-            self._write(trainer, engine, str(exception))
+            try:
+                self._write(trainer, engine, str(exception))
+            except (UserError, OSError) as error:  # it must not take the place of what stopped the run
+                say(f"ard: warning: {error}", error=True)
 
     def _write(self, trainer: pl.Trainer, engine: pl.LightningModule, stopped: str | None) -> None:
         if not trainer.is_global_zero:

@@ -1,0 +1,34 @@
+"""Processes that train together: none outlives the one that started it."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LAUNCHER, POLL_LAUNCHER = "ARD_LAUNCHER", 0.5  # the variable with the process that started this one; seconds
+
+
+@contextmanager
+def supervised() -> Iterator[None]:
+    """A block in which the first process of a node starts the others, each of which ends with it, from its first moment on.
+
+    That is before they look for one another: a collective operation may wait for a dead process for half an hour, and
+    Lightning watches the children only. The first one may outlive the shell that started it.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        launcher = int(os.environ.get(LAUNCHER) or os.getppid())  # it may have died before this process could look
+        threading.Thread(target=_end_with_parent, args=(launcher,), daemon=True).start()
+        yield
+        return
+    os.environ[LAUNCHER] = str(os.getpid())
+    try:
+        yield
+    finally:
+        os.environ.pop(LAUNCHER, None)
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(POLL_LAUNCHER)
+    os._exit(1)
