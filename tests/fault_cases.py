@@ -63,4 +63,12 @@ CASES = {
     54: ("the port of a run of several processes is in use", "one line, everything ended within seconds"),
     55: ("a file system that becomes read-only", "the error of one line, not that of the cleaning up"),
     56: ("the terminal of a run goes away (SIGHUP)", "a checkpoint, exit status 129; --resume auto continues"),
+    57: ("names in a file of somebody else, wherever they stand", "nothing is imported, fetched or made; one line"),
+    58: ("a config that calls something else than a network", "it is not called; one line with what may be"),
+    59: ("weights or a teacher replaced while in use", "hashes are of the bytes that were used; the change is said"),
+    60: ("a small file that is damaged, endless, huge or deep", "one line; --resume auto goes on with another checkpoint"),
+    61: ("archives and images that grow when they are read", "refused before they are unpacked, memory bounded"),
+    62: ("tensors, a card or a record changed after writing", "refused; what has no digest is said to have none"),
+    63: ("a record beside other weights", "not tabulated"),
+    64: ("weights or folders that may not be read", "one line"),
 }

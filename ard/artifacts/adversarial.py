@@ -13,7 +13,7 @@ from ard.artifacts.facts import Threat
 from ard.artifacts.record import DatasetSpec, Record, WeightsFile
 from ard.artifacts.typed_json import Count, Fraction, from_tree, parsed, to_tree
 from ard.core.errors import UserError
-from ard.core.files import write_whole
+from ard.core.files import existing, readable, write_whole
 
 TENSORS = ("x_adv", "y", "robust")
 
@@ -60,11 +60,12 @@ def write_adversarial(path: Path, images: AdversarialImages, *, through: Path | 
 
 def read_adversarial(path: Path) -> AdversarialImages:
     """The images of a file; raises UserError where there are none, or its parts do not belong together."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected what `ard evaluate --save_adversarial true` writes")
+    existing(path, "what `ard evaluate --save_adversarial true` writes")
     try:
         return _read(path)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except UserError:
+        raise
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         reason = f"its record has no {error.args[0]}" if isinstance(error, KeyError) else str(error)[:200]
         raise UserError(
             f"{path} ({path.stat().st_size} bytes) holds no adversarial images: {reason}; "
@@ -73,7 +74,7 @@ def read_adversarial(path: Path) -> AdversarialImages:
 
 
 def _read(path: Path) -> AdversarialImages:
-    with safe_open(path, "pt") as content:
+    with readable(path), safe_open(path, "pt") as content:
         if not set(TENSORS) <= set(content.keys()):
             raise ValueError("it has no x_adv, y and robust")
         claim: Claim = from_tree(Claim, parsed((content.metadata() or {})["record"]))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ard.artifacts.facts import Recipe, Threat, TrainingFacts
-from ard.artifacts.typed_json import OMITTED, Count, Fraction, from_tree, parsed, to_tree
+from ard.artifacts.typed_json import OMITTED, Count, Fraction, check_size, from_tree, parsed, to_tree
 from ard.core.errors import UserError
 
 
@@ -64,6 +64,7 @@ def card_from(content: Any, path: str | Path) -> Card:
     """
     try:
         tree = parsed(content) if isinstance(content, str) else content
+        check_size(tree)
         if not isinstance(tree, dict):
             raise UserError(f"{path} describes its network by a {type(tree).__name__}; expected a mapping")
         card: Card = from_tree(Card, tree, strict=False)

@@ -1,5 +1,6 @@
 """Reading checkpoints: whole, of a run, and with the digest that was written beside them."""
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from ard.artifacts.paths import digest_beside
-from ard.artifacts.tensors import read_plain
+from ard.artifacts.tensors import check_archive, read_plain
 from ard.core.errors import UserError
-from ard.core.files import existing, sha256
+from ard.core.files import existing, sha256, small_text
 
 CHECKPOINT_PARTS = ("state_dict", "loops", "optimizer_states", "lr_schedulers", "global_step")
 
@@ -42,14 +43,32 @@ def progress(content: dict[str, Any]) -> tuple[int, int]:
     return int(content["global_step"]), int(content["loops"]["fit_loop"]["epoch_progress"]["total"]["processed"])
 
 
+def stored_digest(path: Path) -> str:
+    """The SHA-256 that was written beside a checkpoint; raises UserError for anything else there."""
+    sidecar = digest_beside(path)
+    try:
+        digest = (small_text(sidecar, 1000).split() or [""])[0]
+    except (OSError, ValueError):
+        digest = ""
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise UserError(f"{sidecar} is damaged: expected the SHA-256 of {path.name}, 64 digits; delete it to do without")
+    return digest
+
+
+def check_beside(path: Path, actual: str) -> None:
+    """Raises UserError where there is a SHA-256 beside a file, and another than that of its content."""
+    if digest_beside(path).exists() and actual != (expected := stored_digest(path)):
+        size = path.stat().st_size
+        raise UserError(f"{path} ({size} bytes) is damaged: SHA-256 {actual[:12]}…, expected {expected[:12]}…")
+
+
 def check_digest(path: Path) -> None:
     """Raises UserError where a file's SHA-256 is not the one beside it; without one, where its archive is not whole."""
-    sidecar, size = digest_beside(path), path.stat().st_size
-    if sidecar.is_file():
-        expected, actual = (sidecar.read_text(encoding="utf-8").split() or ["nothing"])[0], sha256(path)
-        if actual != expected:
-            raise UserError(f"{path} ({size} bytes) is damaged: SHA-256 {actual[:12]}…, expected {expected[:12]}…")
+    size = path.stat().st_size
+    if digest_beside(path).exists():
+        check_beside(path, sha256(path))
     elif zipfile.is_zipfile(path):
+        check_archive(path, "a checkpoint")
         try:
             with zipfile.ZipFile(path) as archive:
                 wrong = archive.testzip()

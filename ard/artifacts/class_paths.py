@@ -14,11 +14,6 @@ from ard.core.errors import UserError
 from ard.core.suggestions import did_you_mean
 
 TEACHERS_FROM_FILES = ("ard.models.Frozen", "ard.models.Cached")  # their weights are an argument
-# Whatever is passed as a network; `--network` of the command line takes its class path, or a file that names it.
-CONTRACT = (
-    "a network is an nn.Module subclass, a function that names `num_classes` among its parameters, "
-    "or a model function of torchvision or timm"
-)
 HARMLESS = re.compile(r"\w*|[\d\s./eE+-]+")  # a word, or a number: no parser finds a module in it
 
 

@@ -14,7 +14,7 @@ from ard.artifacts.facts import teachers_by_place
 from ard.artifacts.paths import BEST, RunFolder
 from ard.artifacts.record import RunInfo
 from ard.artifacts.typed_json import from_tree, parsed, written
-from ard.core.files import write_whole
+from ard.core.files import small_text, write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,8 @@ def write_run_name(folder: RunFolder, name: RunName) -> None:
 def read_run_name(folder: RunFolder, config_digest: str) -> RunName | None:
     """The name in a run's folder; None where there is none, or it is that of another configuration."""
     try:
-        name: RunName = from_tree(RunName, parsed(folder.name.read_text(encoding="utf-8")))
-    except (OSError, KeyError, ValueError, RecursionError):
+        name: RunName = from_tree(RunName, parsed(small_text(folder.name)))
+    except (OSError, KeyError, ValueError):
         return None
     return name if name.config_digest == config_digest else None
 

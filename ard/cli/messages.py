@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ard.core.terminal import console, say
+from ard.core.text import printable
 
 PACKAGE, USUAL = str(Path(__file__).parents[1]), warnings.formatwarning
 
@@ -17,6 +18,7 @@ def show(markdown: str) -> None:
     """A table that fits a terminal, or the Markdown itself where the output is a file."""
     from rich.markdown import Markdown
 
+    markdown = "\n".join(printable(line) for line in markdown.split("\n"))  # names in it are of files of anybody
     screen = console()
     if screen.is_terminal:
         screen.print(Markdown(markdown))

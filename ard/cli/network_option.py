@@ -1,7 +1,6 @@
 """`--network`: the network of weights that do not say which it is, or say one that is not ours. The only option of the verbs
 that take weights by which a module is imported."""
 
-from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from inspect import isclass, signature
@@ -11,12 +10,11 @@ from torch import nn
 
 from ard.cli.network_section import network_refusal, network_section
 from ard.configs.building import build
+from ard.core.contract import makes_networks
 from ard.core.errors import UserError
 from ard.core.suggestions import did_you_mean
 from ard.core.text import first_line
 from ard.models.wrappers import Network
-
-LIBRARIES = ("torchvision", "timm")  # their model functions pass `num_classes` on without naming it
 
 
 def named_network(option: str | None) -> Network | None:
@@ -32,7 +30,7 @@ def named_network(option: str | None) -> Network | None:
         if "num_classes" not in signature(target).parameters:
             raise network_refusal(option, f"{name} takes no `num_classes`")
         return _built(section, option)
-    if not callable(target) or not _makes_networks(target):
+    if not makes_networks(target):
         raise network_refusal(option, f"{name} is {_kind(target)}")
     return partial(target, **(section.get("init_args") or {}))
 
@@ -59,14 +57,6 @@ def _built(section: dict[str, Any], option: str) -> Network:
         if "fail_untyped" in str(error):
             return partial(_imported(section["class_path"], option), **(section.get("init_args") or {}))
         raise UserError(f"--network {option}: {error}") from error
-
-
-def _makes_networks(function: Callable[..., Any]) -> bool:
-    library = str(getattr(function, "__module__", "")).partition(".")[0]
-    try:
-        return library in LIBRARIES or "num_classes" in signature(function).parameters
-    except (TypeError, ValueError):  # a function of C, which does not say
-        return False
 
 
 def _kind(target: Any) -> str:

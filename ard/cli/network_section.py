@@ -1,10 +1,11 @@
 """The value of `--network`, read without torch."""
 
+import os
 from pathlib import Path
 from typing import Any
 
-from ard.artifacts.class_paths import CONTRACT
 from ard.configs.files import read_yaml
+from ard.core.contract import CONTRACT
 from ard.core.errors import UserError
 
 
@@ -12,7 +13,7 @@ def network_section(option: str) -> dict[str, Any]:
     """The value of `--network` as {class_path, init_args}: a class path, a file of that, or a run's config.yaml."""
     if not option:
         raise network_refusal("", "it names nothing")
-    if Path(option).suffix not in (".yaml", ".yml") and not Path(option).is_file():
+    if Path(option).suffix not in (".yaml", ".yml") and not os.path.isfile(option):
         section: Any = {"class_path": option}
     else:
         tree = read_yaml(option)

@@ -2,10 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+from ard.artifacts.typed_json import parsed
 from ard.cli.messages import show
 from ard.cli.quick_imports import quick_imports
-from ard.core.files import write_whole
+from ard.core.errors import UserError
+from ard.core.files import small_text, write_whole
 
 
 def bench(output: str = "benchmark.json", batch_size: int = 128, steps: int = 10, rounds: int = 5, only: str = "") -> int:
@@ -22,8 +25,15 @@ def bench(output: str = "benchmark.json", batch_size: int = 128, steps: int = 10
         from ard.bench.benchmark import benchmark
         from ard.bench.report import bench_table
 
-    onto = json.loads(Path(output).read_text(encoding="utf-8")) if only and Path(output).exists() else None
+    onto = _earlier(Path(output)) if only and Path(output).exists() else None
     record = benchmark(batch_size=batch_size, steps=steps, count=rounds, only=only, onto=onto)
     write_whole(Path(output), json.dumps(record, indent=1) + "\n")
     show(bench_table(record))
     return 0
+
+
+def _earlier(path: Path) -> dict[str, Any]:
+    try:
+        return dict(parsed(small_text(path)))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): expected a record of `ard bench`; name another --output") from error

@@ -3,14 +3,16 @@
 import re
 from collections.abc import Collection
 from dataclasses import fields, is_dataclass
+from inspect import isclass
 from traceback import walk_tb
 from typing import Any, NoReturn, get_args
 
-from jsonargparse import ArgumentParser
-from jsonargparse._util import resolved_import_paths  # where it looks first; no public way asks it for another path
+from jsonargparse import ArgumentParser, Namespace
+from jsonargparse._util import import_object, resolved_import_paths  # no public way asks the parser for either
 
 from ard.configs.files import check_finite
 from ard.configs.option_suggestions import suggestion
+from ard.core.contract import CONTRACT, makes_networks
 from ard.core.errors import UserError
 
 # Lines of a parser's message about its search, not about the user's mistake.
@@ -29,8 +31,24 @@ class OneLineErrors(ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})  # a misspelt option may be the start of another
 
+    def instantiate(self, namespace: Any, *args: Any, **options: Any) -> Any:
+        check_callables(namespace)
+        return super().instantiate(namespace, *args, **options)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise user_error(message, ex, self.words, self)
+
+
+def check_callables(tree: Any) -> None:
+    """Raises UserError for a class path that names a function which makes no network: the parser would call any."""
+    name = tree.get("class_path") if isinstance(tree, Namespace | dict) else None
+    if isinstance(name, str):
+        target = import_object(name)  # the parser has imported it already, to see its parameters
+        if not isclass(target) and not makes_networks(target):
+            raise UserError(f"{name} is no class and is not called; {CONTRACT}")
+    branches = vars(tree).values() if isinstance(tree, Namespace) else tree.values() if isinstance(tree, dict) else tree
+    for branch in branches if isinstance(tree, Namespace | dict | list | tuple) else ():
+        check_callables(branch)
 
 
 def keep_class_path(kind: type, path: str) -> None:

@@ -41,7 +41,9 @@ def find(name: str | Path, *kinds: str) -> Path:
     """
     name, kinds = str(name), kinds or tuple(KINDS)
     for file in (name, f"{name}.yaml"):
-        if isfile(file):  # not Path.is_file, which raises OSError for a name that is too long
+        if isfile(
+            file
+        ):  # not Path.is_file, which raises OSError for a name too long and a folder that may not be looked into
             return Path(file)
     ours = _ours(name, kinds)
     if len(ours) == 1:

@@ -8,7 +8,10 @@ import yaml
 
 from ard.configs.catalogue import OF_A_RUN, find, shown
 from ard.core.errors import UserError
+from ard.core.files import small_text
 
+LARGEST = 2**20  # bytes of a config; shipped ones have a few thousand
+DEEPEST = 50  # levels; shipped ones have seven
 PLACES = 100_000  # values in a config; shipped ones have fewer than a hundred
 
 
@@ -17,7 +20,7 @@ def read_yaml(name: str | Path, *kinds: str) -> dict[str, Any]:
     file = find(name, *kinds)
     path = shown(file)
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), _EachKeyOnce)
+        content = yaml.load(small_text(file, LARGEST), _EachKeyOnce)
         if _size(content, {}) > PLACES:
             raise ValueError(f"more than {PLACES:,} values: aliases of aliases")
     except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
@@ -39,11 +42,13 @@ class _EachKeyOnce(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _size(tree: Any, known: dict[int, int]) -> int:
-    """How many values a tree has when every alias is written out; raises RecursionError where it contains itself."""
+def _size(tree: Any, known: dict[int, int], depth: int = 0) -> int:
+    """How many values a tree has when every alias is written out; raises ValueError for one too deep, or inside itself."""
+    if depth > DEEPEST:
+        raise ValueError(f"nested deeper than {DEEPEST}, or in itself")
     parts = [*tree, *tree.values()] if isinstance(tree, dict) else tree if isinstance(tree, list | set | tuple) else []
     if id(tree) not in known:
-        known[id(tree)] = 1 + sum(_size(part, known) for part in parts)
+        known[id(tree)] = 1 + sum(_size(part, known, depth + 1) for part in parts)
     return known[id(tree)]
 
 

@@ -1,5 +1,7 @@
 """The exceptions a user may see."""
 
+from ard.core.text import printable
+
 LONGEST = 1000  # characters; what a file says of itself can be megabytes
 
 
@@ -16,7 +18,7 @@ class UserError(ValueError):
             text = text.strip().rpartition(f"{type(self).__name__}: ")[2]
         text = text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 3 :]}"
         text = " ".join(line.strip() for line in text.splitlines() if line.strip())
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
+        super().__init__(printable(text))
 
 
 class StoppedError(UserError):

@@ -1,13 +1,41 @@
-"""Reading and writing files: what is written is whole or absent."""
+"""Reading and writing files: what is read is a regular file of a bounded size, what is written is whole or absent."""
 
 import hashlib
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 
 from ard.core.errors import UserError
 from ard.core.terminal import say
+
+FILE_KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+WAITLESS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # else a pipe waits until somebody opens its other end
+UNKNOWN = 2**16  # bytes of a file of the system, which says that it is empty
+SMALL = 16 * 2**20  # bytes: more than any record, configuration or digest that we write
+
+
+def open_regular(path: str | Path) -> BufferedReader:
+    """A file opened to be read; raises ValueError where it is a pipe or a device, which may never end or never begin."""
+    descriptor = os.open(path, os.O_RDONLY | WAITLESS)
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind == stat.S_IFREG:
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    raise ValueError(f"{FILE_KINDS.get(kind, 'a device')}, no regular file")
+
+
+def small_text(path: str | Path, most: int = SMALL) -> str:
+    """The text of a small file; raises OSError or ValueError for anything but UTF-8 in a regular file of that size."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        expected = min(most, max(size, UNKNOWN))
+        content = file.read(expected + 1) if size <= most else b""
+    if max(size, len(content)) > expected:
+        raise ValueError(f"{max(size, len(content))} bytes, at most {expected}")
+    return content.decode()
 
 
 def write_whole(path: Path, data: bytes | str, *, through: Path | None = None) -> None:
@@ -70,9 +98,34 @@ def sync_folder(folder: Path) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """Hex digest of a file; raises UserError where there is none."""
-    with open(existing(path), "rb") as file:
+    """Hex digest of a file; raises UserError where there is none, or none that may be read."""
+    with readable(existing(path)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def replaced_since(read: Mapping[str, str]) -> list[str]:
+    """A line for each file that no longer holds what was read from it; `read` has the SHA-256 of that by path."""
+    lines = []
+    for path, used in read.items():
+        try:
+            now = sha256(path)
+        except ValueError:  # gone, or no file that may be read
+            now = "nothing"
+        if now != used:
+            lines.append(f"{path} was replaced while it was in use: SHA-256 {used[:12]}… was used, {now[:12]}… is there now")
+    return lines
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[BufferedReader]:
+    """A file that is there, opened; where it may not be read, that is a UserError of one line."""
+    try:
+        with open_regular(path) as file:
+            yield file
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror or error}); expected a file that this user may read"
+        ) from error
 
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt")
@@ -84,11 +137,22 @@ def existing(path: str | Path, expected: str = WEIGHTS) -> Path:
     """The path of a file on this machine; raises UserError for anything else, addresses in the net included."""
     if "://" in str(path):
         raise UserError(f"{path}: nothing is loaded from the net; download it first, then name the file")
-    if Path(path).is_dir():
+    kind = kind_of(path)
+    if stat.S_ISDIR(kind):
         raise UserError(f"{path} is a folder; expected {expected}: it holds {_weights_below(Path(path))}")
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file; expected {expected}")
+    if not stat.S_ISREG(kind):
+        raise UserError(f"{path}: no {'regular' if kind else 'such'} file; expected {expected}")
     return Path(path)
+
+
+def kind_of(path: str | Path) -> int:
+    """What a path names, as a file mode, 0 where nothing is there; raises UserError where that may not be known."""
+    try:
+        return os.stat(path).st_mode
+    except PermissionError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a folder that this user may read") from error
+    except (OSError, ValueError):
+        return 0
 
 
 def _weights_below(folder: Path) -> str:

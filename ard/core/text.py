@@ -12,6 +12,11 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+def printable(line: str) -> str:
+    """The line with what a terminal would obey, such as the sequence that clears it, written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
 def first_line(error: object) -> str:
     """Of what an exception says."""
     return str(error).strip().splitlines()[0] if str(error).strip() else "empty"

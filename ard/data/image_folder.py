@@ -2,9 +2,11 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -12,10 +14,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ard.core.errors import UserError
+from ard.core.files import open_regular
 from ard.core.ranges import at_least
 from ard.data.base import DataModule
 from ard.data.loading import Batch, Images, MemoryImages
 
+LARGEST = Image.MAX_IMAGE_PIXELS or 2**26  # pixels of an image; Pillow only warns of more
+LARGE = 2**22  # pixels of an image of which a process decodes one at a time
+_one_large = Lock()
 DECODED_AT_ONCE = 32  # images a thread decodes at a time: for small ones the hand-over costs more than the decoding
 
 
@@ -126,10 +132,14 @@ def decode(path: str, shape: tuple[int, int, int]) -> Tensor:
     """The image as uint8 (C, H, W) = `shape`; raises UserError for a file that is not a whole image."""
     channels, *size = shape
     try:
-        with Image.open(path, formats=_formats()) as file:
-            image = _plain(ImageOps.exif_transpose(file)).convert("L" if channels == 1 else "RGB")
-        if image.size != tuple(size):
-            image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
+        with open_regular(path) as content, Image.open(content, formats=_formats()) as file:
+            count = file.width * file.height
+            if count > LARGEST:
+                raise ValueError(f"decompression bomb: {file.width} × {file.height} pixels, expected at most {LARGEST:,}")
+            with _one_large if count > LARGE else nullcontext():
+                image = _plain(ImageOps.exif_transpose(file)).convert("L" if channels == 1 else "RGB")
+                if image.size != tuple(size):
+                    image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: not an image; replace or delete it") from error
     except Exception as error:  # on a damaged file Pillow's decoders raise nearly anything, even SyntaxError

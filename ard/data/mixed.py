@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ard.core.errors import UserError
+from ard.core.files import open_regular
 from ard.core.pixels import check_labels
 from ard.data.base import DataModule
 from ard.data.loading import Batch, Images, Loader
@@ -99,7 +100,7 @@ def _member(path: str, name: str, *, needed: bool = True) -> Any:
             f"{path}: no such file; expected an .npz with `image` (n, height, width, channels) and perhaps `label`"
         )
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             if not needed and f"{name}.npy" not in archive.namelist():
                 return None
             return _mapped(path, archive, archive.getinfo(f"{name}.npy"))

@@ -1,6 +1,5 @@
 """Blocks on disk: an interrupted evaluation continues, and several processes share one evaluation."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -9,8 +8,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
 
+from ard.artifacts.tensors import digest_of_tensors
+from ard.artifacts.typed_json import parsed
 from ard.core.errors import UserError
 from ard.core.files import discard, write_whole
 from ard.evaluation.cascade import Block
@@ -42,7 +42,7 @@ class Store:
         tensors |= {f"correct.{name}": bits.cpu() for name, bits in block.correct.items()}
         about = {"start": block.start, "facts": block.facts, "order": list(block.correct), "whole": block.whole}
         text = json.dumps(about)
-        data = save(tensors, {"block": text, "digest": _digest(tensors, text)})
+        data = save(tensors, {"block": text, "digest": digest_of_tensors(tensors, text)})
         for attempt in range(3):
             self.open()
             try:
@@ -57,9 +57,9 @@ class Store:
         try:
             with safe_open(self._path(start), "pt") as file:
                 metadata = file.metadata()
-                about = json.loads(metadata["block"])
+                about = parsed(metadata["block"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if about["start"] != start or metadata["digest"] != _digest(tensors, metadata["block"]):
+            if about["start"] != start or metadata["digest"] != digest_of_tensors(tensors, metadata["block"]):
                 return Block(start)
             correct = {name: tensors[f"correct.{name}"] for name in about["order"]}
             return Block(start, correct, about["facts"], tensors["moved"], tensors["x_adv"], about["whole"])
@@ -85,11 +85,3 @@ class Store:
 
     def _path(self, start: int) -> Path:
         return self.folder / f"block-{start:08d}.safetensors"
-
-
-def _digest(tensors: dict[str, Tensor], text: str) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        value = tensors[name].contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode() + value.numpy().tobytes())
-    return digest.hexdigest()

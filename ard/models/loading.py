@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 
 from ard.artifacts.card import Card
-from ard.artifacts.class_paths import CONTRACT
 from ard.artifacts.paths import weights_file
-from ard.artifacts.weights import State, read_weights
+from ard.artifacts.weights import State, StoredWeights, read_stored
+from ard.core.contract import CONTRACT
 from ard.core.errors import UserError
 from ard.core.text import first_line
 from ard.models.building import bounded, interchangeable
@@ -27,8 +27,12 @@ def load(path: str | Path, network: Network | None = None, *, option: str = "--n
     read from a file is never imported; `option` is what a command line calls it. Raises UserError when the file is
     missing, foreign, or does not fill everything.
     """
-    path = weights_file(path)
-    state, card = read_weights(path)
+    return network_with(read_stored(path), weights_file(path), network, option=option)
+
+
+def network_with(stored: StoredWeights, path: str, network: Network | None, *, option: str = "--network") -> nn.Module:
+    """The network of weights that were read from `path`, as `load` makes it."""
+    state, card = stored.state, stored.card
     given, way = network is not None, f"add {option}; {CONTRACT}"
     if network is None:
         if card.network is None:

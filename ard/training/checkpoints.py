@@ -10,7 +10,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from ard.artifacts.checkpoint import check_digest, read_checkpoint
+from ard.artifacts.checkpoint import check_digest, read_checkpoint, stored_digest
 from ard.artifacts.paths import BEST, LAST, PREVIOUS, digest_beside
 from ard.artifacts.tensors import read_plain
 from ard.core.errors import UserError
@@ -133,5 +133,4 @@ def _keep_as(path: Path, kept: Path) -> None:
     digest_beside(kept).unlink(missing_ok=True)
     os.replace(temporary, kept)
     if digest_beside(path).is_file():
-        digest = digest_beside(path).read_text(encoding="utf-8").split()[0]
-        write_whole(digest_beside(kept), f"{digest}  {kept.name}\n")
+        write_whole(digest_beside(kept), f"{stored_digest(path)}  {kept.name}\n")

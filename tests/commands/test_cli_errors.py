@@ -124,8 +124,8 @@ def test_options_of_fit(option, found, idle, capsys):
         ("a: 1\n\tb: 2", "part.yaml"),
         ("model: {init_args: {seed: 1}}\nmodel: {}", "the key 'model' is there twice, again in line 2"),
         ("a: 2020-13-45", "month must be in 1..12"),
-        ("a: &a [*a]", "maximum recursion depth"),
-        ("a: &a {b: *a}", "maximum recursion depth"),
+        ("a: &a [*a]", "nested deeper than 50, or in itself"),
+        ("a: &a {b: *a}", "nested deeper than 50, or in itself"),
         (
             "\n".join(["a0: &a0 [x, x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60))]),
             "aliases of aliases",

@@ -1,5 +1,6 @@
 """A network that is not ours: trained, exported, evaluated by the command that the run prints, verified, and a teacher."""
 
+import json
 import re
 import shlex
 import sys
@@ -91,6 +92,10 @@ def test_a_network_that_is_not_ours_survives_the_whole_path(theirs, capsys):
         ("mynet.Nett", "mynet has no 'Nett'; did you mean 'Net'?"),
         ("nowhere.Net", "nowhere.Net cannot be imported (ModuleNotFoundError: No module named 'nowhere')"),
         ("Net", "'Net' is no file and no class path such as mynet.Net"),
+        ("os.system", "os.system is a function without `num_classes`"),
+        ("torch.hub.load", "torch.hub.load is a function without `num_classes`"),
+        ("torchvision.datasets.utils.download_url", "torchvision.datasets.utils.download_url is a function without"),
+        ("torchvision.models.get_model", "torchvision.models.get_model is a function without `num_classes`"),
         ("torch.nn.functional.relu", "torch.nn.functional.relu is a function without `num_classes`"),
         ("empty.yaml", "it names no class_path; expected {class_path, init_args}, or a run's config.yaml"),
     ],
@@ -104,3 +109,27 @@ def test_each_refusal_names_the_option_and_the_contract(network, found, theirs, 
     assert err.startswith(f"ard: --network {network}: {found}"), err
     assert CONTRACT in err
     assert err.count("\n") == 1
+
+
+SYSTEM = {"class_path": "os.system", "init_args": {"command": "touch ran"}}
+INSIDE = {"class_path": "ard.models.Normalized", "init_args": {"mean": [0.5], "std": [0.5], "network": SYSTEM}}
+
+
+@pytest.mark.fault(58)
+@pytest.mark.parametrize("network", [SYSTEM, INSIDE], ids=["itself", "inside another"])
+def test_no_other_function_is_called(network, theirs, command, capsys, observed):
+    torch.save({"layers.1.weight": torch.zeros(3, 3)}, theirs / "plain.pt")
+    write_yaml(theirs / "net.yaml", network)
+    section, told = "model.init_args.teacher.init_args.network", []
+    for words in (
+        ["evaluate", "plain.pt", "--network", "net.yaml", "--data", "configs/digits.yaml", "--eps=0.1"],
+        command("run", "ard", f"--{section}={json.dumps(network)}"),
+        command("run", "natural", f"--model.init_args.student={json.dumps(network)}"),
+    ):
+        status, out, err = cli(capsys, *words)
+        assert (status, out, err.count("\n")) == (2, "", 1), err
+        told = [*told, err]
+    assert all(CONTRACT in line for line in told[:2])  # the last one is refused before that, by the parser
+    assert not (theirs / "ran").exists()
+    assert not (theirs / "run").exists()
+    observed(f"exit 2: {told[0]}")

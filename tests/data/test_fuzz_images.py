@@ -2,7 +2,9 @@
 
 import io
 import os
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -16,6 +18,7 @@ from in_time import in_time
 from PIL import Image
 from tiny import user_error
 
+import ard.data.image_folder as image_folder_module
 from ard.data import Digits, ImageFolder, Mixed
 from ard.data.image_folder import decode
 
@@ -95,18 +98,27 @@ def liar(path):
     path.write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\r" + header + zlib.crc32(header).to_bytes(4) + files()["PNG RGB"][33:])
 
 
+def large(path):
+    """Of which Pillow only warns."""
+    path.write_bytes(written(Image.new("1", (9_500, 9_500)), "PNG"))
+
+
 ODD = {
-    "decompression bomb": bomb,
+    "limit of .*decompression bomb": bomb,
+    "decompression bomb: 9500 × 9500 pixels, expected at most 89,478,485": large,
+    "a pipe, no regular file": os.mkfifo,
+    "a device, no regular file": lambda path: path.symlink_to("/dev/zero"),
     "4611686014132420609 pixels": liar,
     r"odd\.png: not an image": lambda path: path.write_bytes(b""),
     "not an image;": lambda path: path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>"),
     "postscript": lambda path: path.write_bytes(written(picture(), "EPS")),
-    "directory": lambda path: path.mkdir(),
+    "a directory, no regular file": lambda path: path.mkdir(),
     "No such file": lambda path: path.symlink_to("nowhere"),
     "symbolic links": lambda path: path.symlink_to(path.name),
 }
 
 
+@pytest.mark.fault(61)
 @pytest.mark.parametrize("what", ODD)
 def test_odd_files_among_images_are_named(what, tmp_path, monkeypatch):
     monkeypatch.setattr("subprocess.check_call", lambda *_, **__: pytest.fail("a program was started"))
@@ -146,3 +158,24 @@ def test_damaged_archives_of_images(tmp_path, draw):
         found, labels = images.__getitems__(list(range(len(images))))
         assert np.array_equal(found.permute(0, 2, 3, 1), pixels)  # checksums see to it
         assert labels.tolist() in ([*range(10)] * 2, [-1] * 20)
+
+
+@pytest.mark.fault(61)
+def test_large_images_are_decoded_one_at_a_time(tmp_path, monkeypatch):
+    """However many threads decode: two of the largest at once would be gigabytes."""
+    at_once, most = [], []
+    plain = image_folder_module._plain
+
+    def watched(image):
+        at_once.append(image)
+        most.append(len(at_once))
+        time.sleep(0.01)
+        at_once.pop()
+        return plain(image)
+
+    monkeypatch.setattr(image_folder_module, "_plain", watched)
+    monkeypatch.setattr(image_folder_module, "LARGE", 100)
+    (tmp_path / "a.png").write_bytes(files()["PNG RGB"])
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: decode(str(tmp_path / "a.png"), (3, 8, 8)), range(8)))
+    assert max(most) == 1
