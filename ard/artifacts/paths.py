@@ -1,10 +1,12 @@
 """The paths of files: the names of everything in a run's folder, beside a record and in a study's folder."""
 
+import os
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
 from ard.core.errors import UserError
+from ard.core.files import SUFFIXES
 
 LAST, BEST, PREVIOUS = "last", "best", "previous"  # the checkpoints of a run
 STUDENT = "student"  # the weights of the checkpoint that was selected
@@ -155,6 +157,12 @@ def record_of(weights: str | Path) -> Path:
     return path.with_name(RECORD if path.stem == STUDENT else f"{path.stem}.{RECORD}")
 
 
+def weights_beside(record: Path) -> list[Path]:
+    """The files of weights whose record belongs here, as far as they are still there."""
+    stem = STUDENT if record.name == RECORD else record.name.removesuffix(f".{RECORD}")
+    return [file for suffix in SUFFIXES if os.path.isfile(file := record.with_name(f"{stem}{suffix}"))]
+
+
 def digest_beside(path: Path) -> Path:
     """The file that holds the SHA-256 of a checkpoint."""
     return path.with_name(f"{path.name}.sha256")
@@ -163,7 +171,7 @@ def digest_beside(path: Path) -> Path:
 def weights_file(path: str | Path) -> str:
     """The file of weights that a path names: of a run's folder the student that was selected, else the path as it is."""
     student = RunFolder.of(path).weights()
-    return student.as_posix() if str(path) and student.is_file() else str(path)
+    return student.as_posix() if str(path) and os.path.isfile(student) else str(path)
 
 
 def runs_without_record(folder: Path) -> list[Path]:

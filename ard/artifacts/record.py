@@ -1,11 +1,13 @@
 """The record of an evaluation: its fields, its one reader and its one writer.
 
 Schema 1 knew no attack's work, no probes and no networks given; schema 2 did. Schema 3 adds `run`, which records that were
-written before were given, too, and `training.config`. A record is written back in the schema it has, to the byte.
+written before were given, too, and `training.config`. Schema 4 adds the digest of the record itself: what was changed after
+it was written is refused. A record is written back in the schema it has, to the byte.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,15 +16,14 @@ import numpy as np
 
 from ard.artifacts.check_names import by_number, with_name
 from ard.artifacts.facts import NetworkSpec, Recipe, Threat, TrainingFacts
-from ard.artifacts.typed_json import OMITTED, SINCE_2, Count, Fraction, Size, from_tree, parsed, written
+from ard.artifacts.typed_json import OMITTED, SINCE_2, SINCE_4, Count, Fraction, Size, from_tree, parsed, written
 from ard.core.bits import unpack
 from ard.core.errors import UserError
-from ard.core.files import write_whole
+from ard.core.files import small_text, write_whole
 from ard.core.statistics import wilson_interval
 from ard.core.text import radius
 
-SCHEMA: Literal[3] = 3
-LARGEST_RECORD = 16 * 2**20  # bytes
+SCHEMA: Literal[4] = 4
 
 Verdict = Literal["pass", "warn", "fail", "skipped"]
 Overall = Literal["sound", "warnings", "unreliable"]
@@ -129,10 +130,11 @@ class Record:
     """One evaluation of one network: the numbers with everything needed to check them. Fields in the order of the file.
 
     Accuracies are fractions of `n` images. `bits` holds a verdict an image, packed: "clean", each attack, and "worst", which
-    is right on the clean image and after every attack. `robust_acc` is the mean of "worst".
+    is right on the clean image and after every attack. `robust_acc` is the mean of "worst". `digest` is the SHA-256 of the
+    record without it; it is empty in memory and in records before schema 4.
     """
 
-    schema: Literal[1, 2, 3] = SCHEMA
+    schema: Literal[1, 2, 3, 4] = SCHEMA
     key: str | None = field(default=None, metadata=SINCE_2)
     weights: WeightsFile
     model: NetworkSpec
@@ -168,6 +170,7 @@ class Record:
     teacher: str | None
     training: TrainingFacts | None
     run: RunInfo | None = field(default=None, metadata=OMITTED)
+    digest: str = field(default="", metadata=SINCE_4)
 
     @cached_property
     def clean(self) -> np.ndarray:
@@ -277,7 +280,7 @@ def read_record(path: Path) -> Record:
     Whole means: every key of its schema and no other, each of its kind, and accuracies that are those of its verdicts.
     """
     try:
-        return _checked(_record_from(_read(path)))
+        return _undamaged(_checked(_record_from(parsed(small_text(path)))))
     except (KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         reason = f"has no {error.args[0]}" if isinstance(error, KeyError) else f"is damaged ({str(error)[:200]})"
         raise UserError(f"{path} {reason}; expected a record of `ard evaluate`: evaluate the weights again") from error
@@ -293,16 +296,18 @@ def readable_record(path: Path) -> Record | None:
 
 def write_record(path: Path, record: Record, *, through: Path | None = None) -> None:
     """Write a record in its schema, whole or not at all; the temporary file is in `through`, by default beside it."""
-    write_whole(path, written(_checked(record), record.schema), through=through)
+    record = replace(_checked(record), digest=_digest(record) if record.schema >= SINCE_4["since"] else "")
+    write_whole(path, written(record, record.schema), through=through)
 
 
-def _read(path: Path) -> Any:
-    if path.exists() and not path.is_file():
-        raise ValueError("no regular file")
-    size = path.stat().st_size
-    if size > LARGEST_RECORD:
-        raise ValueError(f"{size} bytes, at most {LARGEST_RECORD}")
-    return parsed(path.read_text(encoding="utf-8"))
+def _digest(record: Record) -> str:
+    return hashlib.sha256(written(replace(record, digest=""), record.schema).encode()).hexdigest()
+
+
+def _undamaged(record: Record) -> Record:
+    if record.schema >= SINCE_4["since"] and record.digest != _digest(record):
+        raise ValueError("digest: that of another content, so it was changed after it was written")
+    return record
 
 
 def _record_from(tree: Any) -> Record:

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from ard.commands.existing_record import check_nothing_lost, finished_by_another
 from ard.commands.subject import Subject, short_path
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
-from ard.core.files import or_user_error, sha256, write_whole
+from ard.core.files import or_user_error, replaced_since, write_whole
 from ard.core.terminal import say
 from ard.evaluation import Evaluation, Given, Store
 from ard.evaluation.cascade import BLOCK
@@ -51,7 +52,7 @@ def recorded(weights: Path, request: Request) -> Record | None:
     None where other shards still have to finish. An interrupted call with the same arguments is continued.
     """
     subject = Subject.of(weights, request)
-    given, files = _given(subject, request)
+    given, files, read = _given(subject, request)
     key = _key(subject, request, files)
     store = Store(RecordFiles(record_of(weights)).blocks(key))
     evaluation = Evaluation(
@@ -75,7 +76,7 @@ def recorded(weights: Path, request: Request) -> Record | None:
             measured = evaluation.record() if unfinished else None
             if measured is not None:
                 check_nothing_lost(subject, request, names)  # a longer evaluation may have ended meanwhile
-                record = _complete(measured, subject, request, files, key)
+                record = _complete(measured, subject, request, files, key, replaced_since(read))
                 _write(record, subject, evaluation, request, store.folder)
                 store.remove()
     return record or finished_by_another(record_of(weights), key)
@@ -94,25 +95,29 @@ def _attack(evaluation: Evaluation, request: Request, weights: Path) -> None:
         evaluation.judge(request.part, progress)
 
 
-def _given(subject: Subject, request: Request) -> tuple[Given, GivenFiles]:
-    """The other networks, and their entry in a record."""
-    sources = {f"{short_path(path)} ({sha256(path)[:8]})": path for path in split_commas(request.transfer)}
+def _given(subject: Subject, request: Request) -> tuple[Given, GivenFiles, dict[str, str]]:
+    """The other networks, their entry in a record, and the SHA-256 of every file that was read, by its path."""
+    others = [subject.other(path) for path in split_commas(request.transfer)]
+    sources = {f"{short_path(other.path)} ({other.sha256[:8]})": other for other in others}
+    teacher = subject.other(request.teacher) if request.teacher else None
+    undefended = subject.other(request.undefended) if request.undefended else None
     files = GivenFiles(
-        teacher=sha256(request.teacher) if request.teacher else None,
-        undefended=sha256(request.undefended) if request.undefended else None,
-        transfer={name: sha256(path) for name, path in sources.items()} or None,
+        teacher=teacher.sha256 if teacher else None,
+        undefended=undefended.sha256 if undefended else None,
+        transfer={name: other.sha256 for name, other in sources.items()} or None,
     )
     given = Given(
-        transfer={name: subject.other(path) for name, path in sources.items()},
-        teacher=subject.other(request.teacher) if request.teacher else None,
+        transfer={name: other.model for name, other in sources.items()},
+        teacher=teacher.model if teacher else None,
         temperature=request.temperature,
-        undefended=subject.other(request.undefended) if request.undefended else None,
+        undefended=undefended.model if undefended else None,
         attacks=tuple(split_commas(request.attacks)),
         published=request.published,
         best_known=_best_known(subject),
-        teacher_acc=_teacher_acc(subject, request),
+        teacher_acc=_teacher_acc(subject, request, teacher.sha256) if teacher else None,
     )
-    return given, files
+    read = {str(subject.weights): subject.sha256, **{one.path: one.sha256 for one in [*others, teacher, undefended] if one}}
+    return given, files, read
 
 
 def _best_known(subject: Subject) -> float | None:
@@ -122,10 +127,10 @@ def _best_known(subject: Subject) -> float | None:
     return RESNET18_RECORD if same and parameters <= RESNET18_PARAMETERS else None
 
 
-def _teacher_acc(subject: Subject, request: Request) -> float | None:
-    """Robust accuracy in the record beside the teacher's weights, where that measured the same."""
+def _teacher_acc(subject: Subject, request: Request, sha256: str) -> float | None:
+    """Robust accuracy in the record beside the teacher's weights, where that is of these weights and measured the same."""
     record = readable_record(record_of(request.teacher)) if request.teacher else None
-    if record is None or not request.answered_by(record):
+    if record is None or record.weights.sha256 != sha256 or not request.answered_by(record):
         return None
     same = record.dataset.digest == subject.digest and record.threat.eps == subject.ball.eps
     return record.robust_acc if same else None
@@ -134,7 +139,7 @@ def _teacher_acc(subject: Subject, request: Request) -> float | None:
 def _key(subject: Subject, request: Request, files: GivenFiles) -> str:
     """A digest of everything that verdicts depend on: the name under which unfinished blocks are stored."""
     key = {
-        "weights": sha256(subject.weights),
+        "weights": subject.sha256,
         "network": network_section(request.network) if request.network else None,
         "data": subject.digest,
         "threat": [subject.ball.norm, subject.ball.eps],
@@ -145,9 +150,13 @@ def _key(subject: Subject, request: Request, files: GivenFiles) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _complete(measured: Record, subject: Subject, request: Request, files: GivenFiles, key: str) -> Record:
-    """The measurement with where weights, network and images come from."""
+def _complete(
+    measured: Record, subject: Subject, request: Request, files: GivenFiles, key: str, replaced: Sequence[str]
+) -> Record:
+    """The measurement with where weights, network and images come from, and which files were replaced meanwhile."""
     card, additional_data = subject.card, request.additional_data
+    for line in replaced:
+        warnings.warn(line, stacklevel=1)
     return replace(
         measured,
         key=key,
@@ -156,6 +165,7 @@ def _complete(measured: Record, subject: Subject, request: Request, files: Given
         dataset=subject.dataset,
         split=request.split,
         limit=request.limit,
+        notes=(*measured.notes, *replaced),
         given=files,
         additional_data=card.additional_data if additional_data is None else additional_data,
         recipe=card.recipe,
@@ -173,7 +183,7 @@ def _training_with_config(weights: Path, card: Card) -> TrainingFacts | None:
     try:
         resolved = read_yaml(str(file))
         known = dict(_teachers_in(resolved["model"]["init_args"], teachers_by_place(card.teacher, card.recipe)))
-        config = essentials(resolved, known)
+        config = essentials(resolved, known, look=False)
     except (UserError, KeyError, TypeError, AttributeError):  # not a configuration of ours
         return training
     return replace(training, config=config) if digest_of(config) == training.config_digest else training

@@ -7,7 +7,6 @@ from ard.artifacts.paths import record_of
 from ard.artifacts.record import Record, readable_record
 from ard.commands.subject import Subject
 from ard.core.errors import UserError
-from ard.core.files import sha256
 from ard.core.text import radius
 from ard.evaluation.request import Request
 
@@ -25,7 +24,7 @@ def check_nothing_lost(subject: Subject, request: Request, attacks: Collection[s
     """
     path = record_of(subject.weights)
     existing = readable_record(path)
-    if existing is None or request.replace or existing.weights.sha256 != sha256(subject.weights):
+    if existing is None or request.replace or existing.weights.sha256 != subject.sha256:
         return
     lost = [attack.name for attack in existing.attacks if attack.name not in attacks]
     now = _images_and_threat(subject.section["name"], request.split, subject.ball.norm, subject.ball.eps)

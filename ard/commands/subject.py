@@ -1,6 +1,7 @@
 """What is evaluated: a file of weights and a request, as a model, images and a ball."""
 
 import hashlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,28 @@ from ard.artifacts.card import Card
 from ard.artifacts.class_paths import check_classes, exported_classes
 from ard.artifacts.facts import NetworkSpec
 from ard.artifacts.record import DatasetSpec, WeightsFile
-from ard.artifacts.weights import card_of
+from ard.artifacts.weights import read_stored
 from ard.attacks import Ball
 from ard.cli.network_option import named_network
 from ard.configs.building import build
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
-from ard.core.files import sha256
 from ard.core.pixels import check_labels, check_pixels
 from ard.data import DataModule, to_pixels
+from ard.data.cifar import nothing_fetched
 from ard.data.loading import balanced
 from ard.evaluation.request import Request, ball_of
 from ard.models.building import check_answers
-from ard.models.loading import load
+from ard.models.loading import network_with
+
+
+@dataclass(frozen=True)
+class Other:
+    """Another network, and the SHA-256 of the bytes that it was read from."""
+
+    path: str
+    model: nn.Module
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +43,7 @@ class Subject:
     """The model on its device, images x (n, C, H, W) in [0, 1], labels y (n,), and where all of them come from."""
 
     weights: Path
+    sha256: str  # of the bytes that the model was read from
     card: Card
     section: dict[str, Any]  # the `data:` section, with the data's own name
     data: DataModule
@@ -48,18 +59,21 @@ class Subject:
         """Raises UserError for whatever does not fit: weights, data, classes, shapes, radius."""
         request.check()
         request.check_ball()
-        card = card_of(weights)
+        stored = read_stored(weights)
+        card = stored.card
         network = named_network(request.network)
         ball = _ball(card, request)
         section = _data_section(card, request, weights)
-        data: DataModule = build(DataModule, section)
-        model = load(weights, network)
-        levels, y = _images(data, request)
+        with nullcontext() if request.data else nothing_fetched():
+            data: DataModule = build(DataModule, section)
+            levels, y = _images(data, request)
+        model = network_with(stored, str(weights), network)
         check_answers(model, data.input_shape, data.num_classes, str(weights), batch=2)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         digest = hashlib.sha256(levels.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:16]
         return cls(
             weights=weights,
+            sha256=stored.sha256,
             card=card,
             section={"name": data.title, **section},
             data=data,
@@ -71,18 +85,20 @@ class Subject:
             network=type(model).__name__,
         )
 
-    def other(self, path: str) -> nn.Module:
+    def other(self, path: str) -> "Other":
         """Another network for the same images: a teacher, a control, a source of transfer."""
-        if card_of(path).network is None:
+        stored = read_stored(path)
+        if stored.card.network is None:
             raise UserError(f"{path} does not say which network it is for: expected weights of ours (.safetensors)")
-        model = load(path)
+        model = network_with(stored, path, None)
         check_answers(model, self.data.input_shape, self.data.num_classes, path, batch=2)
-        return model.to(self.x.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(self.x.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return Other(path, model, stored.sha256)
 
     @property
     def weights_file(self) -> WeightsFile:
         """The weights as a record names them: no path that means nothing elsewhere."""
-        return WeightsFile(path=short_path(self.weights), sha256=sha256(self.weights))
+        return WeightsFile(path=short_path(self.weights), sha256=self.sha256)
 
     @property
     def network_spec(self) -> NetworkSpec:

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 from ard.artifacts.paths import weights_file
+from ard.artifacts.record import read_record
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_config, check_weights
+from ard.core.errors import UserError
+from ard.core.files import sha256
 from ard.core.terminal import say
 
 DISPROVED = 4  # the exit status for images that do not prove their claim, as of an evaluation that is unreliable
@@ -14,12 +17,15 @@ def verify_images(file: str, weights: str, data: str | None = None, network: str
     """Check stored adversarial images against weights and data, in this fresh process: ball, range, labels, verdicts.
 
     Args:
-        file: what `ard evaluate --save-adversarial` wrote.
+        file: what `ard evaluate --save-adversarial` wrote; or a record, to see if it is whole and of these weights.
         weights: the weights they were made for, a file or a run's folder.
         data: a config with a `data:` section; by default what the weights were trained on.
         network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
     """
     check_weights(weights)
+    if file.endswith(".json"):
+        say(f"{file}: {verify_record(Path(file), Path(weights_file(weights)))}")
+        return 0
     check_config(data, needs="data")
     with quick_imports():
         from ard.commands.verify_file import verify_file
@@ -27,3 +33,13 @@ def verify_images(file: str, weights: str, data: str | None = None, network: str
     claim, wrong = verify_file(Path(file), Path(weights_file(weights)), data, network)
     say(f"{file}: {claim}: {'; '.join(wrong) or 'every image, label and verdict holds'}")
     return DISPROVED if wrong else 0
+
+
+def verify_record(file: Path, weights: Path) -> str:
+    """What a record proves of itself; raises UserError where it was changed, or is of other weights."""
+    record, used = read_record(file), sha256(weights)
+    if record.weights.sha256 != used:
+        raise UserError(f"{file} is of other weights than {weights}: SHA-256 {str(record.weights.sha256)[:12]}… expected")
+    if not record.digest:
+        return f"of these weights; it has no digest of itself (schema {record.schema}), so a change of it would not be seen"
+    return "as it was written, and of these weights"

@@ -10,7 +10,6 @@ from ard.artifacts.adversarial import AdversarialImages, read_adversarial
 from ard.attacks import Ball
 from ard.commands.subject import Subject
 from ard.core.errors import UserError
-from ard.core.files import sha256
 from ard.core.text import radius
 from ard.evaluation.cascade import evaluation_mode, predict
 from ard.evaluation.request import Request
@@ -26,13 +25,13 @@ def verify_file(file: Path, weights: Path, data: str | None = None, network: str
     """
     images = read_adversarial(file)
     claim, threat = images.claim, images.claim.threat
-    if sha256(weights) != claim.weights.sha256:
-        raise UserError(
-            f"{file} was made from other weights than {weights}: sha256 {str(claim.weights.sha256)[:12]}… expected"
-        )
     asked: dict[str, Any] = {"split": claim.split, "limit": claim.limit, "norm": threat.norm, "eps": str(threat.eps)}
     request = Request(data=data, network=network, **asked)
     subject = Subject.of(weights, request)
+    if subject.sha256 != claim.weights.sha256:
+        raise UserError(
+            f"{file} was made from other weights than {weights}: sha256 {str(claim.weights.sha256)[:12]}… expected"
+        )
     if subject.digest != claim.dataset.digest or images.x_adv.shape != subject.x.shape:
         raise UserError(f"{file} was made from other images than those of {subject.section['name']}: name its --data")
     text = f"{len(images.y)} images within {threat.norm} {radius(threat.eps)}, robust accuracy {claim.robust_acc:.1%}"

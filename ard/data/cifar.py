@@ -3,6 +3,9 @@
 import os
 import tarfile
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +28,19 @@ possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper
 sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale
 willow_tree wolf woman worm
 """
+
+
+_may_fetch = ContextVar("may_fetch", default=True)
+
+
+@contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """Inside, nothing is downloaded and no folder made: for data that a file of somebody else names."""
+    token = _may_fetch.set(False)
+    try:
+        yield
+    finally:
+        _may_fetch.reset(token)
 
 
 class CIFAR(DataModule):
@@ -68,7 +84,12 @@ class CIFAR(DataModule):
         """Fetch what is missing; Lightning calls this in one process of each node, before any opens the images."""
         try:
             self.source()(self.root, train=False)  # checks the MD5 of every file, those of the training images too
-        except RuntimeError:
+        except RuntimeError as error:
+            if not _may_fetch.get():
+                raise UserError(
+                    f"{self.root}/ holds no intact {type(self).__name__}, and what a file of weights names is not fetched: "
+                    f"add --data configs/{type(self).__name__.lower()}.yaml"
+                ) from error
             _fetch(self.source(), self.root)
 
     def training_images(self) -> MemoryImages:

@@ -47,6 +47,10 @@ class Ensemble(Frozen):
         """Digest of the members' digests, in their order."""
         return hashlib.sha256("".join(member.sha256 for member in self._members).encode()).hexdigest()
 
+    @property
+    def files(self) -> dict[str, str]:
+        return {path: digest for member in self._members for path, digest in member.files.items()}
+
     def learner(self) -> nn.Module:
         raise UserError(f"the teacher that learns on is an ensemble, {self.weights}: expected one network")
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ard.artifacts.paths import weights_file
+from ard.artifacts.weights import read_stored
 from ard.core.errors import UserError
 from ard.core.files import sha256
 from ard.models.building import check_answers
-from ard.models.loading import load
+from ard.models.loading import network_with
 from ard.models.wrappers import Network
 
 
@@ -57,7 +58,15 @@ class Frozen(nn.Module):
 
     def read(self) -> nn.Module:
         """The network with its weights, from its file."""
-        return load(self.weights, self._factory, option=self._option)
+        stored = read_stored(self.weights)
+        if vars(self).setdefault("sha256", stored.sha256) != stored.sha256:
+            raise UserError(f"{self.weights} was replaced while the run began: expected one teacher; start it again")
+        return network_with(stored, self.weights, self._factory, option=self._option)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The SHA-256 of each file that was read, by its path."""
+        return {} if self._given else {self.weights: self.sha256}
 
     @property
     def loaded(self) -> bool:
@@ -71,7 +80,7 @@ class Frozen(nn.Module):
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of the file of weights, or of a network itself, for records; made once, since every checkpoint names it."""
+        """Digest of the file of weights, of the bytes that were read once they were; without a file, of the network."""
         return self.fingerprint() if self._given else sha256(self.weights)
 
     def learner(self) -> nn.Module:

@@ -14,9 +14,10 @@ from typing import Literal
 
 import numpy as np
 
-from ard.artifacts.paths import RECORD, records_below
+from ard.artifacts.paths import RECORD, records_below, weights_beside
 from ard.artifacts.record import Record, read_record, warning_of
 from ard.core.errors import UserError
+from ard.core.files import sha256
 
 Kind = Literal["clean", "worst"]
 TEACHER_PREFIX = "teachers/"  # in front of the name of a teacher's row
@@ -120,7 +121,18 @@ def load_records(folders: Sequence[Path]) -> list[StoredRecord]:
     for folder in folders:
         for path in records_below(folder):
             paths.setdefault(path.resolve(), path)
-    return [StoredRecord(path, read_record(path)) for path in paths.values()]
+    return [StoredRecord(path, of_these_weights(path, read_record(path))) for path in paths.values()]
+
+
+def of_these_weights(path: Path, record: Record) -> Record:
+    """The record, where the weights beside it are those that were evaluated, or are not there; else raises UserError."""
+    files = weights_beside(path)
+    if record.weights.sha256 and files and record.weights.sha256 not in map(sha256, files):
+        raise UserError(
+            f"{path} is of other weights (SHA-256 {record.weights.sha256[:12]}…) than {files[0].name} beside it: evaluate "
+            "these, or move the record away"
+        )
+    return record
 
 
 def differing(records: Sequence[StoredRecord], *, mixed: bool) -> list[str]:

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ard.artifacts.class_paths import TEACHERS_FROM_FILES
@@ -40,8 +40,11 @@ def digest_of(essentials: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(essentials, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def essentials(config: dict[str, Any], known: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The part of a resolved config that the result depends on, as the first records called it."""
+def essentials(config: dict[str, Any], known: Mapping[str, str] | None = None, *, look: bool = True) -> dict[str, Any]:
+    """The part of a resolved config that the result depends on, as the first records called it.
+
+    With look=False no file that it names is opened: for a config of somebody else.
+    """
     config = json.loads(json.dumps({key: value for key, value in config.items() if key not in (*START, GUARDS)}))
     for key in PRESENTATION:
         config["trainer"].pop(key, None)
@@ -52,20 +55,21 @@ def essentials(config: dict[str, Any], known: Mapping[str, str] | None = None) -
     if start := config["model"]["init_args"].get("init"):
         config["model"]["init_args"]["init"] = weights_file(start)
     config["data"]["init_args"].pop("name", None)
-    config["model"] = by_contents(config["model"], known or {})
+    config["model"] = by_contents(config["model"], known or {}, look=look)
     return config
 
 
-def by_contents(tree: dict[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
+def by_contents(tree: dict[str, Any], known: Mapping[str, str], *, look: bool = True) -> dict[str, Any]:
     """A config in which every teacher's path has given way to the SHA-256 of its weights, null where there are none."""
     tree = dict(tree)
     for key, value in tree.items():
         if isinstance(value, dict):
-            tree[key] = by_contents(value, known)
+            tree[key] = by_contents(value, known, look=look)
         elif isinstance(value, list):
-            tree[key] = [by_contents(part, known) if isinstance(part, dict) else part for part in value]
+            tree[key] = [by_contents(part, known, look=look) if isinstance(part, dict) else part for part in value]
     if str(tree.get("class_path", "")).startswith(TEACHERS_FROM_FILES):
         path = tree["init_args"].pop("weights", "")
         file = weights_file(path)
-        tree["init_args"]["sha256"] = known.get(path) or (sha256(file) if Path(file).is_file() else None)
+        digest = known.get(path) or known.get(file)
+        tree["init_args"]["sha256"] = digest or (sha256(file) if look and os.path.isfile(file) else None)
     return tree

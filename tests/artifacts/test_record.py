@@ -91,7 +91,7 @@ def without(key):
         (put("autoattack_acc", float("nan")), "NaN is no number"),
         (put("verdict", "perfect"), "verdict: 'perfect', expected one of sound, warnings, unreliable"),
         (put("schema", 1), "key: a key that no field has"),
-        (put("schema", True), "schema: True, expected one of 1, 2, 3"),
+        (put("schema", True), "schema: True, expected one of 1, 2, 3, 4"),
         (put("schema", SCHEMA + 1), f"schema {SCHEMA + 1}, this version knows up to {SCHEMA}"),
         (put("run.role", "guest"), "run.role: 'guest', expected one of student, teacher"),
     ],

@@ -27,6 +27,14 @@ HOSTILE = [
     {**DATA, "init_args": {**DATA["init_args"], "seed": {"class_path": "helper.Data"}}},
     {"class_path": {"class_path": "helper.Data"}},
     {"class_path": "ard.data.helper.Data"},
+    {"class_path": "ard.data.base.DataModule"},
+    {"class_path": "ard.data.image_folder.os.system", "init_args": {"command": "touch marker"}},
+    {"class_path": "ard.data.os.system", "dict_kwargs": {"command": "touch marker"}},
+    mixed({"class_path": "ard.data.mixed.zipfile.ZipFile", "init_args": {"file": "marker", "mode": "w"}}),
+    mixed(DIGITS, others={"class_path": "helper.Data"}),
+    mixed({"class_path": "ard.data.Digits", "init_args": {"seed": [[{"x": {"class_path": "helper.Data"}}]]}}),
+    {"class_path": "ard.data.Mixed", "init_args.base": {"class_path": "helper.Data"}, "init_args": {"others": "x"}},
+    {"class_path": "ard.data.Mixed", "init_args.base": "helper.Data", "init_args": {"others": "x"}},
 ]
 
 
@@ -40,15 +48,38 @@ def helper(place, monkeypatch):
     assert not (place / "marker").exists()
 
 
+@pytest.mark.fault(57)
 @pytest.mark.parametrize("section", HOSTILE, ids=str)
-@pytest.mark.parametrize("verb", ["evaluate", "test"])
-def test_no_name_in_a_card_is_imported(section, verb, helper, capsys):
+def test_no_name_in_a_card_is_imported(section, helper, capsys):
     weights = write_weights(helper / "student.safetensors", data=section)
-    status, out, err = cli(capsys, verb, weights)
+    status, out, err = cli(capsys, "test", weights)
     assert (status, out) == (2, "")
     assert err.startswith("ard: ")
     assert err.count("\n") == 1
     assert "pass them with --data FILE.yaml" in err
+
+
+@pytest.mark.fault(57)
+def test_a_word_in_a_card_is_no_file_to_read_names_from(helper, capsys):
+    (helper / "evil").write_text("class_path: helper.Data\n")
+    weights = write_weights(helper / "student.safetensors", data=mixed("evil"))
+    status, out, err = cli(capsys, "test", weights)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+
+
+CIFAR = {"class_path": "ard.data.CIFAR10", "init_args": {"root": "made/by/a/card"}}
+
+
+@pytest.mark.fault(57)
+@pytest.mark.parametrize("section", [CIFAR, mixed(CIFAR)], ids=str)
+def test_what_a_card_names_is_not_fetched_and_no_folder_is_made(section, place, capsys, monkeypatch, observed):
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", lambda *_: pytest.fail("a download was started"))
+    weights = write_weights(place / "student.safetensors", data=section)
+    status, out, err = cli(capsys, "test", weights)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "made/by/a/card/ holds no intact CIFAR10, and what a file of weights names is not fetched: add --data" in err
+    assert [path.name for path in place.iterdir()] == ["student.safetensors"]
+    observed(f"exit {status}: {err}")
 
 
 def test_networks_inside_networks_are_not_imported_either(helper, capsys):

@@ -89,7 +89,9 @@ def test_a_record_beside_a_teacher_or_in_a_study(evaluated, tmp_path, draw):
     record = json.loads(content)
     path.write_bytes(odd(content, draw, content))
     same = SimpleNamespace(digest=record["dataset"]["digest"], ball=SimpleNamespace(eps=record["threat"]["eps"]))
-    accuracy = _teacher_acc(same, Request(teacher=str(tmp_path / "student.safetensors"), limit=20))
+    accuracy = _teacher_acc(
+        same, Request(teacher=str(tmp_path / "student.safetensors"), limit=20), record["weights"]["sha256"]
+    )
     assert accuracy is None or accuracy == record["robust_acc"]
     found = finished_record(path)
     assert found is None or Request(limit=20).answered_by(found) in (True, False)

@@ -1,6 +1,7 @@
 """The files of a run: its config, and its weights with a card that describes them."""
 
 import time
+import warnings
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +16,8 @@ from ard.artifacts.paths import BEST, LAST, STUDENT, RunFolder
 from ard.artifacts.run_name import RunName, method_of, read_run_name, write_run_name
 from ard.artifacts.weights import read_weights, save_weights
 from ard.configs.catalogue import shown
-from ard.core.files import write_whole
+from ard.core.errors import UserError
+from ard.core.files import replaced_since, write_whole
 from ard.core.flops import FlopCounter
 from ard.training.callbacks.outcome import announce_weights
 from ard.training.config_digest import START, by_contents, digest_of, essentials
@@ -34,6 +36,7 @@ class RunFiles(SaveConfigCallback):
         objective = self.resolved["model"]["init_args"]["objective"]["class_path"]
         self.configs = [shown(str(path)) for path in config.get("config") or ()]
         self.method = method_of(self.configs, objective)
+        self.teachers: dict[str, str] = {}  # the SHA-256 of the files that the teachers were read from, by path
         self.clock = {"seconds": 0.0, "images": 0, "flops_per_image": 0.0}
         self._since = 0.0
         self._counter: FlopCounter | None = None
@@ -44,7 +47,7 @@ class RunFiles(SaveConfigCallback):
     @cached_property
     def essentials(self) -> dict[str, Any]:
         """What the result depends on; teachers are read once, however often a checkpoint is written."""
-        return essentials(self.resolved)
+        return essentials(self.resolved, self.teachers)
 
     def run(self, trainer: pl.Trainer) -> dict[str, Any]:
         """The description of the run that checkpoints hold."""
@@ -53,6 +56,7 @@ class RunFiles(SaveConfigCallback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Engine)
         check_schedule(trainer, pl_module)
+        self._know(pl_module)
         if trainer.is_global_zero:
             self._write_config(RunFolder.of(trainer.default_root_dir))
         loop = trainer.fit_loop.epoch_loop
@@ -60,6 +64,13 @@ class RunFiles(SaveConfigCallback):
             if isinstance(logger, MetricsCSV):  # inside an epoch a checkpoint is written before its step is logged
                 logger.resume_before(loop._batches_that_stepped + loop.restarted_on_train_batch_end)
         self._since = time.monotonic()
+
+    def _know(self, engine: Engine) -> None:
+        """From now on teachers count as what was read, whatever their files become; a resumed run has looked before."""
+        self.teachers = {path: digest for one in engine.teachers().values() for path, digest in one.files.items()}
+        used = essentials(self.resolved, self.teachers)
+        if vars(self).setdefault("essentials", used) != used:
+            raise UserError("a teacher was replaced while the run began: expected one teacher; start it again")
 
     def _write_config(self, folder: RunFolder) -> None:
         """The configuration, and the run's name where no study has written one."""
@@ -102,6 +113,8 @@ class RunFiles(SaveConfigCallback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.interrupted:
             return
+        for line in replaced_since(self.teachers):
+            warnings.warn(f"{line}; the student was trained with the first", stacklevel=1)
         folder, written = RunFolder.of(trainer.default_root_dir), []
         for name, file in ((LAST, LAST), (BEST, STUDENT)):  # last first: a damaged best one must not prevent it
             checkpoint = folder.checkpoint(name)
@@ -122,7 +135,7 @@ class RunFiles(SaveConfigCallback):
         """The card of the weights: network, data, recipe, teacher, training block."""
         assert isinstance(engine, Engine)
         arguments = self.resolved["model"]["init_args"]
-        student, objective = arguments["student"], by_contents(arguments["objective"], {})
+        student, objective = arguments["student"], by_contents(arguments["objective"], self.teachers)
         return Card(
             class_path=student["class_path"],
             init_args=student.get("init_args"),

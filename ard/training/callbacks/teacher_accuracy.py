@@ -1,5 +1,6 @@
 """The accuracy of a teacher on the validation images of a run, and a warning where it is not above chance."""
 
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,23 +51,28 @@ def validation_images(data: DataModule, limit: int) -> tuple[Tensor, Tensor]:
 def same_split(theirs: dict[str, Any] | None, section: dict[str, Any]) -> bool:
     """Whether a teacher's `data:` section, as its card has it, splits off the same validation images as another."""
     theirs, ours = _own(theirs), _own(section)
-    names = (Path((part.get("init_args") or {}).get("root") or "").name for part in (theirs, ours))
-    one, other = (part.get("init_args") or {} for part in (theirs, ours))
+    one, other = (_mapping(part.get("init_args")) for part in (theirs, ours))
+    names = (Path(str(part.get("root") or "")).name for part in (one, other))
     kept = all(one.get(key) == other.get(key) for key in ("size", "grey", "val_size", "split_seed"))
     return bool(theirs) and theirs.get("class_path") == ours.get("class_path") and len(set(names)) == 1 and kept
 
 
 def _own(section: Any) -> dict[str, Any]:
     """The data set itself, whatever others its training images are mixed with."""
-    section = section if isinstance(section, dict) else {}
-    base = (section.get("init_args") or {}).get("base")
+    section = _mapping(section)
+    base = _mapping(section.get("init_args")).get("base")
     return _own(base) if base else section
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """A part of a card, which may hold anything."""
+    return value if isinstance(value, dict) else {}
 
 
 def teacher_card(teacher: Frozen) -> Card:
     """The card in a teacher's file; one that says nothing where it has none."""
     try:
-        return card_of(teacher.weights) if Path(teacher.weights).is_file() else Card()
+        return card_of(teacher.weights) if os.path.isfile(teacher.weights) else Card()
     except UserError:
         return Card()
 
