@@ -47,7 +47,8 @@ class Frozen(nn.Module):
     def load(self, *, num_classes: int, input_shape: tuple[int, ...], option: str = "weights") -> Self:
         """Read the file once, and try one image: shape errors belong before training, not into it."""
         if not self.weights:
-            raise UserError(f"a teacher without weights: add {option} FILE")
+            short = "--teacher FILE, in full " if option == "--model.teacher.weights" else ""
+            raise UserError(f"a teacher without weights: add {short}{option} FILE")
         if not self._held:
             self._option = f"{option.removesuffix('weights')}network"
             network = self._given[0] if self._given else self.read().to(memory_format=torch.channels_last)

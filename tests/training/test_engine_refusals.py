@@ -54,7 +54,7 @@ def test_a_teacher_that_does_not_fit_is_refused_before_anything_is_written(fit, 
     observed(f"exit 2, nothing written: {str(caught.value).replace(str(seven), 'teacher.safetensors')}")
     with user_error("gone.safetensors: no such file"):
         fit(tmp_path / "run", "ard", f"{weights}=gone.safetensors")
-    with user_error("add --model.teacher"):
+    with user_error("add --teacher FILE, in full --model.teacher.weights FILE"):
         fit(tmp_path / "run", "ard", f"{weights}=")
     assert [file.name for file in tmp_path.rglob("*")] == []
 

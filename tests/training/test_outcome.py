@@ -24,7 +24,7 @@ def test_a_run_says_what_it_left_and_so_does_one_that_was_finished(command, tmp_
     best = validations[read_weights(weights)[1].training.epoch]
     assert best.clean_acc == max(one.clean_acc for one in validations)
     accuracies = f"{100 * best.clean_acc:.1f} % clean, {100 * best.robust_acc:.1f} % robust on validation images"
-    lines = [f"best epoch {best.epoch}: {accuracies}", f"student: {weights}", f"next: ard evaluate '{weights}'"]
+    lines = [f"best epoch {best.epoch}: {accuracies}", f"student: {weights}", f"next: ard evaluate '{directory}'"]
     assert out.startswith(FIRST)
     assert (status, answer(out)) == (0, lines)
     summary = json.loads((directory / "summary.json").read_text())

@@ -19,7 +19,8 @@ def announce_weights(folder: RunFolder, weights: Path, card: Card) -> None:
     accuracies = "".join(
         f": {percent(v.clean_acc)} clean, {percent(v.robust_acc)} robust on validation images" for v in found
     )
-    command = ["ard", "evaluate", str(weights)]
+    chosen = weights == folder.weights()  # for these the folder stands
+    command = ["ard", "evaluate", str(weights.parent if chosen else weights)]
     if not is_ours(card.network or {}):
         command += ["--network", str(weights.with_name("config.yaml"))]
     which = "last" if training.of_last_epoch else "best"
