@@ -4,14 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import narrow, trained, write_weights
 from test_weights_hostile import NETWORK
 from tiny import user_error
 
-from ard.artifacts.paths import weights_file
-from ard.artifacts.weights import card_of
-from ard.core.files import sha256
-from ard.models import Frozen, load
+from ard.models import load
 
 
 @pytest.mark.parametrize(
@@ -42,20 +38,6 @@ def test_a_folder_is_said_to_be_one_and_the_weights_in_it_are_named(tmp_path):
         load(run)
     with user_error("it holds ard/seed0/last.ckpt, ard/seed0/last.safetensors: name one of these$"):
         load(tmp_path)
-
-
-def test_a_runs_folder_stands_for_the_student_that_was_selected(tmp_path, monkeypatch):
-    weights = write_weights(tmp_path / "run" / "student.safetensors")
-    write_weights(tmp_path / "run" / "last.safetensors", narrow())
-    monkeypatch.chdir(tmp_path)
-    for name in ("run", "run/", Path("run"), str(weights.parent), weights):
-        assert torch.equal(load(name).state_dict()["head.weight"], trained().state_dict()["head.weight"])
-        assert card_of(name).num_classes == 10
-    teacher = Frozen(weights="run")
-    assert (teacher.weights, teacher.sha256) == ("run/student.safetensors", sha256(weights))
-    monkeypatch.chdir(weights.parent)
-    assert weights_file(".") == "student.safetensors"
-    assert weights_file("") == "" == Frozen().weights  # which is no folder, but no weights
 
 
 ODD_TENSORS = {

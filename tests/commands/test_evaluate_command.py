@@ -132,5 +132,5 @@ def test_help_is_quick_and_names_every_option():
     done = subprocess.run([sys.executable, "-m", "ard", "evaluate", "--help"], capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
-    for option in ("WEIGHTS", *(f"--{field.name}" for field in fields(Request))):
+    for option in ("WEIGHTS", *(f"--{field.name.replace('_', '-')}" for field in fields(Request))):
         assert option in done.stdout

@@ -29,7 +29,7 @@ def test_a_study_trains_evaluates_and_compares_once(study_place, fake, study):
     assert table in out
     assert all(name in table for name in ("pgd_at", "ard (last)", "fast_ard", "teachers/robust"))
     weights = directory.relative_to(study_place) / "teachers/robust/student.safetensors"
-    teacher = f"--model.init_args.teacher.init_args.weights={weights}"
+    teacher = f"--model.teacher.weights={weights}"
     assert [teacher in order for order in orders].count(True) == 2
     again = study(picture=True)
     assert (again[0], fake.trained()) == (0, [])

@@ -35,7 +35,7 @@ def steps(fit, tmp_path, monkeypatch):
     terms = {}
 
     def run(recipe, precision, *more):
-        monkeypatch.setattr(Engine, "report", lambda _, found: terms.update({precision: found}))
+        monkeypatch.setattr(Engine, "report", lambda _, found, *__: terms.update({precision: found}))
         replays = parts(recipe).get("replays", 1)
         found = Precisions()
         length = [f"--trainer.max_epochs={replays}", f"--trainer.limit_train_batches={1 if replays > 1 else 2}"]

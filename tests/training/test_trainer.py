@@ -74,7 +74,7 @@ def test_an_unknown_precision_is_one_line(capsys):
 @pytest.mark.parametrize(
     ("option", "told"),
     [
-        ("max_steps=10", "trainer.max_steps = 10: expected -1: --trainer.max_epochs N says how long a run is"),
+        ("max_steps=10", "trainer.max_steps = 10: expected -1: --epochs N says how long a run is"),
         ("max_epochs=-1", "trainer.max_epochs = -1: expected a number of epochs"),
         ("accumulate_grad_batches=2", "trainer.accumulate_grad_batches = 2: expected 1: guards and objectives count whole"),
         ("val_check_interval=0.25", "trainer.val_check_interval = 0.25: expected 1.0: what is validated is the epoch"),
