@@ -69,6 +69,6 @@ CASES = {
     60: ("a small file that is damaged, endless, huge or deep", "one line; --resume auto goes on with another checkpoint"),
     61: ("archives and images that grow when they are read", "refused before they are unpacked, memory bounded"),
     62: ("tensors, a card or a record changed after writing", "refused; what has no digest is said to have none"),
-    63: ("a record beside other weights", "not tabulated"),
+    63: ("a record beside other weights", "left out of the table, and named"),
     64: ("weights or folders that may not be read", "one line"),
 }

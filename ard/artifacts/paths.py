@@ -1,6 +1,7 @@
 """The paths of files: the names of everything in a run's folder, beside a record and in a study's folder."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -11,6 +12,7 @@ from ard.core.files import SUFFIXES
 LAST, BEST, PREVIOUS = "last", "best", "previous"  # the checkpoints of a run
 STUDENT = "student"  # the weights of the checkpoint that was selected
 RECORD = "evaluation.json"
+REPLACED = ".replaced"  # ends the name of a folder of runs that others took the place of
 RECORDS = (RECORD, f"{LAST}.{RECORD}")  # of the two files of weights that a run leaves
 
 
@@ -132,7 +134,7 @@ class StudyFolder:
 
     def aside(self, name: str) -> Path:
         """Where a run is moved that another one replaces: beside the study, so that it is in none of its tables."""
-        first = self.root.with_name(f"{self.root.name}.replaced") / name
+        first = self.root.with_name(f"{self.root.name}{REPLACED}") / name
         names = chain([first], (first.with_name(f"{first.name}-{number}") for number in count(2)))
         return next(path for path in names if not path.exists())
 
@@ -177,13 +179,20 @@ def weights_file(path: str | Path) -> str:
 def runs_without_record(folder: Path) -> list[Path]:
     """The folders at or below one in which a run has trained, and nothing has been evaluated."""
     run = RunFolder(folder)
-    trained = {file.parent for own in (run.metrics, run.weights()) for file in folder.rglob(own.name)}
+    trained = {file.parent for own in (run.metrics, run.weights()) for file in _files_below(folder, own.name)}
     return sorted(path for path in trained if not any(record.is_file() for record in RunFolder(path).records))
 
 
 def records_below(folder: Path) -> list[Path]:
     """Every record below a folder of runs; raises UserError where there is none."""
-    files = sorted(path for name in RECORDS for path in folder.rglob(name))
+    files = sorted(path for name in RECORDS for path in _files_below(folder, name))
     if not files:
         raise UserError(f"{folder}: found no {' or '.join(RECORDS)}; expected folders of runs: ard evaluate first")
     return files
+
+
+def _files_below(folder: Path, name: str) -> Iterator[Path]:
+    """The files of one name, without those of runs that a study moved aside."""
+    for path in folder.rglob(name):
+        if not any(part.endswith(REPLACED) for part in path.relative_to(folder).parts[:-1]):
+            yield path

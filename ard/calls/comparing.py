@@ -7,7 +7,7 @@ from ard.artifacts.paths import RECORD
 from ard.artifacts.record import Record
 from ard.calls.fitting import FitResult
 from ard.core.errors import UserError
-from ard.report.comparison import Comparison, left_out_line
+from ard.report.comparison import Comparison
 from ard.report.rows import StoredRecord, load_records
 
 Compared = str | Path | FitResult | Record
@@ -37,7 +37,7 @@ def compare(
         raise UserError("nothing to compare: expected folders of runs, or records")
     records = [record for name, run in named.items() for record in _records(name, run)]
     folders = [_folder(run) for run in named.values() if not isinstance(run, Record)]
-    comparison = Comparison.of(records, mixed=mixed, baseline=baseline, left_out=left_out_line(folders))
+    comparison = Comparison.of(records, mixed=mixed, baseline=baseline, folders=folders)
     if output is not None:
         comparison.write(Path(output))
     return comparison

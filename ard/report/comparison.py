@@ -1,6 +1,6 @@
 """From records to a table, a list of differences and a picture; reads files only."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,13 +29,22 @@ class Comparison:
 
     @classmethod
     def of(
-        cls, records: Sequence[StoredRecord], *, mixed: bool = False, baseline: str | None = None, left_out: str = ""
+        cls, found: Sequence[StoredRecord], *, mixed: bool = False, baseline: str | None = None, folders: Sequence[Path] = ()
     ) -> "Comparison":
-        """Raises UserError, unless `mixed`, where two of them measured different things; see compare_records."""
+        """Of the records that `folders` were searched for, without those of other weights than lie beside them now.
+
+        Raises UserError where none is left, and unless `mixed` where two measured different things; see compare_records.
+        """
+        records = [stored for stored in found if not stored.is_stale]
+        if not records:
+            raise UserError(
+                f"{found[0].path} is of other weights than those beside it: evaluate these, or move the record away"
+            )
         differ = differing(records, mixed=mixed)
         if differ and baseline:
             raise UserError(f"--baseline {baseline}: these records differ in {', '.join(differ)}; expected comparable ones")
-        return cls(group(records), differ, baseline, left_out)
+        stale = [stored.path for stored in found if stored.is_stale]
+        return cls(group(records), differ, baseline, left_out_line(folders, stale))
 
     def to_markdown(self) -> str:
         """The table, and below it what a reader has to know."""
@@ -69,15 +78,20 @@ def compare_records(directories: Sequence[Path], output: Path, *, mixed: bool = 
     UserError where there are no records, one is damaged, or, unless `mixed`, two of them measured different things.
     """
     records = load_records(directories)
-    left_out = left_out_line(directories)
-    return Comparison.of(records, mixed=mixed, baseline=baseline, left_out=left_out).write(output)
+    return Comparison.of(records, mixed=mixed, baseline=baseline, folders=directories).write(output)
 
 
-def left_out_line(directories: Sequence[Path]) -> str:
-    """Which runs are not in the table, as nobody evaluated them; empty where there are none."""
-    names = list(dict.fromkeys(path.as_posix() for folder in directories for path in runs_without_record(folder)))
+def left_out_line(directories: Sequence[Path], stale: Sequence[Path] = ()) -> str:
+    """Which runs are not in the table: nobody evaluated them, or not these weights; empty where there are none."""
+    runs = [path for folder in directories for path in runs_without_record(folder)]
+    parts = [_named(runs, "without a record"), _named(stale, "of other weights than those beside it")]
+    return f"Left out, {'; '.join(filter(None, parts))}; `ard evaluate` writes one." if any(parts) else ""
+
+
+def _named(paths: Iterable[Path], what: str) -> str:
+    names = list(dict.fromkeys(path.as_posix() for path in paths))
     shown = ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
-    return f"Left out, {len(names)} without a record: {shown}; `ard evaluate` writes one." if names else ""
+    return f"{len(names)} {what}: {shown}" if names else ""
 
 
 def _picture(rows: Sequence[Row], differ: Sequence[str], output: Path) -> str:

@@ -29,6 +29,7 @@ class StoredRecord:
 
     path: Path
     record: Record
+    is_stale: bool = False  # of other weights than those that lie beside it now
 
     @property
     def folder(self) -> Path:
@@ -121,18 +122,15 @@ def load_records(folders: Sequence[Path]) -> list[StoredRecord]:
     for folder in folders:
         for path in records_below(folder):
             paths.setdefault(path.resolve(), path)
-    return [StoredRecord(path, of_these_weights(path, read_record(path))) for path in paths.values()]
+    return [_stored(path) for path in paths.values()]
 
 
-def of_these_weights(path: Path, record: Record) -> Record:
-    """The record, where the weights beside it are those that were evaluated, or are not there; else raises UserError."""
-    files = weights_beside(path)
-    if record.weights.sha256 and files and record.weights.sha256 not in map(sha256, files):
-        raise UserError(
-            f"{path} is of other weights (SHA-256 {record.weights.sha256[:12]}…) than {files[0].name} beside it: evaluate "
-            "these, or move the record away"
-        )
-    return record
+def _stored(path: Path) -> StoredRecord:
+    """A record, and whether the weights beside it, where there are any, are those that were evaluated."""
+    record, files = read_record(path), weights_beside(path)
+    evaluated = record.weights.sha256
+    is_stale = bool(files) and evaluated is not None and evaluated not in map(sha256, files)
+    return StoredRecord(path, record, is_stale)
 
 
 def differing(records: Sequence[StoredRecord], *, mixed: bool) -> list[str]:

@@ -108,6 +108,33 @@ def test_runs_that_nobody_evaluated_are_counted_and_named(study: Path) -> None:
     assert "seed13, …; `ard" in text
 
 
+@pytest.mark.fault(63)
+def test_a_record_of_other_weights_is_left_out_and_named(study: Path, observed) -> None:
+    stale = study / "ard/seed0"
+    (stale / "student.safetensors").write_bytes(b"of a later run")
+    text = compare_records([study / "ard", study], study / "out")
+    line = f"Left out, 1 of other weights than those beside it: {stale}/evaluation.json; `ard evaluate` writes one."
+    assert f"\n\n{line}\n\n" in text
+    assert "\n| ard |" not in text
+    assert cells(text, "pgd_at")["seeds"] == "1"
+    (study / "rslad/seed7").mkdir(parents=True)
+    (study / "rslad/seed7/metrics.csv").touch()
+    assert f"Left out, 1 without a record: {study}/rslad/seed7; 1 of" in compare_records([study], study / "out")
+    shutil.copytree(stale, study.parent / "alone", ignore=shutil.ignore_patterns("last.*"))
+    with pytest.raises(UserError, match=r"alone/evaluation.json is of other weights"):
+        compare_records([study.parent / "alone"], study / "out")
+    observed(line.replace(str(study), "…"))
+
+
+def test_runs_that_were_moved_aside_are_not_compared(study: Path) -> None:
+    before = compare_records([study], study / "out")
+    shutil.copytree(study / "ard", study / "tiny.replaced/ard")
+    (study / "tiny.replaced/ard/seed7").mkdir()
+    (study / "tiny.replaced/ard/seed7/metrics.csv").touch()
+    assert compare_records([study], study / "out") == before
+    assert "ard/seed7" in compare_records([study / "tiny.replaced"], study / "out")  # who names them gets them
+
+
 def test_one_run_alone_is_not_drawn(study: Path) -> None:
     text = compare_records([study / "ard"], study / "alone")
     assert text.endswith("\n\nNo picture: there is one run alone.\n")
