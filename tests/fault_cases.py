@@ -71,4 +71,5 @@ CASES = {
     62: ("tensors, a card or a record changed after writing", "refused; what has no digest is said to have none"),
     63: ("a record beside other weights", "left out of the table, and named"),
     64: ("weights or folders that may not be read", "one line"),
+    65: ("a disk that fails while tables and pictures are written", "one line; each file whole or as before"),
 }

@@ -214,7 +214,7 @@ def _write(record: Record, subject: Subject, evaluation: Evaluation, request: Re
         images = AdversarialImages(x_adv=x_adv, y=subject.y, robust=robust, claim=claim_of(record))
         write_adversarial(files.adversarial, images, through=through)
     if record.curve:
-        draw_curve(record, files.curve)
+        draw_curve(record, files.curve, through)
     write_whole(files.page, evidence_card(record), through=through)
     entry = json.dumps(robustbench_entry(record), indent=2)
     write_whole(files.robustbench, entry + "\n", through=through)

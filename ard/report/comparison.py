@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ard.artifacts.paths import StudyFolder, runs_without_record
 from ard.core.errors import UserError
+from ard.core.files import or_user_error, write_whole
 from ard.report.differences import differences_table
 from ard.report.pictures.frontier import draw_frontier, knobs_of, matched_table
 from ard.report.pictures.marks import caption
@@ -62,9 +63,10 @@ class Comparison:
         if output.exists() and not output.is_dir():
             raise UserError(f"{output} is a file; expected a folder to write the tables to")
         table = self.to_markdown()
-        output.mkdir(parents=True, exist_ok=True)
+        with or_user_error(output):
+            output.mkdir(parents=True, exist_ok=True)
         text = f"{table}\n{_picture(self.rows, self.differ, output)}\n"
-        StudyFolder(output).table.write_text(text, encoding="utf-8")
+        write_whole(StudyFolder(output).table, text)
         write_csv(self.rows, self.differ, StudyFolder(output).table_csv)
         return text
 

@@ -4,12 +4,14 @@ A column is an attribute of a row or a record, and a line in `columns`.
 """
 
 import csv
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ard.artifacts.check_names import by_number, with_name
+from ard.core.files import write_whole
 from ard.core.statistics import mean_and_spread
 from ard.core.text import DASH, duration, in_points, markdown_table
 from ard.report.differences import leader
@@ -114,10 +116,11 @@ def main_table(rows: Sequence[Row], differ: Sequence[str]) -> str:
 def write_csv(rows: Sequence[Row], differ: Sequence[str], path: Path) -> None:
     """The same rows with accuracies as fractions; an unreliable robust number is marked here, too."""
     all_columns = columns(rows, differ)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([name for column in all_columns for name in column.csv_names])
-        writer.writerows([cell for column in all_columns for cell in column.csv_cells(row)] for row in rows)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([name for column in all_columns for name in column.csv_names])
+    writer.writerows([cell for column in all_columns for cell in column.csv_cells(row)] for row in rows)
+    write_whole(path, text.getvalue())
 
 
 def settings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:

@@ -1,6 +1,10 @@
 """ard.report.rows: which records lie below a folder, what they are called, and which of them compare."""
 
+import builtins
+import errno
+import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from disturbances import CHANGES, Disk
+from matplotlib.figure import Figure
 from small_records import cells, dataset, first, write, write_study
 
 from ard.artifacts.record import read_record, write_record
@@ -17,6 +23,7 @@ from ard.core.bits import pack, unpack
 from ard.core.errors import UserError
 from ard.core.text import duration, radius
 from ard.report.comparison import compare_records
+from ard.report.pictures.style import save
 from ard.report.rows import group, load_records
 
 
@@ -133,6 +140,32 @@ def test_runs_that_were_moved_aside_are_not_compared(study: Path) -> None:
     (study / "tiny.replaced/ard/seed7/metrics.csv").touch()
     assert compare_records([study], study / "out") == before
     assert "ard/seed7" in compare_records([study / "tiny.replaced"], study / "out")  # who names them gets them
+
+
+@pytest.mark.fault(65)
+def test_whatever_fails_on_disk_a_table_is_whole_or_as_before(study: Path, monkeypatch, observed) -> None:
+    monkeypatch.setattr("ard.report.comparison._picture", lambda _, __, output: str(save(Figure(), output / "p.png")))
+    compare_records([study], study)
+    before = {name: (study / name).read_bytes() for name in ("table.md", "table.csv", "p.png")}
+    write(study / "ard/seed0/evaluation.json", first(0.9), first(0.75))
+    compare_records([study], after := study / "after")
+    refused, disk = 0, Disk(at=1, error=errno.ENOSPC)
+    while disk.at == 1 or disk.count >= disk.at - 1:
+        with monkeypatch.context() as patch:
+            for place, name in [*((os, name) for name in CHANGES), (builtins, "open"), (io, "open")]:
+                patch.setattr(place, name, getattr(place, name))  # so that it is restored
+            disk.count = 0
+            disk.install(str(study))
+            try:
+                compare_records([study], study)
+            except UserError as error:
+                refused += "cannot be written (No space left on device)" in str(error)
+        for name, content in before.items():
+            assert (study / name).read_bytes() in (content, (after / name).read_bytes())
+        assert list(study.glob(".*")) == []
+        disk.at += 1
+    assert refused >= 3 * 4  # of each file: opened, written, made safe, renamed
+    observed(f"{refused} of {disk.at - 2} changes on disk refused in one line; files whole or as before")
 
 
 def test_one_run_alone_is_not_drawn(study: Path) -> None:

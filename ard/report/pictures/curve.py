@@ -9,13 +9,16 @@ from ard.artifacts.record import Record
 from ard.core.errors import UserError
 from ard.core.statistics import wilson_interval
 from ard.core.text import radius
-from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend
+from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend, save
 
 LINE, CLEAN = COLOURS[0], COLOURS[1]
 
 
-def draw_curve(record: Record, path: Path) -> None:
-    """Draw accuracy after PGD-20 against the radius, with 95 % Wilson intervals; raises UserError without a curve."""
+def draw_curve(record: Record, path: Path, through: Path | None = None) -> None:
+    """Draw accuracy after PGD-20 against the radius, with 95 % Wilson intervals; raises UserError without a curve.
+
+    `through` is as `write_whole` has it.
+    """
     if not record.curve:
         raise UserError(f"a record of suite {record.suite} has no curve; expected one of `--suite full`")
     n, eps = record.n, record.threat.eps
@@ -33,7 +36,7 @@ def draw_curve(record: Record, path: Path) -> None:
         handles.append(Line2D([], [], color=GREY, ls=":", lw=0.9, label=f"chance, {chance:.3g} %"))
     legend(figure, handles)
     _label_radii(axes, sorted(points), eps)
-    figure.savefig(path)
+    save(figure, path, through)
 
 
 def _draw_points(axes: Axes, points: dict[float, float], n: int) -> None:

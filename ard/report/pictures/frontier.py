@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from ard.report.differences import students
 from ard.report.pictures.marks import MARKERS, TEACHER_MARK, Mark, bars, marks_of, title
-from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend
+from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend, save
 from ard.report.rows import Row
 
 
@@ -55,7 +55,7 @@ def draw_frontier(rows: Sequence[Row], differ: Sequence[str], path: Path) -> Non
         axes.plot(*mark.point, TEACHER_MARK[1], color=TEACHER_MARK[0], markersize=10, zorder=3)
         handles.append(Line2D([], [], color=TEACHER_MARK[0], marker=TEACHER_MARK[1], ls="", ms=8, label=mark.label))
     legend(figure, [*handles, Line2D([], [], color=GREY, lw=1, alpha=0.3, label=bars(rows))])
-    figure.savefig(path)
+    save(figure, path)
 
 
 def matched_table(rows: Sequence[Row]) -> str:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ard.report.pictures.marks import Mark, bars, marks_of, title
-from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend
+from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend, save
 from ard.report.rows import Row
 
 WORST, CLEAN = COLOURS[0], COLOURS[1]
@@ -26,7 +26,7 @@ def draw_ranking(rows: Sequence[Row], differ: Sequence[str], path: Path) -> None
     axes.set_yticks(range(len(ranked)), [mark.label for mark in ranked], fontsize=7.5)
     axes.set_ylim(-0.7, len(ranked) - 0.3)
     _draw_legend(figure, bars(rows))
-    figure.savefig(path)
+    save(figure, path)
 
 
 def _draw_line(axes: Axes, mark: Mark, place: int) -> None:

@@ -10,7 +10,7 @@ from matplotlib.transforms import Bbox
 
 from ard.report.pictures.labels import place_labels
 from ard.report.pictures.marks import Mark, bars, marks_of, title
-from ard.report.pictures.style import GREY, empty_axes, legend
+from ard.report.pictures.style import GREY, empty_axes, legend, save
 from ard.report.rows import Row
 
 
@@ -23,7 +23,7 @@ def draw_tradeoff(rows: Sequence[Row], differ: Sequence[str], path: Path) -> Non
     _draw_legend(figure, bars(rows))
     figure.draw_without_rendering()  # labels are placed in pixels, so the layout must stand
     _label(axes, marks)
-    figure.savefig(path)
+    save(figure, path)
 
 
 def _draw_mark(axes: Axes, mark: Mark, marks: Sequence[Mark]) -> None:
