@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -23,6 +24,8 @@ def run(folder: Path, words: list[str], faults: tuple[Any, ...], environment: di
     """`ard WORDS` in a folder in which these faults happen; how many changes on disk it made is in `changes_of(folder)`."""
     from ard.__main__ import main
 
+    for stream in (1, 2):  # what is said after `main` has ended is heard, too
+        os.dup2(sys.stdout.fileno(), stream)
     enter_pair({**NO_CHECKOUT, **environment})
     os.chdir(folder)
     for fault in faults:

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from ard.artifacts.tensors import digest_of_tensors
 from ard.artifacts.typed_json import parsed
 from ard.core.errors import UserError
-from ard.core.files import discard, write_whole
+from ard.core.files import discard, or_user_error, write_whole
 from ard.evaluation.cascade import Block
 
 try:
@@ -70,8 +70,10 @@ class Store:
     def alone(self) -> Iterator[bool]:
         """Let one process at a time write the record; yields whether the record is still to be written."""
         lock = self.folder.with_suffix(".lock")
+        with or_user_error(lock):
+            file = open(lock, "wb")  # noqa: SIM115
         try:
-            with open(lock, "wb") as file:
+            with file:
                 if fcntl is not None:
                     fcntl.flock(file, fcntl.LOCK_EX)  # released with the process, however it ends
                 yield self.folder.is_dir()

@@ -132,5 +132,6 @@ def _keep_as(path: Path, kept: Path) -> None:
         shutil.copyfile(path, temporary)
     digest_beside(kept).unlink(missing_ok=True)
     os.replace(temporary, kept)
+    discard(temporary)  # it stays where both are names of one file, as after a kill right behind this line
     if digest_beside(path).is_file():
         write_whole(digest_beside(kept), f"{stored_digest(path)}  {kept.name}\n")

@@ -149,3 +149,22 @@ def test_a_checkpoint_that_is_removed_takes_its_digest_along(tmp_path):
     AtomicCheckpointIO().save_checkpoint(tensor(1), path)
     AtomicCheckpointIO().remove_checkpoint(path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_that_is_kept_already_leaves_no_second_name(tmp_path):
+    """A run was killed between keeping its checkpoint and replacing it, and keeps it once more."""
+    from ard.training.checkpoints import _keep_as
+
+    (tmp_path / "last.ckpt").write_bytes(b"whole")
+    for _ in range(2):
+        _keep_as(tmp_path / "last.ckpt", tmp_path / "previous.ckpt")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["last.ckpt", "previous.ckpt"]
+
+
+def test_an_evaluation_whose_lock_cannot_be_opened_ends_in_one_line(tmp_path):
+    from ard.core.errors import UserError
+    from ard.evaluation.blocks import Store
+
+    (tmp_path / "blocks.lock").mkdir()
+    with pytest.raises(UserError, match=r"blocks.lock: cannot be written"), Store(tmp_path / "blocks").alone():
+        pass
