@@ -34,7 +34,7 @@ def imported(folder):
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 found.add(node.module.partition(".")[0])
-    own = {"ard", "scripts", *(path.stem for place in (folder, "tests") for path in (ROOT / place).glob("*.py"))}
+    own = {"ard", "scripts", *(path.stem for place in (folder, "tests") for path in (ROOT / place).rglob("*.py"))}
     return found - set(sys.stdlib_module_names) - own
 
 
