@@ -184,7 +184,6 @@ class FreeDistillation(Engine):
         x, y = self.images(batch, batch_idx)
         parts = self.student, self.teacher, self.objective
         training_loss = replayed_loss(*parts, x, y, self.next_step(batch_idx), mode=self.attack_mode)
-        delta = None if self.delta is None else self.delta.to(x.device)
 
         def heard(x_adv: Tensor) -> dict[str, Tensor]:
             with listening(self.student, x_adv) as answers:
@@ -192,7 +191,7 @@ class FreeDistillation(Engine):
             self.answers = answers[0] if answers else None
             return terms
 
-        self.delta = replay(heard, x, delta, ball=self.threat, count=self.replays, descend=self.descend)
+        self.delta = replay(heard, x, self.delta, ball=self.threat, count=self.replays, descend=self.descend)
         self.report(self.terms, self.answers, y)
 
     def descend(self, terms: dict[str, Tensor]) -> None:
