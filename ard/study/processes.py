@@ -66,6 +66,7 @@ def ard_command(arguments: list[str], log: Path, environment: dict[str, str]) ->
             os.dup2(file.fileno(), stream)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     sys.argv[1:] = arguments
+    sys.modules.pop("ard.__main__", None)  # the prepared process may have it, which runpy would warn of
     try:
         runpy.run_module("ard", run_name="__main__", alter_sys=True)
     finally:
