@@ -8,6 +8,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from ard.core.flops import uncounted
+
 ConvAndNorm = tuple[nn.Conv2d, nn.BatchNorm2d]
 
 _known: "WeakKeyDictionary[nn.Module, list[ConvAndNorm]]" = WeakKeyDictionary()
@@ -25,7 +27,8 @@ def folded(network: nn.Module) -> Iterator[None]:
     def begin(_: nn.Module, inputs: tuple[Any, ...]) -> None:
         handle.remove()
         if network not in _known:
-            _known[network] = _verified(network, inputs[0][:2].detach())
+            with uncounted():
+                _known[network] = _verified(network, inputs[0][:2].detach())
         undo.extend(_fold(conv, norm) for conv, norm in _known[network])
 
     handle = network.register_forward_pre_hook(begin)

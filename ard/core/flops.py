@@ -1,6 +1,7 @@
 """How much arithmetic a computation is, counted while it runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,12 +24,16 @@ class FlopCounter(TorchDispatchMode):
     torch's own FlopCounterMode hangs hooks on modules, which autograd.grad refuses, and overcounts grouped gradients.
     """
 
+    paused = False
+
     def __init__(self) -> None:
         super().__init__()
         self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
+        if FlopCounter.paused:
+            return out
         packet = func._overloadpacket
         if packet is aten.convolution:
             self.total += _convolution(out, args[1])
@@ -38,6 +43,16 @@ class FlopCounter(TorchDispatchMode):
         elif packet in flop_registry:
             self.total += flop_registry[packet](*args, **(kwargs or {}), out_val=out)
         return out
+
+
+@contextmanager
+def uncounted() -> Iterator[None]:
+    """What a process does once, at its first step, is no part of a step's cost: a resumed run does it again."""
+    FlopCounter.paused = True
+    try:
+        yield
+    finally:
+        FlopCounter.paused = False
 
 
 def _convolution(out: torch.Tensor, weight: torch.Tensor) -> int:

@@ -85,8 +85,8 @@ class RunFiles(SaveConfigCallback):
         alone = RunName(study=None, method=self.method, role="student", swept={}, config_digest=digest)
         return read_run_name(folder, digest) or alone
 
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step and not self.clock["flops_per_image"]:  # not the first: it also looks for what can be folded
+    def on_train_batch_start(self, *_: Any) -> None:
+        if not self.clock["flops_per_image"]:  # the run's first step, whether or not this process was resumed
             self._counter = FlopCounter()
             self._counter.__enter__()
 
