@@ -22,19 +22,12 @@ RUN = "another run is writing here ({holder}); expected one at a time: wait for 
 
 
 @contextmanager
-def alone(directory: Path, patience: float = 0.0) -> Iterator[None]:
-    """Hold a run's directory against other runs, as `held` does, and sweep it."""
-    with held(directory, RUN, patience):
-        sweep(directory)
-        yield
-
-
-@contextmanager
-def held(directory: Path, refusal: str, patience: float = 0.0) -> Iterator[None]:
-    """Hold a directory; raises UserError where another process holds it or nothing can be written.
+def alone(directory: Path, patience: float = 0.0, refusal: str = RUN) -> Iterator[None]:
+    """Hold a directory, swept of what a killed process left; raises UserError where another process holds it.
 
     Waits `patience` seconds for the other one to end; then `refusal` says what to do, and {holder} who it is.
-    A directory that is still empty at the end, because the run was refused, goes again.
+    Raises UserError where nothing can be written, too. A directory that is still empty at the end, because the run was
+    refused, goes again.
     """
     made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     lock = directory / LOCK
@@ -42,6 +35,7 @@ def held(directory: Path, refusal: str, patience: float = 0.0) -> Iterator[None]
         directory.mkdir(parents=True, exist_ok=True)
         file = _waited_for(lock, refusal, patience)
     try:
+        sweep(directory)
         yield
     finally:
         if fcntl is None:

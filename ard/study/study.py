@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ard.configs.catalogue import root
-from ard.core.locks import held
+from ard.core.locks import alone
 from ard.core.terminal import say
 from ard.study.devices import Devices
 from ard.study.display import Display
@@ -35,7 +35,7 @@ def run_study(
             signal.signal(number, lambda number, _: sys.exit(128 + number))
     directory = Path("checkpoints") / path.stem
     study = _without_the_repositorys_results(read_study(path), path, directory)
-    with held(directory, STUDY):
+    with alone(directory, refusal=STUDY):
         failures, count = _finish(study, directory, rehearse, jobs_per_device)
         for name, reason in failures.items():
             say(f"failed: {name}: {reason}", error=True)

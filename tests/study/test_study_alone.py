@@ -8,7 +8,7 @@ import time
 import pytest
 from prepared import start
 
-from ard.core.locks import held
+from ard.core.locks import alone
 
 
 @pytest.mark.usefixtures("fake")
@@ -93,7 +93,7 @@ def test_a_marker_is_whole_or_as_before(study, study_place, fake, monkeypatch, o
 
 
 def hold(folder):
-    with held(folder, ""):
+    with alone(folder):
         (folder / "held").touch()
         signal.pause()
 
@@ -126,3 +126,12 @@ def test_a_reason_is_of_the_process_that_failed(study, study_place, monkeypatch,
     assert (status, err.count("\n")) == (1, 1)
     assert "pgd_at/seed0: ard fit ended with status -9: it printed nothing (see " in err
     observed(err.strip())
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_study_takes_away_what_a_killed_one_left_half_written(study, study_place):
+    stray = study_place / "checkpoints" / "tiny" / ".table.md.77.tmp"
+    stray.parent.mkdir(parents=True)
+    stray.write_text("half a ta")
+    assert study()[0] == 0
+    assert not stray.exists()
