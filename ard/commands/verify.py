@@ -4,16 +4,19 @@ from pathlib import Path
 
 from ard.artifacts.paths import weights_file
 from ard.artifacts.record import read_record
+from ard.artifacts.signature import check_signature
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_config, check_weights
 from ard.core.errors import UserError
-from ard.core.files import sha256
+from ard.core.files import existing, replaced_since, sha256
 from ard.core.terminal import say
 
 DISPROVED = 4  # the exit status for images that do not prove their claim, as of an evaluation that is unreliable
 
 
-def verify_images(file: str, weights: str, data: str | None = None, network: str | None = None) -> int:
+def verify_images(
+    file: str, weights: str, data: str | None = None, network: str | None = None, public_key: str | None = None
+) -> int:
     """Check stored adversarial images against weights and data, in this fresh process: ball, range, labels, verdicts.
 
     Args:
@@ -21,8 +24,24 @@ def verify_images(file: str, weights: str, data: str | None = None, network: str
         weights: the weights they were made for, a file or a run's folder.
         data: a config with a `data:` section; by default what the weights were trained on.
         network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
+        public_key: minisign.pub, or the key in it: FILE.minisig beside the file must be a signature of it by this key, and
+            the file names the weights by their SHA-256.
     """
     check_weights(weights)
+    if not public_key:
+        return _verify(file, weights, data, network)
+    used, comment = (
+        {file: sha256(existing(file, "a record, or adversarial images"))},
+        check_signature(Path(file), public_key),
+    )
+    status = _verify(file, weights, data, network)
+    if replaced := replaced_since(used):
+        raise UserError(replaced[0])
+    say(f"{file}: signed by this key, which covers the weights by their SHA-256; the signer wrote: {comment}")
+    return status
+
+
+def _verify(file: str, weights: str, data: str | None, network: str | None) -> int:
     if file.endswith(".json"):
         say(f"{file}: {verify_record(Path(file), Path(weights_file(weights)))}")
         return 0
