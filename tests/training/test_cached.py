@@ -1,5 +1,7 @@
 """A teacher that remembers says what a teacher says, and asks its network about every view of every image once."""
 
+import os
+
 import pytest
 import torch
 from pytorch_lightning import Callback
@@ -87,6 +89,36 @@ def test_what_it_says_of_a_known_image_is_what_the_network_says(teacher):
     again.expect(x, indices, views)
     with user_error("delete"):
         again(x)
+
+
+def test_a_damaged_row_is_computed_anew(teacher):
+    """Whichever byte of the table changes."""
+    x, indices, views = torch.rand(5, 1, 8, 8, generator=generator()), torch.arange(5), torch.tensor([0, 1, 2, 3, 0])
+
+    def answers():
+        cached = opened(teacher)
+        cached.expect(x, indices, views)
+        return cached(x)
+
+    first = answers()
+    (file,) = teacher.parent.glob("*.logits")
+    whole = file.read_bytes()
+    written = [position for position, byte in enumerate(whole) if byte]
+    for position in written[::7]:
+        file.write_bytes(whole[:position] + bytes([whole[position] ^ 64]) + whole[position + 1 :])
+        torch.testing.assert_close(answers(), first, rtol=1e-3, atol=1e-2)
+        assert file.read_bytes() == whole
+    file.write_bytes(whole[: len(whole) // 2])
+    assert torch.equal(answers(), first)
+
+
+def test_what_is_no_file_is_not_read(teacher):
+    opened(teacher)
+    (file,) = teacher.parent.glob("*.logits")
+    file.unlink()
+    os.mkfifo(file)
+    with user_error("no regular file"):
+        opened(teacher)
 
 
 def test_images_it_was_not_told_about_go_to_the_network_with_their_gradient(teacher):
