@@ -71,15 +71,19 @@ def test_a_missing_signature_is_no_signature(place, capsys):
     assert "evaluation.json is not signed: no evaluation.json.minisig beside it; expected what `minisign -Sm" in said
 
 
-def test_each_byte_of_a_signed_record_counts(place, owner, capsys):
+@pytest.mark.fault(66)
+def test_each_byte_of_a_signed_record_counts(place, owner, capsys, observed):
     file = place / "evaluation.json"
     sign(owner, file)
     content = bytearray(file.read_bytes())
-    for position in range(0, len(content), len(content) // 20):
+    positions = range(0, len(content), len(content) // 20)
+    for position in positions:
         content[position] ^= 1
         file.write_bytes(content)
-        assert "was not signed by this key, or changed afterwards" in refused(capsys, place)
+        said = refused(capsys, place)
+        assert "was not signed by this key, or changed afterwards" in said
         content[position] ^= 1
+    observed(f"each of {len(positions)} flipped bits: {said}")
 
 
 def test_a_signature_of_somebody_else_or_of_another_file_is_refused(place, owner, capsys):
