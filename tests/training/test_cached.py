@@ -105,8 +105,12 @@ def test_a_damaged_row_is_computed_anew(teacher, observed):
     (file,) = teacher.parent.glob("*.logits")
     whole = file.read_bytes()
     written = [position for position, byte in enumerate(whole) if byte]
-    for position in written[::7]:
-        file.write_bytes(whole[:position] + bytes([whole[position] ^ 64]) + whole[position + 1 :])
+    damages = [whole[:position] + bytes([whole[position] ^ 64]) + whole[position + 1 :] for position in written[::7]]
+    damages.append(whole[:1] + bytes([whole[1] ^ 128, whole[2], whole[3] ^ 128]) + whole[4:])  # two signs
+    row, second = 24, 5 * 24  # bytes; where the row of image 1 in view 1 begins
+    damages.append(whole[:second] + whole[:row] + whole[second + row :])  # a whole row in another's place
+    for damaged in damages:
+        file.write_bytes(damaged)
         torch.testing.assert_close(answers(), first, rtol=1e-3, atol=1e-2)
         assert file.read_bytes() == whole
     file.write_bytes(whole[: len(whole) // 2])
