@@ -31,7 +31,7 @@ class _OnDisk:
 class MetricsCSV(Logger):
     """One row a step, one column a metric; a killed run leaves a readable file, of whose last line a part may be missing.
 
-    The newest row is written at the end of the file; a new column or a change of an earlier row replaces the file atomically.
+    The newest row is written at the end of the file; a new column or a change of an earlier row replaces the whole file.
     Where it cannot be written, the rows wait for the next attempt and training goes on; a warning is printed once.
     Nothing is written before `resume_before` is called, when training begins: a refused start or a validation of an old run
     must not touch what that run wrote.
