@@ -3,6 +3,8 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,10 +29,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def __init__(self) -> None:
         super().__init__()
         self._written: dict[tuple[int, ...], str] = {}  # digests of the newest files that were read back whole
-        self.same_as = ""  # the file that already holds what is saved next
+        self._same_as = ""  # the file that already holds what is saved
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:  # noqa: ARG002
-        path, source, self.same_as = Path(path), self.same_as, ""
+        path, source = Path(path), self._same_as
         if source and self._share(Path(source), path):
             return
         temporary = path.with_name(f".{path.name}.tmp")
@@ -43,6 +45,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 self._put(temporary, path, digest)
             finally:
                 discard(temporary)
+
+    @contextmanager
+    def saving_the_same_as(self, path: str) -> Iterator[None]:
+        """A block that saves what this process has just saved to `path`; an empty path stands for nothing."""
+        self._same_as = path
+        try:
+            yield
+        finally:
+            self._same_as = ""
 
     def _share(self, source: Path, path: Path) -> bool:
         """Give a checkpoint that this process wrote, `source`, the name `path`, too; False where that cannot be done."""
@@ -107,9 +118,11 @@ class Kept(ModelCheckpoint):
 
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
         writer = trainer.strategy.checkpoint_io
-        if self.twin is not None and isinstance(writer, AtomicCheckpointIO):
-            writer.same_as = self.twin._saved
-        super()._save_checkpoint(trainer, filepath)
+        if self.twin is None or not isinstance(writer, AtomicCheckpointIO):
+            super()._save_checkpoint(trainer, filepath)
+        else:
+            with writer.saving_the_same_as(self.twin._saved):
+                super()._save_checkpoint(trainer, filepath)
         self._saved = filepath
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -180,8 +180,8 @@ def test_what_has_not_changed_is_neither_digested_nor_written_again(tmp_path, mo
     writer, best, last = AtomicCheckpointIO(), tmp_path / "best.ckpt", tmp_path / "last.ckpt"
     for value in (1, 2):
         writer.save_checkpoint(tensor(value), best)
-        writer.same_as = str(best)
-        writer.save_checkpoint(tensor(value), last)
+        with writer.saving_the_same_as(str(best)):
+            writer.save_checkpoint(tensor(value), last)
     assert (len(read), len(written)) == (2, 2)
     assert last.samefile(best)
     assert [readable(file) for file in (best, last, last.with_stem("previous"))] == [2, 2, 1]
@@ -197,8 +197,8 @@ def test_what_cannot_be_shared_is_written(tmp_path, monkeypatch, how):
         monkeypatch.setattr(os, "link", lambda *_: os.stat("/nowhere"))
     else:
         best.write_bytes(b"half")
-    writer.same_as = str(best)
-    writer.save_checkpoint(tensor(1), last)
+    with writer.saving_the_same_as(str(best)):
+        writer.save_checkpoint(tensor(1), last)
     assert readable(last) == 1
     assert not last.samefile(best)
 
@@ -229,8 +229,7 @@ def test_a_kill_while_the_best_becomes_the_last_leaves_a_recent_checkpoint(tmp_p
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", killing)
-    writer.same_as = str(best)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), writer.saving_the_same_as(str(best)):
         writer.save_checkpoint(tensor(2), last)
     assert readable(best) == 2
     assert max(readable(last), readable(last.with_stem("previous"))) >= 1
