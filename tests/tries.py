@@ -97,10 +97,9 @@ class Try:
         self.kills = 0  # processes that ended by a signal
         shutil.copytree(command.template, folder, symlinks=True)
 
-    def start(self, *faults: Any) -> Any:
-        """The command in a process of its own."""
-        (process,) = self.start_all(*faults)
-        return process
+    def start(self, *faults: Any, words: list[str] | None = None) -> Any:
+        """The command, or another one, in a process of its own."""
+        return prepared.start(run, self.folder, words or self.command.words, faults, {}, words=self.talk)
 
     def start_all(self, *faults: Any) -> list[Any]:
         """The same of a command of several processes."""
