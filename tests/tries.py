@@ -45,6 +45,8 @@ def content(path: Path, *, exact: bool) -> Any:
     if path.name.endswith(RECORD):
         tree = timeless(json.loads(path.read_text()))
         return {key: value for key, value in tree.items() if key not in ("weights", "key")}  # their cards have times
+    if path.name == "previous.ckpt":
+        return None  # what was written before last.ckpt: of an interrupted run, the step that it was interrupted in
     if path.suffix == ".ckpt":
         whole = torch.load(path, weights_only=True)
         return {part: whole[part] for part in STATES}
