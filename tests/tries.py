@@ -26,7 +26,7 @@ from ard.artifacts.record import read_record
 from ard.artifacts.weights import read_weights
 from ard.core.errors import UserError
 
-GRACE, PATIENCE = 35, 120  # seconds until what belongs to a killed command is gone; until a command is given up
+GRACE, PATIENCE = 35, 400  # seconds until what belongs to a killed command is gone; until a command is given up
 READERS: dict[str, Callable[[Path], Any]] = {
     RECORD: read_record,
     ".ckpt": read_checkpoint,
