@@ -200,11 +200,14 @@ class Engine(pl.LightningModule, ABC):
     def images(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
         """The batch, augmented for this step; a teacher that stores its logits is given the views."""
         x, y = self.received(batch, batch_idx)
-        x = self.data.augment(x, self.generator("augmentation", batch_idx))
+        x = self.data.augment(x, self._views(batch_idx))
         if isinstance(self.teacher, Cached) and isinstance(self.data, DataModule):
-            views = self.data.views(len(y), self.generator("augmentation", batch_idx))
-            self.teacher.expect(x, self.data.shown(batch_idx), views)
+            self.teacher.expect(x, self.data.shown(batch_idx), self.data.views(len(y), self._views(batch_idx)))
         return x, y
+
+    def _views(self, batch_idx: int) -> torch.Generator:
+        """Of augmentation, on the CPU: the same crops on every device, and nobody waits to know them."""
+        return keyed_generator("cpu", "augmentation", *self.step_key(batch_idx))
 
     def generator(self, purpose: str, batch_idx: int) -> torch.Generator:
         """The generator of one purpose in one step."""
