@@ -8,8 +8,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# Kernels whose answer, or the size of whose answer, the host must know; and copies of what Python made up just now.
-KERNELS = {"_local_scalar_dense", "nonzero", "is_nonzero", "equal", "allclose", "masked_select", "_unique2", "lift_fresh"}
+# Kernels whose answer, or the size of whose answer, the host must know.
+KERNELS = {"_local_scalar_dense", "nonzero", "is_nonzero", "equal", "allclose", "masked_select", "_unique2"}
 METHODS = {"cpu", "item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__", "__array__"}
 
 
@@ -22,8 +22,8 @@ class NoWaiting(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name = getattr(func, "__name__", "")
-        to_host = name == "to" and any(str(value) == "cpu" for value in (*args[1:], *(kwargs or {}).values()))
-        if name in METHODS or to_host:
+        to = [str(value) for value in (*args[1:], *(kwargs or {}).values())] if name == "to" else []
+        if name in METHODS or ("cpu" in to and not args[0].is_cpu):
             raise WaitedError(f"Tensor.{name} waits for the device")
         return func(*args, **(kwargs or {}))
 
@@ -56,6 +56,8 @@ class Tape(Kernels):
         self.calls = []
 
     def run(self, func, args, kwargs):
+        if func._overloadpacket.__name__ == "lift_fresh":
+            raise WaitedError("a tensor of what Python knows: a replay would copy from memory that is gone")
         out = func(*args, **kwargs)
         self.calls.append((func, args, kwargs, _tensors(out)))
         return out
