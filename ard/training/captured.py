@@ -118,7 +118,8 @@ class Graphs:
         try:
             self._held[key] = Captured(self.record, self._points[key], *arguments)
         except RuntimeError as error:
-            return self._refuse(str(error).partition("\n")[0])
+            cause = error.__context__ or error  # a capture that was left by an error ends with one of its own
+            return self._refuse(str(cause).partition("\n")[0])
         return True
 
 

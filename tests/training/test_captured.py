@@ -145,7 +145,11 @@ def test_another_shape_is_another_graph_and_too_many_are_none():
 
 def test_a_capture_that_fails_is_said_once_and_costs_nothing():
     def refuses(run):  # noqa: ARG001
-        raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors might be ...")
+        """As on CUDA: the error that ends a capture, and then one of the capture's own."""
+        try:
+            raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors might be ...")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
 
     eager, graph, lines = Steps(ARD_RECIPE), Steps(ARD_RECIPE, Graphs(refuses, "cpu")), []
     with said(lines):
