@@ -174,11 +174,12 @@ def _look(x: Tensor) -> tuple[Any, ...]:
 def _state(device_type: str, student: nn.Module, teacher: Any, objective: Objective, attack: Attack) -> tuple[Any, ...]:
     """What a graph holds fast and an eager step would read anew: where each tensor lies, plain settings, the precision."""
     roots = [root for root in (student, teacher, objective) if isinstance(root, nn.Module)]
-    roots += [net for root in roots for part in root.modules() if isinstance(part, Frozen) for net in part.networks]
-    tensors = [tensor for root in roots for tensor in (*root.parameters(), *root.buffers())]
-    values = [item for part in (*objective.parts(), attack, attack.ball) for item in vars(part).items()]
+    parts = [part for root in roots for part in root.modules()]
+    parts += [part for one in parts if isinstance(one, Frozen) for net in one.networks for part in net.modules()]
+    tensors = [value for part in parts for held in (part._parameters, part._buffers) for value in held.values()]
+    values = [item for owner in (*objective.parts(), attack, attack.ball) for item in vars(owner).items()]
     tensors += [value for _, value in values if isinstance(value, Tensor)]
-    places = tuple(tensor.data_ptr() for tensor in tensors)
+    places = tuple(tensor.data_ptr() for tensor in tensors if tensor is not None)
     settings = repr([item for item in values if _is_plain(item[1])])
     return places, settings, torch.is_autocast_enabled(device_type), torch.get_autocast_dtype(device_type)
 
