@@ -3,7 +3,7 @@
 from ard.attacks.attacking import attacking, frozen_mode
 from ard.attacks.balls import L2, Ball, Linf
 from ard.attacks.base import Attack, AttackFactory, ascent
-from ard.attacks.gradient import FGSM, NFGSM, PGD
+from ard.attacks.gradient import FGSM, NFGSM, PGD, UnstuckPGD
 from ard.core.radius import Radius
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Ball",
     "Linf",
     "Radius",
+    "UnstuckPGD",
     "ascent",
     "attacking",
     "frozen_mode",

@@ -42,6 +42,10 @@ class Attack(ABC):
         """Where the search begins if the loss does not say; x are the centres of the balls."""
         return x
 
+    def uphill(self, gradient: Tensor, offset: Tensor) -> Tensor:  # noqa: ARG002
+        """What is taken for the gradient; `offset` is the way from the centre to where it was asked."""
+        return gradient
+
     def direction(self, gradient: Tensor, memory: Any) -> tuple[Tensor, Any]:
         """Where to step, of norm 1, and what to be handed at the next step: None at the first, then what was returned."""
         return self.ball.steepest(gradient), memory
@@ -82,7 +86,8 @@ class Attack(ABC):
             x_adv = loss.kept(x_adv, centre)  # the start may be what is returned
         best, highest, memory = x_adv, x.new_full((len(x_adv),), -torch.inf), None
         for _ in range(self.steps):
-            value, loss.gradient = ascent(loss, x_adv)
+            value, gradient = ascent(loss, x_adv)
+            loss.gradient = self.uphill(gradient, x_adv - centre)
             if self.keep_best:
                 best, highest = _higher(best, highest, x_adv, value)
             move, memory = self.direction(loss.gradient, memory)

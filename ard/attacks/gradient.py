@@ -55,6 +55,18 @@ class PGD(Attack):
         return {name: getattr(self, name) for name in ("steps", "start", "keep_best", "step_size")}
 
 
+class UnstuckPGD(PGD):
+    """PGD in which an image does not stay where its gradient is exactly 0: it moves on the way its random start went.
+
+    A divergence from the network's own answer, as in TRADES, is flat at the image, and so near it that rounding sees no
+    difference. Other images move as in PGD; arguments are those of PGD.
+    """
+
+    def uphill(self, gradient: Tensor, offset: Tensor) -> Tensor:
+        flat = (gradient == 0).flatten(1).all(dim=1).view(-1, 1, 1, 1)
+        return torch.where(flat, offset, gradient)
+
+
 class NFGSM(Attack):
     """Noise-FGSM (de Jorge et al., NeurIPS 2022, arXiv:2202.01181): x' = x + η + step_size · steepest(∇loss(x + η)).
 

@@ -8,7 +8,7 @@ from tiny import concrete, generator, images, labels, tiny_net, user_error
 from torch import nn
 
 import ard.attacks
-from ard.attacks import FGSM, L2, NFGSM, PGD, Attack, Ball, Linf
+from ard.attacks import FGSM, L2, NFGSM, PGD, Attack, Ball, Linf, UnstuckPGD
 from ard.losses import AttackLoss, cross_entropy
 
 
@@ -295,3 +295,19 @@ def test_attacks_work_without_grad_mode_and_refuse_inference_mode():
 def test_pgd_wants_a_step():
     with user_error("steps = 0: expected at least 1"):
         PGD(Linf(eps=0.1), steps=0)
+
+
+@every_ball
+def test_images_without_a_gradient_stay_in_pgd_and_move_on_from_their_start_where_asked(ball):
+    threat, x = ball_of(ball), images(4).clamp(0.3, 0.7)
+    slopes = torch.tensor([0.0, 1.0, 0.0, -1.0]).view(-1, 1, 1, 1) * torch.ones_like(x)
+
+    def found(kind, start):
+        return kind(threat, steps=4, start=start)(lambda x_adv: (slopes * x_adv).sum(dim=(1, 2, 3)), x, generator(3))
+
+    stuck, moved = found(PGD, "gaussian"), found(UnstuckPGD, "gaussian")
+    assert torch.equal(stuck[1::2], moved[1::2])
+    assert (threat.distance(stuck[::2] - x[::2]) < threat.eps / 2).all()
+    assert torch.allclose(threat.distance(moved[::2] - x[::2]), torch.full((2,), threat.eps))
+    assert torch.equal(threat.steepest(moved[::2] - x[::2]).sign(), threat.steepest(stuck[::2] - x[::2]).sign())
+    assert torch.equal(found(UnstuckPGD, "zero")[::2], x[::2])

@@ -25,7 +25,7 @@ from ard.training.engine import Engine
 CONFIGS = Path(__file__).parents[2] / "configs"
 PATHS = {
     Ball: ["ard.attacks.L2", "ard.attacks.Linf"],
-    Attack: ["ard.attacks.FGSM", "ard.attacks.NFGSM", "ard.attacks.PGD"],
+    Attack: ["ard.attacks.FGSM", "ard.attacks.NFGSM", "ard.attacks.PGD", "ard.attacks.UnstuckPGD"],
     DataModule: ["ard.data.CIFAR10", "ard.data.CIFAR100", "ard.data.Digits", "ard.data.ImageFolder", "ard.data.Mixed"],
     Frozen: ["ard.models.Cached", "ard.models.Ensemble", "ard.models.Frozen", "ard.models.RobustBench"],
     nn.Module: [
