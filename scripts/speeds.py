@@ -29,7 +29,8 @@ from ard.artifacts.weights import save_weights
 from ard.bench.benchmark import conditions
 from ard.bench.levers import BenchRow
 from ard.bench.measure import ratio
-from ard.bench.timed_step import NETWORKS, TimedStep
+from ard.bench.networks import NETWORKS
+from ard.bench.timed_step import TimedStep
 from ard.cli.lightning import CLI
 from ard.cli.messages import quiet
 from ard.core.files import write_whole

@@ -3,15 +3,18 @@
 import platform
 import re
 import statistics
+from collections.abc import Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ard.bench.law import cost_laws
-from ard.bench.levers import BenchRow, every_row
+from ard.bench.levers import BenchRow, measured_rows
 from ard.bench.measure import Seconds, ceilings, peak_memory, ratio, rounds
+from ard.bench.networks import Source, Trained, fresh
 from ard.bench.overhead import overhead
 from ard.bench.timed_step import TimedStep
 from ard.core.errors import UserError
@@ -23,34 +26,47 @@ COUNTED_IMAGES = 8  # images, when operations are counted: their number is propo
 
 
 def benchmark(
-    *, batch_size: int = 128, steps: int = 10, count: int = 5, only: str = "", onto: dict[str, Any] | None = None
+    *,
+    batch_size: int = 128,
+    steps: int = 10,
+    count: int = 5,
+    only: str = "",
+    onto: dict[str, Any] | None = None,
+    files: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Time every row of the groups whose name contains `only`, `count` interleaved rounds, and return the record.
 
     The other groups are those of `onto`, a record made under the same conditions; raises UserError where they were others.
+    `files` hold trained networks for the rows that are measured on such; those without one are trained for a moment.
     """
     if not any(only in group for group in _groups()):
         raise UserError(f"--only {only}: no such group; expected a part of {'; '.join(_groups())}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    made = conditions(device) | {"batch_size": batch_size, "pgd_steps": steps, "rounds": count}
+    trained = Trained(files, device)
+    made = conditions(device) | {"batch_size": batch_size, "pgd_steps": steps, "rounds": count, "trained": trained.about}
+    say(f"{made['device']}, {made['threads']} threads, torch {made['torch']}", error=True)
     onto = onto or {**made, "rows": [], "ceilings_flops": {}, "cost_laws": None, "overhead": None}
     for key, value in made.items():
-        if onto[key] != value:
+        if onto.get(key) != value:
             raise UserError(
-                f"the record there has {key} {onto[key]}, here it is {value}: expected the same, or another --output"
+                f"the record there has {key} {onto.get(key)}, here it is {value}: expected the same, or another --output"
             )
-    limits = {**dict.fromkeys(ceilings(device), 0.0), **onto["ceilings_flops"]}
+    limits = onto["ceilings_flops"]
     groups = {group: [row for row in onto["rows"] if row["group"] == group] for group in _groups()}
     for group, members in _groups().items():
         if only in group:
             say(f"{group}: {len(members)} rows, {count + 1} rounds", error=True)
-            limits = {name: max(rate, limits[name]) for name, rate in ceilings(device).items()}  # the quietest moment counts
-            groups[group] = _group(members, batch_size, steps, count, device)
+            limits = {
+                name: max(rate, limits.get(name, 0.0)) for name, rate in ceilings(device).items()
+            }  # the quietest moment counts
+            groups[group] = _group(members, trained, batch_size, steps, count, device)
     return {
         **made,
         "ceilings_flops": limits,
         "rows": [row for rows in groups.values() for row in rows],
-        "cost_laws": onto["cost_laws"] if only else cost_laws(batch_size=batch_size, steps=steps, count=3, device=device),
+        "cost_laws": onto["cost_laws"]
+        if only
+        else cost_laws(trained, batch_size=batch_size, steps=steps, count=3, device=device),
         "overhead": onto["overhead"] if only else overhead(count),
     }
 
@@ -66,24 +82,30 @@ def conditions(device: torch.device) -> dict[str, Any]:
 
 
 def _groups() -> dict[str, list[BenchRow]]:
-    rows = every_row()
+    rows = measured_rows()
     return {group: [row for row in rows if row.group == group] for group in dict.fromkeys(row.group for row in rows)}
 
 
-def _group(members: list[BenchRow], batch_size: int, steps: int, count: int, device: torch.device) -> list[dict[str, Any]]:
-    made = [TimedStep(row, batch_size=batch_size, steps=steps, device=device) for row in members]
+def _group(
+    members: list[BenchRow], trained: Trained, batch_size: int, steps: int, count: int, device: torch.device
+) -> list[dict[str, Any]]:
+    members = [row for row in members if row.attack != "torchattacks" or find_spec("torchattacks")]
+    sources: dict[str, Source] = {"trained": trained, "fresh": fresh}
+    timed = partial(TimedStep, steps=steps, device=device)
+    made = [timed(row, batch_size=batch_size, network=sources[row.networks]) for row in members]
     memory = [peak_memory(partial(step, 0), device) for step in made]
     seconds = rounds(made, count)
     parallel = 1 if device.type == "cuda" else torch.get_num_threads()
     results = []
     for row, timing, peak in zip(members, seconds, memory, strict=True):
-        counted = TimedStep(row, batch_size=COUNTED_IMAGES, steps=steps, device=device)
+        counted = timed(row, batch_size=COUNTED_IMAGES)
         counted(0)  # the first attack also looks for what can be folded
         work = count_flops(partial(counted, 1)) * batch_size // COUNTED_IMAGES // counted.count
         results.append(
             {
                 "group": row.group,
                 "lever": row.lever,
+                "networks": row.networks,
                 "precision": "bfloat16" if row.bfloat16 else "float32",
                 **_row_entry(timing, seconds[0], batch_size, work, parallel),
                 "peak_memory": peak,

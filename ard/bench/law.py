@@ -2,30 +2,31 @@
 
 import statistics
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
 from ard.bench.levers import BenchRow
 from ard.bench.measure import rounds
+from ard.bench.networks import Source
 from ard.bench.timed_step import TimedStep
 from ard.core.terminal import say
 
 SHIPPED = BenchRow(group="cost", lever="the shipped default")
 
 
-def cost_laws(*, batch_size: int, steps: int, count: int, device: torch.device) -> dict[str, dict[str, Any]]:
+def cost_laws(
+    network: Source, *, batch_size: int, steps: int, count: int, device: torch.device
+) -> dict[str, dict[str, Any]]:
     """Seconds of the shipped ARD step on MobileNetV2 over PGD steps (batch fixed) and over batch sizes (PGD steps fixed)."""
     say("cost laws", error=True)
+    timed = partial(TimedStep, SHIPPED, device=device, network=network)
     over_steps = [1, 2, 5, 10, 15]
     over_batch = [max(1, batch_size // part) for part in (4, 2, 1)]
     return {
-        "PGD steps": _line(
-            over_steps, [TimedStep(SHIPPED, batch_size=batch_size, steps=k, device=device) for k in over_steps], count
-        ),
-        "batch size": _line(
-            over_batch, [TimedStep(SHIPPED, batch_size=n, steps=steps, device=device) for n in over_batch], count
-        ),
+        "PGD steps": _line(over_steps, [timed(batch_size=batch_size, steps=k) for k in over_steps], count),
+        "batch size": _line(over_batch, [timed(batch_size=n, steps=steps) for n in over_batch], count),
     }
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+SHORT_GROUPS = ("ARD, MobileNetV2", "ARD, ResNet-18", "RSLAD, ")
+
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRow:
@@ -21,6 +23,7 @@ class BenchRow:
     attack: Literal["PGD", "NFGSM", "replays", "torchattacks"] = "PGD"
     fused: bool = False
     compiled: bool = False
+    networks: Literal["fresh", "trained"] = "fresh"
 
     @property
     def name(self) -> str:
@@ -44,6 +47,16 @@ def every_row() -> list[BenchRow]:
         *_fast(),
         *_idle(),
     ]
+
+
+def measured_rows() -> list[BenchRow]:
+    """Every row on trained networks, and beside each shipped default of a group the same on fresh ones."""
+    rows = []
+    for row in every_row():
+        rows.append(replace(row, networks="trained"))
+        if row.lever.endswith("the shipped default") and row.group.startswith(SHORT_GROUPS):
+            rows.append(replace(row, lever="the shipped default, networks never trained"))
+    return rows
 
 
 def _ard_mobilenet() -> list[BenchRow]:

@@ -4,6 +4,7 @@ from typing import Any
 
 HEADER = [
     "Step",
+    "networks",
     "s",
     "images/s",
     "times faster",
@@ -43,6 +44,7 @@ def _cells(row: dict[str, Any], ceilings: dict[str, float]) -> list[str]:
     faster, difference, memory = row["times_faster"], row["difference"], row["peak_memory"]
     return [
         f"{row['group']}: {row['lever']}",
+        row.get("networks", "fresh"),
         f"{row['seconds']:.3g}",
         f"{row['images_per_s']:.3g}",
         f"{faster['median']:.2f} ({faster['least']:.2f} to {faster['most']:.2f})",
@@ -59,7 +61,9 @@ def _cells(row: dict[str, Any], ceilings: dict[str, float]) -> list[str]:
 def _conditions(record: dict[str, Any]) -> str:
     limits = ", ".join(f"{name} {value / 1e9:,.0f}" for name, value in record["ceilings_flops"].items())
     conditions = f"{record['device']}, {record['threads']} threads, torch {record['torch']}, batch {record['batch_size']}, "
-    conditions += f"PGD-{record['pgd_steps']}, {record['rounds']} interleaved rounds, {record['clock']} seconds; "
+    conditions += f"PGD-{record['pgd_steps']}, {record['rounds']} interleaved rounds, {record['clock']} seconds, "
+    conditions += f"networks trained: {record['trained']}; " if "trained" in record else "networks never trained; "
+    conditions += "float32 convolutions in TF32; " if record["clock"] == "wall" else ""
     return f"{conditions}ceilings in GFLOP/s: {limits}."
 
 

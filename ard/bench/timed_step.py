@@ -7,14 +7,16 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from ard.attacks import NFGSM, PGD, Linf, Radius
 from ard.bench import released
 from ard.bench.levers import BenchRow
+from ard.bench.networks import Source, fresh
 from ard.core.randomness import keyed_generator
 from ard.data.augmentation import random_crop, random_flip
 from ard.losses import AttackLoss, Loss
-from ard.models import MobileNetV2, ResNet, WideResNet
+from ard.models.average import MovingAverage
 from ard.objectives.ard import ARD
 from ard.objectives.base import Objective, Step, TrainingLoss, total_loss
 from ard.objectives.rslad import RSLAD
@@ -22,12 +24,7 @@ from ard.training.replays import replay, replayed_loss
 from ard.training.step import Search, take
 
 THREAT = Linf(eps=Radius("8/255"))
-REPLAYS = 8
-NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "MobileNetV2": lambda: MobileNetV2(num_classes=10),
-    "ResNet-18": lambda: ResNet(num_classes=10),
-    "WRN-34-10": lambda: WideResNet(num_classes=10, depth=34, widen=10),
-}
+REPLAYS, AVERAGE = 8, 0.9995
 METHODS: dict[str, Callable[[], Objective]] = {
     "ARD": lambda: ARD(mean_over_classes=True),
     "RSLAD": lambda: RSLAD(mean_over_classes=True),
@@ -82,16 +79,24 @@ class TimedTeacher(nn.Module):
 
 
 class TimedStep:
-    """Call it with a batch number and it takes one training step: augmentation, attack, training loss, optimiser."""
+    """Call it with a batch number and it takes one training step: augmentation, attack, training loss, optimiser.
+
+    Ours has what a run has: weights are averaged, and a loss or gradient that is not finite would end it.
+    """
 
     def __init__(
-        self, row: BenchRow, *, batch_size: int, steps: int, device: torch.device, dtype: torch.dtype = torch.float32
+        self,
+        row: BenchRow,
+        *,
+        batch_size: int,
+        steps: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        network: Source = fresh,
     ):
         self.row, self.batch_size, self.device, self.dtype = row, batch_size, device, dtype
         layout = torch.channels_last if row.channels_last else torch.contiguous_format
-        with torch.random.fork_rng([]):
-            torch.manual_seed(0)
-            teacher, student = NETWORKS[row.teacher](), NETWORKS[row.student]()
+        teacher, student = network(row.teacher), network(row.student)
         self.student = student.to(device, dtype, memory_format=layout)  # type: ignore[call-overload]
         teacher = teacher.to(device, dtype, memory_format=layout).eval().requires_grad_(False)  # type: ignore[call-overload]
         parameters = self.student.parameters()
@@ -103,6 +108,8 @@ class TimedStep:
         self.network = Compiled(self.student) if row.compiled else self.student
         self.attack = PGD(THREAT, steps=steps, relative_step=released.STEP_SIZE / released.EPS, start="zero")
         self.delta: Tensor | None = None
+        self.average = None if row.released else MovingAverage(self.student, AVERAGE)
+        self.finite: Tensor | None = None
 
     @property
     def count(self) -> int:
@@ -114,8 +121,10 @@ class TimedStep:
         generator = keyed_generator(self.device, "bench", turn)
         images = torch.randint(256, (self.batch_size, 3, 32, 32), generator=generator, device=self.device, dtype=torch.uint8)
         y = torch.randint(10, (self.batch_size,), generator=generator, device=self.device)
-        if self.row.released:
-            x = released.pil_images(images.cpu()).to(self.device)
+        if self.row.released and self.device.type == "cpu":
+            x = released.pil_images(images)
+        elif self.row.released:  # beside a GPU their loaders' processes have the time for it
+            x = images.float() / 255
         else:
             x = random_flip(random_crop(images.float() / 255, 4, generator), generator)
         return self.descend(x.to(self.dtype), y, turn)
@@ -179,5 +188,17 @@ class TimedStep:
 
     def _update(self, terms: dict[str, Tensor]) -> None:
         self.optimizer.zero_grad()
-        total_loss(terms).backward()
+        loss = total_loss(terms)
+        loss.backward()
+        self._guard(loss.detach())
         self.optimizer.step()
+        assert self.average is not None
+        self.average.update_parameters(self.student)
+
+    def _guard(self, loss: Tensor) -> None:
+        """As training.callbacks.Finite does: on a GPU the step before is asked, so that nothing waits."""
+        norm = get_total_norm([p.grad for p in self.student.parameters() if p.grad is not None])
+        finite = torch.stack([loss.isfinite(), norm.isfinite()]).all()
+        asked, self.finite = (finite if self.device.type == "cpu" else self.finite), finite
+        if asked is not None and not asked:
+            raise RuntimeError(f"{self.row.name}: a loss or gradient is not finite")

@@ -11,7 +11,14 @@ from ard.core.errors import UserError
 from ard.core.files import small_text, write_whole
 
 
-def bench(output: str = "benchmark.json", batch_size: int = 128, steps: int = 10, rounds: int = 5, only: str = "") -> int:
+def bench(
+    output: str = "benchmark.json",
+    batch_size: int = 128,
+    steps: int = 10,
+    rounds: int = 5,
+    only: str = "",
+    weights: str = "",
+) -> int:
     """Time our training step against those of the released ARD and RSLAD codes, on this machine.
 
     Args:
@@ -20,13 +27,15 @@ def bench(output: str = "benchmark.json", batch_size: int = 128, steps: int = 10
         steps: of PGD.
         rounds: interleaved repetitions; ratios are their medians.
         only: groups whose name contains this, such as MobileNetV2 or RSLAD.
+        weights: trained networks to time, comma-separated files; by default they are trained for a moment.
     """
     with quick_imports():
         from ard.bench.benchmark import benchmark
         from ard.bench.report import bench_table
 
     onto = _earlier(Path(output)) if only and Path(output).exists() else None
-    record = benchmark(batch_size=batch_size, steps=steps, count=rounds, only=only, onto=onto)
+    files = [Path(name) for name in weights.split(",") if name]
+    record = benchmark(batch_size=batch_size, steps=steps, count=rounds, only=only, onto=onto, files=files)
     write_whole(Path(output), json.dumps(record, indent=1) + "\n")
     show(bench_table(record))
     return 0

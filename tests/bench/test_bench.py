@@ -7,7 +7,9 @@ import torch
 from small_runs import cli
 from torch import nn
 
-from ard.bench import benchmark, overhead, timed_step
+from ard.artifacts.card import Card
+from ard.artifacts.weights import save_weights
+from ard.bench import benchmark, networks, overhead, timed_step
 from ard.bench.levers import every_row
 from ard.bench.measure import peak_memory, ratio, rounds
 from ard.bench.report import bench_table, short
@@ -26,12 +28,12 @@ ROWS = every_row()
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     stages = ((1, 8, 1, 1), (2, 8, 1, 2))
-    networks = {
+    small_ones = {
         "ResNet-18": lambda: ResNet(num_classes=10, width=4, blocks=(1, 1)),
         "WRN-34-10": lambda: ResNet(num_classes=10, width=8, blocks=(1,)),
         "MobileNetV2": lambda: MobileNetV2(num_classes=10, stages=stages, head=16),
     }
-    monkeypatch.setattr(timed_step, "NETWORKS", networks)
+    monkeypatch.setattr(networks, "NETWORKS", small_ones)
 
 
 def made(row, size=4, steps=3, **options):
@@ -50,10 +52,10 @@ def row_of(group, lever):
 def passes(row):
     """Forwards' worth of arithmetic of the student in a step, K = 10, and the stem's share of a forward."""
     images = torch.rand(2, 3, 32, 32)
-    network = timed_step.NETWORKS[row.student]()
+    network = networks.NETWORKS[row.student]()
     forward = count_flops(lambda: network(images))
     stem = count_flops(lambda: next(m for m in network.modules() if isinstance(m, nn.Conv2d))(images)) / forward
-    teacher = 0 if row.teacher_in == "cache" else count_flops(lambda: timed_step.NETWORKS[row.teacher]()(images))
+    teacher = 0 if row.teacher_in == "cache" else count_flops(lambda: networks.NETWORKS[row.teacher]()(images))
     step = made(row, 2, 10)
     step(0)  # the first attack also looks for what can be folded
     return (count_flops(lambda: step(1)) - teacher) / forward, stem
@@ -137,16 +139,18 @@ def test_the_verb_writes_a_record_and_tables(place, capsys):
     status, out, err = cli(capsys, "bench", "--batch-size", 2, "--steps", 1, "--rounds", 1, "--only", "RSLAD, MobileNetV2")
     record = json.loads((place / "benchmark.json").read_text())
     assert (status, err.count("RSLAD, MobileNetV2")) == (0, 1)
-    assert [row["group"] for row in record["rows"]] == ["RSLAD, MobileNetV2"] * 3
+    assert err.startswith(record["device"])
+    assert [row["networks"] for row in record["rows"]] == [*["trained"] * 3, "fresh"]
+    assert [row["group"] for row in record["rows"]] == ["RSLAD, MobileNetV2"] * 4
     assert record["rows"][0]["times_faster"] == {"median": 1, "least": 1, "most": 1}
     assert all(0 < row["attack_share"] < 1 for row in record["rows"])
     assert all(f"| {row['group']}: {row['lever']} |" in out for row in record["rows"])
     assert bench_table(record) == out.rstrip("\n")
-    assert short(record).count("RSLAD, MobileNetV2") == 3
+    assert short(record).count("RSLAD, MobileNetV2") == 4
 
 
 def test_laws_and_overhead_are_told(monkeypatch):
-    monkeypatch.setattr(benchmark, "every_row", lambda: ROWS[:1])
+    monkeypatch.setattr(benchmark, "measured_rows", lambda: ROWS[:1])
     monkeypatch.setattr(overhead, "STEPS", 4)
     record = benchmark.benchmark(batch_size=4, steps=1, count=1)
     assert [law["at"] for law in record["cost_laws"].values()] == [[1, 2, 5, 10, 15], [1, 2, 4]]
@@ -163,7 +167,7 @@ def test_one_group_is_measured_again_onto_a_record_made_alike(place, capsys):
     (place / "benchmark.json").write_text(json.dumps(record))
     cli(capsys, *words, "--steps", 1)
     again = json.loads((place / "benchmark.json").read_text())
-    assert [row["group"] for row in again["rows"]] == ["ARD, ResNet-18", *["RSLAD, MobileNetV2"] * 3]
+    assert [row["group"] for row in again["rows"]] == ["ARD, ResNet-18", *["RSLAD, MobileNetV2"] * 4]
     assert all(row["seconds"] > 0 for row in again["rows"])
     status, _, err = cli(capsys, *words, "--steps", 2)
     assert (status, err.count("\n")) == (2, 1)
@@ -175,3 +179,25 @@ def test_a_group_that_does_not_exist_is_one_line(place, capsys):
     assert (status, err.count("\n")) == (2, 1)
     assert "RSLAD, MobileNetV2" in err
     assert not (place / "benchmark.json").exists()
+
+
+def test_trained_networks_are_read_from_files_or_trained_once_and_every_row_has_its_own(tmp_path):
+    card = Card(class_path="ard.models.ResNet", init_args={"width": 4, "blocks": [1, 1]}, num_classes=10)
+    save_weights(tmp_path / "resnet.safetensors", networks.fresh("ResNet-18"), card)
+    trained = networks.Trained([tmp_path / "resnet.safetensors"], CPU)
+    assert all(
+        map(torch.equal, trained("ResNet-18").state_dict().values(), networks.fresh("ResNet-18").state_dict().values())
+    )
+    one, other = (trained("MobileNetV2") for _ in range(2))
+    assert all(map(torch.equal, one.parameters(), other.parameters()))
+    assert next(one.parameters()) is not next(other.parameters())
+    norm = next(module for module in one.modules() if isinstance(module, nn.BatchNorm2d))
+    assert int(norm.num_batches_tracked) == networks.STEPS
+
+
+def test_weights_of_another_network_are_one_line(place, capsys):
+    card = Card(class_path="ard.models.ResNet", init_args={"width": 2, "blocks": [1]}, num_classes=10)
+    save_weights(place / "other.safetensors", ResNet(num_classes=10, width=2, blocks=[1]), card)
+    status, _, err = cli(capsys, "bench", "--weights", "other.safetensors", "--only", "RSLAD, MobileNetV2")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "other.safetensors: its network is none of those that are timed; expected MobileNetV2, ResNet-18" in err

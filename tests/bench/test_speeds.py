@@ -8,7 +8,7 @@ import speeds
 import torch
 from conftest import TINY
 
-from ard.bench import timed_step
+from ard.bench import networks, timed_step
 from ard.models import MobileNetV2, ResNet
 
 pytestmark = pytest.mark.filterwarnings("ignore:PGD with relative_step")  # fewer steps than the recipes' own
@@ -17,10 +17,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:PGD with relative_step")  # fewe
 @pytest.fixture
 def forwards(monkeypatch):
     """A clock that ticks when a MobileNetV2 answers: so a step takes as long as the student has passes."""
-    networks = {"ResNet-18": ResNet, "MobileNetV2": MobileNetV2}
+    kinds = {"ResNet-18": ResNet, "MobileNetV2": MobileNetV2}
     small = {"ResNet-18": {"width": 4, "blocks": (1,)}, "MobileNetV2": {"stages": ((1, 16, 1, 1),), "head": 16}}
-    made = {name: lambda name=name: networks[name](num_classes=10, **small[name]) for name in networks}
-    monkeypatch.setattr(timed_step, "NETWORKS", made)
+    made = {name: lambda name=name: kinds[name](num_classes=10, **small[name]) for name in kinds}
+    monkeypatch.setattr(networks, "NETWORKS", made)
     ticks = []
     hook = torch.nn.modules.module.register_module_forward_hook(
         lambda module, _, __: ticks.append(1) if isinstance(module, MobileNetV2) else None

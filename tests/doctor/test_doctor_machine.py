@@ -3,7 +3,7 @@
 import pytest
 from small_runs import cli
 
-from ard.bench import timed_step
+from ard.bench import networks
 from ard.doctor import machine
 from ard.models import ResNet
 
@@ -12,8 +12,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")  # a
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    tiny = {name: lambda: ResNet(num_classes=10, width=4, blocks=(1,)) for name in timed_step.NETWORKS}
-    monkeypatch.setattr(timed_step, "NETWORKS", tiny)
+    tiny = {name: lambda: ResNet(num_classes=10, width=4, blocks=(1,)) for name in networks.NETWORKS}
+    monkeypatch.setattr(networks, "NETWORKS", tiny)
 
 
 def test_a_healthy_machine(place, capsys):  # noqa: ARG001
