@@ -105,7 +105,7 @@ class Deadline:
     def _cut(self, running: Sequence[Task]) -> None:
         """SIGTERM: `ard` writes a checkpoint and ends."""
         for task in running:
-            self.say(f"{task.name}: cut; the next call goes on with it")
+            self.say(f"{task.name}: cut; the next call takes it up")
             task.process.terminate()
         for task in running:
             task.process.join(PATIENCE)

@@ -14,7 +14,7 @@ import torch
 from ard.bench.law import cost_laws
 from ard.bench.levers import BenchRow, measured_rows
 from ard.bench.measure import Seconds, ceilings, peak_memory, ratio, rounds
-from ard.bench.networks import Source, Trained, fresh
+from ard.bench.networks import NetworkNamed, Trained, fresh
 from ard.bench.overhead import overhead
 from ard.bench.timed_step import TimedStep
 from ard.core.errors import UserError
@@ -90,7 +90,7 @@ def _group(
     members: list[BenchRow], trained: Trained, batch_size: int, steps: int, count: int, device: torch.device
 ) -> list[dict[str, Any]]:
     members = [row for row in members if row.attack != "torchattacks" or find_spec("torchattacks")]
-    sources: dict[str, Source] = {"trained": trained, "fresh": fresh}
+    sources: dict[str, NetworkNamed] = {"trained": trained, "fresh": fresh}
     timed = partial(TimedStep, steps=steps, device=device)
     made = [timed(row, batch_size=batch_size, network=sources[row.networks]) for row in members]
     memory = [peak_memory(partial(step, 0), device) for step in made]

@@ -9,7 +9,7 @@ import torch
 
 from ard.bench.levers import BenchRow
 from ard.bench.measure import rounds
-from ard.bench.networks import Source
+from ard.bench.networks import NetworkNamed
 from ard.bench.timed_step import TimedStep
 from ard.core.terminal import say
 
@@ -17,7 +17,7 @@ SHIPPED = BenchRow(group="cost", lever="the shipped default")
 
 
 def cost_laws(
-    network: Source, *, batch_size: int, steps: int, count: int, device: torch.device
+    network: NetworkNamed, *, batch_size: int, steps: int, count: int, device: torch.device
 ) -> dict[str, dict[str, Any]]:
     """Seconds of the shipped ARD step on MobileNetV2 over PGD steps (batch fixed) and over batch sizes (PGD steps fixed)."""
     say("cost laws", error=True)

@@ -23,7 +23,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 STEPS, BATCH, LR = 12, 16, 0.05  # until BatchNorm's statistics are those of the images, and weights have moved
 
-Source = Callable[[str], nn.Module]  # a name of NETWORKS -> a network of its own
+NetworkNamed = Callable[[str], nn.Module]  # a name of NETWORKS -> a network of its own
 
 
 def fresh(name: str) -> nn.Module:

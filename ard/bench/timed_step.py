@@ -12,7 +12,7 @@ from torch.nn.utils import get_total_norm
 from ard.attacks import NFGSM, PGD, Linf, Radius
 from ard.bench import released
 from ard.bench.levers import BenchRow
-from ard.bench.networks import Source, fresh
+from ard.bench.networks import NetworkNamed, fresh
 from ard.core.randomness import keyed_generator
 from ard.data.augmentation import random_crop, random_flip
 from ard.losses import AttackLoss, Loss
@@ -92,7 +92,7 @@ class TimedStep:
         steps: int,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
-        network: Source = fresh,
+        network: NetworkNamed = fresh,
     ):
         self.row, self.batch_size, self.device, self.dtype = row, batch_size, device, dtype
         layout = torch.channels_last if row.channels_last else torch.contiguous_format
