@@ -1,13 +1,16 @@
 """scripts/gpu_ten_minutes.sh: the order of its tasks, what is skipped, what is cut, and that every command is one."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import gpu_ten_minutes
 import pytest
+import torch
 from deadline import Deadline, Task
 from gpu_ten_minutes import benches, claim, real, steps, toy
 from shipped_recipes import RECIPES
+from small_runs import ROOT
 
 
 class Machine:
@@ -112,3 +115,14 @@ def test_every_group_of_the_bench_exists(size, tmp_path):
 
     assert set(size.groups) <= {row.group for row in every_row()}
     assert len({task.name for task in benches(size, tmp_path)}) == len(size.groups) * len(size.bench)
+
+
+@pytest.mark.campaign
+def test_a_rehearsal_leaves_nothing_undone_and_the_real_thing_asks_for_a_gpu(tmp_path):
+    words = [str(ROOT / "scripts" / "gpu_ten_minutes.sh"), "none", str(tmp_path)]
+    done = subprocess.run([*words, "1200", "--toy"], capture_output=True, text=True, check=False)
+    assert (done.returncode, "left for the next call: nothing" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert (tmp_path / "records" / "claim" / "table.md").is_file()
+    if not torch.cuda.is_available():
+        refused = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
