@@ -42,8 +42,8 @@ class Attack(ABC):
         """Where the search begins if the loss does not say; x are the centres of the balls."""
         return x
 
-    def uphill(self, gradient: Tensor, offset: Tensor) -> Tensor:  # noqa: ARG002
-        """What is taken for the gradient; `offset` is the way from the centre to where it was asked."""
+    def uphill(self, gradient: Tensor, x_adv: Tensor, centre: Tensor) -> Tensor:  # noqa: ARG002
+        """What is taken for the gradient at x_adv."""
         return gradient
 
     def direction(self, gradient: Tensor, memory: Any) -> tuple[Tensor, Any]:
@@ -87,7 +87,7 @@ class Attack(ABC):
         best, highest, memory = x_adv, x.new_full((len(x_adv),), -torch.inf), None
         for _ in range(self.steps):
             value, gradient = ascent(loss, x_adv)
-            loss.gradient = self.uphill(gradient, x_adv - centre)
+            loss.gradient = self.uphill(gradient, x_adv, centre)
             if self.keep_best:
                 best, highest = _higher(best, highest, x_adv, value)
             move, memory = self.direction(loss.gradient, memory)

@@ -62,9 +62,9 @@ class UnstuckPGD(PGD):
     difference. Other images move as in PGD; arguments are those of PGD.
     """
 
-    def uphill(self, gradient: Tensor, offset: Tensor) -> Tensor:
+    def uphill(self, gradient: Tensor, x_adv: Tensor, centre: Tensor) -> Tensor:
         flat = (gradient == 0).flatten(1).all(dim=1).view(-1, 1, 1, 1)
-        return torch.where(flat, offset, gradient)
+        return torch.where(flat, x_adv - centre, gradient)
 
 
 class NFGSM(Attack):
