@@ -172,6 +172,7 @@ def full_record(**changes: Any) -> Record:
             attack("PGD-20", 0.5671, 8534, settings=settings),
             attack("APGD-CE", 0.5553, 8534, group="AutoAttack"),
             attack("APGD-T", 0.5349, 5553, "APGD-CE", group="AutoAttack"),
+            attack("Square", 0.5342, 5349, "APGD-CE", "APGD-T", group="AutoAttack"),
         ),
         robust_acc=0.5317,
         stderr=0.005,

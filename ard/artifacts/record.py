@@ -26,7 +26,8 @@ from ard.core.text import radius
 SCHEMA: Literal[4] = 4
 
 Verdict = Literal["pass", "warn", "fail", "skipped"]
-Overall = Literal["sound", "warnings", "unreliable"]
+Overall = Literal["sound", "upper bound", "warnings", "unreliable"]
+WHOLE_CASCADE = {"APGD-CE", "Square"}  # AutoAttack's first and last part; those between need 4 classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +196,17 @@ class Record:
         return self.run.seed if self.run is not None else self.training.seed if self.training is not None else 0
 
     @property
+    def word(self) -> Overall:
+        """The verdict as it is shown: where an old record says "sound" without AutoAttack, "upper bound"."""
+        return word_of(self.verdict, self.attacks)
+
+    @property
+    def verdict_in_words(self) -> str:
+        """The word, and what it means where it could be taken for more."""
+        look = "quick look, " if self.suite == "quick" else ""
+        return f"no check failed; {look}AutoAttack not run: an upper bound" if self.word == "upper bound" else self.word
+
+    @property
     def failed(self) -> list[CheckResult]:
         """The checks that failed, in the order of their numbers."""
         return self._checks("fail")
@@ -247,11 +259,17 @@ class Record:
             attacks = self.standalone | ({} if self.autoattack_acc is None else {"AA": self.autoattack_acc})
             shown = "  ".join(f"{name} {value:.1%}" for name, value in [("clean", self.clean_acc), *attacks.items()])
             low, high = wilson_interval(self.robust_acc, self.n)
-            lines += [f"  {shown}", f"  worst case {self.robust_acc:.1%} [{low:.1%}, {high:.1%}]  ({self.verdict})"]
+            lines += [f"  {shown}", f"  worst case {self.robust_acc:.1%} [{low:.1%}, {high:.1%}]  ({self.verdict_in_words})"]
         return "\n".join([*lines, *([f"  warnings: {_in_words(self.warned)}"] if self.warned else [])])
 
     def _checks(self, verdict: Verdict) -> list[CheckResult]:
         return sorted((check for check in self.checks if check.verdict == verdict), key=lambda check: by_number(check.id))
+
+
+def word_of(verdict: Overall, attacks: Iterable[AttackResult]) -> Overall:
+    """The word for a verdict of these attacks: nothing is sound that AutoAttack was not tried on."""
+    ran = {attack.name for attack in attacks if attack.group == "AutoAttack"} >= WHOLE_CASCADE
+    return "upper bound" if verdict == "sound" and not ran else verdict
 
 
 def _in_words(checks: Sequence[CheckResult]) -> str:

@@ -43,7 +43,7 @@ def evaluate_file(weights: Path, request: Request) -> str | None:
         say(f"{weights}: shard {request.shard} is done; the last shard to finish writes the record")
         return None
     say(summary(record, weights, record_of(weights)))
-    return record.verdict
+    return record.word
 
 
 def recorded(weights: Path, request: Request) -> Record | None:

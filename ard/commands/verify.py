@@ -62,6 +62,8 @@ def verify_record(file: Path, weights: Path) -> str:
     record, used = read_record(file), sha256(weights)
     if record.weights.sha256 != used:
         raise UserError(f"{file} is of other weights than {weights}: SHA-256 {str(record.weights.sha256)[:12]}… expected")
+    said = f"; its verdict: {record.verdict_in_words}"
     if not record.digest:
-        return f"of these weights; it has no digest of itself (schema {record.schema}), so a change of it would not be seen"
-    return "as it was written, and of these weights"
+        without = f"it has no digest of itself (schema {record.schema}), so a change of it would not be seen"
+        return f"of these weights; {without}{said}"
+    return f"as it was written, and of these weights{said}"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import ard
 from ard.artifacts.facts import NetworkSpec, Threat
-from ard.artifacts.record import AttackResult, ClassResult, CurvePoint, DatasetSpec, Record, WeightsFile
+from ard.artifacts.record import AttackResult, ClassResult, CurvePoint, DatasetSpec, Record, WeightsFile, word_of
 from ard.attacks import Ball, frozen_mode
 from ard.core.bits import pack
 from ard.core.device_name import device_name
@@ -35,6 +35,7 @@ def record_from(evidence: Evidence, suite: str, classes: Sequence[str] | None) -
     clean, robust = verdicts.correct["clean"], verdicts.worst
     robust_acc = float(robust.double().mean())
     results = {adversary.name: _attack_result(adversary, evidence) for adversary in evidence.adversaries}
+    attacks = tuple(results[adversary.name] for adversary in evidence.adversaries if not adversary.probe)
     bits = {"clean": clean} | {name: verdicts.correct[name] for name in evidence.attacks} | {"worst": robust}
     return Record(
         **_in_memory(evidence),
@@ -44,7 +45,7 @@ def record_from(evidence: Evidence, suite: str, classes: Sequence[str] | None) -
         n=n,
         threat=_threat(evidence.ball),
         clean_acc=verdicts.accuracy("clean"),
-        attacks=tuple(results[adversary.name] for adversary in evidence.adversaries if not adversary.probe),
+        attacks=attacks,
         robust_acc=robust_acc,
         stderr=stderr(robust_acc, n),
         autoattack_acc=verdicts.autoattack_acc,
@@ -53,7 +54,7 @@ def record_from(evidence: Evidence, suite: str, classes: Sequence[str] | None) -
         per_class=_per_class(clean, robust, evidence.y.cpu(), classes),
         bits={name: pack(value.numpy()) for name, value in bits.items()},
         checks=checks,
-        verdict=overall(checks),
+        verdict=word_of(overall(checks), attacks),
         notes=_notes(evidence),
         seconds=round(verdicts.seconds, 2),
         images_per_s=round(n / max(verdicts.seconds, 1e-9), 2),

@@ -88,7 +88,7 @@ def _per_class(record: Record) -> str:
 def _checks(record: Record) -> str:
     passed = ", ".join(with_name(check.id) for check in record.checks if check.verdict == "pass")
     rest = [check for check in record.checks if check.verdict != "pass"]
-    parts = [f"## Checks\n\nVerdict: {record.verdict}. Looked for and not found: {passed or 'nothing'}."]
+    parts = [f"## Checks\n\nVerdict: {_verdict(record)}. Looked for and not found: {passed or 'nothing'}."]
     rows = []
     for check in sorted(rest, key=lambda check: ("fail", "warn", "skipped").index(check.verdict)):
         value, threshold = _setting("", check.value), _setting("", check.threshold)
@@ -96,6 +96,10 @@ def _checks(record: Record) -> str:
     if rows:
         parts.append(markdown_table(["Check", "verdict", "value", "threshold", "reason"], rows))
     return "\n\n".join(parts)
+
+
+def _verdict(record: Record) -> str:
+    return f"{record.word} ({record.verdict_in_words})" if record.word != record.verdict_in_words else record.word
 
 
 def _provenance(record: Record) -> str:

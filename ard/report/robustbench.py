@@ -41,7 +41,8 @@ def _dataset(name: str) -> str:
 
 def _footnote(record: Record) -> str:
     measured = f"{record.threat.norm}, {record.n} images of the {record.split} split."
-    return f"{measured} {record.explained_warning}." if record.warning else measured
+    doubt = record.explained_warning or (record.verdict_in_words if record.word == "upper bound" else "")
+    return f"{measured} {doubt}." if doubt else measured
 
 
 def _percent(fraction: float) -> str:

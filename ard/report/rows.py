@@ -10,12 +10,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from ard.artifacts.paths import RECORD, records_below, weights_beside
-from ard.artifacts.record import Record, read_record, warning_of
+from ard.artifacts.record import Overall, Record, read_record, warning_of
 from ard.core.errors import UserError
 from ard.core.files import sha256
 
@@ -97,6 +97,11 @@ class Row:
     def warning(self) -> str:
         """The text shown in place of robust numbers where a check failed; empty where none did."""
         return warning_of(self.records)
+
+    @property
+    def word(self) -> Overall:
+        """The verdict of the seed that has the worst."""
+        return max((record.word for record in self.records), key=get_args(Overall).index)
 
     def accuracies(self, kind: Kind) -> list[float]:
         """One a seed."""

@@ -89,7 +89,7 @@ def without(key):
         (put("attacks.0.group", None), "attacks[0].group: None, expected a value or no such key"),
         (put("autoattack_acc", "much"), "autoattack_acc: 'much', expected a number"),
         (put("autoattack_acc", float("nan")), "NaN is no number"),
-        (put("verdict", "perfect"), "verdict: 'perfect', expected one of sound, warnings, unreliable"),
+        (put("verdict", "perfect"), "verdict: 'perfect', expected one of sound, upper bound, warnings, unreliable"),
         (put("schema", 1), "key: a key that no field has"),
         (put("schema", True), "schema: True, expected one of 1, 2, 3, 4"),
         (put("schema", SCHEMA + 1), f"schema {SCHEMA + 1}, this version knows up to {SCHEMA}"),

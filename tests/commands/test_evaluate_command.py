@@ -40,7 +40,9 @@ def test_a_record_says_what_was_measured_and_on_what(place, capsys):
     assert card["recipe"]["class_path"] == "ard.objectives.pgd_at.PGDAT"
     assert [row["class"] for row in record["per_class"]] == list("0123456789")
     low, high = binomtest(round(400 * record["robust_acc"]), 400).proportion_ci(0.95, method="wilson")
-    assert f"worst case {record['robust_acc']:.1%} [{low:.1%}, {high:.1%}]  (sound)" in out
+    words = "no check failed; quick look, AutoAttack not run: an upper bound"
+    assert f"worst case {record['robust_acc']:.1%} [{low:.1%}, {high:.1%}]  ({words})" in out
+    assert record["verdict"] == "upper bound"
     evidence = ["runs/evaluation.json", "runs/evaluation.md", "runs/evaluation.robustbench.json"]
     assert files_below(place) == [*evidence, "runs/student.safetensors"]
 
@@ -92,11 +94,11 @@ def test_test_is_the_quick_suite(place, capsys):
 
 
 def test_the_status_is_that_of_the_worst_verdict(place, capsys, monkeypatch):
-    for name in "abc":
+    for name in "aubc":
         (place / name).touch()
-    verdicts = {"a": "sound", "b": "warnings", "c": "unreliable"}
+    verdicts = {"a": "sound", "u": "upper bound", "b": "warnings", "c": "unreliable"}
     monkeypatch.setattr("ard.commands.evaluate_file.evaluate_file", lambda path, _: verdicts[str(path)])
-    assert [cli(capsys, "evaluate", *files)[0] for files in ("a", "ab", "acb")] == [0, 3, 4]
+    assert [cli(capsys, "evaluate", *files)[0] for files in ("a", "au", "ab", "acb")] == [0, 0, 3, 4]
 
 
 def test_what_is_unreliable_ends_with_status_4_and_says_why(place, foreign, capsys):
