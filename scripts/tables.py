@@ -45,6 +45,7 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
         "benchmark": lambda: f"\n{bench_table(_record('benchmark'))}\n\n",
         "speed": lambda: f"\n{short(_record('benchmark'))}\n\n",
         "attack-strength": attack_strength,
+        "coverage": coverage,
         "levers": levers,
         "gpu-speed": gpu_speed,
     }
@@ -105,6 +106,18 @@ def attack_strength() -> str:
         cells += [", ".join(f"{100 * accuracy:.1f}" for accuracy in row["robust_acc"]) for row in (exact, half)]
         cells += [f"{statistics.mean(row['loss']):.4f}" for row in (exact, half)]
         rows.append("| " + " | ".join([*cells, f"{half['signs_differ']:.1%}"]) + " |")
+    return "\n" + "\n".join(rows) + "\n\n"
+
+
+def coverage() -> str:
+    """How often the intervals of differences hold the truth, before and now."""
+    header = ["Seeds", "spread of seeds", "images", "bootstrap covers", "width", "t and z cover", "width"]
+    rows = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    for row in json.loads((RESULTS / "coverage.json").read_text())["rows"]:
+        cells = [str(row["seeds"]), f"{100 * row['spread']:.0f}", f"{row['n']:,}"]
+        for name in ("bootstrap", "t_and_z"):
+            cells += [f"{row[f'{name}_coverage']:.1%}", f"{100 * row[f'{name}_width']:.1f}"]
+        rows.append("| " + " | ".join(cells) + " |")
     return "\n" + "\n".join(rows) + "\n\n"
 
 

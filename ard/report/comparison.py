@@ -13,7 +13,15 @@ from ard.report.pictures.marks import caption
 from ard.report.pictures.ranking import draw_ranking
 from ard.report.pictures.tradeoff import draw_tradeoff
 from ard.report.rows import Row, StoredRecord, differing, group, load_records
-from ard.report.table import folders_line, main_table, overestimation_line, settings_line, warnings_line, write_csv
+from ard.report.table import (
+    folders_line,
+    main_table,
+    overestimation_line,
+    settings_line,
+    upper_bounds_line,
+    warnings_line,
+    write_csv,
+)
 
 MOST_IN_PLANE = 14  # methods whose names still find a place in the plane of clean and worst-case accuracy
 MOST_NAMED = 5  # runs that are left out
@@ -50,7 +58,8 @@ class Comparison:
     def to_markdown(self) -> str:
         """The table, and below it what a reader has to know."""
         rows, differ = self.rows, self.differ
-        lines = [settings_line(rows, differ), overestimation_line(rows, differ), warnings_line(rows, differ)]
+        lines = [settings_line(rows, differ), overestimation_line(rows, differ)]
+        lines += [upper_bounds_line(rows, differ), warnings_line(rows, differ)]
         parts = [main_table(rows, differ), *(line for line in (*lines, folders_line(rows), self.left_out) if line)]
         if not differ:
             parts.append(differences_table(rows, self.baseline))

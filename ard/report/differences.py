@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 
 from ard.core.errors import UserError
-from ard.core.statistics import Difference, paired_difference
+from ard.core.statistics import Difference, holm, paired_difference
 from ard.core.text import in_points
 from ard.report.rows import Kind, Row
 
+KINDS: tuple[Kind, Kind] = ("worst", "clean")
+ONE_SEED, NOT_SIGNIFICANT = "one seed", "n.s."
 EXPLANATION = (
-    "Differences in points, row − baseline, with paired bootstrap 95 % intervals (2000 resamples of test images and, "
-    "where there are several, of seeds). Bold: the interval excludes 0; n.s.: it does not. Each interval is for its "
-    "row alone: not corrected for the number of rows, nor for choosing the best of them."
+    "Differences in points, row − baseline, paired by image and seed, with 95 % intervals: t over seeds and z over "
+    "images, each for its row alone. Bold: not 0 when corrected for the number of rows, too (Holm, p < 0.05, each column "
+    "by itself); n.s.: it may be 0. One seed: the interval covers the choice of images, not of the training seed, which may "
+    "turn the difference, so that it is never bold."
 )
 
 
@@ -20,14 +23,24 @@ def difference_of(a: Row, b: Row, kind: Kind) -> Difference | None:
     return paired_difference(a.bits(kind, seeds), b.bits(kind, seeds)) if seeds else None
 
 
-def leader(rows: Sequence[Row], kind: Kind) -> tuple[Row, bool] | None:
-    """The best student by its best checkpoint, and whether it is significantly above the next; None without a rival."""
+def significant(differences: Sequence[Difference | None]) -> list[bool]:
+    """Which of them are not 0 when corrected for how many they are; none with one seed."""
+    return [p < 0.05 for p in holm([1.0 if difference is None else difference.p for difference in differences])]
+
+
+def doubt(difference: Difference | None) -> str:
+    """Why a difference is not bold."""
+    return ONE_SEED if difference is not None and difference.seeds == 1 else NOT_SIGNIFICANT
+
+
+def leader(rows: Sequence[Row], kind: Kind) -> tuple[Row, str] | None:
+    """The best student by its best checkpoint, and why it is not significantly above all others; None without a rival."""
     rivals = [row for row in students(rows) if not (kind == "worst" and row.warning)]
     if len(rivals) < 2:
         return None
-    first, second = sorted(rivals, key=lambda row: -row.mean(kind))[:2]
-    difference = difference_of(first, second, kind)
-    return first, difference is not None and difference.low > 0
+    first, *others = sorted(rivals, key=lambda row: -row.mean(kind))
+    differences = [difference_of(first, other, kind) for other in others]
+    return first, "" if all(significant(differences)) else doubt(differences[0])
 
 
 def differences_table(rows: Sequence[Row], baseline: str | None) -> str:
@@ -40,11 +53,14 @@ def differences_table(rows: Sequence[Row], baseline: str | None) -> str:
         return f"No differences: no other student beside {reference.label}."
     lines = [f"| Method − {reference.label} | Worst | Clean | paired seeds |", "| --- | --- | --- | --- |"]
     above = []
-    for row in others:
-        worst, clean = difference_of(row, reference, "worst"), difference_of(row, reference, "clean")
-        above += [row.label] if worst and worst.low > 0 and not row.warning else []
-        shown = row.warning or reference.warning or _points(worst)
-        lines.append(f"| {row.label} | {shown} | {_points(clean)} | {clean.seeds if clean else 0} |")
+    worst, clean = ([difference_of(row, reference, kind) for row in others] for kind in KINDS)
+    reliable = [None if row.warning or reference.warning else one for row, one in zip(others, worst, strict=True)]
+    for row, robust, bold, plain, plain_bold in zip(
+        others, worst, significant(reliable), clean, significant(clean), strict=True
+    ):
+        above += [row.label] if bold and robust and robust.mean > 0 else []
+        shown = row.warning or reference.warning or _points(robust, bold)
+        lines.append(f"| {row.label} | {shown} | {_points(plain, plain_bold)} | {plain.seeds if plain else 0} |")
     verdict = f"Above {reference.label} in the worst case, significantly: {', '.join(above) or 'none'} (of {len(others)})."
     return "\n\n".join(["\n".join(lines), verdict, EXPLANATION])
 
@@ -66,9 +82,9 @@ def _reference(rows: Sequence[Row], baseline: str | None) -> Row | None:
     return max(undistilled, key=lambda row: row.mean("worst"), default=None)
 
 
-def _points(difference: Difference | None) -> str:
+def _points(difference: Difference | None, bold: bool) -> str:
     if difference is None:
         return "no seed in common"
     points = [in_points(value) for value in (difference.mean, difference.low, difference.high)]
     text = "{} [{}, {}]".format(*points)
-    return f"**{text}**" if difference.significant else f"{text} n.s."
+    return f"**{text}**" if bold else f"{text} {doubt(difference)}"

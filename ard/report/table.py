@@ -18,7 +18,7 @@ from ard.report.differences import leader
 from ard.report.rows import Kind, Row
 
 AUTOATTACK = "AA"
-Leaders = dict[Kind, tuple[Row, bool] | None]
+Leaders = dict[Kind, tuple[Row, str] | None]
 
 
 def plain(value: Any) -> str:
@@ -55,11 +55,11 @@ class Column:
 class AccuracyColumn(Column):
     """Mean and standard deviation over seeds of fractions; a robust one is replaced by the row's warning.
 
-    `best` is the row that leads, and whether it does so significantly.
+    `best` is the row that leads, and why it does not do so significantly, if so.
     """
 
     robust: bool = True
-    best: tuple[Row, bool] | None = None
+    best: tuple[Row, str] | None = None
 
     def cell(self, row: Row) -> str:
         """In percent; the leader bold where that is significant."""
@@ -68,7 +68,7 @@ class AccuracyColumn(Column):
         text = mean_percent(self.value(row))
         if self.best is None or self.best[0] is not row:
             return text
-        return f"**{text}**" if self.best[1] else f"{text} n.s."
+        return f"{text} {self.best[1]}" if self.best[1] else f"**{text}**"
 
     @property
     def csv_names(self) -> list[str]:
@@ -96,6 +96,7 @@ def columns(rows: Sequence[Row], differ: Sequence[str]) -> list[Column]:
         *(AccuracyColumn(name, _after(name), csv=name) for name in attacks_alone(rows)),
         *([AccuracyColumn(AUTOATTACK, _autoattack, csv=AUTOATTACK)] if _any_ran_autoattack(rows) else []),
         AccuracyColumn("Worst", lambda row: row.accuracies("worst"), csv="worst", best=best.get("worst")),
+        Column("", lambda row: row.word, csv="verdict"),
         Column("params", lambda row: row.first.params, "{:,}".format, csv="params"),
         Column("training time", training_seconds, duration, csv="seconds"),
         Column("seeds", lambda row: len(row.records), csv="seeds"),
@@ -158,6 +159,13 @@ def warnings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
     text = f"Warnings of the soundness checks (docs/evaluation.md): {'; '.join(parts)}." if parts else ""
     names = ", ".join(with_name(name) for name in sorted(ids | failed, key=by_number))
     return " ".join(part for part in (text, f"The checks: {names}." if names else "") if part)
+
+
+def upper_bounds_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
+    """In which rows nothing failed but AutoAttack did not run, so that no number in them is called sound."""
+    bounded = [row for row in rows if row.word == "upper bound"]
+    names = "all rows" if len(bounded) == len(rows) else ", ".join(_name(row, differ) for row in bounded)
+    return f"No check failed, AutoAttack not run, the worst case an upper bound: {names}." if bounded else ""
 
 
 def folders_line(rows: Sequence[Row]) -> str:

@@ -72,5 +72,8 @@ def test_the_most_robust_setting_at_a_clean_accuracy(swept: Path) -> None:
 
 def test_who_is_above_the_baseline_is_said(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study")
+    for seed in (1, 2):
+        write(study / f"ard/seed{seed}/evaluation.json", first(0.95), first(0.8), teacher="f" * 64)
+        write(study / f"pgd_at/seed{seed}/evaluation.json", first(0.95), first(0.7))
     assert "Above pgd_at in the worst case, significantly: ard (of 1)." in compare_records([study], study, baseline="pgd_at")
     assert "Above ard in the worst case, significantly: none (of 1)." in compare_records([study], study, baseline="ard")

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from ard.core.statistics import paired_difference
+from ard.core.statistics import accuracy_interval
 from ard.report.pictures.style import COLOURS
-from ard.report.rows import TEACHER_PREFIX, Row
+from ard.report.rows import TEACHER_PREFIX, Kind, Row
 from ard.report.table import shared_settings
 
 MARKERS = "osD^vP"
@@ -45,7 +43,7 @@ def marks_of(rows: Sequence[Row], differ: Sequence[str]) -> list[Mark]:
     for name, row in zip(names, rows, strict=True):
         k = 0 if row.is_teacher else methods.index(name)
         colour, marker = TEACHER_MARK if row.is_teacher else (COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)])
-        clean, worst = _interval(row.bits("clean")), _interval(row.bits("worst"))
+        clean, worst = _interval(row, "clean"), _interval(row, "worst")
         marks.append(Mark(name, clean, worst, colour, marker, row.is_last, row.is_teacher))
     return marks
 
@@ -58,8 +56,8 @@ def title(rows: Sequence[Row], differ: Sequence[str]) -> str:
 
 def bars(rows: Sequence[Row]) -> str:
     """What the error bars are."""
-    seeds = " and seeds" if any(len(row.records) > 1 for row in rows) else ""
-    return f"95 % bootstrap interval over test images{seeds}"
+    seeds = " and seeds (t)" if any(len(row.records) > 1 for row in rows) else ""
+    return f"95 % interval over test images (Wilson){seeds}"
 
 
 def caption(rows: Sequence[Row]) -> str:
@@ -68,6 +66,6 @@ def caption(rows: Sequence[Row]) -> str:
     return f"Error bars: {bars(rows)}." + (f" Left out as unreliable: {left_out}." if left_out else "")
 
 
-def _interval(bits: np.ndarray) -> tuple[float, float, float]:
-    accuracy = paired_difference(bits, np.zeros_like(bits))
-    return 100 * accuracy.mean, 100 * accuracy.low, 100 * accuracy.high
+def _interval(row: Row, kind: Kind) -> tuple[float, float, float]:
+    low, high = accuracy_interval(row.accuracies(kind), row.first.n)
+    return 100 * row.mean(kind), 100 * low, 100 * high
