@@ -25,4 +25,4 @@ distilled = ard.Distillation(student=student, teacher=teacher, objective="rslad"
 for module in (adversarial, distilled):
     pl.Trainer(max_epochs=15, logger=False).fit(module, train, val)
 
-print(ard.evaluate(student, test, threat=threat))
+ard.evaluate(student, test, threat=threat)

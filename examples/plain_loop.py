@@ -30,4 +30,4 @@ def train(network, objective, teacher=None):
 
 train(teacher, PGDAT())
 train(student, ARD(alpha=0.9, temperature=5.0), teacher.requires_grad_(False))
-print(ard.evaluate(student, data, threat=ard.Linf(0.15)))
+ard.evaluate(student, data, threat=ard.Linf(0.15))

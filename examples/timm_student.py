@@ -20,4 +20,4 @@ for module in (
 ):
     pl.Trainer(max_epochs=5, logger=False).fit(module, datamodule=data)
 
-print(ard.evaluate(student, data, threat=threat))
+ard.evaluate(student, data, threat=threat)

@@ -53,6 +53,11 @@ def test_the_page_about_python_runs(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "checkpoints/mine/best.ckpt").is_file()
 
 
+def test_the_lines_about_evaluation_run(tmp_path, monkeypatch, capsys):
+    names = run(blocks("docs/evaluation.md"), tmp_path, monkeypatch)
+    assert capsys.readouterr().out == f"{names['record']}\n"
+
+
 def test_the_ten_lines_of_readme_run(tmp_path, monkeypatch, capsys):
     source = blocks("README.md")
     assert len([line for line in source.splitlines() if line]) <= 10

@@ -21,13 +21,16 @@ from ard.core.bits import unpack
 from ard.core.errors import UserError
 from ard.core.files import small_text, write_whole
 from ard.core.statistics import wilson_interval
-from ard.core.text import radius
+from ard.core.text import duration, radius
 
 SCHEMA: Literal[4] = 4
 
 Verdict = Literal["pass", "warn", "fail", "skipped"]
 Overall = Literal["sound", "upper bound", "warnings", "unreliable"]
 WHOLE_CASCADE = {"APGD-CE", "Square"}  # AutoAttack's first and last part; those between need 4 classes
+
+
+WORTH_SAYING = 30  # seconds from which on an estimate is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +113,27 @@ class GivenFiles:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TimeTaken:
+    """Seconds by the clock and of CPU, children included, in the process that wrote the record; and what was estimated.
+
+    Unlike `seconds`, which is the attacks' work wherever it was done, they hold the checks, too. The estimate is an upper
+    bound: without one where nothing was announced.
+    """
+
+    wall_seconds: Size
+    cpu_seconds: Size
+    estimated_seconds: Size | None = field(default=None, metadata=OMITTED)
+
+    @property
+    def surprise(self) -> str:
+        """One line where the estimate was off by more than twice; empty where it was not, or there is none."""
+        expected, taken = self.estimated_seconds, self.wall_seconds
+        if not expected or max(expected, taken) < WORTH_SAYING or taken / 2 <= expected <= 2 * taken:
+            return ""
+        return f"took {duration(taken)}, estimated were at most about {duration(expected)}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunInfo:
     """Which run the weights are of: its study, its method, its role and the setting that was swept.
 
@@ -171,6 +195,7 @@ class Record:
     teacher: str | None
     training: TrainingFacts | None
     run: RunInfo | None = field(default=None, metadata=OMITTED)
+    time: TimeTaken | None = field(default=None, metadata=OMITTED)
     digest: str = field(default="", metadata=SINCE_4)
 
     @cached_property

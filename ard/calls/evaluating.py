@@ -8,15 +8,19 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
+from ard.artifacts.paths import record_of
 from ard.artifacts.record import Record
 from ard.attacks import Ball
 from ard.calls.fitting import FitResult, config_named, weights_of, written_radius
+from ard.commands.display import summary
 from ard.commands.evaluate_file import recorded
 from ard.configs.building import build
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
 from ard.core.radius import RadiusLike
+from ard.core.terminal import say
 from ard.data import DataModule, to_pixels
 from ard.data.foreign import ForeignData
 from ard.data.loading import balanced
@@ -25,11 +29,12 @@ from ard.evaluation.request import Request, split_commas
 from ard.training.method import threat_of
 
 Pairs = tuple[Tensor, Tensor]
+BATCH = 256  # images of a Dataset that are read at once
 
 
 def evaluate(
     network: nn.Module | str | Path | FitResult,
-    data: str | Path | pl.LightningDataModule | Iterable[Any] | None = None,
+    data: str | Path | pl.LightningDataModule | Dataset[Any] | Iterable[Any] | None = None,
     *,
     threat: Ball | None = None,
     eps: RadiusLike | None = None,
@@ -41,19 +46,19 @@ def evaluate(
     teacher: nn.Module | str | Path | FitResult | None = None,
     replace: bool = False,
 ) -> Record:
-    """Clean and robust accuracy, with the evidence for it; `print` shows a few lines, and every number is an attribute.
+    """Clean and robust accuracy, with the evidence for it: a few lines are printed, and every number is an attribute.
 
     A file of weights is evaluated as by `ard evaluate`: the record and its pages are written beside it. A network is
     evaluated in memory, in eval mode, on the GPU where there is one, and comes back to its device.
 
     Args:
         network: An nn.Module from pixels in [0, 1] to logits; or weights: a file, a run's folder, or what `fit` returned.
-        data: Of a network: a loader of (images, labels), a data module (its test images), a pair of tensors, a name of
-            `ard list data` or the path of a config. Weights know theirs; another config may be named.
+        data: Of a network: a loader or a torch Dataset of (images, labels), a data module (its test images), a pair of
+            tensors, a name of `ard list data` or the path of a config. Weights know theirs; another config may be named.
         threat: Which images an attack may choose from, such as ard.Linf(8/255). Weights know theirs.
         eps: A radius, short for threat=ard.Linf(eps).
         suite: "quick" (FGSM, PGD-20, CW), "standard" (and AutoAttack) or "full" (and every check).
-        limit: On this many images, as equally many a class as there are; of a loader on its first ones.
+        limit: On this many images, as equally many a class as there are; of a loader or Dataset on its first ones.
         split: Images of our own data: test or validation.
         seed: Of the attacks' random starts.
         attacks: More attacks, names of torchattacks such as "MIFGSM".
@@ -80,11 +85,14 @@ def evaluate(
     )
     request.check()
     if isinstance(network, nn.Module):
-        return _in_memory(network, data, ball, request, teacher)
+        measured = _in_memory(network, data, ball, request, teacher)
+        say(str(measured))
+        return measured
     if not isinstance(data, str | Path | None):
         raise UserError("weights in a file and images in memory: expected a network, such as ard.load(file)")
     record = recorded(weights_of(network), request)
     assert record is not None  # there are no shards
+    say(summary(record, weights_of(network), record_of(weights_of(network))))
     return record
 
 
@@ -111,7 +119,7 @@ def images_of(data: Any, limit: int | None, split: Literal["test", "val"]) -> Pa
     """Images x (n, C, H, W) in [0, 1] and labels y (n,) of whatever holds them."""
     if data is None:
         raise UserError(
-            "a network in memory does not know its images: expected a loader, a data module or a pair of tensors"
+            "a network in memory does not know its images: expected a Dataset, a loader, a data module or a pair of tensors"
         )
     if isinstance(data, DataModule):
         images = data.test_images() if split == "test" else data.splits[1]
@@ -125,6 +133,8 @@ def images_of(data: Any, limit: int | None, split: Literal["test", "val"]) -> Pa
         data.prepare_data()
         data.setup("test")
         data = data.test_dataloader()
+    if isinstance(data, Dataset):
+        data = DataLoader(data, batch_size=BATCH)
     return _first(data, limit)
 
 

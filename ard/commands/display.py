@@ -7,10 +7,8 @@ from pathlib import Path
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ard.artifacts.record import Record
+from ard.artifacts.record import WORTH_SAYING, Record
 from ard.core.terminal import console
-
-WORTH_SAYING = 30  # seconds from which on an estimate is
 
 
 class _Rate(ProgressColumn):
@@ -39,4 +37,5 @@ def announce_cost(seconds: float, suite: str, images: int) -> None:
 
 def summary(record: Record, weights: Path, path: Path) -> str:
     """A few lines for the terminal: which weights, what the record says, where it is."""
-    return f"{weights}: {record}\n  record: {path}"
+    surprise = record.time.surprise if record.time else ""
+    return f"{weights}: {record}\n  record: {path}" + (f"\n  {surprise}" if surprise else "")

@@ -61,6 +61,7 @@ class Subject:
         request.check_ball()
         stored = read_stored(weights)
         card = stored.card
+        _check_all_known(weights, stored.card, request)
         network = named_network(request.network)
         ball = _ball(card, request)
         section = _data_section(card, request, weights)
@@ -120,6 +121,18 @@ def short_path(path: str | Path) -> str:
     """A path below the current folder as it is, any other by its last part."""
     resolved = Path(path).resolve()
     return resolved.relative_to(Path.cwd()).as_posix() if resolved.is_relative_to(Path.cwd()) else resolved.name
+
+
+def _check_all_known(weights: Path, card: Card, request: Request) -> None:
+    """Raises UserError that asks for all that these weights do not say, where that is more than one thing."""
+    missing = {
+        "which network (--network CLASS.PATH or FILE.yaml)": card.network or request.network,
+        "which data, and so which classes (--data FILE.yaml)": card.data or request.data,
+        "which radius (--eps 8/255)": card.threat or request.eps,
+    }
+    unknown = [what for what, known in missing.items() if not known]
+    if len(unknown) > 1:
+        raise UserError(f"{weights} does not say {'; '.join(unknown)}: add these options")
 
 
 def _ball(card: Card, request: Request) -> Ball:

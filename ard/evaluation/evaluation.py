@@ -1,13 +1,15 @@
 """The evaluation: attacks every block of images, combines the verdicts, and runs the soundness checks."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ard.artifacts.record import Record
+from ard.artifacts.record import Record, TimeTaken
 from ard.attacks import Ball, ascent
 from ard.core.errors import UserError
 from ard.core.logits import logits_of
@@ -46,6 +48,8 @@ class Evaluation:
         self.model, self.x, self.y, self.ball = model, x, y, ball
         self.suite, self.seed, self.classes, self.given = suite, seed, classes, given or Given()
         self.store = store
+        self.began, self.cpu_began = time.perf_counter(), _cpu_seconds()
+        self.estimated_seconds: float | None = None
         if not len(x):
             raise UserError("no images to evaluate; expected at least one")
         check_pixels(x)
@@ -95,7 +99,16 @@ class Evaluation:
             self.seed,
             self.num_classes,
         )
-        return record_from(evidence, self.suite, self.classes)
+        return replace(record_from(evidence, self.suite, self.classes), time=self._time_taken())
+
+    def estimate(self, of: int) -> float:
+        """An upper bound on the seconds of one of so many shards: images that are misclassified early cost less."""
+        self.estimated_seconds = round(self.passes * self.seconds_a_pass() * len(self.y) / BLOCK / of, 2)
+        return self.estimated_seconds
+
+    def _time_taken(self) -> TimeTaken:
+        wall, cpu = time.perf_counter() - self.began, _cpu_seconds() - self.cpu_began
+        return TimeTaken(wall_seconds=round(wall, 2), cpu_seconds=round(cpu, 2), estimated_seconds=self.estimated_seconds)
 
     def _judge(self, block: Block, progress: Callable[[float], None]) -> None:
         part = slice(block.start, block.start + BLOCK)
@@ -130,6 +143,11 @@ def evaluate_images(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, **option
     record = evaluation.record()
     assert record is not None
     return record
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    return sum(os.times()[:4])
 
 
 def _class_count(model: nn.Module, x: Tensor) -> int:

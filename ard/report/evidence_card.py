@@ -133,8 +133,16 @@ def _measurement(record: Record) -> list[tuple[str, str]]:
         ("Suite", f"{record.suite}, seed {record.seed}"),
         ("Versions", versions or UNRECORDED),
         ("Commit", record.commit or UNRECORDED),
-        ("Time", duration(record.seconds) + speed),
+        ("Time", duration(record.seconds) + speed + _whole_time(record)),
     ]
+
+
+def _whole_time(record: Record) -> str:
+    """With the checks, in the process that wrote the record."""
+    if record.time is None:
+        return ""
+    wall, cpu = duration(record.time.wall_seconds), duration(record.time.cpu_seconds)
+    return f"; with the checks {wall} by the clock, {cpu} of CPU"
 
 
 def _limits(record: Record) -> str:

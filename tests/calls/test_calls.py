@@ -18,7 +18,7 @@ from ard.calls.fitting import written_radius
 
 FEW = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.accelerator=cpu"]
 FEW += ["--trainer.enable_progress_bar=false"]
-TIMES = {"seconds": 0, "images_per_s": None, "attacks": (), "key": None, "digest": ""}
+TIMES = {"seconds": 0, "time": None, "images_per_s": None, "attacks": (), "key": None, "digest": ""}
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +158,11 @@ def test_nothing_to_compare_is_said(tmp_path):
         ard.compare([])
     with user_error("found no evaluation.json"):
         ard.compare([tmp_path])
+
+
+def test_a_dataset_is_evaluated_as_its_tensors_are(capsys):
+    x, y = digits(20)
+    records = [ard.evaluate(trained(), data, threat=ard.Linf(0.1)) for data in ((x, y), TensorDataset(x, y))]
+    assert records[0].bits == records[1].bits
+    assert capsys.readouterr().out == f"{records[0]}\n{records[1]}\n"
+    assert records[0].time.wall_seconds > 0

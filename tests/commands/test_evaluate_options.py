@@ -179,3 +179,10 @@ def test_transfer_through_two_files_of_one_name_is_through_both(place, capsys, m
     seen = []
     cli(capsys, "evaluate", weights, "--suite", "full", "--transfer", ",".join(map(str, others)), "--limit", 20)
     assert len(seen) == 2
+
+
+def test_all_that_weights_do_not_say_is_asked_for_at_once(place, capsys):
+    torch.save({f"network.{key}": value for key, value in trained().state_dict().items()}, place / "plain.pt")
+    status, _, err = cli(capsys, "evaluate", "plain.pt")
+    assert (status, err.count("\n")) == (2, 1)
+    assert all(option in err for option in ("--network", "--data", "--eps", "classes"))

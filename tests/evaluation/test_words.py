@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from small_records import attack, full_record
 
-from ard.artifacts.record import read_record, word_of, write_record
+from ard.artifacts.record import TimeTaken, read_record, word_of, write_record
 from ard.attacks import Linf
 from ard.commands.evaluate import EXIT_STATUS
 from ard.commands.verify import verify_record
@@ -65,3 +65,10 @@ def test_stored_records():
     unlike = [record for record in found if record.word != record.verdict]
     assert {(record.suite, record.verdict, record.word) for record in unlike} == {("quick", "sound", "upper bound")}
     assert all(record.suite != "quick" for record in found if record.word == "sound")
+
+
+@pytest.mark.parametrize(("wall", "line"), [(70, ""), (200, ""), (40, "took 40 s"), (300, "took 5 min 0 s")])
+def test_an_estimate_that_was_off_is_said(wall, line):
+    surprise = TimeTaken(wall_seconds=wall, cpu_seconds=1, estimated_seconds=120).surprise
+    assert surprise.startswith(line)
+    assert bool(surprise) == bool(line)
