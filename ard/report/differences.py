@@ -7,7 +7,7 @@ from ard.core.statistics import Difference, holm, paired_difference
 from ard.core.text import in_points
 from ard.report.rows import Kind, Row
 
-KINDS: tuple[Kind, Kind] = ("worst", "clean")
+MEASURED: tuple[Kind, Kind] = ("worst", "clean")
 ONE_SEED, NOT_SIGNIFICANT = "one seed", "n.s."
 EXPLANATION = (
     "Differences in points, row − baseline, paired by image and seed, with 95 % intervals: t over seeds and z over "
@@ -53,7 +53,7 @@ def differences_table(rows: Sequence[Row], baseline: str | None) -> str:
         return f"No differences: no other student beside {reference.label}."
     lines = [f"| Method − {reference.label} | Worst | Clean | paired seeds |", "| --- | --- | --- | --- |"]
     above = []
-    worst, clean = ([difference_of(row, reference, kind) for row in others] for kind in KINDS)
+    worst, clean = ([difference_of(row, reference, kind) for row in others] for kind in MEASURED)
     reliable = [None if row.warning or reference.warning else one for row, one in zip(others, worst, strict=True)]
     for row, robust, bold, plain, plain_bold in zip(
         others, worst, significant(reliable), clean, significant(clean), strict=True
