@@ -11,7 +11,7 @@ import torch
 
 from ard.bench.law import cost_laws
 from ard.bench.levers import BenchRow, every_row
-from ard.bench.measure import Seconds, ceilings, peak_memory, ratio, rounds
+from ard.bench.measure import Seconds, ceilings, huge_pages, peak_memory, ratio, rounds
 from ard.bench.overhead import overhead
 from ard.bench.timed_step import TimedStep
 from ard.core.errors import UserError
@@ -72,7 +72,7 @@ def _groups() -> dict[str, list[BenchRow]]:
 
 def _group(members: list[BenchRow], batch_size: int, steps: int, count: int, device: torch.device) -> list[dict[str, Any]]:
     made = [TimedStep(row, batch_size=batch_size, steps=steps, device=device) for row in members]
-    memory = [peak_memory(partial(step, 0), device) for step in made]
+    memory = [_peak_memory(step) for step in made]
     seconds = rounds(made, count)
     parallel = 1 if device.type == "cuda" else torch.get_num_threads()
     results = []
@@ -92,6 +92,11 @@ def _group(members: list[BenchRow], batch_size: int, steps: int, count: int, dev
             }
         )
     return results
+
+
+def _peak_memory(step: TimedStep) -> int | None:
+    huge_pages(step.row.huge_pages)
+    return peak_memory(partial(step, 0), step.device)
 
 
 def _row_entry(timing: Seconds, reference: Seconds, batch_size: int, work: int, parallel: int) -> dict[str, Any]:
