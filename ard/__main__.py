@@ -13,6 +13,7 @@ from ard.core.suggestions import nearest
 from ard.core.terminal import say, secure_streams
 
 LISTED = "ard --help lists them"
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # torch reads it at the first tensor: else a CPU gets its memory 4 kB at a time
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,6 +47,7 @@ def _dispatch(argv: list[str]) -> int:
         meant = nearest(name, [*VERBS, *SYNONYMS])
         raise UserError(f"no verb {name!r}; " + (f"did you mean {SYNONYMS.get(meant, meant)!r}?" if meant else LISTED))
     quiet()
+    os.environ.setdefault(HUGE_PAGES, "1")
     _current_folder_last()
     verb = VERBS[name]
     if not verb.raw and {"-h", "--help"} & set(argv[1:]):

@@ -13,7 +13,7 @@ import torch
 
 from ard.bench.law import cost_laws
 from ard.bench.levers import BenchRow, measured_rows
-from ard.bench.measure import Seconds, ceilings, peak_memory, ratio, rounds
+from ard.bench.measure import Seconds, ceilings, huge_pages, peak_memory, ratio, rounds
 from ard.bench.networks import NetworkNamed, Trained, fresh
 from ard.bench.overhead import overhead
 from ard.bench.timed_step import TimedStep
@@ -93,7 +93,7 @@ def _group(
     sources: dict[str, NetworkNamed] = {"trained": trained, "fresh": fresh}
     timed = partial(TimedStep, steps=steps, device=device)
     made = [timed(row, batch_size=batch_size, network=sources[row.networks]) for row in members]
-    memory = [peak_memory(partial(step, 0), device) for step in made]
+    memory = [_peak_memory(step, device) for step in made]
     seconds = rounds(made, count)
     parallel = 1 if device.type == "cuda" else torch.get_num_threads()
     results = []
@@ -114,6 +114,11 @@ def _group(
             }
         )
     return results
+
+
+def _peak_memory(step: TimedStep) -> int | None:
+    huge_pages(step.row.huge_pages)
+    return peak_memory(partial(step, 0), step.device)
 
 
 def _row_entry(timing: Seconds, reference: Seconds, batch_size: int, work: int, parallel: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class BenchRow:
     channels_last: bool = True
     attack_mode: Literal["eval", "train"] = "eval"
     bfloat16: bool = True
+    huge_pages: bool = True
     attack: Literal["PGD", "NFGSM", "replays", "torchattacks"] = "PGD"
     fused: bool = False
     compiled: bool = False
@@ -61,29 +62,31 @@ def measured_rows() -> list[BenchRow]:
 
 def _ard_mobilenet() -> list[BenchRow]:
     group = "ARD, MobileNetV2"
-    ard = BenchRow(group=group, lever="released", released=True, channels_last=False, attack_mode="train", bfloat16=False)
-    lean = replace(ard, released=False, lever="no unused forward")
+    slow = BenchRow(group=group, lever="no unused forward", channels_last=False, bfloat16=False, huge_pages=False)
+    lean = replace(slow, attack_mode="train")
+    ard = replace(lean, released=True, lever="released")
     last = replace(lean, channels_last=True, lever="+ channels_last (identical mathematics)")
     fold = replace(last, attack_mode="eval", lever="+ attack in eval mode, BatchNorm folded")
-    half = replace(fold, bfloat16=True, lever="+ bfloat16: the shipped default")
+    large = replace(fold, huge_pages=True, lever="+ huge pages: shipped, without bfloat16")
+    half = replace(large, bfloat16=True, lever="+ bfloat16: the shipped default")
     return [
-        *(ard, lean, last, fold, half),
+        *(ard, lean, last, fold, large, half),
         replace(half, attack_mode="train", lever="bfloat16, attack in train mode"),
-        replace(fold, attack="torchattacks", lever="torchattacks.PGD, float32"),
+        replace(large, attack="torchattacks", lever="torchattacks.PGD, float32"),
         replace(half, attack="torchattacks", lever="torchattacks.PGD, bfloat16"),
     ]
 
 
 def _ard_resnet() -> list[BenchRow]:
-    ard, _, last, _, half, *_ = (replace(row, group="ARD, ResNet-18", student="ResNet-18") for row in _ard_mobilenet())
+    ard, _, last, _, _, half, *_ = (replace(row, group="ARD, ResNet-18", student="ResNet-18") for row in _ard_mobilenet())
     last = replace(last, lever="no unused forward, channels_last (identical mathematics)")
     return [ard, last, replace(half, lever="the shipped default")]
 
 
 def _rslad(student: Literal["MobileNetV2", "ResNet-18"]) -> list[BenchRow]:
     shipped = BenchRow(group=f"RSLAD, {student}", lever="bfloat16: the shipped default", method="RSLAD", student=student)
-    same = replace(shipped, bfloat16=False, lever="channels_last, folded (identical mathematics)")
-    return [replace(same, released=True, channels_last=False, lever="released"), same, shipped]
+    same = replace(shipped, bfloat16=False, lever="channels_last, folded, huge pages (identical mathematics)")
+    return [replace(same, released=True, channels_last=False, huge_pages=False, lever="released"), same, shipped]
 
 
 def _teachers() -> list[BenchRow]:

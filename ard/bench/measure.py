@@ -14,6 +14,8 @@ from torch import Tensor
 
 from ard.bench.timed_step import TimedStep
 
+SET_THP_DISABLE = 41  # prctl(2)
+
 Ratio = dict[str, float]
 Seconds = dict[str, list[float]]  # `step`, `attack` and `wall`, a number a round
 
@@ -23,6 +25,7 @@ def rounds(rows: Sequence[TimedStep], count: int) -> list[Seconds]:
     seconds_of_rows: list[Seconds] = [{"step": [], "attack": [], "wall": []} for _ in rows]
     for turn in range(count + 1):
         for row, seconds in zip(rows, seconds_of_rows, strict=True):
+            huge_pages(row.row.huge_pages)
             row.watch.seconds, wall, start = 0.0, time.perf_counter(), row.watch.now()
             row(turn)
             now = row.watch.now()
@@ -31,6 +34,13 @@ def rounds(rows: Sequence[TimedStep], count: int) -> list[Seconds]:
                 seconds["attack"].append(row.watch.seconds / row.count)
                 seconds["wall"].append((time.perf_counter() - wall) / row.count)
     return seconds_of_rows
+
+
+def huge_pages(wanted: bool) -> None:
+    """Whether this process gets huge pages where torch asks for them; the system must leave it to those who ask."""
+    asked = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if asked.exists() and "[madvise]" in asked.read_text(encoding="utf-8"):
+        ctypes.CDLL(None).prctl(SET_THP_DISABLE, 0 if wanted else 1, 0, 0, 0)
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> Ratio:

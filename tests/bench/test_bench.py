@@ -1,6 +1,8 @@
 """`ard bench`: the two steps compute the same where the table says so, and do no operation that they need not."""
 
+import ctypes
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from ard.artifacts.card import Card
 from ard.artifacts.weights import save_weights
 from ard.bench import benchmark, networks, overhead, timed_step
 from ard.bench.levers import every_row
-from ard.bench.measure import peak_memory, ratio, rounds
+from ard.bench.measure import huge_pages, peak_memory, ratio, rounds
 from ard.bench.report import bench_table, short
 from ard.bench.timed_step import TimedStep
 from ard.core.flops import count_flops
@@ -113,7 +115,7 @@ def test_rounds_interleave_and_forget_the_first():
         count = 2
 
         def __init__(self, name):
-            self.name, self.watch = name, timed_step.Watch(CPU)
+            self.name, self.watch, self.row = name, timed_step.Watch(CPU), ROWS[0]
 
         def __call__(self, turn):
             order.append((self.name, turn))
@@ -201,3 +203,14 @@ def test_weights_of_another_network_are_one_line(place, capsys):
     status, _, err = cli(capsys, "bench", "--weights", "other.safetensors", "--only", "RSLAD, MobileNetV2")
     assert (status, err.count("\n")) == (2, 1)
     assert "other.safetensors: its network is none of those that are timed; expected MobileNetV2, ResNet-18" in err
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="a system without huge pages")
+def test_a_row_without_huge_pages_does_not_lend_from_its_neighbours(monkeypatch):
+    libc, asked = ctypes.CDLL(None), []
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "always [madvise] never")
+    for wanted in (False, True):
+        huge_pages(wanted)
+        asked.append(libc.prctl(42, 0, 0, 0, 0))  # PR_GET_THP_DISABLE
+    assert asked == [1, 0]
+    assert [row.huge_pages for row in ROWS if row.released] == [False] * sum(row.released for row in ROWS)
