@@ -93,7 +93,7 @@ def _group(
     sources: dict[str, NetworkNamed] = {"trained": trained, "fresh": fresh}
     timed = partial(TimedStep, steps=steps, device=device)
     made = [timed(row, batch_size=batch_size, network=sources[row.networks]) for row in members]
-    memory = [_peak_memory(step, device) for step in made]
+    memory = [_peak_memory(step) for step in made]
     seconds = rounds(made, count)
     parallel = 1 if device.type == "cuda" else torch.get_num_threads()
     results = []
