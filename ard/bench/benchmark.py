@@ -90,6 +90,7 @@ def _group(
     members: list[BenchRow], trained: Trained, batch_size: int, steps: int, count: int, device: torch.device
 ) -> list[dict[str, Any]]:
     members = [row for row in members if row.attack != "torchattacks" or find_spec("torchattacks")]
+    members = [row for row in members if row.captured or device.type == "cuda"]
     sources: dict[str, NetworkNamed] = {"trained": trained, "fresh": fresh}
     timed = partial(TimedStep, steps=steps, device=device)
     made = [timed(row, batch_size=batch_size, network=sources[row.networks]) for row in members]

@@ -15,11 +15,12 @@ from ard.bench.levers import BenchRow
 from ard.bench.networks import NetworkNamed, fresh
 from ard.core.randomness import keyed_generator
 from ard.data.augmentation import random_crop, random_flip
-from ard.losses import AttackLoss, Loss
+from ard.losses import Loss
 from ard.models.average import MovingAverage
 from ard.objectives.ard import ARD
 from ard.objectives.base import Objective, Step, TrainingLoss, total_loss
 from ard.objectives.rslad import RSLAD
+from ard.training.captured import Graphs
 from ard.training.replays import replay, replayed_loss
 from ard.training.step import Search, take
 
@@ -78,6 +79,20 @@ class TimedTeacher(nn.Module):
             return self.network(x)
 
 
+class PGDFrom(PGD):
+    """PGD whose random start is given, at one place in memory: the same for two sides that are compared."""
+
+    given: Tensor | None = None
+
+    def begin(self, x: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        assert self.given is not None
+        return x + self.given
+
+    def start_at(self, start: Tensor) -> None:
+        """The next start; a CUDA graph knows its place."""
+        self.given = start.clone() if self.given is None else self.given.copy_(start)
+
+
 class TimedStep:
     """Call it with a batch number and it takes one training step: augmentation, attack, training loss, optimiser.
 
@@ -106,7 +121,9 @@ class TimedStep:
         self.released = step(self.student, teacher, self.optimizer, steps, self.watch) if row.released else None
         self.teacher = TimedTeacher(teacher, row.teacher_in)
         self.network = Compiled(self.student) if row.compiled else self.student
-        self.attack = PGD(THREAT, steps=steps, relative_step=released.STEP_SIZE / released.EPS, start="zero")
+        self.attack = PGDFrom(THREAT, steps=steps, relative_step=released.STEP_SIZE / released.EPS)
+        usual = row.attack == "PGD" and not row.released
+        self.graphs = Graphs() if usual and row.captured and device.type == "cuda" else None  # as ard.Distillation has it
         self.delta: Tensor | None = None
         self.average = None if row.released else MovingAverage(self.student, AVERAGE)
         self.finite: Tensor | None = None
@@ -144,9 +161,13 @@ class TimedStep:
         with self._precision():
             if self.row.attack == "replays":
                 return self._replayed(replayed_loss(*parts, x, y, step, mode=self.row.attack_mode), x)
-            search = self._torchattacked(x, y) if self.row.attack == "torchattacks" else self._searching(start)
             noise = keyed_generator(self.device, "noise")
-            taken = take(*parts, search, x, y, step, generator=noise, mode=self.row.attack_mode)
+            self.attack.start_at(start)
+            if self.graphs is not None:
+                taken = take(*parts, self.attack, x, y, step, generator=noise, watch=self.watch, attack_batch=self.graphs)
+            else:
+                search = self._torchattacked(x, y) if self.row.attack == "torchattacks" else self._search
+                taken = take(*parts, search, x, y, step, generator=noise, mode=self.row.attack_mode)
         self._update(taken.terms)
         return taken.loss.detach(), taken.x_adv
 
@@ -156,16 +177,10 @@ class TimedStep:
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
 
-    def _searching(self, start: Tensor) -> Search:
+    def _search(self, loss: Loss, x: Tensor, generator: torch.Generator) -> Tensor:
         """The row's attack, timed."""
-
-        def search(loss: Loss, x: Tensor, generator: torch.Generator) -> Tensor:
-            with self.watch:
-                if self.row.attack == "NFGSM":
-                    return NFGSM(THREAT)(loss, x, generator)
-                return self.attack(AttackLoss.of(loss, start=x + start), x, generator)  # one start for both sides
-
-        return search
+        with self.watch:
+            return (NFGSM(THREAT) if self.row.attack == "NFGSM" else self.attack)(loss, x, generator)
 
     def _torchattacked(self, x: Tensor, y: Tensor) -> Search:
         """The attack of torchattacks, called as its users call it: it changes modes by itself."""
