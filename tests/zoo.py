@@ -142,10 +142,10 @@ def _state(name: str) -> dict[str, Tensor]:
     attack = {"honest": PGD(BALL, steps=4, relative_step=0.4), "FGSM-AT": FGSM(BALL), "undefended": None}[name]
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        return _train(small(), attack, steps=80 if attack is None else 200).state_dict()
+        return train(small(), attack, steps=80 if attack is None else 200).state_dict()
 
 
-def _train(network: nn.Module, attack: Attack | None, steps: int) -> nn.Module:
+def train(network: nn.Module, attack: Attack | None, steps: int) -> nn.Module:
     images = Digits().training_images()
     x, y = to_pixels(images.pixels), images.labels
     generator = torch.Generator().manual_seed(0)
