@@ -70,12 +70,12 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
 
 def network(kind: str) -> nn.Module:
     """A trained one, fresh."""
-    net = _built(kind)
+    net = built(kind)
     net.load_state_dict(_state(kind))
     return net.eval()
 
 
-def _built(kind: str) -> nn.Module:
+def built(kind: str) -> nn.Module:
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         net = KINDS[kind]()
@@ -87,4 +87,4 @@ def _built(kind: str) -> nn.Module:
 def _state(kind: str) -> dict[str, Tensor]:
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        return train(_built(kind), PGD(BALL, steps=4, relative_step=0.4), steps=120).state_dict()
+        return train(built(kind), PGD(BALL, steps=4, relative_step=0.4), steps=120).state_dict()

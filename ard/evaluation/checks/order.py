@@ -13,7 +13,7 @@ from ard.evaluation.library_attacks import TARGETED
 from ard.evaluation.suites import CURVE, FAR, MORE
 from ard.losses import cross_entropy
 
-RARE = 0.0005  # of images; 4 of 90,000 in the stored records
+RARE = 0.0002  # of images; in 224 stored records of honest networks at most 2 of 400, mostly none
 CROSS_ENTROPY = ("PGD-20", "PGD-100")
 MARGIN = ("CW", "DLR")
 
@@ -56,18 +56,20 @@ def cross_entropy_not_weaker(e: Evidence) -> CheckResult:
 
 @check("O5", first="quick")
 def targets_add_little(e: Evidence) -> CheckResult:
-    """O5 (warn): targeted attacks fool the model on at most 2 % of the images that withstand all untargeted ones."""
+    """O5 (warn): targeted attacks fool the model on no more of the images that withstand all untargeted ones than 1 % of them
+    are by chance.
+    """
     aimed = [name for name in ("Targeted", *TARGETED, "Targeted × 3") if name in e.attacks]
     if not aimed:
         return skipped("no targeted attack in this suite")
     others = [name for name in e.white_box if name not in aimed]
-    return _share(e, aimed, others, "share of images misclassified only after targeted attacks", warn=0.02)
+    return _share(e, aimed, others, "share of images misclassified only after targeted attacks", warn=0.01)
 
 
 @check("O6", first="quick")
 def gradients_beat_square(e: Evidence) -> CheckResult:
     """O6 (fail): Square, which uses no gradient, fools the model on no more images that withstand every white-box attack
-    than 0.05 % of them are by chance; in quick, whose attacks are weaker, a short random search and 0.5 %.
+    than 0.02 % of them are by chance; in quick, whose attacks are weaker, a short random search and 0.5 %.
     """
     for name, rate in (("Square", RARE), ("Squares", 0.005)):
         if name in e.attacks:
@@ -78,7 +80,7 @@ def gradients_beat_square(e: Evidence) -> CheckResult:
 @check("O7", first="full")
 def gradients_beat_noise(e: Evidence) -> CheckResult:
     """O7 (fail): 100 draws of full-length noise fool the model on no more images that withstand every white-box attack than
-    0.05 % of them are by chance.
+    0.02 % of them are by chance.
     """
     if "Noise" not in e.attacks:
         return skipped("noise is part of the suite full")
