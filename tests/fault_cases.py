@@ -72,4 +72,7 @@ CASES = {
     63: ("a record beside other weights", "left out of the table, and named"),
     64: ("weights or folders that may not be read", "one line"),
     65: ("a disk that fails while tables and pictures are written", "one line; each file whole or as before"),
+    66: ("a record that is not signed, changed, or signed by another key", "one line; what is signed is said to be"),
+    67: ("a teacher's stored logits are damaged or half-written", "computed anew; those of another network are refused"),
+    68: ("a run interrupted at its first step", "the cost that it states is that of an uninterrupted one"),
 }

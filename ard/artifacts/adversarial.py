@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ard.artifacts.facts import Threat
 from ard.artifacts.record import DatasetSpec, Record, WeightsFile
+from ard.artifacts.tensors import digest_of_tensors
 from ard.artifacts.typed_json import Count, Fraction, from_tree, parsed, to_tree
 from ard.core.errors import UserError
 from ard.core.files import existing, readable, write_whole
@@ -55,7 +56,8 @@ def claim_of(record: Record) -> Claim:
 def write_adversarial(path: Path, images: AdversarialImages, *, through: Path | None = None) -> None:
     """Write the file, whole or not at all."""
     tensors = {name: getattr(images, name).contiguous().cpu() for name in TENSORS}
-    write_whole(path, save(tensors, {"record": json.dumps(to_tree(images.claim))}), through=through)
+    claim = json.dumps(to_tree(images.claim))
+    write_whole(path, save(tensors, {"record": claim, "digest": digest_of_tensors(tensors, claim)}), through=through)
 
 
 def read_adversarial(path: Path) -> AdversarialImages:
@@ -77,8 +79,12 @@ def _read(path: Path) -> AdversarialImages:
     with readable(path), safe_open(path, "pt") as content:
         if not set(TENSORS) <= set(content.keys()):
             raise ValueError("it has no x_adv, y and robust")
-        claim: Claim = from_tree(Claim, parsed((content.metadata() or {})["record"]))
-        x_adv, y, robust = (content.get_tensor(name) for name in TENSORS)
+        about = content.metadata() or {}
+        claim: Claim = from_tree(Claim, parsed(about["record"]))
+        tensors = {name: content.get_tensor(name) for name in TENSORS}
+    if "digest" in about and about["digest"] != digest_of_tensors(tensors, about["record"]):  # earlier versions wrote none
+        raise ValueError("they are not those that were written")
+    x_adv, y, robust = tensors.values()
     kinds = (x_adv.dtype, y.dtype, robust.dtype) == (torch.float32, torch.int64, torch.bool)
     shapes = x_adv.ndim == 4 and y.shape == robust.shape == x_adv.shape[:1]
     if not (kinds and shapes and claim.split in ("test", "val")):

@@ -4,8 +4,9 @@ A study writes its own name, the method, the role and the swept setting; a run w
 recipe. The name holds for the configuration whose digest it carries, and for no other that is trained in the same folder.
 """
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,33 +14,39 @@ from ard.artifacts.card import Card
 from ard.artifacts.facts import teachers_by_place
 from ard.artifacts.paths import BEST, RunFolder
 from ard.artifacts.record import RunInfo
-from ard.artifacts.typed_json import from_tree, parsed, written
+from ard.artifacts.typed_json import OMITTED, from_tree, parsed, written
 from ard.core.files import small_text, write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunName:
-    """A run's name, and the digest of the configuration that it names."""
+    """A run's name, the digest of the configuration that it names, and in a file the digest of all this."""
 
     study: str | None
     method: str
     role: Literal["student", "teacher"]
     swept: dict[str, float]
     config_digest: str
+    digest: str | None = field(default=None, metadata=OMITTED)
 
 
 def write_run_name(folder: RunFolder, name: RunName) -> None:
     """Write the name into the run's folder."""
-    write_whole(folder.name, written(name))
+    write_whole(folder.name, written(replace(name, digest=_digest(name))))
 
 
 def read_run_name(folder: RunFolder, config_digest: str) -> RunName | None:
-    """The name in a run's folder; None where there is none, or it is that of another configuration."""
+    """The name in a run's folder; None where there is none or a damaged one, or it is that of another configuration."""
     try:
         name: RunName = from_tree(RunName, parsed(small_text(folder.name)))
     except (OSError, KeyError, ValueError):
         return None
-    return name if name.config_digest == config_digest else None
+    whole = name.digest in (None, _digest(name))  # earlier versions wrote none
+    return replace(name, digest=None) if whole and name.config_digest == config_digest else None
+
+
+def _digest(name: RunName) -> str:
+    return hashlib.sha256(written(replace(name, digest=None)).encode()).hexdigest()
 
 
 def method_of(configs: Sequence[str], objective: str) -> str:

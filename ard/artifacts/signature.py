@@ -41,13 +41,16 @@ def check_signature(file: Path, key: str) -> str:
 
 def _key(minisign: Any, key: str) -> Any:
     """A public key, from its file or from its own text."""
+    there = os.path.exists(key)
     try:
-        if not os.path.exists(key):
-            return minisign.PublicKey.from_base64(key)
-        return minisign.PublicKey.from_bytes(small_text(key, MOST).encode())
+        return (
+            minisign.PublicKey.from_bytes(small_text(key, MOST).encode()) if there else minisign.PublicKey.from_base64(key)
+        )
     except (OSError, ValueError) as error:
-        what = f"{first_line(error)}; expected minisign.pub, as `minisign -G` writes it, or the key in its second line"
-        raise UserError(f"{printable(key)} is no public key: {what}") from error
+        what = f"{'' if there else 'no such file, and as a key: '}{first_line(error)}"
+        raise UserError(
+            f"{key!r:.200} is no public key ({what}); expected minisign.pub, as `minisign -G` writes it, or the key in it"
+        ) from error
 
 
 def _minisign() -> Any:

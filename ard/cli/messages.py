@@ -1,13 +1,13 @@
 """Output on the terminal: tables, warnings, and which warnings of libraries are hidden."""
 
 import logging
-import os
 import sys
 import warnings
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from ard.core.supervision import is_first_of_node
 from ard.core.terminal import console, say
 from ard.core.text import printable
 
@@ -34,7 +34,7 @@ def quiet() -> None:
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process of a node prints for all
+    if not is_first_of_node():  # which prints for all
         warnings.filterwarnings("ignore", category=UserWarning, module=r"ard\.")
     warnings.formatwarning = _one_line  # type: ignore[assignment]
     for stream in (sys.stdout, sys.stderr):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+PLACES = ("LOCAL_RANK", "SLURM_LOCALID", "JSM_NAMESPACE_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK")  # whoever starts them
 LAUNCHER, POLL_LAUNCHER = "ARD_LAUNCHER", 0.5  # the variable with the process that started this one; seconds
 
 
@@ -16,7 +17,7 @@ def supervised() -> Iterator[None]:
     That is before they look for one another: a collective operation may wait for a dead process for half an hour, and
     Lightning watches the children only. The first one may outlive the shell that started it.
     """
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    if not is_first_of_node():
         launcher = int(os.environ.get(LAUNCHER) or os.getppid())  # it may have died before this process could look
         threading.Thread(target=_end_with_parent, args=(launcher,), daemon=True).start()
         yield
@@ -26,6 +27,11 @@ def supervised() -> Iterator[None]:
         yield
     finally:
         os.environ.pop(LAUNCHER, None)
+
+
+def is_first_of_node() -> bool:
+    """Whether this process is the first of a run on its machine, or alone; known before anything is connected."""
+    return next((os.environ[name] for name in PLACES if name in os.environ), "0") == "0"
 
 
 def _end_with_parent(parent: int) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from ard.artifacts.tensors import digest_of_tensors
 from ard.artifacts.typed_json import parsed
 from ard.core.errors import UserError
-from ard.core.files import discard, or_user_error, write_whole
+from ard.core.files import discard, or_user_error, readable, write_whole
 from ard.evaluation.cascade import Block
 
 try:
@@ -55,7 +55,7 @@ class Store:
     def read(self, start: int) -> Block:
         """The block as it was last written; an empty one where there is none, or its digest does not match."""
         try:
-            with safe_open(self._path(start), "pt") as file:
+            with readable(path := self._path(start)), safe_open(path, "pt") as file:
                 metadata = file.metadata()
                 about = parsed(metadata["block"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -71,7 +71,7 @@ class Store:
         """Let one process at a time write the record; yields whether the record is still to be written."""
         lock = self.folder.with_suffix(".lock")
         with or_user_error(lock):
-            file = open(lock, "wb")  # noqa: SIM115
+            file = open(lock, "a+b")  # noqa: SIM115  # which does not wait where a pipe lies there
         try:
             with file:
                 if fcntl is not None:

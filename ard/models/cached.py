@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import stat
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,12 +15,14 @@ from ard.core.files import kind_of
 from ard.models.frozen import Frozen
 
 TOLERANCE = 0.02  # of the largest logit: float16 rounds by 0.0005, another teacher or other images differ by 1
+CHECK = 2  # int16 at the end of a row, its check word
+PRIME = 2**31 - 1
 
 
 class Cached(Frozen):
     """Frozen, whose logits on training images are looked up: for every crop and flip of every image, in float16.
 
-    The table is beside the weights (178 MB for CIFAR-10: 50,000 images × 81 crops × 2 × 10 logits and their check word), is
+    The table is beside the weights (194 MB for CIFAR-10: 50,000 images × 81 crops × 2 × 10 logits and their check word), is
     filled as views are first seen, and is shared by all students of the teacher. A view whose check word does not fit, as it
     was never seen, half-written by a process that was killed, or damaged, is computed anew. For other images, such as
     attacked ones, the network is called, with gradient. Raises UserError when the table holds the logits of another network.
@@ -33,19 +36,19 @@ class Cached(Frozen):
 
     def remember(self, *, labels: Tensor, views: int, num_classes: int, about: object) -> Self:
         """Open the table for these training images; `about` is whatever else distinguishes their data."""
-        digest = hashlib.sha256(f"checked {self.sha256} {views} {about}".encode() + labels.numpy().tobytes()).hexdigest()[
+        digest = hashlib.sha256(f"32 bits {self.sha256} {views} {about}".encode() + labels.numpy().tobytes()).hexdigest()[
             :12
         ]
         path = Path(f"{self.weights}.{digest}.logits")
-        size = len(labels) * views * (num_classes + 1)
+        size = len(labels) * views * (num_classes + CHECK)
         _regular(path)
         missing = 2 * size - (path.stat().st_size if path.exists() else 0)
         if missing > (free := shutil.disk_usage(path.parent).free):
             raise UserError(
                 f"{path} needs {missing >> 20} MB, {free >> 20} MB are free: use ard.models.Frozen, or make room"
             )
-        table = torch.from_file(str(path), shared=True, size=size, dtype=torch.float16)  # a hole is zero
-        self._table = table.view(len(labels), views, num_classes + 1)
+        table = torch.from_file(str(path), shared=True, size=size, dtype=torch.int16)  # a hole is zero
+        self._table = table.view(len(labels), views, num_classes + CHECK)
         return self
 
     def expect(self, x: Tensor, indices: Tensor, views: Tensor) -> None:
@@ -56,12 +59,13 @@ class Cached(Frozen):
         if self._table is None or self._expected is None or x is not self._expected[0]:
             return super().forward(x)
         _, indices, views = self._expected
-        rows = self._table[indices, views]
-        answers, unknown = rows[:, :-1], rows[:, -1].view(torch.int16) != _check_words(rows[:, :-1])
+        rows, places = self._table[indices, views], indices * self._table.shape[1] + views
+        words = rows[:, :-CHECK].contiguous()
+        unknown = (rows[:, -CHECK:] != _check_words(words, places)).any(dim=1)
+        answers = words.view(torch.float16)  # the same memory
         if unknown.any():
             answers[unknown] = self._answers(x[unknown.to(x.device)])
-            rows[:, -1] = _check_words(answers).view(torch.float16)
-            self._table[indices, views] = rows
+            self._table[indices, views] = torch.cat([words, _check_words(words, places)], dim=1)
         if not self._trusted and not unknown.all():
             self._check(answers[~unknown], self._answers(x[~unknown.to(x.device)]))
         return answers.to(x.device, torch.float32, non_blocking=True)
@@ -79,14 +83,18 @@ class Cached(Frozen):
         self._trusted = True
 
 
-def _check_words(answers: Tensor) -> Tensor:
-    """16 bits for each row of float16 logits: others if one logit changes, and not zero for zeros.
+def _check_words(words: Tensor, places: Tensor) -> Tensor:
+    """Two int16 for each row of logits, read as int16, and its place in the table; not zero for zeros.
 
-    A sum with odd weights modulo 2^16, in which no change of one summand is lost.
+    A polynomial modulo a prime: no change of one logit or of the place is lost, and 1 in 2^31 of any other.
     """
-    words = answers.contiguous().view(torch.int16).long()
-    weights = 2 * torch.arange(words.shape[1]) + 1
-    return ((words * weights).sum(dim=1) + 1).to(torch.int16)
+    sums = (words.long() * _weights(words.shape[1])).sum(dim=1) + places + 1
+    return (sums % PRIME).to(torch.int32)[:, None].view(torch.int16)
+
+
+@cache
+def _weights(count: int) -> Tensor:
+    return torch.tensor([pow(48271, power, PRIME) for power in range(1, count + 1)])
 
 
 def _regular(path: Path) -> None:

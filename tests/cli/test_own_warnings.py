@@ -54,5 +54,5 @@ def test_a_warning_of_others_keeps_its_place(shown):
 
 
 def test_only_the_first_process_of_a_node_warns(shown, monkeypatch):
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("SLURM_LOCALID", "1")
     assert shown(far_too_long) == []

@@ -1,12 +1,15 @@
 """An evaluation that was interrupted goes on: the same verdicts, nothing done twice, nothing believed that is damaged."""
 
+import os
 import pickle
 import shutil
 
 import pytest
 import torch
+from in_time import in_time
 from interruptions import NO_CHECKOUT, timeless
 from small_runs import NETWORK, cli, digits, narrow, trained, write_weights, write_yaml
+from tiny import user_error
 
 from ard.attacks import Linf
 from ard.evaluation import Evaluation, Store
@@ -120,6 +123,13 @@ def test_a_block_with_one_wrong_bit_anywhere_is_not_believed(tmp_path):
     for place in [*range(0, 3000, 7), *range(3000, len(content), 97)]:
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
         assert store.read(0).correct == {}
+    path.unlink()
+    os.mkfifo(path)
+    os.mkfifo(store.folder.with_suffix(".lock"))
+    with in_time():
+        assert store.read(0).correct == {}
+        with user_error("cannot be written"), store.alone():
+            pass
 
 
 def begun(capsys, monkeypatch, place, *arguments):

@@ -11,6 +11,7 @@ from ard.artifacts.facts import Recipe
 from ard.artifacts.paths import RunFolder
 from ard.artifacts.record import RunInfo, read_record
 from ard.artifacts.run_name import RunName, method_of, read_run_name, run_of, write_run_name
+from ard.artifacts.typed_json import written
 
 NAME = RunName(
     study="digits", method="ard", role="student", swept={"model.init_args.a": 0.5}, config_digest=TRAINING.config_digest
@@ -70,6 +71,19 @@ def test_without_a_whole_name_of_this_configuration_nothing_is_claimed(content, 
         folder.name.write_text(content)
     assert read_run_name(folder, TRAINING.config_digest) is None
     assert run_of(tmp_path / "student.safetensors", Card(training=TRAINING)) is None
+
+
+def test_a_name_with_one_wrong_bit_is_none_and_one_without_a_digest_is_read(tmp_path):
+    folder = RunFolder(tmp_path)
+    write_run_name(folder, NAME)
+    content = folder.name.read_bytes()
+    assert read_run_name(folder, TRAINING.config_digest) == NAME
+    for place, byte in enumerate(content):
+        if not chr(byte).isspace():
+            folder.name.write_bytes(content[:place] + bytes([byte ^ 1]) + content[place + 1 :])
+            assert read_run_name(folder, TRAINING.config_digest) is None
+    folder.name.write_text(written(NAME))  # as earlier versions did
+    assert read_run_name(folder, TRAINING.config_digest) == NAME
 
 
 def test_a_lone_run_and_its_evaluation_name_recipe_teacher_and_configuration(command, tmp_path, capsys):

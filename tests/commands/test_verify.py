@@ -135,6 +135,16 @@ def test_whatever_is_changed_is_said_and_ends_with_status_4(change, said, evalua
     assert said in found(capsys, evaluated, tampered(change))
 
 
+def test_one_wrong_bit_anywhere_is_not_believed(evaluated, tmp_path, capsys):
+    """Also where the images would still prove the claim; a label's or a verdict's bit is one of these."""
+    content = (evaluated / FILE).read_bytes()
+    begin = 8 + int.from_bytes(content[:8], "little")
+    file = tmp_path / FILE
+    for place in range(begin, len(content), (len(content) - begin) // 12):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        assert "they are not those that were written" in refused(capsys, file, evaluated / "student.safetensors")
+
+
 def test_an_image_at_the_very_edge_of_the_ball_is_inside(evaluated, tampered, capsys):
     def stay(tensors, told):
         push(tensors, told, factor=1)

@@ -6,8 +6,21 @@ import sys
 import minisign
 import pytest
 from small_runs import cli, write_weights
+from tiny import user_error
+
+from ard.artifacts.signature import check_signature
 
 NAMES = ("student.safetensors", "evaluation.json", "evaluation.adversarial.safetensors")
+
+
+# The key and the signature of a file that holds one x, as minisign 0.11 wrote them.
+MINISIGN_KEY = "RWQzX7tTOYN5hfaEj3og0CMdVfvk1m5GCPLs9zxl1wZvgF2LLep9/PZ3"
+MINISIGN_WROTE = """\
+untrusted comment: signature from minisign secret key
+RUQzX7tTOYN5hYHyEPWczFV5r6M8nHWO5cIWvyr9sUknWEWGgw8yKHjuPCY/TtHvIeISiBxnvNyZaKFC4dHQUD9nq4KlHkXdAQM=
+trusted comment: timestamp:1795738846\tfile:e.json\thashed
+16QUFQEdNMM4pWsxPD7e/qnAaVQOfrOOAfphE38OiaDlZubDSLlzbhkQ8VG3r4PB/L+6qtHq17Gdvam9zfm9CA==
+"""
 
 
 @pytest.fixture(scope="module")
@@ -65,21 +78,52 @@ def test_the_key_itself_stands_for_its_file(place, owner, capsys):
     assert cli(capsys, *words)[0] == 0
 
 
+def test_what_minisign_itself_wrote_is_understood(tmp_path):
+    file = tmp_path / "e.json"
+    file.write_text("x")
+    file.with_name("e.json.minisig").write_text(MINISIGN_WROTE)
+    assert check_signature(file, MINISIGN_KEY).endswith("file:e.json\\thashed")
+    file.write_text("y")
+    with user_error("was not signed by this key"):
+        check_signature(file, MINISIGN_KEY)
+
+
+def test_without_the_option_a_signature_is_only_mentioned(place, capsys):
+    words = ("verify", place / "evaluation.json", place / "student.safetensors")
+    plain = cli(capsys, *words)
+    assert (plain[0], plain[1].count("\n")) == (0, 1)
+    (place / "evaluation.json.minisig").write_text("whatever")
+    hint = f"{place / 'evaluation.json'}.minisig was not looked at: --public-key KEY checks it\n"
+    assert cli(capsys, *words) == (0, plain[1] + hint, "")
+
+
+@pytest.mark.parametrize("key", ["", "nowhere/minisign.pub"])
+def test_a_key_that_is_not_there_is_no_wish_to_do_without(place, owner, capsys, key):
+    sign(owner, place / "evaluation.json")
+    words = ("verify", place / "evaluation.json", place / "student.safetensors")
+    status, out, err = cli(capsys, *words, f"--public-key={key}")
+    assert (status, out, err.count("\n"), "no such file" in err) == (2, "", 1, True)
+
+
 @pytest.mark.usefixtures("owner")
 def test_a_missing_signature_is_no_signature(place, capsys):
     said = refused(capsys, place)
     assert "evaluation.json is not signed: no evaluation.json.minisig beside it; expected what `minisign -Sm" in said
 
 
-def test_each_byte_of_a_signed_record_counts(place, owner, capsys):
+@pytest.mark.fault(66)
+def test_each_byte_of_a_signed_record_counts(place, owner, capsys, observed):
     file = place / "evaluation.json"
     sign(owner, file)
     content = bytearray(file.read_bytes())
-    for position in range(0, len(content), len(content) // 20):
+    positions = range(0, len(content), len(content) // 20)
+    for position in positions:
         content[position] ^= 1
         file.write_bytes(content)
-        assert "was not signed by this key, or changed afterwards" in refused(capsys, place)
+        said = refused(capsys, place)
+        assert "was not signed by this key, or changed afterwards" in said
         content[position] ^= 1
+    observed(f"each of {len(positions)} flipped bits: {said}")
 
 
 def test_a_signature_of_somebody_else_or_of_another_file_is_refused(place, owner, capsys):
