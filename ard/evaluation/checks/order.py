@@ -56,8 +56,8 @@ def cross_entropy_not_weaker(e: Evidence) -> CheckResult:
 
 @check("O5", first="quick")
 def targets_add_little(e: Evidence) -> CheckResult:
-    """O5 (warn): targeted attacks fool the model on no more of the images that withstand all untargeted ones than 1 % of them
-    are by chance.
+    """O5 (warn): targeted attacks fool the model on no more of the images that withstand all untargeted ones than 1 % of
+    them are by chance.
     """
     aimed = [name for name in ("Targeted", *TARGETED, "Targeted × 3") if name in e.attacks]
     if not aimed:
