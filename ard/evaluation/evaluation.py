@@ -130,6 +130,8 @@ class Evaluation:
 
         def keep(block: Block) -> None:
             next_one(block)
+            if block.whole:
+                self._hear(witnesses, block)
             if self.store is not None:
                 self.store.write(block)
             new = [a for a in self.adversaries if a.name in block.correct and a.name not in reported]
@@ -141,7 +143,6 @@ class Evaluation:
             self.blocks[block.start] = judge_block(
                 self.model, self.given.models, x, y, self.adversaries, seed=self.seed, block=block, keep=keep
             )
-        self._hear(witnesses, block)
 
     def _hear(self, witnesses: Witnesses, block: Block) -> None:
         """Hold what the attacks saw against an untouched copy, and note what came out; a block begun elsewhere has more."""
@@ -149,8 +150,6 @@ class Evaluation:
         facts["answers"] = max(facts.get("answers", 0.0), replayed(self.untouched, witnesses.seen))
         facts["gradients"] = facts.get("gradients", 0) + len(errors)
         facts["wrong_gradients"] = facts.get("wrong_gradients", 0) + int((errors > WRONG).sum())
-        if self.store is not None:
-            self.store.write(block)
 
     def _attack_more(self, blocks: list[Block]) -> None:
         """PGD-20 is far above AutoAttack: run what may explain it, on every block."""

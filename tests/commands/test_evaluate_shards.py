@@ -80,6 +80,7 @@ def test_every_image_is_attacked_once(of, tmp_path, monkeypatch):
     attacked = dict(shown)
     record = evaluation.record()
     right = int((trained()(x).argmax(1) == y).sum())
+    assert attacked.pop("Targeted") < right / 2  # of every second image those that withstood the others
     assert attacked == {"FGSM": right, "PGD-20": right, "CW": right}
     assert sum(row.n for row in record.per_class) == record.n == 250
     assert {check.id: check.verdict for check in record.checks}["V8"] == "pass"

@@ -31,7 +31,8 @@ def one_answer(e: Evidence) -> CheckResult:
     copied = e.copies.fresh()
     with evaluation_mode(copied):
         apart["in a copy made before the first call"] = distance(first, answers_of(copied, x))
-    apart["where an attack asked for it"] = e.verdicts.largest("clean", "answers")
+    seen = e.verdicts.largest("clean", "answers")
+    apart["where an attack asked for it"] = seen if seen > 1e-4 else 0.0  # an interrupted evaluation has seen fewer
     worst = max(apart, key=lambda name: apart[name])
     reason = "how far normalised logits differ between calls" + (f", most {worst}" if apart[worst] > 0 else "")
     return at_most(apart[worst], reason + ("" if e.copies.possible else "; the model cannot be copied"), fail=1e-4)
