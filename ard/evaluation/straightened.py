@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ard.evaluation.adversaries import GradientAdversary
 from ard.evaluation.cascade import evaluation_mode
-from ard.evaluation.slopes import GROSS, differences
+from ard.evaluation.slopes import COARSE, GROSS, differences
 from ard.evaluation.witnesses import Copies, asked
 
 IMAGES = 16
@@ -67,7 +67,7 @@ def _is_wrong(module: nn.Module, given: Tensor) -> bool:
             seen = asked(piece, moved, lambda out: (out * torch.randn(out.shape, generator=generator).to(out)).sum(dim=1))
     except RuntimeError:  # no gradient at all
         return True
-    return float(differences(Copies(piece), seen, generator).median()) > GROSS
+    return float(differences(Copies(piece), seen, generator).median()) > GROSS / COARSE
 
 
 @contextmanager
