@@ -140,7 +140,7 @@ def _fresh(name: str) -> nn.Module:
 @cache
 def _state(name: str) -> dict[str, Tensor]:
     attack = {"honest": PGD(BALL, steps=4, relative_step=0.4), "FGSM-AT": FGSM(BALL), "undefended": None}[name]
-    with torch.random.fork_rng([]):
+    with torch.random.fork_rng([]), torch.inference_mode(False), torch.enable_grad():  # a subject may ask inside its forward
         torch.manual_seed(0)
         return train(small(), attack, steps=80 if attack is None else 200).state_dict()
 

@@ -75,7 +75,7 @@ def gradients_are_right(e: Evidence) -> CheckResult:
     """O13 (fail): at most 2 % of gradients are wrong by more than a tenth: those that attacks followed, and those of 100
     images in the ball and at their adversarial images, for cross entropy, margin and a random loss. Each is held against the
     gradient of a copy made before the first call, and against differences of the logits along three random directions, in
-    float64 with a step of 1e-6, or in float32 with 1e-3, and errors up to 0.3, where it does not run in float64.
+    float64 with a step of 1e-6, or in float32 with 2e-4, and errors up to 0.3, where it does not run in float64.
     """
     errors = gradient_errors(e.copies, _own_gradients(e), e.seed)
     seen, wrong = e.verdicts.total("clean", "gradients"), e.verdicts.total("clean", "wrong_gradients")
