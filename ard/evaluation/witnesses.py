@@ -88,7 +88,8 @@ class Copies:
             return None
         try:
             model = self.fresh().double()
-            answers = answers_of(model, x.double())
+            with evaluation_mode(model):
+                answers = answers_of(model, x.double())
         except (RuntimeError, TypeError, ValueError):
             return None
         return model if answers.dtype == torch.float64 and distance(answers, logits) < 1e-3 else None
