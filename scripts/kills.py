@@ -22,6 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "study")]
 
+import prepared  # noqa: E402
 from conftest import FAST, TINY  # noqa: E402
 from disturbances import KILL, STOP, Clock, Disk, Vanishing, is_stopped, running_in  # noqa: E402
 from image_files import image_folder  # noqa: E402
@@ -43,6 +44,13 @@ EPOCHS = 3
 RUN = ["--trainer.default_root_dir=run", f"--trainer.max_epochs={EPOCHS}", "--resume=auto"]
 METHOD = ["-c", f"{ROOT}/configs/digits.yaml", "-c", f"{ROOT}/configs/methods/pgd_at.yaml", *TINY, *FAST]
 WHOLE = ["--data.init_args.batch_size=300", "--trainer.limit_train_batches=1.0"]
+STUDENT = "checkpoints/tiny/pgd_at/seed0/student.safetensors"
+PROOF = ["run/evaluation.adversarial.safetensors", "run/student.safetensors"]
+OTHERS = {  # what somebody else may do in the same folder, without another outcome
+    "fit": [["fit", *METHOD, *RUN, *WHOLE], ["verify", *PROOF]],
+    "study": [["compare", "checkpoints/tiny"], ["evaluate", STUDENT, "--limit=20"]],
+    "evaluate": [["verify", *PROOF], ["compare", "run"]],
+}
 IMAGES = [
     "--data=ard.data.ImageFolder",
     "--data.init_args={root: data, size: 8, grey: true, val_size: 6, batch_size: 6, workers: 0, memory_limit_mb: 0}",
@@ -60,12 +68,11 @@ def commands(place: Path) -> dict[str, Command]:
     fit = ["fit", *METHOD, *RUN]
     test = ["evaluate", "run/student.safetensors", "--limit=20", "--save-adversarial"]
     evaluate = Command(test, template("evaluate", lambda folder: write_weights(folder / "run/student.safetensors")))
-    proof = ["run/evaluation.adversarial.safetensors", "run/student.safetensors"]
     return {
         "fit": Command([*fit, *WHOLE], template("fit", lambda _: None)),
         "study": Command(["study", "tiny.yaml"], template("study", _study)),
         "evaluate": evaluate,
-        "verify": Command(["verify", *proof], evaluate.result),
+        "verify": Command(["verify", *PROOF], evaluate.result),
         "compare": Command(
             ["compare", "digits"], template("compare", lambda folder: write_study(folder / "digits")), exact=True
         ),
@@ -96,20 +103,40 @@ def killed(one: Try, draw: Draw) -> None:
 
 def interleaved(one: Try, draw: Draw) -> None:
     """One stops in place of a change on disk, or at a random moment; another starts; the first goes on, or is killed."""
+    first, second = _interleaved(one, draw, one.command.words)
+    if draw.random() < 0.5:
+        first.kill()
+    _end(one, first, second)
+
+
+def crossed(one: Try, draw: Draw) -> None:
+    """The same with another command of the folder, which is killed as often as the first."""
+    first, second = _interleaved(one, draw, draw.choice(OTHERS[one.command.words[0]]))
+    for process in (first, second):
+        if draw.random() < 0.5:
+            process.kill()
+    _end(one, first, second)
+
+
+def _interleaved(one: Try, draw: Draw, words: list[str]) -> tuple[Any, Any]:
     _, seconds, changes = one.command.ended
     first = one.start(Disk(draw.randint(1, max(changes, 1)), signal=STOP))
     deadline = time.monotonic() + (30 if changes and draw.random() < 0.8 else draw.uniform(0, seconds))
-    while first.is_alive() and not is_stopped(first.pid) and time.monotonic() < deadline:
+    while first.is_alive() and not is_stopped(first.pid):
+        if time.monotonic() > deadline:
+            os.kill(first.pid, STOP)
         time.sleep(0.01)
-    second = one.start()
+    second = one.start(words=words)
     second.join(draw.uniform(0, 2 * seconds))
-    if draw.random() < 0.5:
-        first.kill()
+    return first, second
+
+
+def _end(one: Try, first: Any, second: Any) -> None:
     while first.is_alive():  # it may stop only now
         os.kill(first.pid, signal.SIGCONT)
         first.join(0.05)
     one.ended(first, KILLED)
-    one.ended(second, ENDED)
+    one.ended(second, KILLED)
 
 
 def starved(one: Try, draw: Draw) -> None:
@@ -183,6 +210,7 @@ def kinds(known: dict[str, Command]) -> dict[str, tuple[Kind, Command]]:
         killed: ("fit", "study", "evaluate", "verify", "compare"),
         interleaved: ("fit", "study", "evaluate", "verify", "compare"),
     }
+    of |= {crossed: OTHERS}
     of |= {starved: ("fit", "study", "evaluate", "compare"), out_of_time: ("fit", "study", "evaluate", "compare")}
     of |= {bereft: ("images",), interrupted: ("study",), bereaved: ("pair",), uneven: ("pair",)}
     return {f"{kind.__name__} {name}": (kind, known[name]) for kind, names in of.items() for name in names}
@@ -224,6 +252,7 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--only", default="")
     asked = parser.parse_args()
+    prepared.start(int).join()  # so that no command's time is that of the imports
     print("| kind | tried | processes killed | survived | found |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         chosen = {name: pair for name, pair in kinds(commands(Path(folder))).items() if asked.only in name}

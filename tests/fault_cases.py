@@ -75,4 +75,6 @@ CASES = {
     66: ("a record that is not signed, changed, or signed by another key", "one line; what is signed is said to be"),
     67: ("a teacher's stored logits are damaged or half-written", "computed anew; those of another network are refused"),
     68: ("a run interrupted at its first step", "the cost that it states is that of an uninterrupted one"),
+    69: ("processes started by srun, torchrun or by hand, on one node or several", "one holds the folder and speaks"),
+    70: ("a study is interrupted twice", "every run is asked to end, with a checkpoint; no other begins"),
 }

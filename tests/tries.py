@@ -26,7 +26,7 @@ from ard.artifacts.record import read_record
 from ard.artifacts.weights import read_weights
 from ard.core.errors import UserError
 
-GRACE, PATIENCE = 35, 120  # seconds until what belongs to a killed command is gone; until a command is given up
+GRACE, PATIENCE = 35, 400  # seconds until what belongs to a killed command is gone; until a command is given up
 READERS: dict[str, Callable[[Path], Any]] = {
     RECORD: read_record,
     ".ckpt": read_checkpoint,
@@ -45,6 +45,8 @@ def content(path: Path, *, exact: bool) -> Any:
     if path.name.endswith(RECORD):
         tree = timeless(json.loads(path.read_text()))
         return {key: value for key, value in tree.items() if key not in ("weights", "key")}  # their cards have times
+    if path.name == "previous.ckpt":
+        return None  # what was written before last.ckpt: of an interrupted run, the step that it was interrupted in
     if path.suffix == ".ckpt":
         whole = torch.load(path, weights_only=True)
         return {part: whole[part] for part in STATES}
@@ -97,10 +99,9 @@ class Try:
         self.kills = 0  # processes that ended by a signal
         shutil.copytree(command.template, folder, symlinks=True)
 
-    def start(self, *faults: Any) -> Any:
-        """The command in a process of its own."""
-        (process,) = self.start_all(*faults)
-        return process
+    def start(self, *faults: Any, words: list[str] | None = None) -> Any:
+        """The command, or another one, in a process of its own."""
+        return prepared.start(run, self.folder, words or self.command.words, faults, {}, words=self.talk)
 
     def start_all(self, *faults: Any) -> list[Any]:
         """The same of a command of several processes."""

@@ -12,9 +12,13 @@ LARGEST = 256 * 2**20  # bytes; a line a logged step
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv without empty cells; none where there is no file yet, UserError where it is damaged."""
+    """The rows of a metrics.csv without empty cells; none where there is no file yet, UserError where it is damaged.
+
+    A last line without its end is left out: whoever wrote it was killed, and half a number looks like a number.
+    """
     try:
-        table = csv.DictReader(io.StringIO(small_text(path, LARGEST), newline=""), strict=True)
+        text = small_text(path, LARGEST)
+        table = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""), strict=True)
         rows = [{key: value for key, value in row.items() if value} for row in table]
         if any(None in row or int(row["step"]) < 0 for row in rows):
             raise ValueError("a row with too few or too many cells")

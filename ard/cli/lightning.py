@@ -30,7 +30,7 @@ from ard.models.building import bounded, check_answers
 from ard.training import resume
 from ard.training.callbacks.guards import Guards
 from ard.training.callbacks.logged_run import LoggedRun
-from ard.training.callbacks.ranks import Ranks, is_first, lost
+from ard.training.callbacks.ranks import Ranks, is_first, know_rank, lost
 from ard.training.callbacks.run_files import RunFiles
 from ard.training.callbacks.screen import Screen
 from ard.training.callbacks.signals import Stop
@@ -155,10 +155,6 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer")
         directory, logger = config["default_root_dir"], config["logger"]
-        if self.subcommand == "fit" and is_first():
-            self.held.enter_context(alone(Path(directory)))
-            check_room(Path(directory), self.model)
-        start = resume.start(self.config[self.subcommand], Path(directory), fit=self.subcommand == "fit")
         if self.subcommand == "fit":
             kwargs["enable_progress_bar"] = True  # whether ours draws a bar is its own affair
         try:
@@ -170,6 +166,11 @@ class CLI(LightningCLI):
             )
         except Exception as error:  # the trainer raises all sorts of things at options that it cannot use
             raise user_error(f"trainer: {error}", error) from error
+        know_rank(trainer)
+        if self.subcommand == "fit" and is_first():
+            self.held.enter_context(alone(Path(directory)))
+            check_room(Path(directory), self.model)
+        start = resume.start(self.config[self.subcommand], Path(directory), fit=self.subcommand == "fit")
         named = [callback for callback in trainer.callbacks if isinstance(callback, RunFiles)]  # type: ignore[attr-defined]
         for files in named:
             name_runs(trainer.loggers, lambda files=files: files.name(RunFolder.of(directory)), self.model.seed)  # type: ignore[misc]

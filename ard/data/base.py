@@ -100,7 +100,7 @@ class DataModule(pl.LightningDataModule, ABC):
         return tuple(Subset(images, torch.as_tensor(part), self.input_shape) for part in (train, val))  # type: ignore[return-value]
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Random crop and flip, a draw per image, on the batch's device."""
+        """Random crop and flip, a draw per image."""
         if self.crop_padding:
             x = random_crop(x, self.crop_padding, generator)
         return random_flip(x, generator) if self.flip else x
@@ -111,12 +111,12 @@ class DataModule(pl.LightningDataModule, ABC):
         return (2 * self.crop_padding + 1) ** 2 * (1 + self.flip)
 
     def views(self, count: int, generator: torch.Generator) -> Tensor:
-        """Which view of each of `count` images `augment` shows with a generator in the same state; (count,), on the CPU."""
+        """Which view of each of `count` images `augment` shows with a CPU generator in the same state, (count,)."""
         views = torch.zeros(count, dtype=torch.long)
         if self.crop_padding:
-            rows, columns = crop_offsets(count, self.crop_padding, generator).cpu()
+            rows, columns = crop_offsets(count, self.crop_padding, generator)
             views = rows * (2 * self.crop_padding + 1) + columns
-        return 2 * views + flips(count, generator).cpu() if self.flip else views
+        return 2 * views + flips(count, generator) if self.flip else views
 
     def shown(self, batch_idx: int) -> Tensor:
         """Which training images this process sees in a batch of the epoch under way, (batch,)."""

@@ -1,6 +1,5 @@
 """The cascade: every attack on every block of images, and for each image whether the model was right."""
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from ard.attacks import frozen_mode
 from ard.core.logits import check_logits
 from ard.core.randomness import keyed_generator
+from ard.core.same_bits import copied, same_bits, tensors_of
 from ard.evaluation.adversaries import Adversary
 
 BLOCK = 100  # images; fixed, so that a verdict depends neither on batching nor on sharding
@@ -84,41 +84,44 @@ def judge_block(
 
 @contextmanager
 def evaluation_mode(*models: nn.Module) -> Iterator[Callable[[], bool]]:
-    """Models in eval mode, frozen, in float32, random state restored; yields a function: has a model changed?"""
-    before = [state_digest(model) for model in models]
+    """Models in eval mode, frozen, in float32, random state restored; yields a function: has a model changed?
+
+    A change is one of a parameter, buffer, gradient or mode, or of a random state that was to be restored.
+    """
+    tensors, rest = copied(tensors_of(*models)), _modes_and_random_states(models)
     with ExitStack() as stack:
         stack.enter_context(frozen_mode(*models))
         for device in ("cpu", "cuda"):
             stack.enter_context(torch.autocast(device, enabled=False))
-        stack.enter_context(_no_tf32())
-        yield lambda: before != [state_digest(model) for model in models]
+        stack.enter_context(_same_convolutions())
+        yield lambda: rest != _modes_and_random_states(models) or not same_bits(tensors, tensors_of(*models))
 
 
 @contextmanager
-def _no_tf32() -> Iterator[None]:
-    """TF32 keeps 10 bits of a float32's 23: enough to train, but it may change the predicted class of an image."""
-    backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    before = [backend.allow_tf32 for backend in backends]
-    for backend in backends:
-        backend.allow_tf32 = False
+def _same_convolutions() -> Iterator[None]:
+    """No TF32, which keeps 10 bits of a float32's 23, and no algorithm that was chosen by the clock.
+
+    Both are good enough to train with, but may change the predicted class of an image.
+    """
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    switches: tuple[tuple[Any, str], ...] = ((cudnn, "allow_tf32"), (cudnn, "benchmark"), (matmul, "allow_tf32"))
+    before = [getattr(backend, name) for backend, name in switches]
+    for backend, name in switches:
+        setattr(backend, name, False)
     try:
         yield
     finally:
-        for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed
+        for (backend, name), value in zip(switches, before, strict=True):
+            setattr(backend, name, value)
 
 
-def state_digest(model: nn.Module) -> str:
-    """Of every parameter, buffer, gradient and mode, and of the random states."""
-    digest = hashlib.sha256(torch.get_rng_state().numpy().tobytes())
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        digest.update(b"".join(state.numpy().tobytes() for state in torch.cuda.get_rng_state_all()))
-    for name, value in (*model.named_parameters(), *model.named_buffers()):
-        digest.update(name.encode() + value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        if value.grad is not None:
-            digest.update(value.grad.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    digest.update(bytes(module.training for module in model.modules()))
-    return digest.hexdigest()
+def _modes_and_random_states(models: Sequence[nn.Module]) -> tuple[bytes, ...]:
+    """The modes of all modules, and the random states of the CPU and of the GPUs that hold parameters: the restored ones."""
+    parameters = (parameter for model in models for parameter in model.parameters())
+    devices = sorted({parameter.device.index for parameter in parameters if parameter.is_cuda})
+    states = [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in devices)]
+    modes = bytes(module.training for model in models for module in model.modules())
+    return (modes, *(state.numpy().tobytes() for state in states))
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from ard.artifacts.facts import NetworkSpec, Threat
 from ard.artifacts.record import AttackResult, ClassResult, CurvePoint, DatasetSpec, Record, WeightsFile
 from ard.attacks import Ball, frozen_mode
 from ard.core.bits import pack
+from ard.core.device_name import device_name
 from ard.core.flops import count_flops
 from ard.evaluation.adversaries import Adversary
 from ard.evaluation.checks import Evidence, overall, soundness
@@ -56,7 +57,7 @@ def record_from(evidence: Evidence, suite: str, classes: Sequence[str] | None) -
         notes=_notes(evidence),
         seconds=round(verdicts.seconds, 2),
         images_per_s=round(n / max(verdicts.seconds, 1e-9), 2),
-        device=evidence.x.device.type,
+        device=device_name(evidence.x.device),
         seed=evidence.seed,
         versions=versions(),
         commit=commit(),

@@ -1,7 +1,6 @@
 """MART: adversarial training with more weight on the images the student gets wrong."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ard.losses import cross_entropy, kl, log_softmax
@@ -39,6 +38,6 @@ class MART(Objective):
 
 def _likeliest_wrong(logits: Tensor, y: Tensor) -> Tensor:
     """−log(1 − max_{k≠y} p_k) as the log of a sum over the other classes; -> (batch,)."""
-    log_p, classes = log_softmax(logits), logits.shape[1]
-    wrong = log_p.masked_fill(F.one_hot(y, classes).bool(), -torch.inf).argmax(dim=1)
-    return -log_p.masked_fill(F.one_hot(wrong, classes).bool(), -torch.inf).logsumexp(dim=1)
+    log_p = log_softmax(logits)
+    wrong = log_p.scatter(1, y[:, None], -torch.inf).argmax(dim=1, keepdim=True)
+    return -log_p.scatter(1, wrong, -torch.inf).logsumexp(dim=1)

@@ -2,8 +2,9 @@
 
 import signal
 import sys
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from ard.study.plan import Study, plan, read_study
 from ard.study.processes import Processes
 
 STUDY = "another study is running here ({holder}); expected one at a time: wait for it, or give this one's file another name"
+ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 Rehearse = Callable[[list[str]], dict[str, Any]]  # arguments of `ard fit` -> the resolved config; trains nothing
 
 
@@ -29,10 +31,9 @@ def run_study(
 
     `path` is the study's file, as `find` gives it; runs, records and the table are in checkpoints/<study>.
     """
-    for name in ("SIGTERM", "SIGHUP"):  # so that the runs end with the study, each with a checkpoint
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _end_once)
     directory = Path("checkpoints") / path.stem
     study = _without_the_repositorys_results(read_study(path), path, directory)
     with alone(directory, refusal=STUDY):
@@ -51,7 +52,7 @@ def _finish(study: Study, directory: Path, rehearse: Rehearse, jobs_per_device: 
     runs = plan(study, directory, rehearse_once)
     resolved = {run.name: rehearse_once(*run.arguments) for run in runs}  # every mistake comes before the first training
     processes, devices = Processes(), Devices(study.jobs, jobs_per_device)
-    with Display(len(runs)) as display, ThreadPoolExecutor(devices.count) as pool:
+    with Display(len(runs)) as display, ThreadPoolExecutor(devices.count) as pool, _ended_by_errors(pool, processes):
         jobs: dict[str, Job] = {}
         for run in reversed(runs):  # students before their teachers
             students = [jobs[other.name] for other in runs if run in other.teachers.values()]
@@ -60,12 +61,27 @@ def _finish(study: Study, directory: Path, rehearse: Rehearse, jobs_per_device: 
         for run in runs:
             teachers = [futures[teacher.name] for teacher in run.teachers.values()]
             futures[run.name] = pool.submit(jobs[run.name].execute, teachers)
-        try:
-            return {name: reason for name, future in futures.items() if (reason := future.result())}, len(runs)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            processes.stop()
-            raise
+        return {name: reason for name, future in futures.items() if (reason := future.result())}, len(runs)
+
+
+@contextmanager
+def _ended_by_errors(pool: Executor, processes: Processes) -> Iterator[None]:
+    """A block whose error asks every run to end and begins no more of them; the pool then waits for those."""
+    try:
+        yield
+    except BaseException:
+        processes.stop()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+def _end_once(number: int, _: object) -> None:
+    """The first signal ends the study and its runs, each with a checkpoint; a second one must not interrupt that."""
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)
 
 
 def _without_the_repositorys_results(study: Study, path: Path, directory: Path) -> Study:

@@ -3,14 +3,17 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from ard.artifacts.checkpoint import check_digest, read_checkpoint, stored_digest
+from ard.artifacts.checkpoint import check_beside, check_digest, read_checkpoint, stored_digest
 from ard.artifacts.paths import BEST, LAST, PREVIOUS, digest_beside
 from ard.artifacts.tensors import read_plain
 from ard.core.errors import UserError
@@ -23,8 +26,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     Lightning's own writer passes through $TMPDIR, and a kill between two filesystems leaves an empty checkpoint.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._written: dict[tuple[int, ...], str] = {}  # digests of the newest files that were read back whole
+        self._same_as = ""  # the file that already holds what is saved
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:  # noqa: ARG002
-        path = Path(path)
+        path, source = Path(path), self._same_as
+        if source and self._share(Path(source), path):
+            return
         temporary = path.with_name(f".{path.name}.tmp")
         with or_user_error(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,15 +42,56 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 digest = _write(checkpoint, temporary)
                 if sha256(temporary) != digest:
                     raise UserError(f"{path}: the disk returned other bytes than were written; the earlier file is kept")
-                if path.stem == LAST and _is_sound(path):
-                    _keep_as(path, path.with_stem(PREVIOUS))
-                # The old digest goes first and the new one comes last: a kill in between leaves a checkpoint without a
-                # digest, which loads, never one beside the wrong digest.
-                digest_beside(path).unlink(missing_ok=True)
-                os.replace(temporary, path)
+                self._put(temporary, path, digest)
             finally:
                 discard(temporary)
-            write_whole(digest_beside(path), f"{digest}  {path.name}\n")
+
+    @contextmanager
+    def saving_the_same_as(self, path: str) -> Iterator[None]:
+        """A block that saves what this process has just saved to `path`; an empty path stands for nothing."""
+        self._same_as = path
+        try:
+            yield
+        finally:
+            self._same_as = ""
+
+    def _share(self, source: Path, path: Path) -> bool:
+        """Give a checkpoint that this process wrote, `source`, the name `path`, too; False where that cannot be done."""
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            discard(temporary)
+            os.link(source, temporary)
+        except OSError:  # a file system without hard links
+            return False
+        try:
+            digest = self._written.get(_identity(temporary))
+            if digest is None:
+                return False
+            with or_user_error(path):
+                self._put(temporary, path, digest)
+            return True
+        finally:
+            discard(temporary)
+
+    def _put(self, temporary: Path, path: Path, digest: str) -> None:
+        """Move a whole checkpoint to its place; the one before is kept where it is the last."""
+        if path.stem == LAST and self._is_sound(path):
+            _keep_as(path, path.with_stem(PREVIOUS))
+        # The old digest goes first and the new one comes last: a kill in between leaves a checkpoint without a
+        # digest, which loads, never one beside the wrong digest.
+        digest_beside(path).unlink(missing_ok=True)
+        os.replace(temporary, path)
+        write_whole(digest_beside(path), f"{digest}  {path.name}\n")
+        self._written = {**dict(list(self._written.items())[-3:]), _identity(path): digest}
+
+    def _is_sound(self, path: Path) -> bool:
+        """Whether a checkpoint that is about to be kept as the one before is worth that."""
+        try:
+            known = self._written.get(_identity(existing(path, "a checkpoint")))
+            check_beside(path, known or sha256(path))
+        except (UserError, OSError):
+            return False
+        return True
 
     def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = True) -> Any:  # noqa: ARG002
         check_digest(existing(path, "a checkpoint"))
@@ -52,7 +103,27 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Kept(ModelCheckpoint):
-    """Lightning's callback, which also knows its files again after the run's folder was moved, and no other file."""
+    """Lightning's callback, which also knows its files again after the run's folder was moved, and no other file.
+
+    What `twin` has just saved is not written again: it gets a second name.
+    """
+
+    def __init__(self, *, twin: "Kept | None" = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.twin, self._saved = twin, ""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._saved = ""  # at the end of this epoch
+        super().on_train_epoch_end(trainer, pl_module)
+
+    def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+        writer = trainer.strategy.checkpoint_io
+        if self.twin is None or not isinstance(writer, AtomicCheckpointIO):
+            super()._save_checkpoint(trainer, filepath)
+        else:
+            with writer.saving_the_same_as(self.twin._saved):
+                super()._save_checkpoint(trainer, filepath)
+        self._saved = filepath
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         there, here = str(state_dict["dirpath"]), str(self.dirpath)
@@ -75,13 +146,10 @@ class Kept(ModelCheckpoint):
             return False
 
 
-def _is_sound(path: Path) -> bool:
-    """Whether a checkpoint that is about to be kept as the one before is worth that."""
-    try:
-        check_digest(existing(path, "a checkpoint"))
-    except UserError:
-        return False
-    return True
+def _identity(path: Path) -> tuple[int, ...]:
+    """What tells a file from one that took its name, and from what it was before somebody wrote to it."""
+    about = path.stat()
+    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
 
 
 def sign(path: Path) -> None:
@@ -94,7 +162,11 @@ def best_and_last(directory: str, monitor: str) -> list[ModelCheckpoint]:
     """Lightning's callbacks for best.ckpt (highest `monitor`) and last.ckpt, written after every epoch."""
     shared: dict[str, Any] = {"dirpath": directory, "enable_version_counter": False, "save_on_train_epoch_end": True}
     best = Kept(filename=BEST, monitor=monitor, mode="max", **shared)
-    return [best, Kept(filename=LAST, **shared)]
+    last = Kept(filename=LAST, twin=best, **shared)
+    last.best_model_path = str(
+        Path(str(last.dirpath), f"{LAST}{last.FILE_EXTENSION}")
+    )  # so that best.ckpt knows it from the start
+    return [best, last]
 
 
 class _Digesting:

@@ -52,6 +52,7 @@ def essentials(config: dict[str, Any], known: Mapping[str, str] | None = None, *
         config["trainer"]["precision"] = None  # as it was called when the first records were written
     if config["model"]["init_args"].get("weight_perturbation") is None:
         config["model"]["init_args"].pop("weight_perturbation", None)  # those records did not know it
+    config["model"]["init_args"].pop("cuda_graph", None)  # the same numbers, sooner
     if start := config["model"]["init_args"].get("init"):
         config["model"]["init_args"]["init"] = weights_file(start)
     config["data"]["init_args"].pop("name", None)

@@ -1,5 +1,6 @@
 """How nearly every method trains: an attack, then a step of the optimiser."""
 
+from collections.abc import Callable
 from typing import Any, Literal, Self
 
 from torch import Tensor, nn
@@ -8,10 +9,11 @@ from ard.attacks import AttackFactory, Ball
 from ard.core.radius import RadiusLike
 from ard.models import Frozen, Network
 from ard.objectives.base import Objective
+from ard.training.captured import Graphs
 from ard.training.engine import Engine
 from ard.training.method import Method, frozen_teacher, network_named, threat_of
 from ard.training.schedule import Training
-from ard.training.step import Taken, take
+from ard.training.step import Attacked, Taken, attack_batch, take
 from ard.training.weight_perturbation import AWP
 
 
@@ -39,6 +41,7 @@ class Distillation(Engine):
         attack_mode: The student's mode while it is attacked, by default eval, or what the recipe says. In train mode
             BatchNorm statistics move.
         weight_perturbation: Moves the weights to where the training loss is taken, see AWP; by default the recipe's.
+        cuda_graph: Whether the attack is captured as a CUDA graph where that is possible: the same numbers, sooner.
         init: A file of weights that the student starts from.
         num_classes: Number of classes. Needed where student or teacher are still to be made; else the student is asked.
         seed: Of the first weights of a student that is made here, and of every random draw in training.
@@ -60,6 +63,7 @@ class Distillation(Engine):
         training: Training | None = None,
         attack_mode: Literal["eval", "train"] | None = None,
         weight_perturbation: AWP | None = None,
+        cuda_graph: bool = True,
         init: str | None = None,
         num_classes: int | None = None,
         seed: int = 0,
@@ -80,6 +84,8 @@ class Distillation(Engine):
         )
         self.weight_perturbation = weight_perturbation or method.weight_perturbation
         self.taken: Taken | None = None  # the step under way, until its gradient is there
+        self.cuda_graph = cuda_graph
+        self.attack_batch: Callable[..., Attacked] = attack_batch
 
     @classmethod
     def from_config(
@@ -94,6 +100,7 @@ class Distillation(Engine):
         teacher: Frozen | None = None,
         attack_mode: Literal["eval", "train"] = "eval",
         weight_perturbation: AWP | None = None,
+        cuda_graph: bool = True,
         init: str | None = None,
         num_classes: int = 10,
         seed: int = 0,
@@ -109,10 +116,17 @@ class Distillation(Engine):
             teacher=teacher,
             attack_mode=attack_mode,
             weight_perturbation=weight_perturbation,
+            cuda_graph=cuda_graph,
             init=init,
             num_classes=num_classes,
             seed=seed,
         )
+
+    def on_fit_start(self) -> None:
+        self.attack_batch = Graphs() if self.cuda_graph else attack_batch
+
+    def on_fit_end(self) -> None:
+        self.attack_batch = attack_batch  # the graphs' memory is free again
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = self.images(batch, batch_idx)
@@ -127,7 +141,8 @@ class Distillation(Engine):
             generator=self.generator("attack", batch_idx),
             mode=self.attack_mode,
             weight_perturbation=self.weight_perturbation,
-            watch=self.watching(),
+            watch=self.timer.attack(),
+            attack_batch=self.attack_batch,
         )
         self.terms = self.taken.terms
         self.report(self.terms, self.taken.answers, y)

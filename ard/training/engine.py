@@ -1,9 +1,6 @@
 """The engine, which both ways of training share: parts, optimiser, validation, averaging."""
 
-import time
 from abc import ABC
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Literal
 
@@ -15,18 +12,18 @@ from torchmetrics.classification import MulticlassAccuracy
 from ard.artifacts.weights import read_weights
 from ard.attacks import AttackFactory, Ball, frozen_mode
 from ard.core.errors import UserError
-from ard.core.logits import logits_of
 from ard.core.randomness import key_seed, keyed_generator
 from ard.data import DataModule, check_batch
 from ard.data.foreign import ForeignData
 from ard.data.loading import Loader
 from ard.losses import cross_entropy
 from ard.models import Cached, Frozen, Network
-from ard.models.building import another
 from ard.models.loading import fill
 from ard.objectives.base import Objective, RunFacts, Step, total_loss
+from ard.training.given_student import class_count, student_factory
 from ard.training.schedule import Training
 from ard.training.step import accuracy
+from ard.training.step_timer import StepTimer
 
 UNENDING = 10**12  # steps, as the length of an epoch or a run that does not end
 
@@ -69,7 +66,7 @@ class Engine(pl.LightningModule, ABC):
             raise UserError("a student that is still to be made: expected num_classes, too, or the network itself")
         with torch.random.fork_rng([]):
             torch.manual_seed(key_seed("student", seed))  # the same start for every method of a study
-            make = _factory(student)
+            make = student_factory(student)
             self.is_given = isinstance(student, nn.Module)
             self.student = student if isinstance(student, nn.Module) else make(num_classes=num_classes)
             objective.build_all(student=make, num_classes=num_classes or 0)
@@ -84,7 +81,7 @@ class Engine(pl.LightningModule, ABC):
             fill(self.student, *read_weights(init), init)
         self.average = training.averaged(self.student)
         self.accuracies = nn.ModuleDict()
-        self.foreign = ForeignData()
+        self.foreign, self.timer = ForeignData(), StepTimer()
         self.terms: dict[str, Tensor] = {}  # of the step under way
         self.measured: dict[str, Tensor] = {}  # the same two numbers for every method, of the step under way
         self.skipped = False  # a guard took the gradients of the step under way, whose terms say nothing
@@ -107,7 +104,9 @@ class Engine(pl.LightningModule, ABC):
         vars(self).pop("optimizer_steps", None)
         if isinstance(self.data, ForeignData):
             self.data.look(self.trainer)
-        self._ask_student()
+        if not self.num_classes:
+            expected = self.data.num_classes if isinstance(self.data, DataModule) else None
+            self.num_classes = class_count(self.student, self.data.input_shape, self.device, expected)
         for place, teacher in self.teachers().items():
             option = f"--model.{place}.weights".replace(".init_args", "")
             teacher.load(num_classes=self.num_classes, input_shape=self.data.input_shape, option=option).to(self.device)
@@ -126,15 +125,6 @@ class Engine(pl.LightningModule, ABC):
                 batches=self.batches_per_epoch,
             )
         )
-
-    def _ask_student(self) -> None:
-        """How many classes a network answers with that came as it is; raises UserError where it cannot read the images."""
-        if self.num_classes:
-            return
-        classes = self.data.num_classes if isinstance(self.data, DataModule) else None
-        with torch.no_grad(), frozen_mode(self.student):
-            images = torch.zeros(1, *self.data.input_shape, device=self.device)
-            self.num_classes = logits_of(self.student, images, "the student", classes).shape[1]
 
     def _remember(self, teacher: Cached) -> None:
         if not isinstance(self.data, DataModule) or self.data.additional:
@@ -176,30 +166,14 @@ class Engine(pl.LightningModule, ABC):
         self.student.train()
         self.objective.train()
         self.lr = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.timed = batch_idx % max(1, self.trainer.log_every_n_steps) == 0  # type: ignore[attr-defined]
-        self.step_start, self.attack_seconds = self.now(), 0.0
+        self.timer.begin(self.device, exact=batch_idx % max(1, self.trainer.log_every_n_steps) == 0)  # type: ignore[attr-defined]
         if batch_idx == 0:
             check_batch(*self.received(batch, batch_idx), num_classes=self.num_classes, labels=self.objective.labels)
         torch.manual_seed(key_seed("dropout", *self.step_key(batch_idx)))
 
     def on_train_batch_end(self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:  # noqa: ARG002
-        if self.timed:
-            seconds = self.now() - self.step_start
-            images = len(batch[1]) * self.trainer.world_size
-            self.log_dict({"train/images_per_s": images / seconds, "train/attack_share": self.attack_seconds / seconds})
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Counts what runs inside as the attack's share of the step."""
-        start = self.now()
-        yield
-        self.attack_seconds = self.now() - start
-
-    def now(self) -> float:
-        """Seconds, exact on the steps that are logged; in between nothing waits for the GPU."""
-        if self.timed and self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+        if self.timer.exact:
+            self.log_dict(self.timer.figures(len(batch[1]) * self.trainer.world_size))
 
     def step_key(self, batch_idx: int) -> tuple[int, int, int, int]:
         """The key of every random draw of a training step."""
@@ -226,11 +200,14 @@ class Engine(pl.LightningModule, ABC):
     def images(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
         """The batch, augmented for this step; a teacher that stores its logits is given the views."""
         x, y = self.received(batch, batch_idx)
-        x = self.data.augment(x, self.generator("augmentation", batch_idx))
+        x = self.data.augment(x, self._views(batch_idx))
         if isinstance(self.teacher, Cached) and isinstance(self.data, DataModule):
-            views = self.data.views(len(y), self.generator("augmentation", batch_idx))
-            self.teacher.expect(x, self.data.shown(batch_idx), views)
+            self.teacher.expect(x, self.data.shown(batch_idx), self.data.views(len(y), self._views(batch_idx)))
         return x, y
+
+    def _views(self, batch_idx: int) -> torch.Generator:
+        """Of augmentation, on the CPU: the same crops on every device, and nobody waits to know them."""
+        return keyed_generator("cpu", "augmentation", *self.step_key(batch_idx))
 
     def generator(self, purpose: str, batch_idx: int) -> torch.Generator:
         """The generator of one purpose in one step."""
@@ -298,10 +275,3 @@ def outside_inference(*values: Tensor) -> tuple[Tensor, ...]:
     """Tensors as they are, or copies through which gradients may flow: a plain trainer validates under inference mode."""
     with torch.inference_mode(False):
         return tuple(value.clone() if value.is_inference() else value for value in values)
-
-
-def _factory(student: nn.Module | Network) -> Callable[..., nn.Module]:
-    """What makes students: the memory format is faster, with the same maths; a network that came as it is keeps its own."""
-    if isinstance(student, nn.Module):
-        return lambda *, num_classes: another(student)  # noqa: ARG005
-    return lambda *, num_classes: student(num_classes=num_classes).to(memory_format=torch.channels_last)

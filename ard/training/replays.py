@@ -201,6 +201,7 @@ class FreeDistillation(Engine):
         optimizer.zero_grad()  # type: ignore[union-attr]
         self.manual_backward(total_loss(terms))
         optimizer.step()  # type: ignore[union-attr]
+        torch.clear_autocast_cache()  # a cast that it remembers is of the weights before
         scheduler.step()  # type: ignore[union-attr]
         self.after_step()
 

@@ -36,12 +36,16 @@ class Trainer(pl.Trainer):
     Args:
         precision: auto is bf16-mixed where the hardware computes in bfloat16, else 32-true.
         accelerator: auto, cpu, gpu or mps.
+
+    On CUDA cuDNN tries its algorithms (`benchmark`), unless `benchmark: false` or `deterministic: true` is asked for.
     """
 
     def __init__(self, *, precision: Precision | None = "auto", accelerator: str = "auto", **options: Any) -> None:
         if precision is None or precision == "auto":
             precision = "bf16-mixed" if has_bfloat16(device_type(accelerator)) else "32-true"
         check_processes(options.get("devices", "auto"), accelerator)
+        if options.get("benchmark") is None and not options.get("deterministic") and device_type(accelerator) == "cuda":
+            options["benchmark"] = True  # every batch of a run has one shape, so that cuDNN's trials are soon paid back
         super().__init__(precision=precision, accelerator=accelerator, **options)
         if type(self.strategy) not in (SingleDeviceStrategy, DDPStrategy):  # others shard weights, or write checkpoints
             raise UserError(f"strategy = {options['strategy']!r}: expected auto or ddp")

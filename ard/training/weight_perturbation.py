@@ -41,11 +41,13 @@ class AWP:
             for weight, gradient in zip(weights, gradients, strict=True):
                 size = self.gamma * weight.norm() / gradient.norm().clamp_min(torch.finfo(gradient.dtype).tiny)
                 weight.add_(size * gradient)
+        torch.clear_autocast_cache()  # a cast that it remembers is of the weights before
 
         @torch.no_grad()
         def restore() -> None:
             for weight, old in zip(weights, home, strict=True):
                 weight.copy_(old)
+            torch.clear_autocast_cache()
 
         return restore
 

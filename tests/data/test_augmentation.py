@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from graph_double import nobody_waits
 from tiny import generator
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ard.data import Digits, to_pixels
 from ard.data.augmentation import random_crop, random_flip
@@ -36,6 +38,24 @@ def test_augmentation_is_its_generators_alone(draw: Callable[[Tensor, torch.Gene
     x = torch.rand(50, 1, 6, 6, generator=generator(1))
     assert torch.equal(draw(x, generator(3)), draw(x, generator(3)))
     assert not torch.equal(draw(x, generator(3)), draw(x, generator(4)))
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_memory_format_stays(layout: torch.memory_format) -> None:
+    """A network that came as it is may call `view`; for ours another format is a copy in every pass."""
+    x = torch.rand(5, 3, 6, 4, generator=generator(1)).contiguous(memory_format=layout)
+    for y in (random_crop(x, 2, generator()), random_flip(x, generator())):
+        assert y.is_contiguous(memory_format=layout)
+
+
+def test_views_that_the_host_knows_are_not_asked_of_a_gpu() -> None:
+    """They are drawn on the CPU, and copied to the images."""
+    data = Digits()
+    data.crop_padding, data.flip = 2, True
+    with FakeTensorMode(), nobody_waits():
+        assert data.augment(torch.rand(5, 1, 8, 8, device="cuda"), generator()).device.type == "cuda"
+    with nobody_waits():
+        assert data.views(5, generator()).device.type == "cpu"
 
 
 def test_augment_obeys_its_switches() -> None:

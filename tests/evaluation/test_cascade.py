@@ -1,5 +1,6 @@
 """The cascade over a block, with adversaries whose victims are written down beforehand, against sets of indices."""
 
+from argparse import Namespace
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import nn
 
 from ard.attacks import Linf
 from ard.evaluation.adversaries import Adversary
-from ard.evaluation.cascade import Block, judge_block
+from ard.evaluation.cascade import Block, _modes_and_random_states, evaluation_mode, judge_block
 
 N = 12
 WRONG = {7, 8}  # on the clean image already
@@ -144,3 +145,26 @@ def test_verdicts_that_change_when_they_are_taken_again_are_counted():
     block = judge_block(Fickle(), [], *block_of_images(), [attack], seed=0, block=Block(0), keep=lambda _: None)
     assert block.facts["clean"]["changed"] == N
     assert judged([attack]).facts["clean"]["changed"] == 0
+
+
+def test_only_random_states_that_are_put_back_count(monkeypatch):
+    """Of several GPUs another process or thread may use the others: what they draw is no change of this model."""
+
+    class OnSecondGPU(Bright):
+        def parameters(self, recurse=True):  # noqa: ARG002
+            return iter([Namespace(is_cuda=True, device=torch.device("cuda", 1))])
+
+    asked = []
+    monkeypatch.setattr(
+        torch.cuda, "get_rng_state", lambda device: asked.append(device) or torch.zeros(2, dtype=torch.uint8)
+    )
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: pytest.fail("all GPUs"))
+    _modes_and_random_states([OnSecondGPU(), Bright()])
+    assert asked == [1]
+
+
+def test_convolutions_are_not_chosen_by_the_clock(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    with evaluation_mode(Bright()):
+        assert not torch.backends.cudnn.benchmark
+    assert torch.backends.cudnn.benchmark

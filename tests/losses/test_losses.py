@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from graph_double import nobody_waits
 from tiny import generator, labels
 
 from ard.losses import cross_entropy, dlr, kl, margin
@@ -134,3 +135,10 @@ def test_half_precision_logits_are_promoted_and_double_ones_are_kept(dtype):
         assert call(half, target).dtype == torch.float32
         assert torch.equal(call(half, target), call(half.float(), target.float()))
         assert call(LOGITS, TARGET).dtype == torch.float64
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, margin, dlr])
+def test_no_loss_makes_the_host_wait(loss):
+    with nobody_waits():
+        (slope,) = torch.autograd.grad(loss(logits := LOGITS.clone().requires_grad_(), LABELS).sum(), logits)
+    assert slope.abs().max() > 0

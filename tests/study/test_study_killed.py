@@ -12,11 +12,13 @@ from small_runs import workplace, write_yaml
 from test_study_processes import overrides, wait_until
 
 from ard.artifacts.metrics import read_metrics
+from ard.study.processes import Processes
+from ard.study.study import ENDING
 
 EPOCHS = 12
 
 
-def study():
+def tiny():
     from ard.__main__ import main
 
     return main(["study", "tiny.yaml"])
@@ -41,11 +43,11 @@ def test_killed_a_study_takes_its_trainings_along_and_goes_on(tmp_path, monkeypa
     options = overrides([*FAST, *TINY], EPOCHS)
     content = {"base": "configs/digits.yaml", "recipes": ["pgd_at"], "jobs": 2, "overrides": {"pgd_at": options}}
     write_yaml(tmp_path / "tiny.yaml", {**content, "evaluate": {"limit": 20}})
-    first = start(study, words=tmp_path / "first.txt")
+    first = start(tiny, words=tmp_path / "first.txt")
     assert wait_until((folder / "last.ckpt.sha256").exists, 60)
     training = holder(folder)
     first.kill()
-    since, second = time.monotonic(), start(study, words=tmp_path / "second.txt")
+    since, second = time.monotonic(), start(tiny, words=tmp_path / "second.txt")
     assert wait_until(lambda: not is_alive(training), 30)
     seconds = time.monotonic() - since
     assert statuses(first, second) == [-signal.SIGKILL, 0]
@@ -56,3 +58,35 @@ def test_killed_a_study_takes_its_trainings_along_and_goes_on(tmp_path, monkeypa
     assert (folder / "evaluation.json").is_file()
     assert seconds < 20
     observed("its training saved its step and was gone within 20 s; the restart waited, resumed it and ended with status 0")
+
+
+@pytest.mark.usefixtures("study_place")
+@pytest.mark.fault(70)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_keep_a_study_from_ending_its_runs(study, monkeypatch, observed, number):
+    """It came while the first one's work was done, and the study went on to its end."""
+    begun, stop = [], Processes.stop
+
+    def run(processes, *_):
+        if processes._stopped:  # as the real one: none begins any more
+            return 130
+        begun.append(processes)
+        os.kill(os.getpid(), number)
+        return 130 if wait_until(lambda: processes._stopped, 5) else 0
+
+    def interrupted(processes):
+        signal.raise_signal(signal.SIGINT)
+        stop(processes)
+
+    monkeypatch.setattr(Processes, "run", run)
+    monkeypatch.setattr(Processes, "stop", interrupted)
+    handlers = {each: signal.getsignal(each) for each in ENDING}
+    try:
+        status = study(jobs=1)[0]
+    except SystemExit as ended:  # by any signal but Ctrl-C
+        status = ended.code
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+    assert (status, len(begun), begun[0]._stopped) == (128 + number, 1, True)
+    observed(f"{number.name}, then Ctrl-C: its one training was asked to end, no other began, exit {status}")

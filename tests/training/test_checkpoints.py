@@ -9,6 +9,8 @@ import torch
 from tiny import user_error
 
 from ard.core.errors import UserError
+from ard.core.files import sha256
+from ard.training import checkpoints
 from ard.training.checkpoints import AtomicCheckpointIO
 
 
@@ -168,3 +170,74 @@ def test_an_evaluation_whose_lock_cannot_be_opened_ends_in_one_line(tmp_path):
     (tmp_path / "blocks.lock").mkdir()
     with pytest.raises(UserError, match=r"blocks.lock: cannot be written"), Store(tmp_path / "blocks").alone():
         pass
+
+
+def test_what_has_not_changed_is_neither_digested_nor_written_again(tmp_path, monkeypatch):
+    """best.ckpt is written and read back; last.ckpt is its second name, and the one before is known to be whole."""
+    read, written = [], []
+    monkeypatch.setattr(checkpoints, "sha256", lambda path: read.append(path) or sha256(path))
+    monkeypatch.setattr(torch, "save", lambda *args, save=torch.save: written.append(1) or save(*args))
+    writer, best, last = AtomicCheckpointIO(), tmp_path / "best.ckpt", tmp_path / "last.ckpt"
+    for value in (1, 2):
+        writer.save_checkpoint(tensor(value), best)
+        with writer.saving_the_same_as(str(best)):
+            writer.save_checkpoint(tensor(value), last)
+    assert (len(read), len(written)) == (2, 2)
+    assert last.samefile(best)
+    assert [readable(file) for file in (best, last, last.with_stem("previous"))] == [2, 2, 1]
+    writer.save_checkpoint(tensor(3), last)  # an epoch that is not the best
+    assert [readable(file) for file in (best, last, last.with_stem("previous"))] == [2, 3, 2]
+
+
+@pytest.mark.parametrize("how", ["no hard links", "written to since"])
+def test_what_cannot_be_shared_is_written(tmp_path, monkeypatch, how):
+    writer, best, last = AtomicCheckpointIO(), tmp_path / "best.ckpt", tmp_path / "last.ckpt"
+    writer.save_checkpoint(tensor(1), best)
+    if how == "no hard links":
+        monkeypatch.setattr(os, "link", lambda *_: os.stat("/nowhere"))
+    else:
+        best.write_bytes(b"half")
+    with writer.saving_the_same_as(str(best)):
+        writer.save_checkpoint(tensor(1), last)
+    assert readable(last) == 1
+    assert not last.samefile(best)
+
+
+def test_a_checkpoint_that_somebody_wrote_to_is_not_kept(tmp_path):
+    writer, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
+    for value in (1, 2):
+        writer.save_checkpoint(tensor(value), path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    writer.save_checkpoint(tensor(3), path)
+    assert [readable(path), readable(path.with_stem("previous"))] == [3, 1]
+
+
+@pytest.mark.fault(3)
+@pytest.mark.parametrize("moment", range(4))
+def test_a_kill_while_the_best_becomes_the_last_leaves_a_recent_checkpoint(tmp_path, monkeypatch, moment):
+    writer, best, last = AtomicCheckpointIO(), tmp_path / "best.ckpt", tmp_path / "last.ckpt"
+    writer.save_checkpoint(tensor(1), last)
+    writer.save_checkpoint(tensor(2), best)
+    moves, replace = [], os.replace
+
+    def killing(source, target):
+        if len(moves) == moment:
+            raise KeyboardInterrupt
+        moves.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killing)
+    with pytest.raises(KeyboardInterrupt), writer.saving_the_same_as(str(best)):
+        writer.save_checkpoint(tensor(2), last)
+    assert readable(best) == 2
+    assert max(readable(last), readable(last.with_stem("previous"))) >= 1
+
+
+def test_a_new_best_is_one_file_with_the_last(run):
+    """The first epoch of a run is always the best so far, and it is the checkpoint before the last of this one."""
+    first = torch.load(run / "previous.ckpt", weights_only=True)
+    names = {state["best_model_path"].rsplit("/")[-1] for key, state in first["callbacks"].items() if "Kept" in key}
+    assert names == {"best.ckpt", "last.ckpt"}
+    assert any((run / "best.ckpt").samefile(run / name) for name in ("last.ckpt", "previous.ckpt"))

@@ -3,7 +3,8 @@
 import pytest
 import torch
 from pytorch_lightning import Callback
-from shipped_recipes import parts, spread
+from pytorch_lightning.plugins import MixedPrecision
+from shipped_recipes import CONFIGS, parts, spread
 
 from ard.objectives.base import total_loss
 from ard.training.engine import Engine
@@ -57,3 +58,16 @@ def test_two_steps_in_bfloat16_are_those_of_float32_but_for_the_last_digits(reci
         assert term.dtype == torch.float32, name
         assert term.isfinite().all(), name
     assert total_loss(half).item() == pytest.approx(total_loss(exact).item(), rel=0.03)
+
+
+@pytest.mark.parametrize("recipe", ["fast_ard", "pgd_at_awp"])
+def test_a_cache_of_casts_changes_nothing_where_weights_move_inside_a_step(recipe, fit, tmp_path, monkeypatch):
+    """Lightning has none; one that went stale would leave replays and AWP without an effect."""
+    few = ["--trainer.precision=bf16-mixed", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=0"]
+    few += [f"--trainer.max_epochs={parts(CONFIGS / f'methods/{recipe}.yaml').get('replays', 1)}"]
+    found = []
+    for cache in (False, True):
+        context = lambda *_, cache=cache: torch.autocast("cpu", torch.bfloat16, cache_enabled=cache)  # noqa: E731
+        monkeypatch.setattr(MixedPrecision, "autocast_context_manager", context)
+        found.append(fit(tmp_path / str(cache), recipe, *few).model.student.state_dict())
+    assert [name for name, value in found[0].items() if not torch.equal(value, found[1][name])] == []

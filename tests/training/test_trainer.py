@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from tiny import user_error
 
 from ard.__main__ import main
@@ -95,3 +95,23 @@ def test_a_strategy_that_writes_its_own_checkpoints_is_refused():
 
     with user_error("strategy = .*expected auto or ddp"):
         Trainer(accelerator="cpu", strategy=Own(), **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "expected"),
+    [
+        ("cuda", {}, True),
+        ("cuda", {"benchmark": None, "deterministic": False}, True),
+        ("cuda", {"deterministic": True}, None),
+        ("cuda", {"deterministic": "warn"}, None),
+        ("cuda", {"benchmark": False}, False),
+        ("cpu", {}, None),
+    ],
+)
+def test_cudnn_tries_its_algorithms_unless_equal_bits_are_asked_for(monkeypatch, device, options, expected):
+    seen = {}
+    monkeypatch.setattr(trainer, "device_type", lambda _: device)
+    monkeypatch.setattr("pytorch_lightning.Trainer.__init__", lambda self, **given: seen.update(given))  # noqa: ARG005
+    monkeypatch.setattr(Trainer, "strategy", SingleDeviceStrategy(), raising=False)
+    Trainer(precision="32-true", **options)
+    assert seen.get("benchmark") is expected

@@ -1,5 +1,6 @@
 """NaN and Inf: a step with a loss or gradient that is not finite never reaches a checkpoint."""
 
+import signal
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,17 +20,20 @@ OVERFLOWS = 20  # in a row: the scale, halved each time, has then fallen by a fa
 
 @dataclass
 class NonFinite:
-    """On how many ranks the loss and the gradient norm are not finite, (2,) on the CPU once `known` has happened."""
+    """On how many ranks the loss and the gradient norm are not finite, and each signal was received.
 
-    bad: Tensor
+    On the CPU once `known` has happened.
+    """
+
+    counts: Tensor
     known: torch.cuda.Event | None
 
-    def wait(self) -> tuple[bool, bool]:
-        """Whether the loss, whether the gradient."""
+    def wait(self) -> tuple[bool, bool, int]:
+        """Whether the loss, whether the gradient, and which signal; 0 for none."""
         if self.known is not None:
             self.known.synchronize()
-        loss, gradient = self.bad.tolist()
-        return loss > 0, gradient > 0
+        loss, gradient, *signals = self.counts.tolist()
+        return loss > 0, gradient > 0, next((number for number, ranks in enumerate(signals) if ranks), 0)
 
 
 class Finite(Guard):
@@ -39,7 +43,13 @@ class Finite(Guard):
     answer is read when the next step has been queued, and before anything is validated or saved: the weights such a step
     left behind in memory reach no file. With `skip`, or a scaler that waits anyway, it is asked before the step there too.
     Gradients that overflow in float16 belong to the scaler: they are counted, and more than 20 in a row end the run.
+
+    Attributes:
+        received: The signal that this process has received; 0: none.
+        agreed: One that any process had received, known to all at the same step: it travels with the verdict.
     """
+
+    received = agreed = 0
 
     def __init__(self, skip: int = 0) -> None:
         super().__init__(skipped_steps=0, overflows=0, overflows_in_a_row=0)
@@ -57,7 +67,10 @@ class Finite(Guard):
         assert isinstance(engine, Engine)
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         loss, norm = total_loss(engine.terms).detach(), get_total_norm(gradients)
-        verdict = _verdict(summed(trainer, torch.stack([~loss.isfinite(), ~norm.isfinite()]).float()))
+        counts = torch.stack([~loss.isfinite(), ~norm.isfinite()]).float()
+        if trainer.world_size > 1:
+            counts = torch.cat([counts, self._signals(counts)])
+        verdict = _verdict(summed(trainer, counts))
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         terms = {name: term.detach() for name, term in engine.terms.items() if term.ndim == 0}
         step = OptimizerStep(trainer.global_step, self._batch, optimizer.param_groups[0]["lr"], scaler, loss, norm, terms)
@@ -71,7 +84,7 @@ class Finite(Guard):
         if self._pending is None:
             return
         (step, verdict), self._pending = self._pending, None
-        loss, gradient = verdict.wait()
+        loss, gradient, self.agreed = verdict.wait()
         engine.skipped = False  # type: ignore[assignment]
         overflowed = gradient and not loss and step.scaler is not None
         self.seen["overflows"] += overflowed
@@ -101,6 +114,12 @@ class Finite(Guard):
         trainer.optimizers[0].zero_grad(set_to_none=True)
         for buffer, old in zip(_buffers(engine), self._buffers, strict=True):
             buffer.copy_(old)
+
+    def _signals(self, like: Tensor) -> Tensor:
+        signals = like.new_zeros(signal.NSIG)
+        if self.received:
+            signals[self.received] = 1
+        return signals
 
     def _keep_buffers(self, engine: pl.LightningModule) -> None:
         """BatchNorm statistics move in the forward pass, before its loss is known."""
@@ -146,10 +165,10 @@ class Finite(Guard):
             )
 
 
-def _verdict(bad: Tensor) -> NonFinite:
-    if not bad.is_cuda:
-        return NonFinite(bad.cpu(), None)
-    host = torch.empty_like(bad, device="cpu", pin_memory=True).copy_(bad, non_blocking=True)
+def _verdict(counts: Tensor) -> NonFinite:
+    if not counts.is_cuda:
+        return NonFinite(counts.cpu(), None)
+    host = torch.empty_like(counts, device="cpu", pin_memory=True).copy_(counts, non_blocking=True)
     known = torch.cuda.Event()
     known.record()
     return NonFinite(host, known)

@@ -14,6 +14,7 @@ from torch import nn
 from ard.artifacts.paths import record_of
 from ard.artifacts.record import readable_record
 from ard.attacks import Attack
+from ard.core.device_name import device_name
 from ard.core.text import percent, radius
 from ard.models.frozen import Frozen
 from ard.training.callbacks.about import batch_size, data_of, network_name, run_files, run_name
@@ -52,7 +53,7 @@ def facts(trainer: pl.Trainer, engine: Engine) -> Iterator[tuple[str, str]]:
         yield "attack", f"{replays} replays of each batch" if replays else _attack(engine.attack)
     yield "validation", f"{_attack(engine.val_attack)}; {engine.training_block.monitor} chooses the epoch"
     yield "epochs", _epochs(trainer, engine)
-    yield "device", f"{trainer.world_size} × {trainer.strategy.root_device.type}, {trainer.precision}"
+    yield "device", f"{trainer.world_size} × {device_name(trainer.strategy.root_device)}, {trainer.precision}"
     yield "folder", str(trainer.default_root_dir)
 
 

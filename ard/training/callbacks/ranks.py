@@ -42,8 +42,16 @@ class Ranks(pl.Callback):
         self.buffers = []
 
 
+def know_rank(trainer: pl.Trainer) -> None:
+    """From now on `is_first` and Lightning's decorators go by the trainer, who asks whatever started the processes.
+
+    Before, they have guessed: 0 on every node and under mpirun; and a run alone in one of srun's tasks counts from 0 again.
+    """
+    rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
+
+
 def is_first() -> bool:
-    """Whether this is the process that prints and writes for all; known before the processes are connected."""
+    """Whether this is the process that prints and writes for all; known once there is a trainer."""
     return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 

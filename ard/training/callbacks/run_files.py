@@ -16,6 +16,7 @@ from ard.artifacts.paths import BEST, LAST, STUDENT, RunFolder
 from ard.artifacts.run_name import RunName, method_of, read_run_name, write_run_name
 from ard.artifacts.weights import read_weights, save_weights
 from ard.configs.catalogue import shown
+from ard.core.device_name import device_name
 from ard.core.errors import UserError
 from ard.core.files import replaced_since, write_whole
 from ard.core.flops import FlopCounter
@@ -166,7 +167,7 @@ class RunFiles(SaveConfigCallback):
             seconds=round(seconds, 1),
             images_per_s=round(images / seconds, 1) if seconds else None,
             pflop=float(f"{self.clock['flops_per_image'] * images / 1e15:.4g}"),
-            device=trainer.strategy.root_device.type,
+            device=device_name(trainer.strategy.root_device),
             precision=str(trainer.precision),
             selected_by=selected_by or engine.training_block.monitor,
             epoch=epoch,

@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from ard.artifacts.paths import RunFolder
 from ard.core.terminal import say
+from ard.training.callbacks.finite import Finite
 
 # SIGUSR1 is what schedulers send before they pre-empt, SIGHUP that the terminal is gone; Windows has neither.
 _STATUSES = {"SIGTERM": 143, "SIGUSR1": 143, "SIGHUP": 129, "SIGINT": 130}
@@ -21,14 +22,17 @@ class Stop(Checkpoint):
     """On a signal of STATUS: last.ckpt of exactly this step, then that exit status; all ranks stop together.
 
     In the last step of an epoch and in validation, the epoch is finished first. A second Ctrl-C ends the run at once.
+    Several processes agree by the verdict of `Finite`, which on GPUs is known a step later: nobody waits for it.
     """
 
     def __init__(self, directory: str) -> None:
         self.path = RunFolder.of(directory).last
         self.received = self.agreed = 0
+        self.finite: Finite | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Take over from Lightning's handlers, which lose the epoch; the trainer puts back what there was before itself."""
+        self.finite = next((one for one in trainer.callbacks if isinstance(one, Finite)), None)  # type: ignore[attr-defined]
         if threading.current_thread() is threading.main_thread():
             for number in STATUS:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
@@ -45,7 +49,10 @@ class Stop(Checkpoint):
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.is_last_batch:
             return  # a checkpoint of here would skip the epoch's end
-        self._agree(trainer)
+        if trainer.world_size > 1 and self.finite is not None:
+            self.agreed = self.finite.agreed
+        else:
+            self._agree(trainer)
         if self.agreed:
             trainer.save_checkpoint(self.path)
 
@@ -56,9 +63,11 @@ class Stop(Checkpoint):
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = self.received or number
+        if self.finite is not None:
+            self.finite.received = self.received
 
     def _agree(self, trainer: pl.Trainer) -> None:
-        """All ranks must leave after the same step."""
+        """All ranks must leave after the same step; this waits for all of them."""
         self.agreed = self.received
         if trainer.world_size > 1:
             agreed = torch.tensor(self.received, device=trainer.strategy.root_device)

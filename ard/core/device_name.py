@@ -1,0 +1,8 @@
+"""What a result was computed on, as records name it."""
+
+import torch
+
+
+def device_name(device: torch.device) -> str:
+    """The type of the device and, of a GPU, the model: "cpu", "cuda: NVIDIA H100 80GB HBM3"."""
+    return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type

@@ -1,0 +1,199 @@
+"""The attack as one CUDA graph: captured once, replayed for every batch; what no graph can hold runs as it always did."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+from ard.attacks import Attack, attacking
+from ard.losses import AttackLoss, Loss
+from ard.models import Cached, Frozen
+from ard.objectives.base import Objective, Step
+from ard.training.step import Attacked, attack_batch
+
+MOST = 4  # captures of a run; each keeps the memory of one attack
+
+Recorder = Callable[[Callable[[], Attacked]], tuple[Attacked, Callable[[], None]]]
+
+
+def cuda_graph(run: Callable[[], Attacked]) -> tuple[Attacked, Callable[[], None]]:
+    """Captures run(): its answer, and what computes it anew into the same memory, from what its inputs hold then."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may talk to the GPU, as NCCL's does
+        answer = run()
+    return answer, graph.replay
+
+
+class Graphs:
+    """Gives what training.step.attack_batch gives, on CUDA from a graph that is replayed after one eager step.
+
+    Captured are the objective's body with its teachers, the folding of the student and every step of the attack. The start
+    is drawn outside and copied in; weights are read where they lie, so a replay sees what the optimiser did to them. The
+    training loss closes over the graph's own tensors and runs eagerly, before the next replay writes over them. Where a
+    shape, the place of a weight, a setting or the precision changes, there is another eager step and another capture.
+
+    Attributes:
+        reason: Why nothing is captured any more, said once; None as long as something may be.
+    """
+
+    def __init__(self, record: Recorder = cuda_graph, device_type: str = "cuda") -> None:
+        self.record, self.device_type = record, device_type
+        self.reason: str | None = None
+        self.captures = 0
+        self._state: Any = None
+        self._points: dict[Any, int] = {}  # by shapes, after their eager step: points searched for an image; 0: none drawn
+        self._held: dict[Any, Captured] = {}
+
+    def __call__(
+        self,
+        student: nn.Module,
+        teacher: Any,
+        objective: Objective,
+        attack: Any,
+        x: Tensor,
+        y: Tensor,
+        step: Step,
+        generator: torch.Generator,
+        mode: Literal["eval", "train"] = "eval",
+    ) -> Attacked:
+        parts = student, teacher, objective, attack
+        possible = x.device.type == self.device_type and _get_current_dispatch_mode() is None  # that would see no kernel
+        if not possible or self.reason is not None or not self._may(teacher, attack, mode):
+            return attack_batch(*parts, x, y, step, generator, mode)
+        self._follow(_state(self.device_type, *parts))
+        key = _look(x), _look(y)
+        if key not in self._points:
+            return self._eager(key, *parts, x, y, step, generator)
+        if key not in self._held and not self._capture(key, *parts, x, y, generator):
+            return attack_batch(*parts, x, y, step, generator)
+        objective.begin(step)
+        return self._held[key](x, y, generator)
+
+    def _may(self, teacher: Any, attack: Any, mode: str) -> bool:
+        if mode == "train":
+            return self._refuse("the student is attacked in train mode")
+        if isinstance(teacher, Cached):
+            return self._refuse("the teacher looks its logits up in a file")
+        return isinstance(attack, Attack) or self._refuse("the attack is none of ard.attacks")
+
+    def _refuse(self, reason: str, *, say: bool = True) -> bool:
+        self.reason = reason
+        self._held.clear()
+        if say and not (
+            torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank()
+        ):
+            warnings.warn(f"the attack is not captured as a CUDA graph, which would be faster: {reason}", stacklevel=1)
+        return False
+
+    def _follow(self, state: Any) -> None:
+        if state != self._state:
+            self._state = state
+            self._points.clear()
+            self._held.clear()
+
+    def _eager(self, key: Any, *arguments: Any) -> Attacked:
+        """The step in which folding is verified and cuDNN chooses, and in which the objective shows what it needs."""
+        student, teacher, objective, attack, x, y, step, generator = arguments
+        watched: Any = _Watched(step)
+        found = attack_batch(student, teacher, objective, attack, x, y, watched, generator)
+        objective.begin(step)
+        name, loss = type(objective).__name__, found.attack_loss
+        self._points[key] = 0 if isinstance(loss, AttackLoss) and loss.start is not None else _points(loss, x)
+        if loss is None:
+            self._refuse(f"{name} attacks nothing", say=False)
+        elif watched.read:
+            self._refuse(f"{name} reads {', '.join(sorted(watched.read))} of each step for its attack")
+        elif not torch.equal(AttackLoss.centre_of(loss, x), torch.cat([x] * _points(loss, x))):
+            self._refuse(f"{name} searches around other images than the batch's")
+        return found
+
+    def _capture(self, key: Any, *arguments: Any) -> bool:
+        self.captures += 1
+        if self.captures > MOST:
+            return self._refuse(f"batches, weights or settings changed {MOST} times")
+        try:
+            self._held[key] = Captured(self.record, self._points[key], *arguments)
+        except RuntimeError as error:
+            cause = error.__context__ or error  # a capture that was left by an error ends with one of its own
+            return self._refuse(str(cause).partition("\n")[0])
+        return True
+
+
+class Captured:
+    """One attack at fixed addresses: called with a batch, it copies that there and replays."""
+
+    def __init__(self, record: Recorder, points: int, *arguments: Any) -> None:
+        student, teacher, objective, attack, x, y, generator = arguments
+        self.attack, self.points = attack, points
+        self.x, self.y, self.start = x.clone(), y.clone(), self._drawn(x, generator.clone_state())
+
+        def run() -> Attacked:
+            attack_loss, training_loss = objective(student, teacher, self.x, self.y)
+            x_adv = attack(AttackLoss.of(attack_loss, start=self.start), self.x, generator)
+            return Attacked(attack_loss, training_loss, x_adv)
+
+        with attacking(student, objective), _without_cached_casts():
+            self.found, self.replay = record(run)
+
+    def __call__(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Attacked:
+        self.x.copy_(x)
+        self.y.copy_(y)
+        if self.start is not None:
+            self.start.copy_(self._drawn(x, generator))  # type: ignore[arg-type]
+        self.replay()
+        return self.found
+
+    def _drawn(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
+        return self.attack.begin(torch.cat([x] * self.points), generator).clone() if self.points else None
+
+
+class _Watched:
+    """A step that knows what of it was read."""
+
+    def __init__(self, step: Step) -> None:
+        self._step, self.read = step, set[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        self.read.add(name)
+        return getattr(self._step, name)
+
+
+def _points(loss: Loss | None, x: Tensor) -> int:
+    """How many points are searched for each image."""
+    return len(AttackLoss.centre_of(loss, x)) // len(x)
+
+
+def _look(x: Tensor) -> tuple[Any, ...]:
+    return x.shape, x.stride(), x.dtype
+
+
+def _state(device_type: str, student: nn.Module, teacher: Any, objective: Objective, attack: Attack) -> tuple[Any, ...]:
+    """What a graph holds fast and an eager step would read anew: where each tensor lies, plain settings, the precision."""
+    roots = [root for root in (student, teacher, objective) if isinstance(root, nn.Module)]
+    parts = [part for root in roots for part in root.modules()]
+    parts += [part for one in parts if isinstance(one, Frozen) for net in one.networks for part in net.modules()]
+    tensors = [value for part in parts for held in (part._parameters, part._buffers) for value in held.values()]
+    values = [item for owner in (*objective.parts(), attack, attack.ball) for item in vars(owner).items()]
+    tensors += [value for _, value in values if isinstance(value, Tensor)]
+    places = tuple(tensor.data_ptr() for tensor in tensors if tensor is not None)
+    settings = repr([item for item in values if _is_plain(item[1])])
+    return places, settings, torch.is_autocast_enabled(device_type), torch.get_autocast_dtype(device_type)
+
+
+def _is_plain(value: Any) -> bool:
+    return all(map(_is_plain, value)) if isinstance(value, list | tuple) else isinstance(value, int | float | str | None)
+
+
+@contextmanager
+def _without_cached_casts() -> Iterator[None]:
+    """A cast that autocast remembers would be that of the weights as they were at capture."""
+    enabled = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(enabled)

@@ -1,0 +1,266 @@
+"""The attack as a graph against the attack as it is written: the same bits, through a double that records and replays."""
+
+import warnings
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+import torch
+from graph_double import WaitedError, recorded
+from recipe_steps import Steps
+from shipped_recipes import RECIPES, content
+from tiny import generator, images, tiny_net
+from torch import nn
+
+from ard.attacks import PGD, Linf
+from ard.core.flops import count_flops
+from ard.losses import AttackLoss, cross_entropy
+from ard.models import Cached
+from ard.objectives.ard import ARD
+from ard.objectives.base import Objective, Step
+from ard.training import captured
+from ard.training.captured import MOST, Graphs
+from ard.training.config_digest import essentials
+from ard.training.step import attack_batch
+
+TRAIN_MODE = "the student is attacked in train mode"
+NOT_CAPTURED = {
+    **{
+        f"{name}-as-released": TRAIN_MODE
+        for name in ["akd2", "ard", "fair_ard", "fgsm_rs", "grad_align", "iad_i", "iad_ii", "nfgsm", "pgd_at", "pgd_at_awp"]
+    },
+    "grad_align": "GradAlign reads generator of each step for its attack",
+    "kd": "KD attacks nothing",
+    "natural": "Natural attacks nothing",
+}
+REPLAYED = [recipe for recipe in RECIPES if content(recipe)["model"]["class_path"] != "ard.FreeDistillation"]
+ARD_RECIPE = next(recipe for recipe in RECIPES if recipe.stem == "ard")
+
+
+def graphs():
+    return Graphs(recorded, "cpu")
+
+
+def batch(number, count=4):
+    return images(count, seed=number), torch.randint(4, (count,), generator=generator(number))
+
+
+@contextmanager
+def said(found):
+    """The lines that a user would see."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    found += [str(warning.message) for warning in caught]
+
+
+def assert_same(ours, theirs):
+    assert torch.equal(ours.x_adv, theirs.x_adv)
+    assert {name: term.tolist() for name, term in ours.terms.items()} == {n: t.tolist() for n, t in theirs.terms.items()}
+
+
+def assert_same_state(ours, theirs):
+    for part in ("student", "objective"):
+        pairs = zip(getattr(ours, part).state_dict().items(), getattr(theirs, part).state_dict().items(), strict=True)
+        assert [name for (name, value), (_, other) in pairs if not torch.equal(value, other)] == []
+
+
+@pytest.mark.parametrize("recipe", REPLAYED, ids=lambda path: path.stem)
+def test_every_recipe_trains_to_the_same_bits_or_says_why_it_is_not_captured(recipe):
+    """Weights, BatchNorm statistics, the objective's state, images and progress change from step to step."""
+    eager, graph, lines = Steps(recipe), Steps(recipe, graphs()), []
+    with said(lines):
+        for number in range(6):
+            assert_same(graph(number, *batch(number)), eager(number, *batch(number)))
+            if number == 2:
+                eager.objective.on_epoch_end_all()
+                graph.objective.on_epoch_end_all()
+    assert_same_state(graph, eager)
+    assert graph.attack_batch.reason == NOT_CAPTURED.get(recipe.stem)
+    assert graph.attack_batch.captures == (recipe.stem not in NOT_CAPTURED)
+    told = graph.attack_batch.reason is not None and "attacks nothing" not in graph.attack_batch.reason
+    assert [line.rpartition(": ")[2] for line in lines] == ([graph.attack_batch.reason] if told else [])
+
+
+def test_what_is_not_captured_is_a_recipe():
+    assert set(NOT_CAPTURED) <= {recipe.stem for recipe in REPLAYED}
+
+
+def test_a_replay_sees_weights_and_batches_of_now():
+    """Else the comparison above would show nothing: without a change, or with a stale one, the images differ."""
+    steps = Steps(ARD_RECIPE, graphs())
+    for number in range(2):
+        steps(number, *batch(number))
+    first = steps(2, *batch(2)).x_adv.clone()
+    assert not torch.equal(first, steps(2, *batch(2)).x_adv)  # its weights have moved
+    assert steps.attack_batch.captures == 1
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_under_autocast_with_and_without_its_cache(cache):
+    eager, graph = Steps(ARD_RECIPE), Steps(ARD_RECIPE, graphs())
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=cache):
+        for number in range(4):
+            torch.clear_autocast_cache()  # as at the end of a step's context
+            assert_same(graph(number, *batch(number)), eager(number, *batch(number)))
+        assert torch.is_autocast_cache_enabled() == cache
+    assert_same_state(graph, eager)
+
+
+def weaker(steps):
+    steps.attack.step_size /= 2
+
+
+def wider(steps):
+    steps.attack.ball.eps *= 2
+
+
+def cooler(steps):
+    steps.objective.temperature = 2.0
+
+
+def replaced(steps):
+    steps.student[0].weight = nn.Parameter(steps.student[0].weight.detach().clone())
+
+
+@pytest.mark.parametrize("change", [weaker, wider, cooler, replaced])
+def test_what_a_graph_holds_fast_may_change(change):
+    eager, graph = Steps(ARD_RECIPE), Steps(ARD_RECIPE, graphs())
+    for number in range(6):
+        assert_same(graph(number, *batch(number)), eager(number, *batch(number)))
+        if number == 2:
+            change(eager)
+            change(graph)
+    assert graph.attack_batch.captures == 2
+
+
+def test_another_shape_is_another_graph_and_too_many_are_none():
+    eager, graph, lines = Steps(ARD_RECIPE), Steps(ARD_RECIPE, graphs()), []
+    with said(lines):
+        for number, count in enumerate([4, 4, 3, 4, 3, 4, *[count for count in range(5, 10) for _ in range(2)], 4]):
+            assert_same(graph(number, *batch(number, count)), eager(number, *batch(number, count)))
+    assert [line.partition(": ")[2] for line in lines] == [f"batches, weights or settings changed {MOST} times"]
+    assert graph.attack_batch._held == {}
+
+
+def test_a_capture_that_fails_is_said_once_and_costs_nothing():
+    def refuses(run):  # noqa: ARG001
+        """As on CUDA: the error that ends a capture, and then one of the capture's own."""
+        try:
+            raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors might be ...")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    eager, graph, lines = Steps(ARD_RECIPE), Steps(ARD_RECIPE, Graphs(refuses, "cpu")), []
+    with said(lines):
+        for number in range(4):
+            assert_same(graph(number, *batch(number)), eager(number, *batch(number)))
+    wish = "the attack is not captured as a CUDA graph, which would be faster"
+    assert lines == [f"{wish}: operation not permitted when stream is capturing"]
+
+
+class Waiting(nn.Module):
+    """A student that looks at its own answers."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = tiny_net()
+
+    def forward(self, x):
+        logits = self.network(x)
+        return logits * 2 if logits.max() > 100 else logits
+
+
+class Odd(Objective):
+    """An attack that begins, or searches, where nobody expects it."""
+
+    def __init__(self, start, centre):
+        super().__init__()
+        self.starts, self.centres = start, centre
+
+    def forward(self, student, teacher, x, y):  # noqa: ARG002
+        loss = lambda x_adv: cross_entropy(student(x_adv), y)  # noqa: E731
+        start, centre = (x + 0.05).clamp(0, 1) if self.starts else None, x.flip(0) if self.centres else None
+        return AttackLoss(loss, start=start, centre=centre), lambda x_adv: {"ce": loss(x_adv).mean()}
+
+
+def called(attack_batch, number, *, objective=None, student=None, teacher=None, attack=None):
+    x, y = batch(number)
+    attack = attack or PGD(Linf(eps=0.1), steps=2)
+    parts = student or tiny_net(), teacher or tiny_net(1), objective or ARD(), attack
+    return attack_batch(*parts, x, y, Step(progress=number / 10), generator(number))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"student": Waiting()}, "Tensor.__bool__ waits for the device"),
+        ({"objective": Odd(start=False, centre=True)}, "Odd searches around other images than the batch's"),
+        ({"objective": Odd(start=True, centre=False)}, None),
+        ({"attack": lambda loss, x, generator: x}, "the attack is none of ard.attacks"),  # noqa: ARG005
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value or [None])),
+)
+def test_parts_of_a_users_own(options, reason):
+    parts, lines = {"student": tiny_net(), "teacher": tiny_net(1), "attack": PGD(Linf(eps=0.1)), **options}, []
+    graph = graphs()
+    with said(lines):
+        for number in range(4):
+            assert torch.equal(called(graph, number, **parts).x_adv, called(attack_batch, number, **parts).x_adv)
+    assert (graph.reason, len(lines)) == (reason, reason is not None)
+
+
+def test_a_teacher_that_looks_its_logits_up_and_a_counted_step_are_not_captured():
+    graph, teacher = graphs(), Cached(weights="x")
+    teacher._held = [tiny_net(1)]
+    with pytest.warns(UserWarning, match="looks its logits up"):
+        called(graph, 0, teacher=teacher)
+    graph, parts = graphs(), {"student": tiny_net(), "teacher": tiny_net(1), "attack": PGD(Linf(eps=0.1))}
+    counts = [count_flops(lambda number=number: called(graph, number, **parts)) for number in range(3)]
+    assert counts[0] == counts[1] == counts[2] > 0
+    assert (graph.captures, graph.reason) == (0, None)
+
+
+def test_the_double_refuses_what_a_capture_refuses():
+    mask = torch.tensor([True, False])
+    for asks in (torch.Tensor.item, lambda x: x[mask], lambda x: x.nonzero(), lambda x: torch.tensor([1.0]) + x.sum()):
+        with pytest.raises(WaitedError):
+            recorded(lambda asks=asks: asks(torch.ones(2).sum() if asks is torch.Tensor.item else torch.ones(2)))
+
+
+def test_cuda_is_asked_for_a_graph_that_bears_other_threads(monkeypatch):
+    asked = []
+
+    class Graph:
+        def replay(self):
+            asked.append("replayed")
+
+    @contextmanager
+    def graph(one, **options):
+        asked.append((type(one), options))
+        yield
+
+    monkeypatch.setattr("torch.cuda.CUDAGraph", Graph)
+    monkeypatch.setattr("torch.cuda.graph", graph)
+    answer, replay = captured.cuda_graph(lambda: "answer")
+    replay()
+    assert (answer, asked) == ("answer", [(Graph, {"capture_error_mode": "thread_local"}), "replayed"])
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_training_captures_by_itself_unless_told_not_to(fit, tmp_path, monkeypatch, wanted):
+    made = []
+    monkeypatch.setattr("ard.training.distillation.Graphs", lambda: made.append(graphs()) or made[-1])
+    few = ["--trainer.limit_train_batches=4", "--trainer.limit_val_batches=0"]
+    ours = fit(tmp_path / "graph", "rslad", *few, f"--model.cuda_graph={str(wanted).lower()}").model
+    assert [one.captures for one in made] == [1] * wanted
+    assert ours.attack_batch is attack_batch
+    monkeypatch.setattr("ard.training.distillation.Graphs", partial(Graphs, recorded, "cuda"))
+    theirs = fit(tmp_path / "eager", "rslad", *few).model
+    assert_same_state(ours, theirs)
+
+
+def test_a_config_that_says_it_is_the_same_run():
+    config = {"trainer": {"precision": None}, "model": {"init_args": {}}, "data": {"init_args": {}}}
+    said = {**config, "model": {"init_args": {"cuda_graph": False}}}
+    assert essentials(said) == essentials(config)
