@@ -185,7 +185,8 @@ def _sees(adversary: Adversary, before: Sequence[Adversary]) -> str:
     gradients = {a.name for a in before} - {"Square", "Noise"}
     if len(before) > 8 and not set(adversary.after) ^ {name for name in gradients if not name.startswith("Transfer")}:
         return "images that withstood every gradient of the model"
-    return f"images that withstood {', '.join(adversary.after)}" if adversary.after else "every correctly classified image"
+    shown = f"images that withstood {', '.join(adversary.after)}" if adversary.after else "every correctly classified image"
+    return shown if adversary.every == 1 else f"of every second image the {shown}"
 
 
 def main() -> int:

@@ -140,12 +140,12 @@ def _fresh(name: str) -> nn.Module:
 @cache
 def _state(name: str) -> dict[str, Tensor]:
     attack = {"honest": PGD(BALL, steps=4, relative_step=0.4), "FGSM-AT": FGSM(BALL), "undefended": None}[name]
-    with torch.random.fork_rng([]):
+    with torch.random.fork_rng([]), torch.inference_mode(False), torch.enable_grad():  # a subject may ask inside its forward
         torch.manual_seed(0)
-        return _train(small(), attack, steps=80 if attack is None else 200).state_dict()
+        return train(small(), attack, steps=80 if attack is None else 200).state_dict()
 
 
-def _train(network: nn.Module, attack: Attack | None, steps: int) -> nn.Module:
+def train(network: nn.Module, attack: Attack | None, steps: int) -> nn.Module:
     images = Digits().training_images()
     x, y = to_pixels(images.pixels), images.labels
     generator = torch.Generator().manual_seed(0)

@@ -17,6 +17,7 @@ CHECK_NAMES = {
     "M6": "optimises at inference",
     "M7": "pixels between the levels of 8 bits",
     "M8": "saturated probabilities",
+    "M9": "hidden state",
     "O1": "more steps are weaker",
     "O2": "PGD has not converged",
     "O3": "too few restarts",
@@ -37,6 +38,7 @@ CHECK_NAMES = {
     "O18": "PGD-20 far above AutoAttack",
     "O19": "one class takes most answers",
     "O20": "clean accuracy not above chance",
+    "O21": "robust only between the levels of 8 bits",
 }
 
 

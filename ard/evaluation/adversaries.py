@@ -22,7 +22,7 @@ class Adversary(ABC):
 
     `after` names earlier adversaries: images that they already fooled the model with are not shown to this one. A `probe` is
     measured but no part of the worst case: another radius, another norm, a corruption. `ball` is where x' must be, None
-    where there is no such bound.
+    where there is no such bound. It is shown every `every`-th image of the set.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Adversary(ABC):
     after: tuple[str, ...] = ()
     probe: bool = False
     group: str | None = None
+    every: int = 1
 
     @abstractmethod
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
@@ -68,7 +69,66 @@ class GradientAdversary(Adversary):
 
     @property
     def passes(self) -> float:
-        return len(self.goals) * self.attack.steps
+        return len(self.goals) * self.attack.steps / self.every
+
+
+@dataclass(frozen=True, kw_only=True)
+class Squares(Adversary):
+    """Random search with squares of full length, kept where the margin rises: Square of Andriushchenko et al. (ECCV 2020)
+    in brief, for a look that needs no gradient and no library.
+    """
+
+    ball: Ball
+    queries: int
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        stripes = self._signs(x, (len(x), x.shape[1], 1, x.shape[3]), generator)
+        best = self._placed(x, stripes.expand_as(x), x)
+        highest = self._margin(model, best, y)
+        for query in range(1, self.queries):
+            hard = (highest <= 0).nonzero().squeeze(1)
+            if not len(hard):
+                break
+            tried = self._placed(best[hard], self._square(x[hard], 1 - query / self.queries, generator), x[hard])
+            value = self._margin(model, tried, y[hard])
+            better = value > highest[hard]
+            best[hard[better]], highest[hard[better]] = tried[better], value[better]
+        return best
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"attack": "Squares", "queries": self.queries}
+
+    @property
+    def passes(self) -> float:
+        return self.queries / 3 / self.every
+
+    def _square(self, x: Tensor, left: float, generator: torch.Generator) -> Tensor:
+        """For each image one square of ±1 a channel, elsewhere 0; its share of the image shrinks from 0.3 to a pixel."""
+        height, width = x.shape[2:]
+        side = max(1, round((0.3 * left**2 * height * width) ** 0.5))
+        inside = [
+            (
+                torch.arange(size, device=x.device)
+                - torch.randint(max(1, size - side + 1), (len(x), 1), generator=generator, device=x.device)
+            )
+            for size in (height, width)
+        ]
+        rows, columns = ((place >= 0) & (place < side) for place in inside)
+        return self._signs(x, (*x.shape[:2], 1, 1), generator) * (rows[:, None, :, None] & columns[:, None, None, :])
+
+    def _placed(self, x_adv: Tensor, signs: Tensor, x: Tensor) -> Tensor:
+        length = self.ball.eps * self.ball.steepest(signs)
+        return self.ball.project(torch.where(signs == 0, x_adv, x + length), x)
+
+    @staticmethod
+    def _signs(x: Tensor, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return 2.0 * torch.randint(2, shape, generator=generator, device=x.device).to(x.dtype) - 1
+
+    @staticmethod
+    @torch.no_grad()
+    def _margin(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return margin(model(x), y)
 
 
 @dataclass(frozen=True, kw_only=True)

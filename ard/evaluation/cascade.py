@@ -145,6 +145,7 @@ def _attack(block: Block, adversary: Adversary, model: nn.Module, x: Tensor, y: 
     for name in adversary.after:
         correct &= block.correct[name]
     remaining = correct.nonzero().squeeze(1)
+    remaining = remaining[(block.start + remaining) % adversary.every == 0]
     facts: dict[str, Any] = {"attacked": len(remaining), "probe": adversary.probe}
     if len(remaining):
         generator = keyed_generator(x.device, adversary.name, seed, block.start)

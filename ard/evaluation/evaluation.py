@@ -14,12 +14,17 @@ from ard.attacks import Ball, ascent
 from ard.core.errors import UserError
 from ard.core.logits import logits_of
 from ard.core.pixels import check_labels, check_pixels
+from ard.evaluation.adversaries import GradientAdversary
 from ard.evaluation.blocks import Store
 from ard.evaluation.cascade import BLOCK, Block, evaluation_mode, judge_block
 from ard.evaluation.checks import Evidence
+from ard.evaluation.checks.state import state_of
+from ard.evaluation.library_attacks import AutoAttackPart
 from ard.evaluation.measurement import record_from
-from ard.evaluation.suites import Given, adversaries_of
+from ard.evaluation.slopes import WRONG, gradient_errors
+from ard.evaluation.suites import FAR, MORE, Given, adversaries_of, more_effort
 from ard.evaluation.verdicts import Verdicts
+from ard.evaluation.witnesses import Copies, Witnesses, replayed
 from ard.losses import cross_entropy
 
 
@@ -50,6 +55,7 @@ class Evaluation:
         self.store = store
         self.began, self.cpu_began = time.perf_counter(), _cpu_seconds()
         self.estimated_seconds: float | None = None
+        self.remembered, self.untouched = state_of(model), Copies(model)  # before the first call
         if not len(x):
             raise UserError("no images to evaluate; expected at least one")
         check_pixels(x)
@@ -58,6 +64,10 @@ class Evaluation:
         self.adversaries = adversaries_of(suite, ball, self.num_classes, self.given, x[0].numel())
         self.blocks: dict[int, Block] = {}
         self.verdicts: Verdicts | None = None
+
+    @property
+    def _names(self) -> set[str]:
+        return {adversary.name for adversary in self.adversaries}
 
     @property
     def passes(self) -> float:
@@ -87,19 +97,26 @@ class Evaluation:
         judged = sum(len(block.correct["clean"]) for block in blocks)
         if judged != len(self.y):
             raise UserError(f"the stored blocks hold {judged} images of {len(self.y)}: delete them and evaluate again")
+        gap = self._evidence(blocks).gap
+        if gap is not None and gap > FAR and "APGD-CE" in self._names and not set(MORE) & self._names:
+            self._attack_more(blocks)
         self.verdicts = Verdicts.of(blocks)
-        evidence = Evidence(
+        return replace(record_from(self._evidence(blocks), self.suite, self.classes), time=self._time_taken())
+
+    def _evidence(self, blocks: list[Block]) -> Evidence:
+        return Evidence(
             self.model,
             self.x,
             self.y,
             self.ball,
-            self.verdicts,
+            Verdicts.of(blocks),
             self.adversaries,
             self.given,
             self.seed,
             self.num_classes,
+            self.untouched,
+            self.remembered,
         )
-        return replace(record_from(evidence, self.suite, self.classes), time=self._time_taken())
 
     def estimate(self, of: int) -> float:
         """An upper bound on the seconds of one of so many shards: images that are misclassified early cost less."""
@@ -118,17 +135,44 @@ class Evaluation:
             progress(self.passes * len(x))
             return
         reported: set[str] = set()
+        witnesses = Witnesses()
+
+        def next_one(block: Block) -> None:
+            left = (a for a in self.adversaries if a.name not in block.correct)
+            witnesses.restart(gradients=isinstance(next(left, None), GradientAdversary | AutoAttackPart))
 
         def keep(block: Block) -> None:
+            next_one(block)
+            if block.whole:
+                self._hear(witnesses, block)
             if self.store is not None:
                 self.store.write(block)
             new = [a for a in self.adversaries if a.name in block.correct and a.name not in reported]
             reported.update(a.name for a in new)
             progress(sum(a.passes for a in new) * len(x))
 
-        self.blocks[block.start] = judge_block(
-            self.model, self.given.models, x, y, self.adversaries, seed=self.seed, block=block, keep=keep
-        )
+        next_one(block)
+        with witnesses.watching(self.model):
+            self.blocks[block.start] = judge_block(
+                self.model, self.given.models, x, y, self.adversaries, seed=self.seed, block=block, keep=keep
+            )
+
+    def _hear(self, witnesses: Witnesses, block: Block) -> None:
+        """Hold what the attacks saw against an untouched copy, and note what came out; a block begun elsewhere has more."""
+        facts, errors = block.facts["clean"], gradient_errors(self.untouched, witnesses.seen, self.seed)
+        facts["answers"] = max(facts.get("answers", 0.0), replayed(self.untouched, witnesses.seen))
+        facts["gradients"] = facts.get("gradients", 0) + len(errors)
+        facts["wrong_gradients"] = facts.get("wrong_gradients", 0) + int((errors > WRONG).sum())
+
+    def _attack_more(self, blocks: list[Block]) -> None:
+        """PGD-20 is far above AutoAttack: run what may explain it, on every block."""
+        self.adversaries = [
+            *self.adversaries,
+            *more_effort(self.model, self.x, self.ball, self.num_classes, self.adversaries),
+        ]
+        for block in blocks:
+            block.whole = False
+            self._judge(block, lambda _: None)
 
     def _read(self, start: int) -> Block:
         if start in self.blocks:

@@ -4,16 +4,29 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from torch import nn
+from torch import Tensor, nn
 
 from ard.attacks import FGSM, L2, PGD, Ball, Linf, Radius
 from ard.core.errors import UserError
-from ard.evaluation.adversaries import Adversary, Goal, GradientAdversary, Noise, away_from, targeted, through, untargeted
+from ard.evaluation.adversaries import (
+    Adversary,
+    Goal,
+    GradientAdversary,
+    Noise,
+    Squares,
+    away_from,
+    targeted,
+    through,
+    untargeted,
+)
 from ard.evaluation.corruptions import corruptions
 from ard.evaluation.library_attacks import TARGETED, autoattack, torch_attack
+from ard.evaluation.straightened import Straightened, wrong_pieces
 from ard.losses import cross_entropy, dlr, margin
 
 CURVE = (0.25, 0.5, 2.0, 4.0)  # radii in units of eps; 0 is the clean image and 1 the threat itself
+FAR = 0.2  # PGD-20 above AutoAttack: more asks for an explanation
+MORE = ("CW-100 × 3", "Targeted × 3", "BPDA", "Squares × 5,000")  # what is run to find it
 L2_OF_LINF = 0.5 / (8 / 255) / math.sqrt(3 * 32 * 32)  # the field's pair on CIFAR: 8/255 and 0.5
 
 
@@ -45,7 +58,7 @@ def pgd(
     return GradientAdversary(name=name or f"PGD-{steps}", ball=ball, attack=attack, loss=loss.__name__, goals=goals, **place)  # type: ignore[arg-type]
 
 
-def quick(ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Adversary]:  # noqa: ARG001
+def basic(ball: Ball) -> list[Adversary]:
     """FGSM, PGD-20 and a 30-step PGD on the margin loss (CW-Linf as the field reports it)."""
     fgsm = GradientAdversary(
         name="FGSM", ball=ball, attack=FGSM(ball), loss="cross_entropy", goals=[untargeted(cross_entropy)]
@@ -53,9 +66,17 @@ def quick(ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Adver
     return [fgsm, pgd(ball, 20), pgd(ball, 30, loss=margin, name="CW")]
 
 
-def standard(ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Adversary]:
-    """quick, PGD-100 and AutoAttack."""
-    return [*quick(ball, num_classes, given, pixels), pgd(ball, 100), *autoattack(ball, num_classes)]
+def quick(ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Adversary]:  # noqa: ARG001
+    """The basic attacks; on every second image a short attack with targets and a short one without gradients."""
+    front = basic(ball)
+    names = tuple(a.name for a in front)
+    aimed = _targeted(ball, num_classes, names, ranks=3, steps=20, every=2)
+    return [*front, aimed, Squares(name="Squares", ball=ball, queries=300, after=(*names, aimed.name), every=2)]
+
+
+def standard(ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Adversary]:  # noqa: ARG001
+    """The basic attacks, PGD-100 and AutoAttack."""
+    return [*basic(ball), pgd(ball, 100), *autoattack(ball, num_classes)]
 
 
 def full(ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Adversary]:
@@ -65,9 +86,8 @@ def full(ball: Ball, num_classes: int, given: Given, pixels: int) -> list[Advers
         front += [pgd(ball, 100, loss=dlr, name="DLR", after=("PGD-20", "PGD-100"))]
     front += [pgd(ball, 100, name="PGD-100 × 5", runs=5, after=("PGD-100",))]
     front += [pgd(ball, 100, name="PGD-100 × 10", runs=5, after=("PGD-100", "PGD-100 × 5"))]
-    goals = [targeted(rank) for rank in range(1, min(9, num_classes - 1) + 1)]
     untargeted_ones = tuple(a.name for a in front if a.name not in TARGETED and a.name != "Square")
-    front += [_pgd_30("Targeted", ball, goals, "targeted margin", untargeted_ones)]
+    front += [_targeted(ball, num_classes, untargeted_ones)]
     gradients = tuple(a.name for a in front if a.name != "Square")
     return front + _teacher_transfer_noise(ball, given, gradients) + probes(ball, pixels)
 
@@ -100,6 +120,20 @@ def scaled(ball: Ball, factor: float) -> Ball:
     return type(ball)(eps=Radius(min(eps, 0.5) if ball.norm == "Linf" else eps))
 
 
+def more_effort(model: nn.Module, x: Tensor, ball: Ball, num_classes: int, front: Sequence[Adversary]) -> list[Adversary]:
+    """What may explain a PGD-20 far above AutoAttack: restarts, targets, the identity for wrong gradients, more queries."""
+    more: list[Adversary] = [
+        pgd(ball, 100, loss=margin, name="CW-100 × 3", runs=3, after=("CW",)),
+        replace(_targeted(ball, num_classes, ("PGD-20", "CW"), steps=100), name="Targeted × 3"),
+    ]
+    if pieces := wrong_pieces(model, x):
+        more.append(Straightened.of(pgd(ball, 100, loss=margin, name="BPDA"), pieces))
+    names = {a.name for a in front}
+    fresh = [a for a in more if a.name not in names]
+    everything = tuple(a.name for a in (*front, *fresh) if not a.probe)
+    return [*fresh, Squares(name="Squares × 5,000", ball=ball, queries=5000, after=everything)]
+
+
 SUITES: dict[str, Callable[[Ball, int, Given, int], list[Adversary]]] = {"quick": quick, "standard": standard, "full": full}
 
 
@@ -124,6 +158,15 @@ def _behind(front: Sequence[Adversary], more: Sequence[Adversary]) -> list[Adver
     for adversary in more:
         placed.append(replace(adversary, after=tuple(a.name for a in placed)))
     return placed
+
+
+def _targeted(
+    ball: Ball, num_classes: int, after: tuple[str, ...], ranks: int = 9, steps: int = 30, every: int = 1
+) -> GradientAdversary:
+    goals = [targeted(rank) for rank in range(1, min(ranks, num_classes - 1) + 1)]
+    attack = PGD(ball, steps=steps, relative_step=0.25, keep_best=True)
+    loss = "targeted margin"
+    return GradientAdversary(name="Targeted", ball=ball, attack=attack, loss=loss, goals=goals, after=after, every=every)
 
 
 def _pgd_30(name: str, ball: Ball, goals: Sequence[Goal], loss: str, after: tuple[str, ...] = ()) -> GradientAdversary:

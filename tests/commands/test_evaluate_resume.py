@@ -17,7 +17,7 @@ from ard.evaluation.adversaries import GradientAdversary
 from ard.evaluation.cascade import BLOCK
 
 N = 150  # a block and a half
-STEPS = ["clean", "FGSM", "PGD-20", "CW", "recheck"]  # a block is written after each
+STEPS = ["clean", "FGSM", "PGD-20", "CW", "Targeted", "Squares", "recheck"]  # a block is written after each
 
 
 class Interrupted(BaseException):

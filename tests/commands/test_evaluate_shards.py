@@ -80,6 +80,7 @@ def test_every_image_is_attacked_once(of, tmp_path, monkeypatch):
     attacked = dict(shown)
     record = evaluation.record()
     right = int((trained()(x).argmax(1) == y).sum())
+    assert attacked.pop("Targeted") < right / 2  # of every second image those that withstood the others
     assert attacked == {"FGSM": right, "PGD-20": right, "CW": right}
     assert sum(row.n for row in record.per_class) == record.n == 250
     assert {check.id: check.verdict for check in record.checks}["V8"] == "pass"
@@ -137,7 +138,7 @@ def test_a_folder_may_vanish_while_it_is_written_to_because_another_has_finished
     monkeypatch.setattr(os, "replace", replaced)
     evaluation = Evaluation(trained(), *digits(100), Linf(eps=0.1), store=Store(tmp_path / "blocks"))
     evaluation.judge()
-    assert len(written) == 5 + 2
+    assert len(written) == 7 + 2
     assert timeless(evaluation.record()) == timeless(evaluate_images(trained(), *digits(100), Linf(eps=0.1)))
 
 

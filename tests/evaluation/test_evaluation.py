@@ -23,7 +23,7 @@ from ard.evaluation.measurement import count_macs
 
 N = 200
 BALL = Linf(eps=0.1)
-NAMES = ["FGSM", "PGD-20", "CW"]
+NAMES = ["FGSM", "PGD-20", "CW", "Targeted", "Squares"]
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 from ard.artifacts.record import CheckResult, Overall
+from ard.evaluation.checks import answers as answers
 from ard.evaluation.checks import condition as condition
 from ard.evaluation.checks import order as order
 from ard.evaluation.checks import probing as probing
+from ard.evaluation.checks import state as state
 from ard.evaluation.checks import validity as validity
 from ard.evaluation.checks.evidence import Evidence
 from ard.evaluation.checks.result import registered

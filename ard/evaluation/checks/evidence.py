@@ -13,7 +13,9 @@ from ard.evaluation.adversaries import Adversary, LabelLoss
 from ard.evaluation.cascade import evaluation_mode, predict
 from ard.evaluation.suites import Given
 from ard.evaluation.verdicts import Verdicts
+from ard.evaluation.witnesses import Copies
 
+BLIND = ("Square", "Squares", "Noise")  # attacks that use no gradient
 SAMPLE = 100  # images for checks that run the model again
 
 
@@ -30,6 +32,13 @@ class Evidence:
     given: Given
     seed: int
     num_classes: int
+    untouched: Copies | None = None  # None: of the model as it is now
+    remembered: dict[str, str] | None = None  # the state of the model's Python attributes before its first call
+
+    @cached_property
+    def copies(self) -> Copies:
+        """Of the model before its first call."""
+        return self.untouched or Copies(self.model)
 
     @property
     def n(self) -> int:
@@ -49,7 +58,28 @@ class Evidence:
     @property
     def white_box(self) -> list[str]:
         """Attacks that follow the model's own gradient."""
-        return [name for name in self.attacks if name not in ("Square", "Noise") and not name.startswith("Transfer")]
+        return [name for name in self.attacks if name not in BLIND and not name.startswith("Transfer")]
+
+    def shown(self, names: Collection[str]) -> Tensor:
+        """The indices of the images that all of these attacks were for: every image, or every second."""
+        every = max([a.every for a in self.adversaries if a.name in names], default=1)
+        return torch.arange(0, self.n, every)
+
+    @property
+    def gap(self) -> float | None:
+        """PGD-20 minus AutoAttack; without AutoAttack minus the worst case, over the images that every attack was for."""
+        if "PGD-20" not in self.attacks:
+            return None
+        if (autoattack := self.verdicts.autoattack_acc) is not None:
+            return self.verdicts.accuracy("PGD-20") - autoattack
+        if not {"Squares", "Square", "Targeted"} & set(self.attacks):
+            return None
+        lost = self.verdicts.correct["PGD-20"] & ~self.verdicts.worst
+        return float(lost[self.shown(self.attacks)].double().mean())
+
+    def left_after(self, names: Collection[str]) -> float:
+        """The share of images that are right, clean and after each of these attacks."""
+        return float((self.verdicts.correct["clean"] & ~self._fooled_by(names)).double().mean())
 
     def fooled_only_by(self, names: Collection[str], others: Collection[str]) -> int:
         """How many images are misclassified after one of `names` and after none of `others`."""

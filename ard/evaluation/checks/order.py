@@ -6,19 +6,21 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 from ard.core.statistics import wilson_interval
+from ard.evaluation.adversaries import GradientAdversary
 from ard.evaluation.checks.evidence import Evidence
-from ard.evaluation.checks.result import CheckResult, at_most, check, holds, skipped, tolerance
+from ard.evaluation.checks.result import CheckResult, at_most, by_chance, check, holds, skipped
 from ard.evaluation.library_attacks import TARGETED
-from ard.evaluation.suites import CURVE
+from ard.evaluation.suites import CURVE, FAR, MORE
 from ard.losses import cross_entropy
 
+RARE = 0.0002  # of images; in 224 stored records of honest networks at most 2 of 400, mostly none
 CROSS_ENTROPY = ("PGD-20", "PGD-100")
 MARGIN = ("CW", "DLR")
 
 
 @check("O1", first="quick")
 def more_steps_no_weaker(e: Evidence) -> CheckResult:
-    """O1 (fail): acc(PGD-100) ≤ acc(PGD-20) ≤ acc(FGSM), up to max(tol(n), 3.5 √d) where they disagree on d images."""
+    """O1 (fail): acc(PGD-100) ≤ acc(PGD-20) ≤ acc(FGSM), up to max(3, 3.5 √d) where they disagree on d images."""
     chain = [name for name in ("FGSM", *CROSS_ENTROPY) if name in e.attacks]
     if len(chain) < 2:
         return skipped("fewer than two of FGSM, PGD-20 and PGD-100 ran")
@@ -27,7 +29,7 @@ def more_steps_no_weaker(e: Evidence) -> CheckResult:
 
 @check("O3", first="full")
 def enough_restarts(e: Evidence) -> CheckResult:
-    """O3 (warn): five more restarts of PGD-100 fool the model on at most 0.5 % of the images."""
+    """O3 (warn): five more restarts of PGD-100 fool the model on no more images than 0.5 % of them are by chance."""
     if "PGD-100 × 10" not in e.attacks:
         return skipped("no restarts in this suite")
     first = ("PGD-100", "PGD-100 × 5")
@@ -36,8 +38,8 @@ def enough_restarts(e: Evidence) -> CheckResult:
 
 @check("O4", first="quick")
 def cross_entropy_not_weaker(e: Evidence) -> CheckResult:
-    """O4 (warn or fail): margin losses fool the model on at most 1 % more of the images than cross entropy does, each
-    counting those that the other does not; it fails above 5 % if cross entropy also has no gradient at all on 1 % of them.
+    """O4 (warn or fail): margin losses fool the model on at most 5 % more of the images than cross entropy does, up to
+    1.64 √d where they disagree on d images; it fails above if cross entropy also has no gradient at all on 1 % of them.
     """
     entropies = [name for name in CROSS_ENTROPY if name in e.attacks]
     margins = [name for name in MARGIN if name in e.attacks]
@@ -47,35 +49,38 @@ def cross_entropy_not_weaker(e: Evidence) -> CheckResult:
     reason = "share of images misclassified only after margin losses, minus those only after cross entropy" + (
         ": cross entropy has no gradient" if no_gradient else ""
     )
-    least = tolerance(e.n) / e.n
-    ahead = (e.fooled_only_by(margins, entropies) - e.fooled_only_by(entropies, margins)) / e.n
-    return at_most(ahead, reason, warn=max(0.01, least), fail=max(0.05, least) if no_gradient else None)
+    more, fewer = e.fooled_only_by(margins, entropies), e.fooled_only_by(entropies, margins)
+    most = 0.05 + 1.64 * math.sqrt(more + fewer) / e.n  # of 282 honest records the largest is 4.4 %
+    return at_most((more - fewer) / e.n, reason, warn=most, fail=most if no_gradient else None)
 
 
-@check("O5", first="full")
+@check("O5", first="quick")
 def targets_add_little(e: Evidence) -> CheckResult:
-    """O5 (warn): targeted attacks fool the model on at most 2 % of the images that withstand all untargeted ones."""
-    aimed = [name for name in ("Targeted", *TARGETED) if name in e.attacks]
+    """O5 (warn): targeted attacks fool the model on no more of the images that withstand all untargeted ones than 1 % of
+    them are by chance.
+    """
+    aimed = [name for name in ("Targeted", *TARGETED, "Targeted × 3") if name in e.attacks]
     if not aimed:
         return skipped("no targeted attack in this suite")
     others = [name for name in e.white_box if name not in aimed]
-    return _share(e, aimed, others, "share of images misclassified only after targeted attacks", warn=0.02)
+    return _share(e, aimed, others, "share of images misclassified only after targeted attacks", warn=0.01)
 
 
-@check("O6", first="standard")
+@check("O6", first="quick")
 def gradients_beat_square(e: Evidence) -> CheckResult:
-    """O6 (fail): Square, which uses no gradient, fools the model on at most tol(n) images that withstand every white-box
-    attack.
+    """O6 (fail): Square, which uses no gradient, fools the model on no more images that withstand every white-box attack
+    than 0.02 % of them are by chance; in quick, whose attacks are weaker, a short random search and 0.5 %.
     """
-    if "Square" not in e.attacks:
-        return skipped("Square is part of the suites standard and full")
-    return _none(e, ["Square"], "images misclassified only after Square: gradients are masked")
+    for name, rate in (("Square", RARE), ("Squares", 0.005)):
+        if name in e.attacks:
+            return _none(e, [name], f"images misclassified only after {name}: gradients are masked", rate)
+    return skipped("no attack without gradients in this suite")
 
 
 @check("O7", first="full")
 def gradients_beat_noise(e: Evidence) -> CheckResult:
-    """O7 (fail): 100 draws of full-length noise fool the model on at most tol(n) images that withstand every white-box
-    attack.
+    """O7 (fail): 100 draws of full-length noise fool the model on no more images that withstand every white-box attack than
+    0.02 % of them are by chance.
     """
     if "Noise" not in e.attacks:
         return skipped("noise is part of the suite full")
@@ -84,16 +89,18 @@ def gradients_beat_noise(e: Evidence) -> CheckResult:
 
 @check("O8", first="full")
 def gradients_beat_transfer(e: Evidence) -> CheckResult:
-    """O8 (fail): attacks through other models fool it on at most tol(n) images that withstand every white-box attack."""
+    """O8 (fail): attacks through other models fool it on no more images that withstand every white-box attack than 0.5 % of
+    them are by chance.
+    """
     sources = [name for name in e.attacks if name.startswith("Transfer")]
     if not sources:
         return skipped("no model to transfer from: --transfer FILE in the suite full")
-    return _none(e, sources, "images misclassified only after transfer from other models")
+    return _none(e, sources, "images misclassified only after transfer from other models", 0.005)
 
 
 @check("O9", first="full")
 def decreases_with_the_radius(e: Evidence) -> CheckResult:
-    """O9 (fail): accuracy under PGD-20 does not rise with the radius, up to max(tol(n), 3.5 √d) as in O1."""
+    """O9 (fail): accuracy under PGD-20 does not rise with the radius, up to max(3, 3.5 √d) as in O1."""
     names = [f"PGD-20 at {factor:g} eps" for factor in CURVE]
     if not all(name in e.verdicts.correct for name in names):
         return skipped("the sweep over radii is part of the suite full")
@@ -116,24 +123,37 @@ def as_published(e: Evidence) -> CheckResult:
 
 @check("O17", first="standard")
 def plausible(e: Evidence) -> CheckResult:
-    """O17 (warn): the robust accuracy is not above the best public one of its class, nor 2 points above its
-    teacher's; if it is, look for a mistake.
+    """O17 (warn): the robust accuracy is not above the best public one of its class, nor above its teacher's by 2
+    points and by two standard errors, 1/√n; if it is, look for a mistake.
     """
     bounds = [e.given.best_known] if e.given.best_known is not None else []
-    bounds += [e.given.teacher_acc + max(0.02, tolerance(e.n) / e.n)] if e.given.teacher_acc is not None else []
+    bounds += [e.given.teacher_acc + max(0.02, 1 / math.sqrt(e.n))] if e.given.teacher_acc is not None else []
     if not bounds:
         return skipped("no public record for such a network and no record beside the teacher's weights (--teacher)")
     value = float(e.verdicts.worst.double().mean())
-    return at_most(value, "robust accuracy; limit: the best known, or 2 points above the teacher", warn=min(bounds))
+    return at_most(value, "robust accuracy; limit: the best known, or just above the teacher", warn=min(bounds))
 
 
-@check("O18", first="standard")
+@check("O18", first="quick")
 def pgd_not_far_above_autoattack(e: Evidence) -> CheckResult:
-    """O18 (warn): PGD-20 is at most 5 points above AutoAttack."""
-    if e.verdicts.autoattack_acc is None or "PGD-20" not in e.attacks:
-        return skipped("AutoAttack did not run with all its parts")
-    gap = e.verdicts.accuracy("PGD-20") - e.verdicts.autoattack_acc
-    return at_most(gap, "PGD-20 minus AutoAttack", warn=max(0.05, tolerance(e.n) / e.n))
+    """O18 (warn or fail): PGD-20 is at most 10 points above AutoAttack, up to a standard error; in quick above the worst
+    case of the images that every attack was for. Above 20 points standard and full attack again with more effort (restarts,
+    targets, queries, the identity for the gradient of what is not differentiated rightly); it fails if all gradient
+    attacks together then leave more than 20 points above the worst case.
+    """
+    if e.gap is None:
+        return skipped("neither AutoAttack nor the short attacks of quick ran")
+    image_count = len(e.shown(e.attacks))
+    warn = 0.1 + math.sqrt(max(e.gap, 0.0) / image_count)
+    if e.gap <= FAR:
+        return at_most(e.gap, "PGD-20 minus AutoAttack, or minus the worst case", warn=min(warn, FAR))
+    again = [name for name in MORE if name in e.attacks]
+    if not again:
+        return at_most(e.gap, "PGD-20 minus AutoAttack, or minus the worst case", fail=FAR)
+    fooled = [a.name for a in e.adversaries if isinstance(a, GradientAdversary) and not a.probe and a.name in e.white_box]
+    left = e.left_after(fooled) - float(e.verdicts.worst.double().mean())
+    reason = f"PGD-20 is {e.gap:.0%} above AutoAttack; attacked again with {', '.join(again)}: what gradients leave above it"
+    return at_most(left, reason, fail=FAR) if left > FAR else at_most(e.gap, reason, warn=FAR)
 
 
 @check("O19", first="full")
@@ -162,15 +182,17 @@ def _never_rises(e: Evidence, chain: Sequence[str], reason: str) -> CheckResult:
     worst = (-math.inf, 0.0, 0.0)
     for weaker, stronger in pairwise(chain):
         weaker_only, stronger_only = e.fooled_only_by([weaker], [stronger]), e.fooled_only_by([stronger], [weaker])
-        allowed = max(tolerance(e.n), 3.5 * math.sqrt(weaker_only + stronger_only))
+        allowed = max(3.0, 3.5 * math.sqrt(weaker_only + stronger_only))
         worst = max(worst, (weaker_only - stronger_only - allowed, max(0, weaker_only - stronger_only), allowed))
     return at_most(worst[1], reason, fail=worst[2])
 
 
-def _none(e: Evidence, names: Collection[str], reason: str) -> CheckResult:
-    return at_most(e.fooled_only_by(names, e.white_box), reason, fail=tolerance(e.n))
+def _none(e: Evidence, names: Collection[str], reason: str, rate: float = RARE) -> CheckResult:
+    allowed = by_chance(len(e.shown(names)), rate)
+    return at_most(e.fooled_only_by(names, e.white_box), reason, fail=allowed)
 
 
 def _share(e: Evidence, names: Collection[str], others: Collection[str], reason: str, *, warn: float) -> CheckResult:
-    """The threshold as a share, but never below the tolerance."""
-    return at_most(e.fooled_only_by(names, others) / e.n, reason, warn=max(warn, tolerance(e.n) / e.n))
+    """Of the images that the attacks were for; the threshold is the share that chance makes of `warn`."""
+    shown = len(e.shown(names))
+    return at_most(e.fooled_only_by(names, others) / shown, reason, warn=by_chance(shown, warn) / shown)

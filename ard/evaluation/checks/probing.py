@@ -1,20 +1,22 @@
 """O2, O10–O15: extra runs of the attacks for which the sound result is known."""
 
-import copy
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ard.attacks import Ball, Linf, Radius, ascent
+from ard.attacks import Ball, Linf, Radius
 from ard.core.randomness import keyed_generator
 from ard.evaluation.adversaries import Adversary, Goal
 from ard.evaluation.cascade import evaluation_mode
 from ard.evaluation.checks.evidence import Evidence
-from ard.evaluation.checks.result import CheckResult, at_most, check, skipped, tolerance
+from ard.evaluation.checks.result import CheckResult, at_most, by_chance, check, skipped
+from ard.evaluation.slopes import WRONG, gradient_errors
 from ard.evaluation.suites import pgd
+from ard.evaluation.witnesses import Seen, asked
 from ard.losses import Loss, cross_entropy, margin
 
 
@@ -28,9 +30,11 @@ def converged(e: Evidence) -> CheckResult:
     losses = _trace(e, 100).cummax(dim=0).values
     gained = (losses[-1] - losses[0]).clamp_min(1e-12)
     unsettled = float(((losses[-1] - losses[-10]) / gained).mean())
-    if half - whole > max(0.005 * n, tolerance(n)):
+    if half - whole > by_chance(n, 0.005):
         return at_most(
-            (half - whole) / n, "share of images misclassified after 100 steps of PGD but not after 50", warn=0.005
+            (half - whole) / n,
+            "share of images misclassified after 100 steps of PGD but not after 50",
+            warn=by_chance(n, 0.005) / n,
         )
     return at_most(unsettled, "share of its gain that PGD-100 makes in its last 10 steps", warn=0.05)
 
@@ -47,17 +51,16 @@ def unbounded(e: Evidence) -> CheckResult:
 @check("O11", first="quick")
 def gradients_exist(e: Evidence) -> CheckResult:
     """O11 (fail or warn): no image is without a gradient of the margin, at most 1 % are without one of cross
-    entropy, and at most 5 % of coordinates are 0.
+    entropy, and at most three quarters of coordinates are 0 (a max-pool on the pixels leaves half).
     """
     margins, entropies = (e.gradients(loss).flatten(1) for loss in (margin, cross_entropy))
     without = int((margins == 0).all(dim=1).sum())
     if without:
         return at_most(without, "images on which the margin has no gradient", fail=0)
     without_entropy = float((entropies == 0).all(dim=1).double().mean())
-    allowed = max(0.01, tolerance(len(margins)) / len(margins))
-    if without_entropy > allowed:
-        return at_most(without_entropy, "share of images on which cross entropy has no gradient", warn=allowed)
-    return at_most(float((margins == 0).double().mean()), "share of coordinates whose gradient is exactly 0", warn=0.05)
+    if without_entropy > 0.01:
+        return at_most(without_entropy, "share of images on which cross entropy has no gradient", warn=0.01)
+    return at_most(float((margins == 0).double().mean()), "share of coordinates whose gradient is exactly 0", warn=0.75)
 
 
 @check("O12", first="full")
@@ -67,24 +70,43 @@ def loss_rises(e: Evidence) -> CheckResult:
     return at_most(float(losses[0] - losses[-1]), "mean loss at PGD's start minus at its end", fail=-1e-9)
 
 
-@check("O13", first="full")
+@check("O13", first="quick")
 def gradients_are_right(e: Evidence) -> CheckResult:
-    """O13 (warn): in float64 the directional derivative agrees with (f(x + hv) − f(x − hv)) / 2h, h = 1e-6, on 16
-    images; the median relative error is at most 1e-2.
+    """O13 (fail): at most 2 % of gradients are wrong by more than a tenth: those that attacks followed, and those of 100
+    images in the ball and at their adversarial images, for cross entropy, margin and a random loss. Each is held against the
+    gradient of a copy made before the first call, and against differences of the logits along three random directions, in
+    float64 with a step of 1e-6, or in float32 with 2e-4, and errors up to 0.3, where it does not run in float64.
     """
-    x, y = (part[:16] for part in e.sample)
-    direction = torch.randn(x.shape, generator=keyed_generator("cpu", "direction", e.seed)).to(x.device).double()
+    errors = gradient_errors(e.copies, _own_gradients(e), e.seed)
+    seen, wrong = e.verdicts.total("clean", "gradients"), e.verdicts.total("clean", "wrong_gradients")
+    own = float((errors > WRONG).double().mean()) if len(errors) else 0.0
+    if not len(errors) and not seen:
+        return skipped("no loss has a gradient in the logits: see O11")
+    share = max(own, wrong / seen if wrong > 0.02 * seen else 0.0)  # an interrupted evaluation has seen fewer
+    median = f" (median error {float(errors.median()):.1e})" if len(errors) else ""
+    return at_most(share, f"share of gradients that are wrong by more than a tenth{median}", fail=0.02)
+
+
+def _own_gradients(e: Evidence) -> list[Seen]:
+    """Of the sample at random places in the ball, a third of it for each loss, and at the kept attempts of all."""
+    x, y = e.sample
+    chosen = torch.linspace(0, e.n - 1, len(y)).round().long()
+    generator = keyed_generator(x.device, "gradients", e.seed)
+    attempts = e.verdicts.x_adv.to(x.device)[chosen.to(x.device)] if len(e.verdicts.blocks) else x
+    moved = e.ball.project(x + e.ball.uniform(x, generator), x)
+    random = torch.randn(len(y), e.num_classes, generator=generator, device=x.device)
+    losses = [lambda z, y, _: cross_entropy(z, y), lambda z, y, _: margin(z, y), lambda z, _, r: (z * r).sum(dim=1)]
     with evaluation_mode(e.model):
-        try:
-            model = copy.deepcopy(e.model).double()
-            _, gradient = ascent(lambda x_adv: margin(model(x_adv), y), x.double())
-            with torch.no_grad():
-                up, down = (margin(model(x + h * direction), y) for h in (1e-6, -1e-6))
-        except (RuntimeError, TypeError) as error:
-            return skipped(f"the model does not run in float64: {str(error).splitlines()[0]}")
-    slope, expected = (gradient * direction).flatten(1).sum(dim=1), (up - down) / 2e-6
-    relative = ((slope - expected).abs() / expected.abs().clamp_min(1e-12)).median()
-    return at_most(float(relative), "median relative error of directional derivatives", warn=1e-2)
+        seen = [asked(e.model, attempts, lambda z: margin(z, y))]
+        for place, loss in enumerate(losses):
+            part = slice(place, None, len(losses))
+            if len(y[part]):
+                seen.append(asked(e.model, moved[part], partial(_with, loss, y[part], random[part])))
+    return seen
+
+
+def _with(loss: Any, y: Tensor, random: Tensor, logits: Tensor) -> Tensor:
+    return loss(logits, y, random)
 
 
 @check("O14", first="full")
@@ -94,7 +116,7 @@ def scale_free(e: Evidence) -> CheckResult:
     attack = pgd(e.ball, 30, loss=margin, name="CW")
     counts = [int(e.attacked(attack, Scaled(e.model, factor)).sum()) for factor in (0.01, 1, 100)]
     moves = (max(counts) - min(counts)) / n
-    return at_most(moves, "change of accuracy when logits are scaled", warn=max(0.01, tolerance(n) / n))
+    return at_most(moves, "change of accuracy when logits are scaled", warn=by_chance(n, 0.01) / n)
 
 
 @check("O15", first="quick")
@@ -108,7 +130,7 @@ def controls(e: Evidence) -> CheckResult:
     control, n = e.given.undefended, len(e.sample[1])
     if control is None:
         return skipped("the attack that does nothing passes; no undefended network given (--undefended FILE)")
-    allowed, boundless = max(0.01, tolerance(n) / n), _both(e, everywhere(e), control)
+    allowed, boundless = by_chance(n, 0.01) / n, _both(e, everywhere(e), control)
     if boundless > allowed:  # a grey image may happen to be right: then 1 % cannot be expected
         reason = "accuracy of the undefended network without a bound"
         return (

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from typing import TYPE_CHECKING
 
+from scipy.stats import binom
+
 from ard.artifacts.check_names import CHECK_NAMES, by_number
 from ard.artifacts.record import CheckResult, Verdict
 
@@ -55,9 +57,9 @@ def registered() -> dict[str, Check]:
     return {name: _REGISTERED[name] for name in ids}
 
 
-def tolerance(n: int) -> int:
-    """tol(n): by how many of n images two equal attacks may differ by chance: 0.2 %, but at least 3."""
-    return max(3, math.ceil(0.002 * n))
+def by_chance(n: int, rate: float) -> int:
+    """The most of n images that a share `rate` yields in 999 of 1,000 draws: more of them are no chance (binomial)."""
+    return int(binom.ppf(0.999, n, rate)) if n else 0
 
 
 def at_most(value: float, reason: str, *, fail: float | None = None, warn: float | None = None) -> CheckResult:

@@ -1,0 +1,83 @@
+"""BPDA with the identity (Athalye et al., ICML 2018): for the pieces of a network whose gradients are wrong."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ard.evaluation.adversaries import GradientAdversary
+from ard.evaluation.cascade import evaluation_mode
+from ard.evaluation.slopes import COARSE, GROSS, differences
+from ard.evaluation.witnesses import Copies, asked
+
+IMAGES = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Straightened(GradientAdversary):
+    """A gradient attack for which some pieces of the network hand their gradient through unchanged."""
+
+    pieces: tuple[str, ...]
+
+    @classmethod
+    def of(cls, attack: GradientAdversary, pieces: tuple[str, ...]) -> "Straightened":
+        """The same attack."""
+        return cls(**{field.name: getattr(attack, field.name) for field in fields(attack)}, pieces=pieces)
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        with _straight(model, self.pieces):
+            return super().__call__(model, x, y, generator)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return super().settings | {"identity for": ", ".join(self.pieces)}
+
+
+def wrong_pieces(model: nn.Module, x: Tensor) -> tuple[str, ...]:
+    """The innermost modules that keep the shape of their input and whose gradient is not that of their output."""
+    inputs: dict[str, Tensor] = {}
+
+    def noting(name: str) -> Any:
+        def note(_: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+            if len(given) == 1 and isinstance(output, Tensor) and getattr(given[0], "shape", None) == output.shape:
+                inputs[name] = given[0].detach().clone()
+
+        return note
+
+    hooks = [module.register_forward_hook(noting(name)) for name, module in model.named_modules() if name]
+    try:
+        with evaluation_mode(model), torch.no_grad():
+            model(x[:IMAGES])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    wrong = [name for name, given in inputs.items() if _is_wrong(model.get_submodule(name), given)]
+    return tuple(name for name in wrong if not any(other.startswith(f"{name}.") for other in wrong))
+
+
+def _is_wrong(module: nn.Module, given: Tensor) -> bool:
+    piece = nn.Sequential(module, nn.Flatten())
+    generator = torch.Generator().manual_seed(0)
+    moved = given + 0.01 * given.std() * torch.randn(given.shape, generator=generator).to(given)
+    try:
+        with evaluation_mode(piece):
+            seen = asked(piece, moved, lambda out: (out * torch.randn(out.shape, generator=generator).to(out)).sum(dim=1))
+    except RuntimeError:  # no gradient at all
+        return True
+    return float(differences(Copies(piece), seen, generator).median()) > GROSS / COARSE
+
+
+@contextmanager
+def _straight(model: nn.Module, pieces: tuple[str, ...]) -> Iterator[None]:
+    def through(_: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor:
+        return given[0] + (output - given[0]).detach()
+
+    hooks = [model.get_submodule(name).register_forward_hook(through) for name in pieces]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
