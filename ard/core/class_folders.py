@@ -15,6 +15,7 @@ from ard.core.terminal import say
 DEEPEST = 8  # folders inside a class's folder; a link to a folder above would go on without end
 LEFT_BY_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "__macosx", "$recycle.bin"}
 SIDECARS = {".xmp", ".aae", ".thm", ".pp3", ".dop", ".ini", ".lnk", ".url", ".part", ".crdownload", ".tmp"}
+MOST_CHECKED = 50_000  # images
 SHOWN = 5  # names in a line of ours
 HEIC = {".heic", ".heif", ".hif"}
 
@@ -64,15 +65,37 @@ def check_same_classes(root: Path, train: Sequence[str], test: Sequence[str]) ->
         raise UserError(f"{root}: {names}{more} only in one of train/ and test/; expected the same classes in both")
 
 
-def check_headers(paths: Sequence[str]) -> None:
-    """Raises UserError that names all files whose first bytes are not those of an image; pixels are not decoded."""
+def check_images(root: Path) -> None:
+    """Raises UserError that names all files below train/, or below the class folders, whose first bytes are no image's.
+
+    Pixels are not decoded; of very many images none is looked at, as it would take minutes.
+    """
+    folder = root / "train" if (root / "train").is_dir() else root
+    paths = [path for files in class_folders(folder, at_least=1).files.values() for path in files]
+    if len(paths) <= MOST_CHECKED:
+        _check_headers(paths)
+
+
+def images_of(names: Sequence[str]) -> list[str]:
+    """Files, and all files of folders; raises UserError where nothing is there, and names all that are no images."""
+    if not names:
+        raise UserError("no images; expected files, or folders of them")
+    paths: list[str] = []
+    for name in names:
+        path = Path(name).expanduser()
+        if not path.exists():
+            raise UserError(f"{name}: no such file; expected an image, or a folder of them")
+        paths += _sorted_out(list(_files(path)))[0] if path.is_dir() else [str(path)]
+    _check_headers(paths)
+    return paths
+
+
+def _check_headers(paths: Sequence[str]) -> None:
     with ThreadPoolExecutor() as pool:
         reasons = list(pool.map(_wrong, paths))
     if wrong := [f"{path} ({reason})" for path, reason in zip(paths, reasons, strict=True) if reason]:
-        count = f"{len(wrong)} of {len(paths)} files" if len(wrong) > 1 else "a file"
-        raise UserError(
-            f"{count} cannot be read as images: {_listed(wrong, names=False)}; replace or delete what is damaged"
-        )
+        count = f"{len(wrong)} of {len(paths)} files cannot be read as images"
+        raise UserError(f"{count}: {_listed(wrong, names=False)}; replace or delete what is damaged")
 
 
 @cache
