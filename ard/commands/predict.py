@@ -8,7 +8,7 @@ from ard.core.errors import UserError
 from ard.core.terminal import say
 
 
-def predict(weights: str, *images: str, network: str | None = None, top: int = 3) -> int:
+def predict(weights: str, images: list[str], network: str | None = None, top: int = 3) -> int:
     """Print what a network sees in image files: its classes, most probable first, with their probabilities.
 
     The images are read as those of training were: upright, in the same colours and size.
