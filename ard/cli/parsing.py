@@ -16,15 +16,16 @@ def parse(verb: str, function: Callable[..., Any], argv: list[str]) -> dict[str,
     """
     parser = OneLineErrors(prog=f"ard {verb}", description=(function.__doc__ or "").split("\n")[0])
     parameters = signature(function).parameters.values()
-    several = [p.name for p in parameters if p.default is p.empty and p.annotation == list[str]]
     grouped: dict[str, Any] = {p.name: p.annotation for p in parameters if is_dataclass(p.annotation)}
     options = {name: [field.name for field in fields(kind)] for name, kind in grouped.items()}
     parser.words = [p.name for p in parameters] + [name for names in options.values() for name in names]
-    for name in several:
-        parser.add_argument(name, nargs="+", metavar=name.upper())
+    needed = [p for p in parameters if p.default is p.empty and p.name not in grouped]
+    for p in needed:
+        count: dict[str, Any] = {"nargs": "+"} if p.annotation == list[str] else {"type": p.annotation}
+        parser.add_argument(p.name, metavar=p.name.upper(), **count)
     for kind in grouped.values():
         parser.add_class_arguments(kind, None)
-    parser.add_function_arguments(function, as_positional=True, fail_untyped=True, skip={*several, *grouped})
+    parser.add_function_arguments(function, fail_untyped=True, skip={*grouped, *(p.name for p in needed)})
     flags = {p.name for p in parameters if p.annotation is bool}
     flags |= {field.name for kind in grouped.values() for field in fields(kind) if field.type in (bool, bool | None)}
     arguments = parser.parse_args([_normalized_word(word, after, flags) for word, after in zip_longest(argv, argv[1:])])

@@ -4,17 +4,19 @@ Nothing large is imported for it. What passes here is parsed again by the real p
 """
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from ard.artifacts.class_paths import TEACHERS_FROM_FILES
 from ard.artifacts.paths import weights_file
 from ard.cli.aliases import ALIASES
-from ard.cli.composed import option_tree
+from ard.cli.composed import composed, option_tree
 from ard.cli.help_text import option_keys
 from ard.cli.short_words import split_words
 from ard.cli.source_keys import LIGHTNING, Source, annotated_class, class_source, function_keys, names_of
 from ard.configs.catalogue import OF_A_RUN
 from ard.configs.files import check_finite, check_order, read_yaml
+from ard.core.class_folders import check_images
 from ard.core.errors import UserError
 from ard.core.files import existing
 from ard.core.suggestions import did_you_mean, nearest
@@ -25,6 +27,7 @@ OWN = ("resume", "allow_changes")  # of `ard fit`
 BY_CODE = ("model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders")  # what Lightning's methods get
 QUESTIONS = ("help", "print_config")  # which the parser answers wherever they are
 NUMBERS = ("int", "float", "Radius")  # annotations under which null means nothing
+IN_FOLDERS = ("ImageFolder", "Photos")  # data whose `root` holds a folder a class
 LISTED = "`ard list` shows which there are"
 CLASS = ("class_path", "init_args", "dict_kwargs")
 
@@ -36,22 +39,22 @@ def check_run(words: Sequence[str]) -> "RunKeys":
     configs, options = split_words(words[1:])
     if not configs and not options:
         raise UserError(f"ard {words[0]}: expected a base and a method, as in `ard {words[0]} digits pgd_at`; {LISTED}")
-    trees = [(path, read_yaml(path, *OF_A_RUN)) for path in configs]
+    trees = [(f"{path}: ", read_yaml(path, *OF_A_RUN)) for path in configs]
     check_order(configs)
     keys = RunKeys(words[0])
-    for path, tree in trees:
+    for origin, tree in (*trees, *(("--", option_tree(*option)) for option in options)):
         check_finite(tree)
-        keys.check(tree, f"{path}: ")
-    for name, value in options:
-        tree = option_tree(name, value)
-        check_finite(tree)
-        keys.check(tree, "--")
+        keys.check(tree, origin)
+        keys.data = composed([{"data": keys.data}, tree])["data"] if "data" in tree else keys.data
     return keys
 
 
 def check_files(keys: "RunKeys") -> None:
-    """Raises UserError where a file of weights that the command names is not there."""
+    """Raises UserError where a file of weights that the command names is not there, or files of images are none."""
     check_weights(*keys.files.values())
+    data = keys.data.get("base", keys.data) if isinstance(keys.data, dict) else {}
+    if isinstance(data, dict) and str(data.get("class_path")).rpartition(".")[2] in IN_FOLDERS and data.get("root"):
+        check_images(Path(str(data["root"])).expanduser())
 
 
 def check_weights(*files: str | None) -> None:
@@ -72,6 +75,7 @@ class RunKeys:
     def __init__(self, verb: str) -> None:
         self.classes: dict[Place, str] = {}
         self.files: dict[Place, str] = {}
+        self.data: Any = {}  # what configs and options say of the images, together
         method = function_keys(f"{LIGHTNING}.Trainer", verb)
         own = OWN if verb == "fit" else ()
         self.known = {*PARTS, *own, *(key for key in method if key not in BY_CODE)} if method else set()

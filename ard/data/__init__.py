@@ -5,5 +5,6 @@ from ard.data.cifar import CIFAR10, CIFAR100
 from ard.data.digits import Digits
 from ard.data.image_folder import ImageFolder
 from ard.data.mixed import Mixed
+from ard.data.photos import Photos
 
-__all__ = ["CIFAR10", "CIFAR100", "DataModule", "Digits", "ImageFolder", "Mixed", "check_batch", "to_pixels"]
+__all__ = ["CIFAR10", "CIFAR100", "DataModule", "Digits", "ImageFolder", "Mixed", "Photos", "check_batch", "to_pixels"]

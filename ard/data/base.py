@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -97,7 +97,19 @@ class DataModule(pl.LightningDataModule, ABC):
         if not self.num_classes <= self.val_size <= most:
             raise UserError(f"val_size = {self.val_size}: expected {self.num_classes} (one a class) to {most} images")
         train, val = stratified_split(images.labels.numpy(), self.val_size, self.split_seed)
+        self._check_split(images.labels, train, val)
         return tuple(Subset(images, torch.as_tensor(part), self.input_shape) for part in (train, val))  # type: ignore[return-value]
+
+    def _check_split(self, labels: Tensor, train: Any, val: Any) -> None:
+        """A rare class may come out on one side alone, where whatever is divided by its count is nothing."""
+        for part, purpose in ((train, "train"), (val, "validate")):
+            counts = torch.bincount(labels[part], minlength=self.num_classes)
+            if not int(counts.min()):
+                rare = int(counts.argmin())
+                raise UserError(
+                    f"val_size = {self.val_size} leaves none of the {int((labels == rare).sum())} images of class "
+                    f"{self.classes[rare]} to {purpose} on; expected another val_size, or more images of that class"
+                )
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Random crop and flip, a draw per image."""

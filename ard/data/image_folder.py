@@ -1,18 +1,18 @@
 """Images in one folder a class: decoded once where they fit into memory, else batch by batch in DataLoader workers."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from threading import Lock
+from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from ard.core.class_folders import ClassFolders, check_same_classes, class_folders, formats, not_an_image
 from ard.core.errors import UserError
 from ard.core.files import open_regular
 from ard.core.ranges import at_least
@@ -22,6 +22,16 @@ from ard.data.loading import Batch, Images, MemoryImages
 LARGEST = Image.MAX_IMAGE_PIXELS or 2**26  # pixels of an image; Pillow only warns of more
 LARGE = 2**22  # pixels of an image of which a process decodes one at a time
 _one_large = Lock()
+ORIENTATION, TURN = ExifTags.Base.Orientation, Image.Transpose
+TURNS = {
+    2: TURN.FLIP_LEFT_RIGHT,
+    3: TURN.ROTATE_180,
+    4: TURN.FLIP_TOP_BOTTOM,
+    5: TURN.TRANSPOSE,
+    6: TURN.ROTATE_270,
+    7: TURN.TRANSVERSE,
+    8: TURN.ROTATE_90,
+}
 DECODED_AT_ONCE = 32  # images a thread decodes at a time: for small ones the hand-over costs more than the decoding
 
 
@@ -63,8 +73,10 @@ class ImageFolder(DataModule):
         self.root, self.memory_limit_mb = Path(root).expanduser(), memory_limit_mb
         self.label = name or self.root.name
         self.input_shape = (1 if grey else 3, size, size)
-        self.train_files = _class_files(self.root / "train", at_least=2)  # one to train on, one to validate on
+        self.train_files = self._folders("train").files
         self.classes = tuple(self.train_files)
+        if (self.root / "test").is_dir():  # nobody wants to hear of it when the training is over
+            self._test_files()
         super().__init__(
             batch_size=batch_size,
             val_size=val_size,
@@ -80,14 +92,19 @@ class ImageFolder(DataModule):
         return self.label
 
     def training_images(self) -> Images:
+        self._folders("train").tell(self.root)
         return self._open(self.train_files)
 
     def test_images(self) -> Images:
-        files = _class_files(self.root / "test", at_least=1)
-        if differing := sorted(set(files) ^ set(self.classes)):
-            names = ", ".join(differing[:5]) + (", …" if len(differing) > 5 else "")
-            raise UserError(f"{self.root}: {names} only in one of train/ and test/; expected the same classes in both")
-        return self._open(files)
+        return self._open(self._test_files())
+
+    def _folders(self, split: Literal["train", "test"]) -> ClassFolders:
+        return class_folders(self.root / split, at_least=2 if split == "train" else 1)  # 2: one to train, one to validate on
+
+    def _test_files(self) -> dict[str, list[str]]:
+        files = self._folders("test").files
+        check_same_classes(self.root, self.classes, list(files))
+        return files
 
     def _open(self, files: dict[str, list[str]]) -> Images:
         paths = [path for name in self.classes for path in files[name]]
@@ -132,27 +149,29 @@ def decode(path: str, shape: tuple[int, int, int]) -> Tensor:
     """The image as uint8 (C, H, W) = `shape`; raises UserError for a file that is not a whole image."""
     channels, *size = shape
     try:
-        with open_regular(path) as content, Image.open(content, formats=_formats()) as file:
+        with open_regular(path) as content, Image.open(content, formats=formats()) as file:
             count = file.width * file.height
             if count > LARGEST:
                 raise ValueError(f"decompression bomb: {file.width} × {file.height} pixels, expected at most {LARGEST:,}")
             with _one_large if count > LARGE else nullcontext():
-                image = _plain(ImageOps.exif_transpose(file)).convert("L" if channels == 1 else "RGB")
+                image = _plain(_upright(file)).convert("L" if channels == 1 else "RGB")
                 if image.size != tuple(size):
                     image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
     except UnidentifiedImageError as error:
-        raise UserError(f"{path}: not an image; replace or delete it") from error
+        raise UserError(f"{path}: {not_an_image(path)}; replace or delete it") from error
     except Exception as error:  # on a damaged file Pillow's decoders raise nearly anything, even SyntaxError
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{path}: not a readable image ({reason}); replace or delete it") from error
     return torch.from_numpy(np.array(image)).view(*size, channels).permute(2, 0, 1)
 
 
-@cache
-def _formats() -> list[str]:
-    """All that Pillow reads but PostScript: that is a program, which Pillow would give to Ghostscript to run."""
-    Image.init()
-    return [name for name in Image.OPEN if name != "EPS"]
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its camera was held. Pillow's own function also writes the other entries again, and fails at odd ones."""
+    image.load()  # here, where a damaged image is an error
+    try:
+        return image.transpose(TURNS[image.getexif()[ORIENTATION]])
+    except Exception:  # no such entry, or one that nobody can read: the pixels are what counts
+        return image
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -165,21 +184,3 @@ def _plain(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image
-
-
-def _class_files(split: Path, *, at_least: int) -> dict[str, list[str]]:
-    """The sorted files of each class folder, hidden ones ignored; raises UserError where there are too few."""
-    if not split.is_dir():
-        raise UserError(f"{split}: no such folder; expected {split}/<class>/<images>, a folder a class")
-    names = [name for name in _visible(split) if (split / name).is_dir()]
-    if len(names) < 2:
-        raise UserError(f"{split} holds {len(names)} class folders; expected two or more: {split}/<class>/<images>")
-    files = {name: [os.path.join(split, name, file) for file in _visible(split / name)] for name in names}
-    for name, members in files.items():
-        if len(members) < at_least:
-            raise UserError(f"{split / name} holds {len(members)} images; expected {at_least} or more: fill or delete it")
-    return files
-
-
-def _visible(folder: Path) -> list[str]:
-    return sorted(name for name in os.listdir(folder) if not name.startswith("."))

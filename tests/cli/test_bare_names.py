@@ -26,7 +26,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 PATHS = {
     Ball: ["ard.attacks.L2", "ard.attacks.Linf"],
     Attack: ["ard.attacks.FGSM", "ard.attacks.NFGSM", "ard.attacks.PGD", "ard.attacks.UnstuckPGD"],
-    DataModule: ["ard.data.CIFAR10", "ard.data.CIFAR100", "ard.data.Digits", "ard.data.ImageFolder", "ard.data.Mixed"],
+    DataModule: [f"ard.data.{name}" for name in ("CIFAR10", "CIFAR100", "Digits", "ImageFolder", "Mixed", "Photos")],
     Frozen: ["ard.models.Cached", "ard.models.Ensemble", "ard.models.Frozen", "ard.models.RobustBench"],
     nn.Module: [
         "ard.models.MobileNetV2",
@@ -73,6 +73,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # arguments without a default
     "L2": {"eps": "8/255"},
     "ImageFolder": {"root": "images", "size": 8},
     "Mixed": {"base": {"class_path": "Digits"}, "others": "others.npz"},
+    "Photos": {"root": "photos"},
     "Ensemble": {"members": [{"class_path": "Frozen"}] * 2},
     "Normalized": {"network": {"class_path": "WideResNet"}, "mean": [0.5], "std": [0.5]},
     "IGDM": {"base": {"class_path": "RSLAD"}},

@@ -28,7 +28,7 @@ HOSTILE = [
     {"class_path": {"class_path": "helper.Data"}},
     {"class_path": "ard.data.helper.Data"},
     {"class_path": "ard.data.base.DataModule"},
-    {"class_path": "ard.data.image_folder.os.system", "init_args": {"command": "touch marker"}},
+    {"class_path": "ard.data.cifar.os.system", "init_args": {"command": "touch marker"}},
     {"class_path": "ard.data.os.system", "dict_kwargs": {"command": "touch marker"}},
     mixed({"class_path": "ard.data.mixed.zipfile.ZipFile", "init_args": {"file": "marker", "mode": "w"}}),
     mixed(DIGITS, others={"class_path": "helper.Data"}),

@@ -21,6 +21,7 @@ NEEDS = {
     "CIFAR10": lambda patch, at: {"root": str(fake_cifar(patch, at, "CIFAR10")[0].parent), "val_size": 10},
     "CIFAR100": lambda patch, at: {"root": str(fake_cifar(patch, at, "CIFAR100")[0].parent), "val_size": 100},
     "ImageFolder": lambda _, at: {"root": str(image_folder(at)), "size": 8, "val_size": 6},
+    "Photos": lambda _, at: {"root": str(image_folder(at)), "size": 8},
     "Mixed": lambda _, at: {"base": Digits(batch_size=8), "others": str(archive(at))},
 }
 

@@ -112,7 +112,6 @@ ODD = {
     r"odd\.png: not an image": lambda path: path.write_bytes(b""),
     "not an image;": lambda path: path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>"),
     "postscript": lambda path: path.write_bytes(written(picture(), "EPS")),
-    "a directory, no regular file": lambda path: path.mkdir(),
     "No such file": lambda path: path.symlink_to("nowhere"),
     "symbolic links": lambda path: path.symlink_to(path.name),
 }

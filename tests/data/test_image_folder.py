@@ -1,6 +1,8 @@
 """Image folders as people have them: odd sizes, odd modes, damage; each is an image, or a line that names the file."""
 
+import os
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,7 +80,25 @@ DAMAGE = {
     "dog/note.txt: not an image": lambda root: (root / "train" / "dog" / "note.txt").write_text("a note"),
     "dog/0.png: not an image": lambda root: (root / "train" / "dog" / "0.png").write_bytes(b""),
     "owl/1.png: not a readable image .*truncated": lambda root: truncate(root / "train" / "owl" / "1.png"),
-    "cat/more: not a readable image .*directory": lambda root: (root / "train" / "cat" / "more").mkdir(),
+    "folders inside folders, more than 8 deep": lambda root: (root / "train" / "cat" / "up").symlink_to(
+        root / "train" / "cat"
+    ),
+    "'cat ' only in one of": lambda root: (root / "test" / "cat").rename(root / "test" / "cat "),
+}
+
+
+def odd_name(root: Path) -> None:
+    os.rename(root / "train" / "cat", os.fsencode(root / "train") + b"/caf\xe9")
+
+
+def twice(root: Path) -> None:
+    for form in ("NFC", "NFD"):
+        shutil.copytree(root / "train" / "cat", root / "train" / unicodedata.normalize(form, "café"))
+
+
+DAMAGE |= {
+    r"the folder b'caf\\xe9' has a name that is no UTF-8": odd_name,
+    "two folders are called 'café', written differently": twice,
 }
 
 
@@ -195,3 +215,61 @@ def test_tables_call_the_images_by_name_and_a_name_makes_no_other_run(tmp_path: 
     digests = [config_digest(resolve_config([*args, *more])) for more in ([], ["--data.init_args.name=Birds"])]
     assert digests[0] == digests[1]
     assert config_digest(resolve_config([*args, "--data.init_args.flip=false"])) != digests[0]
+
+
+LITTER = ["Thumbs.db", "desktop.ini", ".DS_Store", "._0.png", "Icon\r", "0.xmp", "0.png.json", "0.MOV", "1.aae", "2.json"]
+
+
+def test_what_systems_cameras_and_clouds_leave_is_skipped_in_one_line(tmp_path: Path, capsys) -> None:
+    image_folder(tmp_path)
+    expected = small(tmp_path).training_images()
+    assert capsys.readouterr().out == ""
+    for name in LITTER:
+        (tmp_path / "train" / "dog" / name).write_bytes(b"x")
+    (tmp_path / "train" / "__MACOSX").mkdir()
+    (tmp_path / "train" / "dog" / "@eaDir").mkdir()
+    (tmp_path / "train" / "dog" / "@eaDir" / "0.png").write_bytes(b"x")
+    found = small(tmp_path)
+    assert torch.equal(found.training_images().pixels, expected.pixels)
+    out = capsys.readouterr().out
+    assert out.startswith(f"{tmp_path}: 8 files that are no images were skipped: ")
+    assert out.count("\n") == 1
+
+
+def test_images_may_lie_deeper(tmp_path: Path) -> None:
+    """As in Tiny-ImageNet, whose images are in n01443537/images/."""
+    image_folder(tmp_path)
+    expected = small(tmp_path).training_images()
+    for folder in (tmp_path / "train").iterdir():
+        (folder / "images").mkdir()
+        for file in folder.glob("*.png"):
+            file.rename(folder / "images" / file.name)
+    assert torch.equal(small(tmp_path).training_images().pixels, expected.pixels)
+
+
+def test_a_letter_of_two_characters_is_that_of_one(tmp_path: Path) -> None:
+    image_folder(tmp_path, ("café", "owl"))
+    (tmp_path / "test" / "café").rename(tmp_path / "test" / unicodedata.normalize("NFD", "café"))
+    module = small(tmp_path)
+    assert module.classes == ("café", "owl")
+    assert module.test_images().labels.tolist() == [0] * 4 + [1] * 4
+
+
+def test_an_odd_entry_beside_the_orientation_is_no_damage(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.0
+    saved(photo(40, 20), tmp_path / "a.jpg", exif=exif)
+    content = (tmp_path / "a.jpg").read_bytes()
+    rational = (72).to_bytes(4, "big") + (1).to_bytes(4, "big")
+    assert rational in content
+    expected = decode(str(tmp_path / "a.jpg"), (3, 40, 20))
+    (tmp_path / "b.jpg").write_bytes(content.replace(rational, b"\xff" * 4 + b"\0" * 4))
+    assert torch.equal(decode(str(tmp_path / "b.jpg"), (3, 40, 20)), expected)
+
+
+def test_a_rare_class_is_on_both_sides_of_a_split_or_refused(tmp_path: Path) -> None:
+    image_folder(tmp_path, per_class=20)
+    for file in sorted((tmp_path / "train" / "owl").iterdir())[2:]:
+        file.unlink()
+    with user_error("val_size = 38 leaves none of the 2 images of class owl to train on"):
+        _ = small(tmp_path, val_size=38).splits

@@ -1,0 +1,37 @@
+"""`ard predict`: image files through a network, with the reading of its training."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from ard.artifacts.weights import read_stored
+from ard.cli.network_option import named_network
+from ard.core.errors import UserError
+from ard.data import to_pixels
+from ard.data.image_folder import decode
+from ard.models.building import check_answers
+from ard.models.loading import network_with
+
+AT_ONCE = 32  # images
+
+
+@torch.inference_mode()
+def predictions(weights: str, paths: Sequence[str], network: str | None) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+    """Each file, with its classes and their probabilities, most probable first.
+
+    Raises UserError for weights that do not say what images they are for, and for a file that is no image.
+    """
+    stored = read_stored(weights)
+    shape, card = stored.card.input_shape, stored.card
+    if shape is None or len(shape) != 3:
+        raise UserError(f"{weights} does not say what images it is for: expected weights that `ard fit` wrote")
+    model = network_with(stored, weights, named_network(network))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    check_answers(model, shape, card.num_classes or 0, weights)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    names = card.classes or tuple(map(str, range(card.num_classes or 0)))
+    for first in range(0, len(paths), AT_ONCE):
+        batch = paths[first : first + AT_ONCE]
+        x = to_pixels(torch.stack([decode(path, shape) for path in batch])).to(device)
+        for path, shares in zip(batch, model(x).softmax(dim=1).tolist(), strict=True):
+            yield path, sorted(zip(names, shares, strict=True), key=lambda pair: -pair[1])

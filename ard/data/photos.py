@@ -1,0 +1,128 @@
+"""Own photographs: ordinary folders, few images, and augmentation as it is used for fine-tuning."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ard.core.class_folders import ClassFolders, class_folders
+from ard.core.errors import UserError
+from ard.core.randomness import key_seed
+from ard.data.image_folder import ImageFolder
+from ard.data.loading import Batch
+
+SCALE = (0.4, 1.0)  # of an image's area that a random crop shows
+
+
+class Photos(ImageFolder):
+    """root/<class>/*, of which a part is kept for the test; or root/train/<class>/* and root/test/<class>/*.
+
+    Which images are for the test depends on their names alone: photographs that are added move hardly any of the others. Of
+    a burst of nearly equal ones some may end on each side; put such series into test/ and train/ yourself.
+    Training shows a random crop of 40 % to all of an image, resized, perhaps mirrored, its brightness, contrast, saturation
+    and hue changed a little (torchvision's transforms v2), drawn for each image and epoch.
+    Raises UserError as ImageFolder does, and for a class with fewer than three images where there is no test folder.
+
+    Args:
+        root: The folder that holds the class folders, or train/ and test/.
+        size: The side of the images in pixels; larger and smaller ones are resized, and cropped to a square.
+        val_size: Which share of the training images is kept for validation.
+        test_size: Which share of each class is kept for the test, where there is no test folder.
+        augmentation: crop, as described; trivial, the same with one operation of TrivialAugment (Müller and Hutter, ICCV
+            2021) in place of the change of colours; none.
+        grey: Whether images become grey, of one channel.
+        workers: Processes that decode a split that is too large to be held.
+        memory_limit_mb: A split below that size is decoded once and held by each process.
+        name: What tables call the images; by default their folder's name.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        size: int = 128,
+        batch_size: int = 32,
+        val_size: float = 0.15,
+        test_size: float = 0.15,
+        augmentation: Literal["crop", "trivial", "none"] = "crop",
+        grey: bool = False,
+        workers: int = 2,
+        memory_limit_mb: int = 2000,
+        name: str | None = None,
+        seed: int = 0,
+        split_seed: int = 0,
+    ) -> None:
+        for key, share in (("val_size", val_size), ("test_size", test_size)):
+            if not 0 < share < 1:
+                raise UserError(f"{key} = {share:g}: expected a share of the images, between 0 and 1")
+        self.test_size, self.augmentation, self.split_seed = test_size, augmentation, split_seed
+        super().__init__(
+            root=root,
+            size=size,
+            grey=grey,
+            batch_size=batch_size,
+            val_size=1,
+            crop_padding=0,
+            flip=False,
+            workers=workers,
+            memory_limit_mb=memory_limit_mb,
+            name=name,
+            seed=seed,
+            split_seed=split_seed,
+        )
+        self.val_size = max(round(val_size * sum(map(len, self.train_files.values()))), self.num_classes)
+        self._batch_idx = 0
+
+    def _folders(self, split: Literal["train", "test"]) -> ClassFolders:
+        if (self.root / "train").is_dir():
+            return super()._folders(split)
+        folders = class_folders(self.root, at_least=3)  # one to train on, to validate on, to test on
+        kept = {name: self._for_test(files) for name, files in folders.files.items()}
+        if split == "test":
+            return ClassFolders(kept, folders.skipped)
+        rest = {name: [file for file in files if file not in kept[name]] for name, files in folders.files.items()}
+        return ClassFolders(rest, folders.skipped)
+
+    def _for_test(self, files: list[str]) -> list[str]:
+        """Those whose names have the smallest digests: nobody's choice, and the same tomorrow."""
+        count = min(max(1, round(self.test_size * len(files))), len(files) - 2)
+        return sorted(sorted(files, key=lambda file: _digest(Path(file).relative_to(self.root), self.split_seed))[:count])
+
+    @property
+    def view_count(self) -> int:
+        raise UserError("photographs are shown in ever new crops, whose logits nobody stores: expected ard.models.Frozen")
+
+    def received(self, batch: Batch, batch_idx: int) -> Batch:
+        self._batch_idx = batch_idx
+        return batch
+
+    def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Each image by itself: for a whole batch, torchvision's transforms would make one draw, and take no generator."""
+        if self.augmentation == "none":
+            return x
+        change, images = _transforms(self.augmentation, x.shape[-1]), []
+        with torch.random.fork_rng([]):
+            for image, seed in zip(x, self._seeds(len(x), generator), strict=True):
+                torch.manual_seed(seed)
+                images.append(change(image))
+        return torch.stack(images).clamp(0, 1).contiguous(memory_format=torch.channels_last)
+
+    def _seeds(self, count: int, generator: torch.Generator) -> list[int]:
+        """Of each image of the batch under way; without a trainer nobody knows which images these are."""
+        if self.trainer is None:
+            return torch.randint(2**62, (count,), generator=generator, device=generator.device).tolist()
+        epoch = self.trainer.current_epoch
+        return [key_seed("photo", self.seed, epoch, index) for index in self.shown(self._batch_idx).tolist()]
+
+
+def _transforms(augmentation: str, size: int) -> Any:
+    from torchvision.transforms import v2
+
+    colours = v2.ColorJitter(0.2, 0.2, 0.2, 0.02) if augmentation == "crop" else v2.TrivialAugmentWide()
+    return v2.Compose([v2.RandomResizedCrop(size, scale=SCALE, antialias=True), v2.RandomHorizontalFlip(), colours])
+
+
+def _digest(file: Path, seed: int) -> str:
+    return hashlib.sha256(f"{seed} {file.as_posix()}".encode(errors="surrogateescape")).hexdigest()

@@ -1,0 +1,83 @@
+"""`ard predict`: what a network sees in image files, read as those of training were."""
+
+import re
+
+import pytest
+import torch
+from image_files import image_folder
+from PIL import Image
+from small_runs import cli, narrow, write_weights
+
+from ard.data.image_folder import decode
+from ard.models import load
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Photographs in folders, larger than what the network sees, and weights of a network for three classes."""
+    image_folder(tmp_path / "made", side=20)
+    (tmp_path / "made" / "train").rename(tmp_path / "photos")
+    (tmp_path / "photos" / "cat" / "Thumbs.db").write_bytes(b"x")
+    write_weights(
+        tmp_path / "run" / "student.safetensors",
+        narrow(3),
+        num_classes=3,
+        classes=["cat", "dog", "owl"],
+        input_shape=[1, 8, 8],
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_each_image_has_its_classes_and_their_probabilities(place, capsys):
+    status, out, err = cli(capsys, "predict", "run", "photos/dog", "photos/cat/3.png")
+    lines = out.splitlines()
+    assert (status, err, len(lines)) == (0, "", 9)
+    assert lines[-1].startswith("photos/cat/3.png: ")
+    network = load(place / "run" / "student.safetensors")
+    for line in lines:
+        path, told = line.split(": ")
+        shares = network(decode(path, (1, 8, 8))[None].float() / 255).softmax(1)[0].tolist()
+        found = {name: float(share) for name, share in re.findall(r"(\w+) ([\d.]+) %", told)}
+        assert found == pytest.approx(dict(zip(("cat", "dog", "owl"), [100 * s for s in shares], strict=True)), abs=0.06)
+        assert list(found.values()) == sorted(found.values(), reverse=True)
+
+
+@pytest.mark.usefixtures("place")
+def test_a_photograph_is_upright_and_square_as_in_training(capsys):
+    pixels = torch.arange(0, 256, 2, dtype=torch.uint8).view(8, 16)
+    upright = Image.fromarray(pixels.numpy())
+    upright.save("a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright.transpose(Image.Transpose.ROTATE_90).save("b.png", exif=exif)
+    first, second = cli(capsys, "predict", "run", "a.png", "b.png")[1].splitlines()
+    assert first.split(": ")[1] == second.split(": ")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run"], "the following arguments are required: images"),
+        (["run", "nope.png"], "nope.png: no such file; expected an image, or a folder of them"),
+        (["nope", "photos"], "nope: no such file"),
+        (["run", "photos", "--top", "0"], "--top 0: expected 1 or more"),
+        (
+            ["run", "photos/cat/Thumbs.db", "run/student.safetensors"],
+            "2 of 2 files cannot be read as images: photos/cat/Thumbs",
+        ),
+        (["run", "photos", "--tpo", "1"], "did you mean 'top'"),
+    ],
+)
+@pytest.mark.usefixtures("place")
+def test_mistakes_are_one_line(words, message, capsys):
+    status, out, err = cli(capsys, "predict", *words)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+@pytest.mark.usefixtures("place")
+def test_weights_that_say_nothing_of_images_are_refused(capsys):
+    torch.save(narrow(3).state_dict(), "plain.pt")
+    status, _, err = cli(capsys, "predict", "plain.pt", "photos")
+    assert (status, "does not say what images it is for" in err) == (2, True)

@@ -1,0 +1,136 @@
+"""Own photographs: ordinary folders are split by name, and shown in crops that depend on seed, epoch and image alone."""
+
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+from image_files import image_folder
+from tiny import generator, user_error
+
+from ard.data import Photos
+from ard.models import Torchvision
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Class folders and nothing else, 20 images each."""
+    image_folder(tmp_path / "made", per_class=20)
+    (tmp_path / "made" / "train").rename(tmp_path / "photos")
+    return tmp_path / "photos"
+
+
+def photos(root, **options):
+    return Photos(**{"root": str(root), "size": 16, "batch_size": 4, **options})
+
+
+def of_the_test(data):
+    return {file for files in data._folders("test").files.values() for file in files}
+
+
+def test_an_ordinary_folder_is_split_into_three(folder):
+    data = photos(folder)
+    train, val = data.splits
+    assert (data.classes, len(train), len(val), len(data.test_images())) == (("cat", "dog", "owl"), 43, 8, 9)
+    assert torch.bincount(data.test_images().labels).tolist() == [3, 3, 3]
+    assert not of_the_test(data) & {file for files in data.train_files.values() for file in files}
+
+
+def test_the_test_images_are_chosen_by_name_and_stay(folder, tmp_path):
+    before = of_the_test(photos(folder))
+    assert of_the_test(photos(folder, size=8, seed=5)) == before != of_the_test(photos(folder, split_seed=1))
+    shutil.copytree(folder, tmp_path / "moved")
+    moved = {file.replace(str(tmp_path / "moved"), str(folder)) for file in of_the_test(photos(tmp_path / "moved"))}
+    assert moved == before
+    shutil.copy(folder / "cat" / "0.png", folder / "cat" / "later.png")
+    assert len(before ^ of_the_test(photos(folder))) <= 2
+
+
+def test_a_folder_with_train_and_test_is_taken_as_it_is(tmp_path):
+    data = photos(image_folder(tmp_path))
+    assert (len(data.test_images()), sum(map(len, data.splits))) == (12, 24)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"val_size": 0}, "val_size = 0: expected a share of the images, between 0 and 1"),
+        ({"test_size": 300.0}, "test_size = 300: expected a share"),
+    ],
+)
+def test_sizes_are_shares(folder, options, message):
+    with user_error(message):
+        photos(folder, **options)
+
+
+def test_two_images_of_a_class_are_too_few(folder):
+    for file in sorted((folder / "owl").iterdir())[2:]:
+        file.unlink()
+    with user_error("owl holds 2 images; expected 3 or more"):
+        photos(folder)
+
+
+def shown(data, epoch, batch_idx, x, indices):
+    """What `augment` makes of a batch in a trainer."""
+    batches = [None] * batch_idx + [indices]
+    loader = SimpleNamespace(order=SimpleNamespace(batches=lambda: batches))
+    data.trainer, data._shown = SimpleNamespace(current_epoch=epoch, train_dataloader=loader), (-1, [])
+    data.received((x, None), batch_idx)
+    return data.augment(x, generator(epoch))
+
+
+@pytest.mark.parametrize("augmentation", ["crop", "trivial"])
+def test_what_is_shown_depends_on_seed_epoch_and_image(folder, augmentation):
+    data, x = (
+        photos(folder, augmentation=augmentation),
+        torch.rand(1, 3, 16, 16, generator=generator()).expand(4, -1, -1, -1),
+    )
+    before = torch.get_rng_state()
+    first = shown(data, 0, 2, x, [5, 9, 11, 30])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (first.shape, float(first.min()) >= 0, float(first.max()) <= 1) == (x.shape, True, True)
+    again = shown(data, 0, 0, x, [30, 5, 9, 11])  # in another place of another batch
+    assert torch.equal(again, first[[3, 0, 1, 2]])
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(shown(data, 1, 2, x, [5, 9, 11, 30]), first)
+    assert not torch.equal(shown(photos(folder, seed=1, augmentation=augmentation), 0, 2, x, [5, 9, 11, 30]), first)
+
+
+def test_without_augmentation_images_stay(folder):
+    x = torch.rand(2, 3, 16, 16)
+    assert photos(folder, augmentation="none").augment(x, generator()) is x
+
+
+@pytest.fixture
+def torch_home(tmp_path, monkeypatch):
+    """Where torch keeps what it has downloaded; and nothing can be downloaded."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("torch.hub.urlopen", lambda *_, **__: (_ for _ in ()).throw(OSError("no route to host")))
+    (tmp_path / "home" / "hub" / "checkpoints").mkdir(parents=True)
+    return tmp_path / "home" / "hub" / "checkpoints"
+
+
+def test_pretrained_weights_fill_all_but_the_last_layer(torch_home):
+    from torchvision import models
+
+    theirs = models.squeezenet1_1()
+    torch.save(theirs.state_dict(), torch_home / "squeezenet1_1-b8a52dc0.pth")
+    ours = Torchvision(name="squeezenet1_1", num_classes=5, pretrained=True).network.state_dict()
+    same = [
+        key for key, value in theirs.state_dict().items() if torch.equal(value, ours[key]) or value.shape != ours[key].shape
+    ]
+    assert same == list(ours)
+    assert [key for key, value in theirs.state_dict().items() if value.shape != ours[key].shape] == [
+        "classifier.1.weight",
+        "classifier.1.bias",
+    ]
+
+
+def test_pretrained_weights_that_cannot_be_had_are_one_line(torch_home):
+    with user_error(
+        r"weights of squeezenet1_1 cannot be had \(.*no route to host.*; expected them in .*or pretrained: false"
+    ):
+        Torchvision(name="squeezenet1_1", num_classes=5, pretrained=True)
+    torch.save({"a": torch.zeros(1)}, torch_home / "squeezenet1_1-b8a52dc0.pth")
+    with user_error("are of another network: 0 of"):
+        Torchvision(name="squeezenet1_1", num_classes=5, pretrained=True)
