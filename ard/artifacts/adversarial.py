@@ -61,7 +61,11 @@ def write_adversarial(path: Path, images: AdversarialImages, *, through: Path | 
 
 
 def read_adversarial(path: Path) -> AdversarialImages:
-    """The images of a file; raises UserError where there are none, or its parts do not belong together."""
+    """The images of a file or a folder of PNGs; raises UserError where there are none, or parts that do not fit."""
+    if path.is_dir():
+        from ard.artifacts.adversarial_pngs import read_pngs
+
+        return read_pngs(path)
     existing(path, "what `ard evaluate --save_adversarial true` writes")
     try:
         return _read(path)
@@ -84,7 +88,11 @@ def _read(path: Path) -> AdversarialImages:
         tensors = {name: content.get_tensor(name) for name in TENSORS}
     if "digest" in about and about["digest"] != digest_of_tensors(tensors, about["record"]):  # earlier versions wrote none
         raise ValueError("they are not those that were written")
-    x_adv, y, robust = tensors.values()
+    return checked(claim, **tensors)
+
+
+def checked(claim: Claim, x_adv: Tensor, y: Tensor, robust: Tensor) -> AdversarialImages:
+    """These parts together; raises ValueError where they are of other kinds or lengths."""
     kinds = (x_adv.dtype, y.dtype, robust.dtype) == (torch.float32, torch.int64, torch.bool)
     shapes = x_adv.ndim == 4 and y.shape == robust.shape == x_adv.shape[:1]
     if not (kinds and shapes and claim.split in ("test", "val")):

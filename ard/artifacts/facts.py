@@ -5,14 +5,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ard.artifacts.typed_json import OMITTED, Size
+from ard.core.text import radius
 
 
 @dataclass(frozen=True, kw_only=True)
 class Threat:
-    """How far an image may be moved: `eps` in units of pixels in [0, 1]."""
+    """How far an image may be moved: `eps` in units of pixels in [0, 1]; with `eight_bit` only to levels of 8 bits."""
 
     norm: str
     eps: Size
+    eight_bit: bool | None = field(default=None, metadata=OMITTED)
+
+    @property
+    def words(self) -> str:
+        """As people write it."""
+        return f"{self.norm} {radius(self.eps)}{', images of 8 bits' if self.eight_bit else ''}"
 
 
 @dataclass(frozen=True, kw_only=True)

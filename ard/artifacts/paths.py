@@ -117,6 +117,11 @@ class RecordFiles:
         """The worst image of each image."""
         return self.record.with_suffix(".adversarial.safetensors")
 
+    @property
+    def adversarial_pngs(self) -> Path:
+        """The same of an evaluation with images of 8 bits: a folder."""
+        return self.record.with_suffix(".adversarial")
+
     def blocks(self, key: str) -> Path:
         """The folder in which an unfinished evaluation waits for those who continue it."""
         return self.record.with_name(f".{self.record.stem}.{key}.blocks")

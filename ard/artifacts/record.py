@@ -21,7 +21,7 @@ from ard.core.bits import unpack
 from ard.core.errors import UserError
 from ard.core.files import small_text, write_whole
 from ard.core.statistics import wilson_interval
-from ard.core.text import duration, radius
+from ard.core.text import duration
 
 SCHEMA: Literal[4] = 4
 
@@ -270,14 +270,14 @@ class Record:
             "dataset": f"{self.dataset.name} ({self.dataset.digest[:8]})",
             "split": self.split,
             "n": str(self.n),
-            "threat": f"{self.threat.norm} {radius(self.threat.eps)}",
+            "threat": self.threat.words,
             "suite": self.suite,
         }
 
     def __str__(self) -> str:
         """A few lines: what was measured, what came out; where a check failed, its name in place of every robust number."""
         split = "" if self.split == "in memory" else f" {self.split}"
-        lines = [f"{self.dataset.name}{split}, n = {self.n}, {self.threat.norm} {radius(self.threat.eps)}"]
+        lines = [f"{self.dataset.name}{split}, n = {self.n}, {self.threat.words}"]
         if self.failed:
             lines += [f"  clean {self.clean_acc:.1%}", f"  UNRELIABLE: {_in_words(self.failed)}"]
         else:

@@ -11,6 +11,7 @@ from typing import Any
 
 import ard
 from ard.artifacts.adversarial import AdversarialImages, claim_of, write_adversarial
+from ard.artifacts.adversarial_pngs import remove_pngs, write_pngs
 from ard.artifacts.card import Card
 from ard.artifacts.facts import TrainingFacts, teachers_by_place
 from ard.artifacts.paths import RecordFiles, RunFolder, record_of
@@ -65,6 +66,7 @@ def recorded(weights: Path, request: Request) -> Record | None:
         classes=list(subject.data.classes),
         given=given,
         store=store,
+        eight_bit=request.eight_bit,
     )
     names = [adversary.name for adversary in evaluation.adversaries]
     check_nothing_lost(subject, request, names)
@@ -142,7 +144,7 @@ def _key(subject: Subject, request: Request, files: GivenFiles) -> str:
         "weights": subject.sha256,
         "network": network_section(request.network) if request.network else None,
         "data": subject.digest,
-        "threat": [subject.ball.norm, subject.ball.eps],
+        "threat": [subject.ball.norm, subject.ball.eps, request.eight_bit],
         "request": [request.suite, request.seed, split_commas(request.attacks), request.temperature],
         "given": to_tree(files),
         "computed by": [versions(), _code(), subject.x.device.type, BLOCK],
@@ -208,11 +210,15 @@ def _write(record: Record, subject: Subject, evaluation: Evaluation, request: Re
     for of_the_replaced in (files.adversarial, files.curve):
         with or_user_error(of_the_replaced):
             of_the_replaced.unlink(missing_ok=True)
+    remove_pngs(files.adversarial_pngs)
     if request.save_adversarial:
         assert evaluation.verdicts is not None
         x_adv, robust = evaluation.verdicts.x_adv, evaluation.verdicts.worst
         images = AdversarialImages(x_adv=x_adv, y=subject.y, robust=robust, claim=claim_of(record))
-        write_adversarial(files.adversarial, images, through=through)
+        if request.eight_bit:
+            write_pngs(files.adversarial_pngs, images, through=through)
+        else:
+            write_adversarial(files.adversarial, images, through=through)
     if record.curve:
         draw_curve(record, files.curve, through)
     write_whole(files.page, evidence_card(record), through=through)

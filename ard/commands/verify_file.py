@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ard.artifacts.adversarial import AdversarialImages, read_adversarial
 from ard.attacks import Ball
@@ -34,15 +33,18 @@ def verify_file(file: Path, weights: Path, data: str | None = None, network: str
         )
     if subject.digest != claim.dataset.digest or images.x_adv.shape != subject.x.shape:
         raise UserError(f"{file} was made from other images than those of {subject.section['name']}: name its --data")
-    text = f"{len(images.y)} images within {threat.norm} {radius(threat.eps)}, robust accuracy {claim.robust_acc:.1%}"
-    return text, [*_wrong_images(images.x_adv, subject, subject.ball), *_wrong_answers(images, subject)]
+    text = f"{len(images.y)} images within {threat.words}, robust accuracy {claim.robust_acc:.1%}"
+    return text, [*_wrong_images(images, subject, subject.ball), *_wrong_answers(images, subject)]
 
 
-def _wrong_images(x_adv: Tensor, subject: Subject, ball: Ball) -> list[str]:
+def _wrong_images(images: AdversarialImages, subject: Subject, ball: Ball) -> list[str]:
+    x_adv = images.x_adv
     distance = ball.distance(x_adv.to(subject.x.device) - subject.x)
     outside = int((~(distance <= ball.eps * (1 + 1e-5) + 1e-6)).sum())
     low, high = float(x_adv.min()), float(x_adv.max())
     wrong = [f"{outside} images leave the {ball.norm} ball of {radius(ball.eps)}"] if outside else []
+    if images.claim.threat.eight_bit and not torch.equal((x_adv * 255).round() / 255, x_adv):
+        wrong.append("pixels between levels of 8 bits")
     return wrong + ([] if low >= 0 and high <= 1 else [f"pixels in [{low:g}, {high:g}], expected [0, 1]"])
 
 

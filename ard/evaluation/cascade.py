@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ard.attacks import frozen_mode
+from ard.attacks import Ball, frozen_mode
 from ard.core.logits import check_logits
 from ard.core.randomness import keyed_generator
 from ard.core.same_bits import copied, same_bits, tensors_of
@@ -47,6 +47,7 @@ class Block:
 
 
 Keep = Callable[[Block], None]  # stores a block for a later process
+Finish = Callable[[Tensor, Tensor, Ball], Tensor]  # attacked images, the clean ones, their ball -> images that are judged
 
 
 def judge_block(
@@ -59,10 +60,11 @@ def judge_block(
     seed: int,
     block: Block,
     keep: Keep,
+    finish: Finish | None = None,
 ) -> Block:
     """Attack x (n, C, H, W) in [0, 1] with the adversaries that `block` has no results of; `keep` is called after each.
 
-    `others` are the networks that adversaries call besides the model.
+    `others` are the networks that adversaries call besides the model; `finish` is done to all that they find.
 
     Raises UserError where the model does not return one logit a class for each image.
     """
@@ -72,7 +74,7 @@ def judge_block(
             keep(block)
         for adversary in adversaries:
             if adversary.name not in block.correct:
-                _attack(block, adversary, model, x, y, seed)
+                _attack(block, adversary, model, x, y, seed, finish)
                 keep(block)
         if not block.whole:
             _recheck(block, model, x, y)
@@ -139,7 +141,9 @@ def _begin(block: Block, model: nn.Module, x: Tensor, y: Tensor) -> None:
     block.facts["clean"] = {"broken": int((~finite).sum()), "seconds": time.monotonic() - start}
 
 
-def _attack(block: Block, adversary: Adversary, model: nn.Module, x: Tensor, y: Tensor, seed: int) -> None:
+def _attack(
+    block: Block, adversary: Adversary, model: nn.Module, x: Tensor, y: Tensor, seed: int, finish: Finish | None
+) -> None:
     start = time.monotonic()
     correct = block.correct["clean"].clone()
     for name in adversary.after:
@@ -150,6 +154,8 @@ def _attack(block: Block, adversary: Adversary, model: nn.Module, x: Tensor, y: 
     if len(remaining):
         generator = keyed_generator(x.device, adversary.name, seed, block.start)
         x_adv = adversary(model, x[remaining], y[remaining], generator).detach()
+        if finish is not None and adversary.ball is not None:
+            x_adv = finish(x_adv, x[remaining], adversary.ball)
         predicted, finite = predict(model, x_adv)
         facts |= _measured(adversary, x_adv, x[remaining], finite)
         if not adversary.probe:

@@ -19,6 +19,7 @@ from ard.evaluation.blocks import Store
 from ard.evaluation.cascade import BLOCK, Block, evaluation_mode, judge_block
 from ard.evaluation.checks import Evidence
 from ard.evaluation.checks.state import state_of
+from ard.evaluation.eight_bits import check_levels, on_levels
 from ard.evaluation.library_attacks import AutoAttackPart
 from ard.evaluation.measurement import record_from
 from ard.evaluation.slopes import WRONG, gradient_errors
@@ -32,7 +33,8 @@ class Evaluation:
     """Attacks `model` on images x (n, C, H, W) in [0, 1] with labels y (n,), inside a ball, and returns a record.
 
     `robust_acc` of the record is the worst case per image over all attacks of the suite. With a `store` it continues what
-    was begun there, alone or with others: each `shard` (k, of) judges every of-th block. Raises UserError for a suite or
+    was begun there, alone or with others: each `shard` (k, of) judges every of-th block. With `eight_bit` every attack's
+    images are brought to levels of 8 bits inside the ball before they are judged. Raises UserError for a suite or
     attack that does not exist, an empty set, pixels outside [0, 1], labels outside the classes, a model that does not
     return logits of its pixels.
     """
@@ -49,16 +51,19 @@ class Evaluation:
         classes: Sequence[str] | None = None,
         given: Given | None = None,
         store: Store | None = None,
+        eight_bit: bool = False,
     ) -> None:
         self.model, self.x, self.y, self.ball = model, x, y, ball
         self.suite, self.seed, self.classes, self.given = suite, seed, classes, given or Given()
-        self.store = store
+        self.store, self.eight_bit = store, eight_bit
         self.began, self.cpu_began = time.perf_counter(), _cpu_seconds()
         self.estimated_seconds: float | None = None
         self.remembered, self.untouched = state_of(model), Copies(model)  # before the first call
         if not len(x):
             raise UserError("no images to evaluate; expected at least one")
         check_pixels(x)
+        if eight_bit:
+            check_levels(x)
         self.num_classes = _class_count(model, x)
         check_labels(y, self.num_classes)
         self.adversaries = adversaries_of(suite, ball, self.num_classes, self.given, x[0].numel())
@@ -101,7 +106,9 @@ class Evaluation:
         if gap is not None and gap > FAR and "APGD-CE" in self._names and not set(MORE) & self._names:
             self._attack_more(blocks)
         self.verdicts = Verdicts.of(blocks)
-        return replace(record_from(self._evidence(blocks), self.suite, self.classes), time=self._time_taken())
+        record = record_from(self._evidence(blocks), self.suite, self.classes)
+        threat = replace(record.threat, eight_bit=self.eight_bit or None)
+        return replace(record, threat=threat, time=self._time_taken())
 
     def _evidence(self, blocks: list[Block]) -> Evidence:
         return Evidence(
@@ -154,7 +161,15 @@ class Evaluation:
         next_one(block)
         with witnesses.watching(self.model):
             self.blocks[block.start] = judge_block(
-                self.model, self.given.models, x, y, self.adversaries, seed=self.seed, block=block, keep=keep
+                self.model,
+                self.given.models,
+                x,
+                y,
+                self.adversaries,
+                seed=self.seed,
+                block=block,
+                keep=keep,
+                finish=on_levels if self.eight_bit else None,
             )
 
     def _hear(self, witnesses: Witnesses, block: Block) -> None:

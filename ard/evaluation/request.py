@@ -36,7 +36,8 @@ class Request:
         published: AutoAttack accuracy that others report for these weights, such as 0.4925.
         additional_data: whether more than the data set was used for training, as far as known.
         shard: k/n judges every n-th block of images; the last of n processes writes the record.
-        save_adversarial: keep the worst image of each image, for `ard verify`.
+        save_adversarial: keep the worst image of each image, for `ard verify`; of 8 bits as a folder of PNGs.
+        eight_bit: attack with images of 8 bits alone, k/255 inside the ball, as a file holds them.
         replace: overwrite a record of these weights that has more images, more attacks or other settings.
     """
 
@@ -57,6 +58,7 @@ class Request:
     additional_data: bool | None = None
     shard: str | None = None
     save_adversarial: bool = False
+    eight_bit: bool = False
     replace: bool = False
 
     def check(self) -> None:
@@ -102,6 +104,7 @@ class Request:
             asked == (record.split, record.limit, record.suite, record.seed)
             and {f"torchattacks.{name}" for name in split_commas(self.attacks)} <= {attack.name for attack in record.attacks}
             and self.norm in (None, record.threat.norm)
+            and self.eight_bit == bool(record.threat.eight_bit)
             and (self.eps is None or float(Radius(self.eps)) == record.threat.eps)
         )
 

@@ -155,7 +155,7 @@ def _limits(record: Record) -> str:
     lines += [
         f"With {record.n:,} images the interval of the {kind} accuracy is {100 * (high - low):.1f} points wide.",
         "This is one training run: the intervals cover the choice of images, not of the training seed.",
-        f"The robust accuracy says nothing of attacks outside {record.threat.norm} {radius(record.threat.eps)}.",
+        f"The robust accuracy says nothing of attacks outside {record.threat.words}.",
         *record.notes,
     ]
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)

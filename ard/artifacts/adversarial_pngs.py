@@ -1,0 +1,86 @@
+"""The folder of adversarial images of 8 bits: a PNG each, to look at and to hand on, and claim.json with the rest."""
+
+import json
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ard.artifacts.adversarial import AdversarialImages, Claim, checked
+from ard.artifacts.tensors import digest_of_tensors
+from ard.artifacts.typed_json import from_tree, parsed, to_tree
+from ard.core.errors import UserError
+from ard.core.files import open_regular, or_user_error, small_text, sync_folder
+
+CLAIM = "claim.json"
+LARGEST = 4096  # pixels of a side
+
+
+def write_pngs(folder: Path, images: AdversarialImages, *, through: Path) -> None:
+    """Write 00000.png and so on with the claim, whole or not at all; `through` is a folder of the same file system."""
+    x = images.x_adv.cpu()
+    if x.shape[1] not in (1, 3):
+        raise UserError(f"images of {x.shape[1]} channels: PNGs hold 1 or 3")
+    claim, y, robust = json.dumps(to_tree(images.claim)), images.y.cpu(), images.robust.cpu()
+    digest = digest_of_tensors({"x_adv": x, "y": y, "robust": robust}, claim)
+    about = {"claim": json.loads(claim), "y": y.tolist(), "robust": robust.tolist(), "digest": digest}
+    made = through / folder.name
+    with or_user_error(folder):
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir(parents=True)
+        for place, pixels in enumerate((x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()):
+            Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(made / _name(place))
+        (made / CLAIM).write_text(json.dumps(about, indent=1), encoding="utf-8")
+        sync_folder(made)
+        made.rename(folder)
+        sync_folder(folder.parent)
+
+
+def remove_pngs(folder: Path) -> None:
+    """Remove what write_pngs wrote, and nothing else that lies there."""
+    if (folder / CLAIM).is_file():
+        with or_user_error(folder):
+            for file in (*folder.glob("[0-9]*.png"), folder / CLAIM):
+                file.unlink()
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def read_pngs(folder: Path) -> AdversarialImages:
+    """The images of a folder; raises UserError where a part is missing, damaged or another."""
+    try:
+        about = parsed(small_text(folder / CLAIM))
+        claim: Claim = from_tree(Claim, about["claim"])
+        tensors = {
+            "x_adv": torch.stack([_pixels(folder / _name(place)) for place in range(len(about["y"]))]),
+            "y": torch.tensor(about["y"], dtype=torch.int64),
+            "robust": torch.tensor(about["robust"], dtype=torch.bool),
+        }
+        if about["digest"] != digest_of_tensors(tensors, json.dumps(about["claim"])):
+            raise ValueError("they are not those that were written")
+        return checked(claim, **tensors)
+    except UserError:
+        raise
+    except Exception as error:  # on a damaged file Pillow raises nearly anything
+        reason = f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error)[:200]
+        raise UserError(
+            f"{folder} holds no adversarial images: {reason}; expected a folder that "
+            "`ard evaluate --eight-bit --save-adversarial` wrote, or FILE.adversarial.safetensors"
+        ) from error
+
+
+def _pixels(file: Path) -> Tensor:
+    with open_regular(file) as content, Image.open(content, formats=["PNG"]) as image:
+        if image.mode not in ("L", "RGB") or max(image.size) > LARGEST:
+            raise ValueError(f"{file.name} is {image.mode}, {image.size}; expected 8 bits, grey or colours")
+        pixels: Any = np.array(image)
+    return torch.from_numpy(pixels).view(*pixels.shape[:2], -1).permute(2, 0, 1).float() / 255
+
+
+def _name(place: int) -> str:
+    return f"{place:05d}.png"

@@ -1,0 +1,103 @@
+"""Attacks with images of 8 bits: inside the ball, on levels, and the same after a round trip through PNGs."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+from small_runs import cli, digits, trained, write_weights
+from tiny import generator, user_error
+
+from ard.attacks import L2, Linf
+from ard.evaluation import evaluate_images
+from ard.evaluation.eight_bits import on_levels
+
+
+def images(seed, n=20):
+    return torch.randint(256, (n, 3, 6, 6), generator=generator(seed)) / 255
+
+
+@pytest.mark.parametrize(
+    "ball", [Linf(8 / 255), Linf(0.15), Linf(0.001), L2(0.5), L2(0.03)], ids=lambda b: f"{b.norm} {b.eps:.3f}"
+)
+def test_levels_lie_in_the_ball_and_nearly_where_the_attack_was(ball):
+    x = images(0)
+    x_adv = ball.project(x + ball.uniform(x, generator(1)), x)
+    edge = ball.project(x + ball.eps * ball.steepest(torch.randn(x.shape, generator=generator(2))), x)
+    for found in (x_adv, edge):
+        moved = on_levels(found, x, ball)
+        assert (ball.distance(moved - x) <= ball.eps * (1 + 1e-5)).all()
+        assert ((moved * 255) - (moved * 255).round()).abs().max() < 1e-4
+        assert (moved - found).abs().max() < 1 / 255 + 1e-6
+        assert moved.min() >= 0
+        assert moved.max() <= 1
+
+
+def test_whole_levels_stay():
+    x = images(0)
+    shift = torch.randint(-8, 9, x.shape, generator=generator(1)) / 255
+    x_adv = (x + shift).clamp(0, 1)
+    assert torch.equal(on_levels(x_adv, x, Linf(8 / 255)), (x_adv * 255).round() / 255)
+
+
+def test_an_evaluation_on_levels_says_so_and_is_no_weaker_than_chance():
+    x, y = digits(60)
+    plain = evaluate_images(trained(), x, y, Linf(0.15))
+    levels = evaluate_images(trained(), x, y, Linf(0.15), eight_bit=True)
+    assert (plain.threat.eight_bit, levels.threat.eight_bit) == (None, True)
+    assert levels.robust_acc >= plain.robust_acc - 1e-9 - 2 / 60
+    assert levels.robust_acc <= plain.robust_acc + 0.1
+    with user_error("image 3 lies between levels of 8 bits"):
+        evaluate_images(
+            trained(), x + 0.001 * (torch.arange(60) == 3).view(-1, 1, 1, 1) * (x < 0.5), y, Linf(0.15), eight_bit=True
+        )
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    from ard.__main__ import main
+
+    weights = write_weights(tmp_path_factory.mktemp("levels") / "student.safetensors")
+    assert main(["evaluate", str(weights), "--limit=40", "--save-adversarial", "--eight-bit"]) == 0
+    return weights.parent
+
+
+def test_a_folder_of_pngs_proves_what_it_claims(evaluated, capsys):
+    folder = evaluated / "evaluation.adversarial"
+    assert len(list(folder.glob("*.png"))) == 40
+    status, out, err = cli(capsys, "verify", folder, evaluated)
+    assert (status, err, out.count("\n")) == (0, "", 1)
+    assert "40 images within Linf 0.1, images of 8 bits, robust accuracy" in out
+    assert json.loads((evaluated / "evaluation.json").read_text())["threat"]["eight_bit"] is True
+
+
+@pytest.mark.parametrize("damage", ["pixel", "label", "missing", "cut"])
+def test_a_changed_folder_is_refused(evaluated, tmp_path, capsys, damage):
+    import shutil
+
+    folder = shutil.copytree(evaluated / "evaluation.adversarial", tmp_path / "copy")
+    file, claim = folder / "00007.png", json.loads((folder / "claim.json").read_text())
+    if damage == "pixel":
+        image = Image.open(file)
+        image.putpixel((3, 3), 255 - image.getpixel((3, 3)))
+        image.save(file)
+    elif damage == "label":
+        claim["y"][0] = (claim["y"][0] + 1) % 10
+        (folder / "claim.json").write_text(json.dumps(claim))
+    elif damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:60])
+    status, out, err = cli(capsys, "verify", folder, evaluated)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "holds no adversarial images" in err
+
+
+def test_evaluated_again_the_folder_is_replaced_and_nothing_else_there_goes(evaluated, capsys):
+    folder = evaluated / "evaluation.adversarial"
+    (folder / "mine.txt").write_text("a note")
+    status, _, err = cli(
+        capsys, "evaluate", evaluated, "--limit=40", "--save-adversarial", "--eight-bit", "--seed=1", "--replace"
+    )
+    assert (folder / "mine.txt").read_text() == "a note"
+    assert (status, "Traceback" in err) == (2, False)  # it is in the way, which is said
