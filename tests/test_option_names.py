@@ -45,7 +45,7 @@ NUMBERS = [
 
 @pytest.mark.parametrize(("kind", "name"), NUMBERS)
 def test_a_negative_number_is_refused_by_its_name(kind, name, tmp_path):
-    given = {**REQUIRED, "root": str(image_folder(tmp_path, per_class=2))} if kind is ImageFolder else REQUIRED
+    given = {**REQUIRED, "root": str(image_folder(tmp_path, per_class=2))} if issubclass(kind, ImageFolder) else REQUIRED
     required = {key: given[key] for key, p in signature(kind).parameters.items() if p.default is p.empty}
     with user_error(rf"\b{name} = -1"):
         kind(**{**required, name: -1})

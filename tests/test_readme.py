@@ -75,11 +75,14 @@ def image_folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "ard" and c[1] in RUNS and c[2:]], ids=" ".join)
 def test_fit_commands_parse_and_their_parts_can_be_built(command, image_folder, place, monkeypatch):
+    from torchvision.models import get_model
+
     from ard.cli.lightning import resolve_config
 
     monkeypatch.chdir(place)
+    monkeypatch.setattr("ard.models.wrappers._downloaded", lambda name: get_model(name).state_dict())
     words = " ".join(command[2:]).replace("--resume auto", "").split()  # `ard fit takes it out first
-    resolve_config(["fit", *(str(image_folder) if word == "my/images" else word for word in words)])
+    resolve_config(["fit", *(str(image_folder) if word in ("my/images", "my/photos") else word for word in words)])
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] != "ard" or c[1] not in RUNS], ids=" ".join)

@@ -44,13 +44,13 @@ def benchmark(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trained = Trained(files, device)
     made = conditions(device) | {"batch_size": batch_size, "pgd_steps": steps, "rounds": count, "trained": trained.about}
-    say(f"{made['device']}, {made['threads']} threads, torch {made['torch']}", error=True)
     onto = onto or {**made, "rows": [], "ceilings_flops": {}, "cost_laws": None, "overhead": None}
     for key, value in made.items():
         if onto.get(key) != value:
             raise UserError(
                 f"the record there has {key} {onto.get(key)}, here it is {value}: expected the same, or another --output"
             )
+    say(f"{made['device']}, {made['threads']} threads, torch {made['torch']}", error=True)
     limits = onto["ceilings_flops"]
     groups = {group: [row for row in onto["rows"] if row["group"] == group] for group in _groups()}
     for group, members in _groups().items():

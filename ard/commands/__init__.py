@@ -26,7 +26,7 @@ VERBS = {
     "study": Verb("study", "study", "<name>", "teachers, methods, seeds; makes a table"),
     "evaluate": Verb("evaluate", "evaluate_weights", "WEIGHTS...", "clean and robust accuracy, with evidence"),
     "test": Verb("evaluate", "quick_test", "WEIGHTS...", "evaluate --suite quick"),
-    "predict": Verb("predict", "predict", "WEIGHTS IMAGES...", "what does it see in image files?"),
+    "predict": Verb("predict", "predict_files", "WEIGHTS IMAGES...", "what does it see in image files?"),
     "verify": Verb("verify", "verify_images", "ADVERSARIAL WEIGHTS", "do stored images prove what they claim?"),
     "compare": Verb("compare", "compare_runs", "RUN_DIR...", "records -> tables and a picture"),
     "list": Verb("list", "list_known", "[methods|data|models|...]", "what comes with ard, by name", raw=True),

@@ -3,12 +3,12 @@
 from ard.artifacts.paths import weights_file
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_weights
-from ard.core.class_folders import images_of
+from ard.core.class_folders import files_of_images
 from ard.core.errors import UserError
 from ard.core.terminal import say
 
 
-def predict(weights: str, images: list[str], network: str | None = None, top: int = 3) -> int:
+def predict_files(weights: str, images: list[str], network: str | None = None, top: int = 3) -> int:
     """Print what a network sees in image files: its classes, most probable first, with their probabilities.
 
     The images are read as those of training were: upright, in the same colours and size.
@@ -22,7 +22,7 @@ def predict(weights: str, images: list[str], network: str | None = None, top: in
     if top < 1:
         raise UserError(f"--top {top}: expected 1 or more")
     check_weights(weights)
-    paths = images_of(images)
+    paths = files_of_images(images)
     with quick_imports():
         from ard.commands.predict_images import predictions
 

@@ -76,7 +76,7 @@ def check_images(root: Path) -> None:
         _check_headers(paths)
 
 
-def images_of(names: Sequence[str]) -> list[str]:
+def files_of_images(names: Sequence[str]) -> list[str]:
     """Files, and all files of folders; raises UserError where nothing is there, and names all that are no images."""
     if not names:
         raise UserError("no images; expected files, or folders of them")

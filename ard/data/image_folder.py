@@ -69,7 +69,7 @@ class ImageFolder(DataModule):
     ) -> None:
         if size < 1:
             raise UserError(f"size = {size}: expected the side of the images in pixels, at least 1")
-        at_least(0, memory_limit_mb=memory_limit_mb)
+        at_least(0, memory_limit_mb=memory_limit_mb, workers=workers)
         self.root, self.memory_limit_mb = Path(root).expanduser(), memory_limit_mb
         self.label = name or self.root.name
         self.input_shape = (1 if grey else 3, size, size)

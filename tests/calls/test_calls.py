@@ -124,7 +124,7 @@ def test_a_record_prints_itself(weights):
     ("arguments", "message"),
     [
         ({"data": "digits"}, r"expected threat=, such as ard.Linf\(8/255\)"),
-        ({"eps": 0.1}, "does not know its images: expected a loader"),
+        ({"eps": 0.1}, "does not know its images: expected a Dataset, a loader"),
         ({"data": [], "eps": 0.1}, "loader is empty"),
         ({"data": "digits", "eps": 0.1, "limit": 401}, "expected 1 to 400"),
         ({"data": "digits", "eps": 0.1, "suite": "fast"}, "expected one of quick, standard, full"),
