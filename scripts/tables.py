@@ -47,6 +47,7 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
         "attack-strength": attack_strength,
         "coverage": coverage,
         "levers": levers,
+        "misleading": misleading,
         "gpu-speed": gpu_speed,
     }
 
@@ -117,6 +118,22 @@ def coverage() -> str:
         cells = [str(row["seeds"]), f"{100 * row['spread']:.0f}", f"{row['n']:,}"]
         for name in ("bootstrap", "t_and_z"):
             cells += [f"{row[f'{name}_coverage']:.1%}", f"{100 * row[f'{name}_width']:.1f}"]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n" + "\n".join(rows) + "\n\n"
+
+
+def misleading() -> str:
+    """What the suites say of networks that mislead an attack, and of honest ones."""
+    found = json.loads((RESULTS / "misleading.json").read_text())["subjects"]
+    rows = ["| Network | PGD-20 | quick | | standard | |", "|" + "---|" * 6]
+    for name, row in found.items():
+        quick = row["quick"]
+        cells = [name, f"{100 * quick['pgd20']:.0f}" if "pgd20" in quick else "–"]
+        for suite in ("quick", "standard"):
+            said = row.get(suite, {"word": "not run"})
+            word = "UNRELIABLE" if said["word"] == "unreliable" else said["word"]
+            number = f"{100 * said['robust_acc']:.0f}, " if "robust_acc" in said else ""
+            cells += [f"{number}{word}", " ".join(said.get("raised", ()))]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n" + "\n".join(rows) + "\n\n"
 
