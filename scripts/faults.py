@@ -1,5 +1,6 @@
 """Runs every test marked `fault` and writes docs/faults.md: case, what must happen, what was seen."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,8 @@ is a case, what must happen, and what its tests saw. {passed} of {count} tests p
 def main() -> int:
     with tempfile.NamedTemporaryFile(suffix=".xml") as report:
         command = [sys.executable, "-m", "pytest", "-m", "fault", "-n", "2", f"--junitxml={report.name}", *sys.argv[1:]]
-        status = subprocess.run(command, cwd=ROOT, check=False).returncode
+        one_thread_each = {**os.environ, "OMP_NUM_THREADS": "1"}
+        status = subprocess.run(command, cwd=ROOT, env=one_thread_each, check=False).returncode
         tests = list(ElementTree.parse(report.name).iter("testcase"))
     PAGE.write_text(page(tests))
     return status
