@@ -7,4 +7,14 @@ from ard.data.image_folder import ImageFolder
 from ard.data.mixed import Mixed
 from ard.data.photos import Photos
 
-__all__ = ["CIFAR10", "CIFAR100", "DataModule", "Digits", "ImageFolder", "Mixed", "Photos", "check_batch", "to_pixels"]
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "DataModule",
+    "Digits",
+    "ImageFolder",
+    "Mixed",
+    "Photos",
+    "check_batch",
+    "to_pixels",
+]
