@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ard.artifacts.record import read_record
+from ard.artifacts.record_file import read_record
 
 ROOT = Path(__file__).parents[1]
 TREE = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "pyproject.toml", "ard", "configs", "docs", "scripts", "tests"]

@@ -22,7 +22,7 @@ from ard.artifacts.adversarial import read_adversarial
 from ard.artifacts.checkpoint import read_checkpoint
 from ard.artifacts.metrics import read_metrics
 from ard.artifacts.paths import RECORD
-from ard.artifacts.record import read_record
+from ard.artifacts.record_file import read_record
 from ard.artifacts.weights import read_weights
 from ard.core.errors import UserError
 

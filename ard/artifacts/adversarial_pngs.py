@@ -1,6 +1,7 @@
 """The folder of adversarial images of 8 bits: a PNG each, to look at and to hand on, and claim.json with the rest."""
 
 import json
+import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from ard.artifacts.adversarial import AdversarialImages, Claim, checked
 from ard.artifacts.tensors import digest_of_tensors
 from ard.artifacts.typed_json import from_tree, parsed, to_tree
 from ard.core.errors import UserError
-from ard.core.files import open_regular, or_user_error, small_text, sync_folder
+from ard.core.files import discard, open_regular, or_user_error, small_text, sync_folder
 
 CLAIM = "claim.json"
 LARGEST = 4096  # pixels of a side
@@ -32,23 +33,28 @@ def write_pngs(folder: Path, images: AdversarialImages, *, through: Path) -> Non
     made = through / folder.name
     with or_user_error(folder):
         shutil.rmtree(made, ignore_errors=True)
-        made.mkdir(parents=True)
+        for place_of_both in (made, folder):
+            place_of_both.mkdir(parents=True, exist_ok=True)
         for place, pixels in enumerate((x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()):
             Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(made / _name(place))
         (made / CLAIM).write_text(json.dumps(about, indent=1), encoding="utf-8")
-        sync_folder(made)
-        made.rename(folder)
-        sync_folder(folder.parent)
+        for file in sorted(made.iterdir()):  # the claim comes last: without it there are no images
+            os.replace(file, folder / file.name)
+        sync_folder(folder)
 
 
 def remove_pngs(folder: Path) -> None:
-    """Remove what write_pngs wrote, and nothing else that lies there."""
-    if (folder / CLAIM).is_file():
-        with or_user_error(folder):
-            for file in (*folder.glob("[0-9]*.png"), folder / CLAIM):
-                file.unlink()
-            with suppress(OSError):
-                folder.rmdir()
+    """Remove what write_pngs wrote, by the names in its claim, and nothing else that lies there."""
+    try:
+        count = len(parsed(small_text(folder / CLAIM))["y"])
+    except (OSError, ValueError, KeyError, TypeError):  # not ours
+        return
+    with or_user_error(folder):
+        (folder / CLAIM).unlink()
+        for place in range(count):
+            discard(folder / _name(place))
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def read_pngs(folder: Path) -> AdversarialImages:

@@ -1,25 +1,21 @@
-"""The record of an evaluation: its fields, its one reader and its one writer.
+"""The record of an evaluation: its fields, and what they say; record_file reads and writes it.
 
 Schema 1 knew no attack's work, no probes and no networks given; schema 2 did. Schema 3 adds `run`, which records that were
 written before were given, too, and `training.config`. Schema 4 adds the digest of the record itself: what was changed after
 it was written is refused. A record is written back in the schema it has, to the byte.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from ard.artifacts.check_names import by_number, with_name
 from ard.artifacts.facts import NetworkSpec, Recipe, Threat, TrainingFacts
-from ard.artifacts.typed_json import OMITTED, SINCE_2, SINCE_4, Count, Fraction, Size, from_tree, parsed, written
+from ard.artifacts.typed_json import OMITTED, SINCE_2, SINCE_4, Count, Fraction, Size
 from ard.core.bits import unpack
-from ard.core.errors import UserError
-from ard.core.files import small_text, write_whole
 from ard.core.statistics import wilson_interval
 from ard.core.text import duration
 
@@ -28,8 +24,6 @@ SCHEMA: Literal[4] = 4
 Verdict = Literal["pass", "warn", "fail", "skipped"]
 Overall = Literal["sound", "upper bound", "warnings", "unreliable"]
 WHOLE_CASCADE = {"APGD-CE", "Square"}  # AutoAttack's first and last part; those between need 4 classes
-
-
 WORTH_SAYING = 30  # seconds from which on an estimate is
 
 
@@ -315,64 +309,3 @@ def warning_of(records: Iterable[Record]) -> str:
     unreliable = [record for record in records if record.verdict == "unreliable"]
     ids = {check.id for record in unreliable for check in record.failed}
     return f"UNRELIABLE ({', '.join(sorted(ids, key=by_number)) or 'no check named'})" if unreliable else ""
-
-
-def read_record(path: Path) -> Record:
-    """The record in a file; raises UserError, naming key and value, for anything that is no whole record.
-
-    Whole means: every key of its schema and no other, each of its kind, and accuracies that are those of its verdicts.
-    """
-    try:
-        return _undamaged(_checked(_record_from(parsed(small_text(path)))))
-    except (KeyError, TypeError, ValueError, OSError, RecursionError) as error:
-        reason = f"has no {error.args[0]}" if isinstance(error, KeyError) else f"is damaged ({str(error)[:200]})"
-        raise UserError(f"{path} {reason}; expected a record of `ard evaluate`: evaluate the weights again") from error
-
-
-def readable_record(path: Path) -> Record | None:
-    """The record in a file; None where there is none, or not a whole one."""
-    try:
-        return read_record(path)
-    except UserError:
-        return None
-
-
-def write_record(path: Path, record: Record, *, through: Path | None = None) -> None:
-    """Write a record in its schema, whole or not at all; the temporary file is in `through`, by default beside it."""
-    record = replace(_checked(record), digest=_digest(record) if record.schema >= SINCE_4["since"] else "")
-    write_whole(path, written(record, record.schema), through=through)
-
-
-def _digest(record: Record) -> str:
-    return hashlib.sha256(written(replace(record, digest=""), record.schema).encode()).hexdigest()
-
-
-def _undamaged(record: Record) -> Record:
-    if record.schema >= SINCE_4["since"] and record.digest != _digest(record):
-        raise ValueError("digest: that of another content, so it was changed after it was written")
-    return record
-
-
-def _record_from(tree: Any) -> Record:
-    schema = tree.get("schema") if isinstance(tree, dict) else None
-    known = schema if type(schema) is int else SCHEMA
-    if known > SCHEMA:
-        raise ValueError(f"schema {schema}, this version knows up to {SCHEMA}")
-    record: Record = from_tree(Record, tree, schema=known)
-    return record
-
-
-def _checked(record: Record) -> Record:
-    """The record, whose accuracies must be those of its verdicts; raises ValueError where they are not."""
-    if record.n < 1:
-        raise ValueError(f"n: {record.n}, expected at least 1")
-    names = [attack.name for attack in record.attacks]
-    if list(record.bits) != ["clean", *names, "worst"]:
-        raise ValueError(f"bits of {', '.join(record.bits)[:100]}; expected clean, every attack, worst")
-    claimed = {"clean": ("clean_acc", record.clean_acc), "worst": ("robust_acc", record.robust_acc)}
-    claimed |= {attack.name: (f"accuracy after {attack.name}", attack.accuracy) for attack in record.attacks}
-    for name, (what, accuracy) in claimed.items():
-        share = unpack(record.bits[name], record.n).mean()
-        if abs(accuracy - share) > 1e-9:
-            raise ValueError(f"{what} = {accuracy}, but its verdicts make {share:.6g}")
-    return record

@@ -51,22 +51,20 @@ def benchmark(
                 f"the record there has {key} {onto.get(key)}, here it is {value}: expected the same, or another --output"
             )
     say(f"{made['device']}, {made['threads']} threads, torch {made['torch']}", error=True)
+    laws = partial(cost_laws, trained, batch_size=batch_size, steps=steps, count=3, device=device)
     limits = onto["ceilings_flops"]
     groups = {group: [row for row in onto["rows"] if row["group"] == group] for group in _groups()}
     for group, members in _groups().items():
         if only in group:
             say(f"{group}: {len(members)} rows, {count + 1} rounds", error=True)
-            limits = {
-                name: max(rate, limits.get(name, 0.0)) for name, rate in ceilings(device).items()
-            }  # the quietest moment counts
+            rates = ceilings(device).items()
+            limits = {name: max(rate, limits.get(name, 0.0)) for name, rate in rates}  # the quietest moment counts
             groups[group] = _group(members, trained, batch_size, steps, count, device)
     return {
         **made,
         "ceilings_flops": limits,
         "rows": [row for rows in groups.values() for row in rows],
-        "cost_laws": onto["cost_laws"]
-        if only
-        else cost_laws(trained, batch_size=batch_size, steps=steps, count=3, device=device),
+        "cost_laws": onto["cost_laws"] if only else laws(),
         "overhead": onto["overhead"] if only else overhead(count),
     }
 

@@ -57,7 +57,7 @@ def evaluate(
             tensors, a name of `ard list data` or the path of a config. Weights know theirs; another config may be named.
         threat: Which images an attack may choose from, such as ard.Linf(8/255). Weights know theirs.
         eps: A radius, short for threat=ard.Linf(eps).
-        suite: "quick" (FGSM, PGD-20, CW), "standard" (and AutoAttack) or "full" (and every check).
+        suite: "quick" (five short attacks), "standard" (and AutoAttack) or "full" (and every check).
         limit: On this many images, as equally many a class as there are; of a loader or Dataset on its first ones.
         split: Images of our own data: test or validation.
         seed: Of the attacks' random starts.

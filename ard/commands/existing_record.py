@@ -3,11 +3,12 @@
 from collections.abc import Collection
 from pathlib import Path
 
+from ard.artifacts.facts import Threat
 from ard.artifacts.paths import record_of
-from ard.artifacts.record import Record, readable_record
+from ard.artifacts.record import Record
+from ard.artifacts.record_file import readable_record
 from ard.commands.subject import Subject
 from ard.core.errors import UserError
-from ard.core.text import radius
 from ard.evaluation.request import Request
 
 
@@ -27,15 +28,12 @@ def check_nothing_lost(subject: Subject, request: Request, attacks: Collection[s
     if existing is None or request.replace or existing.weights.sha256 != subject.sha256:
         return
     lost = [attack.name for attack in existing.attacks if attack.name not in attacks]
-    now = _images_and_threat(subject.section["name"], request.split, subject.ball.norm, subject.ball.eps)
-    then = _images_and_threat(existing.dataset.name, existing.split, existing.threat.norm, existing.threat.eps)
+    threat = Threat(norm=subject.ball.norm, eps=subject.ball.eps, eight_bit=request.eight_bit)
+    now = f"{subject.section['name']} {request.split}, {threat.words}"
+    then = f"{existing.dataset.name} {existing.split}, {existing.threat.words}"
     if lost or existing.n > len(subject.y) or now != then:
         beyond = f" ({', '.join(lost[:3])}{', …' if len(lost) > 3 else ''} would be lost)" if lost else ""
         raise UserError(
             f"{path} holds suite {existing.suite}, n = {existing.n}, {then}{beyond}; suite {request.suite}, "
             f"n = {len(subject.y)}, {now} would replace it: add --replace, or evaluate a copy of the weights elsewhere"
         )
-
-
-def _images_and_threat(data: str, split: str, norm: str, eps: float) -> str:
-    return f"{data} {split}, {norm} {radius(eps)}"

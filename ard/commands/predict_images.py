@@ -7,9 +7,9 @@ import torch
 from ard.artifacts.weights import read_stored
 from ard.cli.network_option import named_network
 from ard.core.errors import UserError
+from ard.core.logits import logits_of
 from ard.data import to_pixels
 from ard.data.image_folder import decode
-from ard.models.building import check_answers
 from ard.models.loading import network_with
 
 AT_ONCE = 32  # images
@@ -27,9 +27,9 @@ def predictions(weights: str, paths: Sequence[str], network: str | None) -> Iter
         raise UserError(f"{weights} does not say what images it is for: expected weights that `ard fit` wrote")
     model = network_with(stored, weights, named_network(network))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    check_answers(model, shape, card.num_classes or 0, weights)
+    count = logits_of(model, torch.zeros(1, *shape), weights, len(card.classes) if card.classes else None).shape[1]
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    names = card.classes or tuple(map(str, range(card.num_classes or 0)))
+    names = card.classes or tuple(map(str, range(count)))
     for first in range(0, len(paths), AT_ONCE):
         batch = paths[first : first + AT_ONCE]
         x = to_pixels(torch.stack([decode(path, shape) for path in batch])).to(device)

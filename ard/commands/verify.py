@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ard.artifacts.paths import weights_file
-from ard.artifacts.record import read_record
+from ard.artifacts.record_file import read_record
 from ard.artifacts.signature import check_signature
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_config, check_weights

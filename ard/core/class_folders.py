@@ -66,14 +66,21 @@ def check_same_classes(root: Path, train: Sequence[str], test: Sequence[str]) ->
 
 
 def check_images(root: Path) -> None:
-    """Raises UserError that names all files below train/, or below the class folders, whose first bytes are no image's.
+    """Raises UserError that names all files of train/ and test/, or of the class folders, that do not begin as images do.
 
     Pixels are not decoded; of very many images none is looked at, as it would take minutes.
     """
-    folder = root / "train" if (root / "train").is_dir() else root
-    paths = [path for files in class_folders(folder, at_least=1).files.values() for path in files]
+    parts = [root / name for name in ("train", "test") if (root / name).is_dir()] if is_split(root) else [root]
+    folders = [class_folders(part, at_least=1).files for part in parts]
+    paths = [path for files in folders for members in files.values() for path in members]
     if len(paths) <= MOST_CHECKED:
         _check_headers(paths)
+
+
+def is_split(root: Path) -> bool:
+    """Whether a folder holds train/<class>/*: "train" may be the name of a class, whose images it holds itself."""
+    train = root / "train"
+    return train.is_dir() and any((train / name).is_dir() for name in _visible(train))
 
 
 def files_of_images(names: Sequence[str]) -> list[str]:

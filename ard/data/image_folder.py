@@ -73,7 +73,8 @@ class ImageFolder(DataModule):
         self.root, self.memory_limit_mb = Path(root).expanduser(), memory_limit_mb
         self.label = name or self.root.name
         self.input_shape = (1 if grey else 3, size, size)
-        self.train_files = self._folders("train").files
+        self.folders = self._folders("train")
+        self.train_files = self.folders.files
         self.classes = tuple(self.train_files)
         if (self.root / "test").is_dir():  # nobody wants to hear of it when the training is over
             self._test_files()
@@ -92,7 +93,7 @@ class ImageFolder(DataModule):
         return self.label
 
     def training_images(self) -> Images:
-        self._folders("train").tell(self.root)
+        self.folders.tell(self.root)
         return self._open(self.train_files)
 
     def test_images(self) -> Images:

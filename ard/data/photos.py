@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ard.core.class_folders import ClassFolders, class_folders
+from ard.core.class_folders import ClassFolders, class_folders, is_split
 from ard.core.errors import UserError
 from ard.core.randomness import key_seed
 from ard.data.image_folder import ImageFolder
@@ -76,7 +76,7 @@ class Photos(ImageFolder):
         self._batch_idx = 0
 
     def _folders(self, split: Literal["train", "test"]) -> ClassFolders:
-        if (self.root / "train").is_dir():
+        if is_split(self.root):
             return super()._folders(split)
         folders = class_folders(self.root, at_least=3)  # one to train on, to validate on, to test on
         kept = {name: self._for_test(files) for name, files in folders.files.items()}

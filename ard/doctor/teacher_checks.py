@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ard.artifacts.paths import RECORD, record_of
-from ard.artifacts.record import readable_record
+from ard.artifacts.record_file import readable_record
 from ard.attacks import PGD, frozen_mode
 from ard.core.randomness import keyed_generator
 from ard.core.text import percent, radius

@@ -24,7 +24,7 @@ class Request:
         network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
         split: images to evaluate on.
         limit: evaluate on this many images, equally many a class, chosen by a fixed seed.
-        suite: quick (FGSM, PGD-20, CW), standard (and AutoAttack) or full (and every check).
+        suite: quick (five short attacks), standard (and AutoAttack) or full (and every check).
         eps: radius such as 8/255; by default the one the weights were trained against.
         norm: by default the one the weights were trained against.
         seed: of the attacks' random starts.

@@ -10,7 +10,8 @@ from typing import Any
 
 from ard.artifacts.class_paths import is_ours
 from ard.artifacts.paths import LAST, RunFolder, StudyFolder
-from ard.artifacts.record import Record, read_record, readable_record, write_record
+from ard.artifacts.record import Record
+from ard.artifacts.record_file import read_record, readable_record, write_record
 from ard.artifacts.run_name import RunName, write_run_name
 from ard.core.errors import UserError
 from ard.core.files import discard, or_user_error, write_whole

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ard.artifacts.check_names import CHECK_NAMES
-from ard.artifacts.record import SCHEMA, read_record, write_record
+from ard.artifacts.record import SCHEMA
+from ard.artifacts.record_file import read_record, write_record
 from ard.artifacts.typed_json import written
 from ard.core.errors import UserError
 

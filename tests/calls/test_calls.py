@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import ard
 from ard.artifacts.paths import record_of
-from ard.artifacts.record import read_record
+from ard.artifacts.record_file import read_record
 from ard.artifacts.weights import card_of
 from ard.calls.fitting import written_radius
 

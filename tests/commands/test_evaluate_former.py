@@ -7,7 +7,7 @@ import pytest
 from interruptions import lying
 from small_runs import cli, narrow, write_weights
 
-from ard.artifacts.record import read_record, write_record
+from ard.artifacts.record_file import read_record, write_record
 from ard.evaluation import Evaluation
 
 

@@ -10,7 +10,8 @@ from small_runs import cli, narrow, sha256, write_weights
 from tiny import user_error, warned
 
 from ard.artifacts.card import Card
-from ard.artifacts.record import SCHEMA, read_record, write_record
+from ard.artifacts.record import SCHEMA
+from ard.artifacts.record_file import read_record, write_record
 from ard.artifacts.weights import card_of, read_weights, save_weights
 from ard.evaluation import Evaluation
 

@@ -8,6 +8,7 @@ import torch
 from image_files import image_folder
 from tiny import generator, user_error
 
+from ard.core.class_folders import check_images
 from ard.data import Photos
 from ard.models import Torchvision
 
@@ -134,3 +135,16 @@ def test_pretrained_weights_that_cannot_be_had_are_one_line(torch_home):
     torch.save({"a": torch.zeros(1)}, torch_home / "squeezenet1_1-b8a52dc0.pth")
     with user_error("are of another network: 0 of"):
         Torchvision(name="squeezenet1_1", num_classes=5, pretrained=True)
+
+
+def test_a_class_may_be_called_train(folder):
+    (folder / "cat").rename(folder / "train")
+    assert photos(folder).classes == ("dog", "owl", "train")
+
+
+def test_what_is_no_image_is_named_in_both_parts_before_anything_is_trained(tmp_path):
+    image_folder(tmp_path)
+    for part in ("train", "test"):
+        (tmp_path / part / "cat" / "odd.png").write_bytes(b"no image")
+    with user_error("2 of 38 files cannot be read as images: .*train/cat/odd.png .*, .*test/cat/odd.png"):
+        check_images(tmp_path)

@@ -95,9 +95,16 @@ def test_a_changed_folder_is_refused(evaluated, tmp_path, capsys, damage):
 
 def test_evaluated_again_the_folder_is_replaced_and_nothing_else_there_goes(evaluated, capsys):
     folder = evaluated / "evaluation.adversarial"
-    (folder / "mine.txt").write_text("a note")
-    status, _, err = cli(
-        capsys, "evaluate", evaluated, "--limit=40", "--save-adversarial", "--eight-bit", "--seed=1", "--replace"
-    )
-    assert (folder / "mine.txt").read_text() == "a note"
-    assert (status, "Traceback" in err) == (2, False)  # it is in the way, which is said
+    for name in ("mine.txt", "2024.png"):
+        (folder / name).write_text("mine")
+    again = ("--limit=40", "--save-adversarial", "--eight-bit", "--seed=1", "--replace")
+    status, _, err = cli(capsys, "evaluate", evaluated, *again)
+    assert (folder / "mine.txt").read_text() == (folder / "2024.png").read_text() == "mine"
+    assert (status, err) == (0, "")
+    assert cli(capsys, "verify", folder, evaluated)[0] == 0
+
+
+def test_a_record_of_other_images_is_not_replaced_unasked(evaluated, capsys):
+    status, _, err = cli(capsys, "evaluate", evaluated, "--limit=40")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "Linf 0.1, images of 8 bits; suite quick, n = 40, Digits test, Linf 0.1 would replace it" in err

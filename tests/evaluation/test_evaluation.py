@@ -15,7 +15,7 @@ from tiny import user_error
 from torch import nn
 
 from ard.artifacts.facts import Threat
-from ard.artifacts.record import read_record, write_record
+from ard.artifacts.record_file import read_record, write_record
 from ard.attacks import L2, Linf
 from ard.core.files import write_whole
 from ard.evaluation import Evaluation, evaluate_images

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest
 from small_records import attack, check, full_record, unreliable
 
-from ard.artifacts.record import read_record
+from ard.artifacts.record_file import read_record
 from ard.report.evidence_card import evidence_card
 
 RECORDS = sorted((Path(__file__).parents[2] / "docs/results").rglob("*evaluation.json"))

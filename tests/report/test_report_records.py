@@ -18,7 +18,7 @@ from disturbances import CHANGES, Disk
 from matplotlib.figure import Figure
 from small_records import cells, dataset, first, write, write_study
 
-from ard.artifacts.record import read_record, write_record
+from ard.artifacts.record_file import read_record, write_record
 from ard.core.bits import pack, unpack
 from ard.core.errors import UserError
 from ard.core.text import duration, radius

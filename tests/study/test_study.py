@@ -8,7 +8,7 @@ from small_runs import cli, files_below, forget, write_yaml
 from tiny_study import STUDY, TEACHER
 
 from ard.artifacts.paths import RECORDS
-from ard.artifacts.record import read_record
+from ard.artifacts.record_file import read_record
 from ard.cli.lightning import resolve_config
 from ard.configs.catalogue import root
 from ard.report.comparison import compare_records

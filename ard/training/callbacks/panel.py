@@ -12,7 +12,7 @@ from rich.text import Text
 from torch import nn
 
 from ard.artifacts.paths import record_of
-from ard.artifacts.record import readable_record
+from ard.artifacts.record_file import readable_record
 from ard.attacks import Attack
 from ard.core.device_name import device_name
 from ard.core.text import percent, radius
