@@ -48,6 +48,7 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
         "coverage": coverage,
         "levers": levers,
         "misleading": misleading,
+        "gradient-errors": gradient_errors,
         "gpu-speed": gpu_speed,
     }
 
@@ -119,6 +120,15 @@ def coverage() -> str:
         for name in ("bootstrap", "t_and_z"):
             cells += [f"{row[f'{name}_coverage']:.1%}", f"{100 * row[f'{name}_width']:.1f}"]
         rows.append("| " + " | ".join(cells) + " |")
+    return "\n" + "\n".join(rows) + "\n\n"
+
+
+def gradient_errors() -> str:
+    """How far honest gradients are from differences, in float64 and in float32."""
+    rows = ["| Network (digits) | float64: median | largest | float32: 99 % below | largest |", "|" + "---|" * 5]
+    for kind, row in json.loads((RESULTS / "gradient-errors.json").read_text())["kinds"].items():
+        cells = [row[key] for key in ("float64_median", "float64_largest", "float32_99", "float32_largest")]
+        rows.append("| " + " | ".join([kind, *("–" if cell is None else f"{cell:.1g}" for cell in cells)]) + " |")
     return "\n" + "\n".join(rows) + "\n\n"
 
 
