@@ -33,6 +33,16 @@ def test_levels_lie_in_the_ball_and_nearly_where_the_attack_was(ball):
         assert moved.max() <= 1
 
 
+def test_a_pixel_whose_nearest_level_is_allowed_goes_there():
+    """Also beside others that may not: 0.151 lies just above 38.5 levels."""
+    x, ball = images(0), Linf(0.151)
+    inner = ball.uniform(x, generator(1))
+    x_adv = ball.project(x + torch.where(inner > 0.1, ball.eps, inner), x)
+    nearest = (x_adv * 255).round() / 255
+    allowed = (nearest - x).abs() <= ball.eps
+    assert torch.equal(on_levels(x_adv, x, ball)[allowed], nearest[allowed])
+
+
 def test_whole_levels_stay():
     x = images(0)
     shift = torch.randint(-8, 9, x.shape, generator=generator(1)) / 255
@@ -108,3 +118,6 @@ def test_a_record_of_other_images_is_not_replaced_unasked(evaluated, capsys):
     status, _, err = cli(capsys, "evaluate", evaluated, "--limit=40")
     assert (status, err.count("\n")) == (2, 1)
     assert "Linf 0.1, images of 8 bits; suite quick, n = 40, Digits test, Linf 0.1 would replace it" in err
+    assert cli(capsys, "evaluate", evaluated, "--limit=40", "--replace")[0] == 0
+    status, _, err = cli(capsys, "evaluate", evaluated, "--limit=40", "--eight-bit")
+    assert (status, "Linf 0.1, images of 8 bits would replace it" in err) == (2, True)
