@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from ard.artifacts.adversarial import AdversarialImages, Claim, checked
+from ard.artifacts.paths import CLAIM
 from ard.artifacts.tensors import digest_of_tensors
 from ard.artifacts.typed_json import from_tree, parsed, to_tree
 from ard.core.errors import UserError
 from ard.core.files import discard, open_regular, or_user_error, small_text, sync_folder
 
-CLAIM = "claim.json"
 LARGEST = 4096  # pixels of a side
 
 

@@ -12,6 +12,7 @@ from ard.core.files import SUFFIXES
 LAST, BEST, PREVIOUS = "last", "best", "previous"  # the checkpoints of a run
 STUDENT = "student"  # the weights of the checkpoint that was selected
 RECORD = "evaluation.json"
+CLAIM = "claim.json"  # in a folder of adversarial images: what they prove, and a digest of them
 REPLACED = ".replaced"  # ends the name of a folder of runs that others took the place of
 RECORDS = (RECORD, f"{LAST}.{RECORD}")  # of the two files of weights that a run leaves
 

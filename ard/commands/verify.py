@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ard.artifacts.paths import weights_file
+from ard.artifacts.paths import CLAIM, weights_file
 from ard.artifacts.record_file import read_record
 from ard.artifacts.signature import check_signature
 from ard.cli.quick_imports import quick_imports
@@ -33,14 +33,15 @@ def verify_images(
         if Path(f"{file}.minisig").exists():
             say(f"{file}.minisig was not looked at: --public-key KEY checks it")
         return status
-    used, comment = (
-        {file: sha256(existing(file, "a record, or adversarial images"))},
-        check_signature(Path(file), public_key),
-    )
+    signed = (
+        Path(file) / CLAIM if Path(file).is_dir() else Path(file)
+    )  # of a folder of images the claim, which has their digest
+    used = {str(signed): sha256(existing(signed, "a record, or adversarial images"))}
+    comment = check_signature(signed, public_key)
     status = _verify(file, weights, data, network)
     if replaced := replaced_since(used):
         raise UserError(replaced[0])
-    say(f"{file}: signed by this key, which covers the weights by their SHA-256; the signer wrote: {comment}")
+    say(f"{signed}: signed by this key, which covers the weights by their SHA-256; the signer wrote: {comment}")
     return status
 
 

@@ -92,7 +92,10 @@ def files_of_images(names: Sequence[str]) -> list[str]:
         path = Path(name).expanduser()
         if not path.exists():
             raise UserError(f"{name}: no such file; expected an image, or a folder of them")
-        paths += _sorted_out(list(_files(path)))[0] if path.is_dir() else [str(path)]
+        found = _sorted_out(list(_files(path)))[0] if path.is_dir() else [str(path)]
+        if not found:
+            raise UserError(f"{name} holds no images; expected files, or folders of them")
+        paths += found
     _check_headers(paths)
     return paths
 

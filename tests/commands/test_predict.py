@@ -25,6 +25,7 @@ def place(tmp_path, monkeypatch):
         classes=["cat", "dog", "owl"],
         input_shape=[1, 8, 8],
     )
+    (tmp_path / "run" / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -61,6 +62,7 @@ def test_a_photograph_is_upright_and_square_as_in_training(capsys):
         (["run"], "the following arguments are required: images"),
         (["run", "nope.png"], "nope.png: no such file; expected an image, or a folder of them"),
         (["nope", "photos"], "nope: no such file"),
+        (["run", "photos/owl", "run/empty"], "run/empty holds no images; expected files, or folders of them"),
         (["run", "photos", "--top", "0"], "--top 0: expected 1 or more"),
         (
             ["run", "photos/cat/Thumbs.db", "run/student.safetensors"],

@@ -1,7 +1,9 @@
 """Attacks with images of 8 bits: inside the ball, on levels, and the same after a round trip through PNGs."""
 
 import json
+import shutil
 
+import minisign
 import pytest
 import torch
 from PIL import Image
@@ -81,10 +83,21 @@ def test_a_folder_of_pngs_proves_what_it_claims(evaluated, capsys):
     assert json.loads((evaluated / "evaluation.json").read_text())["threat"]["eight_bit"] is True
 
 
+def test_the_claim_of_a_folder_can_be_signed_for_all_of_it(evaluated, tmp_path, capsys):
+    folder, pair = shutil.copytree(evaluated / "evaluation.adversarial", tmp_path / "copy"), minisign.KeyPair.generate()
+    words = ("verify", folder, evaluated, "--public-key", pair.public_key.to_base64().decode())
+    assert "claim.json is not signed" in cli(capsys, *words)[2]
+    signature = pair.secret_key.sign((folder / "claim.json").read_bytes(), trusted_comment="mine")
+    (folder / "claim.json.minisig").write_bytes(bytes(signature))
+    assert cli(capsys, *words)[0] == 0
+    image = Image.open(folder / "00007.png")
+    image.putpixel((3, 3), 255 - image.getpixel((3, 3)))
+    image.save(folder / "00007.png")
+    assert cli(capsys, *words)[0] == 2
+
+
 @pytest.mark.parametrize("damage", ["pixel", "label", "missing", "cut"])
 def test_a_changed_folder_is_refused(evaluated, tmp_path, capsys, damage):
-    import shutil
-
     folder = shutil.copytree(evaluated / "evaluation.adversarial", tmp_path / "copy")
     file, claim = folder / "00007.png", json.loads((folder / "claim.json").read_text())
     if damage == "pixel":
