@@ -9,8 +9,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,17 +30,22 @@ from ard.artifacts.weights import save_weights
 from ard.models import ResNet
 
 METHODS = Path(__file__).resolve().parents[1] / "configs" / "methods"
-SINGLE_STEP, SEVERAL_STEPS = ("nfgsm", "nfgsm_ard", "nfgsm_rslad"), ("pgd_at_ema", "rslad", "ard")
+SINGLE_STEP = ("nfgsm", "nfgsm_ard", "nfgsm_rslad")
+STUDENTS = (*SINGLE_STEP, "pgd_at_ema", "rslad", "ard")
 EXACT, EXACTLY = ("32-true", "16-mixed"), ("ard", "rslad", "adaad", "trades", "fast_ard", "pgd_at_awp")
 SAVING = 20.0  # of the seconds, to write checkpoints, compare and pack
-ONE_STEP = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--trainer.log_every_n_steps=1"]
+THREE_STEPS = ["--trainer.limit_train_batches=3", "--trainer.limit_val_batches=1", "--trainer.log_every_n_steps=1"]
+NOT_CAPTURED = "the attack is not captured as a CUDA graph"
+PARTS = ("steps", "bench", "claim")
 QUIET = "--trainer.enable_progress_bar=false"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What is tried: words of `ard fit` that every run begins with, of `ard bench`, suites and numbers of images."""
+    """What is tried: methods, words that every `ard fit` begins with, those of `ard bench`, suites and numbers of images."""
 
+    teaches: str = "nfgsm"
+    students: tuple[str, ...] = STUDENTS
     base: list[str]  # of the runs
     teacher: list[str]  # and of the teacher's
     several: list[str]  # and of those whose attack takes several steps
@@ -61,7 +66,7 @@ def real(data: Path, epochs: int) -> Size:
         base=[*named, f"--data-dir={data}", f"--epochs={epochs}", *common],
         teacher=["--student=resnet"],
         several=["--model.attack.steps=5", "--model.attack.relative_step=0.5"],
-        step=["cifar10", "--data=speeds.Noise", "--data.batch_size=128", "--data.batches=1", *ONE_STEP],
+        step=["cifar10", "--data=speeds.Noise", "--data.batch_size=128", "--data.batches=3", *THREE_STEPS],
         step_teacher={},
         precisions=EXACT,
         groups=["ARD, MobileNetV2", "ARD, ResNet-18", "RSLAD, MobileNetV2", "fewer passes, MobileNetV2"],
@@ -78,7 +83,7 @@ def toy(epochs: int) -> Size:
         base=[*digits, f"--epochs={epochs}", "--average=0.9", "--trainer.limit_train_batches=4"],
         teacher=[],
         several=[],
-        step=[*digits, *ONE_STEP],
+        step=[*digits, *THREE_STEPS],
         step_teacher=TINY_TEACHER,
         precisions=(),
         groups=["RSLAD, MobileNetV2"],
@@ -117,11 +122,10 @@ def _has_group(record: Path, group: str) -> bool:
 
 def claim(size: Size, out: Path) -> Iterator[Task]:
     """A teacher and students of one step, measured as soon as they are there, then thoroughly; then students of several."""
-    teacher = _fit(size, out / "teachers" / "resnet", "nfgsm", size.teacher)
-    single, several = (
-        [_fit(size, out / method, method, more, teacher) for method in methods]
-        for methods, more in ((SINGLE_STEP, []), (SEVERAL_STEPS, size.several))
-    )
+    teacher = _fit(size, out / "teachers" / "resnet", size.teaches, size.teacher)
+    students = {method: _fit(size, out / method, method, [], teacher) for method in size.students}
+    single = [fit for method, fit in students.items() if method in SINGLE_STEP]
+    several = [fit for method, fit in students.items() if method not in SINGLE_STEP]
     yield from (teacher, *single)
     yield from (_measure(size, fit, *measure) for measure in size.measures for fit in (*single, teacher))
     for fit in several:
@@ -130,7 +134,8 @@ def claim(size: Size, out: Path) -> Iterator[Task]:
 
 def _fit(size: Size, place: Path, method: str, more: list[str], teacher: Task | None = None) -> Task:
     recipe, weights, needs = METHODS / f"{method}.yaml", RunFolder(place).weights(), None
-    words = ["fit", size.base[0], str(recipe), *size.base[1:], *more]
+    several = [] if method in SINGLE_STEP else size.several
+    words = ["fit", size.base[0], str(recipe), *size.base[1:], *several, *more]
     if teacher is not None and (options := teacher_options(recipe, weights_of(teacher))):
         words, needs = [*words, *options], weights_of(teacher)
     kind = "fit teacher" if teacher is None else "fit, one step" if method in SINGLE_STEP else "fit, several steps"
@@ -164,14 +169,16 @@ def stepped(out: Path, rows: dict[str, Any], task: Task, seconds: float) -> None
     losses = [float(row["train/loss"]) for row in metrics if "train/loss" in row]
     recipe, precision = task.name.split()
     ok = task.process.exitcode == 0 and bool(losses) and all(map(math.isfinite, losses))
-    last = "" if ok else (task.log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"])[-1]
+    lines = task.log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
+    reasons = [line.partition(": ")[2] for line in lines if NOT_CAPTURED in line]
     row = {
         "recipe": recipe,
         "precision": precision,
         "ok": ok,
         "seconds": round(seconds, 1),
         "loss": losses[-1:],
-        "error": last,
+        "not_captured": reasons[:1],
+        "error": "" if ok else lines[-1],
     }
     rows[task.name] = row
     (out / "recipes.json").write_text("[\n" + ",\n".join(json.dumps(rows[name]) for name in sorted(rows)) + "\n]\n")
@@ -190,18 +197,19 @@ def pack(out: Path) -> Path:
     return records
 
 
-def compare(out: Path, deadline: Deadline) -> None:
+def compare(size: Size, out: Path, deadline: Deadline) -> None:
     """The table of what was measured, beside the records."""
     records = pack(out) / "claim"
     if any(records.rglob("evaluation.json")):
-        words = ["compare", str(records), "--mixed", *(["--baseline=nfgsm"] if (records / "nfgsm").is_dir() else [])]
+        baseline = next((name for name in size.students if (records / name).is_dir()), None)
+        words = ["compare", str(records), "--mixed", *([f"--baseline={baseline}"] if baseline else [])]
         task = Task("table", "table", words, out / "table.txt", lambda: False)
         deadline.until += SAVING
         deadline.run([task], 1)
 
 
-def main(size: Size, out: Path, until: float) -> int:
-    """All that is not done yet and can be until then; each part has the machine to itself."""
+def main(size: Size, out: Path, until: float, parts: Sequence[str] = PARTS) -> int:
+    """All of these parts that is not done yet and can be until then; each part has the machine to itself."""
     deadline = Deadline(out / "durations.json", until - SAVING)
     recipes, claimed = out / "recipes.json", [*claim(size, out / "claim")]
     lines = json.loads(recipes.read_text()) if recipes.is_file() else []
@@ -210,11 +218,14 @@ def main(size: Size, out: Path, until: float) -> int:
     save_weights(out / "teacher.safetensors", ResNet(num_classes=10, **size.step_teacher), card)
     cores = len(os.sched_getaffinity(0))
     try:
-        deadline.run([*steps(size, out, rows)], max(2, min(12, cores - 2)), partial(stepped, out, rows))
-        deadline.run([*benches(size, out)], size.bench_places)
-        deadline.run(claimed, min(3, cores))
+        if "steps" in parts:
+            deadline.run([*steps(size, out, rows)], max(2, min(12, cores - 2)), partial(stepped, out, rows))
+        if "bench" in parts:
+            deadline.run([*benches(size, out)], size.bench_places)
+        if "claim" in parts:
+            deadline.run(claimed, min(3, cores))
     finally:
-        compare(out, deadline)
+        compare(size, out, deadline)
     failed = [name for name, row in rows.items() if not row["ok"]]
     left = [task.name for task in claimed if not task.done()]
     deadline.say(f"{len(rows)} recipe steps, {len(failed)} failed: {', '.join(failed) or 'none'}")
@@ -229,6 +240,15 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("out", type=Path, help="folder for everything; called again with it, the script goes on")
     parser.add_argument("seconds", type=float, nargs="?", default=600.0, help="after which it ends (600)")
     parser.add_argument("--epochs", type=int, help="of every run (10)")
+    parser.add_argument("--part", choices=PARTS, action="append", help="this one alone; may be said again (all)")
+    parser.add_argument("--teacher", metavar="METHOD", default="nfgsm", help="that trains the teacher (nfgsm)")
+    parser.add_argument(
+        "--students",
+        metavar="METHODS",
+        type=lambda text: tuple(text.split(",")),
+        default=STUDENTS,
+        help=f"the first is what the others are compared with ({','.join(STUDENTS)})",
+    )
     parser.add_argument("--toy", action="store_true", help="rehearse on a CPU, with digits")
     return parser.parse_args(words)
 
@@ -241,4 +261,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     given.out.mkdir(parents=True, exist_ok=True)
     chosen = toy(given.epochs or 2) if given.toy else real(given.data.resolve(), given.epochs or 10)
-    sys.exit(main(chosen, given.out.resolve(), BEGUN + given.seconds))
+    chosen = replace(chosen, teaches=given.teacher, students=given.students)
+    sys.exit(main(chosen, given.out.resolve(), BEGUN + given.seconds, given.part or PARTS))

@@ -2,7 +2,7 @@
 
 import torch
 from shipped_recipes import content, parts
-from tiny import generator, run_facts, tiny_net
+from tiny import run_facts, tiny_net
 
 from ard.attacks import PGD, AttackFactory, Linf
 from ard.configs.building import build
@@ -19,8 +19,8 @@ BALL = Linf(eps=0.1)
 class Steps:
     """Called with a number it takes that step; gives what `take` gives, or of replays the perturbation."""
 
-    def __init__(self, recipe, attack_batch=attack_batch):
-        said = parts(recipe)
+    def __init__(self, recipe, attack_batch=attack_batch, device="cpu"):
+        said, self.device = parts(recipe), device
         self.attack_batch, self.mode = attack_batch, said.get("attack_mode", "eval")
         self.replays = said["replays"] if "replays" in said else 8 * recipe_is_free(recipe)
         self.student = tiny_net()
@@ -36,6 +36,8 @@ class Steps:
         self.attack = attack(ball=BALL)
         self.attack.steps = min(self.attack.steps, 3)
         self.awp = build(AWP, said["weight_perturbation"]) if "weight_perturbation" in said else None
+        for network in (*self.networks(), self.objective):
+            network.to(device)
         self.delta, self.optimizer = None, self.optimized()
 
     def optimized(self):
@@ -52,17 +54,20 @@ class Steps:
     def __call__(self, number, x, y):
         self.student.train()
         self.objective.train()
-        draws, shown = generator(number), torch.arange(4)
+        draws, shown = self.drawing(number), torch.arange(4, device=self.device)
         step = Step(epoch=number // 5, batch=number % 5, progress=number / STEPS, eps=0.1, generator=draws, shown=shown)
         moving = self.student, self.teacher, self.objective
         if self.replays:
             loss = replayed_loss(*moving, x, y, step, mode=self.mode)
             self.delta = replay(loss, x, self.delta, ball=BALL, count=self.replays, descend=self.descend)
             return self.delta
-        options = {"generator": generator(100 + number), "mode": self.mode, "weight_perturbation": self.awp}
+        options = {"generator": self.drawing(100 + number), "mode": self.mode, "weight_perturbation": self.awp}
         taken = take(*moving, self.attack, x, y, step, **options, attack_batch=self.attack_batch)
         self.descend(taken.terms, taken.undo)
         return taken
+
+    def drawing(self, number):
+        return torch.Generator(self.device).manual_seed(number)
 
     def descend(self, terms, undo=lambda: None):
         self.optimizer.zero_grad()
