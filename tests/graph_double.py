@@ -53,16 +53,31 @@ class Tape(Kernels):
 
     def __init__(self):
         super().__init__()
-        self.calls = []
+        self.calls, self.given, self.made = [], {}, []
 
     def run(self, func, args, kwargs):
         if func._overloadpacket.__name__ == "lift_fresh":
             raise WaitedError("a tensor of what Python knows: a replay would copy from memory that is gone")
+        own = {tensor.untyped_storage().data_ptr() for tensor in self.made}
+        for tensor in _tensors((args, kwargs)):
+            place = tensor.untyped_storage().data_ptr()
+            if place not in own and place not in self.given:
+                self.given[place] = tensor.detach(), tensor.detach().clone()
         out = func(*args, **kwargs)
+        self.made += [tensor for tensor in _tensors(out) if tensor.untyped_storage().data_ptr() not in self.given]
         self.calls.append((func, args, kwargs, _tensors(out)))
         return out
 
     @torch.no_grad()
+    def forget(self):
+        """A capture runs no kernel: what came from outside is as it was."""
+        for tensor, before in self.given.values():
+            tensor.copy_(before)
+        self.given.clear()
+        self.made.clear()
+
+    @torch.no_grad()
+    @torch.autocast("cpu", enabled=False)
     def replay(self):
         for func, args, kwargs, outs in self.calls:
             known = {tensor.untyped_storage().data_ptr() for tensor in _tensors((args, kwargs))}
@@ -78,6 +93,7 @@ def recorded(run):
     """In the place of training.captured.cuda_graph."""
     with NoWaiting(), Tape() as tape:
         answer = run()
+    tape.forget()
     return answer, tape.replay
 
 

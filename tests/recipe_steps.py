@@ -9,7 +9,7 @@ from ard.configs.building import build
 from ard.models import Frozen
 from ard.objectives.base import Objective, Step, total_loss
 from ard.training.replays import replay, replayed_loss
-from ard.training.step import attack_batch, take
+from ard.training.step import attack_batch, learn, take
 from ard.training.weight_perturbation import AWP
 
 STEPS = 10  # as the schedule of a method sees them
@@ -62,7 +62,16 @@ class Steps:
             self.delta = replay(loss, x, self.delta, ball=BALL, count=self.replays, descend=self.descend)
             return self.delta
         options = {"generator": self.drawing(100 + number), "mode": self.mode, "weight_perturbation": self.awp}
-        taken = take(*moving, self.attack, x, y, step, **options, attack_batch=self.attack_batch)
+        taken = take(
+            *moving,
+            self.attack,
+            x,
+            y,
+            step,
+            **options,
+            attack_batch=self.attack_batch,
+            learn=getattr(self.attack_batch, "learn", learn),
+        )
         self.descend(taken.terms, taken.undo)
         return taken
 

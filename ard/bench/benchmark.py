@@ -34,12 +34,14 @@ def benchmark(
     onto: dict[str, Any] | None = None,
     files: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Time every row of the groups whose name contains `only`, `count` interleaved rounds, and return the record.
+    """Time every row of the groups whose name contains `only`, or is it, `count` interleaved rounds, and return the record.
 
     The other groups are those of `onto`, a record made under the same conditions; raises UserError where they were others.
     `files` hold trained networks for the rows that are measured on such; those without one are trained for a moment.
     """
-    if not any(only in group for group in _groups()):
+    chosen = [group for group in _groups() if only in group]
+    chosen = [only] if only in chosen else chosen
+    if not chosen:
         raise UserError(f"--only {only}: no such group; expected a part of {'; '.join(_groups())}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trained = Trained(files, device)
@@ -55,7 +57,7 @@ def benchmark(
     limits = onto["ceilings_flops"]
     groups = {group: [row for row in onto["rows"] if row["group"] == group] for group in _groups()}
     for group, members in _groups().items():
-        if only in group:
+        if group in chosen:
             say(f"{group}: {len(members)} rows, {count + 1} rounds", error=True)
             rates = ceilings(device).items()
             limits = {name: max(rate, limits.get(name, 0.0)) for name, rate in rates}  # the quietest moment counts
@@ -88,7 +90,7 @@ def _group(
     members: list[BenchRow], trained: Trained, batch_size: int, steps: int, count: int, device: torch.device
 ) -> list[dict[str, Any]]:
     members = [row for row in members if row.attack != "torchattacks" or find_spec("torchattacks")]
-    members = [row for row in members if row.captured or device.type == "cuda"]
+    members = [row for row in members if row.graphs == "attack and loss" or device.type == "cuda"]
     sources: dict[str, NetworkNamed] = {"trained": trained, "fresh": fresh}
     timed = partial(TimedStep, steps=steps, device=device)
     made = [timed(row, batch_size=batch_size, network=sources[row.networks]) for row in members]

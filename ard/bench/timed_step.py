@@ -122,8 +122,9 @@ class TimedStep:
         self.teacher = TimedTeacher(teacher, row.teacher_in)
         self.network = Compiled(self.student) if row.compiled else self.student
         self.attack = PGDFrom(THREAT, steps=steps, relative_step=released.STEP_SIZE / released.EPS)
-        usual = row.attack == "PGD" and not row.released
-        self.graphs = Graphs() if usual and row.captured and device.type == "cuda" else None  # as ard.Distillation has it
+        usual = (row.attack, row.attack_mode, row.teacher_in != "cache") == ("PGD", "eval", True) and not row.released
+        wanted = usual and row.graphs != "none" and device.type == "cuda"
+        self.graphs = Graphs() if wanted else None  # as ard.Distillation has it
         self.delta: Tensor | None = None
         self.average = None if row.released else MovingAverage(self.student, AVERAGE)
         self.finite: Tensor | None = None
@@ -164,7 +165,10 @@ class TimedStep:
             noise = keyed_generator(self.device, "noise")
             self.attack.start_at(start)
             if self.graphs is not None:
-                taken = take(*parts, self.attack, x, y, step, generator=noise, watch=self.watch, attack_batch=self.graphs)
+                graphs: Any = {"attack_batch": self.graphs}
+                if self.row.graphs == "attack and loss":
+                    graphs["learn"] = self.graphs.learn
+                taken = take(*parts, self.attack, x, y, step, generator=noise, watch=self.watch, **graphs)
             else:
                 search = self._torchattacked(x, y) if self.row.attack == "torchattacks" else self._search
                 taken = take(*parts, search, x, y, step, generator=noise, mode=self.row.attack_mode)

@@ -22,9 +22,9 @@ class MovingAverage(AveragedModel):
         pairs = list(zip(self.module.state_dict().values(), model.state_dict().values(), strict=True))
         moving = [(average, current) for average, current in pairs if average.is_floating_point()]
         torch._foreach_lerp_([average for average, _ in moving], [current for _, current in moving], 1 - keep)  # few kernels
-        for average, current in pairs:
-            if not average.is_floating_point():
-                average.copy_(current)
+        counted = [(average, current) for average, current in pairs if not average.is_floating_point()]
+        if counted:
+            torch._foreach_copy_([average for average, _ in counted], [current for _, current in counted])
         self.n_averaged += 1
         self.steps = step + 1
 

@@ -1,4 +1,4 @@
-"""The attack as one CUDA graph: captured once, replayed for every batch; what no graph can hold runs as it always did."""
+"""Attack and training loss as CUDA graphs: captured once, replayed for every batch; what no graph can hold runs as ever."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,15 +12,16 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 from ard.attacks import Attack, attacking
 from ard.losses import AttackLoss, Loss
 from ard.models import Cached, Frozen
-from ard.objectives.base import Objective, Step
-from ard.training.step import Attacked, attack_batch
+from ard.objectives.base import Objective, Step, total_loss
+from ard.training.step import Attacked, Learned, attack_batch, learn, listening
 
-MOST = 4  # captures of a run; each keeps the memory of one attack
+MOST = 4  # captures of a run; each keeps the memory of one step
+CONSTANT = {"eps", "label_smoothing"}  # of a step, throughout a run
 
-Recorder = Callable[[Callable[[], Attacked]], tuple[Attacked, Callable[[], None]]]
+Recorder = Callable[[Callable[[], Any]], tuple[Any, Callable[[], None]]]
 
 
-def cuda_graph(run: Callable[[], Attacked]) -> tuple[Attacked, Callable[[], None]]:
+def cuda_graph(run: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
     """Captures run(): its answer, and what computes it anew into the same memory, from what its inputs hold then."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may talk to the GPU, as NCCL's does
@@ -33,17 +34,21 @@ class Graphs:
 
     Captured are the objective's body with its teachers, the folding of the student and every step of the attack. The start
     is drawn outside and copied in; weights are read where they lie, so a replay sees what the optimiser did to them. The
-    training loss closes over the graph's own tensors and runs eagerly, before the next replay writes over them. Where a
+    training loss closes over the graph's own tensors; `learn` captures it with its gradients, as a graph of its own. Where a
     shape, the place of a weight, a setting or the precision changes, there is another eager step and another capture.
 
     Attributes:
         reason: Why nothing is captured any more, said once; None as long as something may be.
+        training_reason: Why the training loss is not; None as long as it may be.
     """
 
     def __init__(self, record: Recorder = cuda_graph, device_type: str = "cuda") -> None:
         self.record, self.device_type = record, device_type
         self.reason: str | None = None
+        self.training_reason: str | None = None
         self.captures = 0
+        self._now: Captured | None = None  # what this step's attack was replayed from
+        self._read: set[str] = set()  # of a step by the training loss
         self._state: Any = None
         self._points: dict[Any, int] = {}  # by shapes, after their eager step: points searched for an image; 0: none drawn
         self._held: dict[Any, Captured] = {}
@@ -60,18 +65,52 @@ class Graphs:
         generator: torch.Generator,
         mode: Literal["eval", "train"] = "eval",
     ) -> Attacked:
-        parts = student, teacher, objective, attack
+        parts, self._now = (student, teacher, objective, attack), None
         possible = x.device.type == self.device_type and _get_current_dispatch_mode() is None  # that would see no kernel
         if not possible or self.reason is not None or not self._may(teacher, attack, mode):
             return attack_batch(*parts, x, y, step, generator, mode)
-        self._follow(_state(self.device_type, *parts))
+        self._follow((_state(self.device_type, *parts), step.eps, step.label_smoothing))
         key = _look(x), _look(y)
         if key not in self._points:
             return self._eager(key, *parts, x, y, step, generator)
         if key not in self._held and not self._capture(key, *parts, x, y, generator):
             return attack_batch(*parts, x, y, step, generator)
         objective.begin(step)
-        return self._held[key](x, y, generator)
+        self._now = self._held[key]
+        return self._now(x, y, generator)
+
+    def learn(self, student: nn.Module, objective: Objective, attacked: Attacked, step: Step) -> Learned:
+        """What training.step.learn gives; the terms know their gradients already, each counting once in the sum."""
+        now = self._now
+        if now is None or self.training_reason is not None:
+            return self._watched_learn(student, objective, attacked, step)
+        if now.lesson is None:
+            self.training_reason = self._obstacle(student)
+            try:
+                now.lesson = None if self.training_reason else CapturedLoss(self.record, student, objective, attacked)
+            except RuntimeError as error:
+                self.training_reason = _cause(error)
+            if now.lesson is None:
+                self._warn(f"the training loss is not captured as a CUDA graph: {self.training_reason}")
+                return learn(student, objective, attacked, step)
+        return now.lesson()
+
+    def _watched_learn(self, student: nn.Module, objective: Objective, attacked: Attacked, step: Step) -> Learned:
+        watched: Any = _Watched(step)
+        objective.begin(watched)
+        learned = learn(student, objective, attacked, step)
+        objective.begin(step)
+        self._read |= watched.read - CONSTANT
+        return learned
+
+    def _obstacle(self, student: nn.Module) -> str | None:
+        """Why a training loss that attacks as this one does cannot be a graph."""
+        kind = self.device_type
+        if torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16:
+            return "its gradients are scaled in float16"
+        if any(isinstance(part, nn.SyncBatchNorm) for part in student.modules()):
+            return "its BatchNorm waits for other devices"
+        return f"it reads {', '.join(sorted(self._read))} of each step" if self._read else None
 
     def _may(self, teacher: Any, attack: Any, mode: str) -> bool:
         if mode == "train":
@@ -83,17 +122,22 @@ class Graphs:
     def _refuse(self, reason: str, *, say: bool = True) -> bool:
         self.reason = reason
         self._held.clear()
-        if say and not (
-            torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank()
-        ):
-            warnings.warn(f"the attack is not captured as a CUDA graph, which would be faster: {reason}", stacklevel=1)
+        if say:
+            self._warn(f"the attack is not captured as a CUDA graph, which would be faster: {reason}")
         return False
+
+    @staticmethod
+    def _warn(line: str) -> None:
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if not (distributed and torch.distributed.get_rank()):
+            warnings.warn(line, stacklevel=1)
 
     def _follow(self, state: Any) -> None:
         if state != self._state:
             self._state = state
             self._points.clear()
             self._held.clear()
+            self._read.clear()
 
     def _eager(self, key: Any, *arguments: Any) -> Attacked:
         """The step in which folding is verified and cuDNN chooses, and in which the objective shows what it needs."""
@@ -118,8 +162,7 @@ class Graphs:
         try:
             self._held[key] = Captured(self.record, self._points[key], *arguments)
         except RuntimeError as error:
-            cause = error.__context__ or error  # a capture that was left by an error ends with one of its own
-            return self._refuse(str(cause).partition("\n")[0])
+            return self._refuse(_cause(error))
         return True
 
 
@@ -129,6 +172,7 @@ class Captured:
     def __init__(self, record: Recorder, points: int, *arguments: Any) -> None:
         student, teacher, objective, attack, x, y, generator = arguments
         self.attack, self.points = attack, points
+        self.lesson: CapturedLoss | None = None
         self.x, self.y, self.start = x.clone(), y.clone(), self._drawn(x, generator.clone_state())
 
         def run() -> Attacked:
@@ -151,6 +195,43 @@ class Captured:
         return self.attack.begin(torch.cat([x] * self.points), generator).clone() if self.points else None
 
 
+class CapturedLoss:
+    """A training loss and its gradients at fixed addresses: called after its attack was replayed, it replays."""
+
+    def __init__(self, record: Recorder, student: nn.Module, objective: Objective, attacked: Attacked) -> None:
+        self.parameters = [p for root in (student, objective) for p in root.parameters() if p.requires_grad]
+
+        def run() -> tuple[Learned, tuple[Tensor | None, ...]]:
+            with listening(student, attacked.x_adv) as answers:
+                terms = attacked.training_loss(attacked.x_adv)
+            gradients = torch.autograd.grad(total_loss(terms), self.parameters, allow_unused=True)
+            return Learned({name: term.detach() for name, term in terms.items()}, answers), gradients
+
+        with _without_cached_casts():
+            (self.learned, self.gradients), self.replay = record(run)
+
+    def __call__(self) -> Learned:
+        self.replay()
+        terms, answers = self.learned
+        known = _Known.apply(self.gradients, tuple(terms.values()), *self.parameters)
+        return Learned(dict(zip(terms, known, strict=True)), answers)
+
+
+class _Known(torch.autograd.Function):
+    """Terms whose sum has these gradients: the backward pass gives them, times what the sum's own gradient is."""
+
+    @staticmethod
+    def forward(ctx: Any, gradients: tuple[Tensor | None, ...], terms: tuple[Tensor, ...], *_: Tensor) -> tuple[Tensor, ...]:
+        ctx.gradients, ctx.scalars = gradients, [term.ndim == 0 for term in terms]
+        return tuple(term.clone() for term in terms)  # the next replay writes over them
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        scale = upstream[ctx.scalars.index(True)]
+        scaled = iter(torch._foreach_mul([gradient for gradient in ctx.gradients if gradient is not None], scale))
+        return None, None, *(None if gradient is None else next(scaled) for gradient in ctx.gradients)
+
+
 class _Watched:
     """A step that knows what of it was read."""
 
@@ -160,6 +241,11 @@ class _Watched:
     def __getattr__(self, name: str) -> Any:
         self.read.add(name)
         return getattr(self._step, name)
+
+
+def _cause(error: RuntimeError) -> str:
+    """A capture that was left by an error ends with one of its own."""
+    return str(error.__context__ or error).partition("\n")[0]
 
 
 def _points(loss: Loss | None, x: Tensor) -> int:

@@ -13,7 +13,7 @@ from ard.training.captured import Graphs
 from ard.training.engine import Engine
 from ard.training.method import Method, frozen_teacher, network_named, threat_of
 from ard.training.schedule import Training
-from ard.training.step import Attacked, Taken, attack_batch, take
+from ard.training.step import Attacked, Learned, Taken, attack_batch, learn, take
 from ard.training.weight_perturbation import AWP
 
 
@@ -41,7 +41,8 @@ class Distillation(Engine):
         attack_mode: The student's mode while it is attacked, by default eval, or what the recipe says. In train mode
             BatchNorm statistics move.
         weight_perturbation: Moves the weights to where the training loss is taken, see AWP; by default the recipe's.
-        cuda_graph: Whether the attack is captured as a CUDA graph where that is possible: the same numbers, sooner.
+        cuda_graph: Whether attack and training loss are captured as CUDA graphs where that is possible: the same numbers,
+            sooner.
         init: A file of weights that the student starts from.
         num_classes: Number of classes. Needed where student or teacher are still to be made; else the student is asked.
         seed: Of the first weights of a student that is made here, and of every random draw in training.
@@ -86,6 +87,7 @@ class Distillation(Engine):
         self.taken: Taken | None = None  # the step under way, until its gradient is there
         self.cuda_graph = cuda_graph
         self.attack_batch: Callable[..., Attacked] = attack_batch
+        self.learn: Callable[..., Learned] = learn
 
     @classmethod
     def from_config(
@@ -123,10 +125,12 @@ class Distillation(Engine):
         )
 
     def on_fit_start(self) -> None:
-        self.attack_batch = Graphs() if self.cuda_graph else attack_batch
+        if self.cuda_graph:
+            graphs = Graphs()
+            self.attack_batch, self.learn = graphs, graphs.learn
 
     def on_fit_end(self) -> None:
-        self.attack_batch = attack_batch  # the graphs' memory is free again
+        self.attack_batch, self.learn = attack_batch, learn  # the graphs' memory is free again
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = self.images(batch, batch_idx)
@@ -143,6 +147,7 @@ class Distillation(Engine):
             weight_perturbation=self.weight_perturbation,
             watch=self.timer.attack(),
             attack_batch=self.attack_batch,
+            learn=self.learn,
         )
         self.terms = self.taken.terms
         self.report(self.terms, self.taken.answers, y)

@@ -46,6 +46,13 @@ class Attacked(NamedTuple):
     x_adv: Tensor
 
 
+class Learned(NamedTuple):
+    """The terms of the training loss; and what the student said to the attacked images, where no hook could hear it."""
+
+    terms: dict[str, Tensor]
+    answers: list[Tensor]
+
+
 def attack_batch(
     student: nn.Module,
     teacher: Any,
@@ -65,6 +72,11 @@ def attack_batch(
     return Attacked(attack_loss, training_loss, x_adv)
 
 
+def learn(student: nn.Module, objective: Objective, attacked: Attacked, step: Step) -> Learned:  # noqa: ARG001
+    """The training loss of one step; arguments as of take."""
+    return Learned(attacked.training_loss(attacked.x_adv), [])
+
+
 def take(
     student: nn.Module,
     teacher: Any,
@@ -79,6 +91,7 @@ def take(
     weight_perturbation: AWP | None = None,
     watch: AbstractContextManager[Any] | None = None,
     attack_batch: Callable[..., Attacked] = attack_batch,
+    learn: Callable[..., Learned] = learn,
 ) -> Taken:
     """One training step: the attack maximises the attack loss; the training loss is computed on the attacked images.
 
@@ -95,16 +108,17 @@ def take(
         weight_perturbation: Moves the student's weights before the training loss, once its share of training is over.
         watch: Entered around the attack and all that prepares it.
         attack_batch: Does all that; training.captured.Graphs does it faster on CUDA.
+        learn: Computes the training loss; Graphs.learn does it faster on CUDA.
     """
     with watch or nullcontext():
-        attack_loss, training_loss, x_adv = attack_batch(student, teacher, objective, attack, x, y, step, generator, mode)
-    undo: Callable[[], None] = _nothing
+        attacked = attack_batch(student, teacher, objective, attack, x, y, step, generator, mode)
+    x_adv, undo = attacked.x_adv, _nothing
     with listening(student, x_adv) as answers:
         if weight_perturbation is not None and step.progress >= weight_perturbation.start:
-            undo = weight_perturbation(student, lambda: total_loss(training_loss(x_adv)))
-        terms = training_loss(x_adv)
-    heard = answers[0] if answers and attack_loss is not None else None
-    return Taken(terms=terms, x_adv=x_adv, answers=heard, undo=undo)
+            undo = weight_perturbation(student, lambda: total_loss(attacked.training_loss(x_adv)))
+        learned = learn(student, objective, attacked, step)
+    heard = next(iter([*answers, *learned.answers]), None)
+    return Taken(terms=learned.terms, x_adv=x_adv, answers=heard if attacked.attack_loss is not None else None, undo=undo)
 
 
 @contextmanager
