@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-WITHOUT = "the shipped default without CUDA graphs"
+WITHOUT = "without CUDA graphs"
 ATTACK_ALONE = "the attack alone as a CUDA graph"
 SHORT_GROUPS = ("ARD, MobileNetV2", "ARD, ResNet-18", "RSLAD, ")
 

@@ -120,6 +120,7 @@ def test_a_captured_attack_takes_the_same_steps(group):
         first, second = plain(turn), captured(turn)
         assert all(map(torch.equal, first, second))
     assert captured.graphs.captures == 1
+    assert captured.graphs._now.lesson is not None
     assert captured.watch.seconds > 0
 
 
