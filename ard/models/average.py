@@ -19,7 +19,7 @@ class MovingAverage(AveragedModel):
     def update_parameters(self, model: nn.Module) -> None:
         step = int(self.n_averaged) if self.steps is None else self.steps
         keep = min((1 + step) / (10 + step), self.decay) if step else 0.0
-        pairs = list(zip(self.module.state_dict().values(), model.state_dict().values(), strict=True))
+        pairs = list(zip(_tensors(self.module), _tensors(model), strict=True))
         moving = [(average, current) for average, current in pairs if average.is_floating_point()]
         torch._foreach_lerp_([average for average, _ in moving], [current for _, current in moving], 1 - keep)  # few kernels
         counted = [(average, current) for average, current in pairs if not average.is_floating_point()]
@@ -31,3 +31,8 @@ class MovingAverage(AveragedModel):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self.steps = None
+
+
+def _tensors(network: nn.Module) -> list[torch.Tensor]:
+    """A state dict's, sooner."""
+    return [*network.parameters(), *network.buffers()]

@@ -202,9 +202,9 @@ class CapturedLoss:
         self.parameters = [p for root in (student, objective) for p in root.parameters() if p.requires_grad]
 
         def run() -> tuple[Learned, tuple[Tensor | None, ...]]:
-            with listening(student, attacked.x_adv) as answers:
+            with _new_leaves(student, objective) as leaves, listening(student, attacked.x_adv) as answers:
                 terms = attacked.training_loss(attacked.x_adv)
-            gradients = torch.autograd.grad(total_loss(terms), self.parameters, allow_unused=True)
+                gradients = torch.autograd.grad(total_loss(terms), [leaves[p] for p in self.parameters], allow_unused=True)
             return Learned({name: term.detach() for name, term in terms.items()}, answers), gradients
 
         with _without_cached_casts():
@@ -215,6 +215,25 @@ class CapturedLoss:
         terms, answers = self.learned
         known = _Known.apply(self.gradients, tuple(terms.values()), *self.parameters)
         return Learned(dict(zip(terms, known, strict=True)), answers)
+
+
+@contextmanager
+def _new_leaves(*roots: nn.Module) -> Iterator[dict[nn.Parameter, nn.Parameter]]:
+    """Parameters of the same memory in the place of those that learn, of whose gradients no other stream knows yet.
+
+    Where a step before is still remembered, such as for its terms, autograd would wait for that step's stream, and a
+    capture must not.
+    """
+    places = [(part, name, p) for root in roots for part in root.modules() for name, p in part._parameters.items()]
+    learning = [(part, name, p) for part, name, p in places if p is not None and p.requires_grad]
+    leaves = {p: nn.Parameter(p.detach()) for _, _, p in learning}
+    try:
+        for part, name, p in learning:
+            part._parameters[name] = leaves[p]
+        yield leaves
+    finally:
+        for part, name, p in learning:
+            part._parameters[name] = p
 
 
 class _Known(torch.autograd.Function):

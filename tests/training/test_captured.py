@@ -115,6 +115,42 @@ def test_under_autocast_with_and_without_its_cache(cache):
     assert_same_state(graph, eager)
 
 
+def test_the_training_loss_is_captured_on_leaves_that_no_stream_knows():
+    """A step that is still remembered has nodes on the stream it ran on, which a capture on CUDA must not wait for."""
+    seen, captured = [], []
+
+    def watching(run):
+        seen.clear()
+        answer = recorded(run)
+        captured.append({id(parameter) for parameter in seen})
+        return answer
+
+    steps = Steps(ARD_RECIPE, Graphs(watching, "cpu"))
+    known = {id(parameter) for parameter in steps.student.parameters()}
+    steps.student.register_forward_pre_hook(lambda net, _: seen.extend(net.parameters()))
+    for number in range(3):
+        steps(number, *batch(number))
+    attack, loss = captured
+    assert attack & known
+    assert not loss & known
+    assert {id(parameter) for parameter in steps.student.parameters()} == known
+
+
+def test_a_loss_that_is_scaled_scales_its_gradients():
+    """As where gradients are accumulated over batches."""
+
+    class Scaled(Steps):
+        def descend(self, terms, undo=lambda: None):
+            super().descend({name: 0.3 * term for name, term in terms.items()}, undo)
+
+    eager, graph = Scaled(ARD_RECIPE), Scaled(ARD_RECIPE, graphs())
+    for number in range(4):
+        graph(number, *batch(number))
+        eager(number, *batch(number))
+    for name, value in eager.student.state_dict().items():
+        torch.testing.assert_close(graph.student.state_dict()[name], value)
+
+
 def weaker(steps):
     steps.attack.step_size /= 2
 
