@@ -49,6 +49,7 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
         "levers": levers,
         "misleading": misleading,
         "gradient-errors": gradient_errors,
+        "gpu-graph": lambda: f"\n{bench_table(json.loads((RESULTS / 'gpu-graph' / 'benchmark.json').read_text()))}\n\n",
         "gpu-speed": gpu_speed,
     }
 

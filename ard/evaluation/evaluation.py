@@ -85,7 +85,8 @@ class Evaluation:
         with evaluation_mode(self.model):
             ascent(lambda x_adv: cross_entropy(self.model(x_adv), y), x)
             start = time.perf_counter()
-            ascent(lambda x_adv: cross_entropy(self.model(x_adv), y), x)
+            losses, _ = ascent(lambda x_adv: cross_entropy(self.model(x_adv), y), x)
+            losses.sum().item()  # a GPU has only then computed them
         return time.perf_counter() - start
 
     def judge(self, shard: tuple[int, int] = (1, 1), progress: Callable[[float], None] = lambda _: None) -> None:

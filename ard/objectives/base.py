@@ -94,7 +94,7 @@ class Objective(nn.Module, ABC):
     where teachers are asked, once a batch. The attack loss is pure and of fixed shape; it may be a losses.AttackLoss, which
     says where to begin, around which image each point is searched, and what is allowed. The training loss has no side
     effects: the sum of its scalar terms is minimised, its vectors are only observed; state moves in the hooks. Where body
-    and attack loss do not read `step`, CUDA replays them as one graph without running their Python again. Buffers are
+    and losses do not read `step`, CUDA replays them as graphs without running their Python again. Buffers are
     saved with the run, parameters are optimised. A buffer that is empty at first gets its shape from `setup` or from a
     checkpoint; networks that only `setup` can make, from the teacher, are listed in `awaits`. More teachers are `Frozen`
     arguments of the constructor.

@@ -110,6 +110,16 @@ def test_no_line_is_longer_than_a_terminal(line):
     assert len(LEGEND) <= 80
 
 
+def test_the_first_steps_say_nothing_of_the_time_that_is_left():
+    now = [0.0]
+    pace = Pace(clock=lambda: now[0])
+    for seconds in (120, 60, 2, 2):
+        pace.begin_step()
+        now[0] += seconds
+        pace.end_step(100)
+        assert pace.left(10, 0) == (None if seconds > 2 else 20)
+
+
 def test_the_time_left_is_that_of_steps_and_validations():
     now = [0.0]
     pace = Pace(clock=lambda: now[0])

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+WARM_UP = 2  # steps of a run that say little: kernels are chosen, memory is taken, the attack is captured as a graph
+
 
 class Pace:
     """The time of this process's steps, and of what lies between its epochs: validation, guards, checkpoints."""
@@ -10,6 +12,7 @@ class Pace:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.steps, self.seconds, self.between = 0, 0.0, 0.0
+        self.warming = 0.0  # seconds of the first steps
         self._images, self._begun, self._ended = 0, None, None  # type: int, float | None, float | None
 
     def begin_step(self) -> None:
@@ -22,6 +25,8 @@ class Pace:
         """After a step on this many images, on all devices together."""
         self._ended = self.clock()
         self.steps, self._images = self.steps + 1, self._images + images
+        if self.steps <= WARM_UP:
+            self.warming = self.running
 
     def end_epoch(self) -> float | None:
         """Images a second of the epoch's steps; None where there were none. To be called after its validation."""
@@ -47,4 +52,5 @@ class Pace:
 
     def left(self, steps: float, validations: int) -> float | None:
         """Seconds that so many more steps and validations will take; None where nothing was timed yet."""
-        return self.running / self.steps * steps + self.between * validations if self.steps else None
+        timed = self.steps - WARM_UP
+        return (self.running - self.warming) / timed * steps + self.between * validations if timed > 0 else None
