@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from tiny import user_error
 
 from ard.artifacts.metrics import read_metrics
+from ard.attacks import folding
 from ard.cli.lightning import resolve_config
 from ard.training.config_digest import config_digest
 
@@ -143,3 +144,17 @@ def test_the_config_of_a_run_is_the_run(fit, tmp_path, recipe):
     assert card["training"]["config_digest"] == config_digest(found)
     found["model"]["init_args"]["training"]["lr"] = 0.2
     assert config_digest(again) != config_digest(found)
+
+
+def test_a_resumed_bf16_run_of_a_trained_network_folds_all_of_it_and_ends_with_the_same_weights(fit, tmp_path):
+    """In bfloat16 the folded answers of a trained network are further from its own than those of a new one."""
+    student = ["stages=[[1,16,1,1],[6,24,2,2]]", "head=32"]
+    options = ["--trainer.precision=bf16-mixed", "--trainer.max_epochs=3", "--trainer.limit_train_batches=12"]
+    few = {"student": [f"--model.init_args.student.init_args.{part}" for part in student]}
+    alone = fit(tmp_path / "alone", "nfgsm", *options, **few).model
+    with pytest.raises(KilledError):
+        fit(tmp_path / "killed", "nfgsm", *options, callbacks=[Order((2, 1))], **few)
+    resumed = fit(tmp_path / "killed", "nfgsm", *options, "--ckpt_path=last", **few).model
+    assert_same_state(alone, resumed)
+    norms = [module for module in resumed.student.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert len(folding._known[resumed.student]) == len(norms) == 12
