@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shlex
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -45,7 +46,19 @@ def evaluate_file(weights: Path, request: Request) -> str | None:
         say(f"{weights}: shard {request.shard} is done; the last shard to finish writes the record")
         return None
     say(summary(record, weights, record_of(weights)))
+    if request.save_adversarial:
+        say(f"next: ard {shlex.join(_verify(weights, request))}")
     return record.word
+
+
+def _verify(weights: Path, request: Request) -> list[str]:
+    """The words of `ard` that judge the kept images anew, in a fresh process."""
+    files = RecordFiles(record_of(weights))
+    kept = files.adversarial_pngs if request.eight_bit else files.adversarial
+    words = ["verify", str(kept), str(weights)]
+    for option, value in {"--data": request.data, "--network": request.network}.items():
+        words += [option, value] if value else []
+    return words
 
 
 def recorded(weights: Path, request: Request) -> Record | None:

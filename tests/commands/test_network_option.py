@@ -64,6 +64,8 @@ def test_a_network_that_is_not_ours_survives_the_whole_path(theirs, capsys):
     status, out, _ = cli(capsys, *printed, "--limit=20", "--save-adversarial")
     assert status in (0, 3, 4)
     assert "clean" in out
+    status, out, _ = cli(capsys, *shlex.split(re.search(r"next: ard (.*)", out)[1]))
+    assert (status, "holds" in out) == (0, True)
     images = next((theirs / "run").glob("*.adversarial.safetensors"))
     status, out, _ = cli(capsys, "verify", images, weights, "--network=mynet.Net")
     assert (status, "holds" in out) == (0, True)

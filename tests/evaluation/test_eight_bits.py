@@ -121,7 +121,8 @@ def test_evaluated_again_the_folder_is_replaced_and_nothing_else_there_goes(eval
     for name in ("mine.txt", "2024.png"):
         (folder / name).write_text("mine")
     again = ("--limit=40", "--save-adversarial", "--eight-bit", "--seed=1", "--replace")
-    status, _, err = cli(capsys, "evaluate", evaluated, *again)
+    status, out, err = cli(capsys, "evaluate", evaluated, *again)
+    assert out.splitlines()[-1].startswith(f"next: ard verify {folder} ")
     assert (folder / "mine.txt").read_text() == (folder / "2024.png").read_text() == "mine"
     assert (status, err) == (0, "")
     assert cli(capsys, "verify", folder, evaluated)[0] == 0
