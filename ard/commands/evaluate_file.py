@@ -7,6 +7,7 @@ import shlex
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from ard.core.errors import UserError
 from ard.core.files import or_user_error, replaced_since, write_whole
 from ard.core.terminal import say
 from ard.evaluation import Evaluation, Given, Store
-from ard.evaluation.cascade import BLOCK
+from ard.evaluation.cascade import as_memory_allows
 from ard.evaluation.measurement import versions
 from ard.evaluation.request import Request, split_commas
 from ard.training.config_digest import digest_of, essentials
@@ -67,8 +68,15 @@ def recorded(weights: Path, request: Request) -> Record | None:
     None where other shards still have to finish. An interrupted call with the same arguments is continued.
     """
     subject = Subject.of(weights, request)
-    given, files, read = _given(subject, request)
-    key = _key(subject, request, files)
+    others = _given(subject, request)
+    return as_memory_allows(partial(_recorded, subject, request, *others), subject.x)
+
+
+def _recorded(
+    subject: Subject, request: Request, given: Given, files: GivenFiles, read: dict[str, str], block_size: int
+) -> Record | None:
+    """The same, so many images at once."""
+    weights, key = subject.weights, _key(subject, request, files, block_size)
     store = Store(RecordFiles(record_of(weights)).blocks(key))
     evaluation = Evaluation(
         subject.model,
@@ -81,11 +89,12 @@ def recorded(weights: Path, request: Request) -> Record | None:
         given=given,
         store=store,
         eight_bit=request.eight_bit,
+        block_size=block_size,
     )
     names = [adversary.name for adversary in evaluation.adversaries]
     check_nothing_lost(subject, request, names)
     record = None
-    if _has_work(weights, request, key, len(subject.y)):
+    if _has_work(weights, request, key, math.ceil(len(subject.y) / block_size)):
         store.open()
         _attack(evaluation, request, weights)
         with store.alone() as unfinished:
@@ -98,10 +107,10 @@ def recorded(weights: Path, request: Request) -> Record | None:
     return record or finished_by_another(record_of(weights), key)
 
 
-def _has_work(weights: Path, request: Request, key: str, n: int) -> bool:
+def _has_work(weights: Path, request: Request, key: str, blocks: int) -> bool:
     """Whether there is anything to do: not for a shard beyond the blocks, nor where the record is finished."""
     shard, of = request.part
-    return shard <= math.ceil(n / BLOCK) and (of == 1 or finished_by_another(record_of(weights), key) is None)
+    return shard <= blocks and (of == 1 or finished_by_another(record_of(weights), key) is None)
 
 
 def _attack(evaluation: Evaluation, request: Request, weights: Path) -> None:
@@ -152,7 +161,7 @@ def _teacher_acc(subject: Subject, request: Request, sha256: str) -> float | Non
     return record.robust_acc if same else None
 
 
-def _key(subject: Subject, request: Request, files: GivenFiles) -> str:
+def _key(subject: Subject, request: Request, files: GivenFiles, block_size: int) -> str:
     """A digest of everything that verdicts depend on: the name under which unfinished blocks are stored."""
     key = {
         "weights": subject.sha256,
@@ -161,7 +170,7 @@ def _key(subject: Subject, request: Request, files: GivenFiles) -> str:
         "threat": [subject.ball.norm, subject.ball.eps, request.eight_bit],
         "request": [request.suite, request.seed, split_commas(request.attacks), request.temperature],
         "given": to_tree(files),
-        "computed by": [versions(), _code(), subject.x.device.type, BLOCK],
+        "computed by": [versions(), _code(), subject.x.device.type, block_size],
     }
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 

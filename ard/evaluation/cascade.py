@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +15,17 @@ from ard.core.randomness import keyed_generator
 from ard.core.same_bits import copied, same_bits, tensors_of
 from ard.evaluation.adversaries import Adversary
 
-BLOCK = 100  # images; fixed, so that a verdict depends neither on batching nor on sharding
+BLOCK = 100  # images on a CPU; fixed, so that a verdict depends neither on batching nor on sharding
+ON_GPU = 500  # of 32×32, fewer of larger ones: 100 are over before the next kernel is launched
 RECHECK = 37  # images a batch when verdicts are recomputed: any number that is not BLOCK
 
 Tensors = dict[str, Tensor]
+T = TypeVar("T")
 
 
 @dataclass
 class Block:
-    """The results for BLOCK images from `start` on; `facts[name]` has those of every adversary that has run."""
+    """The results for a block of images from `start` on; `facts[name]` has those of every adversary that has run."""
 
     start: int
     correct: Tensors = field(default_factory=dict)  # by adversary, "clean" first: the model was right, (n,) booleans
@@ -44,6 +46,26 @@ class Block:
     def worst(self) -> Tensor:
         """Per image: right on the clean image and after every attack that is no probe."""
         return torch.stack([bits for name, bits in self.correct.items() if not self.facts[name].get("probe")]).all(dim=0)
+
+
+def block_sizes(x: Tensor) -> list[int]:
+    """How many of these images (n, C, H, W) are attacked at once, and how many where memory does not suffice for that."""
+    most = ON_GPU * 32 * 32 // x[0, 0].numel() if x.is_cuda else BLOCK
+    sizes = [max(BLOCK, min(ON_GPU, most))]
+    while sizes[-1] > BLOCK:
+        sizes.append(max(BLOCK, sizes[-1] // 2))
+    return sizes
+
+
+def as_memory_allows(attempt: Callable[[int], T], x: Tensor) -> T:
+    """attempt(size) with the largest of block_sizes(x) that a GPU has memory for."""
+    *larger, least = block_sizes(x)
+    for size in larger:
+        try:
+            return attempt(size)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+    return attempt(least)
 
 
 Keep = Callable[[Block], None]  # stores a block for a later process

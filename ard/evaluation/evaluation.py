@@ -16,7 +16,7 @@ from ard.core.logits import logits_of
 from ard.core.pixels import check_labels, check_pixels
 from ard.evaluation.adversaries import GradientAdversary
 from ard.evaluation.blocks import Store
-from ard.evaluation.cascade import BLOCK, Block, evaluation_mode, judge_block
+from ard.evaluation.cascade import BLOCK, Block, as_memory_allows, evaluation_mode, judge_block
 from ard.evaluation.checks import Evidence
 from ard.evaluation.checks.state import state_of
 from ard.evaluation.eight_bits import check_levels, on_levels
@@ -34,7 +34,8 @@ class Evaluation:
 
     `robust_acc` of the record is the worst case per image over all attacks of the suite. With a `store` it continues what
     was begun there, alone or with others: each `shard` (k, of) judges every of-th block. With `eight_bit` every attack's
-    images are brought to levels of 8 bits inside the ball before they are judged. Raises UserError for a suite or
+    images are brought to levels of 8 bits inside the ball before they are judged. `block_size` images are attacked at once,
+    from random starts of their own. Raises UserError for a suite or
     attack that does not exist, an empty set, pixels outside [0, 1], labels outside the classes, a model that does not
     return logits of its pixels.
     """
@@ -52,10 +53,11 @@ class Evaluation:
         given: Given | None = None,
         store: Store | None = None,
         eight_bit: bool = False,
+        block_size: int = BLOCK,
     ) -> None:
         self.model, self.x, self.y, self.ball = model, x, y, ball
         self.suite, self.seed, self.classes, self.given = suite, seed, classes, given or Given()
-        self.store, self.eight_bit = store, eight_bit
+        self.store, self.eight_bit, self.block_size = store, eight_bit, block_size
         self.began, self.cpu_began = time.perf_counter(), _cpu_seconds()
         self.estimated_seconds: float | None = None
         self.remembered, self.untouched = state_of(model), Copies(model)  # before the first call
@@ -81,7 +83,7 @@ class Evaluation:
 
     def seconds_a_pass(self) -> float:
         """Seconds of one forward and backward pass over one block, measured."""
-        x, y = self.x[:BLOCK], self.y[:BLOCK]
+        x, y = self.x[: self.block_size], self.y[: self.block_size]
         with evaluation_mode(self.model):
             ascent(lambda x_adv: cross_entropy(self.model(x_adv), y), x)
             start = time.perf_counter()
@@ -92,12 +94,12 @@ class Evaluation:
     def judge(self, shard: tuple[int, int] = (1, 1), progress: Callable[[float], None] = lambda _: None) -> None:
         """Attack the blocks of one shard; `progress` is called with the image-passes done."""
         k, of = shard
-        for start in range(0, len(self.x), BLOCK)[k - 1 :: of]:
+        for start in range(0, len(self.x), self.block_size)[k - 1 :: of]:
             self._judge(self._read(start), progress)
 
     def record(self) -> Record | None:
         """The record, or None as long as other shards have not judged all their blocks."""
-        blocks = [self._read(start) for start in range(0, len(self.x), BLOCK)]
+        blocks = [self._read(start) for start in range(0, len(self.x), self.block_size)]
         if not all(block.whole for block in blocks):
             return None
         judged = sum(len(block.correct["clean"]) for block in blocks)
@@ -128,7 +130,7 @@ class Evaluation:
 
     def estimate(self, of: int) -> float:
         """An upper bound on the seconds of one of so many shards: images that are misclassified early cost less."""
-        self.estimated_seconds = round(self.passes * self.seconds_a_pass() * len(self.y) / BLOCK / of, 2)
+        self.estimated_seconds = round(self.passes * self.seconds_a_pass() * len(self.y) / self.block_size / of, 2)
         return self.estimated_seconds
 
     def _time_taken(self) -> TimeTaken:
@@ -136,7 +138,7 @@ class Evaluation:
         return TimeTaken(wall_seconds=round(wall, 2), cpu_seconds=round(cpu, 2), estimated_seconds=self.estimated_seconds)
 
     def _judge(self, block: Block, progress: Callable[[float], None]) -> None:
-        part = slice(block.start, block.start + BLOCK)
+        part = slice(block.start, block.start + self.block_size)
         x, y = self.x[part], self.y[part]
         if block.whole:
             self.blocks[block.start] = block
@@ -198,11 +200,15 @@ class Evaluation:
 
 def evaluate_images(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, **options: Any) -> Record:
     """The record of a whole evaluation in memory; see Evaluation."""
-    evaluation = Evaluation(model, x, y, ball, **options)
-    evaluation.judge()
-    record = evaluation.record()
-    assert record is not None
-    return record
+
+    def attempt(block_size: int) -> Record:
+        evaluation = Evaluation(model, x, y, ball, block_size=block_size, **options)
+        evaluation.judge()
+        record = evaluation.record()
+        assert record is not None
+        return record
+
+    return as_memory_allows(attempt, x)
 
 
 def _cpu_seconds() -> float:

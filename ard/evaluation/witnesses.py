@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ard.evaluation.cascade import evaluation_mode
 
 ROWS = 4  # images of a call; of the calls of one attack the 1st, 2nd, 4th, 8th … are kept
-AT_ONCE = 250  # images a batch when they are asked for again
+AT_ONCE = 90  # images a batch when they are asked for again: no more than the attacks had memory for
 FARTHEST = 2.0  # two vectors of norm 1
 
 
