@@ -84,10 +84,13 @@ def _verified(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
 
 
 def _answers(network: nn.Module, x: Tensor, pairs: list[ConvAndNorm], expected: Any) -> bool:
-    """Whether the network, with these pairs folded, still returns the expected logits."""
-    undo = [_fold(conv, norm) for conv, norm in pairs]
+    """Whether the network, with these pairs folded, still returns the expected logits; an error of it is a no."""
+    undo: list[Callable[[], None]] = []
     try:
+        undo.extend(_fold(conv, norm) for conv, norm in pairs)
         return isinstance(expected, Tensor) and torch.allclose(network(x), expected, rtol=1e-3, atol=1e-3)
+    except Exception:  # layers from elsewhere refuse other weights each in its own way
+        return False
     finally:
         for restore in undo:
             restore()
@@ -99,10 +102,10 @@ def _pairs(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
     pairs: list[ConvAndNorm] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and _plain(module):
             answers.append((module, output))
         elif type(module) is nn.BatchNorm2d and module.track_running_stats and not module.training:
-            pairs.extend((conv, module) for conv, answer in answers if answer is inputs[0])
+            pairs.extend((conv, module) for conv, answer in answers if inputs and answer is inputs[0])
 
     hooks = [module.register_forward_hook(note) for module in network.modules()]
     try:
@@ -112,3 +115,8 @@ def _pairs(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
             hook.remove()
     ran = [conv for conv, _ in answers]
     return [(conv, norm) for conv, norm in pairs if ran.count(conv) == 1 and [n for _, n in pairs].count(norm) == 1]
+
+
+def _plain(conv: nn.Conv2d) -> bool:
+    """Whether its weight is a parameter, which another can stand for; normalised ones are computed from others."""
+    return conv._parameters.get("weight") is not None and not hasattr(conv, "parametrizations")

@@ -116,7 +116,58 @@ class Shared(nn.Module):
         return x.mean(dim=(2, 3))
 
 
-@pytest.mark.parametrize("kind", [TwoReaders, Shared])
+class ByKeyword(nn.Module):
+    """A norm that is not called as a hook expects it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return self.norm(input=self.conv(x)).mean(dim=(2, 3))
+
+
+class Stubborn(nn.Conv2d):
+    """A convolution that takes no other weight than its own."""
+
+    def __setattr__(self, name, value):
+        if name == "weight" and hasattr(self, "weight"):
+            raise ZeroDivisionError
+        super().__setattr__(name, value)
+
+
+def normalised(how, *, old=False, kind=nn.Conv2d):
+    """Two convolutions, each before a norm; the weight of the first is computed."""
+    first = getattr(nn.utils if old else nn.utils.parametrizations, how)(kind(3, 4, 3)) if how else kind(3, 4, 3)
+    layers = [first, nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1)]
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+STRANGE = {
+    "spectral": lambda: normalised("spectral_norm"),
+    "old spectral": lambda: normalised("spectral_norm", old=True),
+    "weight": lambda: normalised("weight_norm"),
+    "old weight": lambda: normalised("weight_norm", old=True),
+    "orthogonal": lambda: normalised("orthogonal"),
+    "stubborn": lambda: normalised("", kind=Stubborn),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.nn.utils.weight_norm. is deprecated")
+@pytest.mark.parametrize("name", STRANGE)
+def test_pairs_that_cannot_be_folded_are_left_and_the_others_are(name):
+    network = STRANGE[name]().eval().requires_grad_(False)
+    x = pixels()
+    logits, state = network(x), {key: value.clone() for key, value in network.state_dict().items()}
+    with folded(network):
+        network(x)
+        assert torch.allclose(network(x), logits, rtol=1e-4, atol=1e-5)
+        assert counted(network, x, name) == 1
+    assert torch.equal(network(x), logits)
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", [TwoReaders, Shared, ByKeyword])
 def test_what_cannot_be_folded_stays_as_it_is(kind):
     network, x = kind().eval(), pixels()
     logits = network(x)
