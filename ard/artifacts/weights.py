@@ -4,10 +4,11 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor, contiguous_format, nn
 
 from ard.artifacts.card import Card, card_from
 from ard.artifacts.checkpoint import check_beside
@@ -24,6 +25,9 @@ DAMAGED = (SafetensorError, ValueError, OSError, RecursionError, AttributeError,
 # A Lightning checkpoint of ours holds the averaged student beside the raw one: the averaged one was selected.
 SECTIONS = ("average.module.", "student.")
 
+# Where other programs put their state dict; the averaged one first, as timm's and torchvision's own evaluation takes it.
+HOLDERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net")
+
 
 @dataclass(frozen=True)
 class StoredWeights:
@@ -36,9 +40,21 @@ class StoredWeights:
 
 def save_weights(path: Path, network: nn.Module | State, card: Card) -> None:
     """Write weights with their card and a digest of both as metadata; replaces `path` atomically."""
-    state = network if isinstance(network, dict) else network.state_dict()
-    state = {name: value.contiguous().cpu() for name, value in state.items()}
+    state = separate(network if isinstance(network, dict) else network.state_dict())
     write_whole(path, save(state, {CARD: card.text, DIGEST: digest_of_tensors(state, card.text)}))
+
+
+def separate(state: State) -> State:
+    """Copies that share no memory, as one module under two names does, and as safetensors refuses it."""
+    return {name: value.detach().cpu().clone(memory_format=contiguous_format) for name, value in state.items()}
+
+
+def as_read(state: State) -> State:
+    """What a file of these weights would give back; raises UserError where there can be none."""
+    try:
+        return load(save(separate(state)))
+    except Exception as error:  # tensors that are sparse, quantised, or not there yet
+        raise UserError(f"these weights cannot be written to a file: {first_line(error)}") from error
 
 
 def read_weights(path: str | Path) -> tuple[State, Card]:
@@ -99,14 +115,29 @@ def _from_pickle(data: bytes, path: Path) -> tuple[State, Card]:
     content = plain_from(data, path)
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}; expected a state dict")
-    state = next((content[key] for key in ("state_dict", "model") if key in content), content)
-    if not isinstance(state, dict):
-        raise UserError(f"{path} holds a {type(state).__name__} where its state dict should be")
-    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+    tensors = _tensors(_state_in(content, path))
     larger = next((key for key, value in tensors.items() if value.numel() * value.element_size() > len(data)), None)
     if larger is not None:  # a view that repeats a few numbers, which a copy would write out
         raise UserError(f"{path}: {larger} is {tuple(tensors[larger].shape)}, which is more than the file holds")
     return _section(tensors), card_from(content.get("ard", {}), path)
+
+
+def _state_in(content: dict[Any, Any], path: Path) -> dict[Any, Any]:
+    """The state dict of a file: what one of HOLDERS is, the file itself, or its only mapping of tensors."""
+    holding = [key for key, value in content.items() if isinstance(value, dict) and _tensors(value)]
+    known = [key for key in HOLDERS if key in holding]
+    if known:
+        return content[known[0]]
+    if _tensors(content):
+        return content
+    if len(holding) == 1:
+        return content[holding[0]]
+    keys = ", ".join(map(str, content)) or "none"
+    raise UserError(f"{path} holds no state dict; expected one, or one under {', '.join(HOLDERS)}; its keys: {keys}")
+
+
+def _tensors(state: dict[Any, Any]) -> State:
+    return {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
 
 
 def _section(state: State) -> State:

@@ -26,7 +26,8 @@ from ard.core.errors import UserError
 from ard.core.locks import alone
 from ard.core.terminal import say
 from ard.data import DataModule
-from ard.models.building import bounded, check_answers
+from ard.models.building import bounded, check_answers, copyable
+from ard.models.loading import check_export
 from ard.training import resume
 from ard.training.callbacks.guards import Guards
 from ard.training.callbacks.logged_run import LoggedRun
@@ -145,11 +146,13 @@ class CLI(LightningCLI):
             raise UserError("threat eps = 0: there is nothing to attack; expected a radius above 0, such as 8/255")
 
     def _try_student(self) -> None:
-        """On as many black images as a process will see, in train mode: shape errors belong before training, not into it."""
+        """On as many images as a process will see, in train mode: shape errors belong before training, not into it."""
         data, model = self.datamodule, self.model
         share = data.batch_size // (self.trainer.world_size if self.trainer else 1)
+        check_export(model.student, "the student")
+        model.settle(data.input_shape)
         with torch.random.fork_rng([]):
-            student = copy.deepcopy(model.student).train()
+            student = copy.deepcopy(copyable(model.student)).requires_grad_(False).train()
             check_answers(student, data.input_shape, model.num_classes, "the student", min(2, share))
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:

@@ -10,6 +10,7 @@ from ard.core.errors import UserError
 from ard.core.logits import logits_of
 from ard.data import to_pixels
 from ard.data.image_folder import decode
+from ard.models.building import settle
 from ard.models.loading import network_with
 
 AT_ONCE = 32  # images
@@ -27,8 +28,9 @@ def predictions(weights: str, paths: Sequence[str], network: str | None) -> Iter
         raise UserError(f"{weights} does not say what images it is for: expected weights that `ard fit` wrote")
     model = network_with(stored, weights, named_network(network))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    settle(model, shape)
     count = logits_of(model, torch.zeros(1, *shape), weights, len(card.classes) if card.classes else None).shape[1]
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.to(device)
     names = card.classes or tuple(map(str, range(count)))
     for first in range(0, len(paths), AT_ONCE):
         batch = paths[first : first + AT_ONCE]

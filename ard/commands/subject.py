@@ -25,7 +25,7 @@ from ard.data import DataModule, to_pixels
 from ard.data.cifar import nothing_fetched
 from ard.data.loading import balanced
 from ard.evaluation.request import Request, ball_of
-from ard.models.building import check_answers
+from ard.models.building import check_answers, settle
 from ard.models.loading import network_with
 
 
@@ -68,7 +68,8 @@ class Subject:
         with nullcontext() if request.data else nothing_fetched():
             data: DataModule = build(DataModule, section)
             levels, y = _images(data, request)
-        model = network_with(stored, str(weights), network)
+        model = network_with(stored, str(weights), network, num_classes=data.num_classes)
+        settle(model, data.input_shape)
         check_answers(model, data.input_shape, data.num_classes, str(weights), batch=2)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         digest = hashlib.sha256(levels.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:16]
@@ -79,7 +80,7 @@ class Subject:
             section={"name": data.title, **section},
             data=data,
             digest=digest,
-            model=model.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+            model=model.to(device),
             x=to_pixels(levels).to(device),
             y=y.to(device),
             ball=ball,
@@ -92,9 +93,9 @@ class Subject:
         if stored.card.network is None:
             raise UserError(f"{path} does not say which network it is for: expected weights of ours (.safetensors)")
         model = network_with(stored, path, None)
+        settle(model, self.data.input_shape)
         check_answers(model, self.data.input_shape, self.data.num_classes, path, batch=2)
-        model = model.to(self.x.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return Other(path, model, stored.sha256)
+        return Other(path, model.to(self.x.device), stored.sha256)
 
     @property
     def weights_file(self) -> WeightsFile:

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -68,6 +69,8 @@ class Evaluation:
             check_levels(x)
         self.num_classes = _class_count(model, x)
         check_labels(y, self.num_classes)
+        for other in self.given.models:
+            _check_untouched(other, x[:2])
         self.adversaries = adversaries_of(suite, ball, self.num_classes, self.given, x[0].numel())
         self.blocks: dict[int, Block] = {}
         self.verdicts: Verdicts | None = None
@@ -220,9 +223,9 @@ def _class_count(model: nn.Module, x: Tensor) -> int:
     """The number of classes; raises UserError where the output is not logits, or does not depend on the pixels."""
     with evaluation_mode(model):
         with torch.no_grad():
-            logits_of(model, x[:BLOCK], "the model", refusals=RuntimeError)  # an error of its own goes to the caller
+            logits_of(model, x[:BLOCK].clone(), "the model", refusals=RuntimeError)  # an error of its own goes to the caller
         with torch.enable_grad():
-            pixels = x[:2].detach().requires_grad_()
+            pixels = x[:2].detach().clone().requires_grad_()
             logits = logits_of(model, pixels, "the model", refusals=RuntimeError)
             reached = logits.requires_grad and _gradient(logits, pixels) is not None
     if not reached:
@@ -231,6 +234,13 @@ def _class_count(model: nn.Module, x: Tensor) -> int:
             "no gradient attack can reach them; expected a model that is differentiable from pixels to logits"
         )
     return int(logits.shape[1])
+
+
+def _check_untouched(other: nn.Module, x: Tensor) -> None:
+    """Raises UserError where a network that attacks call writes into its images, with or without a gradient."""
+    for needs_grad in (False, True):
+        with evaluation_mode(other), torch.set_grad_enabled(needs_grad), suppress(RuntimeError):
+            logits_of(other, x.detach().clone().requires_grad_(needs_grad), type(other).__name__, refusals=())
 
 
 def _gradient(logits: Tensor, pixels: Tensor) -> Tensor | None:

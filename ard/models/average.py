@@ -6,12 +6,14 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from ard.models.building import copyable
+
 
 class MovingAverage(AveragedModel):
     """Exponential moving average of parameters and buffers, decay warmed up; torch's own waits for the device every step."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        super().__init__(model, use_buffers=True)
+        super().__init__(copyable(model), use_buffers=True)
         self.decay = decay
         self.steps: int | None = 0  # n_averaged on the host; None: restored, to be read once
 

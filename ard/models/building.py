@@ -4,10 +4,12 @@ import copy
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.parameter import is_lazy
 
 from ard.core.errors import UserError
 from ard.core.logits import logits_of
@@ -26,6 +28,7 @@ def bounded(tensors: int = TENSORS, numbers: int | None = None) -> Iterator[None
     def count(_: nn.Module, name: str, parameter: nn.Parameter | None) -> None:  # noqa: ARG001
         if parameter is None:
             return
+        check_sizes(parameter)
         made["tensors"] += 1
         made["numbers"] += parameter.numel()
         if made["tensors"] > tensors or made["numbers"] > most:
@@ -39,6 +42,12 @@ def bounded(tensors: int = TENSORS, numbers: int | None = None) -> Iterator[None
         yield
     finally:
         handle.remove()
+
+
+def check_sizes(*parameters: nn.Parameter) -> None:
+    """Raises UserError for parameters of lazy layers, whose sizes are not known before a first batch."""
+    if any(is_lazy(parameter) for parameter in parameters):
+        raise UserError("a network with lazy layers: expected layers that say their sizes, such as nn.Linear(128, 10)")
 
 
 def _memory() -> int:
@@ -55,15 +64,80 @@ def interchangeable(stored: Tensor, expected: Tensor) -> bool:
     return plain and stored.is_floating_point() == expected.is_floating_point()
 
 
-def check_answers(network: nn.Module, shape: Sequence[int], num_classes: int, name: str, batch: int = 1) -> None:
-    """Raises UserError where a network cannot read `batch` images of this shape, or does not return one logit a class."""
+def check_answers(network: nn.Module, shape: Sequence[int], num_classes: int | None, name: str, batch: int = 1) -> int:
+    """How many classes a network answers with; its parameters are frozen.
+
+    Raises UserError where it cannot read `batch` images of this shape, writes into them, with or without a gradient, or does
+    not return one logit a class.
+    """
+    x = some_images(network, batch, shape)
+    try:
+        with torch.enable_grad():
+            logits_of(network, x.clone().requires_grad_(), name, num_classes, refusals=())
+    except UserError:
+        raise
+    except Exception:  # a teacher may have no gradient; any other reason comes once more
+        pass
     with torch.no_grad():
-        logits_of(network, torch.zeros(batch, *shape), name, num_classes)
+        return logits_of(network, x, name, num_classes).shape[1]
+
+
+def some_images(network: nn.Module, count: int, shape: Sequence[int]) -> Tensor:
+    """Images to try a network on, on its device; of all greys, so that a change of them is seen."""
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    return torch.rand(count, *shape, generator=torch.Generator().manual_seed(0)).to(device)
+
+
+def settle(network: nn.Module, shape: Sequence[int]) -> bool:
+    """Leave a network in channels_last, faster with the same maths, and say whether it reads images so.
+
+    One that does not, as it calls `view`, is left in the usual memory format and handed images in it.
+    """
+    if _usual in network._forward_pre_hooks.values():
+        return False
+    in_channels_last(network)
+    if _reads(network, shape, torch.channels_last):
+        return True
+    network.to(memory_format=torch.contiguous_format)
+    if not _reads(network, shape, torch.contiguous_format):
+        in_channels_last(network)
+        return True  # what it cannot read is said where it is asked for logits
+    network.register_forward_pre_hook(_usual)
+    return False
+
+
+def in_channels_last(network: nn.Module) -> nn.Module:
+    """The network, its weights of four dimensions in channels_last; torch's own `to` refuses a network that has others."""
+    return network._apply(lambda value: value.to(memory_format=torch.channels_last) if value.ndim == 4 else value)
+
+
+def _reads(network: nn.Module, shape: Sequence[int], form: torch.memory_format) -> bool:
+    try:
+        with torch.no_grad():
+            network(some_images(network, 2, shape).to(memory_format=form))
+    except Exception:  # networks from elsewhere refuse each in its own way
+        return False
+    return True
+
+
+def _usual(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Not contiguous(), to which images of one channel are in both formats at once."""
+    return tuple(x.to(memory_format=torch.contiguous_format) if isinstance(x, Tensor) else x for x in inputs)
+
+
+def copyable(network: nn.Module) -> nn.Module:
+    """The network, ready for copy.deepcopy: torch copies no tensor that has a graph, as the weight that old weight
+    normalisation keeps, and computes anew in each call, has one."""
+    for layer in network.modules():
+        for name, value in vars(layer).items():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                setattr(layer, name, value.detach())
+    return network
 
 
 def another(network: nn.Module) -> nn.Module:
     """A network of the same architecture with weights of its own, drawn anew where its layers know how."""
-    copied = copy.deepcopy(network)
+    copied = copy.deepcopy(copyable(network))
     for layer in copied.modules():
         if callable(reset := getattr(layer, "reset_parameters", None)):
             reset()

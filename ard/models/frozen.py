@@ -13,7 +13,7 @@ from ard.artifacts.paths import weights_file
 from ard.artifacts.weights import read_stored
 from ard.core.errors import UserError
 from ard.core.files import sha256
-from ard.models.building import check_answers
+from ard.models.building import check_answers, copyable, settle
 from ard.models.loading import network_with
 from ard.models.wrappers import Network
 
@@ -51,18 +51,19 @@ class Frozen(nn.Module):
             raise UserError(f"a teacher without weights: add {short}{option} FILE")
         if not self._held:
             self._option = f"{option.removesuffix('weights')}network"
-            network = self._given[0] if self._given else self.read().to(memory_format=torch.channels_last)
-            network.requires_grad_(False).eval()
+            network = (self._given[0] if self._given else self.read(num_classes)).requires_grad_(False).eval()
+            if not self._given:
+                settle(network, input_shape)
             check_answers(network, input_shape, num_classes, f"teacher {self.weights}")
             self._held.append(network)
         return self
 
-    def read(self) -> nn.Module:
-        """The network with its weights, from its file."""
+    def read(self, num_classes: int) -> nn.Module:
+        """The network with its weights, from its file; `num_classes` where that does not say how many there are."""
         stored = read_stored(self.weights)
         if vars(self).setdefault("sha256", stored.sha256) != stored.sha256:
             raise UserError(f"{self.weights} was replaced while the run began: expected one teacher; start it again")
-        return network_with(stored, self.weights, self._factory, option=self._option)
+        return network_with(stored, self.weights, self._factory, option=self._option, num_classes=num_classes)
 
     @property
     def files(self) -> dict[str, str]:
@@ -86,7 +87,7 @@ class Frozen(nn.Module):
 
     def learner(self) -> nn.Module:
         """A copy of the network whose parameters may learn."""
-        return copy.deepcopy(self._held[0]).requires_grad_(True)
+        return copy.deepcopy(copyable(self._held[0])).requires_grad_(True)
 
     def fingerprint(self) -> str:
         """SHA-256 of every parameter and buffer as it is now; a sum of bits would not see two that swap places."""

@@ -1,16 +1,17 @@
 """From a file of weights to a network whose every parameter is filled."""
 
 import importlib
+from collections.abc import Iterator
 from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ard.artifacts.card import Card
 from ard.artifacts.paths import weights_file
-from ard.artifacts.weights import State, StoredWeights, read_stored
+from ard.artifacts.weights import State, StoredWeights, as_read, read_stored
 from ard.core.contract import CONTRACT
 from ard.core.errors import UserError
 from ard.core.text import first_line
@@ -18,6 +19,7 @@ from ard.models.building import bounded, interchangeable
 from ard.models.wrappers import Network
 
 PREFIXES = ("module.", "model.", "student.", "_orig_mod.")
+COUNTERS = ("num_batches_tracked", "n_averaged", "total_ops", "total_params")  # of BatchNorm, averages and thop
 
 
 def load(path: str | Path, network: Network | None = None, *, option: str = "--network") -> nn.Module:
@@ -30,8 +32,15 @@ def load(path: str | Path, network: Network | None = None, *, option: str = "--n
     return network_with(read_stored(path), weights_file(path), network, option=option)
 
 
-def network_with(stored: StoredWeights, path: str, network: Network | None, *, option: str = "--network") -> nn.Module:
-    """The network of weights that were read from `path`, as `load` makes it."""
+def network_with(
+    stored: StoredWeights,
+    path: str,
+    network: Network | None,
+    *,
+    option: str = "--network",
+    num_classes: int | None = None,
+) -> nn.Module:
+    """The network of weights that were read from `path`, as `load` makes it; `num_classes` is for those that do not say."""
     state, card = stored.state, stored.card
     given, way = network is not None, f"add {option}; {CONTRACT}"
     if network is None:
@@ -41,7 +50,7 @@ def network_with(stored: StoredWeights, path: str, network: Network | None, *, o
             network = network_of(card.network, path, way)
         except RecursionError as error:
             raise UserError(f"{path} describes networks inside networks without end") from error
-    num_classes = card.num_classes or _guess_classes(state, path)
+    num_classes = card.num_classes or _guess_classes(state, num_classes, path)
     most = () if given else (10 * len(state) + 1000, 10 * Path(path).stat().st_size + 10**7)  # what fits the file has fewer
     try:
         with bounded(*most):
@@ -62,12 +71,44 @@ def network_of(spec: dict[str, Any], path: str | Path, way: str) -> Network:
 
 
 def fill(model: nn.Module, state: State, card: Card, path: str | Path) -> None:
-    """Load `state` into `model` after stripping the usual prefixes; anything missing or left over is an error."""
-    state = _strip(state, model.state_dict())
-    wrong = mismatch(state, model.state_dict())
-    if wrong:
-        raise UserError(f"{_origin(state, card, path)} does not fit {_public_name(model)}: {wrong}")
-    model.load_state_dict(state)
+    """Load `state` into `model`, or into the network that it wraps, whichever the names are those of.
+
+    The usual prefixes are stripped. Anything missing or left over is an error, but for counters that no answer depends on.
+    """
+    fits = {inner: _strip(state, inner.state_dict()) for inner in _wrapped(model)}
+    inner = max(fits, key=lambda inner: len(fits[inner].keys() & inner.state_dict().keys()))
+    expected = inner.state_dict()
+    state = {key: value for key, value in fits[inner].items() if key in expected or not _counts(key)}
+    needed = {key: value for key, value in expected.items() if key in state or not _counts(key)}
+    if wrong := mismatch(state, needed) and mismatch(state, expected):
+        raise UserError(f"{_origin(fits[inner], card, path)} does not fit {_public_name(model)}: {wrong}")
+    inner.load_state_dict(expected | state)
+
+
+def _wrapped(model: nn.Module) -> Iterator[nn.Module]:
+    """The network and those inside it that have all its parameters, from the outermost."""
+    everything = set(model.parameters())
+    for inner in model.modules():
+        if set(inner.parameters()) == everything:
+            yield inner
+
+
+def _counts(key: str) -> bool:
+    return key.rpartition(".")[2] in COUNTERS
+
+
+def check_export(network: nn.Module, name: str) -> None:
+    """Raises UserError where the weights of a network could not be written to a file, or not be read back."""
+    state = network.state_dict()
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            raise UserError(
+                f"{name} keeps a {type(value).__name__} as {key}: expected tensors, which files of weights can hold"
+            )
+        if value.is_complex():
+            raise UserError(f"{name} has complex numbers, {key}: expected real ones, torch.view_as_real makes two of each")
+    if wrong := mismatch(as_read(state), state):
+        raise UserError(f"{name} could be trained, but its weights could not be read from a file: {wrong}")
 
 
 def _origin(state: State, card: Card, path: str | Path) -> str:
@@ -124,16 +165,19 @@ def _build_args(init_args: dict[str, Any], path: str | Path, way: str) -> dict[s
 def _strip(state: State, expected: State) -> State:
     """Remove a prefix that all keys share, from the front only, as long as the keys do not fit."""
     while state and not set(state) & set(expected):
-        prefix = next((p for p in PREFIXES if all(key.startswith(p) for key in state)), None)
+        prefix = next((p for p in PREFIXES if all(key.startswith(p) or _counts(key) for key in state)), None)
         if prefix is None:
             return state
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
 
 
-def _guess_classes(state: State, path: str | Path) -> int:
-    """Without a card: the rows of the last matrix, which in every usual classifier is the head."""
+def _guess_classes(state: State, known: int | None, path: str | Path) -> int:
+    """Without a card: the rows of the last matrix, which in every usual classifier is the head; else those of the data."""
     matrices = [value for value in state.values() if value.ndim == 2]
+    if not matrices and known is not None:
+        return known
     if not matrices:
-        raise UserError(f"{path} holds no linear layer to read the number of classes from")
+        first = ", ".join(list(state)[:3]) or "none"
+        raise UserError(f"{path} holds no linear layer to read the number of classes from; its tensors: {first}")
     return len(matrices[-1])

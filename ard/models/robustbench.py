@@ -33,7 +33,7 @@ class RobustBench(Frozen):
         super().__init__(weights=str(Path(folder, dataset, threat, f"{name}.pt")))
         self.name, self.dataset, self.threat, self.folder = name, dataset, threat, folder
 
-    def read(self) -> nn.Module:
+    def read(self, num_classes: int) -> nn.Module:  # noqa: ARG002
         try:
             from robustbench.utils import load_model
         except ImportError as error:

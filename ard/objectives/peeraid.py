@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from ard.losses import kl
+from ard.models.building import check_answers, settle
 from ard.models.wrappers import Network
-from ard.objectives.base import Objective, Pair
+from ard.objectives.base import Objective, Pair, RunFacts
 
 
 class PeerAiD(Objective):
@@ -45,10 +46,12 @@ class PeerAiD(Objective):
         self.mean_over_classes = mean_over_classes
 
     def build(self, *, student: Callable[..., nn.Module], num_classes: int) -> None:
-        if self.factory is None:
-            self.peer = student(num_classes=num_classes)
-        else:
-            self.peer = self.factory(num_classes=num_classes).to(memory_format=torch.channels_last)  # as students are
+        self.peer = (self.factory or student)(num_classes=num_classes)
+
+    def setup(self, run: RunFacts) -> None:
+        with torch.random.fork_rng([]):
+            settle(self.peer.eval(), run.image_shape)
+            check_answers(self.peer, run.image_shape, run.num_classes, "the peer")
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
         with torch.no_grad():

@@ -20,7 +20,7 @@ from ard.losses import cross_entropy
 from ard.models import Cached, Frozen, Network
 from ard.models.loading import fill
 from ard.objectives.base import Objective, RunFacts, Step, total_loss
-from ard.training.given_student import class_count, student_factory
+from ard.training.given_student import class_count, reads_channels_last, student_factory
 from ard.training.schedule import Training
 from ard.training.step import accuracy
 from ard.training.step_timer import StepTimer
@@ -67,7 +67,7 @@ class Engine(pl.LightningModule, ABC):
         with torch.random.fork_rng([]):
             torch.manual_seed(key_seed("student", seed))  # the same start for every method of a study
             make = student_factory(student)
-            self.is_given = isinstance(student, nn.Module)
+            self.in_usual_format = isinstance(student, nn.Module)  # it may call `view`
             self.student = student if isinstance(student, nn.Module) else make(num_classes=num_classes)
             objective.build_all(student=make, num_classes=num_classes or 0)
         self.objective, self.training_block, self.teacher = objective, training, teacher
@@ -104,9 +104,9 @@ class Engine(pl.LightningModule, ABC):
         vars(self).pop("optimizer_steps", None)
         if isinstance(self.data, ForeignData):
             self.data.look(self.trainer)
-        if not self.num_classes:
-            expected = self.data.num_classes if isinstance(self.data, DataModule) else None
-            self.num_classes = class_count(self.student, self.data.input_shape, self.device, expected)
+        expected = self.data.num_classes if isinstance(self.data, DataModule) else None
+        self.settle(self.data.input_shape)
+        self.num_classes = class_count(self.student, self.data.input_shape, self.num_classes or expected)
         for place, teacher in self.teachers().items():
             option = f"--model.{place}.weights".replace(".init_args", "")
             teacher.load(num_classes=self.num_classes, input_shape=self.data.input_shape, option=option).to(self.device)
@@ -125,6 +125,11 @@ class Engine(pl.LightningModule, ABC):
                 batches=self.batches_per_epoch,
             )
         )
+
+    def settle(self, input_shape: tuple[int, ...]) -> None:
+        """Bring the student into the memory format in which it reads images of this shape."""
+        if not self.in_usual_format:
+            self.in_usual_format = False in {reads_channels_last(net, input_shape) for net in {self.student, self.selected}}
 
     def _remember(self, teacher: Cached) -> None:
         if not isinstance(self.data, DataModule) or self.data.additional:
@@ -193,9 +198,9 @@ class Engine(pl.LightningModule, ABC):
         )
 
     def received(self, batch: Any, batch_idx: int) -> tuple[Tensor, Tensor]:
-        """Pixels and labels of a batch; for a network that came as it is in the usual memory format: it may call `view`."""
+        """Pixels and labels of a batch; for a student that calls `view`, or may, in the usual memory format."""
         x, y = self.data.received(batch, batch_idx)
-        return x.contiguous() if self.is_given else x, y
+        return x.contiguous() if self.in_usual_format else x, y
 
     def images(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
         """The batch, augmented for this step; a teacher that stores its logits is given the views."""

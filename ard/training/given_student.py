@@ -1,24 +1,29 @@
-"""A student that came as a network: how many classes it knows, and how to make another one."""
+"""How many classes a student knows, in which memory format it reads images, and how to make another one."""
 
 from collections.abc import Callable
 
-import torch
 from torch import nn
 
 from ard.attacks import frozen_mode
-from ard.core.logits import logits_of
 from ard.models import Network
-from ard.models.building import another
+from ard.models.building import another, check_answers, check_sizes, in_channels_last, settle
 
 
-def class_count(student: nn.Module, input_shape: tuple[int, ...], device: torch.device, expected: int | None) -> int:
+def class_count(student: nn.Module, input_shape: tuple[int, ...], expected: int | None) -> int:
     """How many classes it answers with; raises UserError where it cannot read the images or knows others than expected."""
-    with torch.no_grad(), frozen_mode(student):
-        return logits_of(student, torch.zeros(1, *input_shape, device=device), "the student", expected).shape[1]
+    with frozen_mode(student):
+        return check_answers(student, input_shape, expected, "the student")
+
+
+def reads_channels_last(network: nn.Module, input_shape: tuple[int, ...]) -> bool:
+    """Whether it reads images so, and is left in that memory format: see models.building.settle."""
+    with frozen_mode(network):
+        return settle(network, input_shape)
 
 
 def student_factory(student: nn.Module | Network) -> Callable[..., nn.Module]:
     """What makes students: the memory format is faster, with the same maths; a network that came as it is keeps its own."""
     if isinstance(student, nn.Module):
+        check_sizes(*student.parameters())
         return lambda *, num_classes: another(student)  # noqa: ARG005
-    return lambda *, num_classes: student(num_classes=num_classes).to(memory_format=torch.channels_last)
+    return lambda *, num_classes: in_channels_last(student(num_classes=num_classes))

@@ -17,7 +17,7 @@ SLACK = 1 << 16  # of a checkpoint: everything that is no tensor
 def checkpoint_size(model: nn.Module) -> int:
     """Bytes of a checkpoint: weights, buffers, momentum."""
     momentum = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
-    return SLACK + momentum + sum(value.nbytes for value in model.state_dict().values())
+    return SLACK + momentum + sum(getattr(value, "nbytes", 0) for value in model.state_dict().values())
 
 
 def check_room(directory: Path, model: nn.Module) -> None:

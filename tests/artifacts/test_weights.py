@@ -13,7 +13,7 @@ from torch import nn
 from ard.artifacts.card import Card, card_from
 from ard.artifacts.facts import Recipe
 from ard.artifacts.weights import card_of, read_weights, save_weights
-from ard.models import Normalized, ResNet, load
+from ard.models import Frozen, Normalized, ResNet, Timm, Torchvision, load
 
 SMALL = {"blocks": [1, 1], "width": 4, "in_channels": 1}
 RECIPE = Recipe(engine="ard.Distillation", class_path="ard.objectives.ard.ARD")
@@ -114,6 +114,111 @@ def test_of_a_lightning_checkpoint_the_average_is_taken(saved):
     assert_same(load(saved({"state_dict": raw, "epoch": 3}), network), small(0))
     assert_same(load(saved({"state_dict": raw, "ard": CARD.tree})), small(0))
     assert_same(load(saved({"model": small(1).state_dict(), "optimizer": {}}), network), small(1))
+
+
+class Holder(nn.Module):
+    """A wrapper of one's own, with a name of its own for the network and numbers that the constructor knows."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.mean, self.backbone = nn.Buffer(torch.zeros(1)), ResNet(num_classes=num_classes, **SMALL)
+
+    def forward(self, x):
+        return self.backbone(x - self.mean)
+
+
+def inside(network):
+    """The plain network in Normalized, which changes nothing."""
+    return partial(Normalized, network=network, mean=[0.0], std=[1.0])
+
+
+@pytest.mark.fault(15)
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize(
+    "network", [inside(partial(ResNet, **SMALL)), inside(inside(partial(ResNet, **SMALL))), Holder], ids=["1", "2", "own"]
+)
+def test_a_plain_state_dict_fills_the_network_inside_a_wrapper(network, prefix, saved):
+    path = saved({prefix + key: value for key, value in small().state_dict().items()})
+    assert_same(load(path, network), small())
+    with user_error("does not fit .*: [0-9]+ of [0-9]+ tensors found; missing: head.bias; unexpected: none"):
+        load(saved(without(small().state_dict(), "head.bias")), network)
+
+
+@pytest.mark.fault(15)
+@pytest.mark.parametrize(
+    ("kind", "name", "create"),
+    [
+        (Torchvision, "shufflenet_v2_x0_5", "torchvision.models:get_model"),
+        (Timm, "mobilenetv3_small_050", "timm:create_model"),
+    ],
+)
+def test_plain_files_of_libraries_fill_our_wrappers_of_them(kind, name, create, saved, observed):
+    package, _, function = create.partition(":")
+    plain = getattr(pytest.importorskip(package), function)(name, num_classes=3)
+    path, x = saved(plain.state_dict()), torch.rand(2, 3, 32, 32, generator=generator())
+    normalised = partial(Normalized, network=partial(kind, name=name), mean=[0.5] * 3, std=[0.25] * 3)
+    with torch.no_grad():
+        assert torch.equal(load(path, partial(kind, name=name))(x), plain.eval()(x))
+        assert torch.equal(load(path, normalised)(x), plain((x - 0.5) / 0.25))
+    observed(f"a plain state dict of {name} into {kind.__name__}, and that in Normalized: the same logits")
+
+
+@pytest.mark.fault(15)
+def test_counters_may_be_missing_or_be_left_over(saved, observed):
+    """Files from before torch 0.4.1 have none, thop leaves its own."""
+    state = small().state_dict()
+    old = {key: value for key, value in state.items() if "num_batches_tracked" not in key}
+    thop = {f"{key.rpartition('.')[0]}.{name}": torch.ones(1) for key in state for name in ("total_ops", "total_params")}
+    averaged = {f"module.{key}": value for key, value in state.items()} | {"n_averaged": torch.tensor(3)}
+    for name, found in {"old": old, "thop": state | thop | {"total_ops": torch.ones(1)}, "averaged": averaged}.items():
+        assert_same(load(saved(found), partial(ResNet, **SMALL)), small())
+        observed(f"{name}: read, the same logits")
+
+
+@pytest.mark.fault(15)
+@pytest.mark.parametrize(
+    ("content", "seed"),
+    [
+        (lambda: {"net": small(0).state_dict(), "acc": 91.2, "epoch": 199}, 0),
+        (lambda: {"model_state_dict": small(0).state_dict(), "optimizer_state_dict": {"state": {}}}, 0),
+        (lambda: {"student_weights": small(0).state_dict(), "optimizer": {"state": {}, "param_groups": []}}, 0),
+        (lambda: {"model": small(0).state_dict(), "best_acc1": torch.tensor(71.0)}, 0),
+        (lambda: {"state_dict": small(0).state_dict(), "state_dict_ema": small(1).state_dict(), "arch": "resnet"}, 1),
+        (lambda: {"model": small(0).state_dict(), "model_ema": small(1).state_dict()}, 1),
+    ],
+    ids=["kuangliu", "torch's tutorial", "the only one", "a tensor beside it", "timm", "torchvision"],
+)
+def test_checkpoints_of_other_trainers(content, seed, saved):
+    assert_same(load(saved(content()), partial(ResNet, **SMALL)), small(seed))
+
+
+@pytest.mark.fault(15)
+def test_of_a_file_without_a_state_dict_its_keys_are_named(saved):
+    with user_error("holds no state dict; expected one, or one under .*model_state_dict.*; its keys: epoch, generator, a"):
+        load(saved({"epoch": 3, "generator": small(0).state_dict(), "a": small(1).state_dict()}), partial(ResNet, **SMALL))
+
+
+class ConvolutionalHead(nn.Module):
+    """As SqueezeNet's: no matrix says how many classes there are."""
+
+    def __init__(self, *, num_classes):
+        super().__init__()
+        self.classifier = nn.Conv2d(1, num_classes, 1)
+
+    def forward(self, x):
+        return self.classifier(x).mean(dim=(2, 3))
+
+
+@pytest.mark.fault(15)
+def test_where_weights_do_not_say_how_many_classes_there_are_the_data_do(saved):
+    network = ConvolutionalHead(num_classes=3).eval()
+    path = saved(network.state_dict())
+    teacher = Frozen(weights=str(path), network=ConvolutionalHead).load(num_classes=3, input_shape=(1, 8, 8))
+    assert torch.equal(teacher(PIXELS), network(PIXELS))
+    with user_error(r"classifier.weight is \(3, 1, 1, 1\) in the file, \(10, 1, 1, 1\) in the network"):
+        Frozen(weights=str(path), network=ConvolutionalHead).load(num_classes=10, input_shape=(1, 8, 8))
+    with user_error("holds no linear layer .*; its tensors: classifier.weight, classifier.bias"):
+        load(path, ConvolutionalHead)
 
 
 def without(state, key):

@@ -1,0 +1,162 @@
+"""Networks as people write them, as students, teachers, peers and subjects: they work, or are refused before training."""
+
+from functools import partial
+
+import others
+import pytest
+import torch
+from others import FiveDimensions, InPlace, InPlaceSameValues, InPlaceWithoutGradient, Plain, Twice, View
+from small_runs import digits
+from tiny import generator, run_facts, user_error
+
+from ard.artifacts.card import Card
+from ard.artifacts.weights import save_weights
+from ard.attacks import Linf
+from ard.evaluation import Given, evaluate_images
+from ard.models import Cached, Ensemble, Frozen, load
+from ard.models.average import MovingAverage
+from ard.models.building import another, settle
+from ard.objectives.peeraid import PeerAiD
+
+SHAPE = (1, 8, 8)
+KNOWN = {"num_classes": 10, "input_shape": SHAPE}
+WRITING = [InPlace, InPlaceWithoutGradient, InPlaceSameValues]
+
+
+def pixels(count=4):
+    return torch.rand(count, *SHAPE, generator=generator())
+
+
+def file_of(network, path):
+    save_weights(path, network, Card(num_classes=10))
+    return str(path)
+
+
+@pytest.fixture
+def roles(tmp_path):
+    """How a network gets into a run or an evaluation, by its role there."""
+    x, y = digits(20)
+
+    def stored(kind):
+        return file_of(kind(), tmp_path / "t.safetensors")
+
+    def peer(kind):
+        objective = PeerAiD(peer=kind)
+        objective.build(student=Plain, num_classes=10)
+        objective.setup(run_facts(num_classes=10, image_shape=SHAPE))
+
+    def given(kind, role):
+        evaluate_images(Plain(), x, y, Linf(eps=0.1), given=Given(**{role: kind().eval()}))
+
+    return {
+        "teacher": lambda kind: Frozen(weights=stored(kind), network=kind).load(**KNOWN),
+        "given": lambda kind: Frozen.of(kind()).load(**KNOWN),
+        "cached": lambda kind: Cached(weights=stored(kind), network=kind).load(**KNOWN),
+        "member": lambda kind: Ensemble(members=[Frozen.of(Plain()), Frozen.of(kind())]).load(**KNOWN),
+        "peer": peer,
+        "evaluated": lambda kind: evaluate_images(kind().eval(), x.clone(), y, Linf(eps=0.1)),
+        "undefended": lambda kind: given(kind, "undefended"),
+        "attacked through": lambda kind: given(kind, "teacher"),
+    }
+
+
+ROLES = ["teacher", "given", "cached", "member", "peer", "evaluated", "undefended", "attacked through"]
+
+
+@pytest.mark.parametrize("kind", WRITING)
+@pytest.mark.parametrize("role", ROLES)
+def test_a_network_that_writes_into_its_images_is_refused(role, kind, roles):
+    with user_error("writes into the images that it is given, .* x - mean in place of x.sub_"):
+        roles[role](kind)
+
+
+@pytest.mark.parametrize("kind", ["InPlace", "InPlaceSameValues"])
+def test_such_a_student_is_refused_before_its_run_has_a_folder(kind, fit, tmp_path):
+    with user_error("the student writes into the images"):
+        fit(tmp_path / "run", "pgd_at", student=[f"--model.init_args.student=others.{kind}"])
+    assert not any((tmp_path / "run").rglob("*"))
+
+
+def test_no_other_role_refuses_a_network_that_leaves_them(roles):
+    for role in ("given", "cached", "member", "peer"):
+        roles[role](Plain)
+
+
+STUDENTS = {
+    "two names": (["others.Twice"], Twice),
+    "view": (["others.View"], View),
+    "five dimensions": (["others.FiveDimensions"], FiveDimensions),
+} | {
+    f"{'old ' * old}{how}": (
+        ["others.Parametrised", f"how={how}", f"old={str(old).lower()}"],
+        partial(others.Parametrised, how=how, old=old),
+    )
+    for how in ("spectral_norm", "weight_norm")
+    for old in (False, True)
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.nn.utils.weight_norm. is deprecated")
+@pytest.mark.parametrize("name", STUDENTS)
+def test_what_is_trained_is_written_and_read(name, fit, tmp_path):
+    (path, *arguments), kind = STUDENTS[name]
+    words = [f"--model.init_args.student={path}", *(f"--model.init_args.student.init_args.{word}" for word in arguments)]
+    engine = fit(tmp_path, "pgd_at_ema", student=words).model
+    network, x = load(tmp_path / "student.safetensors", kind), pixels()
+    with torch.no_grad():
+        assert torch.allclose(network(x), engine.selected(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("Lazy", "a network with lazy layers: expected layers that say their sizes"),
+        ("Complex", "the student has complex numbers, phase: expected real ones"),
+        ("Extra", "the student keeps a dict as _extra_state: expected tensors"),
+    ],
+)
+def test_what_cannot_be_written_is_not_trained(kind, message, fit, tmp_path):
+    with user_error(message):
+        fit(tmp_path / "run", "pgd_at", student=[f"--model.init_args.student=others.{kind}"])
+    assert not [file for file in (tmp_path / "run").rglob("*") if file.is_file()]
+
+
+def test_a_layer_under_two_names_is_averaged_once():
+    averages = []
+    for kind in (Plain, Twice):
+        torch.manual_seed(0)
+        network = kind()
+        average = MovingAverage(network, 0.9)
+        for _ in range(3):
+            with torch.no_grad():
+                network.conv.weight.add_(1)
+            average.update_parameters(network)
+        averages.append(average.module.conv.weight)
+    assert torch.equal(*averages)
+
+
+def test_networks_are_read_in_the_fastest_memory_format_that_they_take():
+    usual, fast, deep = View().eval(), Plain().eval(), FiveDimensions().eval()
+    expected = [network(pixels()) for network in (usual, fast, deep)]
+    assert [settle(network, SHAPE) for network in (usual, fast, deep)] == [False, True, True]
+    assert settle(usual, SHAPE) is False
+    x = pixels().contiguous(memory_format=torch.channels_last)
+    for network, logits in zip((usual, fast, deep), expected, strict=True):
+        torch.testing.assert_close(network(x), logits)
+    assert fast.conv.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_teacher_and_a_peer_that_call_view(tmp_path):
+    x = torch.rand(4, 1, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
+    network = View().eval()
+    teacher = Frozen(weights=file_of(network, tmp_path / "t.safetensors"), network=View).load(**KNOWN)
+    torch.testing.assert_close(teacher(x), network(x.contiguous()))
+    assert torch.autograd.grad(teacher(x).sum(), x)[0].abs().max() > 0
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.nn.utils.weight_norm. is deprecated")
+def test_old_weight_normalisation_can_be_copied():
+    network = others.Parametrised(how="weight_norm", old=True)
+    network(pixels()).sum().backward()
+    assert type(another(network)) is type(network)
+    assert torch.equal(Frozen.of(network).load(**KNOWN).learner()(pixels()), network(pixels()))
