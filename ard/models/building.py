@@ -82,6 +82,21 @@ def check_answers(network: nn.Module, shape: Sequence[int], num_classes: int | N
         return logits_of(network, x, name, num_classes).shape[1]
 
 
+def is_steady(network: nn.Module, shape: Sequence[int]) -> bool:
+    """Whether it answers the same when it is asked twice, as a network in eval mode should."""
+    x = some_images(network, 2, shape)
+    with torch.no_grad():
+        return torch.allclose(network(x), network(x), rtol=1e-2, atol=1e-2, equal_nan=True)
+
+
+def passes_gradient(network: nn.Module, x: Tensor) -> bool:
+    """Whether its answer to images x has a gradient in their pixels."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        logits = network(x)
+        return logits.requires_grad and torch.autograd.grad(logits.sum(), x, allow_unused=True)[0] is not None
+
+
 def some_images(network: nn.Module, count: int, shape: Sequence[int]) -> Tensor:
     """Images to try a network on, on its device; of all greys, so that a change of them is seen."""
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))

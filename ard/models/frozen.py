@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Self
@@ -13,7 +14,7 @@ from ard.artifacts.paths import weights_file
 from ard.artifacts.weights import read_stored
 from ard.core.errors import UserError
 from ard.core.files import sha256
-from ard.models.building import check_answers, copyable, settle
+from ard.models.building import check_answers, copyable, is_steady, settle
 from ard.models.loading import network_with
 from ard.models.wrappers import Network
 
@@ -51,10 +52,15 @@ class Frozen(nn.Module):
             raise UserError(f"a teacher without weights: add {short}{option} FILE")
         if not self._held:
             self._option = f"{option.removesuffix('weights')}network"
-            network = (self._given[0] if self._given else self.read(num_classes)).requires_grad_(False).eval()
+            network = (self._given[0] if self._given else self.read(num_classes)).eval()
+            for parameter in network.parameters():  # requires_grad_ refuses what torch.jit.script made
+                parameter.requires_grad_(False)
             if not self._given:
                 settle(network, input_shape)
             check_answers(network, input_shape, num_classes, f"teacher {self.weights}")
+            if not is_steady(network, input_shape):
+                again = "in eval mode, too: dropout that is not switched off? F.dropout(x, training=self.training)"
+                warnings.warn(f"teacher {self.weights} answers otherwise each time it is asked, {again}", stacklevel=1)
             self._held.append(network)
         return self
 

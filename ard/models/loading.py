@@ -1,6 +1,7 @@
 """From a file of weights to a network whose every parameter is filled."""
 
 import importlib
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from inspect import signature
@@ -18,7 +19,6 @@ from ard.core.text import first_line
 from ard.models.building import bounded, interchangeable
 from ard.models.wrappers import Network
 
-PREFIXES = ("module.", "model.", "student.", "_orig_mod.")
 COUNTERS = ("num_batches_tracked", "n_averaged", "total_ops", "total_params")  # of BatchNorm, averages and thop
 
 
@@ -70,15 +70,17 @@ def network_of(spec: dict[str, Any], path: str | Path, way: str) -> Network:
     return partial(_our_class(spec.get("class_path"), path, way), **_build_args(init_args, path, way))
 
 
-def fill(model: nn.Module, state: State, card: Card, path: str | Path) -> None:
+def fill(model: nn.Module, state: State, card: Card, path: str | Path, *, any_head: bool = False) -> None:
     """Load `state` into `model`, or into the network that it wraps, whichever the names are those of.
 
-    The usual prefixes are stripped. Anything missing or left over is an error, but for counters that no answer depends on.
+    A name in front of all others, such as `module`, is stripped. Anything missing or left over is an error, but for counters
+    that no answer depends on; with `any_head` a last layer for other classes is left as it is, and said to be.
     """
     fits = {inner: _strip(state, inner.state_dict()) for inner in _wrapped(model)}
     inner = max(fits, key=lambda inner: len(fits[inner].keys() & inner.state_dict().keys()))
     expected = inner.state_dict()
     state = {key: value for key, value in fits[inner].items() if key in expected or not _counts(key)}
+    state |= _heads(state, expected, path) if any_head else {}
     needed = {key: value for key, value in expected.items() if key in state or not _counts(key)}
     if wrong := mismatch(state, needed) and mismatch(state, expected):
         raise UserError(f"{_origin(fits[inner], card, path)} does not fit {_public_name(model)}: {wrong}")
@@ -91,6 +93,18 @@ def _wrapped(model: nn.Module) -> Iterator[nn.Module]:
     for inner in model.modules():
         if set(inner.parameters()) == everything:
             yield inner
+
+
+def _heads(state: State, expected: State, path: str | Path) -> State:
+    """What the network has in place of the tensors that are for another number of classes, and alike otherwise."""
+    pairs = {key: (value, expected[key]) for key, value in state.items() if key in expected}
+    other = {key: pair for key, pair in pairs.items() if pair[0].shape != pair[1].shape and pair[0].ndim}
+    rows = {(len(stored), len(ours)) for stored, ours in other.values()}
+    if len(rows) != 1 or any(stored.shape[1:] != ours.shape[1:] for stored, ours in other.values()):
+        return {}
+    ((theirs, wanted),) = rows
+    warnings.warn(f"{path} is for {theirs} classes, the data have {wanted}: {', '.join(other)} begin anew", stacklevel=1)
+    return {key: ours for key, (_, ours) in other.items()}
 
 
 def _counts(key: str) -> bool:
@@ -163,10 +177,10 @@ def _build_args(init_args: dict[str, Any], path: str | Path, way: str) -> dict[s
 
 
 def _strip(state: State, expected: State) -> State:
-    """Remove a prefix that all keys share, from the front only, as long as the keys do not fit."""
+    """Remove the name that all keys share, from the front only, as long as the keys do not fit."""
     while state and not set(state) & set(expected):
-        prefix = next((p for p in PREFIXES if all(key.startswith(p) or _counts(key) for key in state)), None)
-        if prefix is None:
+        prefix = f"{next((key for key in state if not _counts(key)), '').partition('.')[0]}."
+        if not all(key.startswith(prefix) or _counts(key) for key in state):
             return state
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state

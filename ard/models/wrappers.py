@@ -69,7 +69,8 @@ class Torchvision(nn.Module):
             _fill_but_the_head(self.network, _downloaded(name), name)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.network(x)
+        answer = self.network(x)
+        return answer if isinstance(answer, Tensor) else answer.logits  # GoogLeNet and Inception have more in train mode
 
 
 def _downloaded(name: str) -> dict[str, Tensor]:
@@ -100,7 +101,7 @@ class Timm(nn.Module):
     Raises UserError where timm is not installed or does not list the name.
 
     Args:
-        name: As in timm.list_models().
+        name: As in timm.list_models(), with or without a tag of its weights, such as `resnet18.a1_in1k`.
         num_classes: How many logits it answers with.
         in_channels: 3 for colours, 1 for grey images.
         pretrained: Whether to start from timm's own weights, which are downloaded.
@@ -113,7 +114,7 @@ class Timm(nn.Module):
             import timm
         except ImportError as error:
             raise UserError("ard.models.Timm needs timm: install ard-robust-distillation[timm]") from error
-        _check_listed(name, timm.list_models(), "timm")
+        _check_listed(name.partition(".")[0], timm.list_models(), "timm")
         self.network: Any = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels)
 
     def forward(self, x: Tensor) -> Tensor:

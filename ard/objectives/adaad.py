@@ -19,6 +19,7 @@ class AdaAD(Objective):
     """
 
     needs_teacher = True
+    needs_teacher_gradient = True
     labels = "none"
 
     def __init__(self, *, alpha: float = 1.0, mean_over_classes: bool = False) -> None:

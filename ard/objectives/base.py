@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ard import losses
 from ard.core.errors import UserError
+from ard.models.building import passes_gradient, some_images
 
 TrainingLoss = Callable[[Tensor], dict[str, Tensor]]  # x' -> {term: scalar, or a vector that is only observed}
 Labels = Literal["none", "soft", "class"]
@@ -103,12 +104,14 @@ class Objective(nn.Module, ABC):
         needs_teacher: Whether the method wants a teacher; others are called with None in its place.
         labels: What the method does with y. "none": it needs no labels, and y may be −1 where an image has none. "soft": y
             may also be shares of classes, shape (batch, C). "class": it wants one class for each image.
+        needs_teacher_gradient: Whether it follows the gradient of the teacher's answers in the pixels.
         awaits: Names of the networks that `setup` makes.
         step: The step of the current batch; `epoch`, `progress`, `lr_factor`, `label_smoothing` and `generator`
             are short for its fields.
     """
 
     needs_teacher: bool = False
+    needs_teacher_gradient: bool = False
     labels: Labels = "class"
     awaits: tuple[str, ...] = ()
     step: Step = Step()
@@ -169,7 +172,14 @@ class Objective(nn.Module, ABC):
 
     @final
     def setup_all(self, run: RunFacts) -> None:
-        """`setup` of every part."""
+        """`setup` of every part; raises UserError for a teacher without the gradient that one of them follows."""
+        followers = [type(part).__name__ for part in self.parts() if part.needs_teacher_gradient]
+        x = some_images(run.student, 1, run.image_shape)
+        if followers and run.teacher is not None and not passes_gradient(run.teacher, x):
+            raise UserError(
+                f"{followers[0]} follows the gradient of its teacher, and this one has none: expected a network that is "
+                "differentiable from pixels to logits, without no_grad or detach"
+            )
         for part in self.parts():
             part.setup(run)
 

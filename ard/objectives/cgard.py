@@ -19,6 +19,7 @@ class CGARD(Objective):
     """
 
     needs_teacher = True
+    needs_teacher_gradient = True
     labels = "soft"
 
     def __init__(self, *, alpha: float = 0.7) -> None:

@@ -21,6 +21,7 @@ class DGAD(Objective):
     """
 
     needs_teacher = True
+    needs_teacher_gradient = True
 
     def __init__(self, *, beta: float = 1.0, mean_square: bool = False) -> None:
         super().__init__()

@@ -76,6 +76,8 @@ class AdaIAD(IADI):
     Training loss: that of IAD-I with T(x') in place of T(x).
     """
 
+    needs_teacher_gradient = True
+
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             target = teacher(x_adv).detach()

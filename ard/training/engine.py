@@ -41,7 +41,7 @@ class Engine(pl.LightningModule, ABC):
         teacher: The network that is learned from; None for methods without one.
         attack_mode: The student's mode while it is attacked: eval, or train as some released codes do, which moves
             BatchNorm statistics.
-        init: A file of weights that the student starts from.
+        init: A file of weights that the student starts from; its last layer may be for other classes.
         num_classes: Number of classes; of a student that is a network already, None asks it.
         seed: Of the student's first weights and of every random draw in training.
     """
@@ -78,7 +78,7 @@ class Engine(pl.LightningModule, ABC):
                 f"{type(objective).__name__} needs a teacher: add --model.teacher.weights FILE, or in Python teacher=net"
             )
         if init is not None:
-            fill(self.student, *read_weights(init), init)
+            fill(self.student, *read_weights(init), init, any_head=True)
         self.average = training.averaged(self.student)
         self.accuracies = nn.ModuleDict()
         self.foreign, self.timer = ForeignData(), StepTimer()

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
 from ard.attacks import frozen_mode
+from ard.core.errors import UserError
 from ard.models import Network
 from ard.models.building import another, check_answers, check_sizes, in_channels_last, settle
 
@@ -23,6 +25,8 @@ def reads_channels_last(network: nn.Module, input_shape: tuple[int, ...]) -> boo
 
 def student_factory(student: nn.Module | Network) -> Callable[..., nn.Module]:
     """What makes students: the memory format is faster, with the same maths; a network that came as it is keeps its own."""
+    if isinstance(student, torch.jit.ScriptModule):
+        raise UserError("a student that torch.jit has compiled: expected the nn.Module that it was made of")
     if isinstance(student, nn.Module):
         check_sizes(*student.parameters())
         return lambda *, num_classes: another(student)  # noqa: ARG005

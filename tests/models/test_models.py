@@ -9,6 +9,7 @@ import torch
 from tiny import concrete, generator, user_error
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models.googlenet import GoogLeNetOutputs
 
 import ard.models
 from ard.models import MobileNetV2, Normalized, ResNet, Timm, Torchvision, WideResNet
@@ -105,6 +106,25 @@ def test_a_typo_in_a_name_is_answered_with_the_nearest(kind):
         build(kind, name="resnett18")
     with user_error("lists no model '☃'$"):
         build(kind, name="☃")
+
+
+def test_a_network_of_timm_may_be_named_with_the_tag_of_its_weights(monkeypatch):
+    timm = pytest.importorskip("timm")
+    monkeypatch.setattr(timm, "create_model", lambda name, **_: name)
+    assert Timm(name="resnet50.a1_in1k", num_classes=3).network == "resnet50.a1_in1k"
+
+
+def test_of_a_network_with_more_outputs_in_train_mode_the_logits_are_taken(monkeypatch):
+    """As torchvision's GoogLeNet and Inception have them."""
+
+    class Auxiliary(nn.Linear):
+        def forward(self, x):
+            logits = super().forward(x.mean(dim=(2, 3)))
+            return GoogLeNetOutputs(logits, logits, logits) if self.training else logits
+
+    monkeypatch.setattr("torchvision.models.get_model", lambda *_, num_classes, **__: Auxiliary(3, num_classes))
+    network, x = Torchvision(name="googlenet", num_classes=3), batch()
+    assert torch.equal(network.train()(x), network.eval()(x))
 
 
 def test_every_export_exists():

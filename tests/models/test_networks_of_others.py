@@ -4,14 +4,18 @@ from functools import partial
 
 import others
 import pytest
+import pytorch_lightning as pl
 import torch
 from others import FiveDimensions, InPlace, InPlaceSameValues, InPlaceWithoutGradient, Plain, Twice, View
 from small_runs import digits
 from tiny import generator, run_facts, user_error
+from torch import nn
 
+import ard
 from ard.artifacts.card import Card
 from ard.artifacts.weights import save_weights
 from ard.attacks import Linf
+from ard.data import Digits
 from ard.evaluation import Given, evaluate_images
 from ard.models import Cached, Ensemble, Frozen, load
 from ard.models.average import MovingAverage
@@ -25,6 +29,13 @@ WRITING = [InPlace, InPlaceWithoutGradient, InPlaceSameValues]
 
 def pixels(count=4):
     return torch.rand(count, *SHAPE, generator=generator())
+
+
+def trained(student, teacher, method):
+    module = ard.Distillation(student=student, teacher=teacher, objective=method, eps=0.1)
+    options = {"limit_train_batches": 1, "limit_val_batches": 1, "enable_model_summary": False, "logger": False}
+    trainer = pl.Trainer(max_epochs=1, accelerator="cpu", enable_checkpointing=False, enable_progress_bar=False, **options)
+    trainer.fit(module, datamodule=Digits(batch_size=32))
 
 
 def file_of(network, path):
@@ -70,7 +81,13 @@ def test_a_network_that_writes_into_its_images_is_refused(role, kind, roles):
         roles[role](kind)
 
 
-@pytest.mark.parametrize("kind", ["InPlace", "InPlaceSameValues"])
+@pytest.mark.parametrize("kind", [InPlace, InPlaceSameValues])
+def test_such_a_student_is_refused_before_its_first_step(kind):
+    with user_error("the student writes into the images"):
+        trained(kind(), None, "pgd_at")
+
+
+@pytest.mark.parametrize("kind", ["InPlace"])
 def test_such_a_student_is_refused_before_its_run_has_a_folder(kind, fit, tmp_path):
     with user_error("the student writes into the images"):
         fit(tmp_path / "run", "pgd_at", student=[f"--model.init_args.student=others.{kind}"])
@@ -119,6 +136,49 @@ def test_what_cannot_be_written_is_not_trained(kind, message, fit, tmp_path):
     with user_error(message):
         fit(tmp_path / "run", "pgd_at", student=[f"--model.init_args.student=others.{kind}"])
     assert not [file for file in (tmp_path / "run").rglob("*") if file.is_file()]
+
+
+class Wrapped(Plain):
+    """Has a wrapper around its answer, as a decorator may be."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x):
+        return self.answer(super().forward, x)
+
+
+def without_gradient(forward, x):
+    with torch.no_grad():
+        return forward(x)
+
+
+@pytest.mark.parametrize("method", ["adaad", "dgad"])
+@pytest.mark.parametrize("answer", [without_gradient, lambda forward, x: forward(x.detach())])
+def test_a_teacher_without_a_gradient_is_no_teacher_of_methods_that_follow_it(method, answer):
+    """The attack would follow the student's gradient alone, which is another method, and nobody would know."""
+    with user_error("follows the gradient of its teacher, and this one has none"):
+        trained(Plain(), Wrapped(answer), method)
+    trained(Plain(), Wrapped(answer), "rslad")
+
+
+def test_a_teacher_that_answers_otherwise_each_time_is_told():
+    """F.dropout is on in eval mode, too, unless somebody says otherwise."""
+    random = Wrapped(lambda forward, x: nn.functional.dropout(forward(x), 0.5))
+    with pytest.warns(UserWarning, match=r"answers otherwise each time .* F.dropout\(x, training=self.training\)"):
+        Frozen.of(random).load(**KNOWN)
+    Frozen.of(Wrapped(lambda forward, x: nn.functional.dropout(forward(x), training=False))).load(**KNOWN)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is (deprecated|not supported)")
+def test_what_torch_jit_has_compiled_may_teach_but_not_learn():
+    compiled = torch.jit.script(Plain())
+    x, teacher = pixels(), Frozen.of(compiled).load(**KNOWN)
+    assert torch.equal(teacher(x), compiled(x))
+    trained(Plain(), compiled, "adaad")
+    with user_error("a student that torch.jit has compiled: expected the nn.Module"):
+        trained(compiled, None, "pgd_at")
 
 
 def test_a_layer_under_two_names_is_averaged_once():

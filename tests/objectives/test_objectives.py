@@ -31,9 +31,9 @@ def another_student(*, num_classes):
 
 
 def told(objective, teacher):
-    """What the engine says before training."""
+    """What the engine says before training, where all numbers are of single precision."""
     frozen = Frozen()
-    frozen._held.append(teacher)
+    frozen._held.append(copy.deepcopy(teacher).float())
     objective.setup_all(run_facts(teacher=frozen))
 
 
@@ -46,8 +46,8 @@ class Scene:
         self.student = tiny_net(0, activation=nn.Softplus).double().eval()
         self.teacher = some_teacher()
         self.teachers = [self.teacher]
-        self.objective.double().eval()
         told(self.objective, self.teacher)
+        self.objective.double().eval()
         for part in self.objective.modules():
             if isinstance(part, Frozen):
                 part._held.append(some_teacher())
@@ -186,9 +186,9 @@ def test_pickle_and_state_dict_give_the_same_objective(scene):
     expected = scene.pair()[1](scene.x_adv)
     fresh = type(scene.objective)()
     fresh.build_all(student=another_student, num_classes=4)
-    fresh.double().load_state_dict(scene.objective.state_dict())  # to validate; what goes on is told first
+    fresh.load_state_dict(scene.objective.state_dict())  # to validate; what goes on is told first
     told(fresh, scene.teacher)
-    fresh.load_state_dict(scene.objective.state_dict())
+    fresh.double().load_state_dict(scene.objective.state_dict())
     for part, loaded in zip(fresh.modules(), scene.objective.modules(), strict=True):
         if isinstance(part, Frozen):
             part._held.extend(loaded._held)

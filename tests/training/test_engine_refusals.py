@@ -2,9 +2,13 @@
 
 import pytest
 import torch
+from others import Plain
 from pytorch_lightning import Callback
 from tiny import user_error
 
+from ard import Distillation
+from ard.artifacts.card import Card
+from ard.artifacts.weights import save_weights
 from ard.attacks import PGD, Linf
 
 
@@ -35,6 +39,16 @@ def test_wrong_pixels_and_labels_are_refused(fit, tmp_path, recipe, data, messag
     observed(f"refused: {caught.value}")
     assert steps.count == 0
     assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_a_student_may_begin_with_weights_for_other_classes(tmp_path):
+    """All but the last layer, as in fine-tuning."""
+    start = Plain(num_classes=7)
+    save_weights(tmp_path / "w.safetensors", start, Card(num_classes=7))
+    with pytest.warns(UserWarning, match="is for 7 classes, the data have 10: head.weight, head.bias begin anew"):
+        student = Distillation(student=Plain(), objective="natural", init=str(tmp_path / "w.safetensors")).student
+    assert torch.equal(student.conv.weight, start.conv.weight)
+    assert student.head.out_features == 10
 
 
 @pytest.mark.fault(14)
