@@ -6,6 +6,7 @@ import os
 import re
 import warnings
 import zipfile
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +21,7 @@ from ard.core.text import first_line
 
 LARGEST = 8 * 2**30  # bytes of a file of weights: it is held in memory twice while it is read
 PLACES = 10**6  # values in a checkpoint
+PLAIN: list[Any] = [Namespace]  # the options in checkpoints of timm and torchvision: names and values, no code
 
 
 def read_bytes(path: Path) -> bytes:
@@ -65,7 +67,8 @@ def digest_of_tensors(tensors: Mapping[str, Tensor], text: str) -> str:
 def _loaded(file: BinaryIO, path: Path, kind: str, size: int, *, mmap: bool) -> Any:
     try:
         _check_entries(file, size)
-        with warnings.catch_warnings(action="ignore"):  # the message of torch about a damaged file is longer than one line
+        # the message of torch about a damaged file is longer than one line
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(PLAIN):
             content = torch.load(path if mmap else file, map_location="cpu", weights_only=True, mmap=mmap)
         check_size(content, PLACES)
         return content

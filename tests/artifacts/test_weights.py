@@ -1,6 +1,7 @@
 """Weights on disk: round trips, prefixes, and files that do not fit."""
 
 import json
+from argparse import Namespace
 from dataclasses import replace
 from functools import partial
 
@@ -185,7 +186,7 @@ def test_counters_may_be_missing_or_be_left_over(saved, observed):
         (lambda: {"model_state_dict": small(0).state_dict(), "optimizer_state_dict": {"state": {}}}, 0),
         (lambda: {"student_weights": small(0).state_dict(), "optimizer": {"state": {}, "param_groups": []}}, 0),
         (lambda: {"model": small(0).state_dict(), "best_acc1": torch.tensor(71.0)}, 0),
-        (lambda: {"state_dict": small(0).state_dict(), "state_dict_ema": small(1).state_dict(), "arch": "resnet"}, 1),
+        (lambda: {"state_dict": small(0).state_dict(), "state_dict_ema": small(1).state_dict(), "args": Namespace(lr=1)}, 1),
         (lambda: {"model": small(0).state_dict(), "model_ema": small(1).state_dict()}, 1),
     ],
     ids=["kuangliu", "torch's tutorial", "the only one", "a tensor beside it", "timm", "torchvision"],
