@@ -7,9 +7,9 @@ from torch import nn
 class Plain(nn.Module):
     """The one with nothing."""
 
-    def __init__(self, *, num_classes: int = 10):
+    def __init__(self, *, num_classes: int = 10, channels: int = 1):
         super().__init__()
-        self.conv, self.norm, self.head = nn.Conv2d(1, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.Linear(128, num_classes)
+        self.conv, self.norm, self.head = nn.Conv2d(channels, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.Linear(128, num_classes)
 
     def forward(self, x):
         return self.head(self.norm(self.conv(x)).relu().flatten(1))

@@ -106,7 +106,8 @@ def _in_memory(network: nn.Module, data: Any, ball: Ball | None, request: Reques
     given = Given(attacks=split_commas(request.attacks), teacher=teacher if teacher is None else teacher.to(device).eval())
     options: dict[str, Any] = {"suite": request.suite, "seed": request.seed, "given": given}
     try:
-        record = evaluate_images(network.to(device), x.to(device), y.to(device), ball, **options)
+        x = x.to(device).contiguous()  # a network that came as it is may call `view`
+        record = evaluate_images(network.to(device), x, y.to(device), ball, **options)
     finally:
         network.to(home)
     record = dataclasses.replace(record, limit=request.limit)

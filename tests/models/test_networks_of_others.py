@@ -214,6 +214,13 @@ def test_a_teacher_and_a_peer_that_call_view(tmp_path):
     assert torch.autograd.grad(teacher(x).sum(), x)[0].abs().max() > 0
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_evaluation_hands_it_its_images_in_the_usual_format(channels):
+    x, y = digits(20)
+    x = x.expand(-1, channels, -1, -1).contiguous(memory_format=torch.channels_last)
+    assert ard.evaluate(View(channels=channels), (x, y), eps=0.1).n == 20
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.nn.utils.weight_norm. is deprecated")
 def test_old_weight_normalisation_can_be_copied():
     network = others.Parametrised(how="weight_norm", old=True)
