@@ -6,38 +6,39 @@ from torch import Tensor, nn
 from ard.core.errors import UserError
 from ard.core.text import first_line
 
-Refusals = type[Exception] | tuple[()]
+
+class WritingError(UserError):
+    """A network writes into the images that it is given, which others read after it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} writes into the images that it is given, which others read after it: expected a `forward` that leaves "
+            "them as they are, x - mean in place of x.sub_(mean)"
+        )
 
 
 def logits_of(
-    network: nn.Module, x: Tensor, name: str, num_classes: int | None = None, refusals: Refusals = Exception
+    network: nn.Module, x: Tensor, name: str, num_classes: int | None = None, refusals: type[Exception] = Exception
 ) -> Tensor:
     """The logits of a network for images x (n, C, H, W); UserError where it fails on them, or returns something else.
 
     `refusals` are the exceptions that count as a failure: networks from elsewhere refuse a wrong size each in its own way.
-    A network that writes into its images, as `x.sub_(mean)` does, is refused, too: others read them after it.
+    One that writes into its images, as `x.sub_(mean)` does, is a WritingError.
     """
     before = x.detach().clone()
     try:
         logits = network(x)
     except Exception as error:
         if x.requires_grad and "leaf Variable" in str(error):  # what torch says of x.sub_(mean)
-            raise _writes(name) from error
+            raise WritingError(name) from error
         if not isinstance(error, refusals):
             raise
         images = f"images of shape {tuple(x.shape[1:])}" + (f", {len(x)} at a time" if network.training else "")
         reason = first_line(str(error) or type(error).__name__)
         raise UserError(f"{name} cannot read {images}: {reason}") from error
     if not torch.equal(x, before):
-        raise _writes(name)
+        raise WritingError(name)
     return check_logits(logits, len(x), name, num_classes)
-
-
-def _writes(name: str) -> UserError:
-    return UserError(
-        f"{name} writes into the images that it is given, which others read after it: expected a `forward` that leaves them "
-        "as they are, x - mean in place of x.sub_(mean)"
-    )
 
 
 def check_logits(logits: Tensor, count: int, name: str, num_classes: int | None = None) -> Tensor:

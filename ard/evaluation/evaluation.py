@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from ard.artifacts.record import Record, TimeTaken
 from ard.attacks import Ball, ascent
 from ard.core.errors import UserError
-from ard.core.logits import logits_of
+from ard.core.logits import WritingError, logits_of
 from ard.core.pixels import check_labels, check_pixels
 from ard.evaluation.adversaries import GradientAdversary
 from ard.evaluation.blocks import Store
@@ -239,8 +238,13 @@ def _class_count(model: nn.Module, x: Tensor) -> int:
 def _check_untouched(other: nn.Module, x: Tensor) -> None:
     """Raises UserError where a network that attacks call writes into its images, with or without a gradient."""
     for needs_grad in (False, True):
-        with evaluation_mode(other), torch.set_grad_enabled(needs_grad), suppress(RuntimeError):
-            logits_of(other, x.detach().clone().requires_grad_(needs_grad), type(other).__name__, refusals=())
+        try:
+            with evaluation_mode(other), torch.set_grad_enabled(needs_grad):
+                logits_of(other, x.detach().clone().requires_grad_(needs_grad), type(other).__name__)
+        except WritingError:
+            raise
+        except UserError:  # of what it cannot answer the attacks will tell
+            pass
 
 
 def _gradient(logits: Tensor, pixels: Tensor) -> Tensor | None:

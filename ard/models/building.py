@@ -12,7 +12,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.nn.parameter import is_lazy
 
 from ard.core.errors import UserError
-from ard.core.logits import logits_of
+from ard.core.logits import WritingError, logits_of
 
 TENSORS = 20_000  # parameters; the largest classifiers have a few thousand
 ASSUMED_MEMORY = 64 * 2**30  # bytes, where the system does not say how many there are
@@ -73,10 +73,10 @@ def check_answers(network: nn.Module, shape: Sequence[int], num_classes: int | N
     x = some_images(network, batch, shape)
     try:
         with torch.enable_grad():
-            logits_of(network, x.clone().requires_grad_(), name, num_classes, refusals=())
-    except UserError:
+            logits_of(network, x.clone().requires_grad_(), name)
+    except WritingError:
         raise
-    except Exception:  # a teacher may have no gradient; any other reason comes once more
+    except UserError:  # a teacher may refuse to have a gradient; any other reason comes once more
         pass
     with torch.no_grad():
         return logits_of(network, x, name, num_classes).shape[1]

@@ -19,6 +19,7 @@ from ard.core.text import first_line
 from ard.models.building import bounded, interchangeable
 from ard.models.wrappers import Network
 
+DEEPEST = 10  # names in front of all keys
 COUNTERS = ("num_batches_tracked", "n_averaged", "total_ops", "total_params")  # of BatchNorm, averages and thop
 
 
@@ -98,7 +99,7 @@ def _wrapped(model: nn.Module) -> Iterator[nn.Module]:
 def _heads(state: State, expected: State, path: str | Path) -> State:
     """What the network has in place of the tensors that are for another number of classes, and alike otherwise."""
     pairs = {key: (value, expected[key]) for key, value in state.items() if key in expected}
-    other = {key: pair for key, pair in pairs.items() if pair[0].shape != pair[1].shape and pair[0].ndim}
+    other = {key: (a, b) for key, (a, b) in pairs.items() if a.shape != b.shape and a.ndim and b.ndim}
     rows = {(len(stored), len(ours)) for stored, ours in other.values()}
     if len(rows) != 1 or any(stored.shape[1:] != ours.shape[1:] for stored, ours in other.values()):
         return {}
@@ -178,9 +179,9 @@ def _build_args(init_args: dict[str, Any], path: str | Path, way: str) -> dict[s
 
 def _strip(state: State, expected: State) -> State:
     """Remove the name that all keys share, from the front only, as long as the keys do not fit."""
-    while state and not set(state) & set(expected):
+    for _ in range(DEEPEST):
         prefix = f"{next((key for key in state if not _counts(key)), '').partition('.')[0]}."
-        if not all(key.startswith(prefix) or _counts(key) for key in state):
+        if set(state) & set(expected) or not all(key.startswith(prefix) or _counts(key) for key in state):
             return state
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state

@@ -196,6 +196,17 @@ def test_checkpoints_of_other_trainers(content, seed, saved):
 
 
 @pytest.mark.fault(15)
+@pytest.mark.parametrize(
+    "names",
+    [["n_averaged"], [""], ["."], ["a" + "." * 10_000], ["weight", "n_averaged"]],
+    ids=["counter", "empty", "dot", "dots", "both"],
+)
+def test_odd_names_have_an_end(names, saved):
+    with user_error("0 of [0-9]+ tensors found"):
+        load(saved({name: torch.ones(3, 3) for name in names}), partial(ResNet, **SMALL))
+
+
+@pytest.mark.fault(15)
 def test_of_a_file_without_a_state_dict_its_keys_are_named(saved):
     with user_error("holds no state dict; expected one, or one under .*model_state_dict.*; its keys: epoch, generator, a"):
         load(saved({"epoch": 3, "generator": small(0).state_dict(), "a": small(1).state_dict()}), partial(ResNet, **SMALL))
