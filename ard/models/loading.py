@@ -98,7 +98,7 @@ def _wrapped(model: nn.Module) -> Iterator[nn.Module]:
 
 def _heads(state: State, expected: State, path: str | Path) -> State:
     """What the network has in place of the tensors that are for another number of classes, and alike otherwise."""
-    pairs = {key: (value, expected[key]) for key, value in state.items() if key in expected}
+    pairs = {key: (state[key], value) for key, value in expected.items() if key in state}
     other = {key: (a, b) for key, (a, b) in pairs.items() if a.shape != b.shape and a.ndim and b.ndim}
     rows = {(len(stored), len(ours)) for stored, ours in other.values()}
     if len(rows) != 1 or any(stored.shape[1:] != ours.shape[1:] for stored, ours in other.values()):
@@ -188,11 +188,12 @@ def _strip(state: State, expected: State) -> State:
 
 
 def _guess_classes(state: State, known: int | None, path: str | Path) -> int:
-    """Without a card: the rows of the last matrix, which in every usual classifier is the head; else those of the data."""
-    matrices = [value for value in state.values() if value.ndim == 2]
-    if not matrices and known is not None:
+    """Without a card: as many as the data have, where some matrix has so many rows or there is none; else the rows of the
+    last one, which in most classifiers is the head, unless the file has its names in another order."""
+    rows = [len(value) for value in state.values() if value.ndim == 2]
+    if known is not None and (known in rows or not rows):
         return known
-    if not matrices:
+    if not rows:
         first = ", ".join(list(state)[:3]) or "none"
         raise UserError(f"{path} holds no linear layer to read the number of classes from; its tensors: {first}")
-    return len(matrices[-1])
+    return rows[-1]

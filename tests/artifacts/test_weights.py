@@ -212,6 +212,23 @@ def test_of_a_file_without_a_state_dict_its_keys_are_named(saved):
         load(saved({"epoch": 3, "generator": small(0).state_dict(), "a": small(1).state_dict()}), partial(ResNet, **SMALL))
 
 
+@pytest.mark.fault(15)
+def test_the_head_need_not_be_the_last_matrix_of_a_file(saved):
+    """Files of safetensors have their names in the order of the alphabet."""
+    layers = nn.ModuleDict({"body": nn.Linear(64, 8), "head": nn.Linear(8, 3)})
+
+    class Network(nn.Module):
+        def __init__(self, *, num_classes):
+            super().__init__()
+            self.layers = nn.ModuleDict({"body": nn.Linear(64, 8), "head": nn.Linear(8, num_classes)})
+
+        def forward(self, x):
+            return self.layers["head"](self.layers["body"](x.flatten(1)))
+
+    path = saved({f"layers.{key}": value for key, value in reversed(layers.state_dict().items())})
+    Frozen(weights=str(path), network=Network).load(num_classes=3, input_shape=(1, 8, 8))
+
+
 class ConvolutionalHead(nn.Module):
     """As SqueezeNet's: no matrix says how many classes there are."""
 
