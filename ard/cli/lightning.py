@@ -25,6 +25,7 @@ from ard.configs.files import check_finite, check_order
 from ard.core.errors import UserError
 from ard.core.locks import alone
 from ard.core.terminal import say
+from ard.core.user_paths import written_out
 from ard.data import DataModule
 from ard.models.building import bounded, check_answers
 from ard.training import resume
@@ -116,7 +117,7 @@ class CLI(LightningCLI):
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        self.config = parser.parse_args(args)
+        self.config = written_out(parser.parse_args(args))
         seed = self.config[self.config.subcommand].seed_everything
         if not 0 <= seed < 2**32:
             raise UserError(f"seed_everything = {seed}: expected 0 to 4294967295")

@@ -54,7 +54,7 @@ def check_files(keys: "RunKeys") -> None:
     check_weights(*keys.files.values())
     data = keys.data.get("base", keys.data) if isinstance(keys.data, dict) else {}
     if isinstance(data, dict) and str(data.get("class_path")).rpartition(".")[2] in IN_FOLDERS and data.get("root"):
-        check_images(Path(str(data["root"])).expanduser())
+        check_images(Path(str(data["root"])))
 
 
 def check_weights(*files: str | None) -> None:

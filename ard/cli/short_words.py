@@ -10,6 +10,7 @@ from ard.cli.config_option import OPTIONS, default_folder
 from ard.configs.catalogue import OF_A_RUN, find, shown
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
+from ard.core.user_paths import written_out
 
 # Options that need no value: what follows them is one only where it is among these.
 BARE = {
@@ -55,7 +56,8 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[Option]]:
             takes = not equals and rest and not rest[0].startswith(("--", "-c"))
             if option in BARE:
                 takes = takes and rest[0].lower() in BARE[option]
-            options.append((option, value if equals else rest.pop(0) if takes else MEANT.get(option)))
+            value = value if equals else rest.pop(0) if takes else MEANT.get(option)
+            options.append((option, written_out(value)))
     return configs, options
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ard.core.errors import UserError
 from ard.core.suggestions import did_you_mean, near_file
 from ard.core.text import first_sentence
+from ard.core.user_paths import written_out
 
 # Kind -> its folder below configs/
 KINDS = {"bases": "", "methods": "methods", "schedules": "schedules", "teachers": "teachers", "studies": "studies"}
@@ -39,7 +40,7 @@ def find(name: str | Path, *kinds: str) -> Path:
     A path that exists is taken as it is; else NAME.yaml of the current folder; else ours among `kinds` (by default all), by
     name, by kind and name as in `methods/rslad`, or by a path below configs/, which need not be in the current folder.
     """
-    name, kinds = str(name), kinds or tuple(KINDS)
+    name, kinds = written_out(str(name)), kinds or tuple(KINDS)
     for file in (name, f"{name}.yaml"):
         if isfile(
             file

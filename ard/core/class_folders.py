@@ -11,6 +11,7 @@ from pathlib import Path
 from ard.core.errors import UserError
 from ard.core.files import open_regular
 from ard.core.terminal import say
+from ard.core.user_paths import written_out
 
 DEEPEST = 8  # folders inside a class's folder; a link to a folder above would go on without end
 LEFT_BY_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "__macosx", "$recycle.bin"}
@@ -89,7 +90,7 @@ def files_of_images(names: Sequence[str]) -> list[str]:
         raise UserError("no images; expected files, or folders of them")
     paths: list[str] = []
     for name in names:
-        path = Path(name).expanduser()
+        path = Path(written_out(name))
         if not path.exists():
             raise UserError(f"{name}: no such file; expected an image, or a folder of them")
         found = _sorted_out(list(_files(path)))[0] if path.is_dir() else [str(path)]

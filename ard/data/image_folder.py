@@ -16,6 +16,7 @@ from ard.core.class_folders import ClassFolders, check_same_classes, class_folde
 from ard.core.errors import UserError
 from ard.core.files import open_regular
 from ard.core.ranges import at_least
+from ard.core.user_paths import written_out
 from ard.data.base import DataModule
 from ard.data.loading import Batch, Images, MemoryImages
 
@@ -70,7 +71,7 @@ class ImageFolder(DataModule):
         if size < 1:
             raise UserError(f"size = {size}: expected the side of the images in pixels, at least 1")
         at_least(0, memory_limit_mb=memory_limit_mb, workers=workers)
-        self.root, self.memory_limit_mb = Path(root).expanduser(), memory_limit_mb
+        self.root, self.memory_limit_mb = Path(written_out(root)), memory_limit_mb
         self.label = name or self.root.name
         self.input_shape = (1 if grey else 3, size, size)
         self.folders = self._folders("train")

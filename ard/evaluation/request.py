@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from ard.artifacts.paths import weights_file
 from ard.core.errors import UserError
 from ard.core.radius import Radius
+from ard.core.user_paths import written_out
 
 if TYPE_CHECKING:
     from ard.artifacts.record import Record
@@ -111,7 +112,7 @@ class Request:
 
 def split_commas(text: str) -> list[str]:
     """The parts of a comma-separated list."""
-    return [part.strip() for part in text.split(",") if part.strip()]
+    return [written_out(part.strip()) for part in text.split(",") if part.strip()]
 
 
 def ball_of(norm: str, eps: float | str) -> "Ball":
