@@ -179,9 +179,9 @@ def digest_beside(path: Path) -> Path:
 
 def weights_file(path: str | Path) -> str:
     """The file of weights that a path names: of a run's folder the student that was selected, else the path as it is."""
-    path = written_out(str(path))
-    student = RunFolder.of(path).weights()
-    return student.as_posix() if path and os.path.isfile(student) else path
+    named: str = written_out(str(path))
+    student = RunFolder.of(named).weights()
+    return student.as_posix() if named and os.path.isfile(student) else named
 
 
 def runs_without_record(folder: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 import ard.attacks
+from ard.artifacts.card import card_from, check_images_of
 from ard.artifacts.paths import RunFolder
 from ard.attacks import Radius
 from ard.cli.config_option import configs_of, default_folder, with_files
@@ -111,6 +112,7 @@ class CLI(LightningCLI):
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.add_argument("--allow_mismatch", type=bool, default=False)
         if subcommand == "fit":
             parser.add_argument("--resume", type=Literal["auto"] | None, default=None)
             parser.add_argument("--allow_changes", type=bool, default=False)
@@ -177,6 +179,9 @@ class CLI(LightningCLI):
             name_runs(trainer.loggers, lambda files=files: files.name(RunFolder.of(directory)), self.model.seed)  # type: ignore[misc]
         if start is not None:
             (files,) = named
+            card = card_from(start.content.get("ard", {}), start.path)
+            allow_mismatch = self._get(self.config_init, "allow_mismatch")
+            check_images_of(card, start.path, self.datamodule, allow_mismatch=allow_mismatch)
             resume.check_fits(start, self.model, files.run(trainer))
             if self.subcommand == "fit":
                 resume.check_same(start, files.run(trainer), allow_changes=self.config.fit.allow_changes)
@@ -189,7 +194,8 @@ class CLI(LightningCLI):
             return [TeacherCheck()]
         own = any(isinstance(callback, ProgressBar) for callback in as_list(config["callbacks"]))
         screen = [] if own else [Screen(bar=config["enable_progress_bar"] is not False)]
-        return [TeacherCheck(), *screen, *self._get(self.config_init, "guards").callbacks(), LoggedRun()]
+        teachers = TeacherCheck(allow_mismatch=self._get(self.config_init, "allow_mismatch"))
+        return [teachers, *screen, *self._get(self.config_init, "guards").callbacks(), LoggedRun()]
 
     def _checkpoints(self, directory: str) -> list[pl.Callback]:
         return [*best_and_last(directory, self.model.training_block.monitor), Stop(directory)]

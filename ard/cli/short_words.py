@@ -16,10 +16,11 @@ from ard.core.user_paths import written_out
 BARE = {
     "resume": ("auto", "null"),
     "allow_changes": ("true", "false", "yes", "no"),
+    "allow_mismatch": ("true", "false", "yes", "no"),
     "print_config": (),
     "help": (),
 }
-MEANT = {"resume": "auto", "allow_changes": "true"}  # without a value
+MEANT = {"resume": "auto", "allow_changes": "true", "allow_mismatch": "true"}  # without a value
 
 Option = tuple[str, str | None]
 
@@ -56,8 +57,7 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[Option]]:
             takes = not equals and rest and not rest[0].startswith(("--", "-c"))
             if option in BARE:
                 takes = takes and rest[0].lower() in BARE[option]
-            value = value if equals else rest.pop(0) if takes else MEANT.get(option)
-            options.append((option, written_out(value)))
+            options.append((option, written_out(value if equals else rest.pop(0) if takes else MEANT.get(option))))
     return configs, options
 
 

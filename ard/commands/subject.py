@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 import ard.data
-from ard.artifacts.card import Card
+from ard.artifacts.card import Card, check_images_of
 from ard.artifacts.class_paths import check_classes, exported_classes
 from ard.artifacts.facts import NetworkSpec
 from ard.artifacts.record import DatasetSpec, WeightsFile
 from ard.artifacts.weights import read_stored
 from ard.attacks import Ball
 from ard.cli.network_option import named_network
+from ard.commands.card_data import located
 from ard.configs.building import build
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
@@ -53,6 +54,7 @@ class Subject:
     y: Tensor
     ball: Ball
     network: str
+    allow_mismatch: bool
 
     @classmethod
     def of(cls, weights: Path, request: Request) -> "Subject":
@@ -66,10 +68,11 @@ class Subject:
         ball = _ball(card, request)
         section = _data_section(card, request, weights)
         with nullcontext() if request.data else nothing_fetched():
-            data: DataModule = build(DataModule, section)
+            data: DataModule = build(DataModule, section if request.data else located(section, weights))
             levels, y = _images(data, request)
         model = network_with(stored, str(weights), network)
         check_answers(model, data.input_shape, data.num_classes, str(weights), batch=2)
+        check_images_of(card, weights, data, allow_mismatch=request.allow_mismatch)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         digest = hashlib.sha256(levels.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:16]
         return cls(
@@ -84,6 +87,7 @@ class Subject:
             y=y.to(device),
             ball=ball,
             network=type(model).__name__,
+            allow_mismatch=request.allow_mismatch,
         )
 
     def other(self, path: str) -> "Other":
@@ -93,6 +97,7 @@ class Subject:
             raise UserError(f"{path} does not say which network it is for: expected weights of ours (.safetensors)")
         model = network_with(stored, path, None)
         check_answers(model, self.data.input_shape, self.data.num_classes, path, batch=2)
+        check_images_of(stored.card, path, self.data, allow_mismatch=self.allow_mismatch)
         model = model.to(self.x.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return Other(path, model, stored.sha256)
 

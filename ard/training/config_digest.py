@@ -21,7 +21,14 @@ PRESENTATION = (
 )
 
 
-START = ("config", "ckpt_path", "weights_only", "resume", "allow_changes")  # how a run starts, not what it is
+START = (
+    "config",
+    "ckpt_path",
+    "weights_only",
+    "resume",
+    "allow_changes",
+    "allow_mismatch",
+)  # how a run starts, not what it is
 
 
 GUARDS = "guards"  # change no run in which nothing goes wrong
