@@ -39,14 +39,16 @@ from ard.training.callbacks.signals import Stop
 from ard.training.callbacks.teacher_accuracy import TeacherCheck
 from ard.training.checkpoints import AtomicCheckpointIO, best_and_last
 from ard.training.engine import Engine
+from ard.training.explained import check_gradients, explained
 from ard.training.loggers import fallback_logger, name_runs
 from ard.training.metrics_csv import MetricsCSV
 from ard.training.out_of_memory import explain_out_of_memory
 from ard.training.run_folder import check_room
-from ard.training.trainer import TRAINER_DEFAULTS, Trainer, check_options
+from ard.training.trainer import TRAINER_DEFAULTS, Trainer, check_options, waits_for_all
 
 for library in ("pytorch_lightning", "lightning_fabric"):  # here, because importing them sets their level to INFO
     logging.getLogger(library).setLevel(logging.WARNING)
+logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # how they say what they were asked for
 
 for name in set(ard.__all__) & set(ard.attacks.__all__):
     keep_class_path(getattr(ard.attacks, name), f"ard.attacks.{name}")
@@ -154,6 +156,8 @@ class CLI(LightningCLI):
         with torch.random.fork_rng([]):
             student = copy.deepcopy(model.student).train()
             check_answers(student, data.input_shape, model.num_classes, "the student", min(2, share))
+        together = self.trainer is not None and waits_for_all(self.trainer)
+        check_gradients(model.student, data.input_shape, min(2, share), together=together)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer")
@@ -228,8 +232,8 @@ def run(args: list[str]) -> None:
         CLI(args)
     except MisconfigurationException as error:
         raise user_error(str(error)) from error
-    except RuntimeError as error:
-        if (message := lost(error)) is None:
+    except (RuntimeError, OSError) as error:
+        if (message := lost(error) or explained(error)) is None:
             raise
         raise message from error
     except SIGTERMException as error:  # Lightning would call it a success

@@ -52,7 +52,7 @@ def quick_test(
         limit: evaluate on this many images, equally many a class.
         eps: radius such as 8/255; by default the one the weights were trained against.
         replace: write over a record of these weights that says more, or something else.
-        allow_mismatch: go on where the data have other classes or sizes than the weights name, since they mean the same.
+        allow_mismatch: allow other classes or sizes than the weights name.
     """
     request = Request(data=data, network=network, limit=limit, eps=eps, replace=replace, allow_mismatch=allow_mismatch)
     return evaluate_weights(weights, request)

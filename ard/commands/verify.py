@@ -32,7 +32,7 @@ def verify_images(
         network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
         public_key: minisign.pub, or the key in it: FILE.minisig beside the file must be a signature of it by this key, and
             the file names the weights by their SHA-256.
-        allow_mismatch: go on where the data have other classes or sizes than the weights name, since they mean the same.
+        allow_mismatch: allow other classes or sizes than the weights name.
     """
     check_weights(weights)
     request = Request(data=data, network=network, allow_mismatch=allow_mismatch)

@@ -40,7 +40,7 @@ class Request:
         save_adversarial: keep the worst image of each image, for `ard verify`; of 8 bits as a folder of PNGs.
         eight_bit: attack with images of 8 bits alone, k/255 inside the ball, as a file holds them.
         replace: overwrite a record of these weights that has more images, more attacks or other settings.
-        allow_mismatch: go on where the data have other classes or sizes than the weights name, since they mean the same.
+        allow_mismatch: allow other classes or sizes than the weights name.
     """
 
     data: str | None = None

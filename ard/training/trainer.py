@@ -47,7 +47,10 @@ class Trainer(pl.Trainer):
         if options.get("benchmark") is None and not options.get("deterministic") and device_type(accelerator) == "cuda":
             options["benchmark"] = True  # every batch of a run has one shape, so that cuDNN's trials are soon paid back
         super().__init__(precision=precision, accelerator=accelerator, **options)
-        if type(self.strategy) not in (SingleDeviceStrategy, DDPStrategy):  # others shard weights, or write checkpoints
+        spawns = (
+            getattr(self.strategy, "_start_method", None) == "spawn"
+        )  # what a run holds cannot be sent to such processes
+        if spawns or type(self.strategy) not in (SingleDeviceStrategy, DDPStrategy):  # others shard weights or checkpoints
             raise UserError(f"strategy = {options['strategy']!r}: expected auto or ddp")
 
 
@@ -78,6 +81,11 @@ def check_processes(devices: Any, accelerator: str) -> None:
             f"--devices {devices}: no GPU is seen here, and this CPU has {cores} cores for as many processes; "
             f"expected at most {most}, or a machine with GPUs"
         )
+
+
+def waits_for_all(trainer: pl.Trainer) -> bool:
+    """Whether several processes wait for the gradient of every parameter, also of one that has none."""
+    return trainer.world_size > 1 and not getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters")
 
 
 def has_bfloat16(device_type: str) -> bool:

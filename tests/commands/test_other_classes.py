@@ -1,4 +1,4 @@
-"""The card of weights names their classes and the size of their images; whoever gives them other data is told, not believed."""
+"""The card of weights names their classes and the size of their images: other data are refused, by every verb."""
 
 import os
 import shutil

@@ -97,6 +97,12 @@ def test_a_strategy_that_writes_its_own_checkpoints_is_refused():
         Trainer(accelerator="cpu", strategy=Own(), **QUIET)
 
 
+def test_processes_that_are_spawned_are_refused():
+    """A run holds open files and locks, which cannot be sent to them; `ddp` starts the command again instead."""
+    with user_error("strategy = 'ddp_spawn': expected auto or ddp"):
+        Trainer(accelerator="cpu", devices=2, strategy="ddp_spawn", **QUIET)
+
+
 @pytest.mark.parametrize(
     ("device", "options", "expected"),
     [
