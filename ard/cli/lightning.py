@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -148,6 +149,8 @@ class CLI(LightningCLI):
             raise unbuildable(error) from error
         if self.model.threat.eps == 0:
             raise UserError("threat eps = 0: there is nothing to attack; expected a radius above 0, such as 8/255")
+        if self.model.threat.doubt:
+            warnings.warn(self.model.threat.doubt, stacklevel=1)
 
     def _try_student(self) -> None:
         """On as many black images as a process will see, in train mode: shape errors belong before training, not into it."""

@@ -1,6 +1,7 @@
 """What is evaluated: a file of weights and a request, as a model, images and a ball."""
 
 import hashlib
+import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,10 @@ def _ball(card: Card, request: Request) -> Ball:
     eps = request.eps or (threat.eps if threat else None)
     if eps is None:
         raise UserError("these weights do not say against which radius they were trained: add --eps, such as --eps 8/255")
-    return ball_of(request.norm or (threat.norm if threat else "Linf"), eps)
+    ball = ball_of(request.norm or (threat.norm if threat else "Linf"), eps)
+    if ball.doubt:
+        warnings.warn(ball.doubt, stacklevel=1)
+    return ball
 
 
 def _data_section(card: Card, request: Request, weights: Path) -> dict[str, Any]:

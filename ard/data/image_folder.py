@@ -1,5 +1,6 @@
 """Images in one folder a class: decoded once where they fit into memory, else batch by batch in DataLoader workers."""
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ TURNS = {
     7: TURN.TRANSVERSE,
     8: TURN.ROTATE_90,
 }
+TWELVE_BITS = 2**12
+DARK = (
+    "images of 16 bits whose values are all below 4096, as of cameras with 12: read as 16 bits they are nearly black; write "
+    "their values times 16"
+)
 DECODED_AT_ONCE = 32  # images a thread decodes at a time: for small ones the hand-over costs more than the decoding
 
 
@@ -179,7 +185,10 @@ def _upright(image: Image.Image) -> Image.Image:
 def _plain(image: Image.Image) -> Image.Image:
     """Eight bits a channel and no transparency, which Pillow's own conversion would clip and drop."""
     if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        levels = np.asarray(image)
+        if 0 < levels.max() < TWELVE_BITS:
+            warnings.warn(DARK, stacklevel=1)
+        return Image.fromarray((levels >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError("32 bits a pixel, expected 8 or 16 a channel")
     if image.has_transparency_data:

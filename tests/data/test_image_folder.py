@@ -276,3 +276,10 @@ def test_a_rare_class_is_on_both_sides_of_a_split_or_refused(tmp_path: Path) -> 
         file.unlink()
     with user_error("val_size = 38 leaves none of the 2 images of class owl to train on"):
         _ = small(tmp_path, val_size=38).splits
+
+
+def test_twelve_bits_in_sixteen_are_told(tmp_path):
+    """Which of a camera's bits a file holds it does not say; near black is not what anybody means."""
+    Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / "x.png")
+    with pytest.warns(UserWarning, match="images of 16 bits whose values are all below 4096"):
+        assert int(decode(str(tmp_path / "x.png"), (1, 8, 8)).max()) == 15

@@ -55,6 +55,12 @@ def test_a_network_that_cannot_be_trained_is_refused_before_anything_is_written(
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
+def test_a_radius_that_looks_like_another_norms_is_told_when_the_run_is_built(command, one_parser):  # noqa: ARG001
+    words = ["--model.threat=ard.attacks.L2", "--eps=8/255"]
+    with pytest.warns(UserWarning, match="L2 eps 8/255 is as good as none"):
+        lightning.DryRun(command("nowhere", "natural", *words))
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
