@@ -9,7 +9,7 @@ from ard.core.errors import UserError
 from ard.core.radius import Radius, RadiusLike
 from ard.core.text import radius
 
-DOUBTED = 0.05  # below, an L2 radius moves a single pixel by 13 of 255 levels, and an image hardly at all
+DOUBTED = 0.1  # an L2 radius below moves a single pixel by less than 26 of 255 levels, and an image hardly at all
 
 
 class Ball(ABC):

@@ -29,6 +29,6 @@ def test_impossible_radii_are_refused(eps, found):
 
 
 def test_a_radius_of_linf_under_l2_is_doubted():
-    """8/255 under L2 is a hundredth of the usual radius: whatever is trained so is not robust, and looks as if it were."""
+    """8/255 under L2 is a sixteenth of the usual radius: whatever is trained so is not robust, and looks as if it were."""
     assert L2(eps="8/255").doubt.startswith("L2 eps 8/255 is as good as none")
-    assert [ball.doubt for ball in (L2(0), L2(0.05), L2("128/255"), Linf("8/255"))] == [""] * 4
+    assert [ball.doubt for ball in (L2(0), L2(0.1), L2("128/255"), Linf("8/255"))] == [""] * 4
