@@ -29,9 +29,13 @@ class ClassFolders:
     skipped: list[str]
 
     def tell(self, folder: Path) -> None:
-        """One line about what was left out."""
+        """One line about what was left out, and one where folders are numbers that are not counted as people count."""
         if self.skipped:
             say(f"{folder}: {len(self.skipped)} files that are no images were skipped: {_listed(self.skipped)}")
+        names = list(self.files)
+        if all(name.isdecimal() for name in names) and names != sorted(names, key=int):
+            order = f"in the order of their texts: {_listed(names)}"
+            say(f"{folder}: the classes are numbers, {order}; a network from elsewhere may count them otherwise")
 
 
 def class_folders(folder: Path, *, at_least: int) -> ClassFolders:
