@@ -20,13 +20,14 @@ KNOWN = {
     "--data.workers 0 needs none; in a container --shm-size 8g makes more",
     r"DataLoader worker .* (exited unexpectedly|is killed)": "a process that loads images was killed, as systems do where "
     "memory is short: try fewer, --data.workers N, or 0",
+    r"Early stopping conditioned on metric": "",  # which says it well enough
 }
 
 
 def explained(error: BaseException) -> UserError | None:
     """The error in our words, with the option to use; None for one that is not known."""
     reason = next((words for pattern, words in KNOWN.items() if re.search(pattern, str(error))), None)
-    return reason and UserError(reason)  # type: ignore[return-value]
+    return None if reason is None else UserError(reason or error)
 
 
 def check_gradients(network: nn.Module, shape: tuple[int, ...], batch: int, *, together: bool) -> None:

@@ -64,6 +64,10 @@ def test_a_radius_that_looks_like_another_norms_is_told_when_the_run_is_built(co
 @pytest.mark.parametrize(
     ("error", "told"),
     [
+        (
+            RuntimeError("Early stopping conditioned on metric `val_loss` which is not available. Pass in"),
+            "`val_loss` which",
+        ),
         (RuntimeError("DataLoader worker (pid 3) is killed by signal: Bus error. It is possible that"), "--data.workers 0 "),
         (RuntimeError("unable to write to file </torch_123_456_0>: No space left on device (28)"), "--data.workers 0 "),
         (RuntimeError("DataLoader worker (pid(s) 3, 4) exited unexpectedly"), "--data.workers N"),
