@@ -74,6 +74,17 @@ def test_auto_is_the_same_run_as_leaving_it_out_was():
     assert config_digest(config) != digest
 
 
+def test_a_power_of_ten_in_a_config_is_a_number(tmp_path):
+    """YAML 1.1 takes 1e-3 for a text; the digest is that of 0.001."""
+    configs = []
+    for lr in ("1e-3", "0.001"):
+        (tmp_path / "lr.yaml").write_text(f"model: {{init_args: {{training: {{lr: {lr}}}}}}}")
+        configs.append(resolve_config([*FIT, "-c", str(tmp_path / "lr.yaml")]))
+    first, second = configs
+    assert first["model"]["init_args"]["training"]["lr"] == 0.001
+    assert config_digest(first) == config_digest(second)
+
+
 def test_an_unknown_precision_is_one_line(capsys):
     assert main([*FIT, "--trainer.precision=bf17"]) == 2
     error = capsys.readouterr().err
