@@ -1,11 +1,15 @@
 """What pyproject.toml cannot say: where the configs go in an installed package, and README without its repository."""
 
 import re
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 CONFIGS = "ard.configs.shipped"  # ard/configs/catalogue.py looks there
+# An editable install finds them in the repository. Without them it is a path to that, and not a finder, which would come
+# after the current folder: above a clone called `ard`, Python would take the clone itself for the package.
+WHERE = {} if "editable_wheel" in sys.argv else {CONFIGS: "configs"}
 
 
 def description() -> str:
@@ -15,8 +19,8 @@ def description() -> str:
 
 
 setup(
-    packages=[*find_packages(include=["ard*"]), CONFIGS],
-    package_dir={CONFIGS: "configs"},
+    packages=[*find_packages(include=["ard*"]), *WHERE],
+    package_dir={"": ".", **WHERE},
     package_data={"ard": ["py.typed"], CONFIGS: ["**/*.yaml"]},
     long_description=description(),
     long_description_content_type="text/markdown",

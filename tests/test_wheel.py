@@ -14,7 +14,8 @@ from conftest import FAST, TINY
 from small_runs import ROOT
 
 TREE = ["ard", "configs", "pyproject.toml", "setup.py", "README.md", "LICENSE"]
-BUILD = ["wheel", "--quiet", "--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir", "dist", "."]
+NO_INDEX = ["--no-deps", "--no-index"]
+BUILD = ["wheel", "--quiet", "--no-build-isolation", *NO_INDEX, "--wheel-dir", "dist", "."]
 COMMANDS = """
 import json, sys
 from ard.__main__ import main
@@ -33,12 +34,18 @@ def pip(*words, cwd):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Built from a copy: a build leaves folders behind."""
-    source = tmp_path_factory.mktemp("source")
+def source(tmp_path_factory):
+    """A copy called `ard`, as a clone is: a build leaves folders behind."""
+    source = tmp_path_factory.mktemp("source") / "ard"
+    source.mkdir()
     for name in TREE:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, source / name)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source):
     pip(*BUILD, cwd=source)
     return next((source / "dist").glob("*.whl"))
 
@@ -70,6 +77,18 @@ def test_its_description_points_at_nothing_that_is_not_there(wheel):
     assert [target for target in targets if not target.startswith("https://")] == []
     assert "![" not in text
     assert "| Concepts |" in text  # a link in README
+
+
+def test_an_editable_install_works_above_a_clone_of_its_own_name(source, tmp_path):
+    """The current folder comes first in `sys.path`; its folder `ard` without __init__.py must not be the package."""
+    pip("install", "--quiet", "--no-build-isolation", *NO_INDEX, "--target", str(tmp_path), "-e", str(source), cwd=tmp_path)
+    # without the finder of the checkout that is tested
+    ask = "import site, sys; sys.meta_path[:] = [one for one in sys.meta_path if 'Editable' not in str(one)]; "
+    ask += f"site.addsitedir({str(tmp_path)!r}); import ard.__main__; ard.__main__.main()"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    words = [sys.executable, "-c", ask, "list", "methods"]
+    done = subprocess.run(words, cwd=source.parent, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, "pgd_at" in done.stdout) == (0, "", True)
 
 
 @pytest.mark.slow

@@ -4,7 +4,9 @@ It is in the metadata of a safetensors file under "model", and in a checkpoint u
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +76,26 @@ def card_from(content: Any, path: str | Path) -> Card:
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         reason = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)[:200]
         raise UserError(f"{path} describes its network wrongly ({reason}); expected what `ard fit` writes") from error
+
+
+def difference(card: Card, classes: Sequence[str], input_shape: Sequence[int]) -> str:
+    """How images differ from those that a network was trained on; empty where they do not, or nobody says it."""
+    theirs, ours = list(card.classes or ()), [str(name) for name in classes]
+    both = enumerate(zip_longest(theirs, ours)) if theirs and ours else ()
+    for place, (their, our) in both:
+        if their != our:
+            end = " (the same names in another order)" if sorted(theirs) == sorted(ours) else ""
+            return f"class {place} is {their!r} in the weights and {our!r} in the data{end}"
+    if card.input_shape and input_shape and tuple(card.input_shape) != tuple(input_shape):
+        return f"images of {tuple(card.input_shape)} in the weights and {tuple(input_shape)} in the data"
+    return ""
+
+
+def check_images_of(card: Card, path: str | Path, data: Any, *, allow_mismatch: bool) -> None:
+    """Raises UserError where `data` have other classes or images than those of the weights at `path`, or another order."""
+    differs = "" if allow_mismatch else difference(card, data.classes, data.input_shape)
+    if differs:
+        raise UserError(
+            f"{path}: {differs}: the answers would count for other classes; expected the data of the weights, or "
+            "--allow-mismatch where both mean the same"
+        )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ard.core.errors import UserError
 from ard.core.files import SUFFIXES
+from ard.core.user_paths import written_out
 
 LAST, BEST, PREVIOUS = "last", "best", "previous"  # the checkpoints of a run
 STUDENT = "student"  # the weights of the checkpoint that was selected
@@ -26,7 +27,7 @@ class RunFolder:
     @classmethod
     def of(cls, root: str | Path) -> "RunFolder":
         """Of a path as a trainer or a command line names it."""
-        return cls(Path(root))
+        return cls(Path(written_out(str(root))))
 
     @property
     def config(self) -> Path:
@@ -178,8 +179,9 @@ def digest_beside(path: Path) -> Path:
 
 def weights_file(path: str | Path) -> str:
     """The file of weights that a path names: of a run's folder the student that was selected, else the path as it is."""
-    student = RunFolder.of(path).weights()
-    return student.as_posix() if str(path) and os.path.isfile(student) else str(path)
+    named: str = written_out(str(path))
+    student = RunFolder.of(named).weights()
+    return student.as_posix() if named and os.path.isfile(student) else named
 
 
 def runs_without_record(folder: Path) -> list[Path]:

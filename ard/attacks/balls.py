@@ -7,6 +7,9 @@ from torch import Tensor
 
 from ard.core.errors import UserError
 from ard.core.radius import Radius, RadiusLike
+from ard.core.text import radius
+
+DOUBTED = 0.1  # an L2 radius below moves a single pixel by less than 26 of 255 levels, and an image hardly at all
 
 
 class Ball(ABC):
@@ -21,6 +24,11 @@ class Ball(ABC):
     def norm(self) -> str:
         """The name under which records list this threat."""
         return type(self).__name__
+
+    @property
+    def doubt(self) -> str:
+        """What makes the radius look like a mistake; empty where nothing does."""
+        return ""
 
     @abstractmethod
     def uniform(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -79,6 +87,11 @@ class L2(Ball):
 
     def __init__(self, eps: RadiusLike) -> None:
         super().__init__(eps=Radius(eps))
+
+    @property
+    def doubt(self) -> str:
+        meant = f"L2 eps {radius(self.eps)} is as good as none: it is a usual radius of Linf; of L2 that is 0.5, or 128/255"
+        return meant if 0 < self.eps < DOUBTED else ""
 
     def uniform(self, x: Tensor, generator: torch.Generator) -> Tensor:
         direction = self.steepest(torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype))

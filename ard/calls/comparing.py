@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ard.artifacts.paths import RECORD
+from ard.artifacts.paths import RECORD, RunFolder
 from ard.artifacts.record import Record
 from ard.calls.fitting import FitResult
 from ard.core.errors import UserError
@@ -39,7 +39,7 @@ def compare(
     folders = [_folder(run) for run in named.values() if not isinstance(run, Record)]
     comparison = Comparison.of(records, mixed=mixed, baseline=baseline, folders=folders)
     if output is not None:
-        comparison.write(Path(output))
+        comparison.write(RunFolder.of(output).root)
     return comparison
 
 
@@ -48,4 +48,4 @@ def _records(name: str, run: Compared) -> list[StoredRecord]:
 
 
 def _folder(run: str | Path | FitResult) -> Path:
-    return run.folder if isinstance(run, FitResult) else Path(run)
+    return run.folder if isinstance(run, FitResult) else RunFolder.of(run).root

@@ -45,6 +45,7 @@ def evaluate(
     attacks: Sequence[str] = (),
     teacher: nn.Module | str | Path | FitResult | None = None,
     replace: bool = False,
+    allow_mismatch: bool = False,
 ) -> Record:
     """Clean and robust accuracy, with the evidence for it: a few lines are printed, and every number is an attribute.
 
@@ -64,6 +65,7 @@ def evaluate(
         attacks: More attacks, names of torchattacks such as "MIFGSM".
         teacher: A network for a network, weights for weights: should not be surpassed, and "full" attacks through it.
         replace: Write over a record of these weights that says more, or something else.
+        allow_mismatch: Allow other classes or sizes than the weights name.
 
     Raises:
         UserError: For whatever `ard evaluate` refuses, and a network without images or threat.
@@ -78,6 +80,7 @@ def evaluate(
         seed=seed,
         attacks=",".join(attacks),
         replace=replace,
+        allow_mismatch=allow_mismatch,
         eps=None if ball is None else written_radius(ball.eps),
         norm=None if ball is None else ball.norm,  # type: ignore[arg-type]
         data=str(config_named(data, "bases")) if isinstance(data, str | Path) else None,
@@ -90,9 +93,13 @@ def evaluate(
         return measured
     if not isinstance(data, str | Path | None):
         raise UserError("weights in a file and images in memory: expected a network, such as ard.load(file)")
-    record = recorded(weights_of(network), request)
+    return _stored(weights_of(network), request)
+
+
+def _stored(weights: Path, request: Request) -> Record:
+    record = recorded(weights, request)
     assert record is not None  # there are no shards
-    say(summary(record, weights_of(network), record_of(weights_of(network))))
+    say(summary(record, weights, record_of(weights)))
     return record
 
 

@@ -99,7 +99,7 @@ def fit(
         UserError: For whatever `ard fit` refuses.
     """
     base, recipe = config_named(data, "bases"), config_named(method, "methods")
-    folder = Path(default_folder([base, recipe], seed) if out is None else out)
+    folder = RunFolder.of(default_folder([base, recipe], seed) if out is None else out).root
     chosen: dict[str, Any] = {"student": student, "teacher": teacher and weights_of(teacher), "epochs": epochs, "lr": lr}
     chosen |= {"eps": None if eps is None else written_radius(eps), "batch-size": batch_size, "data-dir": data_dir}
     chosen |= {"out": folder, "seed": seed, "devices": devices, "precision": precision, "logger": logger}

@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from ard.core.user_paths import written_out
+
 
 def composed(trees: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Later trees win; where they name another class, the arguments stay, as the parser keeps those that it can."""
@@ -32,6 +34,7 @@ def option_tree(name: str, value: str | None) -> dict[str, Any]:
         content = yaml.safe_load(value or "")
     except (yaml.YAMLError, ValueError):
         content = value
+    content = written_out(content)
     for part in reversed(name.removesuffix("+").split(".")):
         content = {part: content}
     return dict(content)

@@ -19,6 +19,7 @@ ALL = "--help-all"
 FOR_HELP = {"-h", "--help", ALL}
 WIDEST = 110  # columns
 LINKED = ("seed", "num_classes", "ball", "weights_only")  # set by other options, or by the data
+ALLOW_MISMATCH = "go on although a teacher or checkpoint names other classes or sizes, since they mean the same"
 ALLOW_CHANGES = "go on although the checkpoint was written with other options"
 CHECKPOINT = "a checkpoint to go on from, or to measure: a file, best or last"
 
@@ -124,7 +125,8 @@ def _rows_of(place: str, class_path: str) -> list[tuple[str, str]]:
 def _of_the_run() -> list[tuple[str, str]]:
     short = ALIASES["seed"], ALIASES["resume"]
     named = [(f"--{alias.key} {alias.value}".strip(), alias.about) for alias in short]
-    return [*named, ("--allow_changes", ALLOW_CHANGES), ("--ckpt_path FILE", CHECKPOINT)]
+    allowed = [("--allow_changes", ALLOW_CHANGES), ("--allow_mismatch", ALLOW_MISMATCH)]
+    return [*named, *allowed, ("--ckpt_path FILE", CHECKPOINT)]
 
 
 def _of_the_model() -> list[tuple[str, list[tuple[str, str]]]]:

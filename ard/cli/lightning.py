@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 import ard.attacks
+from ard.artifacts.card import card_from, check_images_of
 from ard.artifacts.paths import RunFolder
 from ard.attacks import Radius
 from ard.cli.config_option import configs_of, default_folder, with_files
@@ -25,6 +27,7 @@ from ard.configs.files import check_finite, check_order
 from ard.core.errors import UserError
 from ard.core.locks import alone
 from ard.core.terminal import say
+from ard.core.user_paths import written_out
 from ard.data import DataModule
 from ard.models.building import bounded, check_answers, copyable
 from ard.models.loading import check_export
@@ -38,14 +41,16 @@ from ard.training.callbacks.signals import Stop
 from ard.training.callbacks.teacher_accuracy import TeacherCheck
 from ard.training.checkpoints import AtomicCheckpointIO, best_and_last
 from ard.training.engine import Engine
+from ard.training.explained import check_gradients, explained
 from ard.training.loggers import fallback_logger, name_runs
 from ard.training.metrics_csv import MetricsCSV
 from ard.training.out_of_memory import explain_out_of_memory
 from ard.training.run_folder import check_room
-from ard.training.trainer import TRAINER_DEFAULTS, Trainer, check_options
+from ard.training.trainer import TRAINER_DEFAULTS, Trainer, check_options, waits_for_all
 
 for library in ("pytorch_lightning", "lightning_fabric"):  # here, because importing them sets their level to INFO
     logging.getLogger(library).setLevel(logging.WARNING)
+logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # how they say what they were asked for
 
 for name in set(ard.__all__) & set(ard.attacks.__all__):
     keep_class_path(getattr(ard.attacks, name), f"ard.attacks.{name}")
@@ -111,13 +116,14 @@ class CLI(LightningCLI):
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.add_argument("--allow_mismatch", type=bool, default=False)
         if subcommand == "fit":
             parser.add_argument("--resume", type=Literal["auto"] | None, default=None)
             parser.add_argument("--allow_changes", type=bool, default=False)
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        self.config = parser.parse_args(args)
+        self.config = written_out(parser.parse_args(args))
         seed = self.config[self.config.subcommand].seed_everything
         if not 0 <= seed < 2**32:
             raise UserError(f"seed_everything = {seed}: expected 0 to 4294967295")
@@ -144,6 +150,8 @@ class CLI(LightningCLI):
             raise unbuildable(error) from error
         if self.model.threat.eps == 0:
             raise UserError("threat eps = 0: there is nothing to attack; expected a radius above 0, such as 8/255")
+        if self.model.threat.doubt:
+            warnings.warn(self.model.threat.doubt, stacklevel=1)
 
     def _try_student(self) -> None:
         """On as many images as a process will see, in train mode: shape errors belong before training, not into it."""
@@ -154,6 +162,8 @@ class CLI(LightningCLI):
         with torch.random.fork_rng([]):
             student = copy.deepcopy(copyable(model.student)).requires_grad_(False).train()
             check_answers(student, data.input_shape, model.num_classes, "the student", min(2, share))
+        together = self.trainer is not None and waits_for_all(self.trainer)
+        check_gradients(model.student, data.input_shape, min(2, share), together=together)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer")
@@ -179,6 +189,9 @@ class CLI(LightningCLI):
             name_runs(trainer.loggers, lambda files=files: files.name(RunFolder.of(directory)), self.model.seed)  # type: ignore[misc]
         if start is not None:
             (files,) = named
+            card = card_from(start.content.get("ard", {}), start.path)
+            allow_mismatch = self._get(self.config_init, "allow_mismatch")
+            check_images_of(card, start.path, self.datamodule, allow_mismatch=allow_mismatch)
             resume.check_fits(start, self.model, files.run(trainer))
             if self.subcommand == "fit":
                 resume.check_same(start, files.run(trainer), allow_changes=self.config.fit.allow_changes)
@@ -191,7 +204,8 @@ class CLI(LightningCLI):
             return [TeacherCheck()]
         own = any(isinstance(callback, ProgressBar) for callback in as_list(config["callbacks"]))
         screen = [] if own else [Screen(bar=config["enable_progress_bar"] is not False)]
-        return [TeacherCheck(), *screen, *self._get(self.config_init, "guards").callbacks(), LoggedRun()]
+        teachers = TeacherCheck(allow_mismatch=self._get(self.config_init, "allow_mismatch"))
+        return [teachers, *screen, *self._get(self.config_init, "guards").callbacks(), LoggedRun()]
 
     def _checkpoints(self, directory: str) -> list[pl.Callback]:
         return [*best_and_last(directory, self.model.training_block.monitor), Stop(directory)]
@@ -224,8 +238,8 @@ def run(args: list[str]) -> None:
         CLI(args)
     except MisconfigurationException as error:
         raise user_error(str(error)) from error
-    except RuntimeError as error:
-        if (message := lost(error)) is None:
+    except (RuntimeError, OSError) as error:
+        if (message := lost(error) or explained(error)) is None:
             raise
         raise message from error
     except SIGTERMException as error:  # Lightning would call it a success

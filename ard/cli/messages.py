@@ -29,6 +29,7 @@ def show(markdown: str) -> None:
 def quiet() -> None:
     """Hide advertisements, deprecations and warnings about image headers of libraries; print our warnings in one line."""
     warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", module="lightning_fabric")
     warnings.filterwarnings("ignore", message="reduction: 'mean' divides")  # as the released codes do
     warnings.filterwarnings("ignore", module="PIL")  # a file whose pixels cannot be read is an error of ours
     logging.getLogger("PIL").setLevel(logging.CRITICAL)

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 from ard.configs.building import OneLineErrors
+from ard.core.user_paths import written_out
 
 
 def parse(verb: str, function: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
@@ -28,7 +29,8 @@ def parse(verb: str, function: Callable[..., Any], argv: list[str]) -> dict[str,
     parser.add_function_arguments(function, fail_untyped=True, skip={*grouped, *(p.name for p in needed)})
     flags = {p.name for p in parameters if p.annotation is bool}
     flags |= {field.name for kind in grouped.values() for field in fields(kind) if field.type in (bool, bool | None)}
-    arguments = parser.parse_args([_normalized_word(word, after, flags) for word, after in zip_longest(argv, argv[1:])])
+    words = [_normalized_word(word, after, flags) for word, after in zip_longest(argv, argv[1:])]
+    arguments = written_out(parser.parse_args(words))
     built = {name: kind(**{option: arguments[option] for option in options[name]}) for name, kind in grouped.items()}
     return {p.name: built[p.name] if p.name in built else arguments[p.name] for p in parameters}
 

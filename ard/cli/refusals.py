@@ -23,7 +23,7 @@ from ard.core.suggestions import did_you_mean, nearest
 
 GUARDS = "ard.training.callbacks.guards.Guards"
 PARTS = ("config", "seed_everything", "trainer", "model", "data", "guards")
-OWN = ("resume", "allow_changes")  # of `ard fit`
+OWN = {"fit": ("resume", "allow_changes", "allow_mismatch"), "validate": ("allow_mismatch",)}
 BY_CODE = ("model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders")  # what Lightning's methods get
 QUESTIONS = ("help", "print_config")  # which the parser answers wherever they are
 NUMBERS = ("int", "float", "Radius")  # annotations under which null means nothing
@@ -54,7 +54,7 @@ def check_files(keys: "RunKeys") -> None:
     check_weights(*keys.files.values())
     data = keys.data.get("base", keys.data) if isinstance(keys.data, dict) else {}
     if isinstance(data, dict) and str(data.get("class_path")).rpartition(".")[2] in IN_FOLDERS and data.get("root"):
-        check_images(Path(str(data["root"])).expanduser())
+        check_images(Path(str(data["root"])))
 
 
 def check_weights(*files: str | None) -> None:
@@ -77,8 +77,7 @@ class RunKeys:
         self.files: dict[Place, str] = {}
         self.data: Any = {}  # what configs and options say of the images, together
         method = function_keys(f"{LIGHTNING}.Trainer", verb)
-        own = OWN if verb == "fit" else ()
-        self.known = {*PARTS, *own, *(key for key in method if key not in BY_CODE)} if method else set()
+        self.known = {*PARTS, *OWN[verb], *(key for key in method if key not in BY_CODE)} if method else set()
         self.trainer = function_keys(f"{LIGHTNING}.Trainer", "__init__")
 
     def check(self, tree: dict[str, Any], origin: str) -> None:

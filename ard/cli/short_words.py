@@ -10,15 +10,17 @@ from ard.cli.config_option import OPTIONS, default_folder
 from ard.configs.catalogue import OF_A_RUN, find, shown
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
+from ard.core.user_paths import written_out
 
 # Options that need no value: what follows them is one only where it is among these.
 BARE = {
     "resume": ("auto", "null"),
     "allow_changes": ("true", "false", "yes", "no"),
+    "allow_mismatch": ("true", "false", "yes", "no"),
     "print_config": (),
     "help": (),
 }
-MEANT = {"resume": "auto", "allow_changes": "true"}  # without a value
+MEANT = {"resume": "auto", "allow_changes": "true", "allow_mismatch": "true"}  # without a value
 
 Option = tuple[str, str | None]
 
@@ -55,7 +57,7 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[Option]]:
             takes = not equals and rest and not rest[0].startswith(("--", "-c"))
             if option in BARE:
                 takes = takes and rest[0].lower() in BARE[option]
-            options.append((option, value if equals else rest.pop(0) if takes else MEANT.get(option)))
+            options.append((option, written_out(value if equals else rest.pop(0) if takes else MEANT.get(option))))
     return configs, options
 
 

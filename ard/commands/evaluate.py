@@ -41,6 +41,7 @@ def quick_test(
     limit: int | None = None,
     eps: str | None = None,
     replace: bool = False,
+    allow_mismatch: bool = False,
 ) -> int:
     """The quick suite on the test split: shorthand for `evaluate --suite quick`.
 
@@ -51,5 +52,7 @@ def quick_test(
         limit: evaluate on this many images, equally many a class.
         eps: radius such as 8/255; by default the one the weights were trained against.
         replace: write over a record of these weights that says more, or something else.
+        allow_mismatch: allow other classes or sizes than the weights name.
     """
-    return evaluate_weights(weights, Request(data=data, network=network, limit=limit, eps=eps, replace=replace))
+    request = Request(data=data, network=network, limit=limit, eps=eps, replace=replace, allow_mismatch=allow_mismatch)
+    return evaluate_weights(weights, request)

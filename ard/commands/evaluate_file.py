@@ -59,7 +59,7 @@ def _verify(weights: Path, request: Request) -> list[str]:
     words = ["verify", str(kept), str(weights)]
     for option, value in {"--data": request.data, "--network": request.network}.items():
         words += [option, value] if value else []
-    return words
+    return [*words, "--allow-mismatch"] if request.allow_mismatch else words
 
 
 def recorded(weights: Path, request: Request) -> Record | None:

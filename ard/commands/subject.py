@@ -1,6 +1,7 @@
 """What is evaluated: a file of weights and a request, as a model, images and a ball."""
 
 import hashlib
+import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 import ard.data
-from ard.artifacts.card import Card
+from ard.artifacts.card import Card, check_images_of
 from ard.artifacts.class_paths import check_classes, exported_classes
 from ard.artifacts.facts import NetworkSpec
 from ard.artifacts.record import DatasetSpec, WeightsFile
 from ard.artifacts.weights import read_stored
 from ard.attacks import Ball
 from ard.cli.network_option import named_network
+from ard.commands.card_data import located
 from ard.configs.building import build
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
@@ -53,6 +55,7 @@ class Subject:
     y: Tensor
     ball: Ball
     network: str
+    allow_mismatch: bool
 
     @classmethod
     def of(cls, weights: Path, request: Request) -> "Subject":
@@ -66,11 +69,12 @@ class Subject:
         ball = _ball(card, request)
         section = _data_section(card, request, weights)
         with nullcontext() if request.data else nothing_fetched():
-            data: DataModule = build(DataModule, section)
+            data: DataModule = build(DataModule, section if request.data else located(section, weights))
             levels, y = _images(data, request)
         model = network_with(stored, str(weights), network, num_classes=data.num_classes)
         settle(model, data.input_shape)
         check_answers(model, data.input_shape, data.num_classes, str(weights), batch=2)
+        check_images_of(card, weights, data, allow_mismatch=request.allow_mismatch)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         digest = hashlib.sha256(levels.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:16]
         return cls(
@@ -85,6 +89,7 @@ class Subject:
             y=y.to(device),
             ball=ball,
             network=type(model).__name__,
+            allow_mismatch=request.allow_mismatch,
         )
 
     def other(self, path: str) -> "Other":
@@ -95,6 +100,7 @@ class Subject:
         model = network_with(stored, path, None)
         settle(model, self.data.input_shape)
         check_answers(model, self.data.input_shape, self.data.num_classes, path, batch=2)
+        check_images_of(stored.card, path, self.data, allow_mismatch=self.allow_mismatch)
         return Other(path, model.to(self.x.device), stored.sha256)
 
     @property
@@ -141,7 +147,10 @@ def _ball(card: Card, request: Request) -> Ball:
     eps = request.eps or (threat.eps if threat else None)
     if eps is None:
         raise UserError("these weights do not say against which radius they were trained: add --eps, such as --eps 8/255")
-    return ball_of(request.norm or (threat.norm if threat else "Linf"), eps)
+    ball = ball_of(request.norm or (threat.norm if threat else "Linf"), eps)
+    if ball.doubt:
+        warnings.warn(ball.doubt, stacklevel=1)
+    return ball
 
 
 def _data_section(card: Card, request: Request, weights: Path) -> dict[str, Any]:

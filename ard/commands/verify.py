@@ -10,12 +10,18 @@ from ard.cli.refusals import check_config, check_weights
 from ard.core.errors import UserError
 from ard.core.files import existing, replaced_since, sha256
 from ard.core.terminal import say
+from ard.evaluation.request import Request
 
 DISPROVED = 4  # the exit status for images that do not prove their claim, as of an evaluation that is unreliable
 
 
 def verify_images(
-    file: str, weights: str, data: str | None = None, network: str | None = None, public_key: str | None = None
+    file: str,
+    weights: str,
+    data: str | None = None,
+    network: str | None = None,
+    public_key: str | None = None,
+    allow_mismatch: bool = False,
 ) -> int:
     """Check stored adversarial images against weights and data, in this fresh process: ball, range, labels, verdicts.
 
@@ -26,10 +32,12 @@ def verify_images(
         network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
         public_key: minisign.pub, or the key in it: FILE.minisig beside the file must be a signature of it by this key, and
             the file names the weights by their SHA-256.
+        allow_mismatch: allow other classes or sizes than the weights name.
     """
     check_weights(weights)
+    request = Request(data=data, network=network, allow_mismatch=allow_mismatch)
     if public_key is None:  # an empty one is a mistake, not a wish to do without
-        status = _verify(file, weights, data, network)
+        status = _verify(file, weights, request)
         if Path(f"{file}.minisig").exists():
             say(f"{file}.minisig was not looked at: --public-key KEY checks it")
         return status
@@ -38,22 +46,22 @@ def verify_images(
     )  # of a folder of images the claim, which has their digest
     used = {str(signed): sha256(existing(signed, "a record, or adversarial images"))}
     comment = check_signature(signed, public_key)
-    status = _verify(file, weights, data, network)
+    status = _verify(file, weights, request)
     if replaced := replaced_since(used):
         raise UserError(replaced[0])
     say(f"{signed}: signed by this key, which covers the weights by their SHA-256; the signer wrote: {comment}")
     return status
 
 
-def _verify(file: str, weights: str, data: str | None, network: str | None) -> int:
+def _verify(file: str, weights: str, request: Request) -> int:
     if file.endswith(".json"):
         say(f"{file}: {verify_record(Path(file), Path(weights_file(weights)))}")
         return 0
-    check_config(data, needs="data")
+    check_config(request.data, needs="data")
     with quick_imports():
         from ard.commands.verify_file import verify_file
 
-    claim, wrong = verify_file(Path(file), Path(weights_file(weights)), data, network)
+    claim, wrong = verify_file(Path(file), Path(weights_file(weights)), request)
     say(f"{file}: {claim}: {'; '.join(wrong) or 'every image, label and verdict holds'}")
     return DISPROVED if wrong else 0
 

@@ -1,5 +1,6 @@
 """`ard verify`: stored adversarial images are checked again in a fresh process."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ard.evaluation.request import Request
 AT_ONCE = 64  # images a batch: not the evaluation's
 
 
-def verify_file(file: Path, weights: Path, data: str | None = None, network: str | None = None) -> tuple[str, list[str]]:
+def verify_file(file: Path, weights: Path, request: Request) -> tuple[str, list[str]]:
     """The claim of stored adversarial images, and what is wrong with it; nothing where the images prove it.
 
     The data are loaded anew: each image must lie in the ball around its own clean image and in [0, 1], labels must agree,
@@ -24,9 +25,8 @@ def verify_file(file: Path, weights: Path, data: str | None = None, network: str
     """
     images = read_adversarial(file)
     claim, threat = images.claim, images.claim.threat
-    asked: dict[str, Any] = {"split": claim.split, "limit": claim.limit, "norm": threat.norm, "eps": str(threat.eps)}
-    request = Request(data=data, network=network, **asked)
-    subject = Subject.of(weights, request)
+    claimed: dict[str, Any] = {"split": claim.split, "limit": claim.limit, "norm": threat.norm, "eps": str(threat.eps)}
+    subject = Subject.of(weights, replace(request, **claimed))
     if subject.sha256 != claim.weights.sha256:
         raise UserError(
             f"{file} was made from other weights than {weights}: sha256 {str(claim.weights.sha256)[:12]}… expected"

@@ -8,6 +8,7 @@ from pathlib import Path
 from ard.core.errors import UserError
 from ard.core.suggestions import did_you_mean, near_file
 from ard.core.text import first_sentence
+from ard.core.user_paths import written_out
 
 # Kind -> its folder below configs/
 KINDS = {"bases": "", "methods": "methods", "schedules": "schedules", "teachers": "teachers", "studies": "studies"}
@@ -39,20 +40,21 @@ def find(name: str | Path, *kinds: str) -> Path:
     A path that exists is taken as it is; else NAME.yaml of the current folder; else ours among `kinds` (by default all), by
     name, by kind and name as in `methods/rslad`, or by a path below configs/, which need not be in the current folder.
     """
-    name, kinds = str(name), kinds or tuple(KINDS)
-    for file in (name, f"{name}.yaml"):
+    wanted: str = written_out(str(name))
+    kinds = kinds or tuple(KINDS)
+    for file in (wanted, f"{wanted}.yaml"):
         if isfile(
             file
         ):  # not Path.is_file, which raises OSError for a name too long and a folder that may not be looked into
             return Path(file)
-    ours = _ours(name, kinds)
+    ours = _ours(wanted, kinds)
     if len(ours) == 1:
         return next(iter(ours.values()))
     if ours:
-        raise UserError(f"{name} is {len(ours)} things: {' and '.join(ours)}; expected one of these")
+        raise UserError(f"{wanted} is {len(ours)} things: {' and '.join(ours)}; expected one of these")
     one = {"bases": "base config", "studies": "study"}
     what = one.get(kinds[0], kinds[0].removesuffix("s")) if len(kinds) == 1 else "config file"
-    raise UserError(f"{name or repr(name)}: no such {what}{_near(name, kinds)}")
+    raise UserError(f"{wanted or repr(wanted)}: no such {what}{_near(wanted, kinds)}")
 
 
 def shown(path: str | Path) -> str:

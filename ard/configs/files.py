@@ -9,6 +9,7 @@ import yaml
 from ard.configs.catalogue import OF_A_RUN, find, shown
 from ard.core.errors import UserError
 from ard.core.files import small_text
+from ard.core.user_paths import written_out
 
 LARGEST = 2**20  # bytes of a config; shipped ones have a few thousand
 DEEPEST = 50  # levels; shipped ones have seven
@@ -27,7 +28,7 @@ def read_yaml(name: str | Path, *kinds: str) -> dict[str, Any]:
         raise UserError(f"{path} is not YAML that can be used: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds {type(content).__name__}, expected a mapping of keys to values")
-    return content
+    return dict(written_out(content))
 
 
 class _EachKeyOnce(yaml.SafeLoader):

@@ -11,6 +11,7 @@ from pathlib import Path
 from ard.core.errors import UserError
 from ard.core.files import open_regular
 from ard.core.terminal import say
+from ard.core.user_paths import written_out
 
 DEEPEST = 8  # folders inside a class's folder; a link to a folder above would go on without end
 LEFT_BY_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "__macosx", "$recycle.bin"}
@@ -28,9 +29,13 @@ class ClassFolders:
     skipped: list[str]
 
     def tell(self, folder: Path) -> None:
-        """One line about what was left out."""
+        """One line about what was left out, and one where folders are numbers that are not counted as people count."""
         if self.skipped:
             say(f"{folder}: {len(self.skipped)} files that are no images were skipped: {_listed(self.skipped)}")
+        names = list(self.files)
+        if all(name.isdecimal() for name in names) and names != sorted(names, key=int):
+            order = f"in the order of their texts: {_listed(names)}"
+            say(f"{folder}: the classes are numbers, {order}; a network from elsewhere may count them otherwise")
 
 
 def class_folders(folder: Path, *, at_least: int) -> ClassFolders:
@@ -89,7 +94,7 @@ def files_of_images(names: Sequence[str]) -> list[str]:
         raise UserError("no images; expected files, or folders of them")
     paths: list[str] = []
     for name in names:
-        path = Path(name).expanduser()
+        path = Path(written_out(name))
         if not path.exists():
             raise UserError(f"{name}: no such file; expected an image, or a folder of them")
         found = _sorted_out(list(_files(path)))[0] if path.is_dir() else [str(path)]

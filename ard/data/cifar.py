@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ard.core.errors import UserError
+from ard.core.user_paths import written_out
 from ard.data.base import DataModule
 from ard.data.loading import MemoryImages
 
@@ -74,7 +75,7 @@ class CIFAR(DataModule):
             seed=seed,
             split_seed=split_seed,
         )
-        self.root = Path(root).expanduser()
+        self.root = Path(written_out(root))
 
     @abstractmethod
     def source(self) -> Any:

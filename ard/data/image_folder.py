@@ -1,5 +1,6 @@
 """Images in one folder a class: decoded once where they fit into memory, else batch by batch in DataLoader workers."""
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from ard.core.class_folders import ClassFolders, check_same_classes, class_folde
 from ard.core.errors import UserError
 from ard.core.files import open_regular
 from ard.core.ranges import at_least
+from ard.core.user_paths import written_out
 from ard.data.base import DataModule
 from ard.data.loading import Batch, Images, MemoryImages
 
@@ -32,6 +34,11 @@ TURNS = {
     7: TURN.TRANSVERSE,
     8: TURN.ROTATE_90,
 }
+TWELVE_BITS = 2**12
+DARK = (
+    "images of 16 bits whose values are all below 4096, as of cameras with 12: read as 16 bits they are nearly black; write "
+    "their values times 16"
+)
 DECODED_AT_ONCE = 32  # images a thread decodes at a time: for small ones the hand-over costs more than the decoding
 
 
@@ -70,7 +77,7 @@ class ImageFolder(DataModule):
         if size < 1:
             raise UserError(f"size = {size}: expected the side of the images in pixels, at least 1")
         at_least(0, memory_limit_mb=memory_limit_mb, workers=workers)
-        self.root, self.memory_limit_mb = Path(root).expanduser(), memory_limit_mb
+        self.root, self.memory_limit_mb = Path(written_out(root)), memory_limit_mb
         self.label = name or self.root.name
         self.input_shape = (1 if grey else 3, size, size)
         self.folders = self._folders("train")
@@ -178,7 +185,10 @@ def _upright(image: Image.Image) -> Image.Image:
 def _plain(image: Image.Image) -> Image.Image:
     """Eight bits a channel and no transparency, which Pillow's own conversion would clip and drop."""
     if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        levels = np.asarray(image)
+        if 0 < levels.max() < TWELVE_BITS:
+            warnings.warn(DARK, stacklevel=1)
+        return Image.fromarray((levels >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError("32 bits a pixel, expected 8 or 16 a channel")
     if image.has_transparency_data:

@@ -12,6 +12,7 @@ import torch
 from ard.core.errors import UserError
 from ard.core.files import open_regular
 from ard.core.pixels import check_labels
+from ard.core.user_paths import written_out
 from ard.data.base import DataModule
 from ard.data.loading import Batch, Images, Loader
 
@@ -63,7 +64,7 @@ class Mixed(DataModule):
             )
         settings = {name: getattr(base, name) for name in ("batch_size", "val_size", "crop_padding", "flip", "workers")}
         super().__init__(**settings, seed=seed, split_seed=base.split_seed)
-        self.base, self.path, self.fraction = base, others, fraction
+        self.base, self.path, self.fraction = base, written_out(others), fraction
         self.classes, self.input_shape, self.additional = base.classes, base.input_shape, True
 
     @property

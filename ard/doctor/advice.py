@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from ard.core.text import markdown_table
+
 SIGNS = {"ok": "ok", "warning": "**warning**", "error": "**error**"}
 
 
@@ -18,5 +20,4 @@ class Advice:
 
 def advice_table(advice: Iterable[Advice]) -> str:
     """Markdown."""
-    cells = [(f.about, f.message.replace("|", "/"), SIGNS[f.verdict]) for f in advice]
-    return "\n".join(["| check | result | verdict |", "|---|---|---|", *(f"| {' | '.join(line)} |" for line in cells)])
+    return markdown_table(["check", "result", "verdict"], [[f.about, f.message, SIGNS[f.verdict]] for f in advice])

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ard.artifacts.card import difference
 from ard.artifacts.paths import RECORD, record_of
 from ard.artifacts.record_file import readable_record
 from ard.attacks import PGD, frozen_mode
@@ -87,20 +88,12 @@ def robust(run: PlannedRun, teacher: Frozen, x: Tensor, y: Tensor, clean: Accura
 
 def origin(run: PlannedRun, name: str, teacher: Frozen) -> Iterator[Advice]:
     """Whether the teacher has the same classes as the data, and whether it was trained on our validation images."""
-    card, ours = teacher_card(teacher), [str(one) for one in run.data.classes]
-    theirs = list(card.classes or ())
-    if theirs and theirs != ours:
-        first = next(index for index, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1])
-        message = f"class {first} is {theirs[first]} in the teacher and {ours[first]} in the data"
-        permuted = sorted(theirs) == sorted(ours)
-        yield Advice(f"{name}: classes", message, "error" if permuted else "warning")
+    card = teacher_card(teacher)
+    if differs := difference(card, run.data.classes, run.data.input_shape):
+        yield Advice(f"{name}: classes", f"{differs}; a run is refused without --allow-mismatch", "error")
     else:
-        message = (
-            "the same names in the same order"
-            if theirs
-            else f"{run.data.num_classes}, as in the data; the teacher does not name them"
-        )
-        yield Advice(f"{name}: classes", message)
+        unnamed = f"{run.data.num_classes}, as in the data; the teacher does not name them"
+        yield Advice(f"{name}: classes", "the same names in the same order" if card.classes else unnamed)
     if same_split(card.data, run.section):
         yield Advice(f"{name}: data", "trained with the same validation split: it has not seen these images")
     else:

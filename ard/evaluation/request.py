@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from ard.artifacts.paths import weights_file
 from ard.core.errors import UserError
 from ard.core.radius import Radius
+from ard.core.user_paths import written_out
 
 if TYPE_CHECKING:
     from ard.artifacts.record import Record
@@ -39,6 +40,7 @@ class Request:
         save_adversarial: keep the worst image of each image, for `ard verify`; of 8 bits as a folder of PNGs.
         eight_bit: attack with images of 8 bits alone, k/255 inside the ball, as a file holds them.
         replace: overwrite a record of these weights that has more images, more attacks or other settings.
+        allow_mismatch: allow other classes or sizes than the weights name.
     """
 
     data: str | None = None
@@ -60,6 +62,7 @@ class Request:
     save_adversarial: bool = False
     eight_bit: bool = False
     replace: bool = False
+    allow_mismatch: bool = False
 
     def check(self) -> None:
         """Raises UserError for options that do not fit one another; imports nothing for it."""
@@ -111,7 +114,7 @@ class Request:
 
 def split_commas(text: str) -> list[str]:
     """The parts of a comma-separated list."""
-    return [part.strip() for part in text.split(",") if part.strip()]
+    return [written_out(part.strip()) for part in text.split(",") if part.strip()]
 
 
 def ball_of(norm: str, eps: float | str) -> "Ball":

@@ -6,6 +6,7 @@ from typing import Literal
 from torch import nn
 
 from ard.core.errors import UserError
+from ard.core.user_paths import written_out
 from ard.models.frozen import Frozen
 
 
@@ -30,6 +31,7 @@ class RobustBench(Frozen):
         threat: Literal["Linf", "L2"] = "Linf",
         folder: str = "models",
     ) -> None:
+        folder = written_out(folder)
         super().__init__(weights=str(Path(folder, dataset, threat, f"{name}.pt")))
         self.name, self.dataset, self.threat, self.folder = name, dataset, threat, folder
 

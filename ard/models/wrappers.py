@@ -105,9 +105,12 @@ class Timm(nn.Module):
         num_classes: How many logits it answers with.
         in_channels: 3 for colours, 1 for grey images.
         pretrained: Whether to start from timm's own weights, which are downloaded.
+        img_size: The side of the images, of a network that is made for one size, as vit_* are; by default timm's.
     """
 
-    def __init__(self, *, name: str, num_classes: int, in_channels: int = 3, pretrained: bool = False) -> None:
+    def __init__(
+        self, *, name: str, num_classes: int, in_channels: int = 3, pretrained: bool = False, img_size: int | None = None
+    ) -> None:
         super().__init__()
         at_least(1, in_channels=in_channels)
         try:
@@ -115,7 +118,9 @@ class Timm(nn.Module):
         except ImportError as error:
             raise UserError("ard.models.Timm needs timm: install ard-robust-distillation[timm]") from error
         _check_listed(name.partition(".")[0], timm.list_models(), "timm")
-        self.network: Any = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels)
+        size: dict[str, Any] = {} if img_size is None else {"img_size": img_size}
+        options = {"num_classes": num_classes, "in_chans": in_channels, **size}
+        self.network: Any = timm.create_model(name, pretrained=pretrained, **options)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x)

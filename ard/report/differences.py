@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ard.core.errors import UserError
 from ard.core.statistics import Difference, holm, paired_difference
-from ard.core.text import in_points
+from ard.core.text import in_points, markdown_table
 from ard.report.rows import Kind, Row
 
 MEASURED: tuple[Kind, Kind] = ("worst", "clean")
@@ -51,8 +51,7 @@ def differences_table(rows: Sequence[Row], baseline: str | None) -> str:
     others = [row for row in students(rows) if row is not reference]
     if not others:
         return f"No differences: no other student beside {reference.label}."
-    lines = [f"| Method − {reference.label} | Worst | Clean | paired seeds |", "| --- | --- | --- | --- |"]
-    above = []
+    lines, above = [], []
     worst, clean = ([difference_of(row, reference, kind) for row in others] for kind in MEASURED)
     reliable = [None if row.warning or reference.warning else one for row, one in zip(others, worst, strict=True)]
     for row, robust, bold, plain, plain_bold in zip(
@@ -60,9 +59,10 @@ def differences_table(rows: Sequence[Row], baseline: str | None) -> str:
     ):
         above += [row.label] if bold and robust and robust.mean > 0 else []
         shown = row.warning or reference.warning or _points(robust, bold)
-        lines.append(f"| {row.label} | {shown} | {_points(plain, plain_bold)} | {plain.seeds if plain else 0} |")
+        lines.append([row.label, shown, _points(plain, plain_bold), str(plain.seeds if plain else 0)])
     verdict = f"Above {reference.label} in the worst case, significantly: {', '.join(above) or 'none'} (of {len(others)})."
-    return "\n\n".join(["\n".join(lines), verdict, EXPLANATION])
+    table = markdown_table([f"Method − {reference.label}", "Worst", "Clean", "paired seeds"], lines)
+    return "\n\n".join([table, verdict, EXPLANATION])
 
 
 def students(rows: Sequence[Row]) -> list[Row]:

@@ -21,8 +21,11 @@ PRESENTATION = (
 )
 
 
-START = ("config", "ckpt_path", "weights_only", "resume", "allow_changes")  # how a run starts, not what it is
+# How a run starts, not what it is.
+START = ("config", "ckpt_path", "weights_only", "resume", "allow_changes", "allow_mismatch")
 
+# Arguments that came later, with the value that does what was done before.
+LATER: dict[str, dict[str, Any]] = {"Timm": {"img_size": None}, "Torchvision": {"pretrained": False}}
 
 GUARDS = "guards"  # change no run in which nothing goes wrong
 
@@ -68,9 +71,13 @@ def by_contents(tree: dict[str, Any], known: Mapping[str, str], *, look: bool = 
             tree[key] = by_contents(value, known, look=look)
         elif isinstance(value, list):
             tree[key] = [by_contents(part, known, look=look) if isinstance(part, dict) else part for part in value]
-    if str(tree.get("class_path", "")).startswith(TEACHERS_FROM_FILES):
-        path = tree["init_args"].pop("weights", "")
-        file = weights_file(path)
-        digest = known.get(path) or known.get(file)
+    path = str(tree.get("class_path", ""))
+    if (later := LATER.get(path.rpartition(".")[2])) and path.startswith("ard.models."):
+        arguments = tree.get("init_args", {})
+        tree["init_args"] = {name: value for name, value in arguments.items() if later.get(name, ...) != value}
+    if path.startswith(TEACHERS_FROM_FILES):
+        weights = tree["init_args"].pop("weights", "")
+        file = weights_file(weights)
+        digest = known.get(weights) or known.get(file)
         tree["init_args"]["sha256"] = digest or (sha256(file) if look and os.path.isfile(file) else None)
     return tree

@@ -47,7 +47,10 @@ class Trainer(pl.Trainer):
         if options.get("benchmark") is None and not options.get("deterministic") and device_type(accelerator) == "cuda":
             options["benchmark"] = True  # every batch of a run has one shape, so that cuDNN's trials are soon paid back
         super().__init__(precision=precision, accelerator=accelerator, **options)
-        if type(self.strategy) not in (SingleDeviceStrategy, DDPStrategy):  # others shard weights, or write checkpoints
+        spawns = (
+            getattr(self.strategy, "_start_method", None) == "spawn"
+        )  # what a run holds cannot be sent to such processes
+        if spawns or type(self.strategy) not in (SingleDeviceStrategy, DDPStrategy):  # others shard weights or checkpoints
             raise UserError(f"strategy = {options['strategy']!r}: expected auto or ddp")
 
 
@@ -56,8 +59,8 @@ def check_options(options: Mapping[str, Any]) -> None:
     for name, (expected, instead) in FIXED.items():
         if options[name] not in (expected, None):
             raise UserError(f"trainer.{name} = {options[name]}: expected {expected}: {instead}")
-    if (options["max_epochs"] or 0) < 0:
-        raise UserError(f"trainer.max_epochs = {options['max_epochs']}: expected a number of epochs")
+    if options["max_epochs"] is None or options["max_epochs"] < 0:  # Lightning would make 1,000 of none
+        raise UserError(f"trainer.max_epochs = {options['max_epochs']}: expected a number of epochs: --epochs N")
     if options["log_every_n_steps"] == 0:
         raise UserError("trainer.log_every_n_steps = 0: expected 1 or more")
 
@@ -70,14 +73,26 @@ def device_type(accelerator: str) -> str:
 
 
 def check_processes(devices: Any, accelerator: str) -> None:
-    """Raises UserError for more processes on the CPU than it has cores: GPUs were meant."""
+    """Raises UserError where GPUs were meant and none is seen: named, or more processes on the CPU than it has cores."""
+    if device_type(accelerator) != "cpu":
+        return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    most = max(2, cores)  # two, so that a run of several processes can be tried anywhere
-    if device_type(accelerator) == "cpu" and str(devices).isdigit() and int(devices) > most:
+    most, asked = max(2, cores), str(devices)  # two, so that a run of several processes can be tried anywhere
+    if accelerator == "gpu" or (asked not in ("auto", "-1") and not (asked.isdigit() and int(asked))):
+        raise UserError(
+            f"--devices {devices}, accelerator {accelerator}: no GPU is seen here; expected the accelerator auto and 1 to "
+            f"{most} processes, or a machine with GPUs"
+        )
+    if asked.isdigit() and int(asked) > most:
         raise UserError(
             f"--devices {devices}: no GPU is seen here, and this CPU has {cores} cores for as many processes; "
             f"expected at most {most}, or a machine with GPUs"
         )
+
+
+def waits_for_all(trainer: pl.Trainer) -> bool:
+    """Whether several processes wait for the gradient of every parameter, also of one that has none."""
+    return trainer.world_size > 1 and not getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters")
 
 
 def has_bfloat16(device_type: str) -> bool:

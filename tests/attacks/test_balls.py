@@ -7,7 +7,7 @@ import torch
 from test_attacks import ball_of, every_ball
 from tiny import generator, user_error
 
-from ard.attacks import Linf
+from ard.attacks import L2, Linf
 
 
 @every_ball
@@ -26,3 +26,9 @@ def test_no_gradient_no_step(ball):
 def test_impossible_radii_are_refused(eps, found):
     with user_error(f"eps = {found}: .*(pixels are in \\[0, 1\\].*{found}/255|at least 0)"):
         Linf(eps=eps)
+
+
+def test_a_radius_of_linf_under_l2_is_doubted():
+    """8/255 under L2 is a sixteenth of the usual radius: whatever is trained so is not robust, and looks as if it were."""
+    assert L2(eps="8/255").doubt.startswith("L2 eps 8/255 is as good as none")
+    assert [ball.doubt for ball in (L2(0), L2(0.1), L2("128/255"), Linf("8/255"))] == [""] * 4

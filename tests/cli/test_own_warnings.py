@@ -53,6 +53,12 @@ def test_a_warning_of_others_keeps_its_place(shown):
     assert "ard: warning" not in text
 
 
+@pytest.mark.parametrize("module", ["lightning_fabric.plugins.environments.slurm", "pytorch_lightning.loops.fit_loop"])
+def test_hints_of_lightning_are_not_shown(shown, module):
+    """Such as to begin the command with `srun`, wherever that is installed."""
+    assert shown(lambda: warnings.warn_explicit("HINT", UserWarning, "slurm.py", 204, module=module)) == []
+
+
 def test_only_the_first_process_of_a_node_warns(shown, monkeypatch):
     monkeypatch.setenv("SLURM_LOCALID", "1")
     assert shown(far_too_long) == []

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import fields
 
+import pytest
 import torch
 from scipy.stats import binomtest
 from small_runs import DATA, NETWORK, cli, files_below, trained, write_weights, write_yaml
@@ -77,7 +78,8 @@ def test_a_limit_takes_equally_many_of_each_class(place, capsys):
 def test_options_win_over_the_card_and_an_old_record_is_replaced(place, capsys):
     weights = write_weights(place / "student.safetensors")
     (place / "evaluation.json").write_text("old")
-    said = cli(capsys, "evaluate", weights, "--eps", "8/255", "--norm", "L2", "--split", "val", "--seed", 3)[1]
+    with pytest.warns(UserWarning, match="L2 eps 8/255 is as good as none"):
+        said = cli(capsys, "evaluate", weights, "--eps", "8/255", "--norm", "L2", "--split", "val", "--seed", 3)[1]
     assert "Digits val, n = 200, L2 8/255" in said
     record = record_of(place / "evaluation.json")
     assert record["threat"] == {"norm": "L2", "eps": 8 / 255}

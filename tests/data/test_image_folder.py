@@ -276,3 +276,20 @@ def test_a_rare_class_is_on_both_sides_of_a_split_or_refused(tmp_path: Path) -> 
         file.unlink()
     with user_error("val_size = 38 leaves none of the 2 images of class owl to train on"):
         _ = small(tmp_path, val_size=38).splits
+
+
+def test_twelve_bits_in_sixteen_are_told(tmp_path):
+    """Which of a camera's bits a file holds it does not say; near black is not what anybody means."""
+    Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / "x.png")
+    with pytest.warns(UserWarning, match="images of 16 bits whose values are all below 4096"):
+        assert int(decode(str(tmp_path / "x.png"), (1, 8, 8)).max()) == 15
+
+
+def test_folders_that_are_numbers_are_told_to_be_texts(tmp_path, capsys):
+    """`10` comes before `2`, as for torchvision; who labelled by the number has another order of classes."""
+    module = ImageFolder(root=str(image_folder(tmp_path / "n", classes=("0", "1", "2", "10"))), size=8, val_size=4)
+    assert module.classes == ("0", "1", "10", "2")
+    module.training_images()
+    assert "the classes are numbers, in the order of their texts: 0, 1, 10, 2;" in capsys.readouterr().out
+    ImageFolder(root=str(image_folder(tmp_path / "m", classes=("1", "2"))), size=8, val_size=4).training_images()
+    assert capsys.readouterr().out == ""

@@ -143,3 +143,9 @@ def test_strided_depthwise_layers_stay_in_float32_under_autocast_and_the_rest_do
     assert seen == {True: {torch.float32}, False: {torch.bfloat16}}
     assert sum(isinstance(m, nn.Conv2d) and m.groups > 1 and m.stride == (2, 2) for m in network.modules()) == 3
     assert torch.allclose(half.float(), network(x), atol=0.05)
+
+
+def test_a_network_of_timm_that_is_made_for_one_size_is_told_another():
+    pytest.importorskip("timm")
+    network = Timm(name="vit_tiny_patch16_224", num_classes=3, img_size=32)
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 3)

@@ -28,6 +28,14 @@ def test_differences_against_the_strongest_without_a_teacher(study: Path) -> Non
         compare_records([study], study / "out", baseline="trades")
 
 
+def test_a_bar_in_a_name_is_no_cell(study: Path) -> None:
+    write(study / "a|b/seed0/evaluation.json", first(0.9), first(0.5))
+    text = compare_records([study], study / "out", baseline="a|b")
+    tables = [line for line in text.splitlines() if line.startswith("| ")]
+    assert [line for line in tables if "a|b" in line] == []
+    assert sum("a\\|b" in line for line in tables) >= 2
+
+
 def test_labels_of_a_crowd_do_not_overlap() -> None:
     axes = Figure(figsize=(6, 4), dpi=100).add_subplot(xlim=(0, 1), ylim=(0, 1))
     labels = [(f"method {k}", (0.5 + 0.01 * k, 0.5), "black") for k in range(8)]

@@ -127,3 +127,16 @@ def test_every_stored_objective_resolves_to_itself():
 @pytest.mark.parametrize("path", [path for path in settings() if path not in spread()], ids=named)
 def test_each_other_stored_config_resolves_to_its_digest(path):
     check_resolved(path)
+
+
+@pytest.mark.parametrize(("network", "later", "other"), [("Timm", "img_size", 64), ("Torchvision", "pretrained", True)])
+def test_an_argument_that_came_later_makes_no_other_run_where_it_does_what_was_done_before(network, later, other):
+    def digest(**arguments):
+        student = {"class_path": f"ard.models.{network}", "init_args": {"name": "resnet18", **arguments}}
+        return config_digest(
+            {"trainer": {"precision": None}, "model": {"init_args": {"student": student}}, "data": {"init_args": {}}}
+        )
+
+    before = digest()
+    assert digest(**{later: None if network == "Timm" else False}) == before
+    assert digest(**{later: other}) != before

@@ -2,8 +2,10 @@
 
 import json
 
+import pytest
 from small_runs import cli
 
+from ard.__main__ import main
 from ard.artifacts.metrics import read_validations
 from ard.artifacts.weights import read_weights
 
@@ -40,3 +42,24 @@ def test_a_run_without_validation_names_the_last_weights(command, tmp_path, caps
     _, out, _ = cli(capsys, *command(tmp_path, "natural", "--trainer.limit_val_batches=0"))
     weights = tmp_path / "last.safetensors"
     assert answer(out) == ["last epoch 0", f"last: {weights}", f"next: ard evaluate {weights}"]
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("fast_dev_run=true", "a rehearsal of 1 training steps (fast_dev_run): no weights, nothing written\n"),
+        ("max_epochs=0", "nothing was trained (max_epochs 0): no weights, nothing written\n"),
+        ("limit_train_batches=0", "nothing was trained (limit_train_batches 0): no weights, nothing written\n"),
+        ("max_time=00:00:00:00", "nothing was trained (max_time is over): no weights, nothing written\n"),
+    ],
+)
+def test_a_run_that_trains_nothing_says_so(command, tmp_path, capsys, one_parser, option, told):  # noqa: ARG001
+    """Promised is nothing: whoever looks for weights afterwards was told why there are none."""
+    status, out, _ = cli(capsys, *command(tmp_path / "run", "natural", f"--trainer.{option}"))
+    assert (status, out.endswith(told)) == (0, True)
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_a_profiler_is_heard(command, tmp_path, caplog, one_parser):  # noqa: ARG001
+    assert main(command(tmp_path, "natural", "--trainer.profiler=simple")) == 0
+    assert "run_training_batch" in caplog.text

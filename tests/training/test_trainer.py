@@ -54,6 +54,16 @@ def test_more_processes_than_cores_are_refused_and_gpus_are_not_counted(monkeypa
     trainer.check_processes(2, "cpu")  # DistributedDataParallel can be tried on one core
 
 
+@pytest.mark.parametrize(
+    ("devices", "accelerator"), [("0", "auto"), ("0,1", "auto"), ([0], "cpu"), ("cuda:0", "auto"), ([], "cpu"), (1, "gpu")]
+)
+def test_gpus_that_are_named_where_none_is_seen(monkeypatch, devices, accelerator):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with user_error("no GPU is seen here; expected"):
+        trainer.check_processes(devices, accelerator)
+
+
 def test_auto_is_the_same_run_as_leaving_it_out_was():
     config = resolve_config(FIT)
     assert config["trainer"]["precision"] == "auto"
@@ -62,6 +72,17 @@ def test_auto_is_the_same_run_as_leaving_it_out_was():
     assert config_digest(config) == digest
     config["trainer"]["precision"] = "32-true"
     assert config_digest(config) != digest
+
+
+def test_a_power_of_ten_in_a_config_is_a_number(tmp_path):
+    """YAML 1.1 takes 1e-3 for a text; the digest is that of 0.001."""
+    configs = []
+    for lr in ("1e-3", "0.001"):
+        (tmp_path / "lr.yaml").write_text(f"model: {{init_args: {{training: {{lr: {lr}}}}}}}")
+        configs.append(resolve_config([*FIT, "-c", str(tmp_path / "lr.yaml")]))
+    first, second = configs
+    assert first["model"]["init_args"]["training"]["lr"] == 0.001
+    assert config_digest(first) == config_digest(second)
 
 
 def test_an_unknown_precision_is_one_line(capsys):
@@ -76,6 +97,7 @@ def test_an_unknown_precision_is_one_line(capsys):
     [
         ("max_steps=10", "trainer.max_steps = 10: expected -1: --epochs N says how long a run is"),
         ("max_epochs=-1", "trainer.max_epochs = -1: expected a number of epochs"),
+        ("max_epochs=null", "trainer.max_epochs = None: expected a number of epochs: --epochs N"),
         ("accumulate_grad_batches=2", "trainer.accumulate_grad_batches = 2: expected 1: guards and objectives count whole"),
         ("val_check_interval=0.25", "trainer.val_check_interval = 0.25: expected 1.0: what is validated is the epoch"),
         ("overfit_batches=3", "trainer.overfit_batches = 3: expected 0.0: --trainer.limit_train_batches N trains on few"),
@@ -95,6 +117,12 @@ def test_a_strategy_that_writes_its_own_checkpoints_is_refused():
 
     with user_error("strategy = .*expected auto or ddp"):
         Trainer(accelerator="cpu", strategy=Own(), **QUIET)
+
+
+def test_processes_that_are_spawned_are_refused():
+    """A run holds open files and locks, which cannot be sent to them; `ddp` starts the command again instead."""
+    with user_error("strategy = 'ddp_spawn': expected auto or ddp"):
+        Trainer(accelerator="cpu", devices=2, strategy="ddp_spawn", **QUIET)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import shlex
 from pathlib import Path
 
+import pytorch_lightning as pl
+
 from ard.artifacts.card import Card
 from ard.artifacts.class_paths import is_ours
 from ard.artifacts.metrics import read_validations
@@ -26,3 +28,15 @@ def announce_weights(folder: RunFolder, weights: Path, card: Card) -> None:
     which = "last" if training.of_last_epoch else "best"
     say(f"{which} epoch {training.epoch}{accuracies}; {duration(training.seconds)}")
     say(f"{weights.stem}: {weights}\nnext: {shlex.join(command)}")
+
+
+def announce_nothing(trainer: pl.Trainer) -> None:
+    """Say why a run has left no weights, be it on purpose."""
+    if not trainer.is_global_zero:
+        return
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        say(f"a rehearsal of {trainer.num_training_batches} training steps (fast_dev_run): no weights, nothing written")
+        return
+    asked = {"max_epochs": trainer.max_epochs, "limit_train_batches": trainer.limit_train_batches}
+    zero = [f"{name} 0" for name, value in asked.items() if value == 0] or ["max_time is over"]
+    say(f"nothing was trained ({', '.join(zero)}): no weights, nothing written")

@@ -55,7 +55,7 @@ def is_first() -> bool:
     return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
-def lost(error: RuntimeError) -> UserError | None:
+def lost(error: Exception) -> UserError | None:
     """The message for an exception that another process is gone or cannot be reached; None for any other exception."""
     if "EADDRINUSE" in str(error):
         return UserError(

@@ -14,6 +14,7 @@ from ard.core.files import write_whole
 from ard.core.terminal import say
 from ard.training.callbacks.about import described_run
 from ard.training.callbacks.guard import Guard
+from ard.training.callbacks.outcome import announce_nothing
 from ard.training.engine import Engine
 
 
@@ -42,7 +43,11 @@ class Summary(Guard):
             self._since = now
 
     def on_fit_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
-        if not trainer.interrupted:
+        if trainer.interrupted:
+            return
+        if trainer.fast_dev_run or not trainer.global_step:  # type: ignore[attr-defined]
+            announce_nothing(trainer)
+        else:
             self._write(trainer, engine, None)
 
     def on_exception(self, trainer: pl.Trainer, engine: pl.LightningModule, exception: BaseException) -> None:

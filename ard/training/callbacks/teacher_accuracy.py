@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
-from ard.artifacts.card import Card
+from ard.artifacts.card import Card, check_images_of
 from ard.artifacts.weights import card_of
 from ard.core.errors import UserError
 from ard.core.statistics import wilson_interval
@@ -71,17 +71,31 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def teacher_card(teacher: Frozen) -> Card:
     """The card in a teacher's file; one that says nothing where it has none."""
+    return _card(teacher.weights) if os.path.isfile(teacher.weights) else Card()
+
+
+def _card(path: str) -> Card:
     try:
-        return card_of(teacher.weights) if os.path.isfile(teacher.weights) else Card()
+        return card_of(path)
     except UserError:
         return Card()
 
 
 class TeacherCheck(pl.Callback):
-    """Warns when training begins with a teacher whose accuracy is not above chance; `found` are the accuracies by place."""
+    """Warns when training begins with a teacher whose accuracy is not above chance; `found` are the accuracies by place.
 
-    def __init__(self) -> None:
+    A teacher of other classes, or of the same in another order, is refused, unless `allow_mismatch` says that they agree.
+    """
+
+    def __init__(self, *, allow_mismatch: bool = False) -> None:
         self.found: dict[str, Accuracy] = {}
+        self.allow_mismatch = allow_mismatch
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        assert isinstance(pl_module, Engine)
+        for teacher in pl_module.teachers().values():
+            for path in filter(os.path.isfile, teacher.files):
+                check_images_of(_card(path), path, pl_module.data, allow_mismatch=self.allow_mismatch)
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,0 +1,47 @@
+"""Errors of torch and Lightning that a user can mend, in one line; and a trial that finds those of a network beforehand."""
+
+import copy
+import re
+
+import torch
+from torch import nn
+
+from ard.core.errors import UserError
+from ard.core.text import first_line
+from ard.losses import cross_entropy
+
+UNUSED = "parameters that have no part in its answer, which several processes would wait for"
+FIND_UNUSED = "--trainer.strategy ddp_find_unused_parameters_true, or --devices 1"
+KNOWN = {
+    r"not used in producing the loss": f"a network has {UNUSED}: expected none; {FIND_UNUSED}",
+    r"modified by an inplace operation": "a layer of the network writes over numbers that another one's gradient needs: "
+    "expected no `inplace=True` there, such as of a Dropout behind a ReLU",
+    r"shared memory|</?torch_\d|Bus error": "there is too little shared memory (/dev/shm) for processes that load images: "
+    "--data.workers 0 needs none; in a container --shm-size 8g makes more",
+    r"DataLoader worker .* (exited unexpectedly|is killed)": "a process that loads images was killed, as systems do where "
+    "memory is short: try fewer, --data.workers N, or 0",
+    r"Early stopping conditioned on metric": "",  # which says it well enough
+}
+
+
+def explained(error: BaseException) -> UserError | None:
+    """The error in our words, with the option to use; None for one that is not known."""
+    reason = next((words for pattern, words in KNOWN.items() if re.search(pattern, str(error))), None)
+    return None if reason is None else UserError(reason or error)
+
+
+def check_gradients(network: nn.Module, shape: tuple[int, ...], batch: int, *, together: bool) -> None:
+    """Raises UserError where a network in train mode has no gradient on `batch` black images.
+
+    With `together`, for several processes that do not look for it, also where one of its parameters has none.
+    """
+    tried = copy.deepcopy(network).train()
+    try:
+        with torch.random.fork_rng([]), torch.enable_grad():
+            cross_entropy(tried(torch.zeros(batch, *shape)), torch.zeros(batch, dtype=torch.long)).mean().backward()
+    except RuntimeError as error:
+        raise explained(error) or UserError(f"the student cannot be trained: {first_line(error)}") from error
+    unused = [name for name, part in tried.named_parameters() if part.requires_grad and part.grad is None]
+    if together and unused:
+        more = ", …" if len(unused) > 3 else ""
+        raise UserError(f"the student has {UNUSED}: {', '.join(unused[:3])}{more}; {FIND_UNUSED}")
