@@ -7,6 +7,8 @@ from typing import Any
 from ard.artifacts.typed_json import OMITTED, Size
 from ard.core.text import radius
 
+NO_EPOCH = "none"  # `selected_by` of weights that stand for a best epoch where none is above chance
+
 
 @dataclass(frozen=True, kw_only=True)
 class Threat:
@@ -66,7 +68,9 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingFacts:
-    """How a training run went: `selected_by` a metric or as the last epoch, `epoch` counted from 0.
+    """How a training run went: `selected_by` a metric, as the last epoch, or none, `epoch` counted from 0.
+
+    By none where no epoch was above chance, so that the last one stands for a best one.
 
     `config_digest` names everything the result depends on; `config` is what it is the digest of, where that is known.
     """
@@ -88,6 +92,11 @@ class TrainingFacts:
     def of_last_epoch(self) -> bool:
         """Whether the weights are simply those of the last epoch."""
         return self.selected_by == "last epoch"
+
+    @property
+    def of_no_epoch(self) -> bool:
+        """Whether the run had an epoch to select, and none was above chance: the weights may always name one class."""
+        return self.selected_by == NO_EPOCH
 
     @property
     def settings(self) -> dict[str, Any]:

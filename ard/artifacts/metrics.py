@@ -2,8 +2,10 @@
 
 import csv
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from ard.core.errors import UserError
 from ard.core.files import small_text
@@ -31,11 +33,31 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """What the validation of an epoch measured; accuracies are fractions."""
+    """What the validation of an epoch measured; accuracies are fractions.
+
+    `chance` is what the clean accuracy must exceed to be above naming the most frequent class; None where nobody says it.
+    """
 
     epoch: int
     clean_acc: float
     robust_acc: float
+    chance: float | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """From metrics by the names under which they are logged."""
+        chance = values.get("val/chance")
+        return cls(
+            epoch=int(values["epoch"]),
+            clean_acc=float(values["val/clean_acc"]),
+            robust_acc=float(values["val/robust_acc"]),
+            chance=None if chance is None else float(chance),
+        )
+
+    @property
+    def is_above_chance(self) -> bool:
+        """Whether an epoch may be selected: a network that always names one class may not, however robust that is."""
+        return self.chance is None or self.clean_acc > self.chance
 
 
 def read_validations(path: Path) -> list[Validation]:
@@ -44,7 +66,4 @@ def read_validations(path: Path) -> list[Validation]:
         rows = [row for row in read_metrics(path) if {"epoch", "val/clean_acc", "val/robust_acc"} <= row.keys()]
     except UserError:
         return []
-    return [
-        Validation(epoch=int(row["epoch"]), clean_acc=float(row["val/clean_acc"]), robust_acc=float(row["val/robust_acc"]))
-        for row in rows
-    ]
+    return [Validation.of(row) for row in rows]

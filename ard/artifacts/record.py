@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ard.artifacts.check_names import by_number, with_name
+from ard.artifacts.check_names import CHANCE, by_number, with_name
 from ard.artifacts.facts import NetworkSpec, Recipe, Threat, TrainingFacts
 from ard.artifacts.typed_json import OMITTED, SINCE_2, SINCE_4, Count, Fraction, Size
 from ard.core.bits import unpack
@@ -208,6 +208,11 @@ class Record:
         if self.run is not None:
             return self.run.checkpoint == "last"
         return self.training is not None and self.training.of_last_epoch
+
+    @property
+    def is_above_chance(self) -> bool:
+        """Whether the network does more than name one class, as far as O20 was asked."""
+        return CHANCE not in {check.id for check in self.warned}
 
     @property
     def training_seed(self) -> int:

@@ -216,6 +216,11 @@ class CLI(LightningCLI):
         with explain_out_of_memory(self.trainer, self.model):
             super()._run_subcommand(subcommand)
 
+    @property
+    def status(self) -> int:
+        """The exit status of a command that has ended; that of a run is in the process that writes its files."""
+        return max((one.status for one in self.trainer.callbacks if isinstance(one, RunFiles)), default=0)  # type: ignore[attr-defined]
+
 
 class DryRun(CLI):
     """Parses a command and builds its parts, but trains nothing: a study checks all its runs before the first."""
@@ -232,10 +237,10 @@ def as_list(option: Any) -> list[Any]:
     return list(option) if isinstance(option, list | tuple) else [] if option in (None, True, False) else [option]
 
 
-def run(args: list[str]) -> None:
-    """`ard fit` or `ard validate`; errors of Lightning about the trainer's options become one line, too."""
+def run(args: list[str]) -> int:
+    """The exit status of `ard fit` or `ard validate`; errors of Lightning about its options become one line, too."""
     try:
-        CLI(args)
+        return CLI(args).status
     except MisconfigurationException as error:
         raise user_error(str(error)) from error
     except (RuntimeError, OSError) as error:

@@ -21,5 +21,4 @@ def fit_student(words: Sequence[str]) -> int:
         with quick_imports():
             from ard.cli.lightning import run
 
-        run(words)
-    return 0
+        return run(words)

@@ -110,11 +110,23 @@ def wilson_interval(accuracy: float, n: int, *, level: float = 0.95) -> tuple[fl
     return min(accuracy, max(0.0, low)), max(accuracy, min(1.0, high))  # rounding may step over 0, 1 or p
 
 
+def chance_level(counts: Sequence[int]) -> float:
+    """What an accuracy on so many images of each class must exceed to be above naming the most frequent class.
+
+    With its whole 95 % interval: Wilson's lies above the share p of that class exactly where the accuracy is above
+    p + z √(p(1 − p)/n). Raises ValueError without images.
+    """
+    if (n := sum(counts)) < 1:
+        raise ValueError(f"{n} images; expected at least one")
+    share = max(counts) / n
+    return share + _quantile(0.95) * sqrt(share * (1 - share) / n)
+
+
 def _quantile(level: float, freedom: int | None = None) -> float:
     """Of the normal distribution, or of t with so many degrees of freedom: the middle `level` of it lies within ± this."""
-    tail = (1 - level) / 2
+    tail = max((1 - level) / 2, 1e-150)  # of t with one degree of freedom even the square is then a number
     if freedom is None:
-        return -NormalDist().inv_cdf(max(tail, 1e-300))
+        return -NormalDist().inv_cdf(tail)
     from scipy.special import stdtrit  # takes a moment, and only several seeds need it
 
-    return -float(stdtrit(freedom, max(tail, 1e-300)))
+    return -float(stdtrit(freedom, tail))

@@ -19,7 +19,7 @@ from ard.doctor.normalisation import better_ways
 from ard.doctor.planned_run import PlannedRun
 from ard.losses import cross_entropy
 from ard.models.frozen import Frozen
-from ard.training.callbacks.teacher_accuracy import Accuracy, same_split, teacher_card, validation_images
+from ard.training.callbacks.teacher_accuracy import Accuracy, same_split, teacher_card, untaught, validation_images
 
 CLEAN, ATTACKED = 1000, 500  # images at most
 TEACHER_SECONDS = 12.0  # for each of the two
@@ -54,6 +54,9 @@ def clean(run: PlannedRun, name: str, teacher: Frozen, x: Tensor, y: Tensor) -> 
     message = f"{percent(accuracy.share)} of {accuracy.n:,} validation images"
     message += "" if declared is None else f" (declared: {percent(declared)})"
     about = f"{name}: clean"
+    if cause := untaught(teacher):
+        is_known = accuracy.beats_chance(run.data.num_classes)
+        return accuracy, Advice(about, f"{message}; {cause}", "warning" if is_known else "error")
     if better := better_ways(teacher, x, logits, y):
         return accuracy, Advice(about, f"{message}; {better}", "error")
     if not accuracy.beats_chance(run.data.num_classes):

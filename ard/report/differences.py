@@ -8,13 +8,15 @@ from ard.core.text import in_points, markdown_table
 from ard.report.rows import Kind, Row
 
 MEASURED: tuple[Kind, Kind] = ("worst", "clean")
-ONE_SEED, NOT_SIGNIFICANT = "one seed", "n.s."
+ONE_SEED, NOT_SIGNIFICANT, AT_CHANCE = "one seed", "n.s.", "at chance"
 EXPLANATION = (
     "Differences in points, row − baseline, paired by image and seed, with 95 % intervals: t over seeds and z over "
     "images, each for its row alone. Bold: not 0 when corrected for the number of rows, too (Holm, p < 0.05, each column "
     "by itself); n.s.: it may be 0. One seed: the interval covers the choice of images, not of the training seed, which may "
     "turn the difference, so that it is never bold."
 )
+
+CHANCE_EXPLAINED = "At chance: one of the two may name one class whatever it sees (O20), which no attack hurts; never bold."
 
 
 def difference_of(a: Row, b: Row, kind: Kind) -> Difference | None:
@@ -35,7 +37,7 @@ def doubt(difference: Difference | None) -> str:
 
 def leader(rows: Sequence[Row], kind: Kind) -> tuple[Row, str] | None:
     """The best student by its best checkpoint, and why it is not significantly above all others; None without a rival."""
-    rivals = [row for row in students(rows) if not (kind == "worst" and row.warning)]
+    rivals = [row for row in students(rows) if row.is_above_chance and not (kind == "worst" and row.warning)]
     if len(rivals) < 2:
         return None
     first, *others = sorted(rivals, key=lambda row: -row.mean(kind))
@@ -53,16 +55,19 @@ def differences_table(rows: Sequence[Row], baseline: str | None) -> str:
         return f"No differences: no other student beside {reference.label}."
     lines, above = [], []
     worst, clean = ([difference_of(row, reference, kind) for row in others] for kind in MEASURED)
-    reliable = [None if row.warning or reference.warning else one for row, one in zip(others, worst, strict=True)]
-    for row, robust, bold, plain, plain_bold in zip(
-        others, worst, significant(reliable), clean, significant(clean), strict=True
+    at_chance = ["" if row.is_above_chance and reference.is_above_chance else AT_CHANCE for row in others]
+    in_doubt = [row.warning or reference.warning or chance for row, chance in zip(others, at_chance, strict=True)]
+    reliable = [None if doubted else one for doubted, one in zip(in_doubt, worst, strict=True)]
+    for row, chance, robust, bold, plain, plain_bold in zip(
+        others, at_chance, worst, significant(reliable), clean, significant(clean), strict=True
     ):
         above += [row.label] if bold and robust and robust.mean > 0 else []
-        shown = row.warning or reference.warning or _points(robust, bold)
+        shown = row.warning or reference.warning or _points(robust, bold, chance)
         lines.append([row.label, shown, _points(plain, plain_bold), str(plain.seeds if plain else 0)])
     verdict = f"Above {reference.label} in the worst case, significantly: {', '.join(above) or 'none'} (of {len(others)})."
     table = markdown_table([f"Method − {reference.label}", "Worst", "Clean", "paired seeds"], lines)
-    return "\n\n".join([table, verdict, EXPLANATION])
+    explained = [EXPLANATION, CHANCE_EXPLAINED] if any(at_chance) else [EXPLANATION]
+    return "\n\n".join([table, verdict, *explained])
 
 
 def students(rows: Sequence[Row]) -> list[Row]:
@@ -78,13 +83,13 @@ def _reference(rows: Sequence[Row], baseline: str | None) -> Row | None:
             known = ", ".join(row.method for row in best)
             raise UserError(f"--baseline {baseline}: no such row; expected one of {known}")
         return matching[0]
-    undistilled = [row for row in students(rows) if row.teacher is None and not row.warning]
+    undistilled = [row for row in students(rows) if row.teacher is None and row.is_above_chance and not row.warning]
     return max(undistilled, key=lambda row: row.mean("worst"), default=None)
 
 
-def _points(difference: Difference | None, bold: bool) -> str:
+def _points(difference: Difference | None, bold: bool, why: str = "") -> str:
     if difference is None:
         return "no seed in common"
     points = [in_points(value) for value in (difference.mean, difference.low, difference.high)]
     text = "{} [{}, {}]".format(*points)
-    return f"**{text}**" if bold else f"{text} {doubt(difference)}"
+    return f"**{text}**" if bold else f"{text} {why or doubt(difference)}"

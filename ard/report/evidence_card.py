@@ -112,7 +112,10 @@ def _training(record: Record) -> list[tuple[str, str]]:
     selected, digest, seed = UNKNOWN, UNKNOWN, UNKNOWN
     if training is not None:
         epoch = f"epoch {training.epoch}, counted from 0, of {UNKNOWN if training.epochs is None else training.epochs}"
-        selected = f"selected by {training.selected_by}; {epoch}"
+        chosen = (
+            "of the last epoch, as none was above chance" if training.of_no_epoch else f"selected by {training.selected_by}"
+        )
+        selected = f"{chosen}; {epoch}"
         digest, seed = training.config_digest, str(training.seed)
     no_teacher = "none" if training is not None else UNKNOWN
     return [

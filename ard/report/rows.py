@@ -100,6 +100,11 @@ class Row:
         return warning_of(self.records)
 
     @property
+    def is_above_chance(self) -> bool:
+        """Whether every seed does more than name one class; else no attack may hurt it, and the row is never the best."""
+        return all(record.is_above_chance for record in self.records)
+
+    @property
     def word(self) -> Overall:
         """The verdict of the seed that has the worst."""
         return max((record.word for record in self.records), key=get_args(Overall).index)
@@ -155,7 +160,7 @@ def differing(records: Sequence[StoredRecord], *, mixed: bool) -> list[str]:
 
 
 def group(records: Sequence[StoredRecord]) -> list[Row]:
-    """Rows over seeds: teachers first, then by mean worst-case accuracy; unreliable rows come last."""
+    """Rows over seeds: teachers first, then by mean worst-case accuracy; those at chance come late, unreliable ones last."""
     taught = {stored.record.teacher for stored in records}
     teachers = {stored.path: _is_teacher(stored.record, taught) for stored in records}
     methods: dict[tuple[object, ...], list[StoredRecord]] = defaultdict(list)
@@ -171,7 +176,7 @@ def group(records: Sequence[StoredRecord]) -> list[Row]:
             kinds[stored.is_last, *stored.record.settings.values()].append(stored)
         rows += [Row(name, tuple(part), _teachers_of(part, shown), teachers[part[0].path]) for part in kinds.values()]
     rows.sort(key=lambda row: (row.method, row.is_last, *row.first.settings.values()))
-    return sorted(rows, key=lambda row: (not row.is_teacher, bool(row.warning), -row.mean("worst")))
+    return sorted(rows, key=lambda row: (not row.is_teacher, bool(row.warning), not row.is_above_chance, -row.mean("worst")))
 
 
 def _is_teacher(record: Record, taught: Collection[str | None]) -> bool:

@@ -12,12 +12,15 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from ard.artifacts.checkpoint import check_beside, check_digest, read_checkpoint, stored_digest
+from ard.artifacts.facts import NO_EPOCH
 from ard.artifacts.paths import BEST, LAST, PREVIOUS, digest_beside
 from ard.artifacts.tensors import read_plain
 from ard.core.errors import UserError
 from ard.core.files import discard, existing, or_user_error, sha256, write_whole
+from ard.training.selection import Chance, is_above_chance
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -105,12 +108,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class Kept(ModelCheckpoint):
     """Lightning's callback, which also knows its files again after the run's folder was moved, and no other file.
 
-    What `twin` has just saved is not written again: it gets a second name.
+    What `twin` has just saved is not written again: it gets a second name. Of a metric only epochs above chance are
+    compared; until there is one, the newest takes the place of the best.
     """
 
     def __init__(self, *, twin: "Kept | None" = None, **options: Any) -> None:
         super().__init__(**options)
         self.twin, self._saved = twin, ""
+        self.is_above_chance = False  # the best epoch that is kept
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved = ""  # at the end of this epoch
@@ -125,18 +130,32 @@ class Kept(ModelCheckpoint):
                 super()._save_checkpoint(trainer, filepath)
         self._saved = filepath
 
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
+        is_above = is_above_chance(trainer)
+        if current is None or (is_above and self.is_above_chance):
+            return super().check_monitor_top_k(trainer, current)
+        return is_above or not self.is_above_chance
+
+    def _update_best_and_save(self, current: Tensor, trainer: pl.Trainer, monitor_candidates: dict[str, Tensor]) -> None:
+        self.is_above_chance = is_above_chance(trainer)
+        super()._update_best_and_save(current, trainer, monitor_candidates)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "is_above_chance": self.is_above_chance}
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         there, here = str(state_dict["dirpath"]), str(self.dirpath)
         file = Path(here, Path(state_dict["best_model_path"]).name)
         if self.monitor is not None and not self._is_ours(file, state_dict):
             nothing = dict.fromkeys(("best_model_score", "kth_value", "current_score"))
             state_dict = {**state_dict, **nothing, "dirpath": here, "best_k_models": {}}
-            state_dict |= {"best_model_path": "", "kth_best_model_path": ""}
+            state_dict |= {"best_model_path": "", "kth_best_model_path": "", "is_above_chance": False}
         elif file.is_file():
             paths = {key: value.replace(there, here, 1) for key, value in state_dict.items() if isinstance(value, str)}
             scores = {path.replace(there, here, 1): score for path, score in state_dict["best_k_models"].items()}
             state_dict = {**state_dict, **paths, "best_k_models": scores}
         super().load_state_dict(state_dict)
+        self.is_above_chance = state_dict.get("is_above_chance", True)  # checkpoints of earlier versions do not say it
 
     def _is_ours(self, file: Path, state_dict: dict[str, Any]) -> bool:
         """Whether a file is the best checkpoint that this state knows: whole, and with that score."""
@@ -158,15 +177,21 @@ def sign(path: Path) -> None:
         write_whole(digest_beside(path), f"{sha256(path)}  {path.name}\n")
 
 
-def best_and_last(directory: str, monitor: str) -> list[ModelCheckpoint]:
-    """Lightning's callbacks for best.ckpt (highest `monitor`) and last.ckpt, written after every epoch."""
+def best_and_last(directory: str, monitor: str) -> list[pl.Callback]:
+    """Callbacks for best.ckpt (highest `monitor` of the epochs above chance) and last.ckpt, written after every epoch."""
     shared: dict[str, Any] = {"dirpath": directory, "enable_version_counter": False, "save_on_train_epoch_end": True}
     best = Kept(filename=BEST, monitor=monitor, mode="max", **shared)
     last = Kept(filename=LAST, twin=best, **shared)
     last.best_model_path = str(
         Path(str(last.dirpath), f"{LAST}{last.FILE_EXTENSION}")
     )  # so that best.ckpt knows it from the start
-    return [best, last]
+    return [Chance(), best, last]
+
+
+def selected_by(trainer: pl.Trainer) -> str:
+    """The metric that has selected best.ckpt, or that nothing has, since no epoch is above chance."""
+    best = next(one for one in trainer.callbacks if isinstance(one, Kept) and one.monitor)  # type: ignore[attr-defined]
+    return str(best.monitor) if best.is_above_chance else NO_EPOCH
 
 
 class _Digesting:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 
-from ard.core.statistics import wilson_interval
+from ard.core.statistics import chance_level, wilson_interval
 from ard.evaluation.adversaries import GradientAdversary
 from ard.evaluation.checks.evidence import Evidence
 from ard.evaluation.checks.result import CheckResult, at_most, by_chance, check, holds, skipped
@@ -169,9 +169,9 @@ def above_chance(e: Evidence) -> CheckResult:
     """O20 (warn): the clean accuracy is above that of always predicting the most frequent class, with its whole interval."""
     accuracy = e.verdicts.accuracy("clean")
     low, high = wilson_interval(accuracy, e.n)
-    guessed = Counter(e.y.tolist()).most_common(1)[0][1] / e.n
-    reason = f"the clean accuracy, {accuracy:.1%} [{low:.1%}, {high:.1%}], is above chance, {guessed:.1%}"
-    return holds(low > guessed, reason, otherwise="warn")
+    counts = Counter(e.y.tolist()).values()
+    reason = f"the clean accuracy, {accuracy:.1%} [{low:.1%}, {high:.1%}], is above chance, {max(counts) / e.n:.1%}"
+    return holds(accuracy > chance_level([*counts]), reason, otherwise="warn")
 
 
 def _never_rises(e: Evidence, chain: Sequence[str], reason: str) -> CheckResult:

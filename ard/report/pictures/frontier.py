@@ -74,7 +74,8 @@ def matched_table(rows: Sequence[Row]) -> str:
 
 
 def _best(knob: Knob, level: float) -> str:
-    fitting = {value: 100 * row.mean("worst") for value, row in knob.rows.items() if 100 * row.mean("clean") >= level}
+    rows = {value: row for value, row in knob.rows.items() if row.is_above_chance and 100 * row.mean("clean") >= level}
+    fitting = {value: 100 * row.mean("worst") for value, row in rows.items()}
     best = max(fitting, key=lambda value: fitting[value], default=None)
     return "none" if best is None else f"{fitting[best]:.1f} ({best:.3g})"
 

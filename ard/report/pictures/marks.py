@@ -23,6 +23,7 @@ class Mark:
     marker: str
     hollow: bool
     is_teacher: bool
+    is_above_chance: bool
 
     @property
     def point(self) -> tuple[float, float]:
@@ -44,7 +45,7 @@ def marks_of(rows: Sequence[Row], differ: Sequence[str]) -> list[Mark]:
         k = 0 if row.is_teacher else methods.index(name)
         colour, marker = TEACHER_MARK if row.is_teacher else (COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)])
         clean, worst = _interval(row, "clean"), _interval(row, "worst")
-        marks.append(Mark(name, clean, worst, colour, marker, row.is_last, row.is_teacher))
+        marks.append(Mark(name, clean, worst, colour, marker, row.is_last, row.is_teacher, row.is_above_chance))
     return marks
 
 

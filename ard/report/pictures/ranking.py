@@ -18,7 +18,7 @@ def draw_ranking(rows: Sequence[Row], differ: Sequence[str], path: Path) -> None
     """Write the picture to `path`; rows without reliable robust numbers are left out."""
     marks = marks_of(rows, differ)
     names = {mark.name: mark for mark in sorted(marks, key=lambda mark: not mark.hollow)}  # the best checkpoint ranks
-    ranked = sorted(names.values(), key=lambda mark: mark.worst[0])
+    ranked = sorted(names.values(), key=lambda mark: (mark.is_above_chance, mark.worst[0]))
     figure, axes = empty_axes(title(rows, differ), "accuracy (%)", "")
     figure.set_figheight(1.6 + 0.19 * len(ranked))
     for mark in marks:

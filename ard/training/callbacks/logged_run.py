@@ -15,9 +15,9 @@ from ard.attacks import frozen_mode
 from ard.core.randomness import keyed_generator
 from ard.losses import cross_entropy
 from ard.training.callbacks.about import described_run
-from ard.training.callbacks.summary import selected
 from ard.training.engine import Engine
 from ard.training.loggers import attempt, log_image, log_summary, named_error, takes_images
+from ard.training.selection import selected
 
 SHOWN = 8  # images of the first validation batch
 
@@ -55,13 +55,14 @@ class LoggedRun(pl.Callback):
         if not trainer.is_global_zero:
             return
         validations = read_validations(RunFolder.of(trainer.default_root_dir).metrics)
-        best = selected(validations, pl_module.training_block.monitor)
+        if not validations:
+            return
+        best, last = selected(validations, pl_module.training_block.monitor), validations[-1]
         for logger in trainer.loggers:
-            if best is not None:
-                log_summary(logger, _numbers(best, validations[-1]), best.robust_acc)
+            log_summary(logger, _numbers(best, last), best.robust_acc if best else None)
         takers = [logger for logger in trainer.loggers if takes_images(logger)]
-        if takers and best is not None:
-            for name, picture in self._pictures(pl_module, validations, best):
+        if takers:
+            for name, picture in self._pictures(pl_module, validations, best or last):
                 for logger in takers:
                     log_image(logger, name, picture, trainer.global_step)
 
@@ -77,14 +78,13 @@ class LoggedRun(pl.Callback):
             warnings.warn(f"no picture for the loggers: {named_error(error)}", stacklevel=1)
 
 
-def _numbers(best: Validation, last: Validation) -> dict[str, float]:
-    return {
-        "best/epoch": best.epoch,
-        "best/clean_acc": best.clean_acc,
-        "best/robust_acc": best.robust_acc,
-        "last/clean_acc": last.clean_acc,
-        "last/robust_acc": last.robust_acc,
-    }
+def _numbers(best: Validation | None, last: Validation) -> dict[str, float]:
+    chosen = {} if best is None else {"best/epoch": best.epoch, **_accuracies("best", best)}
+    return chosen | _accuracies("last", last)
+
+
+def _accuracies(name: str, validation: Validation) -> dict[str, float]:
+    return {f"{name}/clean_acc": validation.clean_acc, f"{name}/robust_acc": validation.robust_acc}
 
 
 def attacked(engine: Engine, x: Tensor, y: Tensor) -> Tensor:

@@ -11,13 +11,21 @@ from ard.artifacts.metrics import read_validations
 from ard.artifacts.paths import RunFolder
 from ard.core.terminal import say
 from ard.core.text import duration, percent
+from ard.training.selection import why_none
+
+NO_EPOCH_SELECTED = 3  # the exit status of a whole run of which no epoch is above chance
+ADVICE = "the weights are those of the last: train longer, or with another learning rate, or a smaller eps"
 
 
-def announce_weights(folder: RunFolder, weights: Path, card: Card) -> None:
-    """Print it about the weights that were exported; epochs are counted from 0, as in metrics.csv."""
+def announce_weights(folder: RunFolder, weights: Path, card: Card, cut_short: str) -> int:
+    """Print it about the weights that were exported, and return the exit status of the run; epochs are counted from 0.
+
+    A run of which no epoch is above chance has failed, unless it was cut short by these options.
+    """
     training = card.training
     assert training is not None
-    found = [validation for validation in read_validations(folder.metrics) if validation.epoch == training.epoch]
+    validations = read_validations(folder.metrics)
+    found = [validation for validation in validations if validation.epoch == training.epoch]
     accuracies = "".join(
         f": {percent(v.clean_acc)} clean, {percent(v.robust_acc)} robust on validation images" for v in found
     )
@@ -25,9 +33,16 @@ def announce_weights(folder: RunFolder, weights: Path, card: Card) -> None:
     command = ["ard", "evaluate", str(weights.parent if chosen else weights)]
     if not is_ours(card.network or {}):
         command += ["--network", str(weights.with_name("config.yaml"))]
-    which = "last" if training.of_last_epoch else "best"
+    which = "last" if training.of_last_epoch or training.of_no_epoch else "best"
     say(f"{which} epoch {training.epoch}{accuracies}; {duration(training.seconds)}")
+    if training.of_no_epoch and not cut_short:
+        say(f"{weights.stem}: {weights}")
+        say(f"ard: {why_none(validations)}; {ADVICE}", error=True)
+        return NO_EPOCH_SELECTED
+    if training.of_no_epoch:
+        say(f"cut short by {cut_short}: no epoch is above chance")
     say(f"{weights.stem}: {weights}\nnext: {shlex.join(command)}")
+    return 0
 
 
 def announce_nothing(trainer: pl.Trainer) -> None:

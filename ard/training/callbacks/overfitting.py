@@ -16,6 +16,7 @@ from ard.losses import cross_entropy
 from ard.training.callbacks.guard import Guard, summed
 from ard.training.checkpoints import AtomicCheckpointIO
 from ard.training.engine import Engine
+from ard.training.selection import is_above_chance
 
 IMAGES = 1000  # of the validation split are enough
 
@@ -87,7 +88,8 @@ class CatastrophicOverfitting(Guard):
             f"on {int(images)} validation images PGD leaves {now[0]:.1%} right (best {self.seen['pgd_best']:.1%}), "
             f"FGSM {now[1]:.1%}"
         )
-        self.seen["pgd_best"] = max(self.seen["pgd_best"], now[0])
+        if is_above_chance(trainer):
+            self.seen["pgd_best"] = max(self.seen["pgd_best"], now[0])
         if self.action == "warn" and verdict != "well":
             self.warn(trainer, text)
         elif verdict == "suspected":
@@ -109,10 +111,13 @@ class CatastrophicOverfitting(Guard):
 
 
 class RobustOverfitting(Guard):
-    """Warns at the end of a run whose robust accuracy on validation images fell by more than 2 points from its best."""
+    """Warns at the end of a run whose robust accuracy on validation images fell by more than 2 points from its best.
+
+    Only of epochs above chance: a network that always names one class is neither robust nor overfitted.
+    """
 
     def __init__(self) -> None:
-        super().__init__(best=None, best_epoch=None, last=None, validation_images=0)
+        super().__init__(best=None, best_epoch=None, last=None, last_above_chance=True, validation_images=0)
         self._images = 0
 
     def on_validation_start(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:  # noqa: ARG002
@@ -126,15 +131,22 @@ class RobustOverfitting(Guard):
         if trainer.sanity_checking:
             return
         value = float(trainer.callback_metrics["val/robust_acc"])
-        if self.seen["best"] is None or value > self.seen["best"]:
+        is_above = is_above_chance(trainer)
+        if is_above and (self.seen["best"] is None or value > self.seen["best"]):
             self.seen |= {"best": value, "best_epoch": trainer.current_epoch}
         images = len(engine.data.splits[1]) if isinstance(engine.data, DataModule) else self._images
-        self.seen |= {"last": value, "validation_images": images}
+        self.seen |= {"last": value, "last_above_chance": is_above, "validation_images": images}
 
     def on_train_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
         assert isinstance(engine, Engine)
         best, last, n = (self.seen[name] for name in ("best", "last", "validation_images"))
-        if best is not None and best - last > 0.02 and engine.training_block.monitor == "val/robust_acc":
+        if best is None:
+            return
+        if not self.seen["last_above_chance"]:
+            self.warn(
+                trainer, "the last epoch is not above chance; student.safetensors is the best, last.safetensors the last"
+            )
+        elif best - last > 0.02 and engine.training_block.monitor == "val/robust_acc":
             self.warn(
                 trainer,
                 f"robust overfitting: val/robust_acc ended at {last:.1%}, {100 * (best - last):.1f} points below the "

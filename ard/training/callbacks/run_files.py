@@ -21,10 +21,12 @@ from ard.core.errors import UserError
 from ard.core.files import replaced_since, write_whole
 from ard.core.flops import FlopCounter
 from ard.training.callbacks.outcome import announce_weights
+from ard.training.checkpoints import selected_by
 from ard.training.config_digest import START, by_contents, digest_of, essentials
 from ard.training.engine import Engine
 from ard.training.metrics_csv import MetricsCSV
 from ard.training.resume import check_schedule, describe
+from ard.training.selection import cut_short
 
 
 class RunFiles(SaveConfigCallback):
@@ -39,6 +41,7 @@ class RunFiles(SaveConfigCallback):
         self.method = method_of(self.configs, objective)
         self.teachers: dict[str, str] = {}  # the SHA-256 of the files that the teachers were read from, by path
         self.clock = {"seconds": 0.0, "images": 0, "flops_per_image": 0.0}
+        self.status = 0  # of the command, once the run has ended
         self._since = 0.0
         self._counter: FlopCounter | None = None
 
@@ -117,15 +120,16 @@ class RunFiles(SaveConfigCallback):
         for line in replaced_since(self.teachers):
             warnings.warn(f"{line}; the student was trained with the first", stacklevel=1)
         folder, written = RunFolder.of(trainer.default_root_dir), []
+        chosen = selected_by(trainer)
         for name, file in ((LAST, LAST), (BEST, STUDENT)):  # last first: a damaged best one must not prevent it
             checkpoint = folder.checkpoint(name)
             if checkpoint.is_file():
                 epoch = int(read_checkpoint(checkpoint)["epoch"])
-                training = self.training(trainer, pl_module, "last epoch" if name == LAST else None, epoch)
+                training = self.training(trainer, pl_module, "last epoch" if name == LAST else chosen, epoch)
                 written.append((folder.weights(file), self.card(pl_module, training)))
                 save_weights(written[-1][0], read_weights(checkpoint)[0], written[-1][1])
         if written:
-            announce_weights(folder, *written[-1])
+            self.status = announce_weights(folder, *written[-1], cut_short(trainer))
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         training = self.training(trainer, pl_module, "checkpoint", trainer.current_epoch)
@@ -155,10 +159,8 @@ class RunFiles(SaveConfigCallback):
             training=training,
         )
 
-    def training(
-        self, trainer: pl.Trainer, engine: pl.LightningModule, selected_by: str | None, epoch: int
-    ) -> TrainingFacts:
-        """How the run went up to now; `selected_by` None stands for the metric that the run watches."""
+    def training(self, trainer: pl.Trainer, engine: pl.LightningModule, selected_by: str, epoch: int) -> TrainingFacts:
+        """How the run went up to now."""
         assert isinstance(engine, Engine)
         seconds, images = self.clock["seconds"], self.clock["images"]
         return TrainingFacts(
@@ -169,7 +171,7 @@ class RunFiles(SaveConfigCallback):
             pflop=float(f"{self.clock['flops_per_image'] * images / 1e15:.4g}"),
             device=device_name(trainer.strategy.root_device),
             precision=str(trainer.precision),
-            selected_by=selected_by or engine.training_block.monitor,
+            selected_by=selected_by,
             epoch=epoch,
             seed=engine.seed,
             config_digest=digest_of(self.essentials),

@@ -18,6 +18,7 @@ from ard.training.callbacks.guard import summed
 from ard.training.callbacks.pace import Pace
 from ard.training.callbacks.panel import panel
 from ard.training.engine import Engine
+from ard.training.selection import is_above_chance
 
 NAMES = {"loss": None, "robust_acc": None}.keys()  # of what every method measures in a step
 ESTIMATE = 5.0  # seconds of steps after which the duration of the run is said, where no epoch has ended by then
@@ -142,7 +143,7 @@ class Screen(ProgressBar):
         values = {name: float(value) for name, value in trainer.callback_metrics.items()} if validated else {}
         monitor = pl_module.training_block.monitor if isinstance(pl_module, Engine) else "val/robust_acc"
         value = values.get(monitor)
-        if value is not None and (self.best is None or value > self.best[0]):
+        if value is not None and is_above_chance(trainer) and (self.best is None or value > self.best[0]):
             self.best = value, trainer.current_epoch
         line = EpochLine(
             epoch=trainer.current_epoch,

@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 import pytorch_lightning as pl
 
-from ard.artifacts.metrics import Validation, read_validations
+from ard.artifacts.facts import NO_EPOCH
+from ard.artifacts.metrics import read_validations
 from ard.artifacts.paths import RunFolder
 from ard.core.errors import StoppedError, UserError
 from ard.core.files import write_whole
@@ -16,6 +17,7 @@ from ard.training.callbacks.about import described_run
 from ard.training.callbacks.guard import Guard
 from ard.training.callbacks.outcome import announce_nothing
 from ard.training.engine import Engine
+from ard.training.selection import cut_short, selected, why_none
 
 
 class Summary(Guard):
@@ -65,19 +67,16 @@ class Summary(Guard):
         folder = RunFolder.of(trainer.default_root_dir)
         validations = read_validations(folder.metrics)
         best = selected(validations, engine.training_block.monitor)
+        none = best is None and bool(validations)
+        warnings = [text for guard in self._guards for text in guard.seen["warnings"]]
         content = {
             "run": described_run(trainer, engine),
             "stopped": stopped,
-            "selected_by": engine.training_block.monitor,
+            "selected_by": NO_EPOCH if none else engine.training_block.monitor,
             "best": asdict(best) if best else None,
             "last": asdict(validations[-1]) if validations else None,
             "seconds": round(self.seen["seconds"], 1),
-            "warnings": [text for guard in self._guards for text in guard.seen["warnings"]],
+            "warnings": [*warnings, *([why_none(validations)] if none and not cut_short(trainer) else [])],
         }
         folder.root.mkdir(parents=True, exist_ok=True)
         write_whole(folder.summary, json.dumps(content, indent=1) + "\n")
-
-
-def selected(validations: Sequence[Validation], monitor: str) -> Validation | None:
-    """The first validation with the highest value of the metric, as checkpoints choose it; None of none."""
-    return max(validations, key=lambda one: getattr(one, monitor.removeprefix("val/")), default=None)

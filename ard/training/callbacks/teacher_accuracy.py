@@ -81,6 +81,14 @@ def _card(path: str) -> Card:
         return Card()
 
 
+def untaught(teacher: Frozen) -> str:
+    """In words, where a teacher's card says that no epoch of its training was above chance; empty where it does not."""
+    training = teacher_card(teacher).training
+    if training is None or not training.of_no_epoch:
+        return ""
+    return "no epoch of its training was above chance (its card: selected_by none): train it again, until one is"
+
+
 class TeacherCheck(pl.Callback):
     """Warns when training begins with a teacher whose accuracy is not above chance; `found` are the accuracies by place.
 
@@ -106,12 +114,13 @@ class TeacherCheck(pl.Callback):
             x, y = validation_images(data, TEACHER_IMAGES) if isinstance(data, DataModule) else data.few
             accuracy = self.found[place] = answered(teacher, x.to(pl_module.device), y.to(pl_module.device))
             going_on = trainer.global_step > 0  # the warning was given when the run began
-            if not going_on and not accuracy.beats_chance(pl_module.num_classes):
-                warnings.warn(
-                    f"teacher {teacher.weights} is right on {accuracy.share:.0%} of {accuracy.n} {what} images, "
-                    "not above chance: another normalisation, or another order of classes? `ard doctor` checks it",
-                    stacklevel=1,
-                )
+            if going_on:
+                continue
+            right = f"teacher {teacher.weights} is right on {accuracy.share:.0%} of {accuracy.n} {what} images"
+            cause, is_known = untaught(teacher), accuracy.beats_chance(pl_module.num_classes)
+            if cause or not is_known:
+                cause = cause or "another normalisation, or another order of classes? `ard doctor` checks it"
+                warnings.warn(f"{right}{'' if is_known else ', not above chance'}: {cause}", stacklevel=1)
 
 
 @torch.no_grad()

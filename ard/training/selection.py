@@ -1,0 +1,68 @@
+"""Which epoch is selected: of those above chance, since no attack hurts a network that always names one class."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from ard.artifacts.metrics import Validation
+from ard.core.statistics import chance_level
+from ard.core.text import percent
+from ard.training.callbacks.guard import summed
+from ard.training.engine import Engine
+
+FEWEST = 3  # epochs of a run that was meant to learn something
+
+
+class Chance(pl.Callback):
+    """Logs val/chance: what the clean accuracy must exceed to be above naming the most frequent class of the images.
+
+    Whoever selects brings one; the first of a trainer logs.
+    """
+
+    def on_validation_start(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:  # noqa: ARG002
+        assert isinstance(engine, Engine)
+        self._counts = torch.zeros(engine.num_classes, device=engine.device)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, engine: pl.LightningModule, outputs: Any, *_: Any) -> None:  # noqa: ARG002
+        self._counts += torch.bincount(outputs["y"], minlength=len(self._counts))
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
+        first = next(one for one in trainer.callbacks if isinstance(one, Chance))  # type: ignore[attr-defined]
+        if first is self:
+            engine.log("val/chance", chance_level(summed(trainer, self._counts).tolist()), sync_dist=True)
+
+
+def is_above_chance(trainer: pl.Trainer) -> bool:
+    """Whether the epoch that was validated last is; True where nobody has logged the chance."""
+    values = trainer.callback_metrics
+    return "val/chance" not in values or Validation.of({"epoch": trainer.current_epoch, **values}).is_above_chance
+
+
+def selected(validations: Sequence[Validation], monitor: str) -> Validation | None:
+    """The first validation above chance with the highest value of the metric, as checkpoints choose it; None of none."""
+    return max(
+        (one for one in validations if one.is_above_chance),
+        key=lambda one: getattr(one, monitor.removeprefix("val/")),
+        default=None,
+    )
+
+
+def why_none(validations: Sequence[Validation]) -> str:
+    """In words, where no epoch was selected."""
+    best = max(validations, key=lambda one: one.clean_acc, default=None)
+    if best is None or best.chance is None:
+        return "no epoch is above chance"
+    return (
+        f"no epoch is above chance: the highest clean accuracy on validation images, {percent(best.clean_acc)} in epoch "
+        f"{best.epoch}, is not above {percent(best.chance)}, what naming the most frequent class may reach"
+    )
+
+
+def cut_short(trainer: pl.Trainer) -> str:
+    """Which options made the run too short to show what it can learn; empty for a whole one."""
+    epochs = (trainer.max_epochs or 0) * getattr(trainer.lightning_module, "replays", 1)  # as the trainer was told
+    found = {"limit_train_batches": trainer.limit_train_batches != 1.0, "max_steps": trainer.max_steps != -1}
+    found["max_epochs"] = 0 <= epochs < FEWEST
+    return ", ".join(f"{name} {getattr(trainer, name)}" for name, is_set in found.items() if is_set)
