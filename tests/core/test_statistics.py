@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, ttest_1samp
 
-from ard.core.statistics import accuracy_interval, holm, mean_and_spread, paired_difference, wilson_interval
+from ard.core.statistics import accuracy_interval, chance_level, holm, mean_and_spread, paired_difference, wilson_interval
 
 
 def coin(rng: np.random.Generator, p: float, shape: tuple[int, int]) -> np.ndarray:
@@ -153,3 +153,22 @@ def test_wilson_is_that_of_scipy(right: int, n: int, level: float) -> None:
 def test_wilson_refuses_what_is_no_accuracy(accuracy: float, n: int) -> None:
     with pytest.raises(ValueError, match="expected a fraction"):
         wilson_interval(accuracy, n)
+
+
+@pytest.mark.parametrize("counts", [[1], [20], [8, 7, 7, 8, 8], [40, 3, 3], [20, 0, 19, 21], [500, 501]])
+def test_above_chance_is_where_the_whole_interval_lies_above_the_most_frequent_class(counts: list[int]) -> None:
+    """Whatever the accuracy; with the one bound that a run logs, an epoch needs no second number."""
+    n, level = sum(counts), chance_level(counts)
+    for right in range(n + 1):
+        assert (right / n > level) == (wilson_interval(right / n, n)[0] > max(counts) / n)
+
+
+def test_there_is_no_chance_without_images() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        chance_level([0, 0])
+
+
+def test_two_seeds_that_differ_alike_on_many_images_have_a_p() -> None:
+    """The quantile of t with one degree of freedom and its square are numbers at any level."""
+    a, b = np.ones((2, 400), bool), np.zeros((2, 400), bool)
+    assert paired_difference(a, b).p < 1e-6

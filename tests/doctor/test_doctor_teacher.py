@@ -7,7 +7,7 @@ import pytest
 import torch
 from known_digits import knowing, swapped
 from small_records import dataset, full_record
-from small_runs import DATA, NETWORK, narrow, sha256, write_weights
+from small_runs import CARD, DATA, NETWORK, narrow, sha256, write_weights
 
 from ard.artifacts.card import Card
 from ard.artifacts.record import WeightsFile
@@ -178,3 +178,13 @@ def test_training_says_when_its_teacher_knows_nothing(fit, tmp_path, teacher_fil
     with pytest.warns() as caught:
         fit(tmp_path / "good", "kd", f"--model.init_args.teacher.init_args.weights={good}")
     assert not [warning for warning in caught if "chance" in str(warning.message)]
+
+
+@pytest.mark.parametrize(("network", "verdict"), [(narrow, "error"), (knowing, "warning")])
+def test_one_whose_training_had_no_epoch_above_chance(tmp_path, network, verdict):
+    """The cause comes before guesses at another normalisation or order of classes."""
+    card = {**CARD["training"], "selected_by": "none"}
+    found = findings(write_weights(tmp_path / "student.safetensors", network(), training=card))["clean"]
+    assert found.verdict == verdict
+    assert "no epoch of its training was above chance (its card: selected_by none)" in found.message
+    assert "normalisation" not in found.message

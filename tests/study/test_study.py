@@ -207,3 +207,20 @@ def test_a_record_says_what_its_study_calls_the_run(study_place, study):
 
 def rows_of(text):
     return [line for line in text.splitlines() if line.startswith("| ")]
+
+
+def test_no_student_learns_from_a_teacher_that_is_not_above_chance(study, study_place, monkeypatch):
+    """Nor is it compared: `ard fit` ends with status 3 and says why."""
+
+    def run(_, __, log, ___):
+        with open(log, "a") as file:
+            file.write("last epoch 3\nard: no epoch is above chance: ...\n")
+        return 3
+
+    monkeypatch.setattr("ard.study.processes.Processes.run", run)
+    status, out, err = study(recipes=["ard"], overrides={})
+    assert (status, out.splitlines()[-1]) == (1, "no run was finished, so there is nothing to compare")
+    teacher, student = err.splitlines()
+    assert teacher.startswith("failed: teachers/robust: ard fit ended with status 3: ard: no epoch is above chance")
+    assert student == "failed: ard/seed0: its teacher failed"
+    assert not (study_place / "checkpoints/tiny/ard/seed0/config.yaml").exists()

@@ -13,6 +13,7 @@ from tiny import user_error
 
 from ard.artifacts.metrics import read_metrics
 from ard.core.files import sha256
+from ard.core.statistics import chance_level
 from ard.data import Digits
 from ard.data.loading import Order
 from ard.models import load
@@ -119,6 +120,7 @@ def test_validation_counts_every_image_once(run, observed):
     right = (logits.argmax(1) == labels).sum().item()
     row = read_metrics(run.files / "metrics.csv")[-1]
     assert float(row["val/clean_acc"]) == pytest.approx(right / VAL_SIZE, abs=1e-6)
+    assert float(row["val/chance"]) == pytest.approx(chance_level(labels.bincount().tolist()), abs=1e-6)
     assert float(row["val/loss"]) == pytest.approx(F.cross_entropy(logits, labels).item(), rel=0.02)  # of shares' means
     observed(f"two processes count {VAL_SIZE} validation images once each: the accuracy of one process")
 

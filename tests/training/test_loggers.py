@@ -48,7 +48,7 @@ def test_metrics_csv_holds_what_the_design_lists(fit, tmp_path, recipe):
     rows = read_metrics(tmp_path / "metrics.csv")
     columns = {key for row in rows for key in row}
     terms = {"ard": {"kl"}, "fast_ard": {"kl"}, "rslad": {"kl_adv", "kl_clean"}}.get(recipe, {"ce"})
-    same = {"step", "epoch", "lr", "train/loss", *TIMES, "val/clean_acc", "val/robust_acc", "val/loss"}
+    same = {"step", "epoch", "lr", "train/loss", *TIMES, "val/clean_acc", "val/robust_acc", "val/loss", "val/chance"}
     teacher = {"val/teacher_on_student_adv_acc"} if engine.teacher is not None else set()
     attacked = {"train/robust_acc"} if recipe != "natural" else set()
     assert columns == same | {f"train/{term}" for term in terms} | teacher | attacked
@@ -84,6 +84,7 @@ def robust_accuracies(rows):
 
 
 @needs("tensorboard")
+@pytest.mark.usefixtures("above_chance")
 def test_tensorboard_from_the_command_line(fit, tmp_path, plain):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -104,6 +105,7 @@ def test_tensorboard_from_the_command_line(fit, tmp_path, plain):
 
 
 @needs("wandb")
+@pytest.mark.usefixtures("above_chance")
 def test_wandb_from_a_file(fit, tmp_path, plain):
     options = {"offline": True, "save_dir": str(tmp_path), "project": "ard"}
     path = tmp_path / "loggers.yaml"

@@ -1,6 +1,7 @@
 """The first row of a run: which configs it took. The last lines: how good it was, its weights, what to do next."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 from small_runs import cli
@@ -18,6 +19,7 @@ def answer(out):
     return [first.rpartition("; ")[0], *others]
 
 
+@pytest.mark.usefixtures("above_chance")
 def test_a_run_says_what_it_left_and_so_does_one_that_was_finished(command, tmp_path, capsys):
     directory = tmp_path / "my runs" / "run"
     words = command(directory, "natural", "--trainer.max_epochs=2")
@@ -30,7 +32,7 @@ def test_a_run_says_what_it_left_and_so_does_one_that_was_finished(command, tmp_
     assert out.startswith(FIRST)
     assert (status, answer(out)) == (0, lines)
     summary = json.loads((directory / "summary.json").read_text())
-    assert summary["best"] == {"epoch": best.epoch, "clean_acc": best.clean_acc, "robust_acc": best.robust_acc}
+    assert summary["best"] == asdict(best)
     assert (summary["run"]["method"], summary["run"]["seed"], summary["stopped"]) == ("natural", 0, None)
     assert cli(capsys, *words)[:2] == (2, "")  # refused: it would overwrite them
     status, out, _ = cli(capsys, *words, "--resume=auto")

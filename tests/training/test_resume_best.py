@@ -12,7 +12,7 @@ def score_2(file):
     content = torch.load(file, weights_only=True)
     state = next(state for key, state in content["callbacks"].items() if "monitor': 'val" in key)
     state.update(best_model_score=torch.tensor(2.0), best_k_models={state["best_model_path"]: torch.tensor(2.0)})
-    state.update(kth_value=torch.tensor(2.0))
+    state.update(kth_value=torch.tensor(2.0), is_above_chance=True)
     torch.save(content, file)
     file.with_name(f"{file.name}.sha256").unlink()
 

@@ -22,6 +22,7 @@ def epoch_lines(out):
     return [line.split() for line in out.splitlines() if re.match(r" +\d+ +\d", line)]
 
 
+@pytest.mark.usefixtures("above_chance")
 def test_the_lines_hold_the_means_of_metrics_csv(command, tmp_path, capsys):
     status, out, _ = cli(capsys, *command(tmp_path, "trades", *EPOCHS, "--model.init_args.threat.init_args.eps=8/255"))
     assert status == 0
@@ -46,6 +47,7 @@ def test_the_lines_hold_the_means_of_metrics_csv(command, tmp_path, capsys):
         assert line[6:8] == [f"{100 * best.robust_acc:.1f}", f"({best.epoch})"]
 
 
+@pytest.mark.usefixtures("above_chance")
 def test_a_line_is_there_when_its_epoch_has_ended_and_the_best_survives_a_resume(fit, tmp_path, capsys):
     with pytest.raises(KilledError):
         fit(tmp_path, "natural", *EPOCHS, callbacks=[Order((1, 1))])
