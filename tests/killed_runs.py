@@ -96,7 +96,9 @@ def _deadly(sync, count, last):
 
 def _fit(words, sync, environment):
     from ard.__main__ import main
+    from ard.artifacts.metrics import Validation
 
+    Validation.is_above_chance = True  # these runs are of a few steps
     os.fsync = _deadly(os.fsync, itertools.count(1), sync)
     enter_pair(environment)
     return main(words)

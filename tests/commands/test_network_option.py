@@ -50,6 +50,7 @@ def theirs(tmp_path, monkeypatch):
     sys.modules.pop("mynet", None)
 
 
+@pytest.mark.usefixtures("above_chance")
 def test_a_network_that_is_not_ours_survives_the_whole_path(theirs, capsys):
     status, out, err = cli(capsys, *FIT, "--model.init_args.student=mynet.Net", "--trainer.default_root_dir=run")
     assert status == 0, err

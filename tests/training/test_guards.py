@@ -21,6 +21,7 @@ FREE = ["--trainer.max_epochs=4", "--model.init_args.replays=2"]
 RUNS = [("ard", ["--model.init_args.training.average=0.9", "--trainer.max_epochs=2"]), ("b_mtard", []), ("fast_ard", FREE)]
 
 
+@pytest.mark.usefixtures("above_chance")
 @pytest.mark.parametrize(("recipe", "options"), RUNS)
 @pytest.mark.parametrize("more", [[], ["--guards.skip_nonfinite=3", "--guards.on_overfitting=rollback"]])
 def test_a_healthy_run_is_the_same_without_guards(fit, tmp_path, monkeypatch, recipe, options, more):
