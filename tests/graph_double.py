@@ -90,7 +90,7 @@ class Tape(Kernels):
 
 
 def recorded(run):
-    """In the place of training.captured.cuda_graph."""
+    """In the place of training.recording.cuda_graph."""
     with NoWaiting(), Tape() as tape:
         answer = run()
     tape.forget()

@@ -1,8 +1,6 @@
-"""Attack and training loss as CUDA graphs: captured once, replayed for every batch; what no graph can hold runs as ever."""
+"""When attack and training loss are replayed as CUDA graphs, and the attack's; what none can hold runs as ever."""
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -12,21 +10,13 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 from ard.attacks import Attack, attacking
 from ard.losses import AttackLoss, Loss
 from ard.models import Cached, Frozen
-from ard.objectives.base import Objective, Step, total_loss
-from ard.training.step import Attacked, Learned, attack_batch, learn, listening
+from ard.objectives.base import Objective, Step
+from ard.training.captured_loss import CapturedLoss
+from ard.training.recording import Recorder, cause, cuda_graph, without_cached_casts
+from ard.training.step import Attacked, Learned, attack_batch, learn
 
 MOST = 4  # captures of a run; each keeps the memory of one step
 CONSTANT = {"eps", "label_smoothing"}  # of a step, throughout a run
-
-Recorder = Callable[[Callable[[], Any]], tuple[Any, Callable[[], None]]]
-
-
-def cuda_graph(run: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
-    """Captures run(): its answer, and what computes it anew into the same memory, from what its inputs hold then."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may talk to the GPU, as NCCL's does
-        answer = run()
-    return answer, graph.replay
 
 
 class Graphs:
@@ -89,7 +79,7 @@ class Graphs:
             try:
                 now.lesson = None if self.training_reason else CapturedLoss(self.record, student, objective, attacked)
             except RuntimeError as error:
-                self.training_reason = _cause(error)
+                self.training_reason = cause(error)
             if now.lesson is None:
                 self._warn(f"the training loss is not captured as a CUDA graph: {self.training_reason}")
                 return learn(student, objective, attacked, step)
@@ -162,7 +152,7 @@ class Graphs:
         try:
             self._held[key] = Captured(self.record, self._points[key], *arguments)
         except RuntimeError as error:
-            return self._refuse(_cause(error))
+            return self._refuse(cause(error))
         return True
 
 
@@ -180,7 +170,7 @@ class Captured:
             x_adv = attack(AttackLoss.of(attack_loss, start=self.start), self.x, generator)
             return Attacked(attack_loss, training_loss, x_adv)
 
-        with attacking(student, objective), _without_cached_casts():
+        with attacking(student, objective), without_cached_casts():
             self.found, self.replay = record(run)
 
     def __call__(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Attacked:
@@ -195,62 +185,6 @@ class Captured:
         return self.attack.begin(torch.cat([x] * self.points), generator).clone() if self.points else None
 
 
-class CapturedLoss:
-    """A training loss and its gradients at fixed addresses: called after its attack was replayed, it replays."""
-
-    def __init__(self, record: Recorder, student: nn.Module, objective: Objective, attacked: Attacked) -> None:
-        self.parameters = [p for root in (student, objective) for p in root.parameters() if p.requires_grad]
-
-        def run() -> tuple[Learned, tuple[Tensor | None, ...]]:
-            with _new_leaves(student, objective) as leaves, listening(student, attacked.x_adv) as answers:
-                terms = attacked.training_loss(attacked.x_adv)
-                gradients = torch.autograd.grad(total_loss(terms), [leaves[p] for p in self.parameters], allow_unused=True)
-            return Learned({name: term.detach() for name, term in terms.items()}, answers), gradients
-
-        with _without_cached_casts():
-            (self.learned, self.gradients), self.replay = record(run)
-
-    def __call__(self) -> Learned:
-        self.replay()
-        terms, answers = self.learned
-        known = _Known.apply(self.gradients, tuple(terms.values()), *self.parameters)
-        return Learned(dict(zip(terms, known, strict=True)), answers)
-
-
-@contextmanager
-def _new_leaves(*roots: nn.Module) -> Iterator[dict[nn.Parameter, nn.Parameter]]:
-    """Parameters of the same memory in the place of those that learn, of whose gradients no other stream knows yet.
-
-    Where a step before is still remembered, such as for its terms, autograd would wait for that step's stream, and a
-    capture must not.
-    """
-    places = [(part, name, p) for root in roots for part in root.modules() for name, p in part._parameters.items()]
-    learning = [(part, name, p) for part, name, p in places if p is not None and p.requires_grad]
-    leaves = {p: nn.Parameter(p.detach()) for _, _, p in learning}
-    try:
-        for part, name, p in learning:
-            part._parameters[name] = leaves[p]
-        yield leaves
-    finally:
-        for part, name, p in learning:
-            part._parameters[name] = p
-
-
-class _Known(torch.autograd.Function):
-    """Terms whose sum has these gradients: the backward pass gives them, times what the sum's own gradient is."""
-
-    @staticmethod
-    def forward(ctx: Any, gradients: tuple[Tensor | None, ...], terms: tuple[Tensor, ...], *_: Tensor) -> tuple[Tensor, ...]:
-        ctx.gradients, ctx.scalars = gradients, [term.ndim == 0 for term in terms]
-        return tuple(term.clone() for term in terms)  # the next replay writes over them
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        scale = upstream[ctx.scalars.index(True)]
-        scaled = iter(torch._foreach_mul([gradient for gradient in ctx.gradients if gradient is not None], scale))
-        return None, None, *(None if gradient is None else next(scaled) for gradient in ctx.gradients)
-
-
 class _Watched:
     """A step that knows what of it was read."""
 
@@ -260,11 +194,6 @@ class _Watched:
     def __getattr__(self, name: str) -> Any:
         self.read.add(name)
         return getattr(self._step, name)
-
-
-def _cause(error: RuntimeError) -> str:
-    """A capture that was left by an error ends with one of its own."""
-    return str(error.__context__ or error).partition("\n")[0]
 
 
 def _points(loss: Loss | None, x: Tensor) -> int:
@@ -291,14 +220,3 @@ def _state(device_type: str, student: nn.Module, teacher: Any, objective: Object
 
 def _is_plain(value: Any) -> bool:
     return all(map(_is_plain, value)) if isinstance(value, list | tuple) else isinstance(value, int | float | str | None)
-
-
-@contextmanager
-def _without_cached_casts() -> Iterator[None]:
-    """A cast that autocast remembers would be that of the weights as they were at capture."""
-    enabled = torch.is_autocast_cache_enabled()
-    torch.set_autocast_cache_enabled(False)
-    try:
-        yield
-    finally:
-        torch.set_autocast_cache_enabled(enabled)

@@ -9,6 +9,7 @@ from torch import nn
 from ard.core.errors import UserError
 from ard.core.text import first_line
 from ard.losses import cross_entropy
+from ard.models.building import copyable
 
 UNUSED = "parameters that have no part in its answer, which several processes would wait for"
 FIND_UNUSED = "--trainer.strategy ddp_find_unused_parameters_true, or --devices 1"
@@ -35,7 +36,7 @@ def check_gradients(network: nn.Module, shape: tuple[int, ...], batch: int, *, t
 
     With `together`, for several processes that do not look for it, also where one of its parameters has none.
     """
-    tried = copy.deepcopy(network).train()
+    tried = copy.deepcopy(copyable(network)).train()
     try:
         with torch.random.fork_rng([]), torch.enable_grad():
             cross_entropy(tried(torch.zeros(batch, *shape)), torch.zeros(batch, dtype=torch.long)).mean().backward()

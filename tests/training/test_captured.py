@@ -18,7 +18,7 @@ from ard.losses import AttackLoss, cross_entropy
 from ard.models import Cached
 from ard.objectives.ard import ARD
 from ard.objectives.base import Objective, Step
-from ard.training import captured
+from ard.training import recording
 from ard.training.captured import MOST, Graphs
 from ard.training.config_digest import essentials
 from ard.training.step import attack_batch
@@ -286,7 +286,7 @@ def test_cuda_is_asked_for_a_graph_that_bears_other_threads(monkeypatch):
 
     monkeypatch.setattr("torch.cuda.CUDAGraph", Graph)
     monkeypatch.setattr("torch.cuda.graph", graph)
-    answer, replay = captured.cuda_graph(lambda: "answer")
+    answer, replay = recording.cuda_graph(lambda: "answer")
     replay()
     assert (answer, asked) == ("answer", [(Graph, {"capture_error_mode": "thread_local"}), "replayed"])
 
