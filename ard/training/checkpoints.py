@@ -20,7 +20,7 @@ from ard.artifacts.paths import BEST, LAST, PREVIOUS, digest_beside
 from ard.artifacts.tensors import read_plain
 from ard.core.errors import UserError
 from ard.core.files import discard, existing, or_user_error, sha256, write_whole
-from ard.training.selection import Chance, is_above_chance
+from ard.training.selection import is_above_chance
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -177,15 +177,15 @@ def sign(path: Path) -> None:
         write_whole(digest_beside(path), f"{sha256(path)}  {path.name}\n")
 
 
-def best_and_last(directory: str, monitor: str) -> list[pl.Callback]:
-    """Callbacks for best.ckpt (highest `monitor` of the epochs above chance) and last.ckpt, written after every epoch."""
+def best_and_last(directory: str, monitor: str) -> list[ModelCheckpoint]:
+    """Lightning's callbacks, after every epoch: best.ckpt (highest `monitor` of those above chance) and last.ckpt."""
     shared: dict[str, Any] = {"dirpath": directory, "enable_version_counter": False, "save_on_train_epoch_end": True}
     best = Kept(filename=BEST, monitor=monitor, mode="max", **shared)
     last = Kept(filename=LAST, twin=best, **shared)
     last.best_model_path = str(
         Path(str(last.dirpath), f"{LAST}{last.FILE_EXTENSION}")
     )  # so that best.ckpt knows it from the start
-    return [Chance(), best, last]
+    return [best, last]
 
 
 def selected_by(trainer: pl.Trainer) -> str:

@@ -13,6 +13,7 @@ from ard.artifacts.weights import read_weights
 from ard.attacks import AttackFactory, Ball, frozen_mode
 from ard.core.errors import UserError
 from ard.core.randomness import key_seed, keyed_generator
+from ard.core.statistics import chance_level
 from ard.data import DataModule, check_batch
 from ard.data.foreign import ForeignData
 from ard.data.loading import Loader
@@ -81,6 +82,7 @@ class Engine(pl.LightningModule, ABC):
             fill(self.student, *read_weights(init), init, any_head=True)
         self.average = training.averaged(self.student)
         self.accuracies = nn.ModuleDict()
+        self.shown = torch.zeros(())  # images of each class in the validation under way
         self.foreign, self.timer = ForeignData(), StepTimer()
         self.terms: dict[str, Tensor] = {}  # of the step under way
         self.measured: dict[str, Tensor] = {}  # the same two numbers for every method, of the step under way
@@ -249,6 +251,9 @@ class Engine(pl.LightningModule, ABC):
             for buffer in (*self.student.buffers(), *self.selected.buffers(), *self.objective.buffers()):
                 torch.distributed.broadcast(buffer, 0)
 
+    def on_validation_epoch_start(self) -> None:
+        self.shown = torch.zeros((), device=self.device)
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Accuracies on clean and attacked images; what it returns is for the guards."""
         x, y = outside_inference(*self.received(batch, batch_idx))
@@ -258,12 +263,18 @@ class Engine(pl.LightningModule, ABC):
             x_adv = self.val_attack(lambda x_adv: cross_entropy(network(x_adv), y), x, generator)
             logits, attacked = network(x), network(x_adv)
             taught = self.teacher(x_adv) if self.teacher is not None and self.teacher.loaded else None
+        self.shown = self.shown + torch.bincount(y[y >= 0], minlength=logits.shape[1])
         self._count("clean", logits, y)
         self._count("robust", attacked, y)
         if taught is not None:
             self._count("teacher", taught, y)
         self.log("val/loss", cross_entropy(logits, y).mean(), batch_size=len(y), sync_dist=True)
         return {"x": x, "y": y, "predicted": logits.argmax(dim=1), "robust": attacked.argmax(dim=1) == y}
+
+    def on_validation_epoch_end(self) -> None:
+        """What the clean accuracy must exceed to be above naming the most frequent class, see selection."""
+        if self.shown.ndim:
+            self.log("val/chance", chance_level(self._reduced(self.shown).tolist()), sync_dist=True)
 
     def _count(self, name: str, logits: Tensor, y: Tensor) -> None:
         if not self.accuracies:  # here, because a network of a user's own says only now how many classes it knows

@@ -1,37 +1,13 @@
 """Which epoch is selected: of those above chance, since no attack hurts a network that always names one class."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
 from ard.artifacts.metrics import Validation
-from ard.core.statistics import chance_level
 from ard.core.text import percent
-from ard.training.callbacks.guard import summed
-from ard.training.engine import Engine
 
 FEWEST = 3  # epochs of a run that was meant to learn something
-
-
-class Chance(pl.Callback):
-    """Logs val/chance: what the clean accuracy must exceed to be above naming the most frequent class of the images.
-
-    Whoever selects brings one; the first of a trainer logs.
-    """
-
-    def on_validation_start(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:  # noqa: ARG002
-        assert isinstance(engine, Engine)
-        self._counts = torch.zeros(engine.num_classes, device=engine.device)
-
-    def on_validation_batch_end(self, trainer: pl.Trainer, engine: pl.LightningModule, outputs: Any, *_: Any) -> None:  # noqa: ARG002
-        self._counts += torch.bincount(outputs["y"], minlength=len(self._counts))
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
-        first = next(one for one in trainer.callbacks if isinstance(one, Chance))  # type: ignore[attr-defined]
-        if first is self:
-            engine.log("val/chance", chance_level(summed(trainer, self._counts).tolist()), sync_dist=True)
 
 
 def is_above_chance(trainer: pl.Trainer) -> bool:

@@ -11,7 +11,6 @@ LAST = f"Kept{{'monitor': None, 'mode': 'min', {RULE}"
 KEYS = [  # in the order of their hooks: guards look before checkpoints are written, Stop comes last
     "TeacherCheck",
     "Screen",
-    "Chance",
     "Finite",
     "CatastrophicOverfitting",
     "RobustOverfitting",
@@ -20,13 +19,12 @@ KEYS = [  # in the order of their hooks: guards look before checkpoints are writ
     "Summary",
     "LoggedRun",
     "Ranks",
-    "Chance",
     "RunFiles",
     BEST,
     LAST,
     "Stop",
 ]
-WITHOUT_STATE = {"TeacherCheck", "Chance", "LoggedRun", "Ranks", "Stop"}
+WITHOUT_STATE = {"TeacherCheck", "LoggedRun", "Ranks", "Stop"}
 OURS = {"ard", "run"}  # what a checkpoint holds beside Lightning's parts; `buffers` too where there are several ranks
 PARTS = {"student", "objective", "average"}  # of the state dict: never a teacher
 

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import pytorch_lightning as pl
-
 from ard.core.errors import UserError
 from ard.training.callbacks.collapse import Collapse
 from ard.training.callbacks.finite import Finite
@@ -12,7 +10,6 @@ from ard.training.callbacks.guard import Guard
 from ard.training.callbacks.overfitting import CatastrophicOverfitting, RobustOverfitting
 from ard.training.callbacks.summary import Summary
 from ard.training.callbacks.unchanged_teachers import UnchangedTeachers
-from ard.training.selection import Chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +30,13 @@ class Guards:
         if self.skip_nonfinite < 0:
             raise UserError(f"skip_nonfinite = {self.skip_nonfinite}: expected at least 0 steps")
 
-    def callbacks(self) -> list[pl.Callback]:
+    def callbacks(self) -> list[Guard]:
         """The guards, for the trainer; the last one writes summary.json, in which the others' warnings are."""
-        guards: list[Guard] = [
+        guards = [
             Finite(self.skip_nonfinite),
             CatastrophicOverfitting(self.on_overfitting),
             RobustOverfitting(),
             Collapse(),
             UnchangedTeachers(),
         ]
-        return [Chance(), *guards, Summary(guards)]
+        return [*guards, Summary(guards)]
