@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import ard
 from ard.artifacts.adversarial import AdversarialImages, claim_of, write_adversarial
 from ard.artifacts.adversarial_pngs import remove_pngs, write_pngs
@@ -96,7 +98,11 @@ def _recorded(
     record = None
     if _has_work(weights, request, key, math.ceil(len(subject.y) / block_size)):
         store.open()
-        _attack(evaluation, request, weights)
+        try:
+            _attack(evaluation, request, weights)
+        except torch.OutOfMemoryError:
+            store.remove()  # blocks of this size are nobody's
+            raise
         with store.alone() as unfinished:
             measured = evaluation.record() if unfinished else None
             if measured is not None:

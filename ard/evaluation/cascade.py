@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ard.attacks import Ball, frozen_mode
+from ard.core.errors import UserError
 from ard.core.logits import check_logits
 from ard.core.randomness import keyed_generator
 from ard.core.same_bits import copied, same_bits, tensors_of
@@ -58,14 +59,15 @@ def block_sizes(x: Tensor) -> list[int]:
 
 
 def as_memory_allows(attempt: Callable[[int], T], x: Tensor) -> T:
-    """attempt(size) with the largest of block_sizes(x) that a GPU has memory for."""
-    *larger, least = block_sizes(x)
-    for size in larger:
-        try:
+    """attempt(size) with the largest of block_sizes(x) that a GPU has memory for; raises UserError where it has for none."""
+    for size in block_sizes(x):
+        with suppress(torch.OutOfMemoryError):
             return attempt(size)
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-    return attempt(least)
+        torch.cuda.empty_cache()  # here, where nothing holds the tensors of the attempt any more
+    raise UserError(
+        f"{x.device} has no memory to attack {size} images at once; expected one with more, "
+        "or the CPU: set CUDA_VISIBLE_DEVICES to nothing"
+    )
 
 
 Keep = Callable[[Block], None]  # stores a block for a later process
