@@ -34,6 +34,12 @@ class BenchRow:
         return f"{self.group}: {self.lever}"
 
     @property
+    def captured(self) -> bool:
+        """Whether a step on CUDA is replayed from graphs, as ard.Distillation would: others are no graph there either."""
+        usual = self.attack == "PGD" and self.attack_mode == "eval" and self.teacher_in != "cache"
+        return usual and not self.released and self.graphs != "none"
+
+    @property
     def same_mathematics(self) -> bool:
         """In exact arithmetic the released step and this one compute the same (BatchNorm statistics aside)."""
         usual = self.attack == "PGD" and self.teacher == "ResNet-18" and not self.bfloat16

@@ -122,9 +122,7 @@ class TimedStep:
         self.teacher = TimedTeacher(teacher, row.teacher_in)
         self.network = Compiled(self.student) if row.compiled else self.student
         self.attack = PGDFrom(THREAT, steps=steps, relative_step=released.STEP_SIZE / released.EPS)
-        usual = (row.attack, row.attack_mode, row.teacher_in != "cache") == ("PGD", "eval", True) and not row.released
-        wanted = usual and row.graphs != "none" and device.type == "cuda"
-        self.graphs = Graphs() if wanted else None  # as ard.Distillation has it
+        self.graphs = Graphs() if row.captured and device.type == "cuda" else None  # as ard.Distillation has it
         self.delta: Tensor | None = None
         self.average = None if row.released else MovingAverage(self.student, AVERAGE)
         self.finite: Tensor | None = None
