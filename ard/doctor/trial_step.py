@@ -55,7 +55,8 @@ class Probe(pl.Callback):
         self.start = time.perf_counter()
 
     def on_validation_batch_end(self, *hook: Any) -> None:
-        batch = hook[3]
+        outputs, batch = hook[2], hook[3]
+        outputs["robust"].sum().item()  # a GPU has only then computed it
         self.validation = (time.perf_counter() - self.start) / len(batch[1])
 
 
