@@ -38,7 +38,7 @@ from ard.artifacts.card import Card, card_from  # noqa: E402
 from ard.artifacts.checkpoint import read_checkpoint  # noqa: E402
 from ard.artifacts.metrics import read_metrics  # noqa: E402
 from ard.artifacts.paths import RunFolder  # noqa: E402
-from ard.artifacts.record import read_record  # noqa: E402
+from ard.artifacts.record_file import read_record  # noqa: E402
 from ard.artifacts.run_name import RunName, read_run_name, write_run_name  # noqa: E402
 from ard.artifacts.weights import read_weights, save_weights  # noqa: E402
 from ard.commands.subject import _data_section  # noqa: E402
