@@ -1,0 +1,156 @@
+"""What `ard diagnose` does with each file of weights, and how several are shown side by side."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from rich.progress import Progress
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ard.artifacts.diagnosis import Diagnosis, diagnosis_of, pictures_of, write_diagnosis
+from ard.artifacts.facts import Threat
+from ard.artifacts.paths import record_of
+from ard.artifacts.record import WeightsFile
+from ard.commands.diagnosis_table import side_by_side
+from ard.commands.subject import Other, Subject, short_path
+from ard.configs.building import build
+from ard.configs.files import read_yaml
+from ard.core.device_name import device_name
+from ard.core.errors import UserError
+from ard.core.files import or_user_error, sha256, write_whole
+from ard.core.terminal import console, say
+from ard.data import DataModule, to_pixels
+from ard.data.loading import balanced
+from ard.diagnostics.diagnosing import diagnose_images
+from ard.diagnostics.inspected import PGD_STEPS, Inspected, Track
+from ard.evaluation.measurement import versions
+from ard.evaluation.request import Request
+from ard.models.combined_teachers import Ensemble
+from ard.models.frozen import Frozen
+
+T = TypeVar("T")
+Pictures = Mapping[str, Mapping[str, Tensor]]  # by diagnostic and name
+
+
+def diagnose_files(
+    files: Sequence[str],
+    request: Request,
+    teachers: Sequence[str],
+    names: Sequence[str] | None,
+    *,
+    other: str | None,
+    limit: int,
+    exact: bool,
+) -> None:
+    """Diagnose each file of weights, write what was found beside it, and print all of it."""
+    found = []
+    for file in files:
+        subject = Subject.of(Path(file), request)
+        chosen = balanced(subject.y.cpu(), min(limit, len(subject.y))).to(subject.y.device)
+        subject = replace(subject, x=subject.x[chosen], y=subject.y[chosen])
+        with _tracked() as track:
+            of = Inspected(
+                student=subject.model,
+                x=subject.x,
+                y=subject.y,
+                ball=subject.ball,
+                teacher=_teacher([subject.other(path) for path in teachers], subject),
+                other=None if other is None else _images_of(other, subject, limit),
+                seed=request.seed,
+                exact=exact,
+                track=track,
+            )
+            diagnosis, pictures = _diagnosed(of, subject, request, teachers, names)
+        path = diagnosis_of(record_of(subject.weights))
+        _write_pictures(pictures_of(path), pictures)
+        write_diagnosis(path, diagnosis)
+        say(f"{file}: {path}")
+        found.append((file, diagnosis))
+    say(side_by_side(found))
+
+
+def _diagnosed(
+    of: Inspected, subject: Subject, request: Request, teachers: Sequence[str], names: Sequence[str] | None
+) -> tuple[Diagnosis, Pictures]:
+    start = time.perf_counter()
+    diagnosed = diagnose_images(of, names)
+    if not diagnosed.results:
+        reasons = "; ".join(f"{skipped.name}: {skipped.reason}" for skipped in diagnosed.skipped)
+        raise UserError(f"{subject.weights}: nothing could be measured ({reasons})")
+    diagnosis = Diagnosis(
+        weights=subject.weights_file,
+        model=subject.network_spec,
+        teacher=_named(teachers),
+        dataset=subject.dataset,
+        split=request.split,
+        n=len(of.y),
+        threat=Threat(norm=of.ball.norm, eps=of.ball.eps),
+        seed=of.seed,
+        attack=f"PGD-{PGD_STEPS}",
+        clean_acc=_accuracy(of.logits, of.y),
+        robust_acc=_accuracy(of.attacked_logits, of.y),
+        results=diagnosed.results,
+        skipped=diagnosed.skipped,
+        versions=versions(),
+        device=device_name(of.x.device),
+        seconds=round(time.perf_counter() - start, 2),
+    )
+    return diagnosis, diagnosed.pictures
+
+
+def _write_pictures(file: Path, pictures: Pictures) -> None:
+    """As levels of 8 bits; without any, a file of an earlier diagnosis goes."""
+    levels = {
+        f"{diagnostic}/{name}": (picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu().contiguous()
+        for diagnostic, found in pictures.items()
+        for name, picture in found.items()
+    }
+    with or_user_error(file):
+        if levels:
+            write_whole(file, save(levels))
+        else:
+            file.unlink(missing_ok=True)
+
+
+def _named(teachers: Sequence[str]) -> WeightsFile | None:
+    if not teachers:
+        return None
+    return WeightsFile(path=" + ".join(map(short_path, teachers)), sha256=" + ".join(sha256(path) for path in teachers))
+
+
+def _teacher(others: Sequence[Other], subject: Subject) -> nn.Module | None:
+    if len(others) < 2:
+        return others[0].model if others else None
+    members = [Frozen.of(other.model) for other in others]
+    return Ensemble(members=members).load(num_classes=subject.data.num_classes, input_shape=subject.data.input_shape)
+
+
+def _images_of(config: str, subject: Subject, limit: int) -> tuple[Tensor, Tensor | None]:
+    data: DataModule = build(DataModule, read_yaml(config, "bases")["data"])
+    if data.input_shape != subject.data.input_shape:
+        raise UserError(f"--other {config}: images of shape {data.input_shape}; expected {subject.data.input_shape}")
+    images = data.test_images()
+    levels, y = images.__getitems__(balanced(images.labels, min(limit, len(images))).tolist())
+    same = list(data.classes) == list(subject.data.classes)
+    return to_pixels(levels).to(subject.x.device), y.to(subject.y.device) if same else None
+
+
+def _accuracy(logits: Tensor, y: Tensor) -> float:
+    return float((logits.argmax(dim=1) == y).double().mean())
+
+
+@contextmanager
+def _tracked() -> Iterator[Track[Any]]:
+    """A bar with the time left for the steps of whatever is slow, where a person is watching."""
+    screen = console(error=True)
+    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as progress:
+
+        def track(steps: Iterable[T], what: str) -> Iterable[T]:
+            return progress.track(list(steps), description=what)
+
+        yield track

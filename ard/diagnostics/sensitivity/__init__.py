@@ -1,0 +1,1 @@
+"""How far answers move when pixels do."""
