@@ -11,7 +11,7 @@ from ard.artifacts.typed_json import OMITTED, Count, Fraction, Size, from_tree, 
 from ard.core.errors import UserError
 from ard.core.files import small_text, write_whole
 
-SCHEMA: Literal[1] = 1
+DIAGNOSIS_SCHEMA: Literal[1] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class Diagnosis:
     `digest` is the SHA-256 of the diagnosis without it; it is empty in memory.
     """
 
-    schema: Literal[1] = SCHEMA
+    schema: Literal[1] = DIAGNOSIS_SCHEMA
     weights: WeightsFile
     model: NetworkSpec
     teacher: WeightsFile | None

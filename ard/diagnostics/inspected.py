@@ -16,7 +16,7 @@ from ard.models.frozen import Frozen
 
 T = TypeVar("T")
 Track = Callable[[Iterable[T], str], Iterable[T]]  # the steps of a long diagnostic, and what they are, for a progress bar
-BLOCK = 250  # images that pass a network at once
+AT_A_TIME = 250  # images that pass a network at once
 PGD_STEPS = 20
 
 
@@ -59,7 +59,7 @@ class Inspected:
         return keyed_generator(self.x.device, "diagnostic", self.seed, *key)
 
     @staticmethod
-    def blocks(*tensors: Tensor, size: int = BLOCK) -> Iterator[tuple[Tensor, ...]]:
+    def blocks(*tensors: Tensor, size: int = AT_A_TIME) -> Iterator[tuple[Tensor, ...]]:
         """The same images of each tensor, some at once."""
         return zip(*(tensor.split(size) for tensor in tensors), strict=True)
 
