@@ -31,6 +31,7 @@ class Inspected:
         ball: Its radius is that of every noise and attack.
         teacher: Where one was given.
         initial: The student before its training, where it is known.
+        weight_decay: Of the student's training, where it is known.
         other: Images of another kind, with their labels or without (None), where they were given.
         seed: Of everything that is drawn.
         exact: Whether a diagnostic that samples should compute the whole instead, where it can.
@@ -43,6 +44,7 @@ class Inspected:
     ball: Ball
     teacher: nn.Module | None = None
     initial: nn.Module | None = None
+    weight_decay: float | None = None
     other: tuple[Tensor, Tensor | None] | None = None
     seed: int = 0
     exact: bool = False
@@ -57,6 +59,11 @@ class Inspected:
     def generator(self, *key: int | str) -> torch.Generator:
         """A generator of this diagnostic's own: the same numbers, whatever else is measured."""
         return keyed_generator(self.x.device, "diagnostic", self.seed, *key)
+
+    def sample(self, most: int, *key: int | str) -> Tensor:
+        """Places of at most so many of the images, drawn at random, in their order; of all with `exact`."""
+        drawn = torch.randperm(len(self.y), generator=self.generator("sample", *key), device=self.x.device)
+        return drawn[: None if self.exact else most].sort().values
 
     @staticmethod
     def blocks(*tensors: Tensor, size: int = AT_A_TIME) -> Iterator[tuple[Tensor, ...]]:
