@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ard.diagnostics.base import NotApplicableError
 from ard.diagnostics.inspected import Inspected
@@ -48,9 +49,9 @@ class MeanLoss:
         """What `of` makes of the gradients of some images at once, summed; `again`: to be differentiated once more."""
         total = torch.zeros_like(self.theta)
         for x, y in Inspected.blocks(self.x, self.y, size=AT_ONCE):
-            logits = functional_call(self.network, self.weights, (x,))
-            loss = F.cross_entropy(logits, y, reduction="sum") / len(self.y)
-            total += _vector(of(self._derivative([loss], None, again=again)))
+            with sdpa_kernel(SDPBackend.MATH):  # the other ways to compute attention have no second derivative
+                loss = F.cross_entropy(functional_call(self.network, self.weights, (x,)), y, reduction="sum") / len(self.y)
+                total += _vector(of(self._derivative([loss], None, again=again)))
         return total
 
     def _derivative(self, values: list[Tensor], towards: list[Tensor] | None, *, again: bool) -> Sequence[Tensor]:

@@ -99,6 +99,24 @@ def test_hessian_times_a_vector_is_the_slope_of_the_gradient():
     assert same_bits(before, tensors_of(network))
 
 
+class Attending(nn.Module):
+    """Four pixels that look at each other, as in a vision transformer."""
+
+    def __init__(self):
+        super().__init__()
+        self.mixed, self.head = nn.Linear(1, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        tokens = self.mixed(x.flatten(1)[..., None])
+        return self.head(F.scaled_dot_product_attention(tokens, tokens, tokens).mean(dim=1))
+
+
+def test_attention_has_a_hessian_and_a_kernel():
+    of = inspected(Attending(), images(6), labels(6), initial=Attending())
+    assert hessian_eigenvalues(of).values["clean loss, largest"] > 0
+    assert tangent_kernel(of).values["cosine with the start"] > 0
+
+
 def test_the_kernel_of_a_linear_network_never_moves_and_is_that_of_every_other():
     x = images(12)
     start, teacher = linear(torch.zeros(3, 4)).eval(), linear(7 * W).eval()

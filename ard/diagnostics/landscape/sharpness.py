@@ -11,8 +11,8 @@ DIRECTIONS, RADIUS = 8, 0.1
 
 @diagnostic(
     tells="whether the weights lie in a flat or a sharp place of the loss, on clean images and on attacked ones",
-    cannot="rank robust students: in a small check it only told them from others; the attacked images are those of the "
-    "weights as they are, and a new attack would find worse ones",
+    cannot="rank robust students: in a small check it only told them from others, whose loss on attacked images is so high "
+    "that it falls; and the attacked images stay those of the weights as they are",
     source="arXiv:1906.03291, directions after arXiv:1712.09913",
     runs="always",
 )

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ard.diagnostics.base import Found, NotApplicableError, diagnostic
 from ard.diagnostics.inspected import Inspected
@@ -59,7 +60,8 @@ def _kernel(of: Inspected, network: nn.Module, x: Tensor) -> Tensor:
     classes = of.logits.shape[1]
     total = torch.zeros(len(x), len(x), dtype=torch.float64, device=x.device)
     for c in of.track(range(classes), "tangent kernel"):
-        gradients = vmap(grad(logit), in_dims=(None, 0, None))(weights, x, c)
+        with sdpa_kernel(SDPBackend.MATH):  # the one way to compute attention that vmap knows
+            gradients = vmap(grad(logit), in_dims=(None, 0, None))(weights, x, c)
         for gradient in gradients.values():
             rows = gradient.flatten(1)
             total += (rows @ rows.T).double()
