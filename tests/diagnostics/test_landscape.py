@@ -147,6 +147,24 @@ def test_the_input_plane_uses_the_norm_of_the_ball():
     assert input_plane(of).planes["loss"].values[10][20] == pytest.approx(float(F.softplus(-at).mean()), rel=1e-4)
 
 
+class Watchful(nn.Module):
+    """Remembers how far the pixels go that it is shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x):
+        self.seen += [float(x.detach().min()), float(x.detach().max())]
+        return x.flatten(1)[:, :2]
+
+
+def test_pixels_of_the_plane_are_pixels():
+    of = inspected(Watchful(), torch.tensor([0.0, 1, 0.05, 0.95]).view(1, 1, 2, 2), zeros(1))
+    input_plane(of)
+    assert (min(of.student.seen), max(of.student.seen)) == (0, 1)
+
+
 class Waves(nn.Module):
     """Right where the mean grey is near 0.5, and again a radius away; wrong half-way, as after catastrophic overfitting."""
 
