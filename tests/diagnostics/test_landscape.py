@@ -127,17 +127,18 @@ def test_the_plane_is_read_by_row_and_column():
 
 
 def test_the_loss_of_a_linear_network_rises_along_the_gradient_by_hand():
-    """At a: the mean of log(1 + exp(−(m − a eps ‖w_0 − w_1‖_1))); eps 0.05, images in [0.4, 0.6], so nothing is cut off."""
-    x, y = images(40), zeros(40)
+    """At a: the mean of log(1 + exp(−(m − a eps ‖w_1 − w_0‖_1))); eps 0.05, images in [0.4, 0.6], so nothing is cut off."""
+    x, y = images(40), zeros(40) + 1
     found = input_plane(inspected(linear(W), x, y, eps=0.05))
-    m = (x.flatten(1) @ (W[0] - W[1])).double()
-    plane = found.planes["loss"]
+    m = (x.flatten(1) @ (W[1] - W[0])).double()
+    plane, right = found.planes["loss"], found.planes["accuracy"].values[10]
     assert plane.x == pytest.approx([-2 + 0.2 * place for place in range(21)])
     for column in (0, 10, 15, 20):
-        at = m - plane.x[column] * 0.05 * float((W[0] - W[1]).abs().sum())
+        at = m - plane.x[column] * 0.05 * float((W[1] - W[0]).abs().sum())
         assert plane.values[10][column] == pytest.approx(float(F.softplus(-at).mean()), rel=1e-4)
-        assert found.planes["accuracy"].values[10][column] == float((at > 0).double().mean())
-    assert found.values["dip"] == 0
+        assert right[column] == float((at > 0).double().mean())
+    assert right[14] > right[15] > right[20]
+    assert found.values == {"accuracy at one step": right[15], "lowest on the way": right[14], "dip": 0}
 
 
 def test_the_input_plane_uses_the_norm_of_the_ball():
