@@ -10,7 +10,7 @@ from ard.attacks.folding import folded
 from ard.core.errors import UserError
 from ard.diagnostics.base import NotApplicableError
 
-Pair = tuple[int, int]
+HeightWidth = tuple[int, int]
 BATCH_NORMS = nn.BatchNorm1d | nn.BatchNorm2d
 
 
@@ -28,9 +28,9 @@ class Layer:
 
     name: str
     weight: Tensor
-    grid: Pair = (1, 1)
-    stride: Pair = (1, 1)
-    dilation: Pair = (1, 1)
+    grid: HeightWidth = (1, 1)
+    stride: HeightWidth = (1, 1)
+    dilation: HeightWidth = (1, 1)
     groups: int = 1
     norm: bool = False
 
@@ -67,8 +67,8 @@ def _seen(name: str, module: nn.Module, x: Tensor, output: Tensor) -> Layer | No
             name=name,
             weight=module.weight.detach(),
             grid=(height, width),
-            stride=_pair(module.stride),
-            dilation=_pair(module.dilation),
+            stride=_two(module.stride),
+            dilation=_two(module.dilation),
             groups=module.groups,
         )
     if isinstance(module, nn.Linear):
@@ -80,7 +80,7 @@ def _seen(name: str, module: nn.Module, x: Tensor, output: Tensor) -> Layer | No
     return Layer(name=name, weight=scale[:, None, None, None], groups=len(scale), norm=True)
 
 
-def _pair(of: tuple[int, ...]) -> Pair:
+def _two(of: tuple[int, ...]) -> HeightWidth:
     return of[0], of[1]
 
 
