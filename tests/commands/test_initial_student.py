@@ -4,8 +4,10 @@ import copy
 
 import pytest
 from pytorch_lightning import Callback
+from small_runs import cli
 
-from ard.artifacts.paths import RunFolder
+from ard.artifacts.diagnosis import diagnosis_of, read_diagnosis
+from ard.artifacts.paths import RunFolder, record_of
 from ard.commands.initial_student import initial_student
 from ard.commands.subject import Subject
 from ard.core.same_bits import same_bits, tensors_of
@@ -50,3 +52,12 @@ def test_it_is_not_known_without_the_configuration_that_was_trained(trained, tmp
     assert found(copied) is None
     copied.config.write_text(trained[0].config.read_text())
     assert found(copied) is not None
+
+
+def test_a_diagnosis_compares_with_it_and_knows_the_weight_decay(trained, capsys):
+    weights = trained[0].weights("last")
+    assert cli(capsys, "diagnose", weights, "--only", "gradient_norm,tangent_kernel", "--limit", "10")[0] == 0
+    gradient, kernel = read_diagnosis(diagnosis_of(record_of(weights))).results
+    assert gradient.settings == {"weight decay": 0.0005}
+    assert kernel.values["drift from the start"] > 0
+    assert kernel.settings == {"teacher": "not compared: none, or an ensemble, which has no weights of its own"}
