@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +47,7 @@ class Inspected:
     seed: int = 0
     exact: bool = False
     track: Track = field(default=lambda steps, _: steps)
+    _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def networks(self) -> list[nn.Module]:
@@ -57,6 +58,13 @@ class Inspected:
     def generator(self, *key: int | str) -> torch.Generator:
         """A generator of this diagnostic's own: the same numbers, whatever else is measured."""
         return keyed_generator(self.x.device, "diagnostic", self.seed, *key)
+
+    def once(self, key: str, compute: Callable[[], T]) -> T:
+        """What compute() returned at the first call with this key: for what several diagnostics need."""
+        if key not in self._known:
+            self._known[key] = compute()
+        found: T = self._known[key]
+        return found
 
     @staticmethod
     def blocks(*tensors: Tensor, size: int = AT_A_TIME) -> Iterator[tuple[Tensor, ...]]:
