@@ -49,14 +49,14 @@ class ActivatedLayer:
     fan_out: Tensor | None
 
 
-def activated_layers(network: nn.Module, image: Tensor) -> list[ActivatedLayer]:
-    """The layers of a network in the order in which one image (1, C, H, W) passes them.
+def activated_layers(network: nn.Module, x: Tensor) -> list[ActivatedLayer]:
+    """The layers of a network in the order in which images x (n, C, H, W) pass them.
 
     Raises NotApplicableError where none is seen, as in a scripted network.
     """
     with _running(network) as name:
-        probe = _Probe(name)
-        _watched(network, image, probe.note)
+        probe = _Probe(len(x), name)
+        _watched(network, x, probe.note)
     if not probe.shapes:
         raise NotApplicableError(f"no activation function of a {type(network).__name__} can be seen")
     return probe.layers()
@@ -69,7 +69,7 @@ def activations(network: nn.Module, x: Tensor, places: Collection[int]) -> dict[
 
     def note(function: Function, _: Sequence[Any], __: Mapping[str, Any], answer: Any) -> None:
         nonlocal calls
-        if function in ACTIVATIONS:
+        if _is_layer(function, answer, len(x)):
             if calls in places:
                 found[calls] = _as_maps(answer).clone()  # what follows may write into it
             calls += 1
@@ -162,6 +162,7 @@ class _Reader:
 class _Probe:
     """Follows one pass: which tensor has the channels of which layer, and which weights read it."""
 
+    images: int
     running: Callable[[], str]
     names: list[str] = field(default_factory=list)
     shapes: list[tuple[int, int, int]] = field(default_factory=list)
@@ -175,7 +176,7 @@ class _Probe:
             return
         self.held.append(answer)
         source = self.origin.get(id(given[0]))
-        if function in ACTIVATIONS:
+        if _is_layer(function, answer, self.images):
             self.origin[id(answer)] = len(self.shapes)
             self.names.append(self.running())
             maps = _as_maps(answer)
@@ -203,6 +204,11 @@ class _Probe:
         squares = [reader.squares(channels) for reader in self.readers if reader.place == place]
         read = [square for square in squares if square is not None]
         return torch.stack(read).sum(dim=0).sqrt() if read else None
+
+
+def _is_layer(function: Function, answer: Any, images: int) -> bool:
+    """Whether an activation function said something to each image, and not to a parameter."""
+    return function in ACTIVATIONS and answer.ndim >= 2 and len(answer) == images
 
 
 def _as_maps(answer: Tensor) -> Tensor:

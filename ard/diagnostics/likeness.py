@@ -101,7 +101,7 @@ def _measured(of: Inspected, x: Tensor) -> list[LayerLikeness]:
 def _pairs(of: Inspected) -> list[LayerPair]:
     if of.teacher is None or isinstance(of.teacher, Ensemble):
         raise NotApplicableError("it compares layers with those of one teacher: give one of the ensemble's members")
-    return paired(activated_layers(of.teacher, of.x[:1]), activated_layers(of.student, of.x[:1]))
+    return paired(activated_layers(of.teacher, of.x[:2]), activated_layers(of.student, of.x[:2]))
 
 
 def _at_a_time(pairs: Sequence[LayerPair]) -> int:

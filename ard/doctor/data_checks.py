@@ -77,7 +77,7 @@ def steady(run: PlannedRun) -> Iterator[Advice]:
     yield Advice("validation images", message, "ok" if same else "error")
 
 
-def apart(run: PlannedRun) -> Iterator[Advice]:
+def other_classes(run: PlannedRun) -> Iterator[Advice]:
     """Training images of different classes whose balls of radius eps meet; of many images, as many as take two seconds."""
     train, ball = run.splits["train"], run.engine.threat
     known = (train.labels >= 0).nonzero().flatten()

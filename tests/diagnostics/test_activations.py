@@ -61,6 +61,19 @@ def test_what_a_module_writes_into_later_is_seen_as_it_was():
     assert torch.equal(activations(Written(), X - 0.5, [0])[0], (X - 0.5).relu())
 
 
+def test_an_activation_of_a_parameter_is_no_layer():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.row = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.ones(1, 3))
+
+        def forward(self, x):
+            return (x * self.scale.tanh()).relu().flatten(1)[:, :3] * self.row.tanh()
+
+    assert [layer.channels for layer in activated_layers(Scaled(), X[:2])] == [3]
+    assert activations(Scaled(), X, [0])[0].shape == (4, 3, 8, 8)
+
+
 def test_fan_out_is_the_norm_of_what_reads_a_channel_with_batchnorm_folded_in():
     network = small("ResNet")
     layers = {layer.name: layer for layer in activated_layers(network, X[:1])}

@@ -37,7 +37,7 @@ def test_nearest_category_of_a_nearest_neighbour_classifier_is_one():
     assert found.values["pixels"] == found.values["teacher features"] == 1
     assert found.n == 200
     assert found.values["chance"] == pytest.approx(1 / 3)
-    assert found.values["chance, lower end"] < 1 / 3 < found.values["chance, upper end"] < 0.42
+    assert found.settings["chance, lower end"] < 1 / 3 < found.settings["chance, upper end"] < 0.42
 
 
 def test_nearest_category_in_the_features_of_a_teacher():
@@ -60,7 +60,7 @@ def test_without_other_images_black_and_white_are_exchanged():
     near = (1 - X).flatten(1)[:, None] - X.flatten(1)
     expected = (Y[near.square().sum(dim=2).argmin(dim=1)] == Y).double().mean()
     assert found.values["pixels"] == pytest.approx(float(expected))
-    assert found.settings == {"images": "1 - x"}
+    assert found.settings["images"] == "1 - x"
 
 
 def test_an_answer_that_is_always_the_same_gets_the_share_of_its_label():

@@ -45,7 +45,7 @@ CHECKS = [
     data_checks.pixels,
     data_checks.steady,
     data_checks.twice,
-    data_checks.apart,
+    data_checks.other_classes,
 ]
 
 
@@ -205,7 +205,7 @@ def test_large_collections_are_looked_at_as_long_as_there_is_time(monkeypatch):
 
 
 def test_the_nearest_image_of_another_class():
-    (finding,) = said(data_checks.apart, Digits())
+    (finding,) = said(data_checks.other_classes, Digits())
     images, labels = Digits().splits[0].__getitems__(list(range(1197)))
     flat = images.flatten(1).numpy() / 255
     nearest = cdist(flat, flat, "chebyshev")[labels[:, None].numpy() != labels.numpy()].min()
@@ -222,7 +222,7 @@ def another_label(x, y):
 
 
 def test_images_of_two_classes_that_no_network_can_tell_apart():
-    (finding,) = said(data_checks.apart, changed(another_label))
+    (finding,) = said(data_checks.other_classes, changed(another_label))
     assert finding.verdict == "warning"
     assert finding.message == (
         "3 of 1,199 training images have one of another class within 2 eps = 0.3 of Linf, 2 of them the same pixels with "
@@ -232,7 +232,7 @@ def test_images_of_two_classes_that_no_network_can_tell_apart():
 
 def test_as_many_images_are_compared_as_take_two_seconds(monkeypatch):
     monkeypatch.setattr(data_checks, "PIXEL_PAIRS", 64 * 50**2)
-    (finding,) = said(data_checks.apart, Digits())
+    (finding,) = said(data_checks.other_classes, Digits())
     assert "; 50 training images" in finding.message
 
 
@@ -244,5 +244,5 @@ def test_images_without_a_label_are_of_no_class():
             x, y = another_label(*train.__getitems__(list(range(100))))
             return MemoryImages(x, torch.cat([y[:100], torch.tensor([-1, -1])])), val
 
-    (finding,) = said(data_checks.apart, Unlabelled())
+    (finding,) = said(data_checks.other_classes, Unlabelled())
     assert (finding.verdict, "100 training images" in finding.message) == ("ok", True)

@@ -10,7 +10,7 @@ from ard.models.combined_teachers import Ensemble
 
 
 @diagnostic(
-    tells="whether the teachers' members pull an attack the same way: near 0 the ensemble's gradient is small because its "
+    tells="whether the teacher's members pull an attack the same way: near 0 the ensemble's gradient is small because its "
     "members disagree, and an attack that follows it is weak",
     cannot="say that the ensemble is robust: a gradient that vanishes hides the way, it does not close it",
     source="arXiv:2002.04359",

@@ -24,7 +24,10 @@ def nearest_category(of: Inspected) -> Found:
     answers that have nothing to do with nearness would get, sum_k P(answer = k) P(nearest = k).
     """
     kind, other = ("given", of.other[0]) if of.other is not None else ("1 - x", 1 - of.x)
-    answers, spaces, settings = of.answers(of.student, other).argmax(dim=1), {"pixels": (of.x, other)}, {"images": kind}
+    answers, spaces = of.answers(of.student, other).argmax(dim=1), {"pixels": (of.x, other)}
+    chance = 1 / of.logits.shape[1]
+    low, high = wilson_interval(chance, len(other))
+    settings: dict[str, float | str] = {"images": kind, "chance, lower end": low, "chance, upper end": high}
     try:
         spaces |= _teacher_space(of, other)
     except NotApplicableError as reason:
@@ -33,9 +36,7 @@ def nearest_category(of: Inspected) -> Found:
     for space, (known, new) in spaces.items():
         nearest = of.y[_nearest(of, new.flatten(1), known.flatten(1))]
         values |= _shares(space, answers, nearest, classes=of.logits.shape[1])
-    low, high = wilson_interval(1 / of.logits.shape[1], len(other))
-    values |= {"chance": 1 / of.logits.shape[1], "chance, lower end": low, "chance, upper end": high}
-    return Found(values=values, settings=settings, n=len(other))
+    return Found(values=values | {"chance": chance}, settings=settings, n=len(other))
 
 
 def _teacher_space(of: Inspected, other: Tensor) -> dict[str, tuple[Tensor, Tensor]]:

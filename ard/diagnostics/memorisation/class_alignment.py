@@ -11,7 +11,7 @@ from ard.diagnostics.inspected import Inspected
 
 @diagnostic(
     tells="whether a class is learned as one thing (near 1) or image by image (near 0); alignment that falls under attack "
-    "while the training loss falls, too, is memorising",
+    "while the training loss still falls is a sign of memorising",
     cannot="be compared between layers of other kinds: behind a ReLU nothing is negative, which aligns everything",
     source="arXiv:2008.13363",
 )

@@ -6,8 +6,8 @@ from ard.losses import kl
 
 
 @diagnostic(
-    tells="how often student and teacher give the same answer, on clean images and on those attacked against the student; "
-    "no label decides it, so it can be had for unlabelled images, where an attack is made against the student's own answer",
+    tells="how often student and teacher give the same answer, on clean images and on those attacked against the student, "
+    "and how far apart their probabilities are",
     cannot="say who is right: both may be wrong alike, and with a good teacher it is nearly robust accuracy again",
     source="arXiv:2102.13170",
     runs="with a teacher",
