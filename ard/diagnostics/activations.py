@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ard.core.errors import UserError
 from ard.diagnostics.base import NotApplicableError
 
 Function = Callable[..., Any]
@@ -81,7 +82,7 @@ def activations(network: nn.Module, x: Tensor, places: Collection[int]) -> dict[
 def penultimate(network: nn.Module, x: Tensor) -> Tensor:
     """What the last linear layer of a network reads of images x: (n, features).
 
-    Raises NotApplicableError where there is no linear layer to be seen.
+    Raises NotApplicableError where there is no linear layer to be seen, and UserError where it reads what is not finite.
     """
     read: list[Tensor] = []
 
@@ -92,6 +93,8 @@ def penultimate(network: nn.Module, x: Tensor) -> Tensor:
     _watched(network, x, note)
     if not read:
         raise NotApplicableError(f"no linear layer of a {type(network).__name__} can be seen")
+    if not read[0].isfinite().all():
+        raise UserError(f"the last layer of a {type(network).__name__} reads numbers that are not finite")
     return read[0]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ard.attacks import PGD, Ball
 from ard.attacks.attacking import frozen_mode
+from ard.core.errors import UserError
 from ard.core.randomness import keyed_generator
 from ard.models.frozen import Frozen
 
@@ -78,8 +79,13 @@ class Inspected:
 
     @cached_property
     def logits(self) -> Tensor:
-        """The student's logits (n, classes) on the images."""
-        return self.answers(self.student, self.x)
+        """The student's logits (n, classes) on the images; raises UserError where they are not finite."""
+        logits = self.answers(self.student, self.x)
+        if not logits.isfinite().all():
+            raise UserError(
+                "the student's logits are not all finite: expected numbers; was its training cut off as it diverged?"
+            )
+        return logits
 
     @cached_property
     def attacked(self) -> Tensor:
