@@ -188,7 +188,7 @@ class _Probe:
             groups = given[6] if function is F.conv2d and len(given) > 6 else 1
             self.readers.append(_Reader(source, given[1].detach(), groups))
             self.read_by[id(answer)] = self.readers[-1]
-        elif function is F.batch_norm and (reader := self.read_by.get(id(given[0]))):
+        elif function is F.batch_norm and given[2] is not None and (reader := self.read_by.get(id(given[0]))):
             scale, weight = (given[2] + named["eps"]).rsqrt(), named["weight"]
             reader.scale = scale if weight is None else (scale * weight).detach()
         elif function in SAME_CHANNELS and source is not None:
