@@ -12,7 +12,8 @@ from ard.models.combined_teachers import Ensemble
 @diagnostic(
     tells="whether the teacher's members pull an attack the same way: near 0 the ensemble's gradient is small because its "
     "members disagree, and an attack that follows it is weak",
-    cannot="say that the ensemble is robust: a gradient that vanishes hides the way, it does not close it",
+    cannot="say that the ensemble is robust: a gradient that vanishes hides the way, it does not close it; and where one "
+    "member's gradient is far larger, it is near 1 whatever the others do",
     source="arXiv:2002.04359",
     runs="with an ensemble teacher",
 )
