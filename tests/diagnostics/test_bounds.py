@@ -43,6 +43,9 @@ def random_network(name, seed):
             "WideResNet": lambda: WideResNet(num_classes=3, depth=10, widen=1),
             "MobileNetV2": lambda: MobileNetV2(num_classes=3, stages=[[1, 8, 1, 1], [2, 8, 1, 2]], head=8),
         }[name]()
+        for layer in network.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                nn.init.uniform_(layer.weight, -1.5, 1.5)
         network(torch.rand(64, 3, 8, 8))  # statistics for BatchNorm
     return Normalized.around(network, mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.4]).eval()
 
@@ -81,6 +84,22 @@ def test_margins_are_no_looser_than_those_of_logits():
     box = enclosed(network, X - 0.3, X + 0.3)
     assert torch.allclose(smallest_margin(box, 0 * Y), torch.tensor(0.1), atol=1e-5)
     assert (box.low[:, 0] - box.high[:, 1] < 0).all()
+
+
+class Sums(nn.Module):
+    """x + x where it trains, and else (3 − 2 x) / −4: what is added is taken to move freely, as in a shortcut."""
+
+    def forward(self, x):
+        return (x + x if self.training else (x * -2 + 3) / -4).flatten(1)
+
+
+def test_sums_and_multiples_by_hand():
+    low, high = X - 0.1, X + 0.1
+    twice, moved = enclosed(Sums(), low, high), enclosed(Sums().eval(), low, high)
+    assert torch.allclose(twice.low, 2 * low.flatten(1))
+    assert torch.allclose(twice.high, 2 * high.flatten(1))
+    assert torch.allclose(moved.low, (2 * low.flatten(1) - 3) / 4)
+    assert torch.allclose(moved.high, (2 * high.flatten(1) - 3) / 4)
 
 
 class Gated(nn.Module):

@@ -39,12 +39,20 @@ def omega(v):
 
 @pytest.mark.parametrize("kind", ["clean", "attacked"])
 def test_clean_and_attacked_images_are_looked_at_and_logit_gradients_are_p_minus_onehot(kind):
-    of = inspected(linear(5 * THREE), images(12), torch.ones(12, dtype=torch.long))
+    weight, bias = 5 * THREE, -2.5 * THREE.sum(dim=1)
+    of = inspected(linear(weight, bias), images(12), torch.ones(12, dtype=torch.long))
     seen = {"clean": of.x, "attacked": of.attacked}[kind].flatten(1)
-    pull = (5 * seen @ THREE.T).softmax(dim=1) - torch.tensor([0.0, 1, 0])
+    pull = (seen @ weight.T + bias).softmax(dim=1) - torch.tensor([0.0, 1, 0])
     found = class_alignment(of).values
     assert found[f"representations, {kind}"] == pytest.approx(omega(seen), rel=1e-5)
     assert found[f"logit gradients, {kind}"] == pytest.approx(omega(pull), rel=1e-5)
+
+
+def test_a_class_of_one_image_is_left_out():
+    of = reading(torch.cat([0.5 * torch.ones(5, 4), torch.eye(4)[:1]]))
+    of.y[5] = 1
+    found = class_alignment(of)
+    assert (found.values["representations, clean"], found.settings["classes"]) == (pytest.approx(1), 1)
 
 
 def test_classes_of_one_image_each_say_nothing():

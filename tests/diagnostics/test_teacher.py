@@ -137,6 +137,8 @@ def test_layers_are_paired_by_size_and_then_by_relative_depth():
         (2, 3, (4, 4)),
         (3, 5, (2, 2)),
     ]
+    pairs = paired(layers(8, 4, 4, 4, 4), layers(8, 8, 8, 8, 4))
+    assert [pair.student.place for pair in pairs] == [0, 4, 4, 4, 4]
 
 
 def test_an_ensemble_has_no_layers_of_its_own():

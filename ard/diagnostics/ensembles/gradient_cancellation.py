@@ -2,11 +2,13 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ard.diagnostics.base import Found, NotApplicableError, diagnostic
 from ard.diagnostics.inspected import Inspected
 from ard.models.combined_teachers import Ensemble
+
+AT_ONCE = 100  # images, whose passes are kept for their gradients
 
 
 @diagnostic(
@@ -25,7 +27,7 @@ def gradient_cancellation(of: Inspected) -> Found:
     """
     if not isinstance(of.teacher, Ensemble):
         raise NotApplicableError("the teacher is one network; several, comma-separated, are an ensemble")
-    shares = torch.cat([_shares_left(of.teacher, x, y) for x, y in of.blocks(of.x, of.y)])
+    shares = torch.cat([_shares_left(of.teacher, x, y) for x, y in of.blocks(of.x, of.y, size=AT_ONCE)])
     if not len(shares):
         raise NotApplicableError("no member has a gradient at any image")
     values = {"mean": float(shares.mean()), "median": float(shares.median()), "10th percentile": float(shares.quantile(0.1))}
@@ -33,9 +35,13 @@ def gradient_cancellation(of: Inspected) -> Found:
 
 
 def _shares_left(teacher: Ensemble, x: Tensor, y: Tensor) -> Tensor:
-    x = x.clone().requires_grad_()
-    losses = [F.cross_entropy(member(x), y, reduction="sum") for member in teacher.networks]
-    gradients = torch.stack([torch.autograd.grad(loss, x)[0].flatten(1).double() for loss in losses])
+    gradients = torch.stack([_gradient(member, x, y).flatten(1).double() for member in teacher.networks])
     lengths = gradients.norm(dim=2).mean(dim=0)
     left = gradients.mean(dim=0).norm(dim=1) / lengths
     return left[lengths != 0]
+
+
+def _gradient(member: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Of one member alone, so that no more than its own pass is held."""
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(F.cross_entropy(member(x), y, reduction="sum"), x)[0]
