@@ -7,7 +7,7 @@ from torch import nn
 
 from ard.attacks import L2
 from ard.diagnostics.base import NotApplicableError
-from ard.diagnostics.bounds.interval_bounds import interval_bounds
+from ard.diagnostics.bounds.certified_bounds import certified_bounds
 from ard.diagnostics.enclosures import enclosed, smallest_margin
 from ard.models import MobileNetV2, Normalized, ResNet, WideResNet
 
@@ -18,7 +18,7 @@ X, Y = images(200), torch.arange(200) % 3
 def test_widths_and_certificates_of_a_linear_network_by_hand():
     """Width 2 r sum_j |W_kj|; certified exactly where m > eps ‖w_y − w_j‖₁ for all j, which is robust accuracy itself."""
     bias = -W.sum(dim=1) / 2
-    found = interval_bounds(inspected(linear(W, bias), X, Y, eps=0.02)).values
+    found = certified_bounds(inspected(linear(W, bias), X, Y, eps=0.02)).values
     assert found["mean width at eps/10"] == pytest.approx(float(2 * 0.002 * W.abs().sum(dim=1).mean()), rel=1e-4)
     z = X.flatten(1) @ W.T + bias
     reach = 0.02 * (W[Y][:, None] - W).abs().sum(dim=2)
@@ -72,10 +72,10 @@ def test_every_answer_lies_within_the_bounds(name):
 def test_no_more_images_are_certified_than_are_robust(name, seed):
     network, x = random_network(name, seed), torch.rand((60, 3, 8, 8), generator=torch.Generator().manual_seed(seed))
     of = inspected(network, x, network(x).argmax(dim=1), eps=0.002)
-    found = interval_bounds(of).values
+    found = certified_bounds(of).values
     assert 0 < found["certified at eps"] <= found["robust accuracy"]
     of.ball = L2(0.002)
-    assert interval_bounds(of).values["certified at eps"] <= interval_bounds(of).values["robust accuracy"]
+    assert certified_bounds(of).values["certified at eps"] <= certified_bounds(of).values["robust accuracy"]
 
 
 def test_margins_are_no_looser_than_those_of_logits():
@@ -117,7 +117,7 @@ class Gated(nn.Module):
 )
 def test_a_layer_without_a_rule_is_refused_by_its_name(network, reason):
     with pytest.raises(NotApplicableError, match=reason):
-        interval_bounds(inspected(network, X, Y))
+        certified_bounds(inspected(network, X, Y))
 
 
 def test_a_deep_network_is_refused_with_its_depth():
@@ -128,4 +128,4 @@ def test_a_deep_network_is_refused_with_its_depth():
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     deep = nn.Sequential(*network, nn.Flatten(), nn.Linear(8 * 16, 3))
     with pytest.raises(NotApplicableError, match=r"as deep \(31 layers of weights\): at eps/10 they are [\d.e+]+ times"):
-        interval_bounds(inspected(deep, images(20, (8, 4, 4)), Y[:20]))
+        certified_bounds(inspected(deep, images(20, (8, 4, 4)), Y[:20]))

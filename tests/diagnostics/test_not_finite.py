@@ -12,7 +12,7 @@ from ard.diagnostics.diagnosing import diagnose_images
 from ard.models.combined_teachers import Ensemble
 from ard.models.frozen import Frozen
 
-ASKING = ["agreement", "class_alignment", "gradient_gap", "interval_bounds", "linear_cka", "nearest_category"]
+ASKING = ["agreement", "class_alignment", "gradient_gap", "certified_bounds", "linear_cka", "nearest_category"]
 OF_TEACHERS = ["agreement", "linear_cka", "nearest_category", "node_correlation"]
 X, Y = images(12, (1, 6, 6)), torch.arange(12) % 4
 

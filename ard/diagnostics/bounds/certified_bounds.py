@@ -19,7 +19,7 @@ USELESS = 1000  # times the spread of the logits: then no image could be certifi
     "trained without them have none left at eps",
     source="arXiv:1810.11726; arXiv:1810.12715",
 )
-def interval_bounds(of: Inspected) -> Found:
+def certified_bounds(of: Inspected) -> Found:
     """Bounds l <= f(x') <= u over all x' in [0, 1] with |x' − x| <= r: through W, centre W m + b and radius |W| r.
 
     Width is u − l at r = eps/10, averaged over logits and images, and in units of the logits' standard deviation over images
