@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ard.attacks import PGD, Ball
 from ard.attacks.attacking import frozen_mode
+from ard.core.errors import UserError
 from ard.core.randomness import keyed_generator
 from ard.models.frozen import Frozen
 
@@ -49,6 +50,7 @@ class Inspected:
     seed: int = 0
     exact: bool = False
     track: Track = field(default=lambda steps, _: steps)
+    _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def networks(self) -> list[nn.Module]:
@@ -65,6 +67,13 @@ class Inspected:
         drawn = torch.randperm(len(self.y), generator=self.generator("sample", *key), device=self.x.device)
         return drawn[: None if self.exact else most].sort().values
 
+    def once(self, key: str, compute: Callable[[], T]) -> T:
+        """What compute() returned at the first call with this key: for what several diagnostics need."""
+        if key not in self._known:
+            self._known[key] = compute()
+        found: T = self._known[key]
+        return found
+
     @staticmethod
     def blocks(*tensors: Tensor, size: int = AT_A_TIME) -> Iterator[tuple[Tensor, ...]]:
         """The same images of each tensor, some at once."""
@@ -77,8 +86,13 @@ class Inspected:
 
     @cached_property
     def logits(self) -> Tensor:
-        """The student's logits (n, classes) on the images."""
-        return self.answers(self.student, self.x)
+        """The student's logits (n, classes) on the images; raises UserError where they are not finite."""
+        logits = self.answers(self.student, self.x)
+        if not logits.isfinite().all():
+            raise UserError(
+                "the student's logits are not all finite: expected numbers; was its training cut off as it diverged?"
+            )
+        return logits
 
     @cached_property
     def attacked(self) -> Tensor:
