@@ -124,6 +124,11 @@ class RecordFiles:
         """The same of an evaluation with images of 8 bits: a folder."""
         return self.record.with_suffix(".adversarial")
 
+    @property
+    def shown(self) -> Path:
+        """What can be looked at beyond the record: confusion of classes, a few images and what the attack added to them."""
+        return self.record.with_suffix(".shown.safetensors")
+
     def blocks(self, key: str) -> Path:
         """The folder in which an unfinished evaluation waits for those who continue it."""
         return self.record.with_name(f".{self.record.stem}.{key}.blocks")
