@@ -158,8 +158,8 @@ class StudyFolder:
     def table_csv(self) -> Path:
         return self.root / "table.csv"
 
-    def picture(self, name: str) -> Path:
-        return self.root / f"{name}.png"
+    def picture(self, name: str, kind: str = "png") -> Path:
+        return self.root / f"{name}.{kind}"
 
 
 def record_of(weights: str | Path) -> Path:
