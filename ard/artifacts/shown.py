@@ -45,7 +45,7 @@ class Shown:
     of the diagonals are the clean and the robust accuracy times n. `index` (k,) are the places of the chosen images among
     those evaluated, `y` (k,) their classes, `clean` (k, C, H, W) uint8, `perturbation` (k, C, H, W) float32 in units of
     pixels in [0, 1], the probabilities (k, classes) float32. `weights` is the SHA-256 of the evaluated file, `dataset` the
-    digest of the evaluated images.
+    digest of the evaluated images, `key` that of all that the verdicts depend on, as the record has it.
     """
 
     confusion_clean: np.ndarray
@@ -58,6 +58,7 @@ class Shown:
     attacked_probabilities: np.ndarray
     weights: str
     dataset: str
+    key: str | None = None
 
     @property
     def attacked(self) -> np.ndarray:
@@ -65,9 +66,9 @@ class Shown:
         return np.clip(self.clean.astype(np.float32) / 255 + self.perturbation, 0, 1)
 
     def is_of(self, record: Record) -> bool:
-        """Whether it was left by the evaluation that left this record: same weights, same images, as many of them."""
+        """Whether the evaluation that left this record left it: a later one that was killed may have replaced it."""
         same = (self.weights, self.dataset) == (record.weights.sha256, record.dataset.digest)
-        return same and int(self.confusion_clean.sum()) == record.n
+        return same and self.key in (None, record.key) and int(self.confusion_clean.sum()) == record.n
 
 
 def write_shown(path: Path, shown: Shown, *, through: Path | None = None) -> None:
@@ -86,8 +87,8 @@ def write_shown(path: Path, shown: Shown, *, through: Path | None = None) -> Non
         "attacked_probabilities": shown.attacked_probabilities.astype(np.float32),
     }
     tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    about = json.dumps({"weights": shown.weights, "dataset": shown.dataset, "digest": _digest(tensors, shown)})
-    write_whole(path, save(tensors, {ABOUT: about}), through=through)
+    about = {"weights": shown.weights, "dataset": shown.dataset, "key": shown.key, "digest": _digest(tensors, shown)}
+    write_whole(path, save(tensors, {ABOUT: json.dumps(about)}), through=through)
 
 
 def read_shown(path: Path) -> Shown:
@@ -120,6 +121,7 @@ def _read(path: Path) -> Shown:
         perturbation=tensors["steps"].astype(np.float32) * (tensors["largest"] / STEPS)[:, None, None, None],
         weights=about["weights"],
         dataset=about["dataset"],
+        key=about["key"],
         **{name: tensors[name] for name in ("index", "y", "clean", "clean_probabilities", "attacked_probabilities")},
     )
     if about["digest"] != _digest(tensors, shown):
@@ -153,7 +155,7 @@ def _small(counts: np.ndarray) -> np.ndarray:
 
 def _digest(tensors: Mapping[str, np.ndarray], shown: Shown) -> str:
     """SHA-256 over names, kinds, shapes and numbers, and over what they are of."""
-    digest = hashlib.sha256(f"{shown.weights} {shown.dataset}".encode())
+    digest = hashlib.sha256(f"{shown.weights} {shown.dataset} {shown.key}".encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {value.shape}".encode())
         digest.update(value.tobytes())

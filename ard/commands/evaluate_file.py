@@ -252,7 +252,7 @@ def _write(record: Record, subject: Subject, evaluation: Evaluation, request: Re
             write_adversarial(files.adversarial, images, through=through)
     if record.curve:
         draw_curve(record, files.curve, through)
-    write_shown(files.shown, gallery_of(evaluation, subject.sha256, subject.digest), through=through)
+    write_shown(files.shown, gallery_of(evaluation, record), through=through)
     write_whole(files.page, evidence_card(record), through=through)
     entry = json.dumps(robustbench_entry(record), indent=2)
     write_whole(files.robustbench, entry + "\n", through=through)

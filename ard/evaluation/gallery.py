@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ard.artifacts.record import Record
 from ard.artifacts.shown import MOST, Shown
 from ard.evaluation.cascade import evaluation_mode
 from ard.evaluation.evaluation import Evaluation
@@ -13,11 +14,8 @@ from ard.evaluation.evaluation import Evaluation
 ROOM = 2**22  # bytes of all chosen images, and of what was added to them
 
 
-def gallery_of(evaluation: Evaluation, weights: str, dataset: str) -> Shown:
-    """Of a finished evaluation, at two forward passes over its images, in the batches that the record was judged in.
-
-    `weights` is the SHA-256 of the file, `dataset` the digest of the images.
-    """
+def gallery_of(evaluation: Evaluation, record: Record) -> Shown:
+    """Of a finished evaluation and its record, at two forward passes over the images, in the batches they were judged in."""
     verdicts, x, y = evaluation.verdicts, evaluation.x, evaluation.y.cpu()
     assert verdicts is not None
     x_adv = verdicts.x_adv
@@ -36,8 +34,9 @@ def gallery_of(evaluation: Evaluation, weights: str, dataset: str) -> Shown:
         perturbation=(x_adv[index] - images).nan_to_num().numpy(),
         clean_probabilities=probabilities[0],
         attacked_probabilities=probabilities[1],
-        weights=weights,
-        dataset=dataset,
+        weights=str(record.weights.sha256),
+        dataset=record.dataset.digest,
+        key=record.key,
     )
 
 

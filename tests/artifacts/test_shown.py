@@ -87,9 +87,9 @@ def one_brighter(tensors):
     ("change", "about", "words"),
     [
         (one_brighter, None, "it is not what was written"),
-        (None, {"weights": "cd" * 32}, "it is not what was written"),
+        (None, {"weights": "cd" * 32, "dataset": "", "key": None, "digest": ""}, "it is not what was written"),
         (lambda tensors: tensors.pop("steps"), None, "it has no steps"),
-        (None, {"digest": None}, "it has no digest"),
+        (None, {"weights": "", "dataset": "", "key": None}, "it has no digest"),
     ],
     ids=["pixel", "weights", "part", "digest"],
 )
@@ -98,10 +98,10 @@ def test_a_change_is_one_line(tmp_path, shown, change, about, words):
     write_shown(path, shown)
     tensors = load_file(path)
     with safe_open(path, "np") as content:
-        said = json.loads(content.metadata()["shown"]) | (about or {})
+        said = about or json.loads(content.metadata()["shown"])
     if change:
         change(tensors)
-    save_file(tensors, path, {"shown": json.dumps({key: value for key, value in said.items() if value})})
+    save_file(tensors, path, {"shown": json.dumps(said)})
     with user_error(words):
         read_shown(path)
 
