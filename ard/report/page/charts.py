@@ -19,7 +19,7 @@ SHAPES = {
 }
 IN_TURN = ("circle", "square", "diamond", "up", "down", "plus")  # with seven colours: 42 that differ
 FAR = 0.25  # of the whole range: a gap as wide may be left out of a picture
-CROWDED = 1.5  # times the gap: where what lies above it is not longer than this, it would be drawn on top of one another
+CROWDED = 0.45  # of the whole range: where everything above the gap lies in so little, it would be hard to tell apart
 SMALL = 0.22  # of the length of a broken axis: the piece below the gap
 BREAK = 22.0  # pixels between two pieces
 
@@ -165,7 +165,7 @@ def of_cells(label: str, values: Sequence[float], *, upright: bool = False) -> A
     half = (high - low) / (2 * (len(values) - 1)) if high > low else 0.5
     piece = Piece(low - half, high + half, start, end)
     ticks = [tick for tick in _nice(low, high) if piece.low <= tick <= piece.high]
-    return Axis(label, (piece,), tuple((piece.place(tick), _words(tick)) for tick in ticks))
+    return Axis(label, (piece,), _ticks(piece, ticks))
 
 
 def listed(names: Sequence[str], step: int) -> Axis:
@@ -180,20 +180,19 @@ def height_of(count: int, step: int) -> int:
 
 
 def _axis(label: str, values: Iterable[float], start: float, end: float, breaks: bool) -> Axis:
-    known = sorted(value for value in values if isfinite(value))
+    known = sorted(value for value in values if isfinite(value)) or [0.0, 1.0]
     gap = _gap(known) if breaks else 0
-    groups = [known[:gap], known[gap:]] if gap else [known]
-    sign = 1 if end > start else -1
-    middle = start + SMALL * (end - start)
-    ends = [(start, middle - sign * BREAK / 2), (middle + sign * BREAK / 2, end)] if gap else [(start, end)]
-    pieces, ticks = [], []
-    for group, (first, last) in zip(groups, ends, strict=True):
-        nice = _nice(group[0] if group else 0.0, group[-1] if group else 1.0)
-        piece = Piece(nice[0], nice[-1], first, last)
-        pieces.append(piece)
-        shown = [nice[0], nice[-1]] if gap and group is groups[0] else nice  # the lower piece is short
-        ticks += [(piece.place(tick), _words(tick)) for tick in shown]
-    return Axis(label, tuple(pieces), tuple(ticks))
+    whole, below, above = (_nice(group[0], group[-1]) for group in (known, known[:gap] or known, known[gap:]))
+    if not gap or below[-1] >= above[0]:
+        piece = Piece(whole[0], whole[-1], start, end)
+        return Axis(label, (piece,), _ticks(piece, whole))
+    middle, half = start + SMALL * (end - start), BREAK / 2 if end > start else -BREAK / 2
+    lower, upper = Piece(below[0], below[-1], start, middle - half), Piece(above[0], above[-1], middle + half, end)
+    return Axis(label, (lower, upper), _ticks(lower, [below[0], below[-1]]) + _ticks(upper, above))
+
+
+def _ticks(piece: Piece, ticks: Sequence[float]) -> tuple[tuple[float, str], ...]:
+    return tuple((piece.place(tick), f"{tick:.6g}".replace("-", "−")) for tick in ticks)
 
 
 def _gap(values: Sequence[float]) -> int:
@@ -203,7 +202,8 @@ def _gap(values: Sequence[float]) -> int:
     if not widest or widest < FAR * (values[-1] - values[0]):
         return 0
     below = steps.index(widest) + 1
-    return below if below <= len(values) // 2 and values[-1] - values[below] <= CROWDED * widest else 0
+    is_crowded = 0 < values[-1] - values[below] <= CROWDED * (values[-1] - values[0])
+    return below if below <= len(values) // 2 and is_crowded else 0
 
 
 def _nice(low: float, high: float) -> list[float]:
@@ -213,7 +213,3 @@ def _nice(low: float, high: float) -> list[float]:
     if high == low:
         low, high = low - abs(low) / 10 - 0.05, high + abs(high) / 10 + 0.05
     return [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
-
-
-def _words(tick: float) -> str:
-    return f"{tick:.6g}".replace("-", "−")
