@@ -20,11 +20,11 @@ from ard.artifacts.typed_json import parsed
 from ard.core.errors import UserError
 from ard.core.files import existing, readable, write_whole
 
-MOST = 24  # images
+MOST_SHOWN = 24  # images
 LARGEST = 2**26  # bytes of a file
 STEPS = 127  # from no change to the largest
 ABOUT = "shown"  # one key alone: safetensors writes several in any order
-KINDS = {  # of each tensor in the file: its kind and its dimensions; counts are of the smallest kind that holds them
+STORED_PARTS = {  # of each tensor in the file: its kind and its dimensions; counts are of the smallest kind that holds them
     "confusion_clean": ("u", 2),
     "confusion_attacked": ("u", 2),
     "index": ("i", 1),
@@ -111,9 +111,9 @@ def _read(path: Path) -> Shown:
         raise ValueError(f"expected at most {LARGEST} bytes")
     with readable(path), safe_open(path, "np") as content:
         about = parsed((content.metadata() or {})[ABOUT])
-        if missing := set(KINDS) - set(content.keys()):
+        if missing := set(STORED_PARTS) - set(content.keys()):
             raise KeyError(", ".join(sorted(missing)))
-        tensors = {name: content.get_tensor(name) for name in KINDS}
+        tensors = {name: content.get_tensor(name) for name in STORED_PARTS}
     _check(tensors)
     shown = Shown(
         confusion_clean=tensors["confusion_clean"].astype(np.int64),
@@ -141,11 +141,11 @@ def _check(tensors: Mapping[str, np.ndarray]) -> None:
         "clean_probabilities": answers,
         "attacked_probabilities": answers,
     }
-    fits = all(tensors[name].shape == shapes.get(name, (k,)) for name in KINDS)
-    fits = fits and all((tensors[name].dtype.kind, tensors[name].ndim) == KINDS[name] for name in KINDS)
-    if not fits or k > MOST or not np.isin(tensors["y"], np.arange(classes)).all():
+    fits = all(tensors[name].shape == shapes.get(name, (k,)) for name in STORED_PARTS)
+    fits = fits and all((tensors[name].dtype.kind, tensors[name].ndim) == STORED_PARTS[name] for name in STORED_PARTS)
+    if not fits or k > MOST_SHOWN or not np.isin(tensors["y"], np.arange(classes)).all():
         raise ValueError("its parts do not belong together")
-    if not all(np.isfinite(tensors[name]).all() for name in KINDS):
+    if not all(np.isfinite(tensors[name]).all() for name in STORED_PARTS):
         raise ValueError("NaN is no number")
 
 

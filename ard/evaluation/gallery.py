@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ard.artifacts.record import Record
-from ard.artifacts.shown import MOST, Shown
+from ard.artifacts.shown import MOST_SHOWN, Shown
 from ard.evaluation.cascade import evaluation_mode
 from ard.evaluation.evaluation import Evaluation
 
@@ -20,7 +20,7 @@ def gallery_of(evaluation: Evaluation, record: Record) -> Shown:
     assert verdicts is not None
     x_adv = verdicts.x_adv
     clean, worst = verdicts.correct["clean"].numpy(), verdicts.worst.numpy()
-    index = chosen(y.numpy(), clean, worst, max(2, min(MOST, ROOM // (2 * x[0].numel()))))
+    index = chosen(y.numpy(), clean, worst, max(2, min(MOST_SHOWN, ROOM // (2 * x[0].numel()))))
     with evaluation_mode(evaluation.model), torch.no_grad():
         tables = [_confusion(evaluation, images, y) for images in (x, x_adv)]
         probabilities = [_probabilities(evaluation, images[index]) for images in (x, x_adv)]
@@ -40,7 +40,7 @@ def gallery_of(evaluation: Evaluation, record: Record) -> Shown:
     )
 
 
-def chosen(y: np.ndarray, clean: np.ndarray, worst: np.ndarray, most: int = MOST) -> np.ndarray:
+def chosen(y: np.ndarray, clean: np.ndarray, worst: np.ndarray, most: int = MOST_SHOWN) -> np.ndarray:
     """The places of at most so many images, in their order: half of them broken by the attack, half not.
 
     `clean` and `worst` are (n,) booleans: right on the image, right after every attack. Where one kind has too few, the
