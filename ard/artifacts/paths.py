@@ -14,6 +14,7 @@ LAST, BEST, PREVIOUS = "last", "best", "previous"  # the checkpoints of a run
 STUDENT = "student"  # the weights of the checkpoint that was selected
 RECORD = "evaluation.json"
 CLAIM = "claim.json"  # in a folder of adversarial images: what they prove, and a digest of them
+REPORT = "report.html"  # the page of a run and of a study
 REPLACED = ".replaced"  # ends the name of a folder of runs that others took the place of
 RECORDS = (RECORD, f"{LAST}.{RECORD}")  # of the two files of weights that a run leaves
 
@@ -57,6 +58,11 @@ class RunFolder:
     def log(self) -> Path:
         """What the processes of a study printed."""
         return self.root / "log.txt"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the run."""
+        return self.root / REPORT
 
     @property
     def begun(self) -> Path:
@@ -157,6 +163,11 @@ class StudyFolder:
     @property
     def table_csv(self) -> Path:
         return self.root / "table.csv"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows all runs, and leads to theirs."""
+        return self.root / REPORT
 
     def picture(self, name: str, kind: str = "png") -> Path:
         return self.root / f"{name}.{kind}"
