@@ -1,15 +1,18 @@
 """A record as a Hugging Face model card: README.md of a repository there, with its numbers in `model-index`."""
 
 import json
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
 
+from ard.artifacts.paths import RecordFiles
 from ard.artifacts.record import Record
+from ard.core.errors import UserError
 from ard.core.statistics import wilson_interval
 from ard.report.evidence_card import evidence_card
-from ard.report.robustbench import dataset_name
+from ard.report.robustbench import dataset_name, robustbench_file
+from ard.report.rows import load_records
 
 USE = """## Use
 
@@ -26,7 +29,8 @@ def model_card(record: Record, name: str | None = None) -> str:
     `name` is that of the model; by default architecture and method. Of a record that failed a check, no number after an
     attack is in the metadata, and the text has UNRELIABLE with the reasons in its place.
     """
-    called = name or "-".join(filter(None, [record.model.architecture, record.run.method if record.run else None]))
+    own = [record.model.architecture, record.run.method if record.run else "", "last" if record.is_last else ""]
+    called = name or "-".join(filter(None, own))
     tags = [
         "adversarial-robustness",
         "robust-distillation" if record.teacher else "",
@@ -42,6 +46,19 @@ def model_card(record: Record, name: str | None = None) -> str:
     front = yaml.safe_dump(about, sort_keys=False, allow_unicode=True, width=120)
     use = USE.format(weights=json.dumps(PurePath(record.weights.path).name))
     return f"---\n{front}---\n\n{evidence_card(record)}\n{use}\n"
+
+
+def model_cards(folder: Path) -> dict[Path, str]:
+    """What to write beside every record below a folder: its model card, and RobustBench's entry as this version has it.
+
+    Raises UserError where there is no record, or none of the weights that lie beside it.
+    """
+    records = load_records([folder])
+    current = [stored for stored in records if not stored.is_stale]
+    if not current:
+        raise UserError(f"{records[0].path} is of other weights than those beside it: evaluate these")
+    cards = {RecordFiles(stored.path).model_card: model_card(stored.record) for stored in current}
+    return cards | {RecordFiles(stored.path).robustbench: robustbench_file(stored.record) for stored in current}
 
 
 def _result(record: Record) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A record in the shape of RobustBench's model_info files."""
 
+import json
 from typing import Any
 
 from ard.artifacts.record import Record
@@ -33,6 +34,11 @@ def robustbench_entry(record: Record) -> dict[str, Any]:
         "footnote": _footnote(record),
         "unreliable": record.verdict == "unreliable",
     }
+
+
+def robustbench_file(record: Record) -> str:
+    """The entry as the text of a file."""
+    return json.dumps(robustbench_entry(record), indent=2) + "\n"
 
 
 def dataset_name(name: str) -> str:

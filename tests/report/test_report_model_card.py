@@ -1,18 +1,24 @@
 """ard.report.model_card: metadata as Hugging Face reads it, with the record's numbers; none that failed a check."""
 
+import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from scipy.stats import binomtest
-from small_records import dataset, full_record, unreliable
+from small_records import dataset, first, full_record, unreliable, write, write_study
 from test_report_card import EXPLAINED
 
+from ard.__main__ import main
+from ard.artifacts.paths import RecordFiles
 from ard.artifacts.record import RunInfo
+from ard.artifacts.record_file import read_record
 from ard.report.evidence_card import evidence_card
 from ard.report.model_card import model_card
+from ard.report.robustbench import robustbench_entry
 
 # the keys that huggingface_hub 2.4 knows: its ModelCardData, EvalResult and model_index_to_eval_results
 TASK, DATASET, METRIC = {"type", "name"}, {"type", "name", "split", "args"}, {"type", "name", "value", "args"}
@@ -103,3 +109,30 @@ def test_odd_names_stay_data() -> None:
 
 def test_a_model_may_be_named() -> None:
     assert parts(model_card(replace(full_record(), run=RUN), "mine"))[0]["model-index"][0]["name"] == "mine"
+
+
+def test_the_command_writes_one_beside_every_record_and_the_entry_anew(tmp_path: Path, capsys: Any) -> None:
+    study = write_study(tmp_path / "study")
+    assert main(["report", str(study), "--model-card"]) == 0
+    said = capsys.readouterr().out
+    records = sorted(study.rglob("*evaluation.json"))
+    assert len(records) == 4
+    for path in records:
+        record, files = read_record(path), RecordFiles(path)
+        assert f"{files.model_card}\n" in said
+        assert files.model_card.read_text() == model_card(record)
+        assert json.loads(files.robustbench.read_text()) == robustbench_entry(record)
+    assert parts((study / "ard/seed0/last.evaluation.model_card.md").read_text())[0]["model-index"][0]["name"].endswith(
+        "-last"
+    )
+    without = write_study(tmp_path / "without")
+    assert main(["report", str(without)]) == 0
+    assert not list(without.rglob("*.model_card.md"))
+
+
+def test_nothing_is_written_where_no_record_is_of_the_weights_beside_it(tmp_path: Path, capsys: Any) -> None:
+    write(tmp_path / "run/evaluation.json", first(0.9), first(0.5))
+    (tmp_path / "run/student.safetensors").write_bytes(b"others")
+    assert main(["report", str(tmp_path / "run"), "--model-card"]) == 2
+    assert "is of other weights than those beside it" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"evaluation.json", "student.safetensors"}
