@@ -86,22 +86,24 @@ def one_brighter(tensors):
 @pytest.mark.parametrize(
     ("change", "about", "words"),
     [
-        (one_brighter, None, "it is not what was written"),
-        (None, {"weights": "cd" * 32, "dataset": "", "key": None, "digest": ""}, "it is not what was written"),
-        (lambda tensors: tensors.pop("steps"), None, "it has no steps"),
-        (None, {"weights": "", "dataset": "", "key": None}, "it has no digest"),
+        (one_brighter, {}, "it is not what was written"),
+        (None, {"weights": "cd" * 32}, "it is not what was written"),
+        (None, {"dataset": "cd" * 8}, "it is not what was written"),
+        (None, {"key": "another"}, "it is not what was written"),
+        (lambda tensors: tensors.pop("steps"), {}, "it has no steps"),
+        (None, {"digest": None}, "it has no digest"),
     ],
-    ids=["pixel", "weights", "part", "digest"],
+    ids=["pixel", "weights", "dataset", "key", "part", "digest"],
 )
 def test_a_change_is_one_line(tmp_path, shown, change, about, words):
     path = tmp_path / "evaluation.shown.safetensors"
-    write_shown(path, shown)
+    write_shown(path, replace(shown, key="this"))
     tensors = load_file(path)
     with safe_open(path, "np") as content:
-        said = about or json.loads(content.metadata()["shown"])
+        said = json.loads(content.metadata()["shown"]) | about
     if change:
         change(tensors)
-    save_file(tensors, path, {"shown": json.dumps(said)})
+    save_file(tensors, path, {"shown": json.dumps({name: text for name, text in said.items() if text is not None})})
     with user_error(words):
         read_shown(path)
 
