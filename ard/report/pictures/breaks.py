@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.gridspec import SubplotSpec
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from ard.report.pictures.style import plain_axes
@@ -31,11 +32,10 @@ def spans(intervals: Sequence[Interval]) -> list[Interval]:
     return [(float(low - margin), float(high + margin)) for low, high in parts]
 
 
-def stacked(slot: SubplotSpec, parts: Sequence[Interval]) -> list[Axes]:
+def stacked(figure: Figure, parts: Sequence[Interval]) -> list[Axes]:
     """Axes above one another, one for each stretch of y from the lowest up, on one scale, with a cut between them."""
     lengths = [high - low for low, high in parts]
-    grid = slot.subgridspec(len(parts), 1, height_ratios=lengths[::-1])
-    figure = slot.get_gridspec().figure
+    grid = GridSpec(len(parts), 1, figure, height_ratios=lengths[::-1])
     panels = [figure.add_subplot(grid[len(parts) - 1, 0])]
     panels += [figure.add_subplot(grid[row, 0], sharex=panels[0]) for row in range(len(parts) - 2, -1, -1)]
     for axes, (low, high) in zip(panels, parts, strict=True):

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
@@ -27,7 +27,7 @@ def draw_tradeoff(rows: Sequence[Row], differ: Sequence[str], *paths: Path) -> N
     """
     marks = sorted(marks_of(rows, differ), key=lambda mark: mark.hollow)
     figure = empty_figure(title(rows, differ))
-    panels = stacked(GridSpec(1, 1, figure)[0], spans([mark.worst[1:] for mark in marks]))
+    panels = stacked(figure, spans([mark.worst[1:] for mark in marks]))
     panels[0].set_xlabel("clean accuracy (%)")
     max(panels, key=lambda axes: np.ptp(axes.get_ylim())).set_ylabel("worst-case accuracy (%)")
     _draw_legend(figure, bars(rows))
@@ -63,7 +63,7 @@ def _draw_marks(axes: Axes, here: Sequence[Mark]) -> None:
     places = axes.transData.inverted().transform(apart(points, KEPT_APART * scale))
     for mark, place in zip(here, places, strict=True):
         face, size = "white" if mark.hollow else mark.colour, 11 if mark.marker == "*" else 6
-        style = {"color": mark.colour, "scalex": False, "scaley": False}
+        style: dict[str, Any] = {"color": mark.colour, "scalex": False, "scaley": False}
         axes.plot(*zip(mark.point, place, strict=True), linewidth=0.9, zorder=4, **style)
         axes.plot(*place, mark.marker, markerfacecolor=face, markersize=size, zorder=6 - mark.hollow, **style)
     _label(axes, here, places)
