@@ -17,8 +17,8 @@ def report(directory: str, baseline: str | None = None) -> int:
     if not folder.is_dir():
         kind = "a file" if folder.is_file() else "not there"
         raise UserError(f"{directory} is {kind}; expected the folder of a run or of a study, such as checkpoints/digits")
-    from ard.report.page.writing import write_report
+    from ard.report.page.writing import write_pages
 
-    first, *others = write_report(folder, baseline=baseline)
+    first, *others = write_pages(folder, baseline=baseline)
     say(f"{first}{f' and the pages of {len(others)} runs' if others else ''}")
     return 0

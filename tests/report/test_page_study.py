@@ -20,7 +20,7 @@ from ard.core.statistics import accuracy_interval
 from ard.report.comparison import compare_records
 from ard.report.page.charts import IN_TURN, TONES, Look, Piece, across, upwards
 from ard.report.page.pixels import LARGEST, thinned
-from ard.report.page.writing import write_report
+from ard.report.page.writing import write_pages
 from ard.report.rows import group, load_records
 
 MAIN = "Accuracies in percent"
@@ -37,7 +37,7 @@ def study(tmp_path):
 
 
 def page_of(folder, **options):
-    path, *_ = write_report(folder, **options)
+    path, *_ = write_pages(folder, **options)
     return Page.of(path)
 
 
@@ -146,7 +146,7 @@ def test_records_that_differ_have_a_page_without_differences(study):
     assert "No differences: the records differ in threat." in page.text
     assert page.table(MAIN)[0][-1][0] == "threat"
     with user_error("--baseline ard: these records differ in threat"):
-        write_report(study, baseline="ard")
+        write_pages(study, baseline="ard")
 
 
 def test_an_unknown_baseline_is_one_line_and_leaves_no_page(study, capsys):
@@ -176,7 +176,7 @@ def test_a_study_of_twenty_runs_stays_small(tmp_path):
         record = write(path, drawn(0.9, k), drawn(0.5, k))
         write_metrics(path.parent, epochs=100)
     write_shown(RecordFiles(path).shown, shown_of(record, count=24, shape=(3, 32, 32)))
-    page, *others = write_report(tmp_path)
+    page, *others = write_pages(tmp_path)
     assert page.stat().st_size < 1e6
     assert 2e5 < max(other.stat().st_size for other in others) < 1e6
 

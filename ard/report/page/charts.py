@@ -18,7 +18,7 @@ SHAPES = {
     "star": "M0 -6.5l1.6 4.4h4.6l-3.7 2.8l1.4 4.5l-3.9 -2.7l-3.9 2.7l1.4 -4.5l-3.7 -2.8h4.6z",
 }
 IN_TURN = ("circle", "square", "diamond", "up", "down", "plus")  # with seven colours: 42 that differ
-FAR = 0.25  # of the whole range: a gap as wide may be left out of a picture
+WIDE = 0.25  # of the whole range: a gap as wide may be left out of a picture
 CROWDED = 0.45  # of the whole range: where everything above the gap lies in so little, it would be hard to tell apart
 SMALL = 0.22  # of the length of a broken axis: the piece below the gap
 BREAK = 22.0  # pixels between two pieces
@@ -80,7 +80,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Mark:
+class PlacedMark:
     """A point with its intervals, each (low, high), and the words that appear over it."""
 
     x: float
@@ -113,7 +113,7 @@ class Chart:
     height: int = HEIGHT
     left: int = LEFT
     lines: Sequence[Line] = ()
-    marks: Sequence[Mark] = ()
+    marks: Sequence[PlacedMark] = ()
     bands: Sequence[tuple[float, float, str]] = ()
     upright: Sequence[tuple[float, str]] = ()  # dashed lines at an x, with their words
     legend: Sequence[Legend] = ()
@@ -199,7 +199,7 @@ def _gap(values: Sequence[float]) -> int:
     """How many of the sorted values lie below a gap so wide that the others would be crowded because of it; or 0."""
     steps = [later - earlier for earlier, later in pairwise(values)]
     widest = max(steps, default=0.0)
-    if not widest or widest < FAR * (values[-1] - values[0]):
+    if not widest or widest < WIDE * (values[-1] - values[0]):
         return 0
     below = steps.index(widest) + 1
     is_crowded = 0 < values[-1] - values[below] <= CROWDED * (values[-1] - values[0])

@@ -10,8 +10,8 @@ from ard.artifacts.paths import RunFolder
 from ard.core.statistics import accuracy_interval
 from ard.report.comparison import Comparison
 from ard.report.differences import DifferenceTable
-from ard.report.page.charts import Chart, Legend, Line, Look, Mark, Point, across, height_of, listed, upwards
-from ard.report.page.inside import side_by_side
+from ard.report.page.charts import Chart, Legend, Line, Look, PlacedMark, Point, across, height_of, listed, upwards
+from ard.report.page.inside import students_side_by_side
 from ard.report.page.learning import curves_over_each_other
 from ard.report.page.run_page import title_of
 from ard.report.page.stored_run import StoredRun
@@ -91,7 +91,7 @@ def placed(rows: Sequence[Row], looks: Mapping[str, Look]) -> list[Placed]:
 def tradeoff(places: Sequence[Placed], note: str) -> Chart:
     """Clean against worst-case accuracy; a method whose knob was swept is a line through its settings."""
     marks = [
-        Mark(one.clean[0], one.worst[0], one.words, one.look, one.clean[1:], one.worst[1:], one.row.is_last)
+        PlacedMark(one.clean[0], one.worst[0], one.words, one.look, one.clean[1:], one.worst[1:], one.row.is_last)
         for one in _best_on_top(places)
     ]
     return Chart(
@@ -116,7 +116,7 @@ def ranking(places: Sequence[Placed], note: str) -> Chart:
         for kind, (middle, low, high) in one.both.items():
             look = Look(one.look.tone, "circle" if kind == "worst case" else "diamond", key=one.look.key)
             interval: Point | None = None if one.row.is_last else (low, high)
-            marks.append(Mark(middle, at[one.row.method], one.words, look, interval, None, one.row.is_last))
+            marks.append(PlacedMark(middle, at[one.row.method], one.words, look, interval, None, one.row.is_last))
     values = [value for one in places for value in (*one.worst, *one.clean)]
     return Chart(
         "Ranking",
@@ -148,7 +148,7 @@ def _compared(folder: Path, compared: Comparison, looks: Mapping[str, Look]) -> 
         "unreliable": f"Left out of the pictures as unreliable: {left_out}." if left_out else "",
         "pictures": [tradeoff(places, note), ranking(places, note)] if places else [],
         **_differences(compared),
-        "inside": side_by_side(rows),
+        "inside": students_side_by_side(rows),
         "cost": cost_table([row for row in rows if not row.is_last] or rows),
     }
 
