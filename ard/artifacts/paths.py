@@ -169,8 +169,8 @@ class StudyFolder:
         """The page that shows all runs, and leads to theirs."""
         return self.root / REPORT
 
-    def picture(self, name: str) -> Path:
-        return self.root / f"{name}.png"
+    def picture(self, name: str, kind: str = "png") -> Path:
+        return self.root / f"{name}.{kind}"
 
 
 def record_of(weights: str | Path) -> Path:

@@ -251,7 +251,7 @@ def _write(record: Record, subject: Subject, evaluation: Evaluation, request: Re
         else:
             write_adversarial(files.adversarial, images, through=through)
     if record.curve:
-        draw_curve(record, files.curve, through)
+        draw_curve(record, files.curve, through=through)
     write_shown(files.shown, gallery_of(evaluation, record), through=through)
     write_whole(files.page, evidence_card(record), through=through)
     entry = json.dumps(robustbench_entry(record), indent=2)

@@ -10,7 +10,20 @@ from ard.artifacts.paths import RunFolder
 from ard.core.statistics import accuracy_interval
 from ard.report.comparison import Comparison
 from ard.report.differences import DifferenceTable
-from ard.report.page.charts import Chart, Legend, Line, Look, PlacedMark, Point, across, height_of, listed, upwards
+from ard.report.page.charts import (
+    Chart,
+    Legend,
+    Line,
+    Look,
+    PlacedMark,
+    Point,
+    across,
+    cut,
+    height_of,
+    kept_apart,
+    listed,
+    upwards,
+)
 from ard.report.page.inside import students_side_by_side
 from ard.report.page.learning import curves_over_each_other
 from ard.report.page.run_page import title_of
@@ -92,18 +105,22 @@ def tradeoff(places: Sequence[Placed], note: str) -> Chart:
     """Clean against worst-case accuracy; a method whose knob was swept is a line through its settings."""
     marks = [
         PlacedMark(one.clean[0], one.worst[0], one.words, one.look, one.clean[1:], one.worst[1:], one.row.is_last)
-        for one in _best_on_top(places)
+        for one in sorted(places, key=lambda one: one.row.is_last)
     ]
-    return Chart(
+    x = across("clean accuracy (%)", [x for one in places for x in one.clean])
+    y = upwards("worst-case accuracy (%)", [y for one in places for y in one.worst])
+    chart = Chart(
         "Clean and worst-case accuracy",
-        across("clean accuracy (%)", [x for one in places for x in one.clean], breaks=True),
-        upwards("worst-case accuracy (%)", [y for one in places for y in one.worst], breaks=True),
+        cut(x, [one.clean[1:] for one in places]),
+        cut(y, [one.worst[1:] for one in places]),
         note=note,
         summary="The numbers are in the table.",
         marks=marks,
         lines=_knobs(places),
         faint=len(places) > MANY,
     )
+    apart = kept_apart(chart)
+    return replace(apart, marks=apart.marks[::-1])  # the first, which keep their places, are drawn on top
 
 
 def ranking(places: Sequence[Placed], note: str) -> Chart:
@@ -117,10 +134,11 @@ def ranking(places: Sequence[Placed], note: str) -> Chart:
             look = Look(one.look.tone, "circle" if kind == "worst case" else "diamond", key=one.look.key)
             interval: Point | None = None if one.row.is_last else (low, high)
             marks.append(PlacedMark(middle, at[one.row.method], one.words, look, interval, None, one.row.is_last))
-    values = [value for one in places for value in (*one.worst, *one.clean)]
+    ends = [kind[1:] for one in places for kind in one.both.values()]
+    x = across("accuracy (%): ● worst case, ◆ clean", [end for pair in ends for end in pair], left=NAMES)
     return Chart(
         "Ranking",
-        across("accuracy (%): ● worst case, ◆ clean", values, left=NAMES, breaks=True),
+        cut(x, ends),
         listed([_short(one.row) for one in order], STEP),
         note=note,
         summary="The numbers are in the table.",
