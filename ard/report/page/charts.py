@@ -23,6 +23,7 @@ SHAPES = {
 }
 IN_TURN = ("circle", "square", "diamond", "up", "down", "plus")  # with seven colours: 42 that differ
 BREAK = 22.0  # pixels between two pieces of an axis
+EMPTY = 0.25  # of an axis: a stretch without anything that is left out
 APART = 9.0  # pixels between the middles of two marks
 
 Point = tuple[float, float]
@@ -156,9 +157,9 @@ def across(label: str, values: Iterable[float], *, left: int = LEFT) -> Axis:
     return _axis(label, values, left, WIDTH - RIGHT)
 
 
-def upwards(label: str, values: Iterable[float]) -> Axis:
+def upwards(label: str, values: Iterable[float], *, height: int = HEIGHT) -> Axis:
     """The axis from the bottom up over these values."""
-    return _axis(label, values, HEIGHT - BOTTOM, TOP)
+    return _axis(label, values, height - BOTTOM, TOP)
 
 
 def cut(axis: Axis, intervals: Sequence[Point]) -> Axis:
@@ -167,7 +168,7 @@ def cut(axis: Axis, intervals: Sequence[Point]) -> Axis:
     Both pieces have one scale, and the pixels that the axis had.
     """
     start, end = axis.pieces[0].start, axis.pieces[-1].end
-    parts = [(max(0.0, low), min(100.0, high)) for low, high in spans(intervals)]
+    parts = [(max(0.0, low), min(100.0, high)) for low, high in spans(intervals, EMPTY)]
     if len(parts) == 1:
         return axis
     room = end - start - copysign(BREAK, end - start)

@@ -41,7 +41,8 @@ from ard.report.table import (
 
 STEP, NAMES = 17, 128  # pixels of a row of the ranking, and of the names before it
 LONGEST = 19  # characters of a name there
-MANY = 24  # marks whose intervals would hide one another
+MANY = 24  # marks that would hide one another: then intervals are faint, and last checkpoints only in the ranking
+TALL = 340  # pixels of the plane of all methods
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,15 @@ def placed(rows: Sequence[Row], looks: Mapping[str, Look]) -> list[Placed]:
 
 def tradeoff(places: Sequence[Placed], note: str) -> Chart:
     """Clean against worst-case accuracy; a method whose knob was swept is a line through its settings."""
+    note += " A mark that would cover another one is moved aside and joined to its place by a line."
+    if len(places) > MANY and (selected := [one for one in places if not one.row.is_last]):
+        places, note = selected, f"{note} Last checkpoints: in the ranking."
     marks = [
         PlacedMark(one.clean[0], one.worst[0], one.words, one.look, one.clean[1:], one.worst[1:], one.row.is_last)
         for one in sorted(places, key=lambda one: one.row.is_last)
     ]
     x = across("clean accuracy (%)", [x for one in places for x in one.clean])
-    y = upwards("worst-case accuracy (%)", [y for one in places for y in one.worst])
+    y = upwards("worst-case accuracy (%)", [y for one in places for y in one.worst], height=TALL)
     chart = Chart(
         "Clean and worst-case accuracy",
         cut(x, [one.clean[1:] for one in places]),
@@ -117,6 +121,7 @@ def tradeoff(places: Sequence[Placed], note: str) -> Chart:
         summary="The numbers are in the table.",
         marks=marks,
         lines=_knobs(places),
+        height=TALL,
         faint=len(places) > MANY,
     )
     apart = kept_apart(chart)
