@@ -116,6 +116,11 @@ class RecordFiles:
         return self.record.with_suffix(".robustbench.json")
 
     @property
+    def model_card(self) -> Path:
+        """README.md of a model's repository, as `ard report --model-card` writes it."""
+        return self.record.with_suffix(".model_card.md")
+
+    @property
     def curve(self) -> Path:
         """The picture of accuracy against radius."""
         return self.record.with_suffix(".curve.png")

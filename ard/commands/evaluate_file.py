@@ -235,10 +235,10 @@ def _write(record: Record, subject: Subject, evaluation: Evaluation, request: Re
     """Write the record last: where it is, all other files are."""
     from ard.report.evidence_card import evidence_card
     from ard.report.pictures.curve import draw_curve
-    from ard.report.robustbench import robustbench_entry
+    from ard.report.robustbench import robustbench_file
 
     files = RecordFiles(record_of(subject.weights))
-    for of_the_replaced in (files.adversarial, files.curve, files.shown):
+    for of_the_replaced in (files.adversarial, files.curve, files.shown, files.model_card):
         with or_user_error(of_the_replaced):
             of_the_replaced.unlink(missing_ok=True)
     remove_pngs(files.adversarial_pngs)
@@ -254,8 +254,7 @@ def _write(record: Record, subject: Subject, evaluation: Evaluation, request: Re
         draw_curve(record, files.curve, through=through)
     write_shown(files.shown, gallery_of(evaluation, record), through=through)
     write_whole(files.page, evidence_card(record), through=through)
-    entry = json.dumps(robustbench_entry(record), indent=2)
-    write_whole(files.robustbench, entry + "\n", through=through)
+    write_whole(files.robustbench, robustbench_file(record), through=through)
     write_record(files.record, record, through=through)
 
 

@@ -29,7 +29,8 @@ def evaluated(tmp_path_factory):
 def test_every_file_beside_a_record_is_named(evaluated):
     named = {name for name, part in vars(RecordFiles).items() if isinstance(part, property)}
     left = {path.name for path in evaluated.record.parent.iterdir()} - {"student.safetensors"}
-    assert left == {getattr(evaluated, name).name for name in named - {"curve", "adversarial_pngs"}} | {"evaluation.json"}
+    elsewhere = {"curve", "adversarial_pngs", "model_card"}  # of suite full, of images of 8 bits, of `ard report`
+    assert left == {getattr(evaluated, name).name for name in named - elsewhere} | {"evaluation.json"}
 
 
 def test_the_tables_are_those_of_the_stored_images_and_of_the_record(evaluated):
@@ -79,11 +80,15 @@ def test_what_an_earlier_evaluation_left_is_not_of_a_later_record(evaluated):
     assert not shown.is_of(replace(record, n=149))
 
 
-def test_with_images_of_8_bits_it_shows_those(tmp_path, capsys):
+def test_with_images_of_8_bits_it_shows_those_and_nothing_of_an_earlier_evaluation_stays(tmp_path, capsys):
     write_weights(tmp_path / "student.safetensors")
+    earlier = [RecordFiles(tmp_path / "evaluation.json").model_card, RecordFiles(tmp_path / "evaluation.json").curve]
+    for path in earlier:
+        path.write_text("of an earlier evaluation")
     assert cli(capsys, "evaluate", tmp_path, "--limit", 20, "--eight-bit")[0] == 0
     shown = read_shown(tmp_path / "evaluation.shown.safetensors")
     assert np.abs(shown.perturbation).max() == pytest.approx(25 / 255, abs=1e-6)  # the level below 0.1
+    assert not any(path.exists() for path in earlier)
 
 
 def test_a_network_that_answers_with_no_number_has_a_file_like_any_other(tmp_path):

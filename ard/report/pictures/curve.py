@@ -47,7 +47,7 @@ def _draw_points(axes: Axes, points: dict[float, float], n: int) -> None:
         colour, marker = (LINE, "o") if eps else (CLEAN, "D")
         axes.plot([eps, eps], [100 * low, 100 * high], "_-", color=colour, linewidth=0.9, markersize=7, zorder=3)
         axes.plot(eps, 100 * accuracy, marker, color=colour, markersize=4.5, zorder=4)
-    axes.set_ylim(0, 102)  # a mark at 100 is drawn whole
+    axes.set_ylim(-2, 102)  # a mark at either end is drawn whole
 
 
 def _label_radii(axes: Axes, radii: list[float], whole: float) -> None:
