@@ -18,8 +18,12 @@ import yaml
 from method_table import methods
 from torch import nn
 
+from ard.artifacts.diagnosis import read_diagnosis
 from ard.attacks import Linf, Radius
 from ard.bench.report import bench_table, short
+from ard.core.text import duration, markdown_table, percent
+from ard.diagnostics.diagnosing import load_diagnostic
+from ard.diagnostics.names import groups
 from ard.evaluation.adversaries import Adversary
 from ard.evaluation.checks import CHECKS
 from ard.evaluation.suites import SUITES, Given
@@ -28,9 +32,13 @@ from ard.report.comparison import compare_records
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
-    *(ROOT / "docs" / name for name in ("methods.md", "evaluation.md", "performance.md", "results/README.md")),
+    *(
+        ROOT / "docs" / name
+        for name in ("methods.md", "evaluation.md", "performance.md", "diagnostics.md", "results/README.md")
+    ),
 ]
 RESULTS = ROOT / "docs" / "results"
+PARTS = ("all", "robust")
 SUMMARY = ("Method", "Teacher", "Clean", "PGD-20", "AA", "Worst", "params")
 BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -51,6 +59,9 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
         "gradient-errors": gradient_errors,
         "gpu-graph": lambda: f"\n{bench_table(json.loads((RESULTS / 'gpu-graph' / 'benchmark.json').read_text()))}\n\n",
         "gpu-speed": gpu_speed,
+        "diagnostics": diagnostics,
+        "inside": inside,
+        "inside-time": inside_time,
     }
 
     def made(name: str) -> str:
@@ -171,6 +182,41 @@ def gpu_speed() -> str:
         rows.append("| " + " | ".join(cells + busy) + " |")
     ceilings = ", ".join(f"{name} {value:.3g}" for name, value in record["ceilings"].items())
     return "\n" + "\n".join(rows) + f"\n\n{record['device']}, torch {record['torch']}, PGD-10; ceilings: {ceilings}.\n\n"
+
+
+def diagnostics() -> str:
+    """Every diagnostic in its own words."""
+    rows = []
+    for name, group in groups().items():
+        one = load_diagnostic(name)
+        rows.append([group, f"`{name}`", one.tells, one.cannot, one.source, one.runs])
+    header = ["Group", "Diagnostic", "It tells", "It cannot", "Source", "Runs"]
+    return f"\n{markdown_table(header, rows)}\n\n"
+
+
+def inside() -> str:
+    """Which numbers go with robust accuracy, over all students and over robust ones."""
+    found = json.loads((RESULTS / "digits-inside" / "ranking.json").read_text())
+    by_strength = sorted(found["rows"].items(), key=lambda row: -abs(row[1]["robust"]["rho"]))
+    rows = [
+        [name, *(f"{row[which]['rho']:+.2f} ({row[which]['low']:+.2f} to {row[which]['high']:+.2f})" for which in PARTS)]
+        for name, row in by_strength
+    ]
+    header = ["Number", f"all {found['students']} students", f"the {found['robust students']} robust ones"]
+    conditions = (
+        f"{found['methods']} methods; robust: worst-case accuracy at least {percent(found['least robust of them'])}, "
+    )
+    conditions += f"{found['robust methods']} methods. Spearman's ρ with it, and an interval by drawing methods anew."
+    return f"\n{markdown_table(header, rows)}\n\n{conditions}\n\n"
+
+
+def inside_time() -> str:
+    """What each diagnostic costs on CIFAR images."""
+    diagnosis = read_diagnosis(RESULTS / "cifar-inside" / "diagnosis.json")
+    rows = [[result.group, f"`{result.name}`", str(result.n), duration(result.seconds)] for result in diagnosis.results]
+    skipped = "".join(f" `{one.name}`: {one.reason}." for one in diagnosis.skipped)
+    where = f"{diagnosis.model.class_path.rpartition('.')[2]}, {diagnosis.n:,} images of {diagnosis.dataset.name}, "
+    return f"\n{markdown_table(['Group', 'Diagnostic', 'images', 'time'], rows)}\n\n{where}{diagnosis.device}.{skipped}\n\n"
 
 
 def attacks() -> str:

@@ -1,5 +1,7 @@
 """The Python that the documents and examples/ show runs: what is written there, with fewer batches and images."""
 
+import ast
+import importlib
 import re
 from functools import partial
 from importlib.util import find_spec
@@ -28,6 +30,21 @@ def short_trainer(max_epochs, **options):
 
 def short_fit(*arguments, **options):
     return ard.fit(*arguments, **options | {"epochs": 1, "options": OPTIONS})
+
+
+@pytest.mark.parametrize(
+    "file", sorted([*ROOT.glob("scripts/*.py"), *ROOT.glob("examples/*.py")]), ids=lambda file: file.stem
+)
+def test_what_scripts_and_examples_import_of_ard_is_there(file):
+    """A script that nothing runs would break with the first name that moves."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "ard":
+            for alias in node.names:
+                assert has_name(node.module, alias.name), f"line {node.lineno}: no {alias.name} in {node.module}"
+
+
+def has_name(module, name):
+    return hasattr(importlib.import_module(module), name) or find_spec(f"{module}.{name}") is not None
 
 
 def run(source, folder, monkeypatch):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Timer
 
 from ard.artifacts.metrics import Validation
 from ard.core.text import percent
@@ -39,6 +40,15 @@ def why_none(validations: Sequence[Validation]) -> str:
 def cut_short(trainer: pl.Trainer) -> str:
     """Which options made the run too short to show what it can learn; empty for a whole one."""
     epochs = (trainer.max_epochs or 0) * getattr(trainer.lightning_module, "replays", 1)  # as the trainer was told
-    found = {"limit_train_batches": trainer.limit_train_batches != 1.0, "max_steps": trainer.max_steps != -1}
-    found["max_epochs"] = 0 <= epochs < FEWEST
-    return ", ".join(f"{name} {getattr(trainer, name)}" for name, is_set in found.items() if is_set)
+    found = {
+        f"limit_train_batches {trainer.limit_train_batches}": trainer.limit_train_batches != 1.0,
+        f"max_steps {trainer.max_steps}": trainer.max_steps != -1,
+        f"max_epochs {trainer.max_epochs}": 0 <= epochs < FEWEST,
+        "max_time": any(_is_over(callback) for callback in trainer.callbacks if isinstance(callback, Timer)),
+    }
+    return ", ".join(option for option, is_set in found.items() if is_set)
+
+
+def _is_over(timer: Timer) -> bool:
+    left = timer.time_remaining()
+    return left is not None and left <= 0

@@ -110,6 +110,15 @@ def test_every_row_takes_its_step(row):
     assert all(parameter.requires_grad for parameter in step.student.parameters())
 
 
+def test_a_row_is_captured_where_ours_would_be():
+    """ard.Distillation captures PGD in eval mode with a teacher that answers itself, and nothing the released codes do."""
+    rows = {row.name: row for row in ROWS}
+    assert {name for name, row in rows.items() if "released" in name and row.captured} == set()
+    assert {name for name in rows if "shipped default" in name} <= {name for name, row in rows.items() if row.captured}
+    assert not any(row.captured for row in ROWS if row.attack != "PGD" or row.attack_mode == "train" or row.graphs == "none")
+    assert [row.name for row in ROWS if row.captured and row.teacher_in == "cache"] == []
+
+
 @pytest.mark.parametrize("group", ["ARD, MobileNetV2", "RSLAD, ResNet-18"])
 def test_a_captured_attack_takes_the_same_steps(group):
     """With a double of a graph: an eager step, a capture, two replays."""

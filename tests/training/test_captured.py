@@ -265,6 +265,23 @@ def test_a_teacher_that_looks_its_logits_up_and_a_counted_step_are_not_captured(
     assert (graph.captures, graph.reason) == (0, None)
 
 
+@pytest.mark.parametrize("obstacle", ["float16", "SyncBatchNorm", "progress"])
+def test_a_training_loss_that_cannot_be_a_graph_says_why(obstacle):
+    graph, student = graphs(), tiny_net()
+    assert graph._obstacle(student) is None
+    if obstacle == "progress":
+        graph._read.add("progress")
+    student = nn.SyncBatchNorm.convert_sync_batchnorm(student) if obstacle == "SyncBatchNorm" else student
+    with torch.autocast("cpu", torch.float16, enabled=obstacle == "float16"):
+        said = graph._obstacle(student)
+    expected = {
+        "float16": "scaled in float16",
+        "SyncBatchNorm": "waits for other devices",
+        "progress": "reads progress of each",
+    }
+    assert expected[obstacle] in said
+
+
 def test_the_double_refuses_what_a_capture_refuses():
     mask = torch.tensor([True, False])
     for asks in (torch.Tensor.item, lambda x: x[mask], lambda x: x.nonzero(), lambda x: torch.tensor([1.0]) + x.sum()):

@@ -122,10 +122,14 @@ def test_resumed_after_its_end_it_says_the_same(constant, command, capsys):
 
 @pytest.mark.parametrize(
     ("option", "said"),
-    [("--trainer.limit_train_batches=2", "limit_train_batches 2"), ("--trainer.max_epochs=2", "max_epochs 2")],
+    [
+        ("--trainer.limit_train_batches=2", "limit_train_batches 2"),
+        ("--trainer.max_epochs=2", "max_epochs 2"),
+        ("--trainer.max_time=00:00:00:01 --trainer.max_epochs=400", "max_time"),
+    ],
 )
 def test_one_that_was_cut_short_on_purpose_says_so_and_has_not(command, tmp_path, capsys, option, said):
-    status, out, _ = cli(capsys, *command(tmp_path, "pgd_at", *ONE_CLASS, option, student=[]))
+    status, out, _ = cli(capsys, *command(tmp_path, "pgd_at", *ONE_CLASS, *option.split(), student=[]))
     *_, line, student, following = out.splitlines()
     assert status == 0
     assert line.startswith(f"cut short by {said}: no epoch is above chance")
