@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = shutil.which("chromium")
 PATIENCE = 60  # seconds for an answer
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars"]
 FLAGS += ["--disable-extensions", "--disable-background-networking", "--remote-debugging-pipe"]

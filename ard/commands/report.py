@@ -21,10 +21,10 @@ def report(directory: str, baseline: str | None = None, model_card: bool = False
         kind = "a file" if folder.is_file() else "not there"
         raise UserError(f"{directory} is {kind}; expected the folder of a run or of a study, such as checkpoints/digits")
     from ard.report.model_card import model_cards
-    from ard.report.page.writing import write_report
+    from ard.report.page.writing import write_pages
 
     cards = model_cards(folder) if model_card else {}
-    first, *others = write_report(folder, baseline=baseline)
+    first, *others = write_pages(folder, baseline=baseline)
     say(f"{first}{f' and the pages of {len(others)} runs' if others else ''}")
     for path, text in cards.items():
         write_whole(path, text)

@@ -34,11 +34,11 @@ def study(config: str, jobs_per_device: int | None = None) -> int:
 def _compared(directories: list[Path], output: Path, *, baseline: str | None) -> str:
     """The table, and where the page is; a page that cannot be written takes nothing from the study."""
     from ard.report.comparison import compare_records
-    from ard.report.page.writing import write_report
+    from ard.report.page.writing import write_pages
 
     table = compare_records(directories, output, baseline=baseline)
     try:
-        return f"{table}\nPage: {write_report(directories[0], baseline=baseline)[0]}, and one of each run."
+        return f"{table}\nPage: {write_pages(directories[0], baseline=baseline)[0]}, and one of each run."
     except UserError as error:
         say(f"ard: warning: no page, {error}", error=True)
         return table

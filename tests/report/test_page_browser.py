@@ -12,7 +12,7 @@ from ard.artifacts.diagnosis import diagnosis_of, write_diagnosis
 from ard.artifacts.paths import RecordFiles
 from ard.artifacts.record_file import read_record
 from ard.artifacts.shown import write_shown
-from ard.report.page.writing import write_report
+from ard.report.page.writing import write_pages
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
 
@@ -54,7 +54,7 @@ def study(tmp_path_factory):
         write_metrics(root / run)
         path = root / run / "evaluation.json"
         write_diagnosis(diagnosis_of(path), diagnosis_for(read_record(path)))
-    write_report(root)
+    write_pages(root)
     return root
 
 
@@ -63,7 +63,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "ard"
     record = write_run(folder, summary={"run": {"method": "ard", "teacher": "a/long/path/of/a/teacher/" + 8 * "weights"}})
     write_shown(RecordFiles(folder / "evaluation.json").shown, shown_of(record, count=6, shape=(3, 32, 32)))
-    write_report(folder)
+    write_pages(folder)
     return folder
 
 

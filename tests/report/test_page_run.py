@@ -20,7 +20,7 @@ from ard.artifacts.paths import RecordFiles
 from ard.artifacts.record_file import read_record, write_record
 from ard.artifacts.shown import read_shown, write_shown
 from ard.core.statistics import wilson_interval
-from ard.report.page.writing import write_report
+from ard.report.page.writing import write_pages
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\" onmouseover='alert(3)"
 
@@ -31,7 +31,7 @@ def folder(tmp_path):
 
 
 def page_of(folder):
-    assert write_report(folder) == [folder / "report.html"]
+    assert write_pages(folder) == [folder / "report.html"]
     return Page.of(folder / "report.html")
 
 
@@ -324,6 +324,6 @@ def test_a_record_is_read_before_anything_is_written(folder):
     write_record(folder / "last.evaluation.json", record)
     (folder / "last.evaluation.json").write_text("{}")
     with user_error("last.evaluation.json"):
-        write_report(folder)
+        write_pages(folder)
     assert not (folder / "report.html").exists()
     assert pictures_of(diagnosis_of(folder / "evaluation.json")).is_file()

@@ -18,9 +18,9 @@ from ard.artifacts.record_file import read_record
 from ard.artifacts.shown import write_shown
 from ard.core.statistics import accuracy_interval
 from ard.report.comparison import compare_records
-from ard.report.page.charts import IN_TURN, TONES, Look, Piece, across, upwards
+from ard.report.page.charts import IN_TURN, TONES, Chart, Look, Piece, PlacedMark, across, cut, kept_apart, upwards
 from ard.report.page.pixels import LARGEST, thinned
-from ard.report.page.writing import write_report
+from ard.report.page.writing import write_pages
 from ard.report.rows import group, load_records
 
 MAIN = "Accuracies in percent"
@@ -37,7 +37,7 @@ def study(tmp_path):
 
 
 def page_of(folder, **options):
-    path, *_ = write_report(folder, **options)
+    path, *_ = write_pages(folder, **options)
     return Page.of(path)
 
 
@@ -146,7 +146,7 @@ def test_records_that_differ_have_a_page_without_differences(study):
     assert "No differences: the records differ in threat." in page.text
     assert page.table(MAIN)[0][-1][0] == "threat"
     with user_error("--baseline ard: these records differ in threat"):
-        write_report(study, baseline="ard")
+        write_pages(study, baseline="ard")
 
 
 def test_an_unknown_baseline_is_one_line_and_leaves_no_page(study, capsys):
@@ -176,7 +176,7 @@ def test_a_study_of_twenty_runs_stays_small(tmp_path):
         record = write(path, drawn(0.9, k), drawn(0.5, k))
         write_metrics(path.parent, epochs=100)
     write_shown(RecordFiles(path).shown, shown_of(record, count=24, shape=(3, 32, 32)))
-    page, *others = write_report(tmp_path)
+    page, *others = write_pages(tmp_path)
     assert page.stat().st_size < 1e6
     assert 2e5 < max(other.stat().st_size for other in others) < 1e6
 
@@ -189,18 +189,33 @@ def test_an_axis_puts_its_ends_at_the_ends():
     assert upwards("", [0, 100]).place(0) > upwards("", [0, 100]).place(100)
 
 
-def test_an_axis_is_broken_where_one_value_would_crowd_the_others():
-    """Order is kept, every value lies in its piece, and nothing in the gap."""
-    values = [0.5, 15, *np.linspace(70, 84, 8)]
-    axis = upwards("", values, breaks=True)
+def test_a_cut_axis_keeps_one_scale_and_every_value_in_its_order():
+    """Closed form: 20 + 30 points on what 22 pixels leave of the axis; and where nothing is left out, it is what it was."""
+    whole = across("", [0, 100])
+    axis = cut(whole, [(0, 5), (15, 20), (70, 80), (75, 100)])
     low, high = axis.pieces
-    assert (low.low, low.high, high.low) == (0, 15, 70)
-    places = [axis.place(value) for value in values]
-    assert places == sorted(places, reverse=True)
-    assert abs(places[1] - places[2]) >= 22
-    assert (high.start - high.end) > 3 * (low.start - low.end)
-    for even in ([70, 84], [0, 20, 40, 60], [0, 50, 100], [5.0], []):
-        assert len(upwards("", even, breaks=True).pieces) == 1
+    assert (low.low, high.high) == (0, 100)
+    assert (low.start, high.end) == (whole.pieces[0].start, pytest.approx(whole.pieces[0].end))
+    scales = [(piece.end - piece.start) / (piece.high - piece.low) for piece in axis.pieces]
+    assert scales[0] == pytest.approx(scales[1])
+    assert high.start - low.end == 22
+    places = [axis.place(value) for value in (0, 5, 15, 20, 70, 80, 100)]
+    assert places == sorted(places)
+    assert cut(whole, [(0, 5), (15, 20), (30, 80), (75, 100)]) is whole
+    upright = cut(upwards("", [0, 100]), [(0, 5), (70, 80)])
+    assert upright.place(0) > upright.place(5) > upright.place(70) + 20 > upright.place(80)
+
+
+def test_marks_do_not_cover_one_another():
+    """Those that stand alone stay; every one is joined to where it belongs by what it was moved."""
+    marks = [PlacedMark(50, 50, "", Look("t0")) for _ in range(4)] + [PlacedMark(90, 90, "", Look("t1"))]
+    chart = kept_apart(Chart("", across("", [0, 100]), upwards("", [0, 100]), marks=marks))
+    at = np.array([(chart.x.place(mark.x), chart.y.place(mark.y)) for mark in chart.marks])
+    at += [mark.moved for mark in chart.marks]
+    distances = np.hypot(*(at[:, None] - at[None]).T) + 99 * np.eye(5)
+    assert distances.min() >= 8.9
+    assert (chart.marks[0].moved, chart.marks[4].moved) == ((0, 0), (0, 0))
+    assert (chart.marks[1].x, chart.marks[1].y) == (50, 50)
 
 
 def test_no_two_of_42_looks_are_alike():

@@ -1,9 +1,13 @@
 """Pictures as numbers: scales, lines, marks, and what a reader is told of each; templates/chart.html draws them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from math import isfinite
+from dataclasses import dataclass, replace
+from math import copysign, isfinite
+
+import numpy as np
+
+from ard.report.pictures.apart import apart
+from ard.report.pictures.breaks import spans
 
 WIDTH, HEIGHT = 380, 260
 LEFT, RIGHT, TOP, BOTTOM = 48, 14, 12, 42  # room around the plane
@@ -18,10 +22,9 @@ SHAPES = {
     "star": "M0 -6.5l1.6 4.4h4.6l-3.7 2.8l1.4 4.5l-3.9 -2.7l-3.9 2.7l1.4 -4.5l-3.7 -2.8h4.6z",
 }
 IN_TURN = ("circle", "square", "diamond", "up", "down", "plus")  # with seven colours: 42 that differ
-FAR = 0.25  # of the whole range: a gap as wide may be left out of a picture
-CROWDED = 0.45  # of the whole range: where everything above the gap lies in so little, it would be hard to tell apart
-SMALL = 0.22  # of the length of a broken axis: the piece below the gap
-BREAK = 22.0  # pixels between two pieces
+BREAK = 22.0  # pixels between two pieces of an axis
+EMPTY = 0.25  # of an axis: a stretch without anything that is left out
+APART = 9.0  # pixels between the middles of two marks
 
 Point = tuple[float, float]
 
@@ -80,8 +83,8 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A point with its intervals, each (low, high), and the words that appear over it."""
+class PlacedMark:
+    """A point with its intervals, each (low, high), and the words that appear over it; `moved` by pixels to be seen."""
 
     x: float
     y: float
@@ -90,6 +93,7 @@ class Mark:
     across: Point | None = None
     along: Point | None = None
     hollow: bool = False
+    moved: Point = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ class Chart:
     height: int = HEIGHT
     left: int = LEFT
     lines: Sequence[Line] = ()
-    marks: Sequence[Mark] = ()
+    marks: Sequence[PlacedMark] = ()
     bands: Sequence[tuple[float, float, str]] = ()
     upright: Sequence[tuple[float, str]] = ()  # dashed lines at an x, with their words
     legend: Sequence[Legend] = ()
@@ -148,14 +152,37 @@ class Chart:
         return "".join(parts)
 
 
-def across(label: str, values: Iterable[float], *, left: int = LEFT, breaks: bool = False) -> Axis:
+def across(label: str, values: Iterable[float], *, left: int = LEFT) -> Axis:
     """The axis from left to right over these values."""
-    return _axis(label, values, left, WIDTH - RIGHT, breaks)
+    return _axis(label, values, left, WIDTH - RIGHT)
 
 
-def upwards(label: str, values: Iterable[float], *, height: int = HEIGHT, breaks: bool = False) -> Axis:
+def upwards(label: str, values: Iterable[float], *, height: int = HEIGHT) -> Axis:
     """The axis from the bottom up over these values."""
-    return _axis(label, values, height - BOTTOM, TOP, breaks)
+    return _axis(label, values, height - BOTTOM, TOP)
+
+
+def cut(axis: Axis, intervals: Sequence[Point]) -> Axis:
+    """The same axis over intervals of accuracies in percent: what is empty between them is left out, where it is much.
+
+    Both pieces have one scale, and the pixels that the axis had.
+    """
+    start, end = axis.pieces[0].start, axis.pieces[-1].end
+    parts = [(max(0.0, low), min(100.0, high)) for low, high in spans(intervals, EMPTY)]
+    if len(parts) == 1:
+        return axis
+    room = end - start - copysign(BREAK, end - start)
+    length = sum(high - low for low, high in parts)
+    nice = _nice(0, length)
+    pieces: list[Piece] = []
+    ticks: tuple[tuple[float, str], ...] = ()
+    at = start
+    for low, high in parts:
+        piece = Piece(low, high, at, at + room * (high - low) / length)
+        step, at = nice[1] - nice[0], piece.end + copysign(BREAK, end - start)
+        ticks += _ticks(piece, [step * k for k in range(int(high // step) + 1) if low <= step * k])
+        pieces.append(piece)
+    return Axis(axis.label, tuple(pieces), ticks)
 
 
 def of_cells(label: str, values: Sequence[float], *, upright: bool = False) -> Axis:
@@ -179,31 +206,15 @@ def height_of(count: int, step: int) -> int:
     return TOP + step * count + BOTTOM
 
 
-def _axis(label: str, values: Iterable[float], start: float, end: float, breaks: bool) -> Axis:
-    known = sorted(value for value in values if isfinite(value)) or [0.0, 1.0]
-    gap = _gap(known) if breaks else 0
-    whole, below, above = (_nice(group[0], group[-1]) for group in (known, known[:gap] or known, known[gap:]))
-    if not gap or below[-1] >= above[0]:
-        piece = Piece(whole[0], whole[-1], start, end)
-        return Axis(label, (piece,), _ticks(piece, whole))
-    middle, half = start + SMALL * (end - start), BREAK / 2 if end > start else -BREAK / 2
-    lower, upper = Piece(below[0], below[-1], start, middle - half), Piece(above[0], above[-1], middle + half, end)
-    return Axis(label, (lower, upper), _ticks(lower, [below[0], below[-1]]) + _ticks(upper, above))
+def _axis(label: str, values: Iterable[float], start: float, end: float) -> Axis:
+    known = [value for value in values if isfinite(value)] or [0.0, 1.0]
+    nice = _nice(min(known), max(known))
+    piece = Piece(nice[0], nice[-1], start, end)
+    return Axis(label, (piece,), _ticks(piece, nice))
 
 
 def _ticks(piece: Piece, ticks: Sequence[float]) -> tuple[tuple[float, str], ...]:
     return tuple((piece.place(tick), f"{tick:.6g}".replace("-", "−")) for tick in ticks)
-
-
-def _gap(values: Sequence[float]) -> int:
-    """How many of the sorted values lie below a gap so wide that the others would be crowded because of it; or 0."""
-    steps = [later - earlier for earlier, later in pairwise(values)]
-    widest = max(steps, default=0.0)
-    if not widest or widest < FAR * (values[-1] - values[0]):
-        return 0
-    below = steps.index(widest) + 1
-    is_crowded = 0 < values[-1] - values[below] <= CROWDED * (values[-1] - values[0])
-    return below if below <= len(values) // 2 and is_crowded else 0
 
 
 def _nice(low: float, high: float) -> list[float]:
@@ -213,3 +224,11 @@ def _nice(low: float, high: float) -> list[float]:
     if high == low:
         low, high = low - abs(low) / 10 - 0.05, high + abs(high) / 10 + 0.05
     return [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
+
+
+def kept_apart(chart: Chart) -> Chart:
+    """The same picture with marks beside one another where they would lie upon one another."""
+    points = np.array([(chart.x.place(mark.x), chart.y.place(mark.y)) for mark in chart.marks]).reshape(-1, 2)
+    shifts = np.round(apart(points, APART) - points, 1).tolist()
+    marks = [replace(mark, moved=(dx, dy)) for mark, (dx, dy) in zip(chart.marks, shifts, strict=True)]
+    return replace(chart, marks=marks)

@@ -76,7 +76,7 @@ def _inside(result: DiagnosticResult, pictures: Mapping[str, str], why: list[str
     )
 
 
-def side_by_side(rows: Sequence[Row]) -> list[SideBySide]:
+def students_side_by_side(rows: Sequence[Row]) -> list[SideBySide]:
     """The students of each architecture of which at least two were diagnosed: a line a run, no score."""
     groups: dict[str, list[tuple[Row, StoredRecord, Diagnosis]]] = {}
     for row in rows:

@@ -18,7 +18,7 @@ from ard.report.evidence_card import (
     verdict_explained,
     what_it_does_not_say,
 )
-from ard.report.page.charts import Chart, Line, Look, Mark, across, upwards
+from ard.report.page.charts import Chart, Line, Look, PlacedMark, across, upwards
 from ard.report.page.images import class_names, confusion, pictured
 from ard.report.page.inside import inside_of, spaced
 from ard.report.page.learning import curves_of_run
@@ -166,7 +166,7 @@ def _radii(record: Record) -> Chart:
         low, high = wilson_interval(accuracy, record.n)
         words = f"eps {radius(eps)}: {100 * accuracy:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" if eps else "clean"
         words = words if eps else f"clean: {100 * accuracy:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-        marks.append(Mark(eps, 100 * accuracy, words, LINE if eps else CLEAN, along=(100 * low, 100 * high)))
+        marks.append(PlacedMark(eps, 100 * accuracy, words, LINE if eps else CLEAN, along=(100 * low, 100 * high)))
     line = Line("PGD-20", tuple((mark.x, mark.y) for mark in marks), LINE)
     return Chart(
         "Accuracy after PGD-20 against the radius",

@@ -10,8 +10,21 @@ from ard.artifacts.paths import RunFolder
 from ard.core.statistics import accuracy_interval
 from ard.report.comparison import Comparison
 from ard.report.differences import DifferenceTable
-from ard.report.page.charts import Chart, Legend, Line, Look, Mark, Point, across, height_of, listed, upwards
-from ard.report.page.inside import side_by_side
+from ard.report.page.charts import (
+    Chart,
+    Legend,
+    Line,
+    Look,
+    PlacedMark,
+    Point,
+    across,
+    cut,
+    height_of,
+    kept_apart,
+    listed,
+    upwards,
+)
+from ard.report.page.inside import students_side_by_side
 from ard.report.page.learning import curves_over_each_other
 from ard.report.page.run_page import title_of
 from ard.report.page.stored_run import StoredRun
@@ -28,7 +41,8 @@ from ard.report.table import (
 
 STEP, NAMES = 17, 128  # pixels of a row of the ranking, and of the names before it
 LONGEST = 19  # characters of a name there
-MANY = 24  # marks whose intervals would hide one another
+MANY = 24  # marks that would hide one another: then intervals are faint, and last checkpoints only in the ranking
+TALL = 340  # pixels of the plane of all methods
 
 
 @dataclass(frozen=True)
@@ -90,20 +104,28 @@ def placed(rows: Sequence[Row], looks: Mapping[str, Look]) -> list[Placed]:
 
 def tradeoff(places: Sequence[Placed], note: str) -> Chart:
     """Clean against worst-case accuracy; a method whose knob was swept is a line through its settings."""
+    note += " A mark that would cover another one is moved aside and joined to its place by a line."
+    if len(places) > MANY and (selected := [one for one in places if not one.row.is_last]):
+        places, note = selected, f"{note} Last checkpoints: in the ranking."
     marks = [
-        Mark(one.clean[0], one.worst[0], one.words, one.look, one.clean[1:], one.worst[1:], one.row.is_last)
-        for one in _best_on_top(places)
+        PlacedMark(one.clean[0], one.worst[0], one.words, one.look, one.clean[1:], one.worst[1:], one.row.is_last)
+        for one in sorted(places, key=lambda one: one.row.is_last)
     ]
-    return Chart(
+    x = across("clean accuracy (%)", [x for one in places for x in one.clean])
+    y = upwards("worst-case accuracy (%)", [y for one in places for y in one.worst], height=TALL)
+    chart = Chart(
         "Clean and worst-case accuracy",
-        across("clean accuracy (%)", [x for one in places for x in one.clean], breaks=True),
-        upwards("worst-case accuracy (%)", [y for one in places for y in one.worst], breaks=True),
+        cut(x, [one.clean[1:] for one in places]),
+        cut(y, [one.worst[1:] for one in places]),
         note=note,
         summary="The numbers are in the table.",
         marks=marks,
         lines=_knobs(places),
+        height=TALL,
         faint=len(places) > MANY,
     )
+    apart = kept_apart(chart)
+    return replace(apart, marks=apart.marks[::-1])  # the first, which keep their places, are drawn on top
 
 
 def ranking(places: Sequence[Placed], note: str) -> Chart:
@@ -116,11 +138,12 @@ def ranking(places: Sequence[Placed], note: str) -> Chart:
         for kind, (middle, low, high) in one.both.items():
             look = Look(one.look.tone, "circle" if kind == "worst case" else "diamond", key=one.look.key)
             interval: Point | None = None if one.row.is_last else (low, high)
-            marks.append(Mark(middle, at[one.row.method], one.words, look, interval, None, one.row.is_last))
-    values = [value for one in places for value in (*one.worst, *one.clean)]
+            marks.append(PlacedMark(middle, at[one.row.method], one.words, look, interval, None, one.row.is_last))
+    ends = [kind[1:] for one in places for kind in one.both.values()]
+    x = across("accuracy (%): ● worst case, ◆ clean", [end for pair in ends for end in pair], left=NAMES)
     return Chart(
         "Ranking",
-        across("accuracy (%): ● worst case, ◆ clean", values, left=NAMES, breaks=True),
+        cut(x, ends),
         listed([_short(one.row) for one in order], STEP),
         note=note,
         summary="The numbers are in the table.",
@@ -148,7 +171,7 @@ def _compared(folder: Path, compared: Comparison, looks: Mapping[str, Look]) -> 
         "unreliable": f"Left out of the pictures as unreliable: {left_out}." if left_out else "",
         "pictures": [tradeoff(places, note), ranking(places, note)] if places else [],
         **_differences(compared),
-        "inside": side_by_side(rows),
+        "inside": students_side_by_side(rows),
         "cost": cost_table([row for row in rows if not row.is_last] or rows),
     }
 

@@ -20,7 +20,7 @@ from ard.report.page.stored_run import StoredRun, is_run, load_run
 from ard.report.page.study_page import study_context
 
 
-def write_report(folder: Path, *, baseline: str | None = None) -> list[Path]:
+def write_pages(folder: Path, *, baseline: str | None = None) -> list[Path]:
     """Write report.html of a run, or of a study and each of its runs; the first path is that of the folder itself.
 
     `baseline` names the method that differences are taken to. Raises UserError where there is nothing to show, or a record

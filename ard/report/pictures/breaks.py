@@ -19,13 +19,16 @@ STROKE: dict[str, Any] = {"marker": [(-1, -0.6), (1, 0.6)], "markersize": 7, "ls
 Interval = tuple[float, float]
 
 
-def spans(intervals: Sequence[Interval]) -> list[Interval]:
-    """The stretches of an axis that is to show these intervals: one, or two where much of it between them would be empty."""
+def spans(intervals: Sequence[Interval], wide: float = WIDE) -> list[Interval]:
+    """The stretches of an axis that is to show these intervals: one, or two where much of it between them would be empty.
+
+    Much is more than the share `wide` of the axis.
+    """
     ends = np.array(sorted(intervals or [(0, 100)]), dtype=float)
     reached = np.maximum.accumulate(ends[:, 1])
     gaps = ends[1:, 0] - reached[:-1]
     parts = [(ends[0, 0], reached[-1])]
-    if gaps.max(initial=0) > WIDE * (reached[-1] - ends[0, 0]):
+    if gaps.max(initial=0) > wide * (reached[-1] - ends[0, 0]):
         cut = int(gaps.argmax())
         parts = [(ends[0, 0], reached[cut]), (ends[cut + 1, 0], reached[-1])]
     margin = max(MARGIN * sum(high - low for low, high in parts), 0.5)
