@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from math import copysign, isfinite
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from ard.report.pictures.apart import apart
 from ard.report.pictures.breaks import spans
@@ -74,12 +75,11 @@ class Axis:
 
 @dataclass(frozen=True)
 class Line:
-    """Points that are joined; a point that is no number interrupts the line."""
+    """Points that are joined."""
 
     name: str
     points: tuple[Point, ...]
     look: Look
-    is_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,14 +142,7 @@ class Chart:
 
     def path(self, line: Line) -> str:
         """The line as SVG draws it."""
-        parts, pen = [], "M"
-        for x, y in line.points:
-            if isfinite(x) and isfinite(y):
-                parts.append(f"{pen}{self.x.place(x):g} {self.y.place(y):g}")
-                pen = "L"
-            else:
-                pen = "M"
-        return "".join(parts)
+        return "M" + "L".join(f"{self.x.place(x):g} {self.y.place(y):g}" for x, y in line.points)
 
 
 def across(label: str, values: Iterable[float], *, left: int = LEFT) -> Axis:
@@ -171,18 +164,18 @@ def cut(axis: Axis, intervals: Sequence[Point]) -> Axis:
     parts = [(max(0.0, low), min(100.0, high)) for low, high in spans(intervals, EMPTY)]
     if len(parts) == 1:
         return axis
-    room = end - start - copysign(BREAK, end - start)
+    between = copysign(BREAK, end - start)
     length = sum(high - low for low, high in parts)
-    nice = _nice(0, length)
-    pieces: list[Piece] = []
-    ticks: tuple[tuple[float, str], ...] = ()
-    at = start
-    for low, high in parts:
-        piece = Piece(low, high, at, at + room * (high - low) / length)
-        step, at = nice[1] - nice[0], piece.end + copysign(BREAK, end - start)
-        ticks += _ticks(piece, [step * k for k in range(int(high // step) + 1) if low <= step * k])
-        pieces.append(piece)
-    return Axis(axis.label, tuple(pieces), ticks)
+    scale = (end - start - between) / length
+    (low, high), (next_low, next_high) = parts
+    below = Piece(low, high, start, start + scale * (high - low))
+    above = Piece(next_low, next_high, below.end + between, end)
+    first, second, *_ = _nice(0, length)
+    multiples = [(second - first) * k for k in range(int(100 / (second - first)) + 1)]
+    ticks = [
+        tick for piece in (below, above) for tick in _ticks(piece, [m for m in multiples if piece.low <= m <= piece.high])
+    ]
+    return Axis(axis.label, (below, above), tuple(ticks))
 
 
 def of_cells(label: str, values: Sequence[float], *, upright: bool = False) -> Axis:
@@ -219,8 +212,6 @@ def _ticks(piece: Piece, ticks: Sequence[float]) -> tuple[tuple[float, str], ...
 
 def _nice(low: float, high: float) -> list[float]:
     """Round numbers from at most `low` to at least `high`."""
-    from matplotlib.ticker import MaxNLocator
-
     if high == low:
         low, high = low - abs(low) / 10 - 0.05, high + abs(high) / 10 + 0.05
     return [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
