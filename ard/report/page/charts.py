@@ -141,13 +141,13 @@ class Chart:
         return self.height - BOTTOM
 
     def path(self, line: Line) -> str:
-        """The line as SVG draws it."""
-        return "M" + "L".join(f"{self.x.place(x):g} {self.y.place(y):g}" for x, y in line.points)
+        """The line as SVG draws it; one point alone is a dot."""
+        return "M" + "L".join(f"{self.x.place(x):g} {self.y.place(y):g}" for x, y in line.points) + "h0"
 
 
-def across(label: str, values: Iterable[float], *, left: int = LEFT) -> Axis:
-    """The axis from left to right over these values."""
-    return _axis(label, values, left, WIDTH - RIGHT)
+def across(label: str, values: Iterable[float], *, left: int = LEFT, whole: bool = False) -> Axis:
+    """The axis from left to right over these values, with `whole` of numbers that are whole ones."""
+    return _axis(label, values, left, WIDTH - RIGHT, whole=whole)
 
 
 def upwards(label: str, values: Iterable[float], *, height: int = HEIGHT) -> Axis:
@@ -199,9 +199,9 @@ def height_of(count: int, step: int) -> int:
     return TOP + step * count + BOTTOM
 
 
-def _axis(label: str, values: Iterable[float], start: float, end: float) -> Axis:
+def _axis(label: str, values: Iterable[float], start: float, end: float, *, whole: bool = False) -> Axis:
     known = [value for value in values if isfinite(value)] or [0.0, 1.0]
-    nice = _nice(min(known), max(known))
+    nice = _nice(min(known), max(known), whole=whole)
     piece = Piece(nice[0], nice[-1], start, end)
     return Axis(label, (piece,), _ticks(piece, nice))
 
@@ -210,11 +210,13 @@ def _ticks(piece: Piece, ticks: Sequence[float]) -> tuple[tuple[float, str], ...
     return tuple((piece.place(tick), f"{tick:.6g}".replace("-", "−")) for tick in ticks)
 
 
-def _nice(low: float, high: float) -> list[float]:
+def _nice(low: float, high: float, *, whole: bool = False) -> list[float]:
     """Round numbers from at most `low` to at least `high`."""
-    if high == low:
+    if high == low and whole:
+        high += 1
+    elif high == low:
         low, high = low - abs(low) / 10 - 0.05, high + abs(high) / 10 + 0.05
-    return [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
+    return [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=whole).tick_values(low, high)]
 
 
 def kept_apart(chart: Chart) -> Chart:
