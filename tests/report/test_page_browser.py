@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from browser import CHROMIUM, Browser
 from pages import diagnosis_for, shown_of, write_metrics, write_run
-from small_records import checks, drawn, first, write, write_study
+from small_records import check, checks, drawn, first, write, write_study
 
 from ard.artifacts.diagnosis import diagnosis_of, write_diagnosis
 from ard.artifacts.paths import RecordFiles
@@ -56,6 +56,19 @@ def study(tmp_path_factory):
         write_diagnosis(diagnosis_of(path), diagnosis_for(read_record(path)))
     write_pages(root)
     return root
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    """A run with names that no line has room for, and a long reason why a file is left out."""
+    name = "a_name_without_a_space_" * 5
+    folder = tmp_path_factory.mktemp("runs") / name
+    classes = [{"class": name, "n": 1000, "clean_acc": 0.8, "robust_acc": 0.5} for _ in range(10)]
+    record = write_run(folder, per_class=classes, checks=(check("V1", "warn", 1, 2, name),), shown=False)
+    write_shown(RecordFiles(folder / "evaluation.json").shown, shown_of(record, classes=10))
+    (folder / "diagnosis.json").write_text(name)
+    write_pages(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -157,9 +170,9 @@ def test_the_page_may_ask_for_nothing_and_run_nothing_else(browser, run):
 
 
 @pytest.mark.parametrize("width", [400, 1400])
-def test_nothing_is_wider_than_the_window(width, browser, study, run):
+def test_nothing_is_wider_than_the_window(width, browser, study, run, damaged):
     """What is wider scrolls in a frame of its own; text in pictures stays readable."""
-    for page in (study / "report.html", run / "report.html"):
+    for page in (folder / "report.html" for folder in (study, run, damaged)):
         browser.open(page, width=width)
         assert browser.do("document.documentElement.scrollWidth") <= width
         scales = "[...document.querySelectorAll('.chart > svg')].map(one => one.clientWidth / one.viewBox.baseVal.width)"

@@ -262,7 +262,7 @@ def test_a_run_that_nobody_evaluated_has_a_page(folder):
     folder.mkdir(parents=True)
     write_metrics(folder)
     page = page_of(folder)
-    assert "Nothing has been evaluated: no evaluation.json, which `ard evaluate` writes." in page.text
+    assert "Nothing has been evaluated: no evaluation.json, which ard evaluate writes." in page.text
     assert "Learning curves" in page.text
 
 

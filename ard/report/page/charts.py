@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from math import copysign, isfinite
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from ard.report.pictures.apart import apart
 from ard.report.pictures.breaks import spans
@@ -74,12 +75,11 @@ class Axis:
 
 @dataclass(frozen=True)
 class Line:
-    """Points that are joined; a point that is no number interrupts the line."""
+    """Points that are joined."""
 
     name: str
     points: tuple[Point, ...]
     look: Look
-    is_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,20 +141,13 @@ class Chart:
         return self.height - BOTTOM
 
     def path(self, line: Line) -> str:
-        """The line as SVG draws it."""
-        parts, pen = [], "M"
-        for x, y in line.points:
-            if isfinite(x) and isfinite(y):
-                parts.append(f"{pen}{self.x.place(x):g} {self.y.place(y):g}")
-                pen = "L"
-            else:
-                pen = "M"
-        return "".join(parts)
+        """The line as SVG draws it; one point alone is a dot."""
+        return "M" + "L".join(f"{self.x.place(x):g} {self.y.place(y):g}" for x, y in line.points) + "h0"
 
 
-def across(label: str, values: Iterable[float], *, left: int = LEFT) -> Axis:
-    """The axis from left to right over these values."""
-    return _axis(label, values, left, WIDTH - RIGHT)
+def across(label: str, values: Iterable[float], *, left: int = LEFT, whole: bool = False) -> Axis:
+    """The axis from left to right over these values, with `whole` of numbers that are whole ones."""
+    return _axis(label, values, left, WIDTH - RIGHT, whole=whole)
 
 
 def upwards(label: str, values: Iterable[float], *, height: int = HEIGHT) -> Axis:
@@ -171,18 +164,18 @@ def cut(axis: Axis, intervals: Sequence[Point]) -> Axis:
     parts = [(max(0.0, low), min(100.0, high)) for low, high in spans(intervals, EMPTY)]
     if len(parts) == 1:
         return axis
-    room = end - start - copysign(BREAK, end - start)
+    between = copysign(BREAK, end - start)
     length = sum(high - low for low, high in parts)
-    nice = _nice(0, length)
-    pieces: list[Piece] = []
-    ticks: tuple[tuple[float, str], ...] = ()
-    at = start
-    for low, high in parts:
-        piece = Piece(low, high, at, at + room * (high - low) / length)
-        step, at = nice[1] - nice[0], piece.end + copysign(BREAK, end - start)
-        ticks += _ticks(piece, [step * k for k in range(int(high // step) + 1) if low <= step * k])
-        pieces.append(piece)
-    return Axis(axis.label, tuple(pieces), ticks)
+    scale = (end - start - between) / length
+    (low, high), (next_low, next_high) = parts
+    below = Piece(low, high, start, start + scale * (high - low))
+    above = Piece(next_low, next_high, below.end + between, end)
+    first, second, *_ = _nice(0, length)
+    multiples = [(second - first) * k for k in range(int(100 / (second - first)) + 1)]
+    ticks = [
+        tick for piece in (below, above) for tick in _ticks(piece, [m for m in multiples if piece.low <= m <= piece.high])
+    ]
+    return Axis(axis.label, (below, above), tuple(ticks))
 
 
 def of_cells(label: str, values: Sequence[float], *, upright: bool = False) -> Axis:
@@ -206,9 +199,9 @@ def height_of(count: int, step: int) -> int:
     return TOP + step * count + BOTTOM
 
 
-def _axis(label: str, values: Iterable[float], start: float, end: float) -> Axis:
+def _axis(label: str, values: Iterable[float], start: float, end: float, *, whole: bool = False) -> Axis:
     known = [value for value in values if isfinite(value)] or [0.0, 1.0]
-    nice = _nice(min(known), max(known))
+    nice = _nice(min(known), max(known), whole=whole)
     piece = Piece(nice[0], nice[-1], start, end)
     return Axis(label, (piece,), _ticks(piece, nice))
 
@@ -217,13 +210,13 @@ def _ticks(piece: Piece, ticks: Sequence[float]) -> tuple[tuple[float, str], ...
     return tuple((piece.place(tick), f"{tick:.6g}".replace("-", "−")) for tick in ticks)
 
 
-def _nice(low: float, high: float) -> list[float]:
+def _nice(low: float, high: float, *, whole: bool = False) -> list[float]:
     """Round numbers from at most `low` to at least `high`."""
-    from matplotlib.ticker import MaxNLocator
-
-    if high == low:
+    if high == low and whole:
+        high += 1
+    elif high == low:
         low, high = low - abs(low) / 10 - 0.05, high + abs(high) / 10 + 0.05
-    return [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
+    return [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=whole).tick_values(low, high)]
 
 
 def kept_apart(chart: Chart) -> Chart:

@@ -88,7 +88,7 @@ def _chart(title: str, label: str, lines: Sequence[Line], best: int | None) -> C
 
 def _axes(label: str, lines: Sequence[Line]) -> tuple[Axis, Axis]:
     points = [point for line in lines for point in line.points]
-    return across(EPOCH, [x for x, _ in points]), upwards(label, [y for _, y in points])
+    return across(EPOCH, [x for x, _ in points], whole=True), upwards(label, [y for _, y in points])
 
 
 def _bands(lines: Sequence[Line]) -> list[tuple[float, float, str]]:
@@ -97,7 +97,7 @@ def _bands(lines: Sequence[Line]) -> list[tuple[float, float, str]]:
     epochs = sorted({x for line in lines for x, _ in line.points})
     epochs = epochs[:: -(-len(epochs) // MOST_BANDS)]
     ends = [(left + right) / 2 for left, right in pairwise(epochs)]
-    strips = zip([epochs[0], *ends], [*ends, epochs[-1]], epochs, strict=True)
+    strips = zip([epochs[0] - 0.5, *ends], [*ends, epochs[-1] + 0.5], epochs, strict=True)
     return [
         (low, high, f"epoch {epoch:g}: " + ", ".join(f"{name} {_short(of[epoch])}" for name, of in values if epoch in of))
         for low, high, epoch in strips

@@ -1,13 +1,13 @@
 """The page of one run: what was trained, how it went, how robust it is, and why the numbers can be believed."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ard.artifacts.diagnosis import diagnosis_of
-from ard.artifacts.record import Record
+from ard.artifacts.record import AttackResult, Record
 from ard.core.statistics import wilson_interval
-from ard.core.text import duration, radius
+from ard.core.text import DASH, duration, radius
 from ard.report.evidence_card import (
     attack_cells,
     images_used,
@@ -128,7 +128,7 @@ def _tiles(record: Record) -> list[tuple[str, str, str]]:
     """The few numbers that everybody asks for: name, number, interval."""
     tiles = [("clean accuracy", *percent_and_interval(record.clean_acc, record.n))]
     if record.warning:
-        return [*tiles, ("robust accuracy", "–", record.warning)]
+        return [*tiles, ("robust accuracy", DASH, record.warning)]
     tiles.append(("robust accuracy", *percent_and_interval(record.robust_acc, record.n)))
     if record.autoattack_acc is not None:
         tiles.append(("after AutoAttack", *percent_and_interval(record.autoattack_acc, record.n)))
@@ -146,13 +146,14 @@ def _checkpoints(run: StoredRun) -> Table:
     return Table(["Record", "epoch", "clean (%)", "worst case (%)", "verdict"], lines)
 
 
-def _attacks(record: Record, entries: Any) -> Table | None:
+def _attacks(record: Record, entries: Sequence[AttackResult]) -> Table | None:
+    """With what each found and cost; None where there are none."""
     if not entries:
         return None
     lines = []
     for (name, settings, seen, after, shown), entry in zip(attack_cells(record, entries), entries, strict=True):
         accuracy = Cell(record.warning) if record.warning else Cell(shown, float(entry.accuracy), share=entry.accuracy)
-        took = Cell("–") if entry.seconds is None else Cell(duration(entry.seconds), float(entry.seconds))
+        took = Cell(DASH) if entry.seconds is None else Cell(duration(entry.seconds), float(entry.seconds))
         images = Cell(seen) if entry.attacked is None else Cell.number(entry.attacked, seen)
         lines.append([Cell(name, name), accuracy, images, Cell(after), took, Cell(settings)])
     return Table(["Name", "accuracy (%)", "images seen", "after", "time", "settings"], lines)
@@ -164,8 +165,8 @@ def _radii(record: Record) -> Chart:
     marks = []
     for eps, accuracy in sorted(points.items()):
         low, high = wilson_interval(accuracy, record.n)
-        words = f"eps {radius(eps)}: {100 * accuracy:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" if eps else "clean"
-        words = words if eps else f"clean: {100 * accuracy:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+        name = f"eps {radius(eps)}" if eps else "clean"
+        words = f"{name}: {100 * accuracy:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
         marks.append(PlacedMark(eps, 100 * accuracy, words, LINE if eps else CLEAN, along=(100 * low, 100 * high)))
     line = Line("PGD-20", tuple((mark.x, mark.y) for mark in marks), LINE)
     return Chart(
