@@ -13,7 +13,7 @@ from ard.core.text import markdown_table
 from ard.report.differences import students
 from ard.report.pictures.labels import place_labels
 from ard.report.pictures.marks import MARKERS, TEACHER_MARK, Mark, bars, marks_of, title
-from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend, save
+from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend, save, settle_layout
 from ard.report.rows import Row
 
 
@@ -59,7 +59,7 @@ def draw_frontier(rows: Sequence[Row], differ: Sequence[str], *paths: Path) -> N
         axes.plot(*mark.point, TEACHER_MARK[1], color=TEACHER_MARK[0], markersize=10, zorder=3)
         handles.append(Line2D([], [], color=TEACHER_MARK[0], marker=TEACHER_MARK[1], ls="", ms=8, label=mark.label))
     legend(figure, [*handles, Line2D([], [], color=GREY, lw=1, alpha=0.3, label=bars(rows))])
-    figure.draw_without_rendering()  # values are placed in pixels, so the layout must stand
+    settle_layout(figure)  # values are placed in pixels
     obstacles = axes.transData.transform([point for _, point, _ in values] + [mark.point for mark in teachers])
     place_labels(axes, values, [Bbox([place, place]).padded(4 * figure.dpi / 72) for place in obstacles])
     save(figure, *paths)

@@ -9,6 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from ard.core.files import write_whole
@@ -54,13 +55,19 @@ def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, **small)
 
 
+def settle_layout(figure: Figure) -> None:
+    """Lay the figure out, once: each kind of file has dots of its own size, and would be laid out a little differently."""
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+
+
 def save(figure: Figure, *paths: Path, through: Path | None = None) -> None:
     """Write a picture to each path, of the kind that it ends in: .png, .svg or .pdf; as `write_whole` does.
 
     The same records make the same bytes: there is no date in them. Raises UserError where one cannot be written.
     """
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # each kind has dots of its own size, and would be laid out a little differently
+    settle_layout(figure)
     for path in paths:
         content = io.BytesIO()
         with matplotlib.rc_context(SAME_NAMES):

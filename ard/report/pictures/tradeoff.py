@@ -14,7 +14,7 @@ from ard.report.pictures.apart import apart
 from ard.report.pictures.breaks import spans, stacked
 from ard.report.pictures.labels import place_labels
 from ard.report.pictures.marks import Mark, bars, marks_of, title
-from ard.report.pictures.style import GREY, empty_figure, legend, save
+from ard.report.pictures.style import GREY, empty_figure, legend, save, settle_layout
 from ard.report.rows import Row
 
 KEPT_APART = 7.5  # points between the middles of two marks
@@ -33,7 +33,7 @@ def draw_tradeoff(rows: Sequence[Row], differ: Sequence[str], *paths: Path) -> N
     _draw_legend(figure, bars(rows))
     for axes in panels:
         _draw_bars(axes, marks)
-    figure.draw_without_rendering()  # marks and labels are placed in pixels, so the layout must stand
+    settle_layout(figure)  # marks and labels are placed in pixels
     for axes in panels:
         low, high = axes.get_ylim()
         _draw_marks(axes, [mark for mark in marks if low <= mark.worst[0] <= high])
@@ -85,7 +85,8 @@ def _label(axes: Axes, here: Sequence[Mark], places: np.ndarray) -> None:
         (x, x_low, x_high), (y, y_low, y_high) = mark.clean, mark.worst
         for low, high, width in (((x_low, y), (x_high, y), 1), ((x, y_low), (x, y_high), 1), (place, place, 5)):
             obstacles.append(Bbox(axes.transData.transform([low, high])).padded(width * scale))
-        obstacles += [Bbox([spot, spot]).padded(2 * scale) for spot in axes.transData.transform(_way(mark, here))]
+        way = axes.transData.transform(_way(mark, here)) if mark.hollow else ()
+        obstacles += [Bbox([spot, spot]).padded(2 * scale) for spot in way]
     named = {mark.name: (mark, place) for mark, place in [*zip(here, places, strict=True)][::-1]}  # the best come first
     labels = [(mark.label, (float(x), float(y)), mark.colour) for mark, (x, y) in named.values()]
     place_labels(axes, labels, obstacles)
