@@ -114,8 +114,9 @@ def test_the_gallery_shows_pixels_answers_and_what_was_added(folder):
         assert np.array_equal(images[3 * k], clean[0])
         assert np.array_equal(images[3 * k + 1], np.round(attacked[0] * 255))
         assert set(images[3 * k + 2].flat) == {0, 255}
-    assert [words for words in page.text.split("not broken")[0].split() if words == "broken"] != []
-    assert page.text.count("a|b, 90 % added") == 2  # a broken cat and an unbroken dog
+    assert "cat broken cat, 90 % a|b, 90 % added" in page.text  # before the attack, and after it
+    assert "cat not broken cat, 90 % cat, 90 % added" in page.text
+    assert re.findall(r"(not broken|broken) (?:cat|a.b), 90", page.text) == 2 * ["broken"] + 2 * ["not broken"]
     assert "magnified 15.9 times" in page.text  # 0.5 / (8 / 255)
 
 

@@ -145,6 +145,12 @@ def test_records_that_differ_have_a_page_without_differences(study):
     page = page_of(study)
     assert "No differences: the records differ in threat." in page.text
     assert page.table(MAIN)[0][-1][0] == "threat"
+    write(study / "eps/seed0/last.evaluation.json", first(0.9), first(0.5), suite="full")  # one method in two settings
+    page = page_of(study)
+    names = [
+        text for text in re.findall(r">([^<>]+)</text>", (study / "report.html").read_text()) if text.startswith("eps, ")
+    ]
+    assert len(set(names)) == 2, "in the ranking each on a line of its own"
     with user_error("--baseline ard: these records differ in threat"):
         write_pages(study, baseline="ard")
 

@@ -76,18 +76,21 @@ def _inside(result: DiagnosticResult, pictures: Mapping[str, str], why: list[str
     )
 
 
-def students_side_by_side(rows: Sequence[Row]) -> list[SideBySide]:
-    """The students of each architecture of which at least two were diagnosed: a line a run, no score."""
+def students_side_by_side(rows: Sequence[Row], differ: Sequence[str]) -> list[SideBySide]:
+    """The students of each architecture of which at least two were diagnosed: a line a run, no score.
+
+    `differ` names the settings in which their records differ, which then stand beside robust accuracy.
+    """
     groups: dict[str, list[tuple[Row, StoredRecord, Diagnosis]]] = {}
     for row in rows:
         for member in row.members if not row.is_teacher else ():
             if (found := _diagnosis_of(member)) is not None:
                 model = member.record.model
                 groups.setdefault(f"{model.class_path} {model.init_args}", []).append((row, member, found))
-    return [_students(members) for members in groups.values() if len(members) > 1]
+    return [_students(members, differ) for members in groups.values() if len(members) > 1]
 
 
-def _students(members: Sequence[tuple[Row, StoredRecord, Diagnosis]]) -> SideBySide:
+def _students(members: Sequence[tuple[Row, StoredRecord, Diagnosis]], differ: Sequence[str]) -> SideBySide:
     numbers = [
         {f"{spaced(result.name)}: {key}": value for result in found.results for key, value in result.values.items()}
         for _, _, found in members
@@ -98,8 +101,9 @@ def _students(members: Sequence[tuple[Row, StoredRecord, Diagnosis]]) -> SideByS
         record = member.record
         robust = Cell(record.warning) if record.warning else Cell.percent(record.robust_acc, record.n)
         cells = [Cell.number(of[name]) if name in of else Cell(DASH) for name in names]
-        lines.append([Cell(row.label, row.label), Cell.number(record.training_seed), robust, *cells])
-    table = Table(["Method", "seed", "robust accuracy (%)", *names], lines)
+        settings = [Cell(record.settings[key], record.settings[key]) for key in differ]
+        lines.append([Cell(row.label, row.label), Cell.number(record.training_seed), robust, *settings, *cells])
+    table = Table(["Method", "seed", "robust accuracy (%)", *differ, *names], lines)
     results = {result.name: result for _, _, found in members for result in found.results}
     return SideBySide(members[0][1].record.model.architecture, table, list(results.values()))
 

@@ -47,8 +47,9 @@ TALL = 340  # pixels of the plane of all methods
 
 @dataclass(frozen=True)
 class Placed:
-    """A reliable row in the pictures: its look, and accuracies in percent as (mean, low, high)."""
+    """A reliable row in the pictures: its name, look, and accuracies in percent as (mean, low, high)."""
 
+    name: str  # with the settings in which records differ, without the checkpoint
     row: Row
     look: Look
     clean: tuple[float, float, float]
@@ -57,7 +58,7 @@ class Placed:
     @property
     def words(self) -> str:
         numbers = (f"{kind} {of[0]:.1f} % [{of[1]:.1f}, {of[2]:.1f}]" for kind, of in self.both.items())
-        return f"{self.row.label}: {', '.join(numbers)}"
+        return f"{self.name}{' (last)' if self.row.is_last else ''}: {', '.join(numbers)}"
 
     @property
     def both(self) -> dict[str, tuple[float, float, float]]:
@@ -95,10 +96,18 @@ def looks_of(rows: Sequence[Row]) -> dict[str, Look]:
     return looks
 
 
-def placed(rows: Sequence[Row], looks: Mapping[str, Look]) -> list[Placed]:
+def placed(rows: Sequence[Row], differ: Sequence[str], looks: Mapping[str, Look]) -> list[Placed]:
     """The rows whose robust numbers may be shown."""
     return [
-        Placed(row, looks[row.method], _interval(row, "clean"), _interval(row, "worst")) for row in rows if not row.warning
+        Placed(
+            ", ".join([row.method, *(row.first.settings[key] for key in differ)]),
+            row,
+            looks[row.method],
+            _interval(row, "clean"),
+            _interval(row, "worst"),
+        )
+        for row in rows
+        if not row.warning
     ]
 
 
@@ -130,21 +139,21 @@ def tradeoff(places: Sequence[Placed], note: str) -> Chart:
 
 def ranking(places: Sequence[Placed], note: str) -> Chart:
     """A line a method, the most robust first: worst case (filled), clean (diamond) and their intervals."""
-    best = {one.row.method: one for one in sorted(places, key=lambda one: not one.row.is_last)}
+    best = {one.name: one for one in sorted(places, key=lambda one: not one.row.is_last)}
     order = sorted(best.values(), key=lambda one: (not one.row.is_above_chance, -one.worst[0]))
-    at = {one.row.method: float(k) for k, one in enumerate(order)}
+    at = {one.name: float(k) for k, one in enumerate(order)}
     marks = []
     for one in _best_on_top(places):
         for kind, (middle, low, high) in one.both.items():
             look = Look(one.look.tone, "circle" if kind == "worst case" else "diamond", key=one.look.key)
             interval: Point | None = None if one.row.is_last else (low, high)
-            marks.append(PlacedMark(middle, at[one.row.method], one.words, look, interval, None, one.row.is_last))
+            marks.append(PlacedMark(middle, at[one.name], one.words, look, interval, None, one.row.is_last))
     ends = [kind[1:] for one in places for kind in one.both.values()]
     x = across("accuracy (%): ● worst case, ◆ clean", [end for pair in ends for end in pair], left=NAMES)
     return Chart(
         "Ranking",
         cut(x, ends),
-        listed([_short(one.row) for one in order], STEP),
+        listed([_short(one.name) for one in order], STEP),
         note=note,
         summary="The numbers are in the table.",
         height=height_of(len(order), STEP),
@@ -164,14 +173,14 @@ def _compared(folder: Path, compared: Comparison, looks: Mapping[str, Look]) -> 
     lines = [settings_line(rows, differ), overestimation_line(rows, differ), upper_bounds_line(rows, differ)]
     lines += [warnings_line(rows, differ), folders_line(rows), compared.left_out]
     left_out = ", ".join(row.label for row in rows if row.warning)
-    places, note = placed(rows, looks), _settings(compared)
+    places, note = placed(rows, differ, looks), _settings(compared)
     return {
         "main": _table(folder, compared),
         "lines": [line for line in lines if line],
         "unreliable": f"Left out of the pictures as unreliable: {left_out}." if left_out else "",
         "pictures": [tradeoff(places, note), ranking(places, note)] if places else [],
         **_differences(compared),
-        "inside": students_side_by_side(rows),
+        "inside": students_side_by_side(rows, differ),
         "cost": cost_table([row for row in rows if not row.is_last] or rows),
     }
 
@@ -253,6 +262,5 @@ def _interval(row: Row, kind: Kind) -> tuple[float, float, float]:
     return 100 * row.mean(kind), 100 * low, 100 * high
 
 
-def _short(row: Row) -> str:
-    name = row.method
+def _short(name: str) -> str:
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
