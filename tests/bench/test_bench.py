@@ -174,6 +174,8 @@ def test_the_verb_writes_a_record_and_tables(place, capsys):
     assert all(f"| {row['group']}: {row['lever']} |" in out for row in record["rows"])
     assert bench_table(record) == out.rstrip("\n")
     assert short(record).count("RSLAD, MobileNetV2") == 4
+    record["rows"][0]["lever"] = "as released | a"
+    assert all("as released \\| a |" in table(record) for table in (bench_table, short))
 
 
 def test_laws_and_overhead_are_told(monkeypatch):
