@@ -259,6 +259,21 @@ def harmless(page):
     assert policy.startswith("default-src 'none'")
 
 
+STRANGE = [
+    {"run": {"eps": 1e308, "seed": []}},
+    {"run": 3, "best": [1], "warnings": {"a": 1}},
+    {"seconds": 1e308},
+    {"stopped": 7},
+]
+
+
+@pytest.mark.parametrize("summary", STRANGE, ids=str)
+def test_a_summary_of_strange_values_is_no_error(summary, folder):
+    """It has no schema: whatever stands in it, a page is made."""
+    write_run(folder, summary=summary, training=None, shown=False, diagnosis=False)
+    assert "robust accuracy 53.2 %" in page_of(folder).text
+
+
 def test_a_run_that_nobody_evaluated_has_a_page(folder):
     folder.mkdir(parents=True)
     write_metrics(folder)
