@@ -203,12 +203,12 @@ def _complete(
         additional_data=card.additional_data if additional_data is None else additional_data,
         recipe=card.recipe,
         teacher=card.teacher,
-        training=_training_with_config(subject.weights, card),
+        training=training_with_config(subject.weights, card),
         run=run_of(subject.weights, card),
     )
 
 
-def _training_with_config(weights: Path, card: Card) -> TrainingFacts | None:
+def training_with_config(weights: Path, card: Card) -> TrainingFacts | None:
     """What the card says of the training, with the configuration beside the weights where it is the one that was trained."""
     training, file = card.training, RunFolder(weights.parent).config
     if training is None or not file.is_file():
