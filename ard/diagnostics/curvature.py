@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ard.core.errors import UserError
 from ard.diagnostics.base import NotApplicableError
 from ard.diagnostics.inspected import Inspected
 
@@ -52,6 +53,8 @@ class MeanLoss:
             with sdpa_kernel(SDPBackend.MATH):  # the other ways to compute attention have no second derivative
                 loss = F.cross_entropy(functional_call(self.network, self.weights, (x,)), y, reduction="sum") / len(self.y)
                 total += _vector(of(self._derivative([loss], None, again=again)))
+        if not total.isfinite().all():
+            raise UserError("the loss has derivatives that are not finite: are the weights and the answers finite?")
         return total
 
     def _derivative(self, values: list[Tensor], towards: list[Tensor] | None, *, again: bool) -> Sequence[Tensor]:

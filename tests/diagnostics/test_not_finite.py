@@ -9,10 +9,12 @@ from tiny import tiny_net, user_error
 from torch import nn
 
 from ard.diagnostics.diagnosing import diagnose_images
+from ard.diagnostics.names import named
 from ard.models.combined_teachers import Ensemble
 from ard.models.frozen import Frozen
 
 ASKING = ["agreement", "class_alignment", "gradient_gap", "certified_bounds", "linear_cka", "nearest_category"]
+INSIDE = ["weights", "landscape", "prunability", "training"]
 OF_TEACHERS = ["agreement", "linear_cka", "nearest_category", "node_correlation"]
 X, Y = images(12, (1, 6, 6)), torch.arange(12) % 4
 
@@ -23,7 +25,7 @@ def broken():
     return network.eval()
 
 
-@pytest.mark.parametrize("name", [*ASKING, "node_correlation", "universal_perturbation"])
+@pytest.mark.parametrize("name", [*ASKING, *named(INSIDE), "node_correlation", "universal_perturbation"])
 def test_of_a_student(name):
     with user_error("finite"):
         diagnose_images(inspected(broken(), X, Y, teacher=tiny_net(1).eval()), [name])

@@ -6,7 +6,7 @@ from ard.diagnostics.base import Found, diagnostic
 from ard.diagnostics.curvature import MeanLoss, extreme_eigenvalues
 from ard.diagnostics.inspected import Inspected
 
-PRODUCTS, IMAGES = 15, 100
+PRODUCTS, IMAGES = 15, 50
 
 
 @diagnostic(
@@ -18,7 +18,7 @@ PRODUCTS, IMAGES = 15, 100
 def hessian_eigenvalues(of: Inspected) -> Found:
     """The largest and the smallest eigenvalue of ∂²L/∂θ², L the mean cross entropy, on clean and on fixed attacked images.
 
-    By Lanczos's iteration, 15 products of the Hessian with a vector, on 100 images, or all with --exact. Both come from
+    By Lanczos's iteration, 15 products of the Hessian with a vector, on 50 images, or all with --exact. Both come from
     inside: the true extremes lie further out, and some eigenvalue within ±.
     """
     chosen = of.sample(IMAGES, "hessian")
