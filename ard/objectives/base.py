@@ -49,7 +49,7 @@ class Step:
         return self.shown
 
 
-class Threat(Protocol):
+class ThreatBall(Protocol):
     """The run's ball, for objectives that move perturbations of their own; ard.attacks.Ball says what each part does."""
 
     eps: float
@@ -83,7 +83,7 @@ class RunFacts:
     image_count: int
     image_shape: tuple[int, ...]
     eps: float
-    threat: Threat
+    threat: ThreatBall
     max_epochs: int
     batches: int
 
