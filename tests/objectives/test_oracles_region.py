@@ -69,6 +69,18 @@ def test_each_image_meets_the_perturbation_of_another_class_and_they_take_turns(
     assert all(parameter.grad is None for parameter in student.parameters())
 
 
+def test_one_step_goes_down_the_mean_over_images_of_other_classes():
+    """−eps sign of that gradient, as 2.5 eps is cut to the ball; images of the class itself have no part in it."""
+    student, y = tiny_net().eval(), torch.tensor([0, 0, 0, 0, 0, 0, 1, 2])
+    objective = made(student, 4, steps=1)
+    step(objective, student, X, y)
+    for target in range(4):
+        shift = torch.zeros(1, 1, 6, 6, requires_grad=True)
+        toward = student(X[y != target] + shift).log_softmax(dim=1)[:, target].mean()
+        (gradient,) = torch.autograd.grad(toward, shift)
+        torch.testing.assert_close(objective.table[target], EPS * gradient[0].sign())
+
+
 def test_it_drives_images_of_other_classes_to_its_own():
     student, y = tiny_net().eval(), labels(8)
     objective = made(student, 4, steps=10)
