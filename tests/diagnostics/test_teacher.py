@@ -90,6 +90,13 @@ def test_blocks_do_not_matter(monkeypatch):
     assert whole.cka == pytest.approx(in_pairs.cka, abs=1e-5)
 
 
+def test_the_second_of_the_two_that_ask_needs_no_pass(monkeypatch):
+    of = likened(dense(TEACHER), dense(TEACHER))
+    node_correlation(of)
+    monkeypatch.setattr(likeness, "activations", None)
+    assert linear_cka(of).values["mean, clean"] == pytest.approx(1)
+
+
 def test_dead_nodes_are_left_out():
     dead = TEACHER.clone()
     dead[:2] = 0  # relu(0 x + 0)

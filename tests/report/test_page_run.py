@@ -135,6 +135,7 @@ def test_a_diagnosis_is_shown_whatever_it_holds(folder):
     assert [row[:3] for row in as_text(page.table("anything"))[1:]] == [
         ["looked at", "median", "0.25"],
         ["looked at", "robust accuracy", "0.6123"],
+        ["looked at", "agreement, attacked", "0.7891"],
     ]
     assert as_text(page.table("looked at by layer")) == [
         ["Layer", "rank", "norm"],
@@ -226,11 +227,13 @@ def test_an_unreliable_record_shows_no_robust_number(folder):
     record = write_run(folder, unreliable())
     page = page_of(folder)
     html = (folder / "report.html").read_text()
-    robust = [0.5671, 0.5553, 0.5349, 0.5342, 0.5317, 0.2119, 0.7723, 0.3129, 0.7505, 0.79, 0.6123]
+    robust = [0.5671, 0.5553, 0.5349, 0.5342, 0.5317, 0.2119, 0.7723, 0.3129, 0.7505, 0.79, 0.6123, 0.7891]
     assert [number for number in robust if f"{100 * number:.1f}" in page.text or f"{number}" in html] == []
     assert record.explained_warning in page.text
     assert "epoch 0: clean 10" in html
     assert "robust 5" not in html
+    assert page.text.count("clean robust") == 0, "the legend of a line of the diagnosis"
+    assert "numbers, lines and planes of attacked images are left out" in page.text
     assert "The confusion of attacked images is left out: UNRELIABLE (O6, O10)." in page.text
     assert html.count('<table class="matrix">') == 1
 
@@ -257,6 +260,21 @@ def harmless(page):
     assert {tag for tag, _ in page.tags} & {"iframe", "object", "embed", "base", "form", "link"} == set()
     (policy,) = [of["content"] for of in page.all_of("meta") if of.get("http-equiv") == "Content-Security-Policy"]
     assert policy.startswith("default-src 'none'")
+
+
+STRANGE = [
+    {"run": {"eps": 1e308, "seed": []}},
+    {"run": 3, "best": [1], "warnings": {"a": 1}},
+    {"seconds": 1e308},
+    {"stopped": 7},
+]
+
+
+@pytest.mark.parametrize("summary", STRANGE, ids=str)
+def test_a_summary_of_strange_values_is_no_error(summary, folder):
+    """It has no schema: whatever stands in it, a page is made."""
+    write_run(folder, summary=summary, training=None, shown=False, diagnosis=False)
+    assert "robust accuracy 53.2 %" in page_of(folder).text
 
 
 def test_a_run_that_nobody_evaluated_has_a_page(folder):

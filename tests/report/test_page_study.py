@@ -115,7 +115,7 @@ def test_diagnoses_stand_side_by_side_among_students_of_one_architecture(study):
         path = diagnosis_of(study / run / "evaluation.json")
         write_diagnosis(path, diagnosis_for(record, value=0.5 + k))
     table = [[text for text, _ in row] for row in page_of(study).table("Diagnoses of")]
-    assert table[0] == ["Method", "seed", "robust accuracy (%)", "looked at: median"]
+    assert table[0] == ["Method", "seed", "robust accuracy (%)", "looked at: median", "looked at: agreement, attacked"]
     assert [(row[0], row[1], row[3]) for row in table[1:]] == [
         ("ard", "0", "1.5"),
         ("ard", "1", "2.5"),
@@ -188,9 +188,9 @@ def test_a_study_of_twenty_runs_stays_small(tmp_path):
 
 
 def test_an_axis_puts_its_ends_at_the_ends():
-    """Closed form: 5 numbers on a scale from 0 to 100 that lies on pixels 48 to 366."""
+    """Closed form: 5 numbers on a scale from 0 to 100 that lies on pixels 56 to 366."""
     axis = across("", [0, 100])
-    assert [axis.place(value) for value in (0, 25, 50, 100)] == [48, 127.5, 207, 366]
+    assert [axis.place(value) for value in (0, 25, 50, 100)] == [56, 133.5, 211, 366]
     assert [words for _, words in axis.ticks] == ["0", "20", "40", "60", "80", "100"]
     assert upwards("", [0, 100]).place(0) > upwards("", [0, 100]).place(100)
 

@@ -11,7 +11,7 @@ from ard.report.pictures.apart import apart
 from ard.report.pictures.breaks import spans
 
 WIDTH, HEIGHT = 380, 260
-LEFT, RIGHT, TOP, BOTTOM = 48, 14, 12, 42  # room around the plane
+LEFT, RIGHT, TOP, BOTTOM = 56, 14, 12, 42  # room around the plane
 TONES = 7  # colours of page.css: t0 to t6
 SHAPES = {
     "circle": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",

@@ -61,17 +61,17 @@ def inside_of(diagnosis: Diagnosis, path: Path, warning: str) -> tuple[list[Grou
     groups = []
     for name in dict.fromkeys(result.group for result in diagnosis.results):
         results = [result for result in diagnosis.results if result.group == name]
-        found = [_inside(result, pictures, why) for result in results]
+        found = [_inside(result, pictures, why, warning) for result in results]
         groups.append(Group(name, _values(results, warning), found))
     return groups, why
 
 
-def _inside(result: DiagnosticResult, pictures: Mapping[str, str], why: list[str]) -> Inside:
+def _inside(result: DiagnosticResult, pictures: Mapping[str, str], why: list[str], warning: str) -> Inside:
     return Inside(
         result=result,
         settings=", ".join(f"{key} {_number(value)}" for key, value in result.settings.items()),
         layers=_layers(result),
-        charts=_charts(result, why),
+        charts=_charts(result, why, warning),
         images=[(key.partition("/")[2], uri) for key, uri in pictures.items() if key.partition("/")[0] == result.name],
     )
 
@@ -95,12 +95,13 @@ def _students(members: Sequence[tuple[Row, StoredRecord, Diagnosis]], differ: Se
         {f"{spaced(result.name)}: {key}": value for result in found.results for key, value in result.values.items()}
         for _, _, found in members
     ]
-    names = list(dict.fromkeys(name for of in numbers for name in of if not _is_robust_accuracy(name)))
+    names = list(dict.fromkeys(name for of in numbers for name in of if "robust accuracy" not in name))
     lines = []
     for (row, member, _), of in zip(members, numbers, strict=True):
         record = member.record
         robust = Cell(record.warning) if record.warning else Cell.percent(record.robust_acc, record.n)
-        cells = [Cell.number(of[name]) if name in of else Cell(DASH) for name in names]
+        known = {name for name in of if not (record.warning and _is_under_attack(name))}
+        cells = [Cell.number(of[name]) if name in known else Cell(DASH) for name in names]
         settings = [Cell(record.settings[key], record.settings[key]) for key in differ]
         lines.append([Cell(row.label, row.label), Cell.number(record.training_seed), robust, *settings, *cells])
     table = Table(["Method", "seed", "robust accuracy (%)", *differ, *names], lines)
@@ -121,7 +122,7 @@ def _values(results: Sequence[DiagnosticResult], warning: str) -> Table:
     lines = []
     for result in results:
         for name, value in result.values.items():
-            number = Cell(warning) if warning and _is_robust_accuracy(name) else Cell.number(value)
+            number = Cell(warning) if warning and _is_under_attack(name) else Cell.number(value)
             lines.append([Cell(spaced(result.name), result.name), Cell(name, name), number])
     return Table(["Diagnostic", "what", "value"], lines)
 
@@ -131,8 +132,9 @@ def spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _is_robust_accuracy(name: str) -> bool:
-    return "robust acc" in name.lower()
+def _is_under_attack(name: str) -> bool:
+    """Whether a number or line is of attacked images, which say nothing where a check of the attacks failed."""
+    return "robust" in name or "attacked" in name
 
 
 def _layers(result: DiagnosticResult) -> Table | None:
@@ -146,23 +148,25 @@ def _layers(result: DiagnosticResult) -> Table | None:
     return Table(["Layer", *names], lines)
 
 
-def _charts(result: DiagnosticResult, why: list[str]) -> list[Chart]:
+def _charts(result: DiagnosticResult, why: list[str], warning: str) -> list[Chart]:
     charts = []
     kinds: tuple[Mapping[str, Curve | Plane], ...] = (result.curves or {}, result.planes or {})
     for name, one in (item for kind in kinds for item in kind.items()):
+        if warning and _is_under_attack(name):
+            continue
         try:
-            charts.append(_lines(name, one) if isinstance(one, Curve) else _plane(name, one))
+            charts.append(_lines(name, one, warning) if isinstance(one, Curve) else _plane(name, one))
         except (ValueError, IndexError):
             why.append(f"{result.name}: the picture {name} is damaged, its numbers do not belong together.")
     return charts
 
 
-def _lines(name: str, curve: Curve) -> Chart:
+def _lines(name: str, curve: Curve, warning: str) -> Chart:
+    shown = {of: values for of, values in curve.lines.items() if not (warning and _is_under_attack(of))}
     lines = [
-        Line(of, tuple(zip(curve.x, values, strict=True)), Look.numbered(k))
-        for k, (of, values) in enumerate(curve.lines.items())
+        Line(of, tuple(zip(curve.x, values, strict=True)), Look.numbered(k)) for k, (of, values) in enumerate(shown.items())
     ]
-    every = [value for values in curve.lines.values() for value in values]
+    every = [value for values in shown.values() for value in values]
     legend = [Legend(line.name, line.look, is_line=True) for line in lines] if len(lines) > 1 else []
     return Chart(name, across(curve.x_label, curve.x), upwards(curve.y_label, every), lines=lines, legend=legend)
 

@@ -25,6 +25,7 @@ from ard.report.page.learning import curves_of_run
 from ard.report.page.stored_run import StoredRun
 from ard.report.page.tables import Cell, Table, checks_table, classes_table
 
+HUGE = 1e6  # no radius: what a file says of itself may be any number
 AGAIN = "again"  # where the commands on the page write
 LINE, CLEAN = Look("t0"), Look("t1", "diamond")
 
@@ -227,4 +228,6 @@ def _commands(run: StoredRun) -> list[tuple[str, str]]:
 
 
 def _words(key: str, value: object) -> str:
-    return radius(value) if key == "eps" and isinstance(value, float) else str(value)
+    if key == "eps" and isinstance(value, float) and 0 <= value < HUGE:
+        return radius(value)
+    return str(value)
