@@ -1,4 +1,4 @@
-"""Interval bounds: a box of images in, for every logit a lower and an upper bound out."""
+"""TensorInterval bounds: a box of images in, for every logit a lower and an upper bound out."""
 
 from collections.abc import Callable
 from typing import Any, Self
@@ -34,7 +34,7 @@ MONOTONE = {
 }
 
 
-class Interval:
+class TensorInterval:
     """Every tensor between `lower` and `upper`, of one shape; a network is called with it as with a tensor.
 
     Linear parts map the middle by W and the radius by |W|; parts that never fall map both ends. Each part is bounded by
@@ -102,15 +102,15 @@ class Interval:
     def reshape(self, *args: Any) -> Self:
         return self.each(lambda end: end.reshape(*args))
 
-    def __add__(self, other: "Interval | Factor") -> Self:
-        if isinstance(other, Interval):
+    def __add__(self, other: "TensorInterval | Factor") -> Self:
+        if isinstance(other, TensorInterval):
             return type(self)(self.lower + other.lower, self.upper + other.upper, of_batch=self.of_batch)
         return self.each(lambda end: end + other)
 
     __radd__ = __iadd__ = __add__
 
-    def __sub__(self, other: "Interval | Factor") -> Self:
-        if isinstance(other, Interval):
+    def __sub__(self, other: "TensorInterval | Factor") -> Self:
+        if isinstance(other, TensorInterval):
             return type(self)(self.lower - other.upper, self.upper - other.lower, of_batch=self.of_batch)
         return self.each(lambda end: end - other)
 
@@ -140,7 +140,7 @@ class Interval:
         raise _unknown(getattr(func, "__name__", str(func)))
 
 
-def interval_bounds(network: nn.Module, x: Tensor, radius: Factor, *, of_batch: bool = False) -> Interval:
+def interval_bounds(network: nn.Module, x: Tensor, radius: Factor, *, of_batch: bool = False) -> TensorInterval:
     """Bounds of the network's logits over all images in [0, 1] within `radius` of x in every pixel, in eval mode.
 
     Args:
@@ -148,7 +148,7 @@ def interval_bounds(network: nn.Module, x: Tensor, radius: Factor, *, of_batch: 
             never fall. Its forward hooks are not called.
         x: Images, shape (batch, channels, height, width).
         radius: At least 0; at 0 both bounds are the logits.
-        of_batch: See Interval.
+        of_batch: See TensorInterval.
 
     Returns:
         lower and upper, shape (batch, C) each, in at least float32 also under autocast.
@@ -158,16 +158,18 @@ def interval_bounds(network: nn.Module, x: Tensor, radius: Factor, *, of_batch: 
     """
     with in_eval_mode(network), torch.autocast(x.device.type, enabled=False):
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        box = Interval((x - radius).clamp(0, 1), (x + radius).clamp(0, 1), of_batch=of_batch)
+        box = TensorInterval((x - radius).clamp(0, 1), (x + radius).clamp(0, 1), of_batch=of_batch)
         return network.forward(box)
 
 
-def _linear(func: Callable[..., Tensor], x: Interval, weight: Tensor, bias: Tensor | None = None, *rest: Any) -> Interval:
+def _linear(
+    func: Callable[..., Tensor], x: TensorInterval, weight: Tensor, bias: Tensor | None = None, *rest: Any
+) -> TensorInterval:
     return x.around(func(x.middle, weight, bias, *rest), func(x.radius, weight.abs(), None, *rest))
 
 
 def _normalised(
-    x: Interval,
+    x: TensorInterval,
     mean: Tensor | None,
     var: Tensor | None,
     weight: Tensor | None = None,
@@ -175,7 +177,7 @@ def _normalised(
     training: bool = False,  # noqa: ARG001
     momentum: float = 0.1,  # noqa: ARG001
     eps: float = 1e-5,
-) -> Interval:
+) -> TensorInterval:
     """As BatchNorm, whose running statistics stay as they are."""
     middle, shape = x.middle, [1, -1, *[1] * (x.dim() - 2)]
     if x.of_batch or mean is None or var is None:
