@@ -125,7 +125,12 @@ def named(text):
     return set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
 
 
-SHOWN = {"student.yaml": ("student", "mean"), "teacher.yaml": ("teacher", "weights"), "mixed.yaml": ("data", "fraction")}
+SHOWN = {
+    "student.yaml": ("student", "mean"),
+    "teacher.yaml": ("teacher", "weights"),
+    "mixed.yaml": ("data", "fraction"),
+    "around.yaml": ("objective", "ratio"),
+}
 
 
 @pytest.mark.parametrize("file", FILES)

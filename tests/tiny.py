@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ard.attacks import Linf
 from ard.core.errors import UserError
 from ard.objectives.base import RunFacts
 
@@ -80,6 +81,7 @@ def run_facts(**facts) -> RunFacts:
             "image_count": 4,
             "image_shape": (1, 6, 6),
             "eps": 0.1,
+            "threat": Linf(eps=0.1),
             "max_epochs": 2,
             "batches": 1,
         }

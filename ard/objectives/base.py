@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, Literal, Protocol, final
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,16 @@ class Step:
         return self.shown
 
 
+class ThreatBall(Protocol):
+    """The run's ball, for objectives that move perturbations of their own; ard.attacks.Ball says what each part does."""
+
+    eps: float
+
+    def steepest(self, gradient: Tensor) -> Tensor: ...
+
+    def shrink(self, delta: Tensor) -> Tensor: ...
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RunFacts:
     """What an objective, and every objective inside it, is given once before training.
@@ -61,6 +71,7 @@ class RunFacts:
         image_count: Number of training images.
         image_shape: Channels, height and width.
         eps: The radius of the threat.
+        threat: The threat itself.
         max_epochs: Epochs of the run.
         batches: Batches of an epoch.
     """
@@ -72,6 +83,7 @@ class RunFacts:
     image_count: int
     image_shape: tuple[int, ...]
     eps: float
+    threat: ThreatBall
     max_epochs: int
     batches: int
 
@@ -138,7 +150,8 @@ class Objective(nn.Module, ABC):
 
         Args:
             terms: The step's terms, detached: scalars averaged over all ranks, vectors summed.
-            student: The student as it is now, in eval mode and without gradients: to be looked at.
+            student: The student as it is now, in eval mode and without gradients: to be looked at, or its weights to be
+                projected in place.
         """
 
     def on_epoch_end(self) -> None:

@@ -123,6 +123,7 @@ class Engine(pl.LightningModule, ABC):
                 image_count=self.data.image_count,
                 image_shape=self.data.input_shape,
                 eps=self.threat.eps,
+                threat=self.threat,
                 max_epochs=self.trainer.max_epochs or 1,
                 batches=self.batches_per_epoch,
             )

@@ -32,6 +32,7 @@ NOT_CAPTURED = {
     "grad_align": "GradAlign reads generator of each step for its attack",
     "kd": "KD attacks nothing",
     "natural": "Natural attacks nothing",
+    "rslad_region": "RegionAT attacks nothing",
 }
 PROGRESS = "it reads progress of each step"
 NOT_LEARNED = dict.fromkeys(

@@ -57,7 +57,8 @@ def without_weights(tree):
     return {key: without_weights(branch) for key, branch in tree.items()}
 
 
-UNHEARD = {"natural", "kd", "cgard"}  # two attack nothing, one is given two points an image: no train/robust_acc
+# Without train/robust_acc: three attack nothing, one is given two points an image.
+UNHEARD = {"natural", "kd", "rslad_region", "cgard"}
 
 
 class Start(Callback):

@@ -1,0 +1,41 @@
+"""Head scale: any method, for a student whose last layer begins at another scale."""
+
+import torch
+from torch import Tensor, nn
+
+from ard.core.errors import UserError
+from ard.models.layers import layers_in_order
+from ard.objectives.base import Composed, Objective, Pair, RunFacts
+from ard.objectives.pgd_at import PGDAT
+
+
+class HeadScale(Composed):
+    """The scale of initialisation of Mehta, Cutkosky and Neyshabur, ICLR 2021, arXiv:2008.13363, for the last layer alone.
+
+    Both losses are those of `base`. As the run begins, weight and bias of the last layer that a pass meets are multiplied by
+    `scale`, and with them every logit: below 1 the student begins unsure, above 1 it begins sure of what it does not know,
+    which in the paper leads to memorising. A run that goes on has its weights from the checkpoint. Weights of `--init` are
+    scaled, too.
+
+    Args:
+        base: The method; PGD-AT by default.
+        scale: Above 0.
+
+    Raises:
+        UserError: For a scale that is not above 0, and for a student without a convolution or linear layer.
+    """
+
+    def __init__(self, *, base: Objective | None = None, scale: float = 0.1) -> None:
+        super().__init__(base or PGDAT())
+        if not scale > 0:
+            raise UserError(f"scale = {scale}: expected above 0")
+        self.scale = scale
+
+    @torch.no_grad()
+    def setup(self, run: RunFacts) -> None:
+        last = layers_in_order(run.student, run.image_shape)[-1].layer
+        for parameter in last.parameters():
+            parameter.mul_(self.scale)
+
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
+        return self.base(student, teacher, x, y)
