@@ -7,8 +7,8 @@ from torch import nn
 
 from ard.attacks import L2
 from ard.diagnostics.base import NotApplicableError
+from ard.diagnostics.bounded_logits import bounded_logits
 from ard.diagnostics.bounds.certified_bounds import certified_bounds
-from ard.diagnostics.enclosures import enclosed, smallest_margin
 from ard.models import MobileNetV2, Normalized, ResNet, WideResNet
 
 W = torch.tensor([[1.0, -2.0, 0.5, 0.0], [0.0, 1.0, 0.0, -1.0], [2.0, 0.0, 0.0, 1.0]])
@@ -56,15 +56,15 @@ def test_every_answer_lies_within_the_bounds(name):
     x = torch.rand((8, 3, 8, 8), generator=generator)
     y = network(x).argmax(dim=1)
     low, high = (x - 0.02).clamp(0, 1), (x + 0.02).clamp(0, 1)
-    box = enclosed(network, low, high)
-    least = smallest_margin(box, y)
+    bounded = bounded_logits(network, x, 0.02)
+    box, least = bounded.logits, bounded.smallest_margin(y)
     for sharp in (0, 1, 1, 1):  # anywhere in the box, and in its corners
         share = torch.rand(x.shape, generator=generator)
         logits = network(torch.lerp(low, high, share.round() if sharp else share)).detach()
-        assert ((box.low - 1e-4 <= logits) & (logits <= box.high + 1e-4)).all()
+        assert ((box.lower - 1e-4 <= logits) & (logits <= box.upper + 1e-4)).all()
         others = logits.scatter(1, y[:, None], -torch.inf).amax(dim=1)
         assert (least <= logits.gather(1, y[:, None]).squeeze(1) - others + 1e-4).all()
-    assert torch.allclose(enclosed(network, x, x).centre, network(x), atol=1e-4)
+    assert torch.allclose(bounded_logits(network, x, 0).logits.middle, network(x), atol=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -81,25 +81,29 @@ def test_no_more_images_are_certified_than_are_robust(name, seed):
 def test_margins_are_no_looser_than_those_of_logits():
     """What both logits have in common does not count: equal rows have the margin of their biases, whatever the width."""
     network = linear(torch.stack([W[0], W[0]]), torch.tensor([0.1, 0.0]))
-    box = enclosed(network, X - 0.3, X + 0.3)
-    assert torch.allclose(smallest_margin(box, 0 * Y), torch.tensor(0.1), atol=1e-5)
-    assert (box.low[:, 0] - box.high[:, 1] < 0).all()
+    bounded = bounded_logits(network, X, 0.3)
+    assert torch.allclose(bounded.smallest_margin(0 * Y), torch.tensor(0.1), atol=1e-5)
+    assert (bounded.logits.lower[:, 0] - bounded.logits.upper[:, 1] < 0).all()
 
 
 class Sums(nn.Module):
-    """x + x where it trains, and else (3 − 2 x) / −4: what is added is taken to move freely, as in a shortcut."""
+    """x + x, or (3 − 2 x) / −4: what is added is taken to move freely, as in a shortcut."""
+
+    def __init__(self, *, doubled):
+        super().__init__()
+        self.doubled = doubled
 
     def forward(self, x):
-        return (x + x if self.training else (x * -2 + 3) / -4).flatten(1)
+        return (x + x if self.doubled else (x * -2 + 3) / -4).flatten(1)
 
 
 def test_sums_and_multiples_by_hand():
     low, high = X - 0.1, X + 0.1
-    twice, moved = enclosed(Sums(), low, high), enclosed(Sums().eval(), low, high)
-    assert torch.allclose(twice.low, 2 * low.flatten(1))
-    assert torch.allclose(twice.high, 2 * high.flatten(1))
-    assert torch.allclose(moved.low, (2 * low.flatten(1) - 3) / 4)
-    assert torch.allclose(moved.high, (2 * high.flatten(1) - 3) / 4)
+    twice, moved = (bounded_logits(Sums(doubled=doubled), X, 0.1).logits for doubled in (True, False))
+    assert torch.allclose(twice.lower, 2 * low.flatten(1))
+    assert torch.allclose(twice.upper, 2 * high.flatten(1))
+    assert torch.allclose(moved.lower, (2 * low.flatten(1) - 3) / 4)
+    assert torch.allclose(moved.upper, (2 * high.flatten(1) - 3) / 4)
 
 
 class Gated(nn.Module):
@@ -110,7 +114,7 @@ class Gated(nn.Module):
 @pytest.mark.parametrize(
     ("network", "reason"),
     [
-        (Gated(), "product of two answers"),
+        (Gated(), "mul"),
         (nn.Sequential(nn.GELU(), nn.Flatten()), "gelu"),
         (nn.Sequential(nn.Softmax(dim=1), nn.Flatten()), "softmax"),
     ],

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ard.diagnostics.base import Found, NotApplicableError, diagnostic
-from ard.diagnostics.enclosures import Enclosure, enclosed, smallest_margin
+from ard.diagnostics.bounded_logits import BoundedLogits, bounded_logits
 from ard.diagnostics.inspected import Inspected
 
 SMALL = 0.1  # of eps: at eps itself widths of most networks say nothing
@@ -35,9 +35,9 @@ def certified_bounds(of: Inspected) -> Found:
     for x, y in of.track(list(of.blocks(of.x, of.y)), "interval bounds"):
         for share, found in certified.items():
             logits = _box(of, x, share)
-            found.append(smallest_margin(logits, y) > 0)
+            found.append(logits.smallest_margin(y) > 0)
             if share == SMALL:
-                widths.append(2 * logits.radius.double().mean(dim=1))
+                widths.append(2 * logits.logits.radius.double().mean(dim=1))
     width = float(torch.cat(widths).mean())
     values = {
         "mean width at eps/10": width,
@@ -50,7 +50,7 @@ def certified_bounds(of: Inspected) -> Found:
 
 
 def _check_useful(of: Inspected, spread: float) -> None:
-    width = 2 * float(_box(of, of.x[:TRIED], SMALL).radius.double().mean())
+    width = 2 * float(_box(of, of.x[:TRIED], SMALL).logits.radius.double().mean())
     if width > USELESS * spread:
         layers = sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in of.student.modules())
         raise NotApplicableError(
@@ -59,9 +59,8 @@ def _check_useful(of: Inspected, spread: float) -> None:
         )
 
 
-def _box(of: Inspected, x: Tensor, share: float) -> Enclosure:
-    radius = share * of.ball.eps
-    return enclosed(of.student, (x - radius).clamp(0, 1), (x + radius).clamp(0, 1))
+def _box(of: Inspected, x: Tensor, share: float) -> BoundedLogits:
+    return bounded_logits(of.student, x, share * of.ball.eps)
 
 
 def _share(found: list[Tensor]) -> float:
