@@ -203,6 +203,7 @@ def _complete(
         teacher=card.teacher,
         training=_training_with_config(subject.weights, card),
         run=run_of(subject.weights, card),
+        pruned=card.pruned,
     )
 
 
