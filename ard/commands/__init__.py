@@ -29,6 +29,7 @@ VERBS = {
     "predict": Verb("predict", "predict_files", "WEIGHTS IMAGES...", "what does it see in image files?"),
     "verify": Verb("verify", "verify_images", "ADVERSARIAL WEIGHTS", "do stored images prove what they claim?"),
     "diagnose": Verb("diagnose", "diagnose_weights", "WEIGHTS...", "why is it robust, or not? looks inside"),
+    "prune": Verb("prune", "prune_weights", "WEIGHTS", "fewer weights, by magnitude or whole channels"),
     "compare": Verb("compare", "compare_runs", "RUN_DIR...", "records -> tables and a picture"),
     "list": Verb("list", "list_known", "[methods|data|models|...]", "what comes with ard, by name", raw=True),
     "config": Verb("config", "print_config", "NAME", "print a config, as a start for your own"),
