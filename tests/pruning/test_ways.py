@@ -12,6 +12,7 @@ from torch.nn.utils import prune as torch_prune
 from ard.models import ResNet
 from ard.pruning.names import check_way, ways
 from ard.pruning.pruning import nonzero, prune_network
+from ard.pruning.structure import Structure
 from ard.pruning.ways.dpp import diverse, kernel
 from ard.pruning.ways.fanout import fan_out
 
@@ -66,6 +67,13 @@ def test_channels_leave_at_most_the_share_and_no_channel_more_would_fit(how, kee
     of = pruned(how, keep)
     largest = max(of.weights[one.reader][:, : one.span].numel() * 3 + 9 for one in of.channels)
     assert of.budget - (1 if how == "fanout" else len(of.channels)) * largest <= weights_left(of) <= of.budget
+
+
+@pytest.mark.parametrize("how", ["fanout", "dpp"])
+def test_the_weights_that_are_left_are_counted_without_removing_anything(how):
+    of = prunable(small_mobilenet(), 0.5)
+    left = prune_network(of, how)
+    assert Structure(of, of.channels).left([left[one.layer][0] for one in of.channels]) == weights_left(of)
 
 
 def test_another_seed_draws_other_edges():
