@@ -24,10 +24,11 @@ SEEDS = (0, 1, 2)
 EPOCHS = 10  # of fine-tuning
 # 3,200 weights of convolutions and linear layers, where 3,184 of the student's stay at 0.5.
 SMALLER = ["--model.student.stages=[[1,16,1,1],[2,32,1,2],[1,48,1,2]]", "--model.student.head=32"]
-GRID = [
-    *(("ard", how, keep) for keep in (0.5, 0.25) for how in ("magnitude", "random", "fanout", "dpp")),
-    ("ard", "fanout-teacher", 0.5),
-    *(("pgd_at", how, 0.5) for how in ("magnitude", "random", "fanout", "dpp")),
+WAYS = ("magnitude", "random", "fanout", "dpp")
+PARTS = [  # of the comparison, the first ones first: student, way, keep
+    [("ard", how, 0.5) for how in WAYS],
+    [("pgd_at", how, 0.5) for how in WAYS],
+    [("ard", "fanout-teacher", 0.5), *(("ard", how, 0.25) for how in WAYS)],
 ]
 
 
@@ -82,29 +83,29 @@ def evaluated(weights: Path, folder: Path, suite: str) -> None:
             shutil.copy(file, target)
 
 
-def one_seed(folder: Path, seed: int, suite: str) -> None:
-    """Everything of one seed; what is pruned in the order of GRID."""
+def one_part(folder: Path, part: list[tuple[str, str, float]], seed: int, suite: str) -> None:
+    """The students of a part and one seed, what is pruned of them, and all of these after fine-tuning."""
     teacher = trained(folder / "teachers" / "robust", "teachers/digits_resnet", 0, name="robust")
     taught = f"--teacher={teacher}"
-    students = {
-        "ard": trained(folder / "ard" / f"seed{seed}", "ard", seed, taught),
-        "pgd_at": trained(folder / "pgd_at" / f"seed{seed}", "pgd_at", seed),
-    }
-    starts = dict(students)
-    for method, how, keep in GRID:
+    starts = {}
+    for method in dict.fromkeys(method for method, *_ in part):
+        options = [taught] if method == "ard" else []
+        starts[method] = trained(folder / method / f"seed{seed}", method, seed, *options)
+    for method, how, keep in part:
         name = f"{method}-{how}-{keep:g}"
-        starts[name] = pruned(students[method], folder / name / f"seed{seed}", how, keep, teacher)
+        starts[name] = pruned(starts[method], folder / name / f"seed{seed}", how, keep, teacher)
     smaller = trained(folder / "ard-smaller" / f"seed{seed}", "ard", seed, taught, *SMALLER, name="ard-smaller")
     for weights in (teacher, *starts.values(), smaller):
         evaluated(weights, folder, suite)
     for name, start in starts.items():
-        options = (taught, f"--epochs={EPOCHS}", f"--init={start}")
-        called = f"{name}-then-ard" if name in students else "ard"  # a table puts how a start was pruned in front itself
+        options = [taught, f"--epochs={EPOCHS}", f"--init={start}"]
+        called = f"{name}-then-ard" if "-" not in name else "ard"  # a table puts how a start was pruned in front itself
         tuned = trained(folder / f"{name}-then-ard" / f"seed{seed}", "ard", seed, *options, name=called)
         evaluated(tuned, folder, suite)
 
 
 if __name__ == "__main__":
     place, level = Path(sys.argv[1]), (sys.argv[2:] or ["quick"])[0]
-    for number in SEEDS:
-        one_seed(place, number, level)
+    for some in PARTS:
+        for number in SEEDS:
+            one_part(place, some, number, level)
