@@ -2,7 +2,7 @@
 """Pruned students on handwritten digits, before and after robust fine-tuning: docs/results/digits-pruned.
 
 `scripts/pruned_students.py FOLDER [SUITE]` trains, prunes, fine-tunes and evaluates below FOLDER whatever is not there yet,
-in one process, and copies configs and records; `ard compare docs/results/digits-pruned` then makes the table. The teacher,
+in one process, and copies the records; `ard compare docs/results/digits-pruned` then makes the table. The teacher,
 FOLDER/teachers/robust, is that of the digits studies; it is trained where it is not there.
 """
 
@@ -71,16 +71,14 @@ def pruned(weights: Path, out: Path, how: str, keep: float, teacher: Path) -> Pa
 
 
 def evaluated(weights: Path, folder: Path, suite: str) -> None:
-    """Evaluate, and copy record and config, of what is not in the results yet."""
+    """Evaluate what is not in the results yet, and copy the record."""
     target = RESULTS / weights.parent.relative_to(folder)
     if (target / RECORD).is_file():
         return
     if not (weights.parent / RECORD).is_file():
         run("evaluate", weights, f"--suite={suite}")
     target.mkdir(parents=True, exist_ok=True)
-    for file in (weights.parent / RECORD, RunFolder(weights.parent).config):
-        if file.is_file():
-            shutil.copy(file, target)
+    shutil.copy(weights.parent / RECORD, target)  # it holds the config of its training
 
 
 def one_part(folder: Path, part: list[tuple[str, str, float]], seed: int, suite: str) -> None:

@@ -27,7 +27,7 @@ from ard.evaluation.request import Request
 from ard.models.building import check_answers
 from ard.models.loading import network_with
 from ard.pruning.cutting import cut
-from ard.pruning.prunable import Left, Prunable, weights_of
+from ard.pruning.prunable import Left, Prunable, prunable_weights
 from ard.pruning.pruning import nonzero, prune_network
 
 
@@ -127,7 +127,7 @@ def target_of(weights: Path, request: PruneRequest) -> Path:
 
 
 def _summary(model: nn.Module, left: Left) -> list[str]:
-    weights, everything = list(weights_of(model).values()), list(model.parameters())
+    weights, everything = list(prunable_weights(model).values()), list(model.parameters())
     stay, all_stay = (sum(int(part.count_nonzero()) for part in parts) for parts in (weights, everything))
     count, all_count = (sum(part.numel() for part in parts) for parts in (weights, everything))
     channels = ", ".join(f"{layer} {some} of {of_all}" for layer, (some, of_all) in left.items())

@@ -35,7 +35,7 @@ class Prunable:
     @cached_property
     def weights(self) -> dict[str, nn.Parameter]:
         """The weights that count, by name."""
-        return weights_of(self.network)
+        return prunable_weights(self.network)
 
     @property
     def budget(self) -> int:
@@ -62,7 +62,7 @@ class Prunable:
                 weight.masked_fill_(~part.view(weight.shape), 0)
 
 
-def weights_of(network: nn.Module) -> dict[str, nn.Parameter]:
+def prunable_weights(network: nn.Module) -> dict[str, nn.Parameter]:
     """The weights of convolutions and linear layers by their names, each once; raises UserError where there is none."""
     layers = {f"{name}.weight".lstrip("."): part for name, part in network.named_modules() if is_layer(part)}
     named = dict(network.named_parameters())
