@@ -21,7 +21,7 @@ def description() -> str:
 setup(
     packages=[*find_packages(include=["ard*"]), *WHERE],
     package_dir={"": ".", **WHERE},
-    package_data={"ard": ["py.typed"], CONFIGS: ["**/*.yaml"]},
+    package_data={"ard": ["py.typed"], "ard.report.page": ["templates/*"], CONFIGS: ["**/*.yaml"]},
     long_description=description(),
     long_description_content_type="text/markdown",
 )

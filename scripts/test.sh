@@ -26,6 +26,7 @@ case "${1-}" in
     exit
     ;;
 esac
+command -v chromium >/dev/null || echo "no chromium: the tests of the pages in a browser are skipped" >&2
 .venv/bin/ruff check ard scripts tests
 .venv/bin/mypy
 ./scripts/docs.sh

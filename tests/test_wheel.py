@@ -14,6 +14,7 @@ from conftest import FAST, TINY
 from small_runs import ROOT
 
 TREE = ["ard", "configs", "pyproject.toml", "setup.py", "README.md", "LICENSE"]
+CODE = (".py", ".typed", ".json", ".html", ".css", ".js")  # and what pages are made of
 NO_INDEX = ["--no-deps", "--no-index"]
 BUILD = ["wheel", "--quiet", "--no-build-isolation", *NO_INDEX, "--wheel-dir", "dist", "."]
 COMMANDS = """
@@ -60,9 +61,7 @@ def installed(wheel, tmp_path_factory):
 def test_the_wheel_has_every_config_and_module(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     configs = {f"ard/configs/shipped/{file.relative_to(ROOT / 'configs')}" for file in (ROOT / "configs").rglob("*.yaml")}
-    modules = {
-        str(file.relative_to(ROOT)) for file in (ROOT / "ard").rglob("*") if file.suffix in (".py", ".typed", ".json")
-    }
+    modules = {str(file.relative_to(ROOT)) for file in (ROOT / "ard").rglob("*") if file.suffix in CODE}
     assert {name for name in names if ".dist-info/" not in name} == configs | modules
 
 

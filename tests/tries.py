@@ -23,6 +23,7 @@ from ard.artifacts.checkpoint import read_checkpoint
 from ard.artifacts.metrics import read_metrics
 from ard.artifacts.paths import RECORD
 from ard.artifacts.record_file import read_record
+from ard.artifacts.shown import read_shown
 from ard.artifacts.weights import read_weights
 from ard.core.errors import UserError
 
@@ -31,6 +32,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     RECORD: read_record,
     ".ckpt": read_checkpoint,
     ".adversarial.safetensors": read_adversarial,
+    ".shown.safetensors": read_shown,
     ".safetensors": read_weights,
     "metrics.csv": read_metrics,
 }

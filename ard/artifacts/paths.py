@@ -14,6 +14,7 @@ LAST, BEST, PREVIOUS = "last", "best", "previous"  # the checkpoints of a run
 STUDENT = "student"  # the weights of the checkpoint that was selected
 RECORD = "evaluation.json"
 CLAIM = "claim.json"  # in a folder of adversarial images: what they prove, and a digest of them
+REPORT = "report.html"  # the page of a run and of a study
 REPLACED = ".replaced"  # ends the name of a folder of runs that others took the place of
 RECORDS = (RECORD, f"{LAST}.{RECORD}")  # of the two files of weights that a run leaves
 
@@ -57,6 +58,11 @@ class RunFolder:
     def log(self) -> Path:
         """What the processes of a study printed."""
         return self.root / "log.txt"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the run."""
+        return self.root / REPORT
 
     @property
     def begun(self) -> Path:
@@ -110,6 +116,11 @@ class RecordFiles:
         return self.record.with_suffix(".robustbench.json")
 
     @property
+    def model_card(self) -> Path:
+        """README.md of a model's repository, as `ard report --model-card` writes it."""
+        return self.record.with_suffix(".model_card.md")
+
+    @property
     def curve(self) -> Path:
         """The picture of accuracy against radius."""
         return self.record.with_suffix(".curve.png")
@@ -123,6 +134,11 @@ class RecordFiles:
     def adversarial_pngs(self) -> Path:
         """The same of an evaluation with images of 8 bits: a folder."""
         return self.record.with_suffix(".adversarial")
+
+    @property
+    def shown(self) -> Path:
+        """What can be looked at beyond the record: confusion of classes, a few images and what the attack added to them."""
+        return self.record.with_suffix(".shown.safetensors")
 
     def blocks(self, key: str) -> Path:
         """The folder in which an unfinished evaluation waits for those who continue it."""
@@ -153,8 +169,13 @@ class StudyFolder:
     def table_csv(self) -> Path:
         return self.root / "table.csv"
 
-    def picture(self, name: str) -> Path:
-        return self.root / f"{name}.png"
+    @property
+    def report(self) -> Path:
+        """The page that shows all runs, and leads to theirs."""
+        return self.root / REPORT
+
+    def picture(self, name: str, kind: str = "png") -> Path:
+        return self.root / f"{name}.{kind}"
 
 
 def record_of(weights: str | Path) -> Path:

@@ -3,7 +3,7 @@
 import platform
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +22,7 @@ from ard.core.flops import count_flops
 from ard.core.terminal import say
 
 HALF_A_STEP = 1 / 255
+LAWS, OVERHEAD = "cost over steps and batch size", "overhead of the loop"  # measured after the groups, by name like them
 COUNTED_IMAGES = 8  # images, when operations are counted: their number is proportional to the batch
 
 
@@ -33,41 +34,52 @@ def benchmark(
     only: str = "",
     onto: dict[str, Any] | None = None,
     files: Sequence[Path] = (),
+    keep: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Time every row of the groups whose name contains `only`, or is it, `count` interleaved rounds, and return the record.
 
     The other groups are those of `onto`, a record made under the same conditions; raises UserError where they were others.
     `files` hold trained networks for the rows that are measured on such; those without one are trained for a moment.
+    `keep` is given the record after each group: an hour's work is not lost where the last minute fails.
     """
-    chosen = [group for group in _groups() if only in group]
-    chosen = [only] if only in chosen else chosen
+    parts = [*_groups(), LAWS, OVERHEAD]
+    chosen = [only] if only in parts else [part for part in parts if only in part]
     if not chosen:
-        raise UserError(f"--only {only}: no such group; expected a part of {'; '.join(_groups())}")
+        raise UserError(f"--only {only}: no such group; expected a part of {'; '.join(parts)}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trained = Trained(files, device)
     made = conditions(device) | {"batch_size": batch_size, "pgd_steps": steps, "rounds": count, "trained": trained.about}
-    onto = onto or {**made, "rows": [], "ceilings_flops": {}, "cost_laws": None, "overhead": None}
+    record = onto or {**made, "rows": [], "ceilings_flops": {}, "cost_laws": None, "overhead": None}
     for key, value in made.items():
-        if onto.get(key) != value:
+        if record.get(key) != value:
             raise UserError(
-                f"the record there has {key} {onto.get(key)}, here it is {value}: expected the same, or another --output"
+                f"the record there has {key} {record.get(key)}, here it is {value}: expected the same, or another --output"
             )
     say(f"{made['device']}, {made['threads']} threads, torch {made['torch']}", error=True)
-    laws = partial(cost_laws, trained, batch_size=batch_size, steps=steps, count=3, device=device)
-    limits = onto["ceilings_flops"]
-    groups = {group: [row for row in onto["rows"] if row["group"] == group] for group in _groups()}
-    for group, members in _groups().items():
-        if group in chosen:
-            say(f"{group}: {len(members)} rows, {count + 1} rounds", error=True)
-            rates = ceilings(device).items()
-            limits = {name: max(rate, limits.get(name, 0.0)) for name, rate in rates}  # the quietest moment counts
-            groups[group] = _group(members, trained, batch_size, steps, count, device)
+    for part in chosen:
+        if part == LAWS:
+            new = {"cost_laws": cost_laws(trained, batch_size=batch_size, steps=steps, count=3, device=device)}
+        elif part == OVERHEAD:
+            new = {"overhead": overhead(count)}
+        else:
+            new = _with_group(record, part, trained, batch_size, steps, count, device)
+        record = {**record, **new}
+        keep(record)
+    return record
+
+
+def _with_group(
+    record: dict[str, Any], group: str, trained: Trained, batch_size: int, steps: int, count: int, device: torch.device
+) -> dict[str, Any]:
+    """The record's rows and ceilings with this group, in the order of the groups."""
+    members, limits = _groups()[group], record["ceilings_flops"]
+    say(f"{group}: {len(members)} rows, {count + 1} rounds", error=True)
+    rates = ceilings(device).items()
+    rows = {name: [row for row in record["rows"] if row["group"] == name] for name in _groups()}
+    rows[group] = _group(members, trained, batch_size, steps, count, device)
     return {
-        **made,
-        "ceilings_flops": limits,
-        "rows": [row for rows in groups.values() for row in rows],
-        "cost_laws": onto["cost_laws"] if only else laws(),
-        "overhead": onto["overhead"] if only else overhead(count),
+        "ceilings_flops": {name: max(rate, limits.get(name, 0.0)) for name, rate in rates},  # the quietest moment counts
+        "rows": [row for found in rows.values() for row in found],
     }
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ard.core.text import markdown_table
+
 HEADER = [
     "Step",
     "networks",
@@ -20,9 +22,8 @@ HEADER = [
 
 def bench_table(record: dict[str, Any]) -> str:
     """Markdown: one row a step, each group's reference first; ratios are medians over interleaved rounds, with range."""
-    lines = [_line(HEADER), "|" + "---|" * len(HEADER)]
-    lines += [_line(_cells(row, record["ceilings_flops"])) for row in record["rows"]]
-    parts = ["\n".join(lines), _conditions(record)]
+    lines = [_cells(row, record["ceilings_flops"]) for row in record["rows"]]
+    parts = [markdown_table(HEADER, lines), _conditions(record)]
     if record["cost_laws"]:
         parts.append(_laws(record))
     return "\n\n".join(parts)
@@ -32,12 +33,13 @@ def short(record: dict[str, Any]) -> str:
     """Markdown: what a step costs as released, with identical mathematics, and as shipped."""
     rows = [row for row in record["rows"] if row["group"].startswith(("ARD, ", "RSLAD, ")) and "WRN" not in row["group"]]
     wanted = [row for row in rows if any(word in row["lever"] for word in ("released", "identical", "shipped"))]
-    lines = [_line(["Step", "times faster", "least to most", "images/s"]), "|---|---|---|---|"]
+    lines = []
     for row in wanted:
         faster = row["times_faster"]
         cells = [f"{row['group']}: {_plain(row['lever'])}", f"{faster['median']:.1f}"]
-        lines.append(_line([*cells, f"{faster['least']:.1f} to {faster['most']:.1f}", f"{row['images_per_s']:.3g}"]))
-    return "\n".join(lines) + "\n\n" + _conditions(record)
+        lines.append([*cells, f"{faster['least']:.1f} to {faster['most']:.1f}", f"{row['images_per_s']:.3g}"])
+    table = markdown_table(["Step", "times faster", "least to most", "images/s"], lines)
+    return f"{table}\n\n{_conditions(record)}"
 
 
 def _cells(row: dict[str, Any], ceilings: dict[str, float]) -> list[str]:
@@ -68,22 +70,19 @@ def _conditions(record: dict[str, Any]) -> str:
 
 
 def _laws(record: dict[str, Any]) -> str:
-    lines = [_line(["Cost of a step (shipped ARD, MobileNetV2)", "measured", "line", "R²"]), "|---|---|---|---|"]
+    lines = []
     for over, law in record["cost_laws"].items():
         measured = ", ".join(f"{at}: {seconds:.2f} s" for at, seconds in zip(law["at"], law["seconds"], strict=True))
         line = f"{law['intercept']:.2f} s + {law['slope']:.3g} s × {over}"
-        lines.append(_line([f"over {over}", measured, line, f"{law['r_squared']:.3f}"]))
+        lines.append([f"over {over}", measured, line, f"{law['r_squared']:.3f}"])
+    table = markdown_table(["Cost of a step (shipped ARD, MobileNetV2)", "measured", "line", "R²"], lines)
     cost = record["overhead"]
     sentence = f"A step of a network of next to nothing takes {cost['ours_ms']:.2f} ms in our loop "
     sentence += (
         f"and {cost['plain_loop_ms']:.2f} ms in a plain one: the framework costs {cost['overhead_ms']:.2f} ms a step."
     )
-    return "\n".join(lines) + "\n\n" + sentence
+    return f"{table}\n\n{sentence}"
 
 
 def _plain(lever: str) -> str:
     return lever.removeprefix("+ ").removeprefix("bfloat16: ")
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

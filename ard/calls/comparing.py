@@ -8,6 +8,7 @@ from ard.artifacts.record import Record
 from ard.calls.fitting import FitResult
 from ard.core.errors import UserError
 from ard.report.comparison import Comparison
+from ard.report.pictures.formats import formats_of
 from ard.report.rows import StoredRecord, load_records
 
 Compared = str | Path | FitResult | Record
@@ -19,6 +20,7 @@ def compare(
     output: str | Path | None = None,
     mixed: bool = False,
     baseline: str | None = None,
+    formats: str = "png",
 ) -> Comparison:
     """Evaluated runs as one table, with their differences: `print` it, or take `to_markdown()`.
 
@@ -28,6 +30,7 @@ def compare(
         output: A folder for table.md, table.csv and a picture, as `ard compare` writes them; by default nothing is written.
         mixed: Allow rows with different data, threat, suite or number of images.
         baseline: The method that differences are taken to; by default the strongest one without a teacher.
+        formats: Of the picture: one or several of png, svg and pdf, separated by commas.
 
     Raises:
         UserError: Where a folder holds no record, and unless `mixed` where two records measured different things.
@@ -37,9 +40,10 @@ def compare(
         raise UserError("nothing to compare: expected folders of runs, or records")
     records = [record for name, run in named.items() for record in _records(name, run)]
     folders = [_folder(run) for run in named.values() if not isinstance(run, Record)]
+    kinds = formats_of(formats)
     comparison = Comparison.of(records, mixed=mixed, baseline=baseline, folders=folders)
     if output is not None:
-        comparison.write(RunFolder.of(output).root)
+        comparison.write(RunFolder.of(output).root, kinds)
     return comparison
 
 

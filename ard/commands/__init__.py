@@ -31,6 +31,7 @@ VERBS = {
     "diagnose": Verb("diagnose", "diagnose_weights", "WEIGHTS...", "why is it robust, or not? looks inside"),
     "prune": Verb("prune", "prune_weights", "WEIGHTS", "fewer weights, by magnitude or whole channels"),
     "compare": Verb("compare", "compare_runs", "RUN_DIR...", "records -> tables and a picture"),
+    "report": Verb("report", "report", "RUN_OR_STUDY_DIR", "a page to look at: report.html, one file"),
     "list": Verb("list", "list_known", "[methods|data|models|...]", "what comes with ard, by name", raw=True),
     "config": Verb("config", "print_config", "NAME", "print a config, as a start for your own"),
     "bench": Verb("bench", "bench", "", "our step against the released codes'"),

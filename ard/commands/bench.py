@@ -22,7 +22,7 @@ def bench(
     """Time our training step against those of the released ARD and RSLAD codes, on this machine.
 
     Args:
-        output: where the record goes; with --only, the other groups of a record already there are kept.
+        output: where the record goes, after each group; with --only, the other groups of a record already there are kept.
         batch_size: images a step.
         steps: of PGD.
         rounds: interleaved repetitions; ratios are their medians.
@@ -35,8 +35,11 @@ def bench(
 
     onto = _earlier(Path(output)) if only and Path(output).exists() else None
     files = [Path(name) for name in weights.split(",") if name]
-    record = benchmark(batch_size=batch_size, steps=steps, count=rounds, only=only, onto=onto, files=files)
-    write_whole(Path(output), json.dumps(record, indent=1) + "\n")
+
+    def keep(record: dict[str, Any]) -> None:
+        write_whole(Path(output), json.dumps(record, indent=1) + "\n")
+
+    record = benchmark(batch_size=batch_size, steps=steps, count=rounds, only=only, onto=onto, files=files, keep=keep)
     show(bench_table(record))
     return 0
 

@@ -4,9 +4,16 @@ from pathlib import Path
 
 from ard.artifacts.paths import records_below
 from ard.cli.messages import show
+from ard.report.pictures.formats import formats_of
 
 
-def compare_runs(directories: list[str], output: str | None = None, mixed: bool = False, baseline: str | None = None) -> int:
+def compare_runs(
+    directories: list[str],
+    output: str | None = None,
+    mixed: bool = False,
+    baseline: str | None = None,
+    formats: str = "png",
+) -> int:
     """Put the records below run directories side by side: table.md, table.csv and a picture.
 
     Args:
@@ -14,11 +21,13 @@ def compare_runs(directories: list[str], output: str | None = None, mixed: bool 
         output: where to write; by default the first directory.
         mixed: allow rows with different data, eps, suite or number of images.
         baseline: the method that differences are taken to; by default the strongest one without a teacher.
+        formats: of the picture, one or several of png, svg and pdf, separated by commas; papers want svg or pdf.
     """
+    kinds = formats_of(formats)
     paths = [Path(directory) for directory in directories]
     for path in paths:
         records_below(path)  # a wrong name is told before numpy is imported
     from ard.report.comparison import compare_records
 
-    show(compare_records(paths, Path(output or directories[0]), mixed=mixed, baseline=baseline))
+    show(compare_records(paths, Path(output or directories[0]), mixed=mixed, baseline=baseline, formats=kinds))
     return 0

@@ -17,6 +17,7 @@ from ard.artifacts.facts import Threat
 from ard.artifacts.paths import record_of
 from ard.artifacts.record import WeightsFile
 from ard.commands.diagnosis_table import side_by_side
+from ard.commands.initial_student import initial_student
 from ard.commands.subject import Other, Subject, short_path
 from ard.configs.building import build
 from ard.configs.files import read_yaml
@@ -60,6 +61,8 @@ def diagnose_files(
                 y=subject.y,
                 ball=subject.ball,
                 teacher=_teacher([subject.other(path) for path in teachers], subject),
+                initial=initial_student(subject),
+                weight_decay=_weight_decay(subject),
                 other=None if other is None else _images_of(other, subject, limit),
                 seed=request.seed,
                 exact=exact,
@@ -128,6 +131,11 @@ def _teacher(others: Sequence[Other], subject: Subject) -> nn.Module | None:
         return others[0].model if others else None
     members = [Frozen.of(other.model) for other in others]
     return Ensemble(members=members).load(num_classes=subject.data.num_classes, input_shape=subject.data.input_shape)
+
+
+def _weight_decay(subject: Subject) -> float | None:
+    decay = subject.card.training.block.get("weight_decay") if subject.card.training else None
+    return float(decay) if isinstance(decay, int | float) else None
 
 
 def _images_of(config: str, subject: Subject, limit: int) -> tuple[Tensor, Tensor | None]:

@@ -22,6 +22,7 @@ from ard.artifacts.paths import RecordFiles, RunFolder, record_of
 from ard.artifacts.record import GivenFiles, Record
 from ard.artifacts.record_file import readable_record, write_record
 from ard.artifacts.run_name import run_of
+from ard.artifacts.shown import write_shown
 from ard.artifacts.typed_json import to_tree
 from ard.attacks import Radius
 from ard.cli.network_section import network_section
@@ -34,6 +35,7 @@ from ard.core.files import or_user_error, replaced_since, write_whole
 from ard.core.terminal import say
 from ard.evaluation import Evaluation, Given, Store
 from ard.evaluation.cascade import as_memory_allows
+from ard.evaluation.gallery import gallery_of
 from ard.evaluation.measurement import versions
 from ard.evaluation.request import Request, split_commas
 from ard.training.config_digest import digest_of, essentials
@@ -201,13 +203,13 @@ def _complete(
         additional_data=card.additional_data if additional_data is None else additional_data,
         recipe=card.recipe,
         teacher=card.teacher,
-        training=_training_with_config(subject.weights, card),
+        training=training_with_config(subject.weights, card),
         run=run_of(subject.weights, card),
         pruned=card.pruned,
     )
 
 
-def _training_with_config(weights: Path, card: Card) -> TrainingFacts | None:
+def training_with_config(weights: Path, card: Card) -> TrainingFacts | None:
     """What the card says of the training, with the configuration beside the weights where it is the one that was trained."""
     training, file = card.training, RunFolder(weights.parent).config
     if training is None or not file.is_file():
@@ -234,10 +236,10 @@ def _write(record: Record, subject: Subject, evaluation: Evaluation, request: Re
     """Write the record last: where it is, all other files are."""
     from ard.report.evidence_card import evidence_card
     from ard.report.pictures.curve import draw_curve
-    from ard.report.robustbench import robustbench_entry
+    from ard.report.robustbench import robustbench_file
 
     files = RecordFiles(record_of(subject.weights))
-    for of_the_replaced in (files.adversarial, files.curve):
+    for of_the_replaced in (files.adversarial, files.curve, files.shown, files.model_card):
         with or_user_error(of_the_replaced):
             of_the_replaced.unlink(missing_ok=True)
     remove_pngs(files.adversarial_pngs)
@@ -250,10 +252,10 @@ def _write(record: Record, subject: Subject, evaluation: Evaluation, request: Re
         else:
             write_adversarial(files.adversarial, images, through=through)
     if record.curve:
-        draw_curve(record, files.curve, through)
+        draw_curve(record, files.curve, through=through)
+    write_shown(files.shown, gallery_of(evaluation, record), through=through)
     write_whole(files.page, evidence_card(record), through=through)
-    entry = json.dumps(robustbench_entry(record), indent=2)
-    write_whole(files.robustbench, entry + "\n", through=through)
+    write_whole(files.robustbench, robustbench_file(record), through=through)
     write_record(files.record, record, through=through)
 
 

@@ -1,9 +1,12 @@
 """`ard study`."""
 
+from pathlib import Path
+
 from ard.cli.messages import show
 from ard.cli.quick_imports import quick_imports
 from ard.configs.catalogue import find
 from ard.core.errors import UserError
+from ard.core.terminal import say
 
 
 def study(config: str, jobs_per_device: int | None = None) -> int:
@@ -21,9 +24,21 @@ def study(config: str, jobs_per_device: int | None = None) -> int:
     read_study(path)  # its mistakes are reported before anything large is imported
     with quick_imports():
         from ard.cli.lightning import resolve_config
-        from ard.report.comparison import compare_records
         from ard.study.study import run_study
 
-    status, table = run_study(path, resolve_config, compare_records, jobs_per_device)
+    status, table = run_study(path, resolve_config, _compared, jobs_per_device)
     show(table)
     return status
+
+
+def _compared(directories: list[Path], output: Path, *, baseline: str | None) -> str:
+    """The table, and where the page is; a page that cannot be written takes nothing from the study."""
+    from ard.report.comparison import compare_records
+    from ard.report.page.writing import write_pages
+
+    table = compare_records(directories, output, baseline=baseline)
+    try:
+        return f"{table}\nPage: {write_pages(directories[0], baseline=baseline)[0]}, and one of each run."
+    except UserError as error:
+        say(f"ard: warning: no page, {error}", error=True)
+        return table

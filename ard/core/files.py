@@ -130,6 +130,9 @@ def readable(path: Path) -> Iterator[BufferedReader]:
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt")
 WEIGHTS = f"weights ({', '.join(SUFFIXES)})"
+BESIDE = tuple(
+    f".{name}.safetensors" for name in ("adversarial", "shown", "pictures")
+)  # tensors beside a record: no weights
 DEEPEST = 3  # folders in which weights are looked for, below one that was named in place of a file
 
 
@@ -159,7 +162,8 @@ def _weights_below(folder: Path) -> str:
     """The files to choose from: those in the folder, else those in the folders nearest below it."""
     for depth in range(DEEPEST):
         pattern = "*/" * depth + "*"
-        files = sorted(file.relative_to(folder).as_posix() for suffix in SUFFIXES for file in folder.glob(pattern + suffix))
+        found = (file.relative_to(folder).as_posix() for suffix in SUFFIXES for file in folder.glob(pattern + suffix))
+        files = sorted(name for name in found if not name.endswith(BESIDE))
         if files:
             return f"{', '.join(files[:5])}{', …' if len(files) > 5 else ''}: name one of these"
     return "none: name a file, or the folder of a run that has ended"

@@ -52,6 +52,6 @@ def in_points(fraction: float) -> str:
 
 def radius(eps: float) -> str:
     """A radius as people write it: a short decimal as it is, otherwise a multiple of 1/255 where it is one."""
-    levels = round(eps * 255)
+    levels = round(min(eps * 255, 1e9))  # a file may say anything
     short = float(f"{eps:.3g}") == eps  # 0.2 is 51/255 too, but nobody means that
     return f"{levels}/255" if levels and not short and abs(eps * 255 - levels) < 1e-3 else f"{eps:g}"

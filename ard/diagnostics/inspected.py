@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ard.attacks import PGD, Ball
 from ard.attacks.attacking import frozen_mode
+from ard.core.errors import UserError
 from ard.core.randomness import keyed_generator
 from ard.models.frozen import Frozen
 
@@ -31,6 +32,7 @@ class Inspected:
         ball: Its radius is that of every noise and attack.
         teacher: Where one was given.
         initial: The student before its training, where it is known.
+        weight_decay: Of the student's training, where it is known.
         other: Images of another kind, with their labels or without (None), where they were given.
         seed: Of everything that is drawn.
         exact: Whether a diagnostic that samples should compute the whole instead, where it can.
@@ -43,10 +45,12 @@ class Inspected:
     ball: Ball
     teacher: nn.Module | None = None
     initial: nn.Module | None = None
+    weight_decay: float | None = None
     other: tuple[Tensor, Tensor | None] | None = None
     seed: int = 0
     exact: bool = False
     track: Track = field(default=lambda steps, _: steps)
+    _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def networks(self) -> list[nn.Module]:
@@ -57,6 +61,18 @@ class Inspected:
     def generator(self, *key: int | str) -> torch.Generator:
         """A generator of this diagnostic's own: the same numbers, whatever else is measured."""
         return keyed_generator(self.x.device, "diagnostic", self.seed, *key)
+
+    def sample(self, most: int, *key: int | str) -> Tensor:
+        """Places of at most so many of the images, drawn at random, in their order; of all with `exact`."""
+        drawn = torch.randperm(len(self.y), generator=self.generator("sample", *key), device=self.x.device)
+        return drawn[: None if self.exact else most].sort().values
+
+    def once(self, key: str, compute: Callable[[], T]) -> T:
+        """What compute() returned at the first call with this key: for what several diagnostics need."""
+        if key not in self._known:
+            self._known[key] = compute()
+        found: T = self._known[key]
+        return found
 
     @staticmethod
     def blocks(*tensors: Tensor, size: int = AT_A_TIME) -> Iterator[tuple[Tensor, ...]]:
@@ -70,8 +86,13 @@ class Inspected:
 
     @cached_property
     def logits(self) -> Tensor:
-        """The student's logits (n, classes) on the images."""
-        return self.answers(self.student, self.x)
+        """The student's logits (n, classes) on the images; raises UserError where they are not finite."""
+        logits = self.answers(self.student, self.x)
+        if not logits.isfinite().all():
+            raise UserError(
+                "the student's logits are not all finite: expected numbers; was its training cut off as it diverged?"
+            )
+        return logits
 
     @cached_property
     def attacked(self) -> Tensor:

@@ -17,7 +17,7 @@ def groups() -> dict[str, str]:
 def named(words: list[str]) -> list[str]:
     """The diagnostics that words name: each is a diagnostic, a group, or "all"; raises UserError for another word."""
     known = groups()
-    words_known = [EVERYTHING, *dict.fromkeys(known.values()), *known]
+    words_known = [EVERYTHING, *dict.fromkeys([*known.values(), *known])]
     for word in words:
         if word not in words_known:
             expected = f"expected some of {', '.join(words_known)}"

@@ -1,18 +1,23 @@
 """Checks of the images as training will see them: number, range, labels, and whether validation images stay the same."""
 
+import math
 import time
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from ard.attacks import Ball
+from ard.core.text import radius
 from ard.data import check_batch, to_pixels
-from ard.data.loading import Images, Loader
+from ard.data.loading import Images, Loader, Subset
+from ard.diagnostics.opposite_class import balls_meet, nearest_of_another_class
 from ard.doctor.advice import Advice
 from ard.doctor.duplicates import shared
 from ard.doctor.planned_run import PlannedRun
 
 READING_SECONDS = 6.0  # for reading each of the splits: what is on disk may be large
+COMPARED, PIXEL_PAIRS = 2000, 3e9  # training images at most, and differences between their pixels: two seconds of a core
 DARK = 2 / 255  # images none of whose pixels are brighter were divided by 255 twice
 
 
@@ -70,6 +75,30 @@ def steady(run: PlannedRun) -> Iterator[Advice]:
     same = all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(first, second, strict=False))
     message = "the same at every reading" if same else "differ between two readings: they must not be augmented or shuffled"
     yield Advice("validation images", message, "ok" if same else "error")
+
+
+def other_classes(run: PlannedRun) -> Iterator[Advice]:
+    """Training images of different classes whose balls of radius eps meet; of many images, as many as take two seconds."""
+    train, ball = run.splits["train"], run.engine.threat
+    known = (train.labels >= 0).nonzero().flatten()
+    most = min(COMPARED, math.isqrt(int(PIXEL_PAIRS / math.prod(run.data.input_shape))))
+    places = known[torch.linspace(0, len(known) - 1, min(most, len(known))).long()]
+    x = to_pixels(read_levels(Subset(train, places, run.data.input_shape)))
+    distances = nearest_of_another_class(x, train.labels[places[: len(x)]], ball)
+    yield _apart(distances, ball)
+
+
+def _apart(distances: Tensor, ball: Ball) -> Advice:
+    twice = f"2 eps = {radius(2 * ball.eps)} of {ball.norm}"
+    near, same = int(balls_meet(distances, ball).sum()), int((distances == 0).sum())
+    looked = f"{len(distances):,} training images"
+    if not near:
+        return Advice(
+            "other classes", f"the nearest image of another class is {distances.min():.3g} away, {twice}; {looked}"
+        )
+    also = f", {same} of them the same pixels with another label" if same else ""
+    told = f"{near:,} of {looked} have one of another class within {twice}{also}: no network is robust on both"
+    return Advice("other classes", told, "warning")
 
 
 def batches(run: PlannedRun, loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:

@@ -13,6 +13,7 @@ PREFLIGHT: dict[str, Callable[[PlannedRun], Iterator[Advice]]] = {
     "pixels": data_checks.pixels,
     "validation images": data_checks.steady,
     "shared images": data_checks.twice,
+    "other classes": data_checks.other_classes,
     "teacher": teacher_checks.check_teacher,
     "folder": folder_checks.folder,
     "disk": folder_checks.disk,

@@ -8,6 +8,7 @@ from ard.artifacts.paths import StudyFolder, runs_without_record
 from ard.core.errors import UserError
 from ard.core.files import or_user_error, write_whole
 from ard.report.differences import differences_table
+from ard.report.pictures.formats import PNG
 from ard.report.pictures.frontier import draw_frontier, knobs_of, matched_table
 from ard.report.pictures.marks import caption
 from ard.report.pictures.ranking import draw_ranking
@@ -67,14 +68,14 @@ class Comparison:
             parts.append(matched_table(rows))
         return "\n\n".join(parts) + "\n"
 
-    def write(self, output: Path) -> str:
+    def write(self, output: Path, formats: Sequence[str] = (PNG,)) -> str:
         """Write table.md, table.csv and a picture into a folder; return table.md, which names the picture, too."""
         if output.exists() and not output.is_dir():
             raise UserError(f"{output} is a file; expected a folder to write the tables to")
         table = self.to_markdown()
         with or_user_error(output):
             output.mkdir(parents=True, exist_ok=True)
-        text = f"{table}\n{_picture(self.rows, self.differ, output)}\n"
+        text = f"{table}\n{_picture(self.rows, self.differ, output, formats)}\n"
         write_whole(StudyFolder(output).table, text)
         write_csv(self.rows, self.differ, StudyFolder(output).table_csv)
         return text
@@ -82,14 +83,22 @@ class Comparison:
     __str__ = _repr_markdown_ = to_markdown
 
 
-def compare_records(directories: Sequence[Path], output: Path, *, mixed: bool = False, baseline: str | None = None) -> str:
+def compare_records(
+    directories: Sequence[Path],
+    output: Path,
+    *,
+    mixed: bool = False,
+    baseline: str | None = None,
+    formats: Sequence[str] = (PNG,),
+) -> str:
     """Write table.md, table.csv and a picture of all records below `directories` into `output`; return table.md.
 
-    `baseline` names the method that differences are taken to (default: the strongest one without a teacher). Raises
-    UserError where there are no records, one is damaged, or, unless `mixed`, two of them measured different things.
+    `baseline` names the method that differences are taken to (default: the strongest one without a teacher), `formats` the
+    kinds of files of the picture. Raises UserError where there are no records, one is damaged, or, unless `mixed`, two of
+    them measured different things.
     """
     records = load_records(directories)
-    return Comparison.of(records, mixed=mixed, baseline=baseline, folders=directories).write(output)
+    return Comparison.of(records, mixed=mixed, baseline=baseline, folders=directories).write(output, formats)
 
 
 def left_out_line(directories: Sequence[Path], stale: Sequence[Path] = ()) -> str:
@@ -105,7 +114,7 @@ def _named(paths: Iterable[Path], what: str) -> str:
     return f"{len(names)} {what}: {shown}" if names else ""
 
 
-def _picture(rows: Sequence[Row], differ: Sequence[str], output: Path) -> str:
+def _picture(rows: Sequence[Row], differ: Sequence[str], output: Path, formats: Sequence[str]) -> str:
     """The one picture that suits the rows: knobs that were swept, methods in the plane, or too many for it in lines.
 
     None of one run alone, which has nothing to be compared with.
@@ -116,6 +125,6 @@ def _picture(rows: Sequence[Row], differ: Sequence[str], output: Path) -> str:
     name, draw = ("ranking", draw_ranking) if crowded else ("tradeoff", draw_tradeoff)
     if knobs_of(rows):
         name, draw = "frontier", draw_frontier
-    picture = StudyFolder(output).picture(name)
-    draw(rows, differ, picture)
-    return f"Picture: {picture}. {caption(rows)}"
+    pictures = [StudyFolder(output).picture(name, kind) for kind in formats]
+    draw(rows, differ, *pictures)
+    return f"Picture: {', '.join(map(str, pictures))}. {caption(rows)}"

@@ -1,6 +1,7 @@
 """Paired differences between rows: which method is significantly best, and how far each is from a baseline."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ard.core.errors import UserError
 from ard.core.statistics import Difference, holm, paired_difference
@@ -45,14 +46,36 @@ def leader(rows: Sequence[Row], kind: Kind) -> tuple[Row, str] | None:
     return first, "" if all(significant(differences)) else doubt(differences[0])
 
 
+@dataclass(frozen=True)
+class DifferenceTable:
+    """Every student's best checkpoint against one row: cells as Markdown has them, and what a reader has to know."""
+
+    header: list[str]
+    lines: list[list[str]]
+    notes: list[str]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], baseline: str | None) -> "DifferenceTable | str":
+        """To the row of that name, or the strongest without a teacher; the reason where there are none.
+
+        Raises UserError where no row has the baseline's name.
+        """
+        reference = _reference(rows, baseline)
+        if reference is None:
+            return "No differences: no reliable row without a teacher to take them to; name a row with --baseline."
+        others = [row for row in students(rows) if row is not reference]
+        if not others:
+            return f"No differences: no other student beside {reference.label}."
+        return cls([f"Method − {reference.label}", "Worst", "Clean", "paired seeds"], *_lines_and_notes(others, reference))
+
+
 def differences_table(rows: Sequence[Row], baseline: str | None) -> str:
     """Every student's best checkpoint against the baseline's; raises UserError where no row has the baseline's name."""
-    reference = _reference(rows, baseline)
-    if reference is None:
-        return "No differences: no reliable row without a teacher to take them to; name a row with --baseline."
-    others = [row for row in students(rows) if row is not reference]
-    if not others:
-        return f"No differences: no other student beside {reference.label}."
+    table = DifferenceTable.of(rows, baseline)
+    return table if isinstance(table, str) else "\n\n".join([markdown_table(table.header, table.lines), *table.notes])
+
+
+def _lines_and_notes(others: Sequence[Row], reference: Row) -> tuple[list[list[str]], list[str]]:
     lines, above = [], []
     worst, clean = ([difference_of(row, reference, kind) for row in others] for kind in MEASURED)
     at_chance = ["" if row.is_above_chance and reference.is_above_chance else AT_CHANCE for row in others]
@@ -65,9 +88,7 @@ def differences_table(rows: Sequence[Row], baseline: str | None) -> str:
         shown = row.warning or reference.warning or _points(robust, bold, chance)
         lines.append([row.label, shown, _points(plain, plain_bold), str(plain.seeds if plain else 0)])
     verdict = f"Above {reference.label} in the worst case, significantly: {', '.join(above) or 'none'} (of {len(others)})."
-    table = markdown_table([f"Method − {reference.label}", "Worst", "Clean", "paired seeds"], lines)
-    explained = [EXPLANATION, CHANCE_EXPLAINED] if any(at_chance) else [EXPLANATION]
-    return "\n\n".join([table, verdict, *explained])
+    return lines, [verdict, EXPLANATION, *([CHANCE_EXPLAINED] if any(at_chance) else [])]
 
 
 def students(rows: Sequence[Row]) -> list[Row]:

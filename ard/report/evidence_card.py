@@ -22,21 +22,29 @@ def evidence_card(record: Record) -> str:
     return "\n\n".join(text for section in sections if (text := section(record))) + "\n"
 
 
-def _head(record: Record) -> str:
-    threat, data = record.threat, record.dataset
-    reach = REACH.get(threat.norm, f"may move an image by up to {{eps}} in the norm {threat.norm}")
-    drawn = "" if record.limit is None else f", drawn evenly over the classes by a limit of {record.limit:,}"
+def threat_model(record: Record) -> str:
+    """What the attacker knows and may do."""
+    reach = REACH.get(record.threat.norm, f"may move an image by up to {{eps}} in the norm {record.threat.norm}")
     return (
-        f"# {record.model.architecture} on {data.name}\n\n"
-        f"**Threat model.** White box: the attacker knows the network, its weights and the right answer, and "
-        f"{reach.format(eps=radius(threat.eps))}. Pixels lie in [0, 1] and stay there.\n\n"
-        f"**Images.** {record.n:,} of the {record.split} split of {data.name}{drawn}; digest {data.digest}."
+        f"White box: the attacker knows the network, its weights and the right answer, and "
+        f"{reach.format(eps=radius(record.threat.eps))}. Pixels lie in [0, 1] and stay there."
     )
 
 
+def images_used(record: Record) -> str:
+    """How many images of which data, and their digest."""
+    drawn = "" if record.limit is None else f", drawn evenly over the classes by a limit of {record.limit:,}"
+    return f"{record.n:,} of the {record.split} split of {record.dataset.name}{drawn}; digest {record.dataset.digest}."
+
+
+def _head(record: Record) -> str:
+    head = f"# {record.model.architecture} on {record.dataset.name}"
+    return f"{head}\n\n**Threat model.** {threat_model(record)}\n\n**Images.** {images_used(record)}"
+
+
 def _accuracy(record: Record) -> str:
-    rows = [["clean", *_percent_and_interval(record.clean_acc, record.n)]]
-    robust = _percent_and_interval(record.robust_acc, record.n)
+    rows = [["clean", *percent_and_interval(record.clean_acc, record.n)]]
+    robust = percent_and_interval(record.robust_acc, record.n)
     if record.warning:
         robust = (record.explained_warning, DASH)
     rows.append(["robust: right after every attack, image by image", *robust])
@@ -49,7 +57,7 @@ def _autoattack(record: Record) -> str:
         return ""
     if record.warning:
         return f"**AutoAttack** (standard): {record.warning}."
-    percent, interval = _percent_and_interval(record.autoattack_acc, record.n)
+    percent, interval = percent_and_interval(record.autoattack_acc, record.n)
     text = f"**AutoAttack** (standard) leaves {percent} % ({interval})."
     over = "PGD-20 alone overestimates robustness by"
     return text if points is None else f"{text} {over} {in_points(points)} points (PGD-20 − AutoAttack)."
@@ -68,13 +76,18 @@ def _probes(record: Record) -> str:
 
 
 def _entries(record: Record, entries: Sequence[AttackResult]) -> str:
+    return markdown_table(["Name", "Settings", "images seen", "after", "accuracy (%)"], attack_cells(record, entries))
+
+
+def attack_cells(record: Record, entries: Sequence[AttackResult]) -> list[list[str]]:
+    """A line an attack or probe: name, settings, images seen, the attacks before it, accuracy in percent or the warning."""
     rows = []
     for entry in entries:
-        settings = ", ".join(f"{key} {_setting(key, value)}" for key, value in entry.settings.items())
+        settings = ", ".join(f"{key} {setting_in_words(key, value)}" for key, value in entry.settings.items())
         seen = UNRECORDED if entry.attacked is None else f"{entry.attacked:,}"
         shown = record.warning or f"{100 * entry.accuracy:.1f}"
         rows.append([entry.name, settings or DASH, seen, ", ".join(entry.after) or DASH, shown])
-    return markdown_table(["Name", "Settings", "images seen", "after", "accuracy (%)"], rows)
+    return rows
 
 
 def _per_class(record: Record) -> str:
@@ -88,26 +101,28 @@ def _per_class(record: Record) -> str:
 def _checks(record: Record) -> str:
     passed = ", ".join(with_name(check.id) for check in record.checks if check.verdict == "pass")
     rest = [check for check in record.checks if check.verdict != "pass"]
-    parts = [f"## Checks\n\nVerdict: {_verdict(record)}. Looked for and not found: {passed or 'nothing'}."]
+    parts = [f"## Checks\n\nVerdict: {verdict_explained(record)}. Looked for and not found: {passed or 'nothing'}."]
     rows = []
     for check in sorted(rest, key=lambda check: ("fail", "warn", "skipped").index(check.verdict)):
-        value, threshold = _setting("", check.value), _setting("", check.threshold)
+        value, threshold = setting_in_words("", check.value), setting_in_words("", check.threshold)
         rows.append([check.name, check.verdict, value, threshold, check.reason or DASH])
     if rows:
         parts.append(markdown_table(["Check", "verdict", "value", "threshold", "reason"], rows))
     return "\n\n".join(parts)
 
 
-def _verdict(record: Record) -> str:
+def verdict_explained(record: Record) -> str:
+    """The word, and what it means where that is not the word itself."""
     return f"{record.word} ({record.verdict_in_words})" if record.word != record.verdict_in_words else record.word
 
 
 def _provenance(record: Record) -> str:
-    lines = [*_training(record), *_measurement(record)]
+    lines = [*training_facts(record), *measurement_facts(record)]
     return "## Where it comes from\n\n" + "\n".join(f"- {name}: {text}." for name, text in lines)
 
 
-def _training(record: Record) -> list[tuple[str, str]]:
+def training_facts(record: Record) -> list[tuple[str, str]]:
+    """How the weights came about, as far as the record says: names and words."""
     training = record.training
     selected, digest, seed = UNKNOWN, UNKNOWN, UNKNOWN
     if training is not None:
@@ -134,11 +149,12 @@ def _pruned(record: Record) -> str:
     pruned = record.pruned
     if pruned is None:
         return ""
-    way = f"by {pruned.how}, of sha256 {pruned.of}"
-    return f", {pruned.nonzero:,} of them not zero: pruned {way}; the zeros are stored and computed like any number"
+    zeros = "; the zeros are stored and computed like any number" if pruned.nonzero < record.params else ""
+    return f", {pruned.nonzero:,} of them not zero: pruned by {pruned.how}, of sha256 {pruned.of}{zeros}"
 
 
-def _measurement(record: Record) -> list[tuple[str, str]]:
+def measurement_facts(record: Record) -> list[tuple[str, str]]:
+    """How they were measured: names and words."""
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     speed = "" if not record.images_per_s else f", {record.images_per_s:.4g} images/s"
     return [
@@ -158,6 +174,11 @@ def _whole_time(record: Record) -> str:
 
 
 def _limits(record: Record) -> str:
+    return "## Limits\n\n" + "\n".join(f"- {line}" for line in what_it_does_not_say(record))
+
+
+def what_it_does_not_say(record: Record) -> list[str]:
+    """A sentence for everything that its numbers must not be taken for, and the notes of the evaluation."""
     kind, accuracy = ("clean", record.clean_acc) if record.warning else ("robust", record.robust_acc)
     low, high = wilson_interval(accuracy, record.n)
     lines = ["Accuracy under attack is an upper bound on robustness, never a proof: a stronger attack can only lower it."]
@@ -170,15 +191,17 @@ def _limits(record: Record) -> str:
         f"The robust accuracy says nothing of attacks outside {record.threat.words}.",
         *record.notes,
     ]
-    return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+    return lines
 
 
-def _percent_and_interval(accuracy: float, n: int) -> tuple[str, str]:
+def percent_and_interval(accuracy: float, n: int) -> tuple[str, str]:
+    """An accuracy in percent, and its 95 % interval over images (Wilson)."""
     low, high = wilson_interval(accuracy, n)
     return f"{100 * accuracy:.1f}", f"{100 * low:.1f} to {100 * high:.1f}"
 
 
-def _setting(key: str, value: Any) -> str:
+def setting_in_words(key: str, value: Any) -> str:
+    """A setting of an attack, or a check's number; a radius as people write it."""
     if value is None:
         return DASH
     if isinstance(value, bool):

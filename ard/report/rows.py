@@ -134,10 +134,10 @@ def load_records(folders: Sequence[Path]) -> list[StoredRecord]:
     for folder in folders:
         for path in records_below(folder):
             paths.setdefault(path.resolve(), path)
-    return [_stored(path) for path in paths.values()]
+    return [stored_record(path) for path in paths.values()]
 
 
-def _stored(path: Path) -> StoredRecord:
+def stored_record(path: Path) -> StoredRecord:
     """A record, and whether the weights beside it, where there are any, are those that were evaluated."""
     record, files = read_record(path), weights_beside(path)
     evaluated = record.weights.sha256

@@ -44,7 +44,7 @@ def cut_short(trainer: pl.Trainer) -> str:
         f"limit_train_batches {trainer.limit_train_batches}": trainer.limit_train_batches != 1.0,
         f"max_steps {trainer.max_steps}": trainer.max_steps != -1,
         f"max_epochs {trainer.max_epochs}": 0 <= epochs < FEWEST,
-        "max_time": any(_is_over(callback) for callback in trainer.callbacks if isinstance(callback, Timer)),
+        "max_time": any(_is_over(callback) for callback in trainer.callbacks if isinstance(callback, Timer)),  # type: ignore[attr-defined]
     }
     return ", ".join(option for option, is_set in found.items() if is_set)
 

@@ -32,7 +32,8 @@ def test_a_folder_is_said_to_be_one_and_the_weights_in_it_are_named(tmp_path):
         load(tmp_path)
     run = tmp_path / "ard" / "seed0"
     run.mkdir(parents=True)
-    for name in ("last.safetensors", "last.ckpt", "config.yaml"):
+    beside = (f"last.evaluation.{kind}.safetensors" for kind in ("adversarial", "shown"))
+    for name in ("last.safetensors", "last.ckpt", "config.yaml", *beside):
         (run / name).touch()
     with user_error("seed0 is a folder; expected weights .*: it holds last.ckpt, last.safetensors: name one of these$"):
         load(run)

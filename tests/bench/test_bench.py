@@ -174,6 +174,8 @@ def test_the_verb_writes_a_record_and_tables(place, capsys):
     assert all(f"| {row['group']}: {row['lever']} |" in out for row in record["rows"])
     assert bench_table(record) == out.rstrip("\n")
     assert short(record).count("RSLAD, MobileNetV2") == 4
+    record["rows"][0]["lever"] = "as released | a"
+    assert all("as released \\| a |" in table(record) for table in (bench_table, short))
 
 
 def test_laws_and_overhead_are_told(monkeypatch):
@@ -199,6 +201,25 @@ def test_one_group_is_measured_again_onto_a_record_made_alike(place, capsys):
     status, _, err = cli(capsys, *words, "--steps", 2)
     assert (status, err.count("\n")) == (2, 1)
     assert "pgd_steps 1, here it is 2" in err
+
+
+def test_what_was_measured_is_written_before_the_next_group_is(place, capsys, monkeypatch):
+    wanted = [row for row in ROWS if row.group.startswith("RSLAD, ") and "released" in row.lever]
+    monkeypatch.setattr(benchmark, "measured_rows", lambda: wanted)
+    measure = benchmark._group
+
+    def interrupted(members, *more):
+        if members[0].group == "RSLAD, ResNet-18":
+            raise KeyboardInterrupt
+        return measure(members, *more)
+
+    monkeypatch.setattr(benchmark, "_group", interrupted)
+    status, *_ = cli(capsys, "bench", "--batch-size", 2, "--steps", 1, "--rounds", 1)
+    record = json.loads((place / "benchmark.json").read_text())
+    assert status == 130
+    assert {row["group"] for row in record["rows"]} == {"RSLAD, MobileNetV2"}
+    assert record["cost_laws"] is None
+    assert "RSLAD, MobileNetV2" in bench_table(record)
 
 
 def test_a_group_that_does_not_exist_is_one_line(place, capsys):

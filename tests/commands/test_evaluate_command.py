@@ -44,7 +44,7 @@ def test_a_record_says_what_was_measured_and_on_what(place, capsys):
     words = "no check failed; quick look, AutoAttack not run: an upper bound"
     assert f"worst case {record['robust_acc']:.1%} [{low:.1%}, {high:.1%}]  ({words})" in out
     assert record["verdict"] == "upper bound"
-    evidence = ["runs/evaluation.json", "runs/evaluation.md", "runs/evaluation.robustbench.json"]
+    evidence = [f"runs/evaluation.{kind}" for kind in ("json", "md", "robustbench.json", "shown.safetensors")]
     assert files_below(place) == [*evidence, "runs/student.safetensors"]
 
 

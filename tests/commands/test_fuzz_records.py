@@ -4,6 +4,7 @@ import json
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from fuzzing import answered, damaged, mutated, read_or_refused, tried
 from hypothesis import given
@@ -14,6 +15,7 @@ from small_records import first, write, write_study
 from small_runs import cli, write_weights
 
 from ard.artifacts.metrics import read_metrics
+from ard.artifacts.shown import read_shown
 from ard.commands.evaluate_file import _teacher_acc
 from ard.evaluation.request import Request
 from ard.study.job import finished_record
@@ -80,6 +82,18 @@ def test_verify(evaluated, tmp_path, draw):
     status, said, _ = answered(tmp_path, "verify", path, evaluated / "student.safetensors")
     assert status in (0, 2, 4)
     assert ("holds" in said) == (status == 0)
+
+
+@tried(200)
+@given(draw=draws)
+def test_what_is_shown(evaluated, tmp_path, draw):
+    stored = evaluated / "evaluation.shown.safetensors"
+    path, content = tmp_path / "odd.shown.safetensors", stored.read_bytes()
+    path.write_bytes(damaged(content, draw, content))
+    found = read_or_refused(read_shown, path)
+    assert found is None or all(
+        np.array_equal(part, getattr(read_shown(stored), name)) for name, part in vars(found).items()
+    )
 
 
 @tried(100)

@@ -41,7 +41,8 @@ def test_a_diagnostic_says_what_it_tells_and_what_it_cannot_and_has_a_test(name)
     assert len(chosen.tells.split()) > 4
     assert len(chosen.cannot.split()) > 4
     assert chosen.measure.__name__ == name
-    assert (Path(__file__).parent / f"test_{groups()[name]}.py").read_text().count(name) > 0
+    tests = Path(__file__).parent.glob(f"test_{groups()[name]}*.py")
+    assert any(name in test.read_text() for test in tests)
 
 
 def faulty(measure):

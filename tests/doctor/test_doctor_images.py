@@ -5,8 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 from tiny import user_error
 
+from ard.attacks import Linf
 from ard.data import Digits, to_pixels
 from ard.data.loading import MemoryImages
 from ard.doctor import data_checks
@@ -15,7 +17,8 @@ from ard.doctor.planned_run import opened
 
 
 def run_of(data):
-    return SimpleNamespace(data=data, splits=opened(data), engine=SimpleNamespace(objective=SimpleNamespace(labels="class")))
+    engine = SimpleNamespace(objective=SimpleNamespace(labels="class"), threat=Linf(0.15))
+    return SimpleNamespace(data=data, splits=opened(data), engine=engine)
 
 
 def said(check, data):
@@ -36,7 +39,14 @@ def changed(change):
     return type("Changed", (Changed,), {"change": staticmethod(change)})()
 
 
-CHECKS = [data_checks.sizes, data_checks.labels, data_checks.pixels, data_checks.steady, data_checks.twice]
+CHECKS = [
+    data_checks.sizes,
+    data_checks.labels,
+    data_checks.pixels,
+    data_checks.steady,
+    data_checks.twice,
+    data_checks.other_classes,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -192,3 +202,47 @@ def test_large_collections_are_looked_at_as_long_as_there_is_time(monkeypatch):
     assert 0 < len(read) < len(whole)
     finding = shared({"train": read, "val": read[:0]}, {"train": len(whole), "val": 0})
     assert f"looked at the first {len(read):,} of train" in finding.message
+
+
+def test_the_nearest_image_of_another_class():
+    (finding,) = said(data_checks.other_classes, Digits())
+    images, labels = Digits().splits[0].__getitems__(list(range(1197)))
+    flat = images.flatten(1).numpy() / 255
+    nearest = cdist(flat, flat, "chebyshev")[labels[:, None].numpy() != labels.numpy()].min()
+    assert finding.message == (
+        f"the nearest image of another class is {nearest:.3g} away, 2 eps = 0.3 of Linf; 1,197 training images"
+    )
+
+
+def another_label(x, y):
+    """The first image once more, and once more with a pixel changed by 30 levels, both with other labels."""
+    changed = x[:1].clone()
+    changed[0, 0, 0, 0] += 30
+    return torch.cat([x, x[:1], changed]), torch.cat([y, (y[:1] + 1) % 10, (y[:1] + 2) % 10])
+
+
+def test_images_of_two_classes_that_no_network_can_tell_apart():
+    (finding,) = said(data_checks.other_classes, changed(another_label))
+    assert finding.verdict == "warning"
+    assert finding.message == (
+        "3 of 1,199 training images have one of another class within 2 eps = 0.3 of Linf, 2 of them the same pixels with "
+        "another label: no network is robust on both"
+    )
+
+
+def test_as_many_images_are_compared_as_take_two_seconds(monkeypatch):
+    monkeypatch.setattr(data_checks, "PIXEL_PAIRS", 64 * 50**2)
+    (finding,) = said(data_checks.other_classes, Digits())
+    assert "; 50 training images" in finding.message
+
+
+def test_images_without_a_label_are_of_no_class():
+    class Unlabelled(Digits):
+        @property
+        def splits(self):
+            train, val = super().splits
+            x, y = another_label(*train.__getitems__(list(range(100))))
+            return MemoryImages(x, torch.cat([y[:100], torch.tensor([-1, -1])])), val
+
+    (finding,) = said(data_checks.other_classes, Unlabelled())
+    assert (finding.verdict, "100 training images" in finding.message) == ("ok", True)

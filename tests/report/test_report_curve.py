@@ -72,8 +72,9 @@ def test_the_order_of_the_record_does_not_matter(draw: Any) -> None:
 
 
 def test_the_title_names_network_data_and_doubt(draw: Any) -> None:
-    assert draw(full_record()).get_title() == "WideResNet-34-20 on CIFAR-10, Linf"
-    assert "UNRELIABLE (O6, O10)" in draw(unreliable()).get_title()
+    title = "WideResNet-34-20 on CIFAR-10, n = 10000, suite full, Linf 8/255"
+    assert draw(full_record()).figure.get_suptitle() == title
+    assert draw(unreliable()).figure.get_suptitle() == f"{title}\nUNRELIABLE (O6, O10)"
 
 
 @pytest.mark.parametrize("change", [{"curve": ()}, {"curve": (), "suite": "quick"}])

@@ -1,15 +1,23 @@
 """ard.report.comparison: the picture that suits the rows, and what it draws of them."""
 
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from small_records import first, write, write_study
 
+from ard.__main__ import main
 from ard.report.comparison import MOST_IN_PLANE, compare_records
-from ard.report.pictures import frontier, ranking
+from ard.report.pictures import frontier, ranking, tradeoff
+from ard.report.pictures.apart import RINGS, apart
+from ard.report.pictures.breaks import spans
+from ard.report.pictures.formats import formats_of
 from ard.report.pictures.frontier import knobs_of, matched_table
+from ard.report.pictures.marks import MARKERS, title
+from ard.report.pictures.style import save
 from ard.report.rows import group, load_records
 
 SWEPT = {"0.5": (0.99, 0.5), "1": (0.98, 0.6), "6": (0.95, 0.7), "12": (0.94, 0.65)}
@@ -19,15 +27,13 @@ SWEPT = {"0.5": (0.99, 0.5), "1": (0.98, 0.6), "6": (0.95, 0.7), "12": (0.94, 0.
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Every figure that is written, to look at."""
     written: list[Figure] = []
-    for module in (frontier, ranking):
-        make = module.empty_axes
 
-        def kept(*titles: str, make=make) -> object:
-            figure, axes = make(*titles)
-            written.append(figure)
-            return figure, axes
+    def kept(figure: Figure, *paths: Path) -> None:
+        save(figure, *paths)
+        written.append(figure)
 
-        monkeypatch.setattr(module, "empty_axes", kept)
+    for module in (frontier, ranking, tradeoff):
+        monkeypatch.setattr(module, "save", kept)
     return written
 
 
@@ -41,13 +47,133 @@ def swept(tmp_path: Path) -> Path:
 def test_a_crowd_gets_a_line_each_from_the_least_robust_up(tmp_path: Path, figures: list[Figure]) -> None:
     study = write_study(tmp_path / "study")
     for k in range(MOST_IN_PLANE):
-        write(study / f"method{k}/seed0/evaluation.json", first(0.9), first(0.02 * k))
+        write(study / f"method{k}/seed0/evaluation.json", first(0.9), first(0.04 * k))
     assert f"Picture: {study / 'ranking.png'}" in compare_records([study], study)
     names = [label.get_text() for label in figures[0].axes[0].get_yticklabels()]
     assert names == [*(f"method{k}" for k in range(MOST_IN_PLANE)), "pgd_at", "ard", "robust (teacher)"]
-    blue = [line for line in figures[0].axes[0].lines if line.get_color() == ranking.WORST and line.get_marker() == "o"]
-    filled = sorted((line.get_ydata()[0], line.get_xdata()[0]) for line in blue if line.get_markerfacecolor() != "white")
-    assert [x for _, x in filled] == pytest.approx([*(2.0 * k for k in range(MOST_IN_PLANE)), 70, 80, 90])
+    worst = figures[0].axes[0]
+    points = [line for line in worst.lines if line.get_marker() == "o" and line.get_markerfacecolor() != "white"]
+    filled = sorted((line.get_ydata()[0], line.get_xdata()[0]) for line in points)
+    assert [x for _, x in filled] == pytest.approx([*(4.0 * k for k in range(MOST_IN_PLANE)), 70, 80, 90])
+
+
+def test_rows_far_from_the_others_do_not_squeeze_them_and_are_written_as_numbers(
+    tmp_path: Path, figures: list[Figure]
+) -> None:
+    for k in range(MOST_IN_PLANE):
+        write(tmp_path / f"method{k}/seed0/evaluation.json", first(0.9), first(0.5 + 0.01 * k))
+    write(tmp_path / "natural/seed0/evaluation.json", first(0.95), first(0.0))
+    write(tmp_path / "natural/seed0/last.evaluation.json", first(0.95), first(0.02))
+    write(tmp_path / "method3/seed0/last.evaluation.json", first(0.9), first(0.1))  # overfitted in the end
+    compare_records([tmp_path], tmp_path)
+    worst, clean = figures[0].axes
+    low, high = worst.get_xlim()
+    assert 40 < low < 50 < 63 < high < 70
+    names = [label.get_text() for label in worst.get_yticklabels()]
+    assert {names[round(text.get_position()[1])]: text.get_text() for text in worst.texts} == {
+        "natural": "◂ 0.0, last 2.0",
+        "method3": "◂ last 10.0",
+    }
+    assert not clean.texts
+
+
+def test_33_rows_are_legible(tmp_path: Path, figures: list[Figure]) -> None:
+    for k in range(33):
+        write(tmp_path / f"method{k}/seed0/evaluation.json", first(0.9), first(0.5 + 0.01 * k))
+    compare_records([tmp_path], tmp_path)
+    figures[0].draw_without_rendering()
+    labels = figures[0].axes[0].get_yticklabels()
+    boxes = sorted((label.get_window_extent().y0, label.get_window_extent().y1) for label in labels)
+    assert len(boxes) == 33
+    assert all(below[1] <= above[0] for below, above in pairwise(boxes))
+    assert min(label.get_fontsize() for label in labels) >= 8
+
+
+def test_natural_training_does_not_stretch_the_plane(tmp_path: Path, figures: list[Figure]) -> None:
+    """An axis with a cut: both parts on one scale, every row in one of them."""
+    study = write_study(tmp_path / "study")
+    write(study / "natural/seed0/evaluation.json", first(0.97), first(0.0))
+    compare_records([study], study)
+    below, above = figures[0].axes
+    assert below.get_ylim()[0] <= 0 < below.get_ylim()[1] < 10
+    assert 55 < above.get_ylim()[0] < 70 < 90 < above.get_ylim()[1] <= 100
+    assert _scale(below) == pytest.approx(_scale(above), rel=0.02)
+    assert [text.get_text() for text in below.texts] == ["natural"]
+    assert {text.get_text() for text in above.texts} == {"robust (teacher)", "ard", "pgd_at"}
+
+
+def _scale(axes: Axes) -> float:
+    low, high = axes.get_ylim()
+    return axes.bbox.height / (high - low)
+
+
+def test_no_marks_lie_upon_one_another_and_bars_cross_at_the_value(tmp_path: Path, figures: list[Figure]) -> None:
+    for name, worst in (("a", 0.7), ("b", 0.7), ("c", 0.702), ("d", 0.704), ("e", 0.62)):
+        write(tmp_path / f"{name}/seed0/evaluation.json", first(0.9), first(worst))
+    compare_records([tmp_path], tmp_path)
+    (axes,) = figures[0].axes
+    marks = [line for line in axes.lines if line.get_marker() in MARKERS]
+    places = axes.transData.transform([(line.get_xdata()[0], line.get_ydata()[0]) for line in marks])
+    assert len(places) == 5
+    nearest = min(np.hypot(*(one - other)) for one, other in combinations(places, 2))
+    assert nearest >= tradeoff.KEPT_APART * 200 / 72 * 0.99
+    upright = [
+        line.get_xdata()[0] for line in axes.lines if len(set(line.get_xdata())) == 1 and np.ptp(line.get_ydata()) > 1
+    ]
+    assert upright == pytest.approx([90.0] * 5)
+
+
+@pytest.mark.parametrize("layout", ["tradeoff", "ranking", "frontier"])
+def test_pictures_for_papers_are_the_same_to_the_byte_and_undated(tmp_path: Path, layout: str) -> None:
+    study = write_study(tmp_path / "study")
+    for k in range(MOST_IN_PLANE if layout == "ranking" else 3):
+        write(
+            study / f"trades-{'beta' if layout == 'frontier' else 'x'}-{k + 1}/seed0/evaluation.json", first(0.9), first(0.6)
+        )
+    formats = ("png", "svg", "pdf")
+    text = compare_records([study], study / "a", formats=formats)
+    compare_records([study], study / "b", formats=formats[1:])
+    assert f"Picture: {', '.join(str(study / 'a' / f'{layout}.{kind}') for kind in formats)}. Error bars" in text
+    for kind, start in (("svg", b"<?xml"), ("pdf", b"%PDF")):
+        content = (study / "a" / f"{layout}.{kind}").read_bytes()
+        assert content.startswith(start)
+        assert not any(word in content for word in (b"CreationDate", b"dc:date", b"/Type3"))
+        assert content == (study / "b" / f"{layout}.{kind}").read_bytes()
+    assert not (study / "b" / f"{layout}.png").exists()
+
+
+def test_formats_are_named_and_nothing_is_written_for_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = write_study(tmp_path / "study")
+    assert formats_of("SVG, .pdf,svg") == ["svg", "pdf"]
+    for wrong in ("jpg", "png,jpg", ","):
+        assert main(["compare", str(study), "--formats", wrong]) == 2
+        assert f"ard: formats '{wrong}': expected one or several of png, svg, pdf" in capsys.readouterr().err
+    assert not (study / "table.md").exists()
+
+
+def test_the_title_has_data_number_of_images_suite_and_threat(tmp_path: Path) -> None:
+    rows = group(load_records([write_study(tmp_path)]))
+    assert title(rows, []) == "Digits, n = 500, suite quick, Linf 0.15"
+    assert title(rows, ["n", "suite"]) == "Digits, Linf 0.15"
+
+
+def test_an_empty_stretch_is_left_out() -> None:
+    assert spans([(60, 70), (55, 65), (80, 90)]) == [(pytest.approx(53.6), pytest.approx(91.4))]
+    assert spans([(55, 65), (0, 1), (6, 12), (64, 87)]) == [
+        (pytest.approx(-1.76), pytest.approx(13.76)),
+        (pytest.approx(53.24), pytest.approx(88.76)),
+    ]
+    assert spans([(0, 50), (10, 12), (60, 70)]) == [(pytest.approx(-2.8), pytest.approx(72.8))]  # 10 empty points of 70
+    assert spans([(40, 40)]) == [(39.5, 40.5)]
+
+
+def test_marks_move_as_little_as_they_must() -> None:
+    points = np.array([[0.0, 0.0], [30.0, 0.0], [0.0, 0.0], [1.0, 0.0], [30.0, 5.0]])
+    places = apart(points, 10)
+    assert np.array_equal(places[:2], points[:2])
+    assert min(np.hypot(*(one - other)) for one, other in combinations(places, 2)) >= 10
+    assert np.hypot(*(places - points).T).max() <= 10 * RINGS[1]
+    assert np.array_equal(apart(points, 0), points)
 
 
 def test_swept_runs_are_joined_in_the_order_of_the_knob(swept: Path, figures: list[Figure]) -> None:

@@ -31,7 +31,7 @@ def test_a_record_of_a_published_network_gives_its_published_entry() -> None:
     entry = robustbench_entry(full_record())
     assert list(entry)[: len(PUBLISHED)] == list(PUBLISHED)
     assert {key: entry[key] for key in PUBLISHED} == {**PUBLISHED, **dict.fromkeys(UNKNOWN)}
-    assert set(entry) - set(PUBLISHED) == {"footnote", "unreliable"}
+    assert set(entry) - set(PUBLISHED) == {"external", "footnote", "unreliable"}
     assert entry["unreliable"] is False
     assert json.loads(json.dumps(entry)) == entry
 
@@ -39,6 +39,17 @@ def test_a_record_of_a_published_network_gives_its_published_entry() -> None:
 def test_accuracies_have_two_digits() -> None:
     entry = robustbench_entry(full_record(clean_acc=0.9, autoattack_acc=0.0))
     assert (entry["clean_acc"], entry["autoattack_acc"]) == ("90.00", "0.00")
+
+
+def test_an_accuracy_below_autoattack_is_external_and_its_attacks_are_named() -> None:
+    """RobustBench's field for evaluations by others than AutoAttack; as in model_info/cifar10/Linf/Bai2024MixedNUTS.json."""
+    entry = robustbench_entry(full_record())
+    assert (entry["autoattack_acc"], entry["external"]) == ("53.42", "53.17")
+    assert "53.17% robust accuracy is the worst case per image over AutoAttack and PGD-20." in entry["footnote"]
+    for record in (full_record(robust_acc=0.5342), full_record(autoattack_acc=None), unreliable()):
+        entry = robustbench_entry(record)
+        assert entry["external"] is None
+        assert "worst case" not in entry["footnote"].replace("worst case per class", "")
 
 
 def test_without_the_whole_of_autoattack_there_is_no_robust_number() -> None:

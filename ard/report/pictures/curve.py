@@ -14,16 +14,17 @@ from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend, save
 LINE, CLEAN = COLOURS[0], COLOURS[1]
 
 
-def draw_curve(record: Record, path: Path, through: Path | None = None) -> None:
+def draw_curve(record: Record, *paths: Path, through: Path | None = None) -> None:
     """Draw accuracy after PGD-20 against the radius, with 95 % Wilson intervals; raises UserError without a curve.
 
-    `through` is as `write_whole` has it.
+    Paths and `through` are as `save` has them.
     """
     if not record.curve:
         raise UserError(f"a record of suite {record.suite} has no curve; expected one of `--suite full`")
     n, eps = record.n, record.threat.eps
     points = {0.0: record.clean_acc} | {float(point.eps): point.accuracy for point in record.curve}
-    title = f"{record.model.architecture} on {record.dataset.name}, {record.threat.norm}"
+    about = f"{record.dataset.name}, n = {n}, suite {record.suite}, {record.threat.words}"
+    title = f"{record.model.architecture} on {about}"
     doubt = record.warning
     figure, axes = empty_axes(f"{title}\n{doubt}" if doubt else title, "radius of the attack", "accuracy (%)")
     _draw_points(axes, dict(sorted(points.items())), n)
@@ -36,7 +37,7 @@ def draw_curve(record: Record, path: Path, through: Path | None = None) -> None:
         handles.append(Line2D([], [], color=GREY, ls=":", lw=0.9, label=f"chance, {chance:.3g} %"))
     legend(figure, handles)
     _label_radii(axes, sorted(points), eps)
-    save(figure, path, through)
+    save(figure, *paths, through=through)
 
 
 def _draw_points(axes: Axes, points: dict[float, float], n: int) -> None:
@@ -46,7 +47,7 @@ def _draw_points(axes: Axes, points: dict[float, float], n: int) -> None:
         colour, marker = (LINE, "o") if eps else (CLEAN, "D")
         axes.plot([eps, eps], [100 * low, 100 * high], "_-", color=colour, linewidth=0.9, markersize=7, zorder=3)
         axes.plot(eps, 100 * accuracy, marker, color=colour, markersize=4.5, zorder=4)
-    axes.set_ylim(0, 102)  # a mark at 100 is drawn whole
+    axes.set_ylim(-2, 102)  # a mark at either end is drawn whole
 
 
 def _label_radii(axes: Axes, radii: list[float], whole: float) -> None:

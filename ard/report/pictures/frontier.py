@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
 
+from ard.core.text import markdown_table
 from ard.report.differences import students
+from ard.report.pictures.labels import place_labels
 from ard.report.pictures.marks import MARKERS, TEACHER_MARK, Mark, bars, marks_of, title
-from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend, save
+from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend, save, settle_layout
 from ard.report.rows import Row
 
 
@@ -38,10 +41,10 @@ def knobs_of(rows: Sequence[Row]) -> list[Knob]:
     return [Knob(*names, dict(sorted(swept.items()))) for names, swept in sorted(groups.items()) if len(swept) > 2]
 
 
-def draw_frontier(rows: Sequence[Row], differ: Sequence[str], path: Path) -> None:
-    """Write the picture to `path`: the best checkpoints of every knob, joined in the order of its values."""
+def draw_frontier(rows: Sequence[Row], differ: Sequence[str], *paths: Path) -> None:
+    """Write the picture to each path: the best checkpoints of every knob, joined in the order of its values."""
     figure, axes = empty_axes(title(rows, differ), "clean accuracy (%)", "worst-case accuracy (%)")
-    handles = []
+    handles, values = [], []
     for k, knob in enumerate(knobs_of(rows)):
         colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
         marks = marks_of(list(knob.rows.values()), differ)
@@ -49,13 +52,17 @@ def draw_frontier(rows: Sequence[Row], differ: Sequence[str], path: Path) -> Non
         axes.plot(points[:, 0], points[:, 1], color=colour, marker=marker, linewidth=1, markersize=5, zorder=4)
         for value, mark in zip(knob.rows, marks, strict=True):
             _draw_bars(axes, mark, colour)
-            axes.annotate(f"{value:.3g}", mark.point, (4, 4), textcoords="offset points", fontsize=7, color=colour)
+            values.append((f"{value:.3g}", mark.point, colour))
         handles.append(Line2D([], [], color=colour, marker=marker, lw=1, ms=5, label=knob.label))
-    for mark in marks_of([row for row in rows if row.is_teacher and not row.is_last], differ):
+    teachers = marks_of([row for row in rows if row.is_teacher and not row.is_last], differ)
+    for mark in teachers:
         axes.plot(*mark.point, TEACHER_MARK[1], color=TEACHER_MARK[0], markersize=10, zorder=3)
         handles.append(Line2D([], [], color=TEACHER_MARK[0], marker=TEACHER_MARK[1], ls="", ms=8, label=mark.label))
     legend(figure, [*handles, Line2D([], [], color=GREY, lw=1, alpha=0.3, label=bars(rows))])
-    save(figure, path)
+    settle_layout(figure)  # values are placed in pixels
+    obstacles = axes.transData.transform([point for _, point, _ in values] + [mark.point for mark in teachers])
+    place_labels(axes, values, [Bbox([place, place]).padded(4 * figure.dpi / 72) for place in obstacles])
+    save(figure, *paths)
 
 
 def matched_table(rows: Sequence[Row]) -> str:
@@ -63,10 +70,8 @@ def matched_table(rows: Sequence[Row]) -> str:
     knobs = knobs_of(rows)
     clean = [100 * row.mean("clean") for knob in knobs for row in knob.rows.values()]
     levels = np.unique(np.floor(np.quantile(clean, [0, 0.25, 0.5, 0.75]) * 10) / 10)
-    lines = [f"| clean at least | {' | '.join(knob.label for knob in knobs)} |", "| --- |" + " --- |" * len(knobs)]
-    for level in levels:
-        lines.append(f"| {level:.1f} | {' | '.join(_best(knob, level) for knob in knobs)} |")
-    return "\n".join(lines) + (
+    lines = [[f"{level:.1f}", *(_best(knob, level) for knob in knobs)] for level in levels]
+    return markdown_table(["clean at least", *(knob.label for knob in knobs)], lines) + (
         "\n\nWorst-case accuracy of each knob's most robust setting (in brackets) among those with at least that clean "
         "accuracy. The settings are chosen on the test images that they are measured on, for every method alike: this "
         "shows what the knobs reach, and selects nothing."

@@ -19,13 +19,14 @@ def place_labels(
     """
     scale = axes.figure.dpi / 72
     boxes: list[Bbox] = []
+    covering = _extents(obstacles)
     for name, point, colour in labels:
         text = axes.annotate(name, point, (0, 0), textcoords="offset points", fontsize=8, color=colour)
         text.set(ha="center", va="center", in_layout=False, zorder=6)
         size, centre = text.get_window_extent(), axes.transData.transform(point)
         places = [_box(centre, size, distance * scale, angle) for distance in DISTANCES for angle in ANGLES]
-        names = [box.padded(scale) for box in boxes]
-        costs = [_cost(box, obstacles, names, axes.bbox, centre, scale) for box in places]
+        names = _extents([box.padded(scale) for box in boxes])
+        costs = [_cost(box, covering, names, axes.bbox, centre, scale) for box in places]
         boxes.append(places[int(np.argmin(costs))])
         text.set_position(tuple((boxes[-1].get_points().mean(axis=0) - centre) / scale))
         nearest = np.clip(centre, boxes[-1].min, boxes[-1].max)
@@ -42,16 +43,19 @@ def _box(centre: np.ndarray, size: Bbox, distance: float, angle: float) -> Bbox:
     return Bbox.from_bounds(x - size.width / 2, y - size.height / 2, size.width, size.height)
 
 
-def _cost(
-    box: Bbox, obstacles: Sequence[Bbox], names: Sequence[Bbox], axes: Bbox, centre: np.ndarray, scale: float
-) -> float:
+def _cost(box: Bbox, obstacles: np.ndarray, names: np.ndarray, axes: Bbox, centre: np.ndarray, scale: float) -> float:
     """Pixels shared with obstacles, dearer ones shared with names or outside the axes, and the way to the point."""
-    covered = sum(_shared(box, other) for other in obstacles)
-    unreadable = sum(_shared(box, other) for other in names) + box.width * box.height - _shared(box, axes)
+    unreadable = _shared(box, names) + box.width * box.height - _shared(box, _extents([axes]))
     way = float(np.linalg.norm(np.clip(centre, box.min, box.max) - centre))
-    return covered + 20 * unreadable + 3 * scale * way
+    return _shared(box, obstacles) + 20 * unreadable + 3 * scale * way
 
 
-def _shared(a: Bbox, b: Bbox) -> float:
-    both = Bbox.intersection(a, b)
-    return both.width * both.height if both else 0.0
+def _extents(boxes: Sequence[Bbox]) -> np.ndarray:
+    """(boxes, 4): left, low, right, high."""
+    return np.array([box.extents for box in boxes]).reshape(-1, 4)
+
+
+def _shared(box: Bbox, others: np.ndarray) -> float:
+    """Pixels that a box shares with others, those of each."""
+    sides = np.minimum(box.max, others[:, 2:]) - np.maximum(box.min, others[:, :2])
+    return float(sides.clip(min=0).prod(axis=1).sum())

@@ -50,9 +50,10 @@ def marks_of(rows: Sequence[Row], differ: Sequence[str]) -> list[Mark]:
 
 
 def title(rows: Sequence[Row], differ: Sequence[str]) -> str:
-    """Data and threat, where all rows share them."""
+    """Data, number of images, suite and threat, where all rows share them."""
     shared = shared_settings(rows, differ)
-    return ", ".join(shared[key] for key in ("dataset", "threat") if key in shared)
+    words = {"dataset": "", "n": "n = ", "suite": "suite ", "threat": ""}
+    return ", ".join(f"{word}{shared[key]}" for key, word in words.items() if key in shared)
 
 
 def bars(rows: Sequence[Row]) -> str:

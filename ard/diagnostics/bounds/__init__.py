@@ -1,0 +1,1 @@
+"""What can be proved of the answers inside a ball."""

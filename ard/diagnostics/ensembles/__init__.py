@@ -1,0 +1,1 @@
+"""What the members of a teacher of several do to each other."""

@@ -1,0 +1,1 @@
+"""What images have to do with the images nearest to them."""

@@ -1,0 +1,1 @@
+"""How the loss changes around the weights, and around the images."""

@@ -1,0 +1,1 @@
+"""Whether images of a class are treated alike, or each for itself."""

@@ -1,0 +1,1 @@
+"""What one perturbation does to all images at once."""

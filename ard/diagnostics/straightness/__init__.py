@@ -1,0 +1,1 @@
+"""How straight the answers are between images."""

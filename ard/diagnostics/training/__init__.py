@@ -1,0 +1,1 @@
+"""Where training ended: a minimum or not, and how far from its start."""

@@ -1,0 +1,1 @@
+"""What the weights are like, whatever the images."""
