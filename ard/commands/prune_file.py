@@ -26,7 +26,7 @@ from ard.data.loading import balanced
 from ard.evaluation.request import Request
 from ard.models.building import check_answers
 from ard.models.loading import network_with
-from ard.pruning.cutting import cut
+from ard.pruning.cutting import cut_out
 from ard.pruning.prunable import Left, Prunable, prunable_weights
 from ard.pruning.pruning import nonzero, prune_network
 
@@ -43,7 +43,7 @@ def prune_file(file: str, request: PruneRequest) -> None:
     lines = _summary(model, left)
     state = model.state_dict()
     if request.smaller:
-        state, card, count = cut(model, card, sight.images)
+        state, card, count = cut_out(model, card, sight.images)
         lines.append(f"without the channels that are zero: {count:,} parameters, the same answers")
     with or_user_error(target):
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ class Smaller(NamedTuple):
     parameters: int
 
 
-def cut(network: nn.Module, card: Card, x: Tensor) -> Smaller:
+def cut_out(network: nn.Module, card: Card, x: Tensor) -> Smaller:
     """The smaller network that gives the same answers; x are some images (n, C, H, W).
 
     A channel goes where its reader's weights for it are all zero; each layer keeps one. Raises UserError for a network that

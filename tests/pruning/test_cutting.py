@@ -13,7 +13,7 @@ from ard.artifacts.weights import read_stored, save_weights
 from ard.evaluation.measurement import count_macs
 from ard.models import Narrowed, ResNet, load
 from ard.models.loading import network_with
-from ard.pruning.cutting import cut
+from ard.pruning.cutting import cut_out
 from ard.pruning.pruning import prune_network
 
 STAGES = [[1, 8, 1, 1], [2, 16, 2, 2]]
@@ -29,7 +29,7 @@ def parameters(network):
 
 
 def cut_file(path, network, card=CARD):
-    save_weights(path, *cut(network, card, pixels(2))[:2])
+    save_weights(path, *cut_out(network, card, pixels(2))[:2])
     return path
 
 
@@ -41,7 +41,7 @@ def test_the_answers_are_the_same_and_numbers_and_operations_fewer(tmp_path, how
     smaller = load(cut_file(tmp_path / "smaller.safetensors", of.network))
     with torch.no_grad():
         torch.testing.assert_close(smaller(x), of.network(x), atol=1e-5, rtol=1e-5)
-    assert parameters(smaller) == cut(of.network, CARD, x[:2]).parameters < 0.6 * whole
+    assert parameters(smaller) == cut_out(of.network, CARD, x[:2]).parameters < 0.6 * whole
     assert count_macs(smaller, x[:1]) < 0.6 * macs
     assert all((part != 0).any() for part in smaller.parameters())
 
@@ -52,7 +52,7 @@ def test_any_network_whose_channels_are_found_can_be_cut(name):
     of, x = prunable(make(), 0.7, pixels(8, shape)), pixels(8, shape)
     prune_network(of, "fanout")
     card = Card(class_path="ard.models.ResNet", init_args={})
-    state, described, count = cut(of.network, card, x)
+    state, described, count = cut_out(of.network, card, x)
     smaller = Narrowed(network=lambda *, num_classes: make(), sizes=described.init_args["sizes"], num_classes=4).eval()  # noqa: ARG005
     smaller.network.load_state_dict(state)
     with torch.no_grad():
@@ -108,15 +108,15 @@ def test_sizes_of_a_hostile_card_are_one_line(tmp_path):
 
 def test_what_cannot_be_cut_is_refused():
     with user_error("--smaller: no channel is zero that one layer alone reads"):
-        cut(small_mobilenet(), CARD, pixels(2))
+        cut_out(small_mobilenet(), CARD, pixels(2))
     with user_error("--smaller: the card of a smaller network must describe it"):
-        cut(small_mobilenet(), Card(), pixels(2))
+        cut_out(small_mobilenet(), Card(), pixels(2))
 
 
 def test_the_last_channel_stays():
     network = seeded(lambda: nn.Sequential(nn.Conv2d(1, 3, 1), nn.ReLU(), nn.Conv2d(3, 2, 3), nn.Flatten()))
     network[2].weight.data.zero_()
-    assert cut(network, Card(class_path="ard.models.MobileNetV2"), pixels(2)).state["2.weight"].shape == (2, 1, 3, 3)
+    assert cut_out(network, Card(class_path="ard.models.MobileNetV2"), pixels(2)).state["2.weight"].shape == (2, 1, 3, 3)
 
 
 def test_the_command_prunes_and_cuts_and_cuts_what_was_pruned(place, capsys):
