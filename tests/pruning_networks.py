@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from ard.artifacts.tensors import digest_of_tensors
+from ard.artifacts.weights import read_stored
 from ard.models import MobileNetV2
 from ard.pruning.prunable import Prunable
 
@@ -45,3 +47,9 @@ def prunable(network, keep, x=None, **more):
 
 def bits(network):
     return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def content(path):
+    """The digest of tensors and card: a file of the same may have its header in another order."""
+    stored = read_stored(path)
+    return digest_of_tensors(stored.state, stored.card.text)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from pruning_networks import pixels, prunable, seeded, small_mobilenet
+from pruning_networks import content, pixels, prunable, seeded, small_mobilenet
 from small_runs import cli, one_line, write_weights
 from test_channels import NETWORKS
 from tiny import user_error
@@ -126,9 +126,9 @@ def test_the_command_prunes_and_cuts_and_cuts_what_was_pruned(place, capsys):
     assert status == 0
     assert "parameters, the same answers" in out
     assert "--init" not in out
-    first = (place / "runs/net-fanout-0.6-smaller/student.safetensors").read_bytes()
+    first = content(place / "runs/net-fanout-0.6-smaller")
     assert cli(capsys, "prune", "runs/net", "--how", "fanout", "--keep", "0.6", "--smaller", "--replace")[0] == 0
-    assert (place / "runs/net-fanout-0.6-smaller/student.safetensors").read_bytes() == first
+    assert content(place / "runs/net-fanout-0.6-smaller") == first
     zeros, smaller = (load(place / f"runs/net-fanout-0.6{end}/student.safetensors") for end in ("", "-smaller"))
     x = pixels()
     with torch.no_grad():
