@@ -39,6 +39,7 @@ DOCUMENTS = [
 ]
 RESULTS = ROOT / "docs" / "results"
 PARTS = ("all", "robust")
+BASELINES = {"digits-pruned": "ard"}  # of comparisons that no study made
 SUMMARY = ("Method", "Teacher", "Clean", "PGD-20", "AA", "Worst", "params")
 BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -83,7 +84,8 @@ def results(folder: Path, place: Path) -> str:
 def compared(folder: Path) -> tuple[str, str]:
     """The comparison of the records below a folder, and the name of its picture."""
     studies = [yaml.safe_load(path.read_text()) for path in (ROOT / "configs" / "studies").glob("*.yaml")]
-    baseline = next((study.get("baseline") for study in studies if ROOT / study.get("results", "") == folder), None)
+    own = BASELINES.get(folder.name)
+    baseline = next((study.get("baseline") for study in studies if ROOT / study.get("results", "") == folder), own)
     with TemporaryDirectory() as scratch:
         table, _, rest = compare_records([folder], Path(scratch), baseline=baseline).partition("\n\nPicture: ")
     return table, Path(f"{rest.partition('.png')[0]}.png").name

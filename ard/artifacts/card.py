@@ -10,7 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from ard.artifacts.facts import Recipe, Threat, TrainingFacts
+from ard.artifacts.facts import Pruned, Recipe, Threat, TrainingFacts
 from ard.artifacts.typed_json import OMITTED, Count, Fraction, check_size, from_tree, parsed, to_tree
 from ard.core.errors import UserError
 
@@ -28,6 +28,7 @@ class Card:
         teacher: SHA-256 of the teacher that objectives were given; None, too, where there was none.
         threat: what the network was trained against.
         clean_acc: the clean accuracy that is declared for a network from elsewhere.
+        pruned: how weights were pruned, of these weights or of those that their training began with.
     """
 
     class_path: str | None = field(default=None, metadata=OMITTED)
@@ -42,6 +43,7 @@ class Card:
     threat: Threat | None = field(default=None, metadata=OMITTED)
     training: TrainingFacts | None = field(default=None, metadata=OMITTED)
     clean_acc: Fraction | None = field(default=None, metadata=OMITTED)
+    pruned: Pruned | None = field(default=None, metadata=OMITTED)
 
     @property
     def network(self) -> dict[str, Any] | None:

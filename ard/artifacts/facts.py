@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ard.artifacts.typed_json import OMITTED, Size
+from ard.artifacts.typed_json import OMITTED, Count, Fraction, Size
 from ard.core.text import radius
 
 NO_EPOCH = "none"  # `selected_by` of weights that stand for a best epoch where none is above chance
@@ -102,6 +102,30 @@ class TrainingFacts:
     def settings(self) -> dict[str, Any]:
         """What the table compares between rows: the training block, precision and epochs."""
         return {**self.block, "precision": self.precision, "epochs": self.epochs}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """How weights were pruned, by `ard prune`; which of them were is in the weights: every exact zero stays one.
+
+    `keep` is the share that was asked for, `of` the SHA-256 of the file that was pruned, `nonzero` the number of parameters
+    that were not zero then, biases and BatchNorm included; `method` the one of the run that was pruned, where its folder
+    names it; `teacher` the SHA-256 of the network that was compared with.
+    """
+
+    how: str
+    keep: Fraction
+    of: str
+    nonzero: Count
+    seed: Count
+    method: str | None = field(default=None, metadata=OMITTED)
+    teacher: str | None = field(default=None, metadata=OMITTED)
+
+    @property
+    def words(self) -> str:
+        """As tables and folders are called: ard-magnitude-0.5, ard-fanout-teacher-0.5."""
+        compared = "teacher" if self.teacher else None
+        return "-".join(filter(None, [self.method, self.how, compared, f"{self.keep:g}"]))
 
 
 def teachers_by_place(teacher: str | None, recipe: Recipe | None) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ard.artifacts.check_names import CHANCE, by_number, with_name
-from ard.artifacts.facts import NetworkSpec, Recipe, Threat, TrainingFacts
+from ard.artifacts.facts import NetworkSpec, Pruned, Recipe, Threat, TrainingFacts
 from ard.artifacts.typed_json import OMITTED, SINCE_2, SINCE_4, Count, Fraction, Size
 from ard.core.bits import unpack
 from ard.core.statistics import wilson_interval
@@ -150,7 +150,8 @@ class Record:
 
     Accuracies are fractions of `n` images. `bits` holds a verdict an image, packed: "clean", each attack, and "worst", which
     is right on the clean image and after every attack. `robust_acc` is the mean of "worst". `digest` is the SHA-256 of the
-    record without it; it is empty in memory and in records before schema 4.
+    record without it; it is empty in memory and in records before schema 4. `params` and `macs` are those of the whole
+    network, also where weights were `pruned`.
     """
 
     schema: Literal[1, 2, 3, 4] = SCHEMA
@@ -189,6 +190,7 @@ class Record:
     teacher: str | None
     training: TrainingFacts | None
     run: RunInfo | None = field(default=None, metadata=OMITTED)
+    pruned: Pruned | None = field(default=None, metadata=OMITTED)
     time: TimeTaken | None = field(default=None, metadata=OMITTED)
     digest: str = field(default="", metadata=SINCE_4)
 

@@ -29,6 +29,7 @@ VERBS = {
     "predict": Verb("predict", "predict_files", "WEIGHTS IMAGES...", "what does it see in image files?"),
     "verify": Verb("verify", "verify_images", "ADVERSARIAL WEIGHTS", "do stored images prove what they claim?"),
     "diagnose": Verb("diagnose", "diagnose_weights", "WEIGHTS...", "why is it robust, or not? looks inside"),
+    "prune": Verb("prune", "prune_weights", "WEIGHTS", "fewer weights, by magnitude or whole channels"),
     "compare": Verb("compare", "compare_runs", "RUN_DIR...", "records -> tables and a picture"),
     "report": Verb("report", "report", "RUN_OR_STUDY_DIR", "a page to look at: report.html, one file"),
     "list": Verb("list", "list_known", "[methods|data|models|...]", "what comes with ard, by name", raw=True),

@@ -205,6 +205,7 @@ def _complete(
         teacher=card.teacher,
         training=training_with_config(subject.weights, card),
         run=run_of(subject.weights, card),
+        pruned=card.pruned,
     )
 
 

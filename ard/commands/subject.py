@@ -67,7 +67,7 @@ class Subject:
         _check_all_known(weights, stored.card, request)
         network = named_network(request.network)
         ball = _ball(card, request)
-        section = _data_section(card, request, weights)
+        section = data_section(card, request, weights)
         with nullcontext() if request.data else nothing_fetched():
             data: DataModule = build(DataModule, section if request.data else located(section, weights))
             levels, y = _images(data, request)
@@ -153,7 +153,8 @@ def _ball(card: Card, request: Request) -> Ball:
     return ball
 
 
-def _data_section(card: Card, request: Request, weights: Path) -> dict[str, Any]:
+def data_section(card: Card, request: Request, weights: Path) -> dict[str, Any]:
+    """The `data:` section of the request's config, else that of the card; raises UserError where there is none of ours."""
     if request.data:
         section = read_yaml(request.data, "bases").get("data")
         if not section:

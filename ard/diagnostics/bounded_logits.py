@@ -10,16 +10,16 @@ from torch import Tensor, nn
 from ard.core.errors import UserError
 from ard.core.text import first_line
 from ard.diagnostics.base import NotApplicableError
-from ard.models.intervals import Interval, interval_bounds
+from ard.models.intervals import TensorInterval, interval_bounds
 
 
 @dataclass(frozen=True)
 class BoundedLogits:
     """Bounds of logits (n, C); where a linear layer makes these, that layer, and the bounds of what it reads."""
 
-    logits: Interval
+    logits: TensorInterval
     head: nn.Linear | None = None
-    read: Interval | None = None
+    read: TensorInterval | None = None
 
     def smallest_margin(self, y: Tensor) -> Tensor:
         """A lower bound (n,) of f_y − max_{j≠y} f_j.
@@ -43,7 +43,7 @@ def bounded_logits(network: nn.Module, x: Tensor, radius: float) -> BoundedLogit
 
     Raises NotApplicableError for a network with a layer that has no interval bounds.
     """
-    met: list[tuple[nn.Linear, Interval, Interval]] = []
+    met: list[tuple[nn.Linear, TensorInterval, TensorInterval]] = []
 
     def note(layer: nn.Linear, inputs: tuple[Any, ...], answer: Any) -> None:
         met.append((layer, inputs[0], answer))

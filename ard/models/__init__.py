@@ -5,6 +5,7 @@ from ard.models.combined_teachers import Ensemble
 from ard.models.frozen import Frozen
 from ard.models.loading import load
 from ard.models.mobilenet import MobileNetV2
+from ard.models.narrowed import Narrowed
 from ard.models.resnet import ResNet
 from ard.models.robustbench import RobustBench
 from ard.models.wide_resnet import WideResNet
@@ -15,6 +16,7 @@ __all__ = [
     "Ensemble",
     "Frozen",
     "MobileNetV2",
+    "Narrowed",
     "Network",
     "Normalized",
     "ResNet",

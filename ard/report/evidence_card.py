@@ -138,10 +138,19 @@ def training_facts(record: Record) -> list[tuple[str, str]]:
         ("Method", record.recipe.class_path if record.recipe else UNKNOWN),
         ("Teacher", f"sha256 {record.teacher}" if record.teacher else no_teacher),
         ("Additional data", EXTRA_DATA[record.additional_data]),
-        ("Weights", f"sha256 {record.weights.sha256 or UNKNOWN}, {record.params:,} parameters"),
+        ("Weights", f"sha256 {record.weights.sha256 or UNKNOWN}, {record.params:,} parameters{_pruned(record)}"),
         ("Config digest", digest),
         ("Training seed", seed),
     ]
+
+
+def _pruned(record: Record) -> str:
+    """How many parameters pruning left, and that zeros are no smaller network."""
+    pruned = record.pruned
+    if pruned is None:
+        return ""
+    zeros = "; the zeros are stored and computed like any number" if pruned.nonzero < record.params else ""
+    return f", {pruned.nonzero:,} of them not zero: pruned by {pruned.how}, of sha256 {pruned.of}{zeros}"
 
 
 def measurement_facts(record: Record) -> list[tuple[str, str]]:

@@ -44,11 +44,12 @@ class StoredRecord:
 
     @property
     def name(self) -> str:
-        """The method, and what was swept; by the folder where the record does not say."""
+        """The method, what was swept, and first how its start was pruned; by the folder where the record does not say."""
         run = self.record.run
         if run is None:
             return self.home.name
-        return "-".join([run.method, *(f"{key.rpartition('.')[2]}-{value:g}" for key, value in run.swept.items())])
+        start = [self.record.pruned.words, "then"] if self.record.pruned else []
+        return "-".join([*start, run.method, *(f"{key.rpartition('.')[2]}-{value:g}" for key, value in run.swept.items())])
 
     @property
     def is_last(self) -> bool:

@@ -98,6 +98,7 @@ def columns(rows: Sequence[Row], differ: Sequence[str]) -> list[Column]:
         AccuracyColumn("Worst", lambda row: row.accuracies("worst"), csv="worst", best=best.get("worst")),
         Column("", lambda row: row.word, csv="verdict"),
         Column("params", lambda row: row.first.params, "{:,}".format, csv="params"),
+        *([Column("not zero", _nonzero, "{:,}".format, csv="nonzero")] if any(row.first.pruned for row in rows) else []),
         Column("training time", training_seconds, duration, csv="seconds"),
         Column("seeds", lambda row: len(row.records), csv="seeds"),
         Column(
@@ -106,6 +107,11 @@ def columns(rows: Sequence[Row], differ: Sequence[str]) -> list[Column]:
         *(Column("", _training_value(key), csv=key) for key in training),
         *(Column(key, _setting(key), csv=key) for key in differ),
     ]
+
+
+def _nonzero(row: Row) -> int:
+    """Of the first seed, as the number of parameters is; as many where nothing was pruned."""
+    return row.first.pruned.nonzero if row.first.pruned else row.first.params
 
 
 def main_table(rows: Sequence[Row], differ: Sequence[str]) -> str:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
-from ard.artifacts.weights import read_weights
 from ard.attacks import AttackFactory, Ball, frozen_mode
 from ard.core.errors import UserError
 from ard.core.randomness import key_seed, keyed_generator
@@ -19,10 +18,10 @@ from ard.data.foreign import ForeignData
 from ard.data.loading import Loader
 from ard.losses import cross_entropy
 from ard.models import Cached, Frozen, Network
-from ard.models.loading import fill
 from ard.objectives.base import Objective, RunFacts, Step, total_loss
 from ard.training.given_student import class_count, reads_channels_last, student_factory
 from ard.training.schedule import Training
+from ard.training.starting_weights import start_from
 from ard.training.step import accuracy
 from ard.training.step_timer import StepTimer
 
@@ -42,7 +41,8 @@ class Engine(pl.LightningModule, ABC):
         teacher: The network that is learned from; None for methods without one.
         attack_mode: The student's mode while it is attacked: eval, or train as some released codes do, which moves
             BatchNorm statistics.
-        init: A file of weights that the student starts from; its last layer may be for other classes.
+        init: A file of weights that the student starts from; its last layer may be for other classes. Of a pruned file
+            every zero stays one.
         num_classes: Number of classes; of a student that is a network already, None asks it.
         seed: Of the student's first weights and of every random draw in training.
     """
@@ -78,8 +78,7 @@ class Engine(pl.LightningModule, ABC):
             raise UserError(
                 f"{type(objective).__name__} needs a teacher: add --model.teacher.weights FILE, or in Python teacher=net"
             )
-        if init is not None:
-            fill(self.student, *read_weights(init), init, any_head=True)
+        self.pruned = start_from(init, self.student)
         self.average = training.averaged(self.student)
         self.accuracies = nn.ModuleDict()
         self.shown = torch.zeros(())  # images of each class in the validation under way

@@ -30,6 +30,7 @@ PATHS = {
     Frozen: ["ard.models.Cached", "ard.models.Ensemble", "ard.models.Frozen", "ard.models.RobustBench"],
     nn.Module: [
         "ard.models.MobileNetV2",
+        "ard.models.Narrowed",
         "ard.models.Normalized",
         "ard.models.ResNet",
         "ard.models.Timm",
@@ -75,6 +76,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # arguments without a default
     "Mixed": {"base": {"class_path": "Digits"}, "others": "others.npz"},
     "Photos": {"root": "photos"},
     "Ensemble": {"members": [{"class_path": "Frozen"}] * 2},
+    "Narrowed": {"network": {"class_path": "WideResNet"}, "sizes": {}},
     "Normalized": {"network": {"class_path": "WideResNet"}, "mean": [0.5], "std": [0.5]},
     "IGDM": {"base": {"class_path": "RSLAD"}},
     **{name: {"name": "resnet18"} for name in ("RobustBench", "Timm", "Torchvision")},

@@ -37,6 +37,8 @@ def fresh(code, *arguments):
         ["evaluate", "nope.safetensors", "--suite", "quik"],
         ["compare", "nowhere"],
         ["verify", "a.safetensors", "b.safetensors"],
+        ["prune", "nope.safetensors"],
+        ["prune", "nope.safetensors", "--how", "fanuot"],
     ],
     ids=" ".join,
 )

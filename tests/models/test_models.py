@@ -18,6 +18,7 @@ from ard.models import MobileNetV2, Normalized, ResNet, Timm, Torchvision, WideR
 NETWORKS = [kind for kind in concrete(ard.models, nn.Module) if "num_classes" in inspect.signature(kind).parameters]
 ARGUMENTS = {
     "WideResNet": {"depth": 10, "widen": 1},
+    "Narrowed": {"network": ResNet, "sizes": {"stages.0.conv1": [3, 64], "stages.0.norm1": [3], "stages.0.conv2": [64, 3]}},
     "Normalized": {"network": ResNet, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]},
     "Torchvision": {"name": "resnet18"},
     "Timm": {"name": "resnet18"},

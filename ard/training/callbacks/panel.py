@@ -44,7 +44,7 @@ def facts(trainer: pl.Trainer, engine: Engine) -> Iterator[tuple[str, str]]:
         yield "configs", ", ".join(files.configs)  # a name may mean a file of one's own, or ours
     yield "method", f"{name.method} ({kind})" if name else kind
     yield "data", _data(trainer, engine)
-    yield "student", _network(engine.student)
+    yield "student", _network(engine.student) + _start(engine)
     for place, teacher in engine.teachers().items():
         yield place.replace("objective.", "").replace("init_args.", "").replace("_", " "), _teacher(trainer, place, teacher)
     yield "threat", f"{engine.threat.norm}, eps {radius(engine.threat.eps)}"
@@ -68,6 +68,12 @@ def _data(trainer: pl.Trainer, engine: Engine) -> str:
 def _network(network: nn.Module) -> str:
     weights = sum(parameter.numel() for parameter in network.parameters())
     return f"{network_name(network)}, {weights:,} weights"
+
+
+def _start(engine: Engine) -> str:
+    """How its start was pruned."""
+    pruned = engine.pruned
+    return f"; begins pruned ({pruned.words}): {pruned.nonzero:,} not zero, the zeros stay" if pruned else ""
 
 
 def _teacher(trainer: pl.Trainer, place: str, teacher: Frozen) -> str:

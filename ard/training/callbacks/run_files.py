@@ -157,6 +157,7 @@ class RunFiles(SaveConfigCallback):
             teacher=engine.teacher.sha256 if engine.teacher is not None else None,
             threat=Threat(norm=engine.threat.norm, eps=engine.threat.eps),
             training=training,
+            pruned=engine.pruned,
         )
 
     def training(self, trainer: pl.Trainer, engine: pl.LightningModule, selected_by: str, epoch: int) -> TrainingFacts:

@@ -1,0 +1,42 @@
+"""The weights that a student starts from; of a pruned file the zeros stay, or training would compare other networks."""
+
+from torch import Tensor, nn
+
+from ard.artifacts.card import Card
+from ard.artifacts.facts import Pruned
+from ard.artifacts.weights import read_weights
+from ard.models.loading import fill
+
+
+def start_from(init: str | None, student: nn.Module) -> Pruned | None:
+    """Fill a student from a file of weights, whose last layer may be for other classes; says how the file was pruned."""
+    if init is None:
+        return None
+    state, card = read_weights(init)
+    fill(student, state, card, init, any_head=True)
+    return keep_zeros(student, card)
+
+
+def keep_zeros(student: nn.Module, card: Card) -> Pruned | None:
+    """Let no gradient reach the parameters of a student that are zero, if its file's card says that weights were pruned.
+
+    SGD then leaves them as they are, exactly: gradient, momentum and weight decay of a zero are zero. Weight perturbation
+    does not move them either, and neither clipping nor a norm of gradients counts them. They are known from the file alone,
+    so that a resumed run knows the same ones. Returns what the card says.
+    """
+    if card.pruned is not None:
+        for parameter in student.parameters():
+            if parameter.requires_grad and (parameter == 0).any():
+                parameter.register_hook(_Without(parameter.detach() == 0))
+    return card.pruned
+
+
+class _Without:
+    """A gradient in which some places are zero, whatever was there, NaN and infinities included."""
+
+    def __init__(self, places: Tensor) -> None:
+        self.places = places
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        self.places = self.places.to(gradient.device)  # the student is moved to its device after it is made
+        return gradient.masked_fill(self.places, 0)
