@@ -8,8 +8,9 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from ard.artifacts.facts import NetworkSpec, Recipe, Threat, TrainingFacts
-from ard.artifacts.record import AttackResult, CheckResult, DatasetSpec, Record, RunInfo, WeightsFile
+from ard.artifacts.record import Record
 from ard.artifacts.record_file import write_record
+from ard.artifacts.record_parts import AttackResult, CheckResult, DatasetSpec, RunInfo, WeightsFile
 from ard.artifacts.typed_json import from_tree
 from ard.core.bits import pack
 

@@ -17,8 +17,9 @@ from ard.__main__ import main
 from ard.artifacts.card import Card
 from ard.artifacts.facts import NetworkSpec, Recipe, Threat, TrainingFacts
 from ard.artifacts.paths import record_of
-from ard.artifacts.record import DatasetSpec, Record, WeightsFile
+from ard.artifacts.record import Record
 from ard.artifacts.record_file import write_record
+from ard.artifacts.record_parts import DatasetSpec, WeightsFile
 from ard.artifacts.run_name import run_of
 from ard.core.bits import pack
 from ard.data import Digits, to_pixels

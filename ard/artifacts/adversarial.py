@@ -10,7 +10,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ard.artifacts.facts import Threat
-from ard.artifacts.record import DatasetSpec, Record, WeightsFile
+from ard.artifacts.record import Record
+from ard.artifacts.record_parts import DatasetSpec, WeightsFile
 from ard.artifacts.tensors import digest_of_tensors
 from ard.artifacts.typed_json import Count, Fraction, from_tree, parsed, to_tree
 from ard.core.errors import UserError

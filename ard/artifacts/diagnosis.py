@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ard.artifacts.facts import NetworkSpec, Threat
-from ard.artifacts.record import DatasetSpec, WeightsFile
+from ard.artifacts.record_parts import DatasetSpec, WeightsFile
 from ard.artifacts.typed_json import OMITTED, Count, Fraction, Size, from_tree, parsed, written
 from ard.core.errors import UserError
 from ard.core.files import small_text, write_whole

@@ -13,7 +13,7 @@ from typing import Literal
 from ard.artifacts.card import Card
 from ard.artifacts.facts import teachers_by_place
 from ard.artifacts.paths import BEST, RunFolder
-from ard.artifacts.record import RunInfo
+from ard.artifacts.record_parts import RunInfo
 from ard.artifacts.typed_json import OMITTED, from_tree, parsed, written
 from ard.core.files import small_text, write_whole
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ard.artifacts.diagnosis import Diagnosis, diagnosis_of, pictures_of, write_diagnosis
 from ard.artifacts.facts import Threat
 from ard.artifacts.paths import record_of
-from ard.artifacts.record import WeightsFile
+from ard.artifacts.record_parts import WeightsFile
 from ard.commands.diagnosis_table import side_by_side
 from ard.commands.initial_student import initial_student
 from ard.commands.subject import Other, Subject, short_path

@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ard.artifacts.record import WORTH_SAYING, Record
+from ard.artifacts.record import Record
+from ard.artifacts.record_parts import WORTH_SAYING
 from ard.core.terminal import console
 
 

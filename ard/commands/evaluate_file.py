@@ -19,8 +19,9 @@ from ard.artifacts.adversarial_pngs import remove_pngs, write_pngs
 from ard.artifacts.card import Card
 from ard.artifacts.facts import TrainingFacts, teachers_by_place
 from ard.artifacts.paths import RecordFiles, RunFolder, record_of
-from ard.artifacts.record import GivenFiles, Record
+from ard.artifacts.record import Record
 from ard.artifacts.record_file import readable_record, write_record
+from ard.artifacts.record_parts import GivenFiles
 from ard.artifacts.run_name import run_of
 from ard.artifacts.shown import write_shown
 from ard.artifacts.typed_json import to_tree

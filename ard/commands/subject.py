@@ -14,7 +14,7 @@ import ard.data
 from ard.artifacts.card import Card, check_images_of
 from ard.artifacts.class_paths import check_classes, exported_classes
 from ard.artifacts.facts import NetworkSpec
-from ard.artifacts.record import DatasetSpec, WeightsFile
+from ard.artifacts.record_parts import DatasetSpec, WeightsFile
 from ard.artifacts.weights import read_stored
 from ard.attacks import Ball
 from ard.cli.network_option import named_network

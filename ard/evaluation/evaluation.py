@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ard.artifacts.record import Record, TimeTaken
+from ard.artifacts.record import Record
+from ard.artifacts.record_parts import TimeTaken
 from ard.attacks import Ball, ascent
 from ard.core.errors import UserError
 from ard.core.logits import WritingError, logits_of

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 import ard
 from ard.artifacts.facts import NetworkSpec, Threat
-from ard.artifacts.record import AttackResult, ClassResult, CurvePoint, DatasetSpec, Record, WeightsFile, word_of
+from ard.artifacts.record import Record, word_of
+from ard.artifacts.record_parts import AttackResult, ClassResult, CurvePoint, DatasetSpec, WeightsFile
 from ard.attacks import Ball, frozen_mode
 from ard.core.bits import pack
 from ard.core.device_name import device_name

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ard.artifacts.check_names import with_name
-from ard.artifacts.record import AttackResult, Record
+from ard.artifacts.record import Record
+from ard.artifacts.record_parts import AttackResult
 from ard.core.statistics import wilson_interval
 from ard.core.text import DASH, duration, in_points, markdown_table, radius
 

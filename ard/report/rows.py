@@ -15,8 +15,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from ard.artifacts.paths import RECORD, records_below, weights_beside
-from ard.artifacts.record import Overall, Record, warning_of
+from ard.artifacts.record import Record, warning_of
 from ard.artifacts.record_file import read_record
+from ard.artifacts.record_parts import Overall
 from ard.core.errors import UserError
 from ard.core.files import sha256
 

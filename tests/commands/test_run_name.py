@@ -9,8 +9,8 @@ from small_runs import TRAINING, cli, write_weights
 from ard.artifacts.card import Card
 from ard.artifacts.facts import Recipe
 from ard.artifacts.paths import RunFolder
-from ard.artifacts.record import RunInfo
 from ard.artifacts.record_file import read_record
+from ard.artifacts.record_parts import RunInfo
 from ard.artifacts.run_name import RunName, method_of, read_run_name, run_of, write_run_name
 from ard.artifacts.typed_json import written
 

@@ -10,8 +10,8 @@ from small_records import dataset, full_record
 from small_runs import CARD, DATA, NETWORK, narrow, sha256, write_weights
 
 from ard.artifacts.card import Card
-from ard.artifacts.record import WeightsFile
 from ard.artifacts.record_file import write_record
+from ard.artifacts.record_parts import WeightsFile
 from ard.artifacts.weights import save_weights
 from ard.attacks import Linf
 from ard.data import Digits

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from small_records import attack, full_record
 
-from ard.artifacts.record import TimeTaken, word_of
+from ard.artifacts.record import word_of
 from ard.artifacts.record_file import read_record, write_record
+from ard.artifacts.record_parts import TimeTaken
 from ard.attacks import Linf
 from ard.commands.evaluate import EXIT_STATUS
 from ard.commands.verify import verify_record

@@ -8,8 +8,8 @@ import torch
 from pruning_networks import content
 from small_runs import cli, files_below, narrow, one_line, trained, write_weights
 
-from ard.artifacts.record import RunInfo
 from ard.artifacts.record_file import read_record, write_record
+from ard.artifacts.record_parts import RunInfo
 from ard.artifacts.weights import read_stored
 from ard.models import load
 from ard.report.rows import load_records

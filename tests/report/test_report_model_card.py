@@ -14,8 +14,8 @@ from test_report_card import EXPLAINED
 
 from ard.__main__ import main
 from ard.artifacts.paths import RecordFiles
-from ard.artifacts.record import RunInfo
 from ard.artifacts.record_file import read_record
+from ard.artifacts.record_parts import RunInfo
 from ard.report.evidence_card import evidence_card
 from ard.report.model_card import model_card
 from ard.report.robustbench import robustbench_entry

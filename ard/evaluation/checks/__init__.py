@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ard.artifacts.record import CheckResult, Overall
+from ard.artifacts.record_parts import CheckResult, Overall
 from ard.evaluation.checks import answers as answers
 from ard.evaluation.checks import condition as condition
 from ard.evaluation.checks import order as order

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from scipy.stats import binom
 
 from ard.artifacts.check_names import CHECK_NAMES, by_number
-from ard.artifacts.record import CheckResult, Verdict
+from ard.artifacts.record_parts import CheckResult, Verdict
 
 if TYPE_CHECKING:
     from ard.evaluation.checks.evidence import Evidence

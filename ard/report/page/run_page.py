@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ard.artifacts.diagnosis import diagnosis_of
-from ard.artifacts.record import AttackResult, Record
+from ard.artifacts.record import Record
+from ard.artifacts.record_parts import AttackResult
 from ard.core.statistics import wilson_interval
 from ard.core.text import DASH, duration, radius
 from ard.report.evidence_card import (
