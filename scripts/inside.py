@@ -17,9 +17,10 @@ from ard.artifacts.diagnosis import diagnosis_of, read_diagnosis
 from ard.artifacts.paths import RunFolder, records_below
 from ard.artifacts.record_file import read_record
 
-GROUPS = (
-    "sensitivity,teacher,weights,sharpness,prunability,nearest_category,class_alignment,gradient_gap,universal_perturbation"
-)
+LOOKED_AT = [
+    *("sensitivity", "teacher", "weights", "sharpness", "basin_radius", "prunability", "nearest_category"),
+    *("class_alignment", "gradient_gap", "universal_perturbation", "gradient_norm", "hessian_eigenvalues"),
+]
 NEAR_THE_BEST = 0.75  # of its robust accuracy: what is called robust here
 DRAWS = 2000
 
@@ -34,17 +35,19 @@ def students(study: Path) -> list[Path]:
 
 
 def measured(folders: list[Path]) -> dict[str, np.ndarray]:
-    """Each number of the diagnoses, one value a student; numbers that not all have are left out."""
-    found = defaultdict(list)
-    for folder in folders:
+    """Each number of the diagnoses, one value a student, NaN where a diagnostic said nothing of it."""
+    found: dict[str, np.ndarray] = defaultdict(lambda: np.full(len(folders), np.nan))
+    for place, folder in enumerate(folders):
         for result in read_diagnosis(diagnosis_of(RunFolder(folder).records[0])).results:
             for key, value in result.values.items():
-                found[f"{result.name}: {key}"].append(value)
-    return {name: np.array(values) for name, values in found.items() if len(values) == len(folders) and np.ptp(values)}
+                found[f"{result.name}: {key}"][place] = value
+    return dict(found)
 
 
-def correlation(values: np.ndarray, robust: np.ndarray, methods: np.ndarray, seed: int = 0) -> dict[str, float]:
-    """ρ and the 2.5 and 97.5 % quantiles over draws of whole methods."""
+def correlation(values: np.ndarray, robust: np.ndarray, methods: np.ndarray, seed: int = 0) -> dict[str, float] | None:
+    """ρ and the 2.5 and 97.5 % quantiles over draws of whole methods; None where a value is missing, or all are equal."""
+    if np.isnan(values).any() or not np.ptp(values):
+        return None
     rng, names = np.random.default_rng(seed), np.unique(methods)
     places = {name: np.flatnonzero(methods == name) for name in names}
     draws = (np.concatenate([places[name] for name in rng.choice(names, len(names))]) for _ in range(DRAWS))
@@ -85,7 +88,7 @@ def diagnose(study: Path, folders: list[Path]) -> None:
     missing = [folder for folder in folders if not diagnosis_of(RunFolder(folder).records[0]).is_file()]
     teacher = next(study.glob("teachers/*/seed0/student.safetensors"))
     if missing:
-        main(["diagnose", *map(str, missing), "--teacher", str(teacher), "--only", GROUPS])
+        main(["diagnose", *map(str, missing), "--teacher", str(teacher), "--only", ",".join(LOOKED_AT)])
 
 
 if __name__ == "__main__":

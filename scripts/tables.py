@@ -38,7 +38,6 @@ DOCUMENTS = [
     ),
 ]
 RESULTS = ROOT / "docs" / "results"
-PARTS = ("all", "robust")
 BASELINES = {"digits-pruned": "ard"}  # of comparisons that no study made
 SUMMARY = ("Method", "Teacher", "Clean", "PGD-20", "AA", "Worst", "params")
 BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -199,10 +198,10 @@ def diagnostics() -> str:
 def inside() -> str:
     """Which numbers go with robust accuracy, over all students and over robust ones."""
     found = json.loads((RESULTS / "digits-inside" / "ranking.json").read_text())
-    by_strength = sorted(found["rows"].items(), key=lambda row: -abs(row[1]["robust"]["rho"]))
+    ranked = {name: row for name, row in found["rows"].items() if row["robust"]}
     rows = [
-        [name, *(f"{row[which]['rho']:+.2f} ({row[which]['low']:+.2f} to {row[which]['high']:+.2f})" for which in PARTS)]
-        for name, row in by_strength
+        [name, _correlation(row["all"]), _correlation(row["robust"])]
+        for name, row in sorted(ranked.items(), key=lambda item: -abs(item[1]["robust"]["rho"]))
     ]
     header = ["Number", f"all {found['students']} students", f"the {found['robust students']} robust ones"]
     conditions = (
@@ -210,6 +209,10 @@ def inside() -> str:
     )
     conditions += f"{found['robust methods']} methods. Spearman's ρ with it, and an interval by drawing methods anew."
     return f"\n{markdown_table(header, rows)}\n\n{conditions}\n\n"
+
+
+def _correlation(row: dict[str, float] | None) -> str:
+    return "–" if row is None else f"{row['rho']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
 
 
 def inside_time() -> str:
