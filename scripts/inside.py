@@ -86,7 +86,7 @@ def ranking(folders: list[Path]) -> dict[str, object]:
 def diagnose(study: Path, folders: list[Path]) -> None:
     """Write diagnosis.json beside every record that has none."""
     missing = [folder for folder in folders if not diagnosis_of(RunFolder(folder).records[0]).is_file()]
-    teacher = next(study.glob("teachers/*/seed0/student.safetensors"))
+    teacher = next(study.glob("teachers/*/student.safetensors"))
     if missing:
         main(["diagnose", *map(str, missing), "--teacher", str(teacher), "--only", ",".join(LOOKED_AT)])
 

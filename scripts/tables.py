@@ -196,18 +196,22 @@ def diagnostics() -> str:
 
 
 def inside() -> str:
-    """Which numbers go with robust accuracy, over all students and over robust ones."""
+    """Of each diagnostic the number that goes most with robust accuracy among robust students, and how it does over all."""
     found = json.loads((RESULTS / "digits-inside" / "ranking.json").read_text())
-    ranked = {name: row for name, row in found["rows"].items() if row["robust"]}
-    rows = [
-        [name, _correlation(row["all"]), _correlation(row["robust"])]
-        for name, row in sorted(ranked.items(), key=lambda item: -abs(item[1]["robust"]["rho"]))
-    ]
+    ranked = sorted(
+        ((name, row) for name, row in found["rows"].items() if row["robust"]),
+        key=lambda item: -abs(item[1]["robust"]["rho"]),
+    )
+    strongest: dict[str, tuple[str, Any]] = {}
+    for name, row in ranked:
+        strongest.setdefault(name.partition(":")[0], (name, row))
+    rows = [[name, _correlation(row["all"]), _correlation(row["robust"])] for name, row in strongest.values()]
     header = ["Number", f"all {found['students']} students", f"the {found['robust students']} robust ones"]
     conditions = (
         f"{found['methods']} methods; robust: worst-case accuracy at least {percent(found['least robust of them'])}, "
     )
-    conditions += f"{found['robust methods']} methods. Spearman's ρ with it, and an interval by drawing methods anew."
+    conditions += f"{found['robust methods']} methods. Spearman's ρ with it, and an interval by drawing methods anew; of "
+    conditions += f"{len(ranked)} numbers that of each diagnostic which goes most with it among the robust ones."
     return f"\n{markdown_table(header, rows)}\n\n{conditions}\n\n"
 
 

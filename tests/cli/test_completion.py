@@ -22,7 +22,7 @@ def offered(line, monkeypatch):
     [
         ("ard ev", ["evaluate"]),
         ("ard fit digi", ["digits"]),
-        ("ard fit digits rs", ["rslad", "rslad-as-released", "rslad_igdm"]),
+        ("ard fit digits abs", ["absld", "absld-as-released"]),
         ("ard fit digits rslad one", ["one_cycle"]),
         ("ard fit digits mi", ["mine"]),
         ("ard doctor digits rslad --batch", ["--batch-size"]),

@@ -137,7 +137,7 @@ def test_any_lightning_data_module_and_validation_alone():
     module = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1)
     plain_trainer().fit(module, datamodule=Shapes())
     (found,) = plain_trainer().validate(module, loader(64, 1), verbose=False)
-    assert set(found) == {"val/clean_acc", "val/robust_acc", "val/loss"}
+    assert set(found) == {"val/clean_acc", "val/robust_acc", "val/chance", "val/loss"}
 
 
 @FOREIGN
