@@ -53,6 +53,7 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
         "benchmark": lambda: f"\n{bench_table(_record('benchmark'))}\n\n",
         "speed": lambda: f"\n{short(_record('benchmark'))}\n\n",
         "attack-strength": attack_strength,
+        "step-profile": step_profile,
         "coverage": coverage,
         "levers": levers,
         "misleading": misleading,
@@ -122,6 +123,15 @@ def attack_strength() -> str:
         cells += [f"{statistics.mean(row['loss']):.4f}" for row in (exact, half)]
         rows.append("| " + " | ".join([*cells, f"{half['signs_differ']:.1%}"]) + " |")
     return "\n" + "\n".join(rows) + "\n\n"
+
+
+def step_profile() -> str:
+    """Where the CPU time of a step goes, by kind of operation."""
+    record = _record("step-profile")
+    whole, half = (record["shares"][name] for name in ("without bfloat16", "with bfloat16"))
+    rows = [[kind, f"{share:.0%}", f"{whole.get(kind, 0):.0%}"] for kind, share in half.items()]
+    table = markdown_table(["Operations", "with bfloat16", "without"], rows)
+    return f"\n{table}\n\n{record['device']}, one thread, torch {record['torch']}, batch {record['batch_size']}.\n\n"
 
 
 def coverage() -> str:
