@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +22,7 @@ from ard.configs.building import build
 from ard.configs.files import read_yaml
 from ard.core.device_name import device_name
 from ard.core.errors import UserError
-from ard.core.files import or_user_error, sha256, write_whole
+from ard.core.files import or_user_error, write_whole
 from ard.core.terminal import console, say
 from ard.data import DataModule, to_pixels
 from ard.data.loading import balanced
@@ -51,16 +50,15 @@ def diagnose_files(
     """Diagnose each file of weights, write what was found beside it, and print all of it."""
     found = []
     for file in files:
-        subject = Subject.of(Path(file), request)
-        chosen = balanced(subject.y.cpu(), min(limit, len(subject.y))).to(subject.y.device)
-        subject = replace(subject, x=subject.x[chosen], y=subject.y[chosen])
+        subject = Subject.of(Path(file), request, at_most=limit)
+        others = [subject.other(path) for path in teachers]
         with _tracked() as track:
             of = Inspected(
                 student=subject.model,
                 x=subject.x,
                 y=subject.y,
                 ball=subject.ball,
-                teacher=_teacher([subject.other(path) for path in teachers], subject),
+                teacher=_teacher(others, subject),
                 initial=initial_student(subject),
                 weight_decay=_weight_decay(subject),
                 other=None if other is None else _images_of(other, subject, limit),
@@ -68,7 +66,7 @@ def diagnose_files(
                 exact=exact,
                 track=track,
             )
-            diagnosis, pictures = _diagnosed(of, subject, request, teachers, names)
+            diagnosis, pictures = _diagnosed(of, subject, request, others, names)
         path = diagnosis_of(record_of(subject.weights))
         _write_pictures(pictures_of(path), pictures)
         write_diagnosis(path, diagnosis)
@@ -78,7 +76,7 @@ def diagnose_files(
 
 
 def _diagnosed(
-    of: Inspected, subject: Subject, request: Request, teachers: Sequence[str], names: Sequence[str] | None
+    of: Inspected, subject: Subject, request: Request, teachers: Sequence[Other], names: Sequence[str] | None
 ) -> tuple[Diagnosis, Pictures]:
     start = time.perf_counter()
     diagnosed = diagnose_images(of, names)
@@ -120,10 +118,12 @@ def _write_pictures(file: Path, pictures: Pictures) -> None:
             file.unlink(missing_ok=True)
 
 
-def _named(teachers: Sequence[str]) -> WeightsFile | None:
+def _named(teachers: Sequence[Other]) -> WeightsFile | None:
+    """As they were read; several in one entry."""
     if not teachers:
         return None
-    return WeightsFile(path=" + ".join(map(short_path, teachers)), sha256=" + ".join(sha256(path) for path in teachers))
+    paths, digests = [short_path(other.path) for other in teachers], [other.sha256 for other in teachers]
+    return WeightsFile(path=" + ".join(paths), sha256=" + ".join(digests))
 
 
 def _teacher(others: Sequence[Other], subject: Subject) -> nn.Module | None:

@@ -58,8 +58,11 @@ class Subject:
     allow_mismatch: bool
 
     @classmethod
-    def of(cls, weights: Path, request: Request) -> "Subject":
-        """Raises UserError for whatever does not fit: weights, data, classes, shapes, radius."""
+    def of(cls, weights: Path, request: Request, *, at_most: int | None = None) -> "Subject":
+        """All images of the split, `request.limit` of them, or `at_most` so many, equally many a class.
+
+        Raises UserError for whatever does not fit: weights, data, classes, shapes, radius.
+        """
         request.check()
         request.check_ball()
         stored = read_stored(weights)
@@ -70,7 +73,7 @@ class Subject:
         section = data_section(card, request, weights)
         with nullcontext() if request.data else nothing_fetched():
             data: DataModule = build(DataModule, section if request.data else located(section, weights))
-            levels, y = _images(data, request)
+            levels, y = _images(data, request, at_most)
         model = network_with(stored, str(weights), network, num_classes=data.num_classes)
         settle(model, data.input_shape)
         check_answers(model, data.input_shape, data.num_classes, str(weights), batch=2)
@@ -170,11 +173,12 @@ def data_section(card: Card, request: Request, weights: Path) -> dict[str, Any]:
     return dict(card.data)
 
 
-def _images(data: DataModule, request: Request) -> tuple[Tensor, Tensor]:
+def _images(data: DataModule, request: Request, at_most: int | None) -> tuple[Tensor, Tensor]:
     images = data.test_images() if request.split == "test" else data.splits[1]
+    limit = request.limit if at_most is None or at_most >= len(images) else at_most
     if request.limit is not None and not 0 < request.limit <= len(images):
         raise UserError(f"--limit {request.limit}: expected 1 to {len(images)}, the images of the {request.split} split")
-    chosen = torch.arange(len(images)) if request.limit is None else balanced(images.labels, request.limit)
+    chosen = torch.arange(len(images)) if limit is None else balanced(images.labels, limit)
     check_labels(images.labels, data.num_classes)
     x, y = images.__getitems__(chosen.tolist())
     check_pixels(x, data.input_shape, chosen)

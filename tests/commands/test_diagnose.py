@@ -10,6 +10,8 @@ from torch import nn
 
 from ard.artifacts.diagnosis import diagnosis_of, read_diagnosis
 from ard.artifacts.paths import record_of
+from ard.commands.subject import Subject
+from ard.evaluation.request import Request
 
 FEW = ["--limit", "20"]
 
@@ -40,6 +42,18 @@ def test_it_writes_what_it_found_beside_the_weights_and_shows_it_beside_the_accu
     cli(capsys, "diagnose", weights, "--only", "sensitivity", *FEW)
     again = read_diagnosis(path)
     assert [result.values for result in again.results] == [result.values for result in found.results]
+
+
+def test_the_digest_is_that_of_the_images_that_were_looked_at(weights, capsys):
+    cli(capsys, "diagnose", weights, "--only", "output_sensitivity", *FEW)
+    found = read_diagnosis(weights.with_name("diagnosis.json")).dataset.digest
+    assert found == Subject.of(weights, Request(limit=20)).digest != Subject.of(weights, Request()).digest
+
+
+def test_more_images_than_there_are_is_all_of_them(weights, capsys):
+    cli(capsys, "diagnose", weights, "--only", "output_sensitivity", "--limit", 5000)
+    found = read_diagnosis(weights.with_name("diagnosis.json"))
+    assert (found.n, found.dataset.digest) == (400, Subject.of(weights, Request()).digest)
 
 
 def test_networks_of_two_architectures_are_not_in_one_table(weights, tmp_path, capsys):
