@@ -28,7 +28,7 @@ class NodeAlignment(Composed):
     The nodes are what a convolution or linear layer is given, so channels after activations and sums; the images
     themselves do not count. Layers are paired by their share of the depth, the last ones with each other; of two grids the
     larger is pooled to the smaller. A linear layer's grid is one pixel. Where the student has fewer nodes than the teacher,
-    some share the same one. Costs another pass of both networks over x'.
+    some share the same one. Costs another pass of both networks over x', so that the student's BatchNorm sees x' twice.
 
     Args:
         base: The method; RSLAD by default.
