@@ -24,8 +24,12 @@ PRESENTATION = (
 # How a run starts, not what it is.
 START = ("config", "ckpt_path", "weights_only", "resume", "allow_changes", "allow_mismatch")
 
-# Arguments that came later, with the value that does what was done before.
-LATER: dict[str, dict[str, Any]] = {"Timm": {"img_size": None}, "Torchvision": {"pretrained": False}}
+# Arguments that came later, with the value that does what was done before: by the name of their class of ard, or by the key
+# of a part of the config that names no class.
+LATER: dict[str, dict[str, Any]] = {
+    "Timm": {"img_size": None},
+    "Torchvision": {"pretrained": False},
+}
 
 GUARDS = "guards"  # change no run in which nothing goes wrong
 
@@ -59,7 +63,8 @@ def essentials(config: dict[str, Any], known: Mapping[str, str] | None = None, *
     if start := config["model"]["init_args"].get("init"):
         config["model"]["init_args"]["init"] = weights_file(start)
     config["data"]["init_args"].pop("name", None)
-    config["model"] = by_contents(config["model"], known or {}, look=look)
+    for part in ("model", "data"):
+        config[part] = by_contents(config[part], known or {}, look=look)
     return config
 
 
@@ -68,16 +73,21 @@ def by_contents(tree: dict[str, Any], known: Mapping[str, str], *, look: bool = 
     tree = dict(tree)
     for key, value in tree.items():
         if isinstance(value, dict):
-            tree[key] = by_contents(value, known, look=look)
+            tree[key] = by_contents(value if "class_path" in value else as_before(key, value), known, look=look)
         elif isinstance(value, list):
             tree[key] = [by_contents(part, known, look=look) if isinstance(part, dict) else part for part in value]
     path = str(tree.get("class_path", ""))
-    if (later := LATER.get(path.rpartition(".")[2])) and path.startswith("ard.models."):
-        arguments = tree.get("init_args", {})
-        tree["init_args"] = {name: value for name, value in arguments.items() if later.get(name, ...) != value}
+    if path.startswith("ard.") and "init_args" in tree:
+        tree["init_args"] = as_before(path.rpartition(".")[2], tree["init_args"])
     if path.startswith(TEACHERS_FROM_FILES):
         weights = tree["init_args"].pop("weights", "")
         file = weights_file(weights)
         digest = known.get(weights) or known.get(file)
         tree["init_args"]["sha256"] = digest or (sha256(file) if look and os.path.isfile(file) else None)
     return tree
+
+
+def as_before(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Without the arguments that came later and do what was done before."""
+    later = LATER.get(name, {})
+    return {key: value for key, value in arguments.items() if key not in later or later[key] != value}

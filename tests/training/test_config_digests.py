@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser
 from parsed_configs import Parsed
 
 from ard.objectives.base import Objective
-from ard.training.config_digest import config_digest
+from ard.training.config_digest import LATER, as_before, by_contents, config_digest
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 CONFIGS = sorted(RESULTS.rglob("config.yaml"))
@@ -120,7 +120,7 @@ def test_every_stored_objective_resolves_to_itself():
     for objective in objectives().values():
         resolved = parser.parse_object({"objective": objective})
         found = yaml.safe_load(parser.dump(resolved, skip_unset=False))["objective"]
-        assert {"init_args": {}, **found} == {"init_args": {}, **objective}
+        assert by_contents({"init_args": {}, **found}, {}) == by_contents({"init_args": {}, **objective}, {})
 
 
 @pytest.mark.slow
@@ -140,3 +140,10 @@ def test_an_argument_that_came_later_makes_no_other_run_where_it_does_what_was_d
     before = digest()
     assert digest(**{later: None if network == "Timm" else False}) == before
     assert digest(**{later: other}) != before
+
+
+def test_what_names_no_class_is_known_by_its_key(monkeypatch):
+    monkeypatch.setitem(LATER, "training", {"clip": None})
+    tree = {"class_path": "ard.Distillation", "init_args": {"training": {"lr": 0.1, "clip": None}, "other": {"clip": None}}}
+    assert by_contents(tree, {})["init_args"] == {"training": {"lr": 0.1}, "other": {"clip": None}}
+    assert as_before("training", {"clip": 1.0}) == {"clip": 1.0}

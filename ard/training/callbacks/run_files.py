@@ -22,7 +22,7 @@ from ard.core.files import replaced_since, write_whole
 from ard.core.flops import FlopCounter
 from ard.training.callbacks.outcome import announce_weights
 from ard.training.checkpoints import selected_by
-from ard.training.config_digest import START, by_contents, digest_of, essentials
+from ard.training.config_digest import START, as_before, by_contents, digest_of, essentials
 from ard.training.engine import Engine
 from ard.training.metrics_csv import MetricsCSV
 from ard.training.resume import check_schedule, describe
@@ -148,7 +148,7 @@ class RunFiles(SaveConfigCallback):
             classes=tuple(engine.data.classes),
             additional_data=engine.data.additional,
             input_shape=tuple(engine.data.input_shape),
-            data=self.resolved["data"],
+            data=by_contents(self.resolved["data"], {}),
             recipe=Recipe(
                 engine=self.resolved["model"]["class_path"],
                 class_path=objective["class_path"],
@@ -165,7 +165,7 @@ class RunFiles(SaveConfigCallback):
         assert isinstance(engine, Engine)
         seconds, images = self.clock["seconds"], self.clock["images"]
         return TrainingFacts(
-            block=self.resolved["model"]["init_args"]["training"],
+            block=as_before("training", self.resolved["model"]["init_args"]["training"]),
             epochs=self.resolved["trainer"]["max_epochs"],
             seconds=round(seconds, 1),
             images_per_s=round(images / seconds, 1) if seconds else None,
