@@ -8,7 +8,7 @@ it was written is refused. A record is written back in the schema it has, to the
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,18 @@ from ard.core.statistics import wilson_interval
 SCHEMA: Literal[4] = 4
 
 WHOLE_CASCADE = {"APGD-CE", "Square"}  # AutoAttack's first and last part; those between need 4 classes
+
+
+class Repetition(NamedTuple):
+    """What tells the runs of one method apart: the training seed, and which fold was for test."""
+
+    seed: int
+    fold: int | None
+
+    @property
+    def words(self) -> str:
+        """As a reader names it."""
+        return f"seed {self.seed}" if self.fold is None else f"fold {self.fold}, seed {self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,12 +169,27 @@ class Record:
         return None if pgd is None or self.autoattack_acc is None else pgd - self.autoattack_acc
 
     @property
+    def fold(self) -> int | None:
+        """Which part of all images was for test; None for the data set's own test split."""
+        arguments = self.dataset.init_args or {}
+        while isinstance(arguments.get("base"), dict):  # the data set itself, whatever is mixed with it
+            arguments = arguments["base"].get("init_args") or {}
+        fold = arguments.get("fold")
+        return fold if isinstance(fold, int) else None
+
+    @property
+    def repetition(self) -> Repetition:
+        """Which of the runs of one method it is of."""
+        return Repetition(self.training_seed, self.fold)
+
+    @property
     def settings(self) -> dict[str, str]:
-        """What must agree before two records may be compared, as a reader would write it."""
+        """What must agree before two records may be compared, as a reader would write it; of folds, before they are one."""
+        whole = self.fold is None
         return {
-            "dataset": f"{self.dataset.name} ({self.dataset.digest[:8]})",
-            "split": self.split,
-            "n": str(self.n),
+            "dataset": f"{self.dataset.name} ({self.dataset.digest[:8] if whole else 'folds'})",
+            "split": self.split if whole else f"{self.split}, each image in one fold",
+            "n": str(self.n) if whole else "of a fold",
             "threat": self.threat.words,
             "suite": self.suite,
         }

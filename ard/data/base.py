@@ -35,6 +35,7 @@ class DataModule(pl.LightningDataModule, ABC):
     classes: Sequence[str]
     input_shape: tuple[int, int, int]
     additional: bool = False  # whether training sees more than this data set
+    fold: int | None = None  # which part of all images is for test, where a study tests each of them once
 
     def __init__(
         self, *, batch_size: int, val_size: int, crop_padding: int, flip: bool, workers: int, seed: int, split_seed: int

@@ -6,21 +6,36 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ard.core.errors import UserError
 from ard.data.base import DataModule
 from ard.data.loading import MemoryImages
-from ard.data.splitting import stratified_split
+from ard.data.splitting import stratified_folds, stratified_split
 
 TEST_SIZE, TEST_SEED = 400, 0
+FOLDS = 5
 
 
 class Digits(DataModule):
-    """1,797 grey 8×8 digits: 400 for test by a fixed seed, 200 for validation, 1,197 for training; never flipped."""
+    """1,797 grey 8×8 digits: 400 for test by a fixed seed, 200 for validation, 1,197 for training; never flipped.
+
+    Args:
+        fold: Which fifth of all digits is for test, 0 to 4, in place of the 400: over five runs each digit is tested once.
+            The others are for validation and training. A teacher must have been trained with the same fold.
+        batch_size: See DataModule, as the others.
+    """
 
     classes = tuple("0123456789")
     input_shape = (1, 8, 8)
 
     def __init__(
-        self, *, batch_size: int = 128, val_size: int = 200, crop_padding: int = 0, seed: int = 0, split_seed: int = 0
+        self,
+        *,
+        batch_size: int = 128,
+        val_size: int = 200,
+        crop_padding: int = 0,
+        fold: int | None = None,
+        seed: int = 0,
+        split_seed: int = 0,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -31,20 +46,26 @@ class Digits(DataModule):
             seed=seed,
             split_seed=split_seed,
         )
+        if fold is not None and not 0 <= fold < FOLDS:
+            raise UserError(f"fold = {fold}: expected 0 to {FOLDS - 1}, or null for the usual test split")
+        self.fold = fold
 
     def training_images(self) -> MemoryImages:
-        return _digits(test=False)
+        return _digits(self.fold, test=False)
 
     def test_images(self) -> MemoryImages:
-        return _digits(test=True)
+        return _digits(self.fold, test=True)
 
 
-def _digits(*, test: bool) -> MemoryImages:
+def _digits(fold: int | None, *, test: bool) -> MemoryImages:
     table = _table()
     # Values are 0..16: stored as whole multiples of 1/255, as every other image, so that evaluation can check them.
     pixels = torch.as_tensor(table[:, :-1].reshape(-1, 8, 8) * 255 / 16).round().to(torch.uint8).unsqueeze(1)
     labels = torch.as_tensor(table[:, -1], dtype=torch.long)
-    split = stratified_split(labels.numpy(), TEST_SIZE, TEST_SEED)
+    if fold is None:
+        split = stratified_split(labels.numpy(), TEST_SIZE, TEST_SEED)
+    else:
+        split = stratified_folds(labels.numpy(), FOLDS, TEST_SEED)[fold]
     chosen = split[1] if test else split[0]
     return MemoryImages(pixels[chosen], labels[chosen])
 

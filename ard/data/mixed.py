@@ -66,6 +66,7 @@ class Mixed(DataModule):
         super().__init__(**settings, seed=seed, split_seed=base.split_seed)
         self.base, self.path, self.fraction = base, written_out(others), fraction
         self.classes, self.input_shape, self.additional = base.classes, base.input_shape, True
+        self.fold = base.fold
 
     @property
     def title(self) -> str:

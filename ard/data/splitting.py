@@ -21,6 +21,15 @@ def stratified_split(labels: np.ndarray, test_size: int, seed: int) -> tuple[np.
     return draw.permutation(np.concatenate(train)), draw.permutation(np.concatenate(test))
 
 
+def stratified_folds(labels: np.ndarray, count: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """`count` times the indices of the rest and of one fold, each index in one fold; folds, and each class's shares of them,
+    differ by one image at most."""
+    draw = np.random.RandomState(seed)
+    in_order = np.concatenate([draw.permutation(np.flatnonzero(labels == one)) for one in np.unique(labels)])
+    folds = [np.sort(in_order[first::count]) for first in range(count)]
+    return [(np.setdiff1d(in_order, fold), fold) for fold in folds]
+
+
 def _shares(counts: np.ndarray, total: int, draw: np.random.RandomState) -> np.ndarray:
     """How many of each class make `total`: rounded down, one more for those with the largest remainders; ties are drawn."""
     exact = counts / counts.sum() * total

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from ard.artifacts.paths import RECORD, records_below, weights_beside
-from ard.artifacts.record import Record, warning_of
+from ard.artifacts.record import Record, Repetition, warning_of
 from ard.artifacts.record_file import read_record
 from ard.artifacts.record_parts import Overall
 from ard.core.errors import UserError
@@ -40,8 +40,11 @@ class StoredRecord:
 
     @property
     def home(self) -> Path:
-        """The folder of all seeds of a run."""
-        return self.folder.parent if self.folder.name.removeprefix("seed").isdigit() else self.folder
+        """The folder of all seeds and folds of a run."""
+        folder = self.folder
+        for word in ("seed", "fold"):
+            folder = folder.parent if folder.name.removeprefix(word).isdigit() else folder
+        return folder
 
     @property
     def name(self) -> str:
@@ -66,7 +69,7 @@ class StoredRecord:
 
 @dataclass(frozen=True)
 class Row:
-    """The records of one method and one kind of checkpoint, one a seed, in the order of the seeds."""
+    """The records of one method and one kind of checkpoint, one a run, in the order of folds and seeds."""
 
     method: str
     members: tuple[StoredRecord, ...]
@@ -124,9 +127,29 @@ class Row:
         known = [value for record in self.records if (value := read(record)) is not None]
         return known if len(known) == len(self.records) else []
 
-    def bits(self, kind: Kind, seeds: Collection[int] | None = None) -> np.ndarray:
-        """Verdicts "clean" or "worst" (seeds, n) of the seeds asked for."""
-        return np.stack([getattr(r, kind) for r in self.records if seeds is None or r.training_seed in seeds])
+    def bits(self, kind: Kind, runs: Collection[Repetition]) -> np.ndarray:
+        """Verdicts "clean" or "worst" (runs, n) of the runs asked for, all of one fold."""
+        return np.stack([getattr(record, kind) for record in self.records if record.repetition in runs])
+
+    @property
+    def n(self) -> int:
+        """Test images, over all folds."""
+        return sum({record.fold: record.n for record in self.records}.values())
+
+    @property
+    def folds(self) -> int:
+        """Of how many folds its records are; 1 for the data set's own test split."""
+        return len({record.fold for record in self.records})
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds, of each fold."""
+        return len(self.records) if self.folds == 1 else len({record.training_seed for record in self.records})
+
+    @property
+    def repeats(self) -> str:
+        """How many seeds, and of how many folds."""
+        return str(self.seeds) if self.folds == 1 else f"{self.seeds} × {self.folds} folds"
 
 
 def load_records(folders: Sequence[Path]) -> list[StoredRecord]:
@@ -148,6 +171,7 @@ def stored_record(path: Path) -> StoredRecord:
 
 def differing(records: Sequence[StoredRecord], *, mixed: bool) -> list[str]:
     """The settings in which records differ; raises UserError naming two such records unless `mixed`."""
+    _check_folds(records)
     first, keys = records[0], []
     ours = first.record.settings
     for key in ours:
@@ -161,12 +185,26 @@ def differing(records: Sequence[StoredRecord], *, mixed: bool) -> list[str]:
     return keys
 
 
+def _check_folds(records: Sequence[StoredRecord]) -> None:
+    """Raises UserError where records of one fold of the same data are of other images."""
+    seen: dict[tuple[object, ...], StoredRecord] = {}
+    for stored in records:
+        record = stored.record
+        if record.fold is None:
+            continue
+        other = seen.setdefault((record.dataset.name, record.fold, record.n), stored)
+        if other.record.dataset.digest != record.dataset.digest:
+            raise UserError(
+                f"{other.path} and {stored.path} are of fold {record.fold}, but of other images: expected the same split"
+            )
+
+
 def group(records: Sequence[StoredRecord]) -> list[Row]:
     """Rows over seeds: teachers first, then by mean worst-case accuracy; those at chance come late, unreliable ones last."""
     taught = {stored.record.teacher for stored in records}
     teachers = {stored.path: _is_teacher(stored.record, taught) for stored in records}
     methods: dict[tuple[object, ...], list[StoredRecord]] = defaultdict(list)
-    for stored in sorted(records, key=lambda stored: (stored.record.training_seed, str(stored.path))):
+    for stored in sorted(records, key=lambda stored: (_order(stored.record), str(stored.path))):
         methods[teachers[stored.path], stored.name, stored.study or stored.home].append(stored)
     runs = [part for members in methods.values() for part in _separated(members)]
     names = _names([(f"{TEACHER_PREFIX if teachers[part[0].path] else ''}{part[0].name}", part) for part in runs])
@@ -179,6 +217,12 @@ def group(records: Sequence[StoredRecord]) -> list[Row]:
         rows += [Row(name, tuple(part), _teachers_of(part, shown), teachers[part[0].path]) for part in kinds.values()]
     rows.sort(key=lambda row: (row.method, row.is_last, *row.first.settings.values()))
     return sorted(rows, key=lambda row: (not row.is_teacher, bool(row.warning), not row.is_above_chance, -row.mean("worst")))
+
+
+def _order(record: Record) -> tuple[int, int]:
+    """Folds in their order, those without one first, and the seeds of each."""
+    seed, fold = record.repetition
+    return -1 if fold is None else fold, seed
 
 
 def _is_teacher(record: Record, taught: Collection[str | None]) -> bool:
@@ -207,7 +251,7 @@ def _separated(members: Sequence[StoredRecord]) -> list[list[StoredRecord]]:
 
 
 def _repeats_a_seed(members: Sequence[StoredRecord]) -> bool:
-    keys = Counter((s.record.training_seed, s.is_last, *s.record.settings.values()) for s in members)
+    keys = Counter((s.record.repetition, s.is_last, *s.record.settings.values()) for s in members)
     return max(keys.values()) > 1
 
 

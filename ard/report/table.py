@@ -5,7 +5,7 @@ A column is an attribute of a row or a record, and a line in `columns`.
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def columns(rows: Sequence[Row], differ: Sequence[str]) -> list[Column]:
         Column("params", lambda row: row.first.params, "{:,}".format, csv="params"),
         *([Column("not zero", _nonzero, "{:,}".format, csv="nonzero")] if any(row.first.pruned for row in rows) else []),
         Column("training time", training_seconds, duration, csv="seconds"),
-        Column("seeds", lambda row: len(row.records), csv="seeds"),
+        Column("seeds", lambda row: row.repeats, csv="seeds"),
         Column(
             "Training" if training else "", lambda row: ", ".join(f"{key} {training_value(row, key)}" for key in training)
         ),
@@ -133,12 +133,19 @@ def write_csv(rows: Sequence[Row], differ: Sequence[str], path: Path) -> None:
 def settings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
     """What all rows share: data, split, number of images, threat, suite, seeds."""
     shared = [f"{key} {value}" for key, value in shared_settings(rows, differ).items()]
-    counts = {len(row.records) for row in rows if not row.is_teacher} or {len(row.records) for row in rows}
-    if counts == {1}:
+    counted = [row for row in rows if not row.is_teacher] or rows
+    counts, folds = {row.seeds for row in counted}, {row.folds for row in counted}
+    if counts == folds == {1}:
         seeds = "one seed: the intervals cover the choice of test images, not of the training run"
     else:
-        seeds = " to ".join(str(count) for count in sorted({min(counts), max(counts)})) + " seeds"
+        seeds = _from_to(counts, "seed") + ("" if folds == {1} else f" of each of {_from_to(folds, 'fold')}")
     return ", ".join([*shared, seeds]) + "."
+
+
+def _from_to(counts: Collection[int], what: str) -> str:
+    """Such as 2 to 3 seeds."""
+    between = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+    return between + f" {what}" + ("" if max(counts) == 1 else "s")
 
 
 def overestimation_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
@@ -181,9 +188,10 @@ def folders_line(rows: Sequence[Row]) -> str:
 
 
 def shared_settings(rows: Sequence[Row], differ: Sequence[str]) -> dict[str, str]:
-    """The settings in which all rows agree; the data by name, without its digest."""
+    """The settings in which all rows agree; the data by name, without its digest, and images counted over all folds."""
     first = rows[0].first
-    return {key: value for key, value in {**first.settings, "dataset": first.dataset.name}.items() if key not in differ}
+    shown = {**first.settings, "dataset": first.dataset.name, "n": str(rows[0].n)}
+    return {key: value for key, value in shown.items() if key not in differ}
 
 
 def attacks_alone(rows: Sequence[Row]) -> list[str]:

@@ -27,6 +27,9 @@ class Study:
     `other_teachers`, argument -> config; the usual one, trained on clean images, has a key of its own, `natural_teacher`.
     `sweeps` gives keys of a recipe several numbers, a run for each: recipe -> key -> numbers.
 
+    With `folds`, every method and every teacher is trained for each of so many folds of the data, each of which is for test
+    once: `data.fold` says which.
+
     With `results`, finished records are copied there, and a run whose record is there already is not trained again.
     """
 
@@ -36,6 +39,7 @@ class Study:
     natural_teacher: str | None = None
     other_teachers: dict[str, str] = field(default_factory=dict)
     seeds: Sequence[int] = (0,)
+    folds: int | None = None
     jobs: int = 1
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
     sweeps: dict[str, dict[str, list[float]]] = field(default_factory=dict)
@@ -48,6 +52,13 @@ class Study:
             raise UserError(
                 f"jobs = {self.jobs}, seeds = {list(self.seeds)}: expected 1 to {MOST_JOBS} jobs, a seed or more"
             )
+        if self.folds is not None and self.folds < 2:
+            raise UserError(f"folds = {self.folds}: expected 2 or more, or none for the usual test split")
+
+    @property
+    def every_fold(self) -> list[int | None]:
+        """The folds, or None alone for the data set's own test split."""
+        return [None] if self.folds is None else list(range(self.folds))
 
     @property
     def others(self) -> dict[str, str]:
@@ -142,29 +153,43 @@ def _check_configs(name: str, study: Study) -> None:
 
 def plan(study: Study, directory: Path, rehearse: Callable[..., dict[str, Any]]) -> list[StudyRun]:
     """All runs, teachers first and those that wait for a teacher last; `rehearse` resolves the words of an `ard fit`."""
+    teachers: list[StudyRun] = []
+    runs: list[StudyRun] = []
+    for fold in study.every_fold:
+        mine = {name: _with_network(run, rehearse) for name, run in _teachers(study, directory, fold).items()}
+        chosen = {recipe: _choices(study, directory, recipe, fold, mine, rehearse) for recipe in study.recipes}
+        teachers += mine.values()
+        runs += [
+            run
+            for seed in study.seeds
+            for recipe in study.recipes
+            for run in _runs(study, directory, recipe, fold, seed, chosen[recipe])
+        ]
+    runs.sort(key=lambda run: (bool(run.teachers), study.seeds.index(run.seed)))
+    return [*teachers, *runs]
+
+
+def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, StudyRun]:
+    """The teachers of one fold, by name."""
     configs = study.teachers | {short_name(argument): config for argument, config in study.others.items()}
-    teachers = {
+    below = "" if fold is None else f"/fold{fold}"
+    return {
         name: StudyRun(
-            name=f"teachers/{name}",
+            name=f"teachers/{name}{below}",
             study=directory.name,
             method=name,
             role="teacher",
-            directory=directory / "teachers" / name,
+            directory=directory / f"teachers/{name}{below}",
             configs=(_config(study.base, "bases"), _config(config, "teachers")),
-            overrides=study.overrides.get(name, {}),
+            overrides={**study.overrides.get(name, {}), **_of_fold(fold)},
             seed=0,
         )
         for name, config in configs.items()
     }
-    teachers = {name: _with_network(run, rehearse) for name, run in teachers.items()}
-    chosen = {recipe: _choices(study, directory, recipe, teachers, rehearse) for recipe in study.recipes}
-    runs = [
-        run
-        for seed in study.seeds
-        for recipe in study.recipes
-        for run in _runs(study, directory, recipe, seed, chosen[recipe])
-    ]
-    return [*teachers.values(), *sorted(runs, key=lambda run: bool(run.teachers))]
+
+
+def _of_fold(fold: int | None) -> dict[str, Any]:
+    return {} if fold is None else {"data.init_args.fold": fold}
 
 
 def short_name(argument: str) -> str:
@@ -189,14 +214,19 @@ def _config_of(recipe: str) -> Path:
 
 
 def _runs(
-    study: Study, directory: Path, recipe: str, seed: int, chosen: Sequence[dict[str, StudyRun]] = ({},)
+    study: Study,
+    directory: Path,
+    recipe: str,
+    fold: int | None,
+    seed: int,
+    chosen: Sequence[dict[str, StudyRun]] = ({},),
 ) -> Iterator[StudyRun]:
     """A run for each choice of teachers and for each value of a sweep."""
     config = _config_of(recipe)
     for name, swept in _settings(study, config.stem):
         for mine in chosen:
             teacher = f"-{mine['teacher'].method}" if len(chosen) > 1 else ""
-            label = f"{name}{teacher}"
+            label = f"{name}{teacher}" + ("" if fold is None else f"/fold{fold}")
             yield StudyRun(
                 name=f"{label}/seed{seed}",
                 study=directory.name,
@@ -204,17 +234,22 @@ def _runs(
                 swept=swept,
                 directory=directory / label / f"seed{seed}",
                 configs=(_config(study.base, "bases"), str(config)),
-                overrides={**study.overrides.get(config.stem, {}), **swept},
+                overrides={**study.overrides.get(config.stem, {}), **_of_fold(fold), **swept},
                 seed=seed,
                 teachers=mine,
             )
 
 
 def _choices(
-    study: Study, directory: Path, recipe: str, teachers: dict[str, StudyRun], rehearse: Callable[..., dict[str, Any]]
+    study: Study,
+    directory: Path,
+    recipe: str,
+    fold: int | None,
+    teachers: dict[str, StudyRun],
+    rehearse: Callable[..., dict[str, Any]],
 ) -> list[dict[str, StudyRun]]:
     """The teachers a recipe can be trained with: each of the study's in turn, and beside it the others that it wants."""
-    first = next(_runs(study, directory, recipe, study.seeds[0]))
+    first = next(_runs(study, directory, recipe, fold, study.seeds[0]))
     places = missing_teachers(rehearse(*first.arguments))
     others = {place: place.rpartition(".")[2] for place in places if place != "teacher"}
     for argument in others.values():

@@ -136,7 +136,8 @@ class Engine(pl.LightningModule, ABC):
     def _remember(self, teacher: Cached) -> None:
         if not isinstance(self.data, DataModule) or self.data.additional:
             raise UserError("ard.models.Cached knows images by their place in one data set: expected ard.models.Frozen")
-        labels, about = self.data.splits[0].labels, (self.data.title, self.data.split_seed, self.data.input_shape)
+        labels, fold = self.data.splits[0].labels, () if self.data.fold is None else (self.data.fold,)
+        about: tuple[object, ...] = (self.data.title, self.data.split_seed, self.data.input_shape, *fold)
         teacher.remember(labels=labels, views=self.data.view_count, num_classes=self.num_classes, about=about)
 
     def teachers(self) -> dict[str, Frozen]:

@@ -52,6 +52,21 @@ def test_no_two_runs_share_a_directory(changes, place):
     assert len(set(found)) == len(found)
 
 
+def test_every_fold_has_its_own_teacher_and_its_own_students(place):
+    write_yaml(place / "tiny.yaml", {**STUDY, "seeds": [0, 1], "folds": 2})
+    runs = planned(place / "tiny.yaml", place)
+    names = [run.name for run in runs]
+    assert names[:2] == ["teachers/robust/fold0", "teachers/robust/fold1"]
+    assert names[2:6] == ["pgd_at/fold0/seed0", "pgd_at/fold1/seed0", "pgd_at/fold0/seed1", "pgd_at/fold1/seed1"]
+    assert names[6:] == ["ard/fold0/seed0", "ard/fold1/seed0", "ard/fold0/seed1", "ard/fold1/seed1"]
+    for run in runs:
+        fold = int(run.name.partition("/fold")[2][0])
+        assert run.overrides["data.init_args.fold"] == fold
+        assert {teacher.name for teacher in run.teachers.values()} <= {f"teachers/robust/fold{fold}"}
+    with user_error("folds = 1: expected 2 or more"):
+        planned(write_yaml(place / "one.yaml", {**STUDY, "folds": 1}), place)
+
+
 def test_a_plan_has_teachers_first_and_a_run_for_each_recipe_and_seed(place):
     write_yaml(place / "tiny.yaml", {**STUDY, "seeds": [0, 1]})
     found = [str(directory.relative_to(place)) for directory in directories(place / "tiny.yaml")]

@@ -1,6 +1,7 @@
 """Ensembles of teachers, and teachers by their name in RobustBench."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +11,7 @@ import yaml
 from tiny import generator, user_error
 from torch import nn
 
+from ard.artifacts.weights import card_of, save_weights
 from ard.cli.lightning import resolve_config
 from ard.core.files import sha256
 from ard.models import Ensemble, Frozen, RobustBench, load
@@ -30,8 +32,6 @@ def files(teacher_file, tmp_path):
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(1.5)
-    from ard.artifacts.weights import card_of, save_weights
-
     save_weights(second, network, card_of(second))
     return [teacher_file, second]
 
@@ -117,3 +117,13 @@ def test_without_the_package(monkeypatch):
 def test_both_stand_in_a_config():
     words = ["--model.init_args.teacher=ard.models.RobustBench", "--model.init_args.teacher.init_args.name=A"]
     assert resolve_config([*FIT, *words])["model"]["init_args"]["teacher"]["init_args"]["name"] == "A"
+
+
+def test_a_teacher_of_another_fold_is_refused_as_it_may_know_the_test_images(fit, tmp_path, teacher_file):
+    """A teacher of no fold, too: it has learned four fifths of what this fold is tested on."""
+    network, card = load(teacher_file), card_of(teacher_file)
+    known = tmp_path / "known.safetensors"
+    save_weights(known, network, replace(card, data={"class_path": "ard.data.Digits", "init_args": {"val_size": 200}}))
+    with user_error("was trained with fold = null.*fold = 1: expected a teacher of the same fold"):
+        fit(tmp_path / "run", "rslad", "--data.fold=1", f"--model.teacher.weights={known}")
+    fit(tmp_path / "run", "rslad", "--data.fold=1", f"--model.teacher.weights={known}", "--allow_mismatch=true")

@@ -103,7 +103,15 @@ def _students(members: Sequence[tuple[Row, StoredRecord, Diagnosis]], differ: Se
         known = {name for name in of if not (record.warning and _is_under_attack(name))}
         cells = [Cell.number(of[name]) if name in known else Cell(DASH) for name in names]
         settings = [Cell(record.settings[key], record.settings[key]) for key in differ]
-        lines.append([Cell(row.label, row.label), Cell.number(record.training_seed), robust, *settings, *cells])
+        lines.append(
+            [
+                Cell(row.label, row.label),
+                Cell(record.repetition.words.removeprefix("seed "), float(record.training_seed)),
+                robust,
+                *settings,
+                *cells,
+            ]
+        )
     table = Table(["Method", "seed", "robust accuracy (%)", *differ, *names], lines)
     results = {result.name: result for _, _, found in members for result in found.results}
     return SideBySide(members[0][1].record.model.architecture, table, list(results.values()))

@@ -58,7 +58,7 @@ def title_of(run: StoredRun) -> str:
     told = run.summary.get("run")
     named = told if isinstance(told, Mapping) else {}
     if first is not None and first.record.run is not None:
-        return f"{first.name}, seed {first.record.training_seed}"
+        return f"{first.name}, {first.record.repetition.words}"
     if "method" in named:
         return f"{named['method']}, seed {named.get('seed', 0)}"
     folder = run.folder.root.resolve()

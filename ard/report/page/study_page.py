@@ -198,7 +198,7 @@ def _table(folder: Path, compared: Comparison) -> Table:
     """The main table with links to the pages of every row's runs."""
     table = main_table_of(compared.rows, compared.differ)
     for row, cells in zip(compared.rows, table.rows, strict=True):
-        links = ((f"seed {m.record.training_seed}", _address(folder, m.path.parent)) for m in row.members)
+        links = ((m.record.repetition.words, _address(folder, m.path.parent)) for m in row.members)
         cells[0] = replace(cells[0], links=tuple(links))
     return table
 
@@ -258,7 +258,7 @@ def _bars_explained(rows: Sequence[Row]) -> str:
 
 
 def _interval(row: Row, kind: Kind) -> tuple[float, float, float]:
-    low, high = accuracy_interval(row.accuracies(kind), row.first.n)
+    low, high = accuracy_interval(row.accuracies(kind), row.n)
     return 100 * row.mean(kind), 100 * low, 100 * high
 
 
