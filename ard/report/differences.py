@@ -3,27 +3,39 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ard.artifacts.record import Repetition
 from ard.core.errors import UserError
-from ard.core.statistics import Difference, holm, paired_difference
+from ard.core.statistics import Difference, folded_difference, holm, paired_difference
 from ard.core.text import in_points, markdown_table
 from ard.report.rows import Kind, Row
 
 MEASURED: tuple[Kind, Kind] = ("worst", "clean")
-ONE_SEED, NOT_SIGNIFICANT, AT_CHANCE = "one seed", "n.s.", "at chance"
+ONE_SEED, NOT_SIGNIFICANT, EQUAL, AT_CHANCE = "one seed", "n.s.", "equal", "at chance"
+SAME, AIM = 0.01, 0.02  # within which rows are called equal; what methods are said to differ by
 EXPLANATION = (
-    "Differences in points, row − baseline, paired by image and seed, with 95 % intervals: t over seeds and z over "
-    "images, each for its row alone. Bold: not 0 when corrected for the number of rows, too (Holm, p < 0.05, each column "
-    "by itself); n.s.: it may be 0. One seed: the interval covers the choice of images, not of the training seed, which may "
-    "turn the difference, so that it is never bold."
+    "Differences in points, row − baseline, paired by image and seed, with 95 % intervals: t over seeds and z over images, "
+    "or t over folds, each for its row alone. Bold: not 0 when corrected for the number of rows, too (Holm, p < 0.05, each "
+    "column by itself); equal: the whole interval lies within ±1 point; n.s.: it may be 0, or not: nothing is decided. One "
+    "seed: the interval covers the choice of images, not of the training seed, which may turn the difference, so that it is "
+    "never bold. Last column: how many times the runs and images, at most, would show a worst case that is truly 2 points "
+    "apart, four times out of five."
 )
 
 CHANCE_EXPLAINED = "At chance: one of the two may name one class whatever it sees (O20), which no attack hurts; never bold."
 
 
 def difference_of(a: Row, b: Row, kind: Kind) -> Difference | None:
-    """The paired difference of verdicts over the seeds that both rows have; None without any."""
-    seeds = {record.training_seed for record in a.records} & {record.training_seed for record in b.records}
-    return paired_difference(a.bits(kind, seeds), b.bits(kind, seeds)) if seeds else None
+    """The paired difference of verdicts over the runs that both rows have, by seed and fold; None without any."""
+    both = _common(a, b)
+    folds = [{run for run in both if run.fold == fold} for fold in dict.fromkeys(run.fold for run in sorted(both, key=str))]
+    pairs = [(a.bits(kind, runs), b.bits(kind, runs)) for runs in folds]
+    if len(pairs) > 1:
+        return folded_difference(pairs)
+    return paired_difference(*pairs[0]) if pairs else None
+
+
+def _common(a: Row, b: Row) -> set[Repetition]:
+    return {record.repetition for record in a.records} & {record.repetition for record in b.records}
 
 
 def significant(differences: Sequence[Difference | None]) -> list[bool]:
@@ -33,7 +45,18 @@ def significant(differences: Sequence[Difference | None]) -> list[bool]:
 
 def doubt(difference: Difference | None) -> str:
     """Why a difference is not bold."""
-    return ONE_SEED if difference is not None and difference.seeds == 1 else NOT_SIGNIFICANT
+    if difference is None or difference.runs > 1:
+        equal = difference is not None and difference.low > -SAME and difference.high < SAME
+        return EQUAL if equal else NOT_SIGNIFICANT
+    return ONE_SEED
+
+
+def needed(difference: Difference | None) -> str:
+    """How many times the runs and images it would take to see a difference of AIM, in words."""
+    if difference is None or difference.runs == 1:
+        return "more seeds"
+    factor = (difference.visible / AIM) ** 2
+    return "enough" if factor <= 1 else f"{factor:.1f} ×"
 
 
 def leader(rows: Sequence[Row], kind: Kind) -> tuple[Row, str] | None:
@@ -66,7 +89,8 @@ class DifferenceTable:
         others = [row for row in students(rows) if row is not reference]
         if not others:
             return f"No differences: no other student beside {reference.label}."
-        return cls([f"Method − {reference.label}", "Worst", "Clean", "paired seeds"], *_lines_and_notes(others, reference))
+        header = [f"Method − {reference.label}", "Worst", "Clean", "paired runs", "for 2 points"]
+        return cls(header, *_lines_and_notes(others, reference))
 
 
 def differences_table(rows: Sequence[Row], baseline: str | None) -> str:
@@ -86,7 +110,8 @@ def _lines_and_notes(others: Sequence[Row], reference: Row) -> tuple[list[list[s
     ):
         above += [row.label] if bold and robust and robust.mean > 0 else []
         shown = row.warning or reference.warning or _points(robust, bold, chance)
-        lines.append([row.label, shown, _points(plain, plain_bold), str(plain.seeds if plain else 0)])
+        runs = str(len(_common(row, reference)))
+        lines.append([row.label, shown, _points(plain, plain_bold), runs, needed(robust)])
     verdict = f"Above {reference.label} in the worst case, significantly: {', '.join(above) or 'none'} (of {len(others)})."
     return lines, [verdict, EXPLANATION, *([CHANCE_EXPLAINED] if any(at_chance) else [])]
 

@@ -2,9 +2,17 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, ttest_1samp
+from scipy.stats import binomtest, norm, ttest_1samp
 
-from ard.core.statistics import accuracy_interval, chance_level, holm, mean_and_spread, paired_difference, wilson_interval
+from ard.core.statistics import (
+    accuracy_interval,
+    chance_level,
+    folded_difference,
+    holm,
+    mean_and_spread,
+    paired_difference,
+    wilson_interval,
+)
 
 
 def coin(rng: np.random.Generator, p: float, shape: tuple[int, int]) -> np.ndarray:
@@ -78,7 +86,7 @@ def test_a_row_does_not_differ_from_itself(seeds: int) -> None:
     """The interval has a width all the same: agreement on 123 images is not agreement on all."""
     a = coin(np.random.default_rng(4), 0.6, (seeds, 123))
     difference = paired_difference(a, a)
-    assert (difference.mean, difference.seeds, difference.p) == (0.0, seeds, 1.0)
+    assert (difference.mean, difference.runs, difference.p) == (0.0, seeds, 1.0)
     assert -0.03 < difference.low == -difference.high < 0
 
 
@@ -172,3 +180,51 @@ def test_two_seeds_that_differ_alike_on_many_images_have_a_p() -> None:
     """The quantile of t with one degree of freedom and its square are numbers at any level."""
     a, b = np.ones((2, 400), bool), np.zeros((2, 400), bool)
     assert paired_difference(a, b).p < 1e-6
+
+
+def folds(rng: np.random.Generator, seeds: int, spread: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Verdicts of two methods on five folds of 100 images: half of the variance is the image's own, truly 5 points apart."""
+    drawn = []
+    for _ in range(5):
+        ease, shift = rng.normal(size=100), spread * rng.normal(size=(seeds, 1))
+        a, b = (ease + rng.normal(size=(seeds, 100)) for _ in "ab")
+        drawn.append((a < np.sqrt(2) * (0.1257 + 2.5 * shift), b < 0.0))  # 55 % and 50 %; a point is 0.025 there
+    return drawn
+
+
+@pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (2, 0.0), (3, 0.0), (2, 0.03)])
+def test_an_interval_over_folds_holds_the_truth_as_often_as_it_says(seeds: int, spread: float) -> None:
+    rng = np.random.default_rng([seeds, int(100 * spread)])
+    intervals = [folded_difference(folds(rng, seeds, spread)).interval(0.95) for _ in range(400)]
+    held = sum(low <= 0.05 <= high for low, high in intervals)
+    assert binomtest(held, 400, 0.95).pvalue > 0.001 or held > 380
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_folds_are_one_sample_of_which_t_knows_all(seeds: int) -> None:
+    drawn = folds(np.random.default_rng(3), seeds, 0.03)
+    means = [a.mean() - b.mean() for a, b in drawn]
+    difference, interval = folded_difference(drawn), ttest_1samp(means, 0).confidence_interval(0.95)
+    assert (difference.runs, difference.mean) == (5, pytest.approx(np.mean(means)))
+    assert (difference.low, difference.high) == pytest.approx((interval.low, interval.high))
+    assert difference.p == pytest.approx(ttest_1samp(means, 0).pvalue, rel=1e-6)
+
+
+def test_folds_that_agree_have_the_width_of_their_images() -> None:
+    a, b = np.arange(100)[None] < 60, np.arange(100)[None] < 50
+    difference, flat = folded_difference([(a, b)] * 4), paired_difference(np.tile(a, 4), np.tile(b, 4))
+    assert difference.high - difference.low == pytest.approx(flat.high - flat.low)
+
+
+def test_a_visible_difference_is_found_four_times_out_of_five() -> None:
+    rng, found = np.random.default_rng(5), 0
+    ease = rng.normal(size=(1000, 1, 400))
+    visible = np.median([one.visible for one in (paired_difference(*_pair(rng, part, 0.0)) for part in ease[:100])])
+    for part in ease:
+        found += paired_difference(*_pair(rng, part, float(visible))).interval(0.95)[0] > 0
+    assert 0.72 < found / 1000 < 0.9  # the interval is a little wide
+
+
+def _pair(rng: np.random.Generator, ease: np.ndarray, apart: float) -> tuple[np.ndarray, np.ndarray]:
+    a, b = ((ease + rng.normal(size=(10, 400))) / np.sqrt(2) for _ in "ab")
+    return a < norm.ppf(0.5 + apart), b < 0.0

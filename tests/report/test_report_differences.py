@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
-from small_records import differences, first, write, write_study
+from small_records import cells, differences, first, write, write_study
 
 from ard.core.errors import UserError
 from ard.report.comparison import compare_records
@@ -26,6 +26,63 @@ def test_differences_against_the_strongest_without_a_teacher(study: Path) -> Non
     assert differences(compare_records([study], study / "out", baseline="natural"), "ard")[1].startswith("+80.0")
     with pytest.raises(UserError, match=r"--baseline trades: no such row; expected one of .*ard"):
         compare_records([study], study / "out", baseline="trades")
+
+
+def folded(root: Path, method: str, accuracies: list[float], seeds: int = 2, digest: str = "abcdef0123456789") -> None:
+    for fold, accuracy in enumerate(accuracies):
+        for seed in range(seeds):
+            place = root / method / f"fold{fold}" / f"seed{seed}" / "evaluation.json"
+            data = {
+                "name": "Digits",
+                "class_path": "ard.data.Digits",
+                "init_args": {"fold": fold},
+                "digest": f"{fold}{digest[1:]}",
+            }
+            run = {"study": "folds", "method": method, "role": "student", "checkpoint": "best", "seed": seed}
+            write(place, first(0.9), first(accuracy), dataset=data, run={**run, "swept": {}, "teachers": {}})
+
+
+def test_folds_are_one_data_set_and_a_seed_of_a_fold_is_a_run(tmp_path: Path) -> None:
+    folded(tmp_path, "pgd_at", [0.70, 0.72])
+    folded(tmp_path, "ard", [0.80, 0.82])
+    text = compare_records([tmp_path], tmp_path / "out", baseline="pgd_at")
+    assert "n 1000" in text
+    assert "2 seeds of each of 2 folds" in text
+    assert cells(text, "ard")["seeds"] == "2 × 2 folds"
+    assert cells(text, "ard")["Worst"].startswith("**81.0 ± ")
+    assert differences(text, "ard")[1].startswith("**+10.0 [+")
+    assert differences(text, "ard")[3] == "4"
+
+
+def test_runs_of_folds_are_paired_where_both_rows_have_them(tmp_path: Path) -> None:
+    folded(tmp_path, "pgd_at", [0.7, 0.7, 0.7])
+    folded(tmp_path, "ard", [0.8, 0.9])
+    text = compare_records([tmp_path], tmp_path / "out", baseline="pgd_at")
+    assert differences(text, "ard")[1].startswith("+15.0 [")
+    assert differences(text, "ard")[3] == "4"
+
+
+def test_a_fold_of_other_images_is_not_compared(tmp_path: Path) -> None:
+    folded(tmp_path, "pgd_at", [0.7, 0.7])
+    folded(tmp_path, "ard", [0.8, 0.8], digest="ffffffffffffffff")
+    with pytest.raises(UserError, match="are of fold 0, but of other images"):
+        compare_records([tmp_path], tmp_path / "out")
+    write(tmp_path / "whole/seed0/evaluation.json", first(0.9), first(0.5))
+    with pytest.raises(UserError, match="differ in dataset"):
+        compare_records([tmp_path / "ard", tmp_path / "whole"], tmp_path / "out")
+
+
+def test_equal_is_only_what_lies_within_a_point_and_what_is_not_decided_says_what_it_needs(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    for seed in range(3):
+        write(study / f"pgd_at/seed{seed}/evaluation.json", first(0.9, 9000), first(0.7, 9000))
+        write(study / f"same/seed{seed}/evaluation.json", first(0.9, 9000), first(0.7001, 9000))
+        write(study / f"unsteady/seed{seed}/evaluation.json", first(0.9, 9000), first(0.7 + 0.02 * seed, 9000))
+    text = compare_records([study], tmp_path / "out", baseline="pgd_at")
+    assert differences(text, "same")[1].endswith("] equal")
+    assert differences(text, "same")[4].startswith("enough")
+    assert differences(text, "unsteady")[1].endswith("] n.s.")
+    assert " ×" in differences(text, "unsteady")[4]
 
 
 def test_a_bar_in_a_name_is_no_cell(study: Path) -> None:
