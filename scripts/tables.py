@@ -34,7 +34,7 @@ DOCUMENTS = [
     ROOT / "README.md",
     *(
         ROOT / "docs" / name
-        for name in ("methods.md", "evaluation.md", "performance.md", "diagnostics.md", "results/README.md")
+        for name in ("methods.md", "evidence.md", "evaluation.md", "performance.md", "diagnostics.md", "results/README.md")
     ),
 ]
 RESULTS = ROOT / "docs" / "results"
@@ -55,6 +55,7 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
         "attack-strength": attack_strength,
         "step-profile": step_profile,
         "coverage": coverage,
+        "power": power,
         "levers": levers,
         "misleading": misleading,
         "gradient-errors": gradient_errors,
@@ -144,6 +145,17 @@ def coverage() -> str:
             cells += [f"{row[f'{name}_coverage']:.1%}", f"{100 * row[f'{name}_width']:.1f}"]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n" + "\n".join(rows) + "\n\n"
+
+
+def power() -> str:
+    """What comparisons of two methods can see, by images, seeds and folds."""
+    header = ["Test images", "Runs of a row", "Interval", "Seen four times out of five"]
+    rows = []
+    for row in json.loads((RESULTS / "power.json").read_text())["designs"]:
+        runs = f"{row['seeds']} seeds" if row["folds"] == 1 else f"{row['folds']} folds × {row['seeds']} seeds"
+        half, visible = (f"{100 * row[key]:.1f}" for key in ("half_width", "visible"))
+        rows.append([f"{row['images']:,}", runs, f"± {half}", f"{visible} points"])
+    return f"\n{markdown_table(header, rows)}\n\n"
 
 
 def gradient_errors() -> str:
