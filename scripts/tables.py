@@ -152,7 +152,8 @@ def power() -> str:
     header = ["Test images", "Runs of a row", "Interval", "Seen four times out of five"]
     rows = []
     for row in json.loads((RESULTS / "power.json").read_text())["designs"]:
-        runs = f"{row['seeds']} seeds" if row["folds"] == 1 else f"{row['folds']} folds × {row['seeds']} seeds"
+        seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+        runs = seeds if row["folds"] == 1 else f"{row['folds']} folds, {seeds} each"
         half, visible = (f"{100 * row[key]:.1f}" for key in ("half_width", "visible"))
         rows.append([f"{row['images']:,}", runs, f"± {half}", f"{visible} points"])
     return f"\n{markdown_table(header, rows)}\n\n"
