@@ -1,8 +1,8 @@
 """Methods that are not in ard yet, written against the contract: what they need of it is there and reaches them.
 
-Each stands for a need. LIET: a start, the batch's number, and the student
-after a step. NuAT: a start, and another attack loss every other batch. FGSM-MEP: which images a batch shows, and the
-attack's gradient. All of them train for two steps, alone and inside IGDM, which tells them what it is told.
+Each stands for a need. LIET: a start, the batch's number, and the student after a step. NuAT: a start, and another attack
+loss every other batch. FGSM-MEP: which images a batch shows, and the attack's gradient. All of them train for two steps,
+alone and inside IGDM, which tells them what it is told.
 """
 
 import pytest
