@@ -68,7 +68,7 @@ class ADR(Composed):
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         label = self.label(x, y)
         if self.as_teacher:
-            return self.base(student, Answer(x, label.clamp_min(TINY).log(), type(self.base).__name__), x, y)
+            return self.base(student, GivenAnswer(x, label.clamp_min(TINY).log(), type(self.base).__name__), x, y)
         return self.base(student, teacher, x, label)
 
     @torch.no_grad()
@@ -111,11 +111,11 @@ class ADR(Composed):
         if self.as_teacher and not base.needs_teacher:
             return f"as_teacher = true: {name} has no teacher: expected a base that has one, such as RSLAD"
         if self.as_teacher and not base.asks_only_x:
-            return f"as_teacher = true: {name} asks its teacher about other images than x: {Answer.EXPECTED}"
+            return f"as_teacher = true: {name} asks its teacher about other images than x: {GivenAnswer.EXPECTED}"
         return None
 
 
-class Answer(nn.Module):
+class GivenAnswer(nn.Module):
     """A teacher that was asked beforehand: these very images -> logits; raises UserError for any other tensor.
 
     Args:

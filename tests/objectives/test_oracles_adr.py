@@ -11,7 +11,7 @@ from torch import nn
 
 from ard.attacks import PGD, Linf, frozen_mode
 from ard.objectives.adaad import AdaAD
-from ard.objectives.adr import ADR, Answer
+from ard.objectives.adr import ADR, GivenAnswer
 from ard.objectives.ard import ARD
 from ard.objectives.base import Step
 from ard.objectives.igdm import IGDM
@@ -260,7 +260,7 @@ def test_an_answer_is_of_its_own_images():
         def forward(self, student, teacher, x, y):
             return super().forward(student, teacher, x.clone(), y)
 
-    answer = Answer(X, torch.zeros(len(X), CLASSES), "Asks")
+    answer = GivenAnswer(X, torch.zeros(len(X), CLASSES), "Asks")
     assert torch.equal(answer(X), answer.logits)
     with user_error("Asks asks about other images than the x that the answer is of: expected"):
         pair(made(0.0, base=Asks(), as_teacher=True), LogitTable(X, X_ADV))
