@@ -40,6 +40,7 @@ PATHS = {
     Objective: [
         "ard.objectives.absld.ABSLD",
         "ard.objectives.adaad.AdaAD",
+        "ard.objectives.adr.ADR",
         "ard.objectives.akd.AKD",
         "ard.objectives.akd.AKD2",
         "ard.objectives.ard.ARD",

@@ -72,6 +72,10 @@ class Scene:
             attack_loss, training_loss = self.objective(self.student, teacher, self.x, self.y)
         return attack_loss, self.drawn_alike(training_loss)
 
+    def learners(self):
+        """The objective's own parameters that are trained."""
+        return [(name, own) for name, own in self.objective.named_parameters() if own.requires_grad]
+
     def drawn_alike(self, training_loss):
         """What a training loss draws, it draws the same at every call: else there is nothing to differentiate."""
 
@@ -119,7 +123,7 @@ def test_every_terms_gradient_is_right(scene):
         training_loss = held_constant(training_loss)
     moved = moving(training_loss, scene.x_adv, list(scene.student.parameters()))
     # What a second learner only says to the first one is detached from it.
-    moved |= moving(training_loss, scene.x_adv, list(scene.objective.parameters()), only_movers=True)
+    moved |= moving(training_loss, scene.x_adv, [own for _, own in scene.learners()], only_movers=True)
     assert moved == {name for name, term in training_loss(scene.x_adv).items() if term.ndim == 0}
 
 
@@ -155,7 +159,7 @@ def test_the_student_learns_everywhere_and_the_teacher_nowhere(scene):
     teacher_before = copy.deepcopy(scene.teacher.state_dict())
     _, training_loss = scene.pair()
     total_loss(training_loss(scene.x_adv)).backward()
-    for name, parameter in [*scene.student.named_parameters(), *scene.objective.named_parameters()]:
+    for name, parameter in [*scene.student.named_parameters(), *scene.learners()]:
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
     assert all(parameter.grad is None for teacher in scene.teachers for parameter in teacher.parameters())
@@ -188,6 +192,8 @@ def test_a_teacher_is_asked_only_by_methods_that_say_so(scene):
         training_loss(scene.x_adv)
         assert asked
         assert sum(images is scene.x for images in asked) <= 1, "what it says of clean images holds for the whole batch"
+        if scene.objective.asks_only_x:
+            assert all(images is scene.x for images in asked)
 
 
 @every_objective
