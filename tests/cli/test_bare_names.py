@@ -54,6 +54,7 @@ PATHS = {
         "ard.objectives.igdm.IGDM",
         "ard.objectives.interval_sensitivity.IntervalSensitivity",
         "ard.objectives.kd.KD",
+        "ard.objectives.lbgat.LBGAT",
         "ard.objectives.mart.MART",
         "ard.objectives.mtard.BMTARD",
         "ard.objectives.mtard.CIARD",
