@@ -52,6 +52,7 @@ PATHS = {
         "ard.objectives.iad.IADI",
         "ard.objectives.iad.IADII",
         "ard.objectives.igdm.IGDM",
+        "ard.objectives.ikl.IKLAT",
         "ard.objectives.interval_sensitivity.IntervalSensitivity",
         "ard.objectives.kd.KD",
         "ard.objectives.lbgat.LBGAT",
