@@ -71,7 +71,7 @@ class IKLAT(Objective):
 
     def on_epoch_end(self) -> None:
         images = self.sums.sum(dim=1, keepdim=True)  # of each class: a softmax sums to 1
-        self.prior.copy_(torch.where(images > 0, self.sums / images.clamp_min(1), self.prior))
+        self.prior.copy_(torch.where(images > 0, self.sums / images, self.prior))
         self.sums.zero_()
 
 
