@@ -20,7 +20,8 @@ OBJECTIVES = concrete(ard.objectives, Objective)
 every_objective = pytest.mark.parametrize("kind", OBJECTIVES, ids=lambda kind: kind.__name__)
 ASKS_A_COPY = {"CIARD"}  # its teacher learns on; its oracle looks at what that one is asked
 KINKED = {"IntervalSensitivity"}  # |W|, whose slope jumps at 0, where differences would step across
-DETACH_IN_TRAINING = {"GradAlign"}  # a value of the student's own that their mathematics holds constant; oracles look at it
+# A value of the student's own that their mathematics holds constant; oracles look at it.
+DETACH_IN_TRAINING = {"GradAlign", "IKLAT"}
 
 
 def some_teacher():
@@ -110,7 +111,7 @@ def test_the_shape_of_the_pair(scene):
     assert total_loss(terms).requires_grad
     for name, term in terms.items():
         assert isinstance(name, str)
-        assert term.shape in ((), (4,)), "a term is a number, or an observation for each class"
+        assert term.shape in ((), (4,), (4, 4)), "a term is a number, or an observation for each class, or for each two"
         assert term.requires_grad == (term.ndim == 0)
         assert term.isfinite().all()
 
