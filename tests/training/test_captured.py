@@ -29,10 +29,12 @@ NOT_CAPTURED = {
         f"{name}-as-released": TRAIN_MODE
         for name in ["adr", "akd2", "ard", "fair_ard", "fgsm_rs", "grad_align", "iad_i", "iad_ii", "nfgsm", "pgd_at"]
     },
-    "pgd_at_awp-as-released": TRAIN_MODE,
+    **dict.fromkeys(["liet-as-released", "pgd_at_awp-as-released"], TRAIN_MODE),
     **dict.fromkeys(["adr", "rslad_adr"], "ADR reads progress of each step for its attack"),
     "grad_align": "GradAlign reads generator of each step for its attack",
     "kd": "KD attacks nothing",
+    **dict.fromkeys(["liet", "liet_ard", "liet_rslad"], "LIET reads epoch, eps, generator of each step for its attack"),
+    **dict.fromkeys(["nuat", "nuat-as-released"], "NuAT reads batch, epoch, eps, generator of each step for its attack"),
     "natural": "Natural attacks nothing",
     "rslad_region": "RegionAT attacks nothing",
 }
