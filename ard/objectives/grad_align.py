@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ard.core.ranges import at_least
 from ard.losses import cross_entropy
 from ard.objectives.base import Objective, Pair, RunFacts, attack_labels
 
@@ -25,6 +26,7 @@ class GradAlign(Objective):
 
     def __init__(self, *, strength: float = 0.2, saturated: float = 1.0) -> None:
         super().__init__()
+        at_least(0, saturated=saturated)
         self.strength, self.saturated = strength, saturated
         self.eps = nn.Buffer(torch.tensor(0.0))
 

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ard.core.ranges import at_least
 from ard.losses import cross_entropy, kl, log_softmax
 from ard.objectives.base import Objective, Pair, attack_labels
 
@@ -24,6 +25,7 @@ class MART(Objective):
 
     def __init__(self, *, beta: float = 5.0, slack: float = 0.0) -> None:
         super().__init__()
+        at_least(0, slack=slack)
         self.beta, self.slack = beta, slack
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ard.core.ranges import at_least
 from ard.losses import kl, log_softmax
 from ard.models.frozen import Frozen
 from ard.objectives.base import Labels, Objective, Pair, RunFacts, attack_labels
@@ -158,6 +159,7 @@ class CIARD(BMTARD):
             temperature_rate=temperature_rate,
             mean_over_classes=mean_over_classes,
         )
+        at_least(0, freeze=freeze)
         self.push, self.push_temperature = push, push_temperature
         self.start, self.freeze, self.teacher_lr = start, freeze, teacher_lr
         self.weights.fill_(1.0)  # and at rate 0 they stay so

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 from logit_table import ROWS, X_ADV, LogitTable, X, Y, assert_loss_and_gradient, ce, kl, pair, softmax
+from tiny import user_error
 
 from ard.objectives.base import Step
+from ard.objectives.grad_align import GradAlign
 from ard.objectives.mart import MART
+from ard.objectives.mtard import CIARD
 
 
 def wrong(adv, slack=0.0):
@@ -78,6 +81,12 @@ def test_label_smoothing_changes_the_cross_entropy_alone():
     after = training_loss(X_ADV)
     assert {name for name in after if not torch.equal(after[name], before[name])} == {"ce"}
     assert torch.equal(attack_loss(X_ADV), climbed)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(MART, "slack"), (GradAlign, "saturated"), (CIARD, "freeze")])
+def test_what_later_options_cannot_be_is_one_line(kind, name):
+    with user_error(rf"^{name} = -0.1: expected at least 0"):
+        kind(**{name: -0.1})
 
 
 def test_the_default_is_that_of_resnet_18():
