@@ -76,8 +76,8 @@ class DataModule(pl.LightningDataModule, ABC):
         return len(self.classes)
 
     @property
-    def class_counts(self) -> list[int]:
-        """Training images of each class."""
+    def class_counts(self) -> Sequence[float]:
+        """Images of each class that an epoch trains on."""
         return torch.bincount(self.splits[0].labels, minlength=self.num_classes).tolist()
 
     @property

@@ -32,7 +32,7 @@ class ForeignData:
         self.classes: Sequence[str] = ()
         self.input_shape: tuple[int, ...] = ()
         self.batch_size = self.image_count = 0
-        self.class_counts: Sequence[int] = ()
+        self.class_counts: Sequence[float] = ()
         self.few: Batch = (torch.empty(0), torch.empty(0))  # the first training batch, for questions about a teacher
 
     def look(self, trainer: pl.Trainer) -> None:

@@ -155,7 +155,7 @@ class Order:
     @property
     def _own(self) -> int:
         """How many of a training batch are among the first n."""
-        return max(1, round(self.batch_size * (1 - self.fraction)))
+        return own_count(self.batch_size, self.fraction)
 
     @property
     def _share(self) -> int:
@@ -178,6 +178,11 @@ class Order:
             order[k * own : (k + 1) * own] + (others[k * drawn : (k + 1) * drawn] if drawn else []) for k in range(len(self))
         ]
         return [batch[self.rank :: self.world_size] for batch in batches]
+
+
+def own_count(batch_size: int, fraction: float) -> int:
+    """How many of a training batch, a fraction of which comes from elsewhere, are the data set's own."""
+    return max(1, round(batch_size * (1 - fraction)))
 
 
 def _already_batched(batch: Batch) -> Batch:

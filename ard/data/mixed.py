@@ -2,6 +2,7 @@
 
 import math
 import zipfile
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ard.core.files import open_regular
 from ard.core.pixels import check_labels
 from ard.core.user_paths import written_out
 from ard.data.base import DataModule
-from ard.data.loading import Batch, Images, Loader
+from ard.data.loading import Batch, Images, Loader, own_count
 
 
 class NpzImages:
@@ -84,6 +85,20 @@ class Mixed(DataModule):
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from error
         return images
+
+    @property
+    def class_counts(self) -> Sequence[float]:
+        """Images of each class in an epoch: every one of the base's, and of the others as many as are drawn on average."""
+        own = own_count(self.batch_size, self.fraction)
+        drawn = len(self.splits[0]) * (self.batch_size - own) / own  # with or without a label
+        labelled = self.others.labels[self.others.labels >= 0]
+        shares = torch.bincount(labelled, minlength=self.num_classes) / len(self.others)
+        return (torch.tensor(super().class_counts) + drawn * shares).tolist()
+
+    @property
+    def image_count(self) -> int:
+        """Training images of both; the places of the others follow those of the base."""
+        return super().image_count + len(self.others)
 
     def training_images(self) -> Images:
         return self.base.training_images()

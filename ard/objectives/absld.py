@@ -20,8 +20,10 @@ class ABSLD(Objective):
         step: η at the first learning rate.
         coolest: The lowest temperature.
         warmest: The highest temperature.
-        mean_over_classes: Whether to multiply by 1/10, the released scale: on CIFAR-10 the mean over classes, on
-            CIFAR-100 ten times that mean. (In other methods the option divides by the number of classes.)
+        falls_first: Whether η has fallen already where the temperatures move at the end of an epoch after which the learning
+            rate is lower, as in the released script; otherwise it is what it was in the epoch.
+        mean_over_classes: Whether to multiply by 1/10: the mean over classes of the released script, which is for CIFAR-10.
+            (In other methods the option divides by the number of classes.)
     """
 
     needs_teacher = True
@@ -34,11 +36,13 @@ class ABSLD(Objective):
         step: float = 0.1,
         coolest: float = 0.5,
         warmest: float = 5.0,
+        falls_first: bool = False,
         mean_over_classes: bool = False,
     ) -> None:
         super().__init__()
         self.alpha, self.scale = alpha, 0.1 if mean_over_classes else 1.0
         self.temperature_step, self.coolest, self.warmest = step, coolest, warmest
+        self.falls_first = falls_first
         # Each has two rows: for the attacked and for the clean images.
         self.temperatures, self.risks = nn.Buffer(torch.empty(0)), nn.Buffer(torch.empty(0))
         self.class_counts = nn.Buffer(torch.empty(0))
@@ -74,6 +78,7 @@ class ABSLD(Objective):
         risks = self.risks / self.class_counts
         deviations = risks - risks.mean(dim=1, keepdim=True)
         largest = deviations.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(risks.dtype).tiny)
-        self.temperatures.sub_(self.temperature_step * self.lr_factor * deviations / largest)
+        factor = self.step.next_lr_factor if self.falls_first else self.lr_factor
+        self.temperatures.sub_(self.temperature_step * factor * deviations / largest)
         self.temperatures.clamp_(self.coolest, self.warmest)
         self.risks.zero_()

@@ -26,6 +26,7 @@ class Step:
         batch: The batch inside the epoch, from 0.
         progress: The share of all optimiser steps that are done, in [0, 1].
         lr_factor: The learning rate now, relative to what the training block says.
+        next_lr_factor: That of the step after this one; said when an epoch ends, to `on_epoch_end`.
         eps: The radius of the threat in this step.
         label_smoothing: The run's label smoothing, in [0, 1].
         generator: For the objective's own random draws, keyed by seed, epoch, batch and rank; None: torch's global one.
@@ -36,6 +37,7 @@ class Step:
     batch: int = 0
     progress: float = 0.0
     lr_factor: float = 1.0
+    next_lr_factor: float = 1.0
     eps: float = 0.0
     label_smoothing: float = 0.0
     generator: torch.Generator | None = None
@@ -69,8 +71,9 @@ class RunFacts:
         student: The student as it begins; a run that goes on reads its checkpoint afterwards.
         teacher: The run's teacher, already loaded.
         num_classes: Number of classes C.
-        class_counts: Training images of each class; empty where a user's own loaders do not say it.
-        image_count: Number of training images.
+        class_counts: Images of each class that an epoch trains on, on average where they are drawn; empty where a user's own
+            loaders do not say it.
+        image_count: Number of training images: the places in the training set that a step may show.
         image_shape: Channels, height and width.
         eps: The radius of the threat.
         threat: The threat itself.
@@ -81,7 +84,7 @@ class RunFacts:
     student: nn.Module
     teacher: nn.Module | None
     num_classes: int
-    class_counts: Sequence[int]
+    class_counts: Sequence[float]
     image_count: int
     image_shape: tuple[int, ...]
     eps: float
@@ -90,7 +93,7 @@ class RunFacts:
     batches: int
 
     @property
-    def counts(self) -> Sequence[int]:
+    def counts(self) -> Sequence[float]:
         """`class_counts`, for methods that weigh classes by them; raises UserError where the data do not say them."""
         if len(self.class_counts) != self.num_classes:
             known = f"{len(self.class_counts)} of {self.num_classes} classes are counted"

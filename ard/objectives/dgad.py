@@ -11,11 +11,12 @@ class DGAD(Objective):
     """DGAD, Park & Min, ECCV 2024.
 
     Attack loss: KL(T(x') ‖ S(x')), whose gradient goes through the teacher too, as AdaAD's.
-    Training loss: mean KL(T̂(x) ‖ S(x)) for images that the teacher gets wrong, KL(T̂(x') ‖ S(x')) for the others; and
+    Training loss: α mean KL(T̂(x) ‖ S(x)) for images that the teacher gets wrong, KL(T̂(x') ‖ S(x')) for the others; and
     β mean ‖p(x) − p(x')‖₂, where p is the student's softmax. T̂ has the logits of the true and the likeliest class swapped
     where the likeliest is wrong.
 
     Args:
+        alpha: Weight of the teacher, α.
         beta: β.
         mean_square: Whether to take the mean square of p(x) − p(x') over classes instead, as the released code does.
     """
@@ -23,9 +24,9 @@ class DGAD(Objective):
     needs_teacher = True
     needs_teacher_gradient = True
 
-    def __init__(self, *, beta: float = 1.0, mean_square: bool = False) -> None:
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, mean_square: bool = False) -> None:
         super().__init__()
-        self.beta, self.mean_square = beta, mean_square
+        self.alpha, self.beta, self.mean_square = alpha, beta, mean_square
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         logits = teacher(x).detach()
@@ -38,7 +39,7 @@ class DGAD(Objective):
             apart = log_softmax(clean).exp() - log_softmax(adv).exp()
             distance = apart.square().mean(dim=1) if self.mean_square else torch.linalg.vector_norm(apart, dim=1)
             return {
-                "kl": torch.where(wrong, kl(clean_target, clean), kl(adv_target, adv)).mean(),
+                "kl": self.alpha * torch.where(wrong, kl(clean_target, clean), kl(adv_target, adv)).mean(),
                 "consistency": self.beta * distance.mean(),
             }
 

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ard.core.ranges import at_least
 from ard.losses import cross_entropy
 from ard.objectives.base import Objective, Pair, RunFacts, attack_labels
 
@@ -17,13 +18,16 @@ class GradAlign(Objective):
 
     Args:
         strength: λ; the paper's 0.2 is for eps = 8/255.
+        saturated: By what the first gradient is multiplied at pixels that are exactly 0 or 1. The released code takes it
+            through max(min(x, 1), 0), whose derivative there is 1/2 in torch; the second one it takes as it is.
     """
 
     labels = "soft"
 
-    def __init__(self, *, strength: float = 0.2) -> None:
+    def __init__(self, *, strength: float = 0.2, saturated: float = 1.0) -> None:
         super().__init__()
-        self.strength = strength
+        at_least(0, saturated=saturated)
+        self.strength, self.saturated = strength, saturated
         self.eps = nn.Buffer(torch.tensor(0.0))
 
     def setup(self, run: RunFacts) -> None:
@@ -34,6 +38,8 @@ class GradAlign(Objective):
 
         def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             here = _gradient(student, x, y).detach()
+            if self.saturated != 1:
+                here = torch.where((x == 0) | (x == 1), self.saturated * here, here)
             there = _gradient(student, x + eta, y, create_graph=True)
             bend = 1 - F.cosine_similarity(here.flatten(1), there.flatten(1))
             return {"ce": self.hard_label(student(x_adv), y), "align": self.strength * bend.mean()}

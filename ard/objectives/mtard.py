@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ard.core.ranges import at_least
 from ard.losses import kl, log_softmax
 from ard.models.frozen import Frozen
 from ard.objectives.base import Labels, Objective, Pair, RunFacts, attack_labels
@@ -75,8 +76,8 @@ class BMTARD(MTARD):
         natural_teacher: N.
         rate: η of MTARD.
         temperature_rate: κ at the first learning rate, with which it falls.
-        mean_over_classes: Whether to multiply by 1/10, the released scale: on CIFAR-10 the mean over classes, on
-            CIFAR-100 ten times that mean. (In other methods the option divides by the number of classes.)
+        mean_over_classes: Whether to multiply by 1/10: the mean over classes of the released script, which is for CIFAR-10.
+            (In other methods the option divides by the number of classes.)
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class CIARD(BMTARD):
     over the images of which N gets x' wrong: there the student is pushed away from N. s is `push` times the power of ten
     that gives the third loss the order of magnitude of the smaller of the others, a constant. For T, from the fraction
     `start` of training on, mean CE(T(x'), y). T(x') is detached in the student's losses; T is in train mode, as the
-    student is. The temperatures move as in B-MTARD.
+    student is. The temperatures move as in B-MTARD, until the fraction `freeze` of training.
 
     Args:
         natural_teacher: N.
@@ -128,9 +129,10 @@ class CIARD(BMTARD):
         push_temperature: t.
         temperature_rate: κ of B-MTARD.
         start: The progress of training from which T learns.
+        freeze: The progress of training from which the temperatures stay as they are; at 1 they move to the end.
         teacher_lr: T's learning rate at first; it falls with the student's.
-        mean_over_classes: Whether to multiply by 1/10, the released scale: on CIFAR-10 the mean over classes, on
-            CIFAR-100 ten times that mean. (In other methods the option divides by the number of classes.)
+        mean_over_classes: Whether to multiply by 1/10: the mean over classes of the released script, which is for CIFAR-10.
+            (In other methods the option divides by the number of classes.)
 
     Raises:
         UserError: For an ensemble in T's place, when training begins.
@@ -148,6 +150,7 @@ class CIARD(BMTARD):
         temperature_rate: float = 0.001,
         start: float = 1 / 6,
         teacher_lr: float = 1e-4,
+        freeze: float = 1.0,
         mean_over_classes: bool = False,
     ) -> None:
         super().__init__(
@@ -156,8 +159,9 @@ class CIARD(BMTARD):
             temperature_rate=temperature_rate,
             mean_over_classes=mean_over_classes,
         )
+        at_least(0, freeze=freeze)
         self.push, self.push_temperature = push, push_temperature
-        self.start, self.teacher_lr = start, teacher_lr
+        self.start, self.freeze, self.teacher_lr = start, freeze, teacher_lr
         self.weights.fill_(1.0)  # and at rate 0 they stay so
 
     def setup(self, run: RunFacts) -> None:
@@ -180,6 +184,10 @@ class CIARD(BMTARD):
             return terms | {"entropy_adv": entropy(robust), "entropy_natural": entropy(natural)}
 
         return attack_labels(student, y), training_loss
+
+    def after_step(self, terms: dict[str, Tensor], student: nn.Module) -> None:
+        if self.progress < self.freeze:
+            super().after_step(terms, student)
 
     def _pushed(self, misled: Tensor, adv: Tensor, y: Tensor, *, like: dict[str, Tensor]) -> Tensor:
         """The third loss, brought to the magnitude of the smaller of the others."""

@@ -27,7 +27,12 @@ START = ("config", "ckpt_path", "weights_only", "resume", "allow_changes", "allo
 # Arguments that came later, with the value that does what was done before: by the name of their class of ard, or by the key
 # of a part of the config that names no class.
 LATER: dict[str, dict[str, Any]] = {
+    "ABSLD": {"falls_first": False},
+    "CIARD": {"freeze": 1.0},
+    "DGAD": {"alpha": 1.0},
     "Digits": {"fold": None},
+    "GradAlign": {"saturated": 1.0},
+    "MART": {"slack": 0.0},
     "Timm": {"img_size": None},
     "Torchvision": {"pretrained": False},
 }

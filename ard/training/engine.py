@@ -1,6 +1,7 @@
 """The engine, which both ways of training share: parts, optimiser, validation, averaging."""
 
 from abc import ABC
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -247,6 +248,8 @@ class Engine(pl.LightningModule, ABC):
         return torch.as_tensor(self.trainer.strategy.reduce(term, reduce_op="sum" if term.ndim else "mean"))
 
     def on_train_epoch_end(self) -> None:
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]  # of the next epoch already
+        self.objective.begin(replace(self.objective.step, next_lr_factor=rate / self.training_block.lr))
         self.objective.on_epoch_end_all()
         if self.trainer.world_size > 1:  # under manual optimisation BatchNorm statistics drift apart between ranks
             for buffer in (*self.student.buffers(), *self.selected.buffers(), *self.objective.buffers()):

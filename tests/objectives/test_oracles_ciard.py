@@ -143,6 +143,42 @@ def test_a_step_moves_the_temperatures_and_never_the_weights():
     assert objective.weights.tolist() == [1.0, 1.0]
 
 
+def released_temperatures(epochs, batches, sign):
+    """T's temperature after each step of the released code, whose rate falls in the loop over batches."""
+    rate, temperature, found = 0.001, 1.0, []
+    for epoch in range(1, epochs + 1):
+        for _ in range(batches):
+            temperature = max(min(temperature - rate * sign, 10), 1)
+            found.append(temperature)
+            if epoch in (215, 260, 285):
+                rate *= 0.1
+    return found
+
+
+@pytest.mark.parametrize("batches", [12, 390])
+def test_the_temperatures_stay_from_epoch_215_on_as_released(batches):
+    """Within what is left to move after the first batch of that epoch."""
+    objective, expected = scene(freeze=0.71334)[-1], released_temperatures(300, batches, -1)
+    observed = {"kl_adv": 1.0, "kl_natural": 1.0, "entropy_adv": 1.0, "entropy_natural": 2.0}
+    observed = {name: torch.tensor(value, dtype=torch.float64) for name, value in observed.items()}
+    steps = range(300 * batches) if batches < 100 else (213 * batches, 214 * batches, 214 * batches + 1, 300 * batches - 1)
+    for step in steps:
+        if batches > 100:
+            objective.temperatures[0] = expected[step - 1]
+        objective.begin(Step(progress=step / (300 * batches)))
+        objective.after_step(observed, None)
+        assert objective.temperatures[0].item() == pytest.approx(expected[step], abs=1.2e-4)
+    assert objective.temperatures[0] > 1.6
+
+
+def test_by_default_the_temperatures_move_to_the_end():
+    objective = scene()[-1]
+    objective.begin(Step(progress=0.999))
+    observed = {"kl_adv": 1.0, "kl_natural": 1.0, "entropy_adv": 1.0, "entropy_natural": 2.0}
+    objective.after_step({name: torch.tensor(value) for name, value in observed.items()}, None)
+    assert objective.temperatures[0].item() == pytest.approx(1.001)
+
+
 def entropy(logits):
     p = softmax(logits)
     return -(p * np.log(p)).sum()

@@ -40,15 +40,15 @@ def distillation(clean, adv):
 
 
 @pytest.mark.parametrize("mean_square", [False, True])
-@pytest.mark.parametrize("beta", [1.0, 3.0])
-def test_dgad(beta, mean_square):
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.5, 3.0)])
+def test_dgad(alpha, beta, mean_square):
     student = LogitTable(X, X_ADV)
-    attack_loss, training_loss = pair(DGAD(beta=beta, mean_square=mean_square), student, TEACHER)
+    attack_loss, training_loss = pair(DGAD(alpha=alpha, beta=beta, mean_square=mean_square), student, TEACHER)
     target = softmax(TEACHER.numbers(2)[1])  # as the teacher says it, right or wrong
     assert_loss_and_gradient(attack_loss(X_ADV), lambda _, adv: kl(target, softmax(adv)), student)
     terms = training_loss(X_ADV)
     assert set(terms) == {"kl", "consistency"}
-    assert_loss_and_gradient(terms["kl"], distillation, student)
+    assert_loss_and_gradient(terms["kl"], lambda clean, adv: alpha * distillation(clean, adv), student)
 
     def consistency(clean, adv):
         square = ((softmax(clean) - softmax(adv)) ** 2).sum(axis=1)

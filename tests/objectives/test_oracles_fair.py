@@ -127,6 +127,32 @@ def test_abslds_temperatures_fall_where_the_risk_is_high():
     assert (objective.risks == 0).all()
 
 
+def released_temperatures(risks, drops):
+    """What the released script has after each epoch: the rate falls after the epochs in `drops`, before the update."""
+    temperatures, rate = np.ones(CLASSES), 0.1
+    for epoch, risk in enumerate(risks, start=1):
+        if epoch in drops:
+            rate *= 0.1
+        gap = risk - risk.mean()
+        temperatures = np.clip(temperatures - rate * gap / np.abs(gap).max(), 0.5, 5)
+        yield temperatures
+
+
+@pytest.mark.parametrize("drops", [(2,), (1, 3), ()])
+def test_abslds_rate_falls_before_the_update_as_released(drops):
+    """R is a sum there and a mean here, which is the same where classes are balanced."""
+    objective = told(ABSLD(falls_first=True), class_counts=[20] * CLASSES)
+    risks = np.random.default_rng(0).uniform(1, 50, (4, CLASSES))
+    for epoch, expected in enumerate(released_temperatures(risks, drops), start=1):
+        factors = [0.1 ** sum(drop < last for drop in drops) for last in (epoch, epoch + 1)]
+        objective.begin(Step(lr_factor=factors[0], next_lr_factor=factors[1]))
+        risk = torch.tensor(risks[epoch - 1])
+        objective.after_step({"risk_adv": risk, "risk_clean": risk.flip(0)}, None)
+        objective.on_epoch_end()
+        np.testing.assert_allclose(objective.temperatures[0], expected, rtol=1e-6)
+    assert not np.allclose(objective.temperatures[0], objective.temperatures[1])
+
+
 def test_absld_clips_and_leaves_equal_classes_alone():
     objective = told(ABSLD(step=10.0))
     equal = torch.tensor(COUNTS).float()
