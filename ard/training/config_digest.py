@@ -27,6 +27,7 @@ START = ("config", "ckpt_path", "weights_only", "resume", "allow_changes", "allo
 # Arguments that came later, with the value that does what was done before: by the name of their class of ard, or by the key
 # of a part of the config that names no class.
 LATER: dict[str, dict[str, Any]] = {
+    "ARD": {"teacher_temperature": None},
     "Digits": {"fold": None},
     "Timm": {"img_size": None},
     "Torchvision": {"pretrained": False},
