@@ -10,6 +10,7 @@ from torch.nn.functional import one_hot
 from ard.core.errors import UserError
 from ard.losses import log_softmax
 from ard.models.average import MovingAverage
+from ard.models.given_answer import GivenAnswer
 from ard.objectives.base import Composed, Objective, Pair, RunFacts
 from ard.objectives.pgd_at import PGDAT
 
@@ -113,24 +114,3 @@ class ADR(Composed):
         if self.as_teacher and not base.asks_only_x:
             return f"as_teacher = true: {name} asks its teacher about other images than x: {GivenAnswer.EXPECTED}"
         return None
-
-
-class GivenAnswer(nn.Module):
-    """A teacher that was asked beforehand: these very images -> logits; raises UserError for any other tensor.
-
-    Args:
-        x: The images, shape (batch, channels, height, width).
-        logits: What it says of them, shape (batch, C).
-        asker: Who asks, for the message.
-    """
-
-    EXPECTED = "expected a base that asks about x alone (asks_only_x), such as RSLAD, ARD or KD"
-
-    def __init__(self, x: Tensor, logits: Tensor, asker: str) -> None:
-        super().__init__()
-        self.x, self.logits, self.asker = x, logits, asker
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x is not self.x:
-            raise UserError(f"{self.asker} asks about other images than the x that the answer is of: {self.EXPECTED}")
-        return self.logits

@@ -28,6 +28,7 @@ START = ("config", "ckpt_path", "weights_only", "resume", "allow_changes", "allo
 # of a part of the config that names no class.
 LATER: dict[str, dict[str, Any]] = {
     "ABSLD": {"falls_first": False},
+    "ARD": {"teacher_temperature": None},
     "CIARD": {"freeze": 1.0},
     "DGAD": {"alpha": 1.0},
     "Digits": {"fold": None},

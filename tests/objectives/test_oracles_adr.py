@@ -10,8 +10,9 @@ from tiny import generator, images, labels, run_facts, tiny_net, user_error
 from torch import nn
 
 from ard.attacks import PGD, Linf, frozen_mode
+from ard.models.given_answer import GivenAnswer
 from ard.objectives.adaad import AdaAD
-from ard.objectives.adr import ADR, GivenAnswer
+from ard.objectives.adr import ADR
 from ard.objectives.ard import ARD
 from ard.objectives.base import Step
 from ard.objectives.igdm import IGDM

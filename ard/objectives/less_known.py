@@ -1,0 +1,89 @@
+"""Controls of distillation: the base is told less than the teacher's answer to the image."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from ard.core.errors import UserError
+from ard.losses import margin
+from ard.models.given_answer import GivenAnswer
+from ard.objectives.ard import ARD
+from ard.objectives.base import Composed, Objective, Pair, RunFacts
+
+
+class LessKnown(Composed):
+    """A control: `base` is told, in the place of the teacher's answer T(x), something that knows less of the image.
+
+    What is told of an image of class y, as logits, shape (batch, C):
+
+    - "one_hot": m e_y, m the teacher's mean margin T(x)_y − max_{k≠y} T(x)_k over all images: one number of the teacher, so
+      that what is left of it is a smoothed label, at the base's temperature and scale.
+    - "class_mean": the mean of T(x) over the images of class y: how classes are alike, and nothing of an image.
+    - "another_image": T of another image of class y in the batch, drawn anew each time; an image that is alone in its class
+      keeps its own answer.
+
+    Means are over all images that training has shown so far, this batch included, on all processes: after an epoch they
+    hardly move. Attack loss and training loss are those of `base`.
+
+    Args:
+        base: The method: one that asks its teacher about x alone, by default ARD with t = 5.
+        told: What it is told.
+
+    Raises:
+        UserError: For a base that has no teacher, or asks it about other images than x.
+    """
+
+    def __init__(
+        self, *, base: Objective | None = None, told: Literal["one_hot", "class_mean", "another_image"] = "class_mean"
+    ) -> None:
+        base = base or ARD(temperature=5.0)
+        super().__init__(base)
+        self.told, self.labels = told, "class"
+        if not (base.needs_teacher and base.asks_only_x):
+            raise UserError(f"{type(base).__name__} does not ask a teacher about x: {GivenAnswer.EXPECTED}")
+        for name in ("answers", "margins", "counts"):
+            self.register_buffer(name, torch.empty(0))
+
+    def setup(self, run: RunFacts) -> None:
+        self.answers = torch.zeros(run.num_classes, run.num_classes)
+        self.margins, self.counts = torch.zeros(2, run.num_classes)
+
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
+        logits = teacher(x).detach()
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # sums of many
+        of_class = one_hot(y, logits.shape[1]).to(logits.dtype)
+        sums = {
+            "class_answers": of_class.T @ logits,
+            "class_margins": of_class.T @ -margin(logits, y),
+            "class_images": of_class.sum(dim=0),
+        }
+        attack_loss, training_loss = self.base(
+            student, GivenAnswer(x, self._less(logits, y, sums), type(self.base).__name__), x, y
+        )
+        return attack_loss, lambda x_adv: training_loss(x_adv) | sums
+
+    def after_step(self, terms: dict[str, Tensor], student: nn.Module) -> None:  # noqa: ARG002
+        self.answers += terms["class_answers"]
+        self.margins += terms["class_margins"]
+        self.counts += terms["class_images"]
+
+    def _less(self, logits: Tensor, y: Tensor, sums: dict[str, Tensor]) -> Tensor:
+        if self.told == "another_image":
+            return logits[self._partners(y)]
+        counts = self.counts + sums["class_images"]
+        if self.told == "class_mean":
+            return ((self.answers + sums["class_answers"]) / counts.clamp_min(1)[:, None])[y]
+        mean_margin = (self.margins + sums["class_margins"]).sum() / counts.sum()
+        return mean_margin * one_hot(y, logits.shape[1])
+
+    def _partners(self, y: Tensor) -> Tensor:
+        """For each image the place of another one of its class: the next in a random order, after the last the first."""
+        order = torch.rand(len(y), generator=self.generator, device=y.device).argsort()
+        order = order[y[order].argsort(stable=True)]
+        same = y[order][:, None] == y[order]
+        first = same.int().argmax(dim=1)  # of its class, in this order
+        places = torch.arange(len(y), device=y.device)
+        following = torch.where(places + 1 < first + same.sum(dim=1), places + 1, first)
+        return torch.empty_like(order).scatter_(0, order, order[following])

@@ -1,0 +1,35 @@
+"""The teacher as a labeller: a method that learns from the classes that the teacher names."""
+
+import torch
+from torch import Tensor, nn
+
+from ard.objectives.base import Composed, Objective, Pair
+from ard.objectives.pgd_at import PGDAT
+
+
+class TeacherLabels(Composed):
+    """`base` with the class that the teacher names, argmax T(x), in the place of the label: a control of distillation, which
+    asks whether more than the labels of a teacher helps.
+
+    Attack loss and training loss: those of `base` with argmax T(x) for y. With `missing_only` a label that is there stays,
+    and images without one (y = −1) get the teacher's: robust self-training (RST, Carmon et al., NeurIPS 2019,
+    arXiv:1905.13736) where the teacher is a network that learned from the labelled images, and `base` is TRADES.
+
+    Args:
+        base: The method, with or without a teacher of its own; PGD-AT by default.
+        missing_only: Whether only images without a label get one.
+    """
+
+    needs_teacher = True
+
+    def __init__(self, *, base: Objective | None = None, missing_only: bool = False) -> None:
+        super().__init__(base or PGDAT())
+        self.missing_only = missing_only
+        self.needs_teacher, self.labels = True, "none"
+
+    def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
+        with torch.no_grad():
+            named = teacher(x).argmax(dim=1)
+        if self.missing_only:
+            named = torch.where(y < 0, named, y)
+        return self.base(student, teacher if self.base.needs_teacher else None, x, named)

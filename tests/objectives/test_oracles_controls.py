@@ -1,0 +1,106 @@
+"""The controls of distillation written out a second time, in numpy: what they tell their base, over several batches."""
+
+import numpy as np
+import pytest
+import torch
+from logit_table import BATCH, CLASSES, X_ADV, LogitTable, X, Y, assert_loss_and_gradient, ce, kl, pair, softmax
+from tiny import generator, run_facts, user_error
+
+from ard.objectives.adaad import AdaAD
+from ard.objectives.ard import ARD
+from ard.objectives.base import Step
+from ard.objectives.less_known import LessKnown
+from ard.objectives.pgd_at import PGDAT
+from ard.objectives.teacher_labels import TeacherLabels
+from ard.objectives.trades import TRADES
+
+T = 5.0
+NUMBERS = Y.numpy()
+
+
+def made(told, **step):
+    objective = LessKnown(base=ARD(temperature=T), told=told)
+    objective.setup_all(run_facts(num_classes=CLASSES))
+    objective.double()
+    objective.begin(Step(generator=generator(), **step))
+    return objective
+
+
+def told_to(student, terms, target):
+    """The training loss is ARD's, with `target` in the teacher's place."""
+    formula = lambda _, adv: T**2 * kl(softmax(target, T), softmax(adv, T)).mean()  # noqa: E731
+    assert_loss_and_gradient(terms["kl"], formula, student)
+
+
+def mean_margin(logits, classes):
+    others = np.where(np.eye(CLASSES)[classes] == 1, -np.inf, logits)
+    return (logits[np.arange(len(classes)), classes] - others.max(axis=1)).mean()
+
+
+def expected(told, answers, classes):
+    """Over all images that were shown."""
+    if told == "one_hot":
+        return mean_margin(answers, classes) * np.eye(CLASSES)[NUMBERS]
+    return np.stack([answers[classes == y].mean(axis=0) for y in NUMBERS])
+
+
+@pytest.mark.parametrize("told", ["one_hot", "class_mean"])
+def test_what_is_told_is_the_mean_over_all_that_was_shown(told):
+    student, first, second = LogitTable(X, X_ADV), LogitTable(X, seed=5), LogitTable(X, seed=6)
+    objective = made(told)
+    attack_loss, training_loss = pair(objective, student, first)
+    assert_loss_and_gradient(attack_loss(X_ADV), lambda _, adv: ce(adv), student)
+    terms = training_loss(X_ADV)
+    told_to(student, terms, expected(told, first.numbers(1)[0], NUMBERS))
+    objective.after_step_all({name: term.detach() for name, term in terms.items()}, student)
+    terms = pair(objective, student, second)[1](X_ADV)
+    both = np.concatenate([first.numbers(1)[0], second.numbers(1)[0]])
+    told_to(student, terms, expected(told, both, np.concatenate([NUMBERS, NUMBERS])))
+
+
+def test_another_image_is_of_the_same_class_and_never_the_same_where_there_is_another():
+    student, teacher = LogitTable(X, X_ADV), LogitTable(X, seed=5)
+    answers, seen = teacher.numbers(1)[0], set()
+    for seed in range(30):
+        objective = made("another_image")
+        objective.begin(Step(generator=generator(seed)))
+        partners = objective._partners(Y).tolist()
+        assert sorted(partners) == list(range(BATCH))
+        for mine, other in enumerate(partners):
+            assert NUMBERS[mine] == NUMBERS[other]
+            assert (mine != other) == ((NUMBERS[mine] == NUMBERS).sum() > 1)
+        seen.add(tuple(partners))
+        objective.begin(Step(generator=generator(seed)))
+        told_to(student, pair(objective, student, teacher)[1](X_ADV), answers[partners])
+    big = torch.arange(3).repeat(10)
+    drawn = {tuple(made("another_image")._partners(big).tolist()) for _ in range(2)}
+    assert len(drawn) == 1  # the same generator, the same images
+
+
+def test_a_base_that_could_not_be_told_less_is_refused():
+    for base, name in ((PGDAT(), "PGDAT"), (AdaAD(), "AdaAD")):
+        with user_error(f"{name} does not ask a teacher about x: expected a base"):
+            LessKnown(base=base, told="one_hot")
+
+
+@pytest.mark.parametrize("missing_only", [False, True])
+def test_the_teachers_classes_are_the_labels(missing_only):
+    student, teacher = LogitTable(X, X_ADV), LogitTable(X, seed=5)
+    given = Y.clone()
+    given[::2] = -1
+    named = teacher.numbers(1)[0].argmax(axis=1)
+    assert (named != NUMBERS).any()
+    labels = np.where(given.numpy() < 0, named, NUMBERS) if missing_only else named
+    objective = TeacherLabels(base=TRADES(beta=2.0), missing_only=missing_only)
+    assert (objective.labels, objective.needs_teacher) == ("none", True)
+    _, training_loss = objective(student, teacher, X, given)
+    terms = training_loss(X_ADV)
+    rows = np.arange(BATCH), labels
+    assert_loss_and_gradient(terms["ce"], lambda clean, _: -np.log(softmax(clean)[rows]).mean(), student)
+
+
+def test_a_teacher_with_a_temperature_of_its_own():
+    student, teacher = LogitTable(X, X_ADV), LogitTable(X, seed=5)
+    target = softmax(teacher.numbers(1)[0], 8.0)
+    terms = pair(ARD(temperature=2.0, teacher_temperature=8.0), student, teacher)[1](X_ADV)
+    assert_loss_and_gradient(terms["kl"], lambda _, adv: 4 * kl(target, softmax(adv, 2.0)).mean(), student)
