@@ -123,7 +123,7 @@ def test_a_method_imports_another_only_as_a_base_or_default():
         for name in imports(tree, MODULES)
         if is_within(name, "ard.objectives") and name != "ard.objectives.base"
     ]
-    around = ["head_scale", "interval_sensitivity", "norm_bias", "rank_projection", "region_at", "weissi"]
+    around = ["adr", "head_scale", "interval_sensitivity", "norm_bias", "rank_projection", "region_at", "weissi"]
     defaults = {"igdm": "adaad", "node_alignment": "rslad"} | dict.fromkeys(around, "pgd_at")
     assert sorted(found) == sorted((f"ard.objectives.{name}", f"ard.objectives.{base}") for name, base in defaults.items())
 

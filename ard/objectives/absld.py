@@ -25,6 +25,7 @@ class ABSLD(Objective):
     """
 
     needs_teacher = True
+    asks_only_x = True
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ class ARD(Objective):
     """
 
     needs_teacher = True
+    asks_only_x = True
     labels = "soft"
 
     def __init__(self, *, alpha: float = 1.0, temperature: float = 30.0, mean_over_classes: bool = False) -> None:

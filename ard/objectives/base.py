@@ -116,6 +116,8 @@ class Objective(nn.Module, ABC):
         needs_teacher: Whether the method wants a teacher; others are called with None in its place.
         labels: What the method does with y. "none": it needs no labels, and y may be −1 where an image has none. "soft": y
             may also be shares of classes, shape (batch, C). "class": it wants one class for each image.
+        asks_only_x: Whether it asks its teacher about x itself and nothing else, once a batch: then an answer that is known
+            beforehand can stand in for a teacher.
         needs_teacher_gradient: Whether it follows the gradient of the teacher's answers in the pixels.
         awaits: Names of the networks that `setup` makes.
         step: The step of the current batch; `epoch`, `progress`, `lr_factor`, `label_smoothing` and `generator`
@@ -123,6 +125,7 @@ class Objective(nn.Module, ABC):
     """
 
     needs_teacher: bool = False
+    asks_only_x: bool = False
     needs_teacher_gradient: bool = False
     labels: Labels = "class"
     awaits: tuple[str, ...] = ()
@@ -276,7 +279,7 @@ class Composed(Objective):
     def __init__(self, base: Objective) -> None:
         super().__init__()
         self.base = base
-        self.needs_teacher, self.labels = base.needs_teacher, base.labels
+        self.needs_teacher, self.asks_only_x, self.labels = base.needs_teacher, base.asks_only_x, base.labels
 
 
 def total_loss(terms: dict[str, Tensor]) -> Tensor:

@@ -24,6 +24,7 @@ class FairARD(Objective):
     """
 
     needs_teacher = True
+    asks_only_x = True
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ class IGDM(Composed):
 
     def __init__(self, *, base: Objective | None = None, alpha: float = 1.0, beta: float = 1.0, gamma: float = 1.0) -> None:
         super().__init__(base or AdaAD())
-        self.needs_teacher = True
+        self.needs_teacher, self.asks_only_x = True, False
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:

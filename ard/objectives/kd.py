@@ -18,6 +18,7 @@ class KD(Objective):
     """
 
     needs_teacher = True
+    asks_only_x = True
 
     def __init__(self, *, alpha: float = 1.0, temperature: float = 30.0) -> None:
         super().__init__()

@@ -43,7 +43,7 @@ class NodeAlignment(Composed):
         super().__init__(base or RSLAD())
         at_least(0, strength=strength)
         at_least(1, layers=layers)
-        self.needs_teacher = True
+        self.needs_teacher, self.asks_only_x = True, False
         self.strength, self.layers = strength, layers
 
     def setup(self, run: RunFacts) -> None:

@@ -19,6 +19,7 @@ class RSLAD(Objective):
     """
 
     needs_teacher = True
+    asks_only_x = True
     labels = "none"
 
     def __init__(self, *, alpha: float = 5 / 6, mean_over_classes: bool = False) -> None:

@@ -88,4 +88,4 @@ class Training:
         """The moving average of the student alone (never of a teacher), parameters and BatchNorm statistics."""
         if self.average is None:
             return None
-        return MovingAverage(student, self.average).requires_grad_(False).eval()
+        return MovingAverage(student, self.average)

@@ -40,6 +40,7 @@ PATHS = {
     Objective: [
         "ard.objectives.absld.ABSLD",
         "ard.objectives.adaad.AdaAD",
+        "ard.objectives.adr.ADR",
         "ard.objectives.akd.AKD",
         "ard.objectives.akd.AKD2",
         "ard.objectives.ard.ARD",
@@ -52,8 +53,10 @@ PATHS = {
         "ard.objectives.iad.IADI",
         "ard.objectives.iad.IADII",
         "ard.objectives.igdm.IGDM",
+        "ard.objectives.ikl.IKLAT",
         "ard.objectives.interval_sensitivity.IntervalSensitivity",
         "ard.objectives.kd.KD",
+        "ard.objectives.lbgat.LBGAT",
         "ard.objectives.mart.MART",
         "ard.objectives.mtard.BMTARD",
         "ard.objectives.mtard.CIARD",

@@ -1,15 +1,15 @@
 """Methods that are not in ard yet, written against the contract: what they need of it is there and reaches them.
 
-Each stands for a need. ADR: soft labels, and the student after a step. LIET: a start, the batch's number, and the student
-after a step. NuAT: a start, and another attack loss every other batch. FGSM-MEP: which images a batch shows, and the
-attack's gradient. All of them train for two steps, alone and inside IGDM, which tells them what it is told.
+Each stands for a need. LIET: a start, the batch's number, and the student after a step. NuAT: a start, and another attack
+loss every other batch. FGSM-MEP: which images a batch shows, and the attack's gradient. All of them train for two steps,
+alone and inside IGDM, which tells them what it is told.
 """
 
 import pytest
 import torch
 from tiny import generator, images, labels, run_facts, tiny_net
 from torch import nn
-from torch.nn.functional import mse_loss, one_hot, softmax
+from torch.nn.functional import mse_loss, softmax
 
 from ard.attacks import FGSM, PGD, Linf, frozen_mode
 from ard.losses import AttackLoss, cross_entropy, kl
@@ -17,66 +17,9 @@ from ard.objectives.base import Composed, Objective, Step
 from ard.objectives.igdm import IGDM
 from ard.objectives.pgd_at import PGDAT
 from ard.objectives.rslad import RSLAD
-from ard.objectives.trades import TRADES
 from ard.training.step import take
 
 EPS, CLASSES, BATCH = 0.1, 4, 8
-
-
-class Averaged(nn.Module):
-    """An average of the student without warm-up: never in train mode, no gradient, saved with the run."""
-
-    def __init__(self, network, decay=0.9):
-        super().__init__()
-        self.network, self.decay = network.requires_grad_(False).eval(), decay
-
-    def train(self, mode=True):  # noqa: ARG002
-        return super().train(False)
-
-    def forward(self, x):
-        return self.network(x)
-
-    def follow(self, student, decay):
-        for mine, its in zip(self.network.state_dict().values(), student.state_dict().values(), strict=True):
-            mine.copy_(mine.lerp(its, 1 - decay) if mine.is_floating_point() else its)
-
-
-class Answer(nn.Module):
-    """A teacher that was asked beforehand, about these images alone."""
-
-    def __init__(self, x, logits):
-        super().__init__()
-        self.x, self.logits = x, logits
-
-    def forward(self, x):
-        assert x is self.x, "only what it was asked"
-        return self.logits
-
-
-class ADR(Composed):
-    """Wu et al., ICLR 2024: labels softened by an average of the student, more so where that is right."""
-
-    def __init__(self, *, base=None, as_teacher=False):
-        super().__init__(base or PGDAT())
-        self.as_teacher, self.labels = as_teacher, "class"
-        self.needs_teacher = self.base.needs_teacher and not as_teacher
-
-    def build(self, *, student, num_classes):
-        self.mean = Averaged(student(num_classes=num_classes))
-
-    def setup(self, run):
-        self.mean.follow(run.student, decay=0)
-
-    def forward(self, student, teacher, x, y):
-        q, hot = softmax(self.mean(x) / 2.0, dim=1), one_hot(y, CLASSES)
-        trust = (0.7 + 0.25 * self.progress - (q.amax(1) - (q * hot).sum(1))).clamp(0, 1)[:, None]
-        self.label = trust * q + (1 - trust) * hot
-        if self.as_teacher:
-            return self.base(student, Answer(x, self.label.log()), x, y)
-        return self.base(student, teacher, x, self.label)
-
-    def after_step(self, terms, student):  # noqa: ARG002
-        self.mean.follow(student, decay=self.mean.decay)
 
 
 class LIET(Composed):
@@ -158,9 +101,6 @@ class FGSMMEP(Objective):
 
 
 METHODS = {
-    "ADR": lambda: ADR(),
-    "ADR around TRADES": lambda: ADR(base=TRADES()),
-    "ADR in the teacher's place of RSLAD": lambda: ADR(base=RSLAD(), as_teacher=True),
     "LIET": lambda: LIET(),
     "LIET around RSLAD": lambda: LIET(base=RSLAD()),
     "NuAT": lambda: NuAT(),
@@ -232,21 +172,6 @@ def test_it_trains_two_steps(name, attack, inside):
     fresh.build_all(student=another_student, num_classes=CLASSES)
     fresh.setup_all(run_facts(student=tiny_net(8), num_classes=CLASSES, image_count=16, eps=EPS))
     fresh.load_state_dict(method.state_dict())  # a run that goes on has all of it
-
-
-@pytest.mark.parametrize("inside", [False, True], ids=["alone", "in IGDM"])
-def test_adrs_average_follows_the_student_and_its_labels_reach_the_method_inside(inside):
-    method = ADR()
-    asked = []
-    method.base.hard_label = lambda logits, y: (asked.append(y), cross_entropy(logits, y).mean())[1]
-    student, _, _ = trained(IGDM(base=method) if inside else method, FGSM(Linf(eps=EPS)))
-    start = tiny_net(activation=nn.Softplus)[0].weight
-    mean = method.mean.network[0].weight
-    assert 0 < (mean - start).norm() < (student[0].weight - start).norm()
-    assert not method.mean.training
-    assert [y.shape for y in asked] == [(BATCH, CLASSES)] * 2
-    torch.testing.assert_close(asked[-1].sum(dim=1), torch.ones(BATCH))
-    assert method.param_groups() == []  # the average is no parameter of the optimiser's
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["alone", "in IGDM"])

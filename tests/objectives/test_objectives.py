@@ -20,7 +20,8 @@ OBJECTIVES = concrete(ard.objectives, Objective)
 every_objective = pytest.mark.parametrize("kind", OBJECTIVES, ids=lambda kind: kind.__name__)
 ASKS_A_COPY = {"CIARD"}  # its teacher learns on; its oracle looks at what that one is asked
 KINKED = {"IntervalSensitivity"}  # |W|, whose slope jumps at 0, where differences would step across
-DETACH_IN_TRAINING = {"GradAlign"}  # a value of the student's own that their mathematics holds constant; oracles look at it
+# A value of the student's own that their mathematics holds constant; oracles look at it.
+DETACH_IN_TRAINING = {"GradAlign", "IKLAT"}
 
 
 def some_teacher():
@@ -72,6 +73,10 @@ class Scene:
             attack_loss, training_loss = self.objective(self.student, teacher, self.x, self.y)
         return attack_loss, self.drawn_alike(training_loss)
 
+    def learners(self):
+        """The objective's own parameters that are trained."""
+        return [(name, own) for name, own in self.objective.named_parameters() if own.requires_grad]
+
     def drawn_alike(self, training_loss):
         """What a training loss draws, it draws the same at every call: else there is nothing to differentiate."""
 
@@ -106,7 +111,7 @@ def test_the_shape_of_the_pair(scene):
     assert total_loss(terms).requires_grad
     for name, term in terms.items():
         assert isinstance(name, str)
-        assert term.shape in ((), (4,)), "a term is a number, or an observation for each class"
+        assert term.shape in ((), (4,), (4, 4)), "a term is a number, or an observation for each class, or for each two"
         assert term.requires_grad == (term.ndim == 0)
         assert term.isfinite().all()
 
@@ -119,7 +124,7 @@ def test_every_terms_gradient_is_right(scene):
         training_loss = held_constant(training_loss)
     moved = moving(training_loss, scene.x_adv, list(scene.student.parameters()))
     # What a second learner only says to the first one is detached from it.
-    moved |= moving(training_loss, scene.x_adv, list(scene.objective.parameters()), only_movers=True)
+    moved |= moving(training_loss, scene.x_adv, [own for _, own in scene.learners()], only_movers=True)
     assert moved == {name for name, term in training_loss(scene.x_adv).items() if term.ndim == 0}
 
 
@@ -155,7 +160,7 @@ def test_the_student_learns_everywhere_and_the_teacher_nowhere(scene):
     teacher_before = copy.deepcopy(scene.teacher.state_dict())
     _, training_loss = scene.pair()
     total_loss(training_loss(scene.x_adv)).backward()
-    for name, parameter in [*scene.student.named_parameters(), *scene.objective.named_parameters()]:
+    for name, parameter in [*scene.student.named_parameters(), *scene.learners()]:
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
     assert all(parameter.grad is None for teacher in scene.teachers for parameter in teacher.parameters())
@@ -188,6 +193,8 @@ def test_a_teacher_is_asked_only_by_methods_that_say_so(scene):
         training_loss(scene.x_adv)
         assert asked
         assert sum(images is scene.x for images in asked) <= 1, "what it says of clean images holds for the whole batch"
+        if scene.objective.asks_only_x:
+            assert all(images is scene.x for images in asked)
 
 
 @every_objective

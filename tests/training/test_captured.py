@@ -27,8 +27,10 @@ TRAIN_MODE = "the student is attacked in train mode"
 NOT_CAPTURED = {
     **{
         f"{name}-as-released": TRAIN_MODE
-        for name in ["akd2", "ard", "fair_ard", "fgsm_rs", "grad_align", "iad_i", "iad_ii", "nfgsm", "pgd_at", "pgd_at_awp"]
+        for name in ["adr", "akd2", "ard", "fair_ard", "fgsm_rs", "grad_align", "iad_i", "iad_ii", "nfgsm", "pgd_at"]
     },
+    "pgd_at_awp-as-released": TRAIN_MODE,
+    **dict.fromkeys(["adr", "rslad_adr"], "ADR reads progress of each step for its attack"),
     "grad_align": "GradAlign reads generator of each step for its attack",
     "kd": "KD attacks nothing",
     "natural": "Natural attacks nothing",

@@ -8,7 +8,7 @@ import torch
 from killed_runs import differences, states, timeless
 from test_resume import Order, killed
 
-WITH_STATE = ["fair_ard", "absld", "peeraid", "mtard", "b_mtard", "ciard"]
+WITH_STATE = ["adr", "fair_ard", "absld", "peeraid", "mtard", "b_mtard", "ciard", "lbgat", "ikl_at"]
 OPTIONS = ["--trainer.limit_train_batches=1.0", "--data.init_args.batch_size=300", "--trainer.max_epochs=3"]
 
 

@@ -61,8 +61,8 @@ def main_table_of(rows: Sequence[Row], differ: Sequence[str]) -> Table:
 def difference_table_of(table: DifferenceTable) -> Table:
     """What `ard compare` says of differences, significant ones in bold."""
     lines = []
-    for name, *differences, seeds in table.lines:
-        lines.append([Cell(name), *map(_difference, differences), Cell(seeds, float(seeds))])
+    for name, *differences, runs, needed in table.lines:
+        lines.append([Cell(name), *map(_difference, differences), Cell(runs, float(runs)), Cell(needed)])
     return Table(table.header, lines)
 
 
