@@ -44,8 +44,14 @@ class Tuning:
 
 
 def validation_accuracy(folder: RunFolder, monitor: str) -> float:
-    """Of the epoch that a run has selected, on validation images; 0 where none was above chance."""
-    best = selected(read_validations(folder.metrics), monitor)
+    """Of the epoch that a run has selected, on validation images; 0 where none was above chance.
+
+    Raises UserError where the run has left no validation to read.
+    """
+    validations = read_validations(folder.metrics)
+    if not validations:
+        raise UserError(f"{folder.metrics} has no validation to read: expected those of the run that has just ended")
+    best = selected(validations, monitor)
     return 0.0 if best is None else float(getattr(best, monitor.removeprefix("val/")))
 
 

@@ -23,7 +23,9 @@ class Trials(FakeProcesses):
         method = "ard" if "ard" in resolved["model"]["init_args"]["objective"]["class_path"].split(".")[2] else "pgd_at"
         reached = REACHED[method].get(resolved["model"]["init_args"]["training"]["lr"], 0.5)
         clean, robust = (0.1, 0.1) if reached is None else (0.9, reached)
-        (directory / "metrics.csv").write_text(f"epoch,val/clean_acc,val/robust_acc,val/chance\n0,{clean},{robust},0.15\n")
+        (directory / "metrics.csv").write_text(
+            f"step,epoch,val/clean_acc,val/robust_acc,val/chance\n9,0,{clean},{robust},0.15\n"
+        )
 
 
 @pytest.fixture
@@ -85,6 +87,14 @@ def test_what_the_trials_came_to_is_read_or_refused(study_place, trials, study):
     status, _, err = study(**TUNED)
     assert status == 2
     assert "tuning.json is damaged" in err
+
+
+def test_a_trial_without_a_validation_fails_and_chooses_nothing(study_place, trials, study, monkeypatch):  # noqa: ARG001
+    monkeypatch.setattr("ard.study.tuning.read_validations", lambda _: [])
+    status, _, err = study(**{**TUNED, "recipes": ["pgd_at"]})
+    assert status == 1
+    assert "metrics.csv has no validation to read" in err
+    assert "failed: pgd_at/seed0: a trial of its settings failed" in err
 
 
 @pytest.mark.parametrize("numbers", [[], [0.1, 0.1]])
