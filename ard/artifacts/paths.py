@@ -15,6 +15,7 @@ STUDENT = "student"  # the weights of the checkpoint that was selected
 RECORD = "evaluation.json"
 CLAIM = "claim.json"  # in a folder of adversarial images: what they prove, and a digest of them
 REPORT = "report.html"  # the page of a run and of a study
+TRIALS = "tuning"  # below a study, the folder of runs that choose its settings
 REPLACED = ".replaced"  # ends the name of a folder of runs that others took the place of
 RECORDS = (RECORD, f"{LAST}.{RECORD}")  # of the two files of weights that a run leaves
 
@@ -162,6 +163,11 @@ class StudyFolder:
         return next(path for path in names if not path.exists())
 
     @property
+    def tuning(self) -> Path:
+        """What the trials of tuned settings came to."""
+        return self.root / "tuning.json"
+
+    @property
     def table(self) -> Path:
         return self.root / "table.md"
 
@@ -206,9 +212,10 @@ def weights_file(path: str | Path) -> str:
 
 
 def runs_without_record(folder: Path) -> list[Path]:
-    """The folders at or below one in which a run has trained, and nothing has been evaluated."""
+    """The folders at or below one in which a run has trained, and nothing has been evaluated; without trials of settings."""
     run = RunFolder(folder)
     trained = {file.parent for own in (run.metrics, run.weights()) for file in _files_below(folder, own.name)}
+    trained = {path for path in trained if TRIALS not in path.relative_to(folder).parts}
     return sorted(path for path in trained if not any(record.is_file() for record in RunFolder(path).records))
 
 

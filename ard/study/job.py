@@ -4,7 +4,7 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from ard.study.devices import Devices
 from ard.study.display import Display
 from ard.study.plan import Study, StudyRun
 from ard.study.processes import GRACE, Processes
+from ard.study.tuning import Tuning, validation_accuracy
+from ard.training.callbacks.outcome import NO_EPOCH_SELECTED
 from ard.training.config_digest import config_digest
 
 PATIENCE = GRACE + 30  # seconds that a run of a study that was killed is waited for
@@ -35,16 +37,50 @@ class Job:
     display: Display
     processes: Processes
     devices: Devices
+    tuning: Tuning
+    trials: Sequence["Job"] = ()  # the runs of which the best says with what settings this one runs
     students: Sequence["Job"] = ()  # the runs that need this run's weights
 
-    def execute(self, teachers: Sequence[Future[str | None]]) -> str | None:
+    def execute(self, teachers: Sequence[Future[str | None]], trials: Sequence[Future[str | None]] = ()) -> str | None:
         """An empty string where all went well, else the reason in one line."""
         if any(teacher.result() for teacher in teachers):
             return "its teacher failed"
+        if any(trial.result() for trial in trials):
+            return "a trial of its settings failed"
         try:
-            return self._settle()
+            return self._try() if self.run.tried else self._tuned()._settle()
         except UserError as error:
             return str(error)
+
+    def _tuned(self) -> "Job":
+        """With the setting of the best trial, the first of equals, once they have ended."""
+        if not self.trials:
+            return self
+        best = max(self.trials, key=lambda trial: trial.accuracy or 0.0)
+        run, resolved = replace(self.run, overrides={**self.run.overrides, **best.run.tried}), self.resolved
+        for key in best.run.tried:  # not resolved anew: the parser changes the current folder, which threads share
+            resolved = _with_value_of(resolved, best.resolved, key.split("."))
+        return replace(self, run=run, resolved=resolved, trials=())
+
+    @property
+    def accuracy(self) -> float | None:
+        """What this run, a trial, came to on validation images; None where it has yet to run."""
+        return self.tuning.accuracy(self.run.name, self.digest)
+
+    def _try(self) -> str | None:
+        """Train a trial; its accuracy on validation images is all that is wanted of it."""
+        with alone(self.run.directory, PATIENCE):
+            if self.finished:
+                self.display.skipped(self.run.name)
+                return None
+            self._begin()
+            with self.display.running(self.run.name, self.run.directory, self.resolved):
+                reason = self._train(accept=(0, NO_EPOCH_SELECTED))
+            if reason is None:
+                monitor = self.resolved["model"]["init_args"]["training"]["monitor"]
+                reached = validation_accuracy(self.run.folder, monitor)
+                self.tuning.add(self.run.name, self.digest, self.run.tried, reached)
+            return reason
 
     def _settle(self) -> str | None:
         with alone(self.run.directory, PATIENCE):  # before anything is read or written; `ard fit` holds it itself
@@ -69,9 +105,9 @@ class Job:
         known = {path: record.weights.sha256 for path, record in records.items() if record and record.weights.sha256}
         return config_digest(self.resolved, known)
 
-    def _train(self) -> str | None:
+    def _train(self, accept: Sequence[int] = (0,)) -> str | None:
         resume = ["--resume=auto"] if self.run.folder.checkpoints else []
-        return self._process([*self.run.arguments, *resume, "--trainer.enable_progress_bar=false"])
+        return self._process([*self.run.arguments, *resume, "--trainer.enable_progress_bar=false"], accept=accept)
 
     def _evaluate(self) -> str | None:
         asked = {**self.study.evaluate, "replace": True}  # the study's file decides what its table compares
@@ -96,6 +132,10 @@ class Job:
     @property
     def finished(self) -> bool:
         """Whether a matching record is here, or among the published results, from where it is copied here."""
+        if self.run.tried:
+            return self.accuracy is not None
+        if self.trials:
+            return all(trial.finished for trial in self.trials) and self._tuned().finished
         digest = self.digest
         if all(self._matches(record, digest) for record in self.run.folder.records):
             return True
@@ -134,6 +174,12 @@ class Job:
             directory.mkdir()
         discard(aside / LOCK)
         self.display.moved(self.run.name, aside)
+
+
+def _with_value_of(config: dict[str, Any], other: dict[str, Any], key: Sequence[str]) -> dict[str, Any]:
+    """A resolved config with what another one has at a key."""
+    first, *rest = key
+    return {**config, first: _with_value_of(config[first], other[first], rest) if rest else other[first]}
 
 
 def finished_record(path: Path) -> Record | None:

@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 from ard.artifacts.class_paths import is_ours
-from ard.artifacts.paths import RunFolder
+from ard.artifacts.paths import TRIALS, RunFolder
 from ard.configs.building import build
 from ard.configs.catalogue import find, names, shown
 from ard.configs.files import read_yaml
@@ -17,6 +18,7 @@ from ard.evaluation.request import Request
 from ard.study.teachers import missing_teachers
 
 MOST_JOBS = 1000  # processes at a time
+FOLD = "data.init_args.fold"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,9 @@ class Study:
     Each of `teachers` in turn is the `teacher` of a recipe that wants one. Teachers that some methods want beside it are of
     `other_teachers`, argument -> config; the usual one, trained on clean images, has a key of its own, `natural_teacher`.
     `sweeps` gives keys of a recipe several numbers, a run for each: recipe -> key -> numbers.
+
+    With `tune`, the first seed of every recipe, and fold, is first trained with each of its numbers, key -> numbers, all
+    combinations where there are several keys; all seeds then take the one with the highest accuracy on validation images.
 
     With `folds`, every method and every teacher is trained for each of so many folds of the data, each of which is for test
     once: `data.fold` says which.
@@ -43,6 +48,7 @@ class Study:
     jobs: int = 1
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
     sweeps: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    tune: dict[str, list[float]] = field(default_factory=dict)
     evaluate: dict[str, Any] = field(default_factory=dict)
     results: str | None = None
     baseline: str | None = None
@@ -81,7 +87,8 @@ class StudyRun:
     """A run: its directory below the study's, its configs, and the teachers it waits for, by their config's place.
 
     `swept` has the key and the number of the setting in which it differs from the other runs of its method.
-    `network` is the class of a student that is not ours; commands that read its weights need it.
+    `network` is the class of a student that is not ours; commands that read its weights need it. `trials` are the runs of
+    which the best says with what settings this one runs; `tried` has a trial's own, which nobody evaluates.
     """
 
     name: str
@@ -95,6 +102,13 @@ class StudyRun:
     seed: int
     teachers: dict[str, "StudyRun"] = field(default_factory=dict)
     network: dict[str, Any] | None = None
+    trials: tuple["StudyRun", ...] = ()
+    tried: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def fold(self) -> int | None:
+        """Which fold it tests; None where the study has none."""
+        return self.overrides.get(FOLD)
 
     @property
     def folder(self) -> RunFolder:
@@ -137,6 +151,9 @@ def read_study(path: Path) -> Study:
             raise UserError(f"{name}: overrides for {run!r}, which is neither a recipe nor a teacher")
     for run in set(study.sweeps) - set(stems):
         raise UserError(f"{name}: a sweep of {run!r}, which is none of its recipes")
+    for key, numbers in study.tune.items():
+        if not numbers or len(set(numbers)) < len(numbers):
+            raise UserError(f"{name}: tune {key} {numbers}: expected numbers, each once")
     _check_configs(name, study)
     return study
 
@@ -166,7 +183,9 @@ def plan(study: Study, directory: Path, rehearse: Callable[..., dict[str, Any]])
             for run in _runs(study, directory, recipe, fold, seed, chosen[recipe])
         ]
     runs.sort(key=lambda run: (bool(run.teachers), study.seeds.index(run.seed)))
-    return [*teachers, *runs]
+    trials = dict.fromkeys(trial.name for run in runs for trial in run.trials)
+    by_name = {trial.name: trial for run in runs for trial in run.trials}
+    return [*teachers, *(by_name[name] for name in trials), *runs]
 
 
 def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, StudyRun]:
@@ -189,7 +208,7 @@ def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, Stud
 
 
 def _of_fold(fold: int | None) -> dict[str, Any]:
-    return {} if fold is None else {"data.init_args.fold": fold}
+    return {} if fold is None else {FOLD: fold}
 
 
 def short_name(argument: str) -> str:
@@ -227,7 +246,7 @@ def _runs(
         for mine in chosen:
             teacher = f"-{mine['teacher'].method}" if len(chosen) > 1 else ""
             label = f"{name}{teacher}" + ("" if fold is None else f"/fold{fold}")
-            yield StudyRun(
+            run = StudyRun(
                 name=f"{label}/seed{seed}",
                 study=directory.name,
                 method=f"{config.stem}{teacher}",
@@ -238,6 +257,20 @@ def _runs(
                 seed=seed,
                 teachers=mine,
             )
+            yield replace(run, trials=_trials(study, directory, run, label))
+
+
+def _trials(study: Study, directory: Path, run: StudyRun, label: str) -> tuple[StudyRun, ...]:
+    """The runs, with the first seed, that choose among the numbers to tune; none where nothing is tuned."""
+    settings = [dict(zip(study.tune, values, strict=True)) for values in product(*study.tune.values())] if study.tune else []
+    trials = []
+    for setting in settings:
+        words = "-".join(f"{key.rpartition('.')[2]}-{value:g}" for key, value in setting.items())
+        name = f"{TRIALS}/{label}/{words}"
+        overrides = {**run.overrides, **setting}
+        seed = study.seeds[0]
+        trials.append(replace(run, name=name, directory=directory / name, overrides=overrides, seed=seed, tried=setting))
+    return tuple(trials)
 
 
 def _choices(

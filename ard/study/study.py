@@ -18,6 +18,7 @@ from ard.study.display import Display
 from ard.study.job import Job
 from ard.study.plan import Study, plan, read_study
 from ard.study.processes import Processes
+from ard.study.tuning import Tuning
 
 STUDY = "another study is running here ({holder}); expected one at a time: wait for it, or give this one's file another name"
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -52,15 +53,18 @@ def _finish(study: Study, directory: Path, rehearse: Rehearse, jobs_per_device: 
     runs = plan(study, directory, rehearse_once)
     resolved = {run.name: rehearse_once(*run.arguments) for run in runs}  # every mistake comes before the first training
     processes, devices = Processes(), Devices(study.jobs, jobs_per_device)
+    tuning = Tuning([directory, *([Path(study.results)] if study.results else [])])
     with Display(len(runs)) as display, ThreadPoolExecutor(devices.count) as pool, _ended_by_errors(pool, processes):
         jobs: dict[str, Job] = {}
-        for run in reversed(runs):  # students before their teachers
+        for run in sorted(runs, key=lambda run: (run.role == "teacher", not run.tried)):  # those before that others look at
+            trials = [jobs[trial.name] for trial in run.trials]
             students = [jobs[other.name] for other in runs if run in other.teachers.values()]
-            jobs[run.name] = Job(study, run, resolved[run.name], display, processes, devices, students)
+            jobs[run.name] = Job(study, run, resolved[run.name], display, processes, devices, tuning, trials, students)
         futures: dict[str, Future[str | None]] = {}
         for run in runs:
             teachers = [futures[teacher.name] for teacher in run.teachers.values()]
-            futures[run.name] = pool.submit(jobs[run.name].execute, teachers)
+            tried = [futures[trial.name] for trial in run.trials]
+            futures[run.name] = pool.submit(jobs[run.name].execute, teachers, tried)
         return {name: reason for name, future in futures.items() if (reason := future.result())}, len(runs)
 
 

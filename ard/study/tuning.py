@@ -1,0 +1,68 @@
+"""Settings that a study tunes on validation images: what each number came to, and which was taken."""
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ard.artifacts.metrics import read_validations
+from ard.artifacts.paths import RunFolder, StudyFolder
+from ard.core.errors import UserError
+from ard.core.files import or_user_error, write_whole
+from ard.training.selection import selected
+
+
+class Tuning:
+    """The trials of a study, in its tuning.json and in that of its published results, which outlive the trials' folders.
+
+    Args:
+        folders: The study's, and that of its results; what one of them holds is written to all.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.files = [StudyFolder(folder).tuning for folder in folders]
+        self.trials: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+        for file in reversed(self.files):
+            self.trials |= _read(file)
+
+    def accuracy(self, name: str, digest: str) -> float | None:
+        """What a trial of this config came to; None where it has yet to run."""
+        trial = self.trials.get(name, {})
+        return trial["accuracy"] if trial.get("config_digest") == digest else None
+
+    def add(self, name: str, digest: str, setting: Mapping[str, float], accuracy: float) -> None:
+        """Remember a trial that has ended."""
+        with self._lock:
+            self.trials[name] = {"setting": dict(setting), "accuracy": accuracy, "config_digest": digest}
+            text = json.dumps(dict(sorted(self.trials.items())), indent=1) + "\n"
+            for file in self.files:
+                with or_user_error(file):
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    write_whole(file, text)
+
+
+def validation_accuracy(folder: RunFolder, monitor: str) -> float:
+    """Of the epoch that a run has selected, on validation images; 0 where none was above chance.
+
+    Raises UserError where the run has left no validation to read.
+    """
+    validations = read_validations(folder.metrics)
+    if not validations:
+        raise UserError(f"{folder.metrics} has no validation to read: expected those of the run that has just ended")
+    best = selected(validations, monitor)
+    return 0.0 if best is None else float(getattr(best, monitor.removeprefix("val/")))
+
+
+def _read(file: Path) -> dict[str, dict[str, Any]]:
+    if not file.is_file():
+        return {}
+    try:
+        trials = json.loads(file.read_text(encoding="utf-8"))
+        assert all(isinstance(trial["accuracy"], float) and isinstance(trial["setting"], dict) for trial in trials.values())
+    except (OSError, ValueError, AssertionError, AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file} is damaged: expected what a study wrote there; move it away, and its trials run again"
+        ) from error
+    return trials
