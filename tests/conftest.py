@@ -60,10 +60,12 @@ def command(teacher_file):
 
     def arguments(directory, recipe, *more, verb="fit", student=TINY, base=None):
         path = CONFIGS / "methods" / f"{recipe}.yaml"
-        teacher = [f"{option}={teacher_file}" for option in teacher_options(yaml.safe_load(path.read_text()))]
+        content = yaml.safe_load(path.read_text())
+        teacher = [f"{option}={teacher_file}" for option in teacher_options(content)]
+        plain = ["--data.init_args.augmentation=crop_flip"] if "data" in content else []  # digits can have no other
         words = [verb, "-c", str(CONFIGS / "digits.yaml"), *(["-c", str(base)] if base else []), "-c", str(path)]
         fast = FAST[1:] if base else FAST  # another base says its own batch size
-        return [*words, *student, *fast, *teacher, f"--trainer.default_root_dir={directory}", *more]
+        return [*words, *student, *fast, *plain, *teacher, f"--trainer.default_root_dir={directory}", *more]
 
     return arguments
 

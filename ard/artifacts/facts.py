@@ -7,6 +7,7 @@ from typing import Any
 from ard.artifacts.typed_json import OMITTED, Count, Fraction, Size
 from ard.core.text import radius
 
+SWITCHES = ("augmentation", "padding_mode", "rotation", "cutmix")  # of the data; a config holds those that differ from plain
 NO_EPOCH = "none"  # `selected_by` of weights that stand for a best epoch where none is above chance
 
 
@@ -100,8 +101,10 @@ class TrainingFacts:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the table compares between rows: the training block, precision and epochs."""
-        return {**self.block, "precision": self.precision, "epochs": self.epochs}
+        """What the table compares between rows: the training block, precision, epochs, and augmentation beyond the plain."""
+        more = ", ".join(f"{name} {value}" for name, value in _switches((self.config or {}).get("data")).items())
+        known = {**self.block, "precision": self.precision, "epochs": self.epochs}
+        return {**known, "extra augmentation": more.replace("augmentation ", "")} if more else known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +139,15 @@ def teachers_by_place(teacher: str | None, recipe: Recipe | None) -> dict[str, s
     first = {} if teacher is None else {"teacher": teacher}
     inner = {} if recipe is None else {"init_args": recipe.init_args}
     return first | dict(_hashes(inner, "objective"))
+
+
+def _switches(data: Any) -> dict[str, Any]:
+    """What a configuration says of augmentation besides plain crops and flips; what is mixed, as its base does."""
+    arguments = data.get("init_args") if isinstance(data, dict) else None
+    if not isinstance(arguments, dict):
+        return {}
+    named = {key: arguments[key] for key in SWITCHES if arguments.get(key) is not None}
+    return _switches(arguments.get("base")) | named
 
 
 def _hashes(tree: Any, place: str) -> Iterator[tuple[str, str]]:

@@ -52,7 +52,7 @@ def command_line(verbs: Verbs) -> ArgumentParser:
 
 
 def _of_a_run(row: ArgumentParser) -> None:
-    for place in ("bases", "methods", "schedules"):
+    for place in ("bases", "methods", "schedules", "augmentations"):
         _completed(row, place, partial(_configs, place), nargs="?")
     for name in ALIASES:
         _completed(row, f"--{name.replace('_', '-')}", OF_OPTIONS.get(name))

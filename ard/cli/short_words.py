@@ -8,7 +8,7 @@ from ard.cli.aliases import ALIASES
 from ard.cli.composed import composed, option_tree
 from ard.cli.config_option import OPTIONS, default_folder
 from ard.configs.catalogue import OF_A_RUN, find, shown
-from ard.configs.files import read_yaml
+from ard.configs.files import is_base, read_yaml
 from ard.core.errors import UserError
 from ard.core.user_paths import written_out
 
@@ -62,14 +62,14 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[Option]]:
 
 
 def found(names: Iterable[str]) -> list[Path]:
-    """The files of a run's configs. A bare name is a base while there is none, then a method, then a schedule."""
+    """The files of a run's configs. A bare name is a base while there is none, then a method, then one of the rest."""
     paths: list[Path] = []
     wanted = list(OF_A_RUN)
     for name in names:
         path = _found(name, wanted)
         paths.append(path)
         tree = read_yaml(path)
-        has = {"bases": "data" in tree, "methods": "objective" in _arguments(tree)}
+        has = {"bases": is_base(tree), "methods": "objective" in _arguments(tree)}
         wanted = [kind for kind in wanted if not has.get(kind)] + [kind for kind in wanted if has.get(kind)]
     return paths
 

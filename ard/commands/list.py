@@ -12,6 +12,7 @@ from ard.core.suggestions import did_you_mean
 from ard.core.terminal import say
 
 LISTS = (*KINDS, *GROUPS)
+INDENT = 2 + max(map(len, LISTS))
 HINT = "`ard list GROUP` says what each is, `ard config NAME` prints a config."
 HELP = f"""usage: ard list [GROUP]
 
@@ -46,7 +47,7 @@ def _rows(group: str) -> dict[str, str]:
 def _brief(group: str) -> str:
     words = names(group) if group in KINDS else list(known_classes(group))
     return textwrap.fill(
-        f"{group:<11}{', '.join(words)}", _columns() or 100, subsequent_indent=" " * 11, break_on_hyphens=False
+        f"{group:<{INDENT}}{', '.join(words)}", _columns() or 100, subsequent_indent=" " * INDENT, break_on_hyphens=False
     )
 
 

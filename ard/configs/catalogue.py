@@ -11,8 +11,8 @@ from ard.core.text import first_sentence
 from ard.core.user_paths import written_out
 
 # Kind -> its folder below configs/
-KINDS = {"bases": "", "methods": "methods", "schedules": "schedules", "teachers": "teachers", "studies": "studies"}
-OF_A_RUN = ("bases", "methods", "schedules", "teachers")  # what `ard fit` takes
+KINDS = {"bases": ""} | {kind: kind for kind in ("methods", "schedules", "augmentations", "teachers", "studies")}
+OF_A_RUN = ("bases", "methods", "schedules", "augmentations", "teachers")  # what `ard fit` takes
 TOP = "configs"  # how paths to them begin, whether or not such a folder is in the current one
 
 

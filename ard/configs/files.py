@@ -53,16 +53,22 @@ def _size(tree: Any, known: dict[int, int], depth: int = 0) -> int:
     return known[id(tree)]
 
 
+def is_base(tree: dict[str, Any]) -> bool:
+    """Whether a config says which data these are; one that only changes how they are augmented does not."""
+    data = tree.get("data")
+    return isinstance(data, str) or (isinstance(data, dict) and "class_path" in data)
+
+
 def check_order(configs: list[str]) -> None:
     """Raises UserError where a recipe comes before its base: the base would silently take back what the recipe set."""
     seen_recipe = ""
     for path in configs:
-        is_base = "data" in read_yaml(path, *OF_A_RUN)
-        if is_base and seen_recipe:
+        names_data = is_base(read_yaml(path, *OF_A_RUN))
+        if names_data and seen_recipe:
             raise UserError(
                 f"-c {seen_recipe} comes before -c {path}: expected the base (with `data:`) first, recipes after"
             )
-        seen_recipe = seen_recipe or ("" if is_base else path)
+        seen_recipe = seen_recipe or ("" if names_data else path)
 
 
 def check_finite(tree: Any, place: str = "") -> None:

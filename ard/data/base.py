@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytorch_lightning as pl
 import torch
@@ -12,7 +12,17 @@ from torch import Tensor
 from ard.core.errors import UserError
 from ard.core.pixels import check_labels, check_pixels
 from ard.core.ranges import at_least
-from ard.data.augmentation import crop_offsets, flips, random_crop, random_flip
+from ard.data.augmentation import (
+    Augmentation,
+    PaddingMode,
+    crop_offsets,
+    flips,
+    random_crop,
+    random_flip,
+    random_rotation,
+)
+from ard.data.cutmix import cutmix
+from ard.data.idbh import ERASED, Redrawn, check_shape
 from ard.data.loading import Batch, Images, Loader, MemoryImages, Mixture, Subset
 from ard.data.splitting import stratified_split
 
@@ -27,6 +37,11 @@ class DataModule(pl.LightningDataModule, ABC):
         val_size: How many training images are kept for validation, at least one a class.
         crop_padding: By how many pixels images are padded before a random crop of their size; 0: no crop.
         flip: Whether images are flipped at random.
+        padding_mode: What is around a padded image: zeros, or its own pixels mirrored.
+        rotation: By up to how many degrees images are turned at random, to either side.
+        augmentation: crop_flip, as the options above say it; idbh_weak or idbh_strong, which shift, change and partly erase
+            RGB images of 32×32 (IDBH), in place of crop, padding and rotation.
+        cutmix: Share of the images that get a box of another one, with the labels of both (CutMix); 1 is all of them.
         workers: Processes that load images.
         seed: Of the order of the images.
         split_seed: Of the validation split: one for a whole study, so that no teacher has seen a validation image.
@@ -38,7 +53,19 @@ class DataModule(pl.LightningDataModule, ABC):
     fold: int | None = None  # which part of all images is for test, where a study tests each of them once
 
     def __init__(
-        self, *, batch_size: int, val_size: int, crop_padding: int, flip: bool, workers: int, seed: int, split_seed: int
+        self,
+        *,
+        batch_size: int,
+        val_size: int,
+        crop_padding: int,
+        flip: bool,
+        workers: int,
+        seed: int,
+        split_seed: int,
+        padding_mode: PaddingMode = "zeros",
+        rotation: float = 0.0,
+        augmentation: Augmentation = "crop_flip",
+        cutmix: float = 0.0,
     ) -> None:
         super().__init__()
         at_least(1, batch_size=batch_size)
@@ -49,8 +76,40 @@ class DataModule(pl.LightningDataModule, ABC):
         self.batch_size, self.val_size, self.workers = batch_size, val_size, workers
         self.crop_padding, self.flip = crop_padding, flip
         self.seed, self.split_seed = seed, split_seed
+        self.padding_mode, self.rotation, self.cutmix = padding_mode, rotation, cutmix
+        self.augmentation: str = augmentation
+        self._check_switches()
         self._shown: tuple[int, list[list[int]]] = (-1, [])
         self._resident: MemoryImages | None = None
+
+    @property
+    def switches(self) -> dict[str, str | float]:
+        """What changes training images besides plain crops and flips, by the name of its option; empty if nothing does."""
+        policy = self.augmentation if self.augmentation in ERASED else ""
+        mode = self.padding_mode if self.padding_mode != "zeros" else ""
+        values: dict[str, str | float] = {
+            "augmentation": policy,
+            "padding_mode": mode,
+            "rotation": self.rotation,
+            "cutmix": self.cutmix,
+        }
+        return {name: value for name, value in values.items() if value}
+
+    def _check_switches(self) -> None:
+        for name, most in (("rotation", 180), ("cutmix", 1)):
+            if not 0 <= getattr(self, name) <= most:
+                raise UserError(f"{name} = {getattr(self, name)}: expected 0 to {most}")
+        for name, choices in (("padding_mode", get_args(PaddingMode)), ("augmentation", get_args(Augmentation))):
+            if getattr(self, name) not in choices:
+                raise UserError(f"{name} = {getattr(self, name)}: expected one of {', '.join(choices)}")
+        if self.padding_mode == "reflect" and not self.crop_padding:
+            raise UserError("padding_mode = reflect: nothing is padded; expected crop_padding = 1 or more")
+        if self.augmentation in ERASED:
+            check_shape(self.augmentation, self.input_shape)
+            if self.rotation or self.padding_mode != "zeros":
+                raise UserError(
+                    f"augmentation = {self.augmentation} pads and turns images itself: expected no padding_mode, no rotation"
+                )
 
     @abstractmethod
     def training_images(self) -> Images:
@@ -113,14 +172,26 @@ class DataModule(pl.LightningDataModule, ABC):
                 )
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Random crop and flip, a draw per image."""
+        """Random crop, flip and rotation, a draw per image; nothing where the loader has changed the images already."""
+        if self.augmentation in ERASED:
+            return x
         if self.crop_padding:
-            x = random_crop(x, self.crop_padding, generator)
-        return random_flip(x, generator) if self.flip else x
+            x = random_crop(x, self.crop_padding, generator, self.padding_mode)
+        if self.flip:
+            x = random_flip(x, generator)
+        return random_rotation(x, self.rotation, generator) if self.rotation else x
+
+    def mix(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images that were augmented and their classes; with `cutmix` mixed images and shares of classes, (batch, C)."""
+        return cutmix(x, y, self.num_classes, self.cutmix, generator) if self.cutmix else (x, y)
 
     @property
     def view_count(self) -> int:
-        """How many different views of one image `augment` can show."""
+        """How many different views of one image `augment` can show; raises UserError where they cannot be counted."""
+        if endless := [name for name in self.switches if name != "padding_mode"]:
+            raise UserError(
+                f"{endless[0]} shows images in ever new ways, whose logits nobody stores: expected ard.models.Frozen"
+            )
         return (2 * self.crop_padding + 1) ** 2 * (1 + self.flip)
 
     def views(self, count: int, generator: torch.Generator) -> Tensor:
@@ -160,11 +231,16 @@ class DataModule(pl.LightningDataModule, ABC):
             )
         if train and len(images) < self.batch_size:
             raise UserError(f"batch_size = {self.batch_size}: expected at most the {len(images)} training images")
-        if train and self.crop_padding > min(self.input_shape[1:]):
-            raise UserError(f"crop_padding = {self.crop_padding}: expected at most the side of images {self.input_shape}")
-        placed = self._placed(images, trainer.strategy.root_device if trainer else torch.device("cpu"))
+        most = min(self.input_shape[1:]) - (self.padding_mode == "reflect")  # the edge itself is not mirrored
+        if train and self.crop_padding > most:
+            what = "below" if self.padding_mode == "reflect" else "at most"
+            raise UserError(f"crop_padding = {self.crop_padding}: expected {what} the side of images {self.input_shape}")
+        redrawn = train and self.augmentation in ERASED  # by torchvision, on the CPU
+        device = torch.device("cpu") if redrawn or trainer is None else trainer.strategy.root_device
+        shown: Any = self._placed(images, device) if others is None else Mixture(images, others)
+        shown = Redrawn(shown, self.augmentation, self.flip) if redrawn else shown
         return Loader(
-            placed if others is None else Mixture(images, others),
+            shown,
             batch_size=self.batch_size,
             epoch=(lambda: trainer.current_epoch if trainer else 0) if train else None,
             seed=self.seed,
@@ -173,6 +249,7 @@ class DataModule(pl.LightningDataModule, ABC):
             workers=self.workers,
             others=0 if others is None else len(others),
             fraction=fraction,
+            seeded=redrawn,
         )
 
     def _placed(self, images: Subset, device: torch.device) -> Subset:

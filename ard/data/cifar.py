@@ -15,6 +15,7 @@ import torch
 
 from ard.core.errors import UserError
 from ard.core.user_paths import written_out
+from ard.data.augmentation import Augmentation, PaddingMode
 from ard.data.base import DataModule
 from ard.data.loading import MemoryImages
 
@@ -51,6 +52,7 @@ class CIFAR(DataModule):
 
     Args:
         root: The folder that holds the images, or that they are downloaded to.
+        workers: Processes that load images: of use where an augmentation is slow (idbh_weak, idbh_strong).
     """
 
     input_shape = (3, 32, 32)
@@ -63,6 +65,11 @@ class CIFAR(DataModule):
         val_size: int = 1000,
         crop_padding: int = 4,
         flip: bool = True,
+        padding_mode: PaddingMode = "zeros",
+        rotation: float = 0.0,
+        augmentation: Augmentation = "crop_flip",
+        cutmix: float = 0.0,
+        workers: int = 0,
         seed: int = 0,
         split_seed: int = 0,
     ) -> None:
@@ -71,7 +78,11 @@ class CIFAR(DataModule):
             val_size=val_size,
             crop_padding=crop_padding,
             flip=flip,
-            workers=0,
+            padding_mode=padding_mode,
+            rotation=rotation,
+            augmentation=augmentation,
+            cutmix=cutmix,
+            workers=workers,
             seed=seed,
             split_seed=split_seed,
         )

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ard.core.errors import UserError
+from ard.data.augmentation import Augmentation, PaddingMode
 from ard.data.base import DataModule
 from ard.data.loading import MemoryImages
 from ard.data.splitting import stratified_folds, stratified_split
@@ -34,6 +35,10 @@ class Digits(DataModule):
         val_size: int = 200,
         crop_padding: int = 0,
         fold: int | None = None,
+        padding_mode: PaddingMode = "zeros",
+        rotation: float = 0.0,
+        augmentation: Augmentation = "crop_flip",
+        cutmix: float = 0.0,
         seed: int = 0,
         split_seed: int = 0,
     ) -> None:
@@ -42,6 +47,10 @@ class Digits(DataModule):
             val_size=val_size,
             crop_padding=crop_padding,
             flip=False,
+            padding_mode=padding_mode,
+            rotation=rotation,
+            augmentation=augmentation,
+            cutmix=cutmix,
             workers=0,
             seed=seed,
             split_seed=split_seed,

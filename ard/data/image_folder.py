@@ -18,6 +18,7 @@ from ard.core.errors import UserError
 from ard.core.files import open_regular
 from ard.core.ranges import at_least
 from ard.core.user_paths import written_out
+from ard.data.augmentation import Augmentation, PaddingMode
 from ard.data.base import DataModule
 from ard.data.loading import Batch, Images, MemoryImages
 
@@ -53,7 +54,7 @@ class ImageFolder(DataModule):
         root: The folder that holds train/ and test/.
         size: The side of the images in pixels; larger and smaller ones are resized, and cropped to a square.
         grey: Whether images become grey, of one channel.
-        workers: Processes that decode a split that is too large to be held.
+        workers: Processes that decode a split that is too large to be held, or change images by idbh_weak or idbh_strong.
         memory_limit_mb: A split below that size is decoded once and held by each process.
         name: What tables call the images; by default their folder's name.
     """
@@ -68,6 +69,10 @@ class ImageFolder(DataModule):
         val_size: int = 1000,
         crop_padding: int = 4,
         flip: bool = True,
+        padding_mode: PaddingMode = "zeros",
+        rotation: float = 0.0,
+        augmentation: Augmentation = "crop_flip",
+        cutmix: float = 0.0,
         workers: int = 2,
         memory_limit_mb: int = 2000,
         name: str | None = None,
@@ -80,20 +85,27 @@ class ImageFolder(DataModule):
         self.root, self.memory_limit_mb = Path(written_out(root)), memory_limit_mb
         self.label = name or self.root.name
         self.input_shape = (1 if grey else 3, size, size)
-        self.folders = self._folders("train")
-        self.train_files = self.folders.files
-        self.classes = tuple(self.train_files)
-        if (self.root / "test").is_dir():  # nobody wants to hear of it when the training is over
-            self._test_files()
+        self._find_files()
         super().__init__(
             batch_size=batch_size,
             val_size=val_size,
             crop_padding=crop_padding,
             flip=flip,
-            workers=0 if self._fits_memory(self.train_files) else workers,
+            padding_mode=padding_mode,
+            rotation=rotation,
+            augmentation=augmentation,
+            cutmix=cutmix,
+            workers=0 if augmentation == "crop_flip" and self._fits_memory(self.train_files) else workers,
             seed=seed,
             split_seed=split_seed,
         )
+
+    def _find_files(self) -> None:
+        self.folders = self._folders("train")
+        self.train_files = self.folders.files
+        self.classes = tuple(self.train_files)
+        if (self.root / "test").is_dir():  # nobody wants to hear of it when the training is over
+            self._test_files()
 
     @property
     def title(self) -> str:

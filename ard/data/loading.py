@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ard.core.pixels import check_pixels
-from ard.core.randomness import keyed_generator
+from ard.core.randomness import key_seed, keyed_generator
 
 Batch = tuple[Tensor, Tensor]  # uint8 images (batch, C, H, W), labels (batch,)
 
@@ -91,7 +91,7 @@ class Loader(DataLoader):
     """Batches of a global size, each rank its share; shuffled by (seed, epoch), and resumable inside an epoch.
 
     `epoch` is asked anew at every pass: Lightning's checkpoints hold no random state, so an order drawn from the global
-    generator would repeat the first epoch's after a resume.
+    generator would repeat the first epoch's after a resume. With `seeded`, images are asked for by index and seed.
     """
 
     def __init__(
@@ -106,13 +106,15 @@ class Loader(DataLoader):
         workers: int = 0,
         others: int = 0,
         fraction: float = 0.0,
+        seeded: bool = False,
     ) -> None:
         own = len(images) - others  # the last `others` of the images are drawn for that fraction of a batch
         self.order = Order(own, batch_size, epoch, seed, rank, world_size, others=others, fraction=fraction)
         self.place = {"epoch": -1, "yielded": 0}
         self.restored: dict[int, int] = {}  # epoch -> batches it has seen already
         keep = {"persistent_workers": True} if workers else {}
-        super().__init__(images, batch_sampler=self.order, num_workers=workers, collate_fn=_already_batched, **keep)  # type: ignore[arg-type]
+        sampler = Seeded(self.order) if seeded else self.order
+        super().__init__(images, batch_sampler=sampler, num_workers=workers, collate_fn=_already_batched, **keep)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         epoch = self.order.epoch() if self.order.epoch else -1
@@ -183,6 +185,22 @@ class Order:
 def own_count(batch_size: int, fraction: float) -> int:
     """How many of a training batch, a fraction of which comes from elsewhere, are the data set's own."""
     return max(1, round(batch_size * (1 - fraction)))
+
+
+@dataclass
+class Seeded:
+    """The same lists, in which a seed comes with each index: whichever batch, process or worker has an image, what is drawn
+    for it in an epoch is the same."""
+
+    order: Order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch = self.order.epoch() if self.order.epoch else -1
+        for batch in self.order:
+            yield [(index, key_seed("image", self.order.seed, epoch, index)) for index in batch]
 
 
 def _already_batched(batch: Batch) -> Batch:

@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from ard.core.errors import UserError
 from ard.core.files import open_regular
 from ard.core.pixels import check_labels
 from ard.core.user_paths import written_out
+from ard.data.augmentation import Augmentation, PaddingMode
 from ard.data.base import DataModule
 from ard.data.loading import Batch, Images, Loader, own_count
 
@@ -56,17 +57,37 @@ class Mixed(DataModule):
         base: The data set, whose batch size and split are used.
         others: An .npz file of more images, `image` (n, height, width, channels), and perhaps `label` (n,).
         fraction: The share of each batch that comes from there.
+        padding_mode: As of the base, which says it where this does not; likewise the next three.
+        rotation: By up to how many degrees images are turned at random, to either side.
+        augmentation: crop_flip, idbh_weak or idbh_strong.
+        cutmix: Share of the images that get a box of another one, whichever source it is of.
     """
 
-    def __init__(self, *, base: DataModule, others: str, fraction: float = 0.5, seed: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        base: DataModule,
+        others: str,
+        fraction: float = 0.5,
+        padding_mode: PaddingMode | None = None,
+        rotation: float | None = None,
+        augmentation: Augmentation | None = None,
+        cutmix: float | None = None,
+        seed: int = 0,
+    ) -> None:
         if not 0 < fraction < 1:
             raise UserError(
                 f"fraction = {fraction}: expected between 0 and 1, the share of each batch that is not the base's"
             )
-        settings = {name: getattr(base, name) for name in ("batch_size", "val_size", "crop_padding", "flip", "workers")}
+        self.classes, self.input_shape, self.additional = base.classes, base.input_shape, True
+        switches = {"padding_mode": padding_mode, "rotation": rotation, "augmentation": augmentation, "cutmix": cutmix}
+        names = ("batch_size", "val_size", "crop_padding", "flip", "workers", *switches)
+        settings = {name: getattr(base, name) for name in names}
+        if base.augmentation not in get_args(Augmentation):  # of the base alone, such as Photos'
+            settings["augmentation"] = "crop_flip"
+        settings |= {name: value for name, value in switches.items() if value is not None}
         super().__init__(**settings, seed=seed, split_seed=base.split_seed)
         self.base, self.path, self.fraction = base, written_out(others), fraction
-        self.classes, self.input_shape, self.additional = base.classes, base.input_shape, True
         self.fold = base.fold
 
     @property

@@ -47,6 +47,7 @@ class Photos(ImageFolder):
         val_size: float = 0.15,
         test_size: float = 0.15,
         augmentation: Literal["crop", "trivial", "none"] = "crop",
+        cutmix: float = 0.0,
         grey: bool = False,
         workers: int = 2,
         memory_limit_mb: int = 2000,
@@ -57,7 +58,7 @@ class Photos(ImageFolder):
         for key, share in (("val_size", val_size), ("test_size", test_size)):
             if not 0 < share < 1:
                 raise UserError(f"{key} = {share:g}: expected a share of the images, between 0 and 1")
-        self.test_size, self.augmentation, self.split_seed = test_size, augmentation, split_seed
+        self.test_size, self.split_seed = test_size, split_seed
         super().__init__(
             root=root,
             size=size,
@@ -66,12 +67,14 @@ class Photos(ImageFolder):
             val_size=1,
             crop_padding=0,
             flip=False,
+            cutmix=cutmix,
             workers=workers,
             memory_limit_mb=memory_limit_mb,
             name=name,
             seed=seed,
             split_seed=split_seed,
         )
+        self.augmentation = augmentation
         self.val_size = max(round(val_size * sum(map(len, self.train_files.values()))), self.num_classes)
         self._batch_idx = 0
 

@@ -24,8 +24,8 @@ PRESENTATION = (
 # How a run starts, not what it is.
 START = ("config", "ckpt_path", "weights_only", "resume", "allow_changes", "allow_mismatch")
 
-# Arguments that came later, with the value that does what was done before: by the name of their class of ard, or by the key
-# of a part of the config that names no class.
+# Arguments that came later, with the value that does what was done before: by the name of their class of ard, by the package
+# of ard whose classes all have them, or by the key of a part of the config that names no class.
 LATER: dict[str, dict[str, Any]] = {
     "ABSLD": {"falls_first": False},
     "ARD": {"teacher_temperature": None},
@@ -34,6 +34,10 @@ LATER: dict[str, dict[str, Any]] = {
     "Digits": {"fold": None},
     "GradAlign": {"saturated": 1.0},
     "MART": {"slack": 0.0},
+    "ard.data": {"padding_mode": "zeros", "rotation": 0.0, "augmentation": "crop_flip", "cutmix": 0.0},
+    "CIFAR10": {"workers": 0},
+    "CIFAR100": {"workers": 0},
+    "Mixed": {"padding_mode": None, "rotation": None, "augmentation": None, "cutmix": None},
     "Timm": {"img_size": None},
     "Torchvision": {"pretrained": False},
 }
@@ -85,7 +89,7 @@ def by_contents(tree: dict[str, Any], known: Mapping[str, str], *, look: bool = 
             tree[key] = [by_contents(part, known, look=look) if isinstance(part, dict) else part for part in value]
     path = str(tree.get("class_path", ""))
     if path.startswith("ard.") and "init_args" in tree:
-        tree["init_args"] = as_before(path.rpartition(".")[2], tree["init_args"])
+        tree["init_args"] = as_before(path, tree["init_args"])
     if path.startswith(TEACHERS_FROM_FILES):
         weights = tree["init_args"].pop("weights", "")
         file = weights_file(weights)
@@ -95,6 +99,7 @@ def by_contents(tree: dict[str, Any], known: Mapping[str, str], *, look: bool = 
 
 
 def as_before(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Without the arguments that came later and do what was done before."""
-    later = LATER.get(name, {})
+    """Without the arguments that came later and do what was done before; `name` is a class path, or the key of a part."""
+    package, _, last = name.rpartition(".")
+    later = LATER.get(package, {}) | LATER.get(last, {})
     return {key: value for key, value in arguments.items() if key not in later or later[key] != value}

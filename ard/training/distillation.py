@@ -83,6 +83,7 @@ class Distillation(Engine):
             num_classes=num_classes,
             seed=seed,
         )
+        self.augmented_by = method.data
         self.weight_perturbation = weight_perturbation or method.weight_perturbation
         self.taken: Taken | None = None  # the step under way, until its gradient is there
         self.cuda_graph = cuda_graph

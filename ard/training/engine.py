@@ -84,6 +84,7 @@ class Engine(pl.LightningModule, ABC):
         self.accuracies = nn.ModuleDict()
         self.shown = torch.zeros(())  # images of each class in the validation under way
         self.foreign, self.timer = ForeignData(), StepTimer()
+        self.augmented_by: dict[str, Any] = {}  # what a method that was named says of its images
         self.terms: dict[str, Tensor] = {}  # of the step under way
         self.measured: dict[str, Tensor] = {}  # the same two numbers for every method, of the step under way
         self.skipped = False  # a guard took the gradients of the step under way, whose terms say nothing
@@ -107,6 +108,7 @@ class Engine(pl.LightningModule, ABC):
         if isinstance(self.data, ForeignData):
             self.data.look(self.trainer)
         expected = self.data.num_classes if isinstance(self.data, DataModule) else None
+        self._check_augmentation()
         self.settle(self.data.input_shape)
         self.num_classes = class_count(self.student, self.data.input_shape, self.num_classes or expected)
         for place, teacher in self.teachers().items():
@@ -129,6 +131,21 @@ class Engine(pl.LightningModule, ABC):
             )
         )
 
+    def _check_augmentation(self) -> None:
+        """Raises UserError where images are mixed for a method that wants one class for each, or not as its name says."""
+        data, name = self.data, type(self.objective).__name__
+        if isinstance(data, DataModule) and data.cutmix and self.objective.labels == "class":
+            raise UserError(
+                f"{name} wants one class for each image, and cutmix gives an image shares of two: leave cutmix out, or "
+                "take a method such as PGD-AT, TRADES, ARD or RSLAD"
+            )
+        for key, value in self.augmented_by.items():
+            if getattr(data, key, None) != value:
+                raise UserError(
+                    f"the method that was named trains on images with {key}={value!r}: expected a data module such as "
+                    f"ard.data.CIFAR10({key}={value!r}), or another method"
+                )
+
     def settle(self, input_shape: tuple[int, ...]) -> None:
         """Bring the student into the memory format in which it reads images of this shape."""
         if not self.in_usual_format:
@@ -138,7 +155,8 @@ class Engine(pl.LightningModule, ABC):
         if not isinstance(self.data, DataModule) or self.data.additional:
             raise UserError("ard.models.Cached knows images by their place in one data set: expected ard.models.Frozen")
         labels, fold = self.data.splits[0].labels, () if self.data.fold is None else (self.data.fold,)
-        about: tuple[object, ...] = (self.data.title, self.data.split_seed, self.data.input_shape, *fold)
+        mode = () if self.data.padding_mode == "zeros" else (self.data.padding_mode,)  # older tables know no other
+        about: tuple[object, ...] = (self.data.title, self.data.split_seed, self.data.input_shape, *fold, *mode)
         teacher.remember(labels=labels, views=self.data.view_count, num_classes=self.num_classes, about=about)
 
     def teachers(self) -> dict[str, Frozen]:
@@ -207,11 +225,13 @@ class Engine(pl.LightningModule, ABC):
         return x.contiguous() if self.in_usual_format else x, y
 
     def images(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
-        """The batch, augmented for this step; a teacher that stores its logits is given the views."""
+        """The batch, augmented and mixed for this step; a teacher that stores its logits is given the views."""
         x, y = self.received(batch, batch_idx)
         x = self.data.augment(x, self._views(batch_idx))
         if isinstance(self.teacher, Cached) and isinstance(self.data, DataModule):
             self.teacher.expect(x, self.data.shown(batch_idx), self.data.views(len(y), self._views(batch_idx)))
+        if isinstance(self.data, DataModule) and self.data.cutmix:
+            x, y = self.data.mix(x, y, keyed_generator("cpu", "cutmix", *self.step_key(batch_idx)))
         return x, y
 
     def _views(self, batch_idx: int) -> torch.Generator:

@@ -1,6 +1,6 @@
 """What an engine is given in Python, completed: a method by its name brings all its recipe says; the rest has defaults."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from inspect import signature
 from typing import Any, Literal, Self
 
@@ -33,6 +33,7 @@ class Method:
     attack_mode: Literal["eval", "train"] = "eval"
     weight_perturbation: AWP | None = None
     replays: int = 8
+    data: dict[str, Any] = field(default_factory=dict)  # what its images have to be augmented by: data module's arguments
 
     @classmethod
     def of(cls, objective: Objective | str, engine: type) -> Self:
@@ -42,13 +43,14 @@ class Method:
         """
         if isinstance(objective, Objective):
             return cls(objective=objective)
-        recipe = read_yaml(find(same_name(objective, names("methods")) or objective, "methods"))["model"]
+        tree = read_yaml(find(same_name(objective, names("methods")) or objective, "methods"))
+        recipe, data = tree["model"], tree.get("data", {}).get("init_args", {})
         _check_engine(objective, recipe["class_path"].rpartition(".")[2], engine)
         arguments = {key: value for key, value in recipe["init_args"].items() if key != "teacher"}
         kinds = {"objective": Objective, "attack": AttackFactory, "training": Training, "weight_perturbation": AWP}
         parts = {key: build(kinds[key], value) if key in kinds else value for key, value in arguments.items()}
         _check_teachers(objective, parts["objective"])
-        return cls(**parts)
+        return cls(**parts, data=data)
 
     def training_with(self, given: Training | None) -> Training:
         """The recipe's training block, in which whatever a given one has besides its defaults wins."""

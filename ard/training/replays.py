@@ -128,6 +128,7 @@ class FreeDistillation(Engine):
             num_classes=num_classes,
             seed=seed,
         )
+        self.augmented_by = method.data
         self.replays = method.replays if replays is None else replays
         if self.replays < 1:
             raise UserError(f"replays = {replays}: expected at least 1")

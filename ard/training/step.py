@@ -140,10 +140,13 @@ def listening(student: nn.Module, x_adv: Tensor) -> Iterator[list[Tensor]]:
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:
     """The share of images that are classified correctly, on their device: of those that have a class, NaN where none has.
 
-    Where y are shares of classes, shape (batch, C), the largest counts.
+    Where y are shares of classes, shape (batch, C), the largest counts, if it is larger than the share without a label.
     """
-    classes = y if y.ndim == 1 else y.argmax(dim=1)
-    known = classes >= 0
+    if y.ndim == 1:
+        classes, known = y, y >= 0
+    else:
+        largest, classes = y.max(dim=1)
+        known = largest > 1 - y.sum(dim=1)
     return ((logits.argmax(dim=1) == classes) & known).sum() / known.sum()
 
 

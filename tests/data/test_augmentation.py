@@ -10,7 +10,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ard.data import Digits, to_pixels
-from ard.data.augmentation import random_crop, random_flip
+from ard.data.augmentation import crop_offsets, random_crop, random_flip, random_rotation
 
 
 def test_random_crop_cuts_each_image_at_a_place_of_its_own() -> None:
@@ -66,3 +66,25 @@ def test_augment_obeys_its_switches() -> None:
     assert torch.equal(data.augment(x, generator()), random_flip(x, generator()))
     data.flip, data.crop_padding = False, 1
     assert torch.equal(data.augment(x, generator()), random_crop(x, 1, generator()))
+
+
+def test_a_reflected_crop_is_a_window_of_the_mirrored_surroundings() -> None:
+    x = torch.rand(100, 2, 5, 4, generator=generator(1))
+    rows, columns = [abs(i) if i < 5 else 8 - i for i in range(-2, 7)], [abs(j) if j < 4 else 6 - j for j in range(-2, 6)]
+    padded = x[:, :, rows][:, :, :, columns]
+    offsets = crop_offsets(100, 2, generator())
+    for image, crop, row, column in zip(padded, random_crop(x, 2, generator(), "reflect"), *offsets, strict=True):
+        assert torch.equal(crop, image[:, row : row + 5, column : column + 4])
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 9, 5)])
+def test_a_rotation_is_torchvisions(shape: tuple[int, int, int]) -> None:
+    from torchvision.transforms.functional import rotate
+
+    x = torch.rand(40, *shape, generator=generator(1))
+    angles = 15 * (2 * torch.rand(40, generator=generator()) - 1)
+    expected = torch.stack([rotate(image, float(angle)) for image, angle in zip(x, angles, strict=True)])
+    found = random_rotation(x, 15, generator())
+    assert float((found == expected).float().mean()) > 0.995  # a pixel just between two may be either
+    assert torch.equal(random_rotation(x, 0, generator()), x)
+    assert not torch.equal(found, x)

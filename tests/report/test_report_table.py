@@ -20,6 +20,7 @@ from small_records import (
     write_study,
 )
 
+from ard.artifacts.facts import TrainingFacts
 from ard.report.comparison import compare_records
 
 
@@ -111,6 +112,22 @@ def test_unreliable_is_never_shown_bare(study: Path) -> None:
     assert "Left out as unreliable: masked" in text
     write(study / "masked/seed1/evaluation.json", first(0.9), first(0.5))  # one bad seed spoils the mean
     assert cells(compare_records([study], study / "out"), "masked")["Worst"] == "UNRELIABLE (M3, V4)"
+
+
+def test_augmentation_is_shown_where_it_differs_and_rows_stay_comparable(study: Path) -> None:
+    def augmented(**switches: object) -> TrainingFacts:
+        base = {"class_path": "ard.data.Digits", "init_args": {"batch_size": 128, **switches}}
+        return replace(
+            TRAINING, config={"data": {"class_path": "ard.data.Mixed", "init_args": {"base": base, "cutmix": 1.0}}}
+        )
+
+    assert "Training" not in cells(compare_records([study], study / "out"), "ard")
+    write(study / "kd/seed0/evaluation.json", first(0.9), first(0.1), training=augmented(rotation=15))
+    text = compare_records([study], study / "out")
+    assert cells(text, "kd")["Training"] == "extra augmentation rotation 15, cutmix 1.0"
+    assert cells(text, "ard")["Training"] == "extra augmentation none"
+    write(study / "kd/seed0/evaluation.json", first(0.9), first(0.1), training=augmented(augmentation="idbh_weak"))
+    assert cells(compare_records([study], study / "out"), "kd")["Training"] == "extra augmentation idbh_weak, cutmix 1.0"
 
 
 def test_training_column_names_what_differs(study: Path) -> None:

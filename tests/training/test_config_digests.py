@@ -129,6 +129,20 @@ def test_each_other_stored_config_resolves_to_its_digest(path):
     check_resolved(path)
 
 
+def test_switches_of_augmentation_make_another_run_only_where_they_are_on():
+    def digest(name, **arguments):
+        data = {"class_path": f"ard.data.{name}", "init_args": {"batch_size": 8, **arguments}}
+        return config_digest({"trainer": {"precision": None}, "model": {"init_args": {}}, "data": data})
+
+    off = {"padding_mode": "zeros", "rotation": 0.0, "augmentation": "crop_flip", "cutmix": 0.0}
+    on = {"padding_mode": "reflect", "rotation": 15.0, "augmentation": "idbh_weak", "cutmix": 1.0}
+    for name in ("Digits", "CIFAR10", "CIFAR100", "ImageFolder", "Photos"):
+        assert digest(name, **off) == digest(name)
+        assert len({digest(name, **{key: value}) for key, value in on.items()} | {digest(name)}) == 5
+    assert digest("Mixed", **dict.fromkeys(off)) == digest("Mixed")
+    assert digest("Mixed", cutmix=0.0) != digest("Mixed")  # its base may say something else
+
+
 @pytest.mark.parametrize(("network", "later", "other"), [("Timm", "img_size", 64), ("Torchvision", "pretrained", True)])
 def test_an_argument_that_came_later_makes_no_other_run_where_it_does_what_was_done_before(network, later, other):
     def digest(**arguments):

@@ -3,13 +3,14 @@
 import pytest
 import torch
 from others import Plain
-from pytorch_lightning import Callback
+from pytorch_lightning import Callback, Trainer
 from tiny import user_error
 
 from ard import Distillation
 from ard.artifacts.card import Card
 from ard.artifacts.weights import save_weights
 from ard.attacks import PGD, Linf
+from ard.data import Digits
 
 
 class Steps(Callback):
@@ -39,6 +40,22 @@ def test_wrong_pixels_and_labels_are_refused(fit, tmp_path, recipe, data, messag
     observed(f"refused: {caught.value}")
     assert steps.count == 0
     assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_mixed_images_are_refused_before_training_where_a_method_wants_one_class(fit, tmp_path):
+    steps = Steps()
+    with user_error("MART wants one class for each image, and cutmix gives an image shares of two: leave cutmix out, or"):
+        fit(tmp_path, "mart", "--data.init_args.cutmix=1.0", callbacks=[steps])
+    assert steps.count == 0
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_a_method_that_was_named_asks_for_the_images_it_is_made_of():
+    """In Python a name brings no data, and a run without its augmentation would be another method."""
+    module = Distillation(student=Plain(), objective="pgd_at_cutmix", eps=0.1)
+    trainer = Trainer(accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False)
+    with user_error(r"images with cutmix=1.0: expected a data module such as ard.data.CIFAR10\(cutmix=1.0\), or another"):
+        trainer.fit(module, datamodule=Digits())
 
 
 def test_a_student_may_begin_with_weights_for_other_classes(tmp_path):

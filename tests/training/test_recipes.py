@@ -16,6 +16,7 @@ from small_runs import ROOT, teacher_options
 from tiny import concrete
 
 import ard.objectives
+from ard.artifacts.facts import SWITCHES
 from ard.artifacts.weights import read_weights
 from ard.cli.lightning import resolve_config
 from ard.core.files import sha256
@@ -25,6 +26,7 @@ from ard.training.config_digest import config_digest
 BASES = sorted(CONFIGS.glob("*.yaml"))
 TEACHERS = sorted((CONFIGS / "teachers").glob("*.yaml"))
 SCHEDULES = sorted((CONFIGS / "schedules").glob("*.yaml"))
+AUGMENTATIONS = sorted((CONFIGS / "augmentations").glob("*.yaml"))
 PGD_AT = CONFIGS / "methods" / "pgd_at.yaml"
 WRITTEN = json.loads((ROOT / "docs/results/costs.json").read_text())["passes"]
 
@@ -142,8 +144,11 @@ def test_the_command_of_the_head_parses(recipe):
 
 @each("recipe", RECIPES)
 def test_a_recipe_leaves_the_threat_and_the_data_to_the_base(recipe):
-    absolute = {"eps", "step_size", "threat", "val_attack", "student", "data", "seed_everything", "max_epochs"}
+    absolute = {"eps", "step_size", "threat", "val_attack", "student", "seed_everything", "max_epochs"}
     assert set(keys(content(recipe))) & absolute == set()
+    data = content(recipe).get("data", {"init_args": {}})
+    assert set(data) == {"init_args"}, f"{recipe.name}: a recipe may say how images are augmented, not which they are"
+    assert set(data["init_args"]) <= set(SWITCHES)
 
 
 @each("recipe", RECIPES + TEACHERS)

@@ -2,7 +2,7 @@
 
 from image_files import image_folder
 from shipped_recipes import DIGITS, RECIPES, content, parts, resolved
-from test_recipes import BASES, PGD_AT, SCHEDULES, TEACHERS, each
+from test_recipes import AUGMENTATIONS, BASES, PGD_AT, SCHEDULES, TEACHERS, each
 from tiny import user_error
 
 from ard.__main__ import main
@@ -39,6 +39,18 @@ def test_a_schedule_sets_the_schedule_alone(schedule):
     assert training["monitor"] == "val/robust_acc"
 
 
+@each("augmentation", AUGMENTATIONS)
+def test_an_augmentation_sets_switches_of_the_data_alone(augmentation):
+    written = content(augmentation)
+    assert set(written) == {"data"}
+    assert set(written["data"]) == {"init_args"}
+    cifar = str(DIGITS.with_name("cifar10.yaml"))
+    found = resolved(*(word for path in (cifar, PGD_AT, augmentation) for word in ("-c", str(path))))["data"]
+    assert found["class_path"] == "ard.data.CIFAR10"
+    assert written["data"]["init_args"].items() <= found["init_args"].items()
+    assert found["init_args"]["val_size"] == 1000
+
+
 @each("teacher", [path for path in TEACHERS if path.stem.startswith("digits")])
 def test_a_teacher_of_digits_trains_one_step(teacher, fit, tmp_path):
     tiny = ["--model.init_args.student.init_args.width=8", "--model.init_args.student.init_args.blocks=[1]"]
@@ -47,7 +59,7 @@ def test_a_teacher_of_digits_trains_one_step(teacher, fit, tmp_path):
     assert type(engine.student).__name__ == parts(teacher)["student"]["class_path"].rpartition(".")[2]
 
 
-@each("recipe", RECIPES[:1] + SCHEDULES[:1])
+@each("recipe", RECIPES[:1] + SCHEDULES[:1] + AUGMENTATIONS[:1])
 def test_a_recipe_before_its_base_is_refused(recipe, capsys):
     words = ["fit", "-c", str(recipe), "-c", str(DIGITS)]
     with user_error("expected the base"):

@@ -95,8 +95,9 @@ def test_a_resumed_run_leaves_the_same_files(pair):
 )  # the one that wrote it has done its work
 @pytest.mark.parametrize("step", [1, 3])
 def test_a_run_resumes_inside_an_epoch(fit, tmp_path, step):
-    """From a checkpoint of Lightning's own callback, after `step` of the three steps of an epoch."""
+    """From a checkpoint of Lightning's own callback, after `step` of an epoch's three steps; images are mixed and turned."""
     options = [*WHOLE, "--trainer.max_epochs=3", "--data.init_args.crop_padding=1"]
+    options += ["--data.init_args.cutmix=0.7", "--data.init_args.rotation=15"]
     alone = fit(tmp_path / "alone", "pgd_at", *options, callbacks=[order := Order()]).model
     every = ModelCheckpoint(tmp_path / "steps", filename="{step}", every_n_train_steps=3 + step, save_top_k=-1)
     killed(fit, tmp_path / "killed", "pgd_at", *options, kill=(1 + step // 3, step % 3), callbacks=[every])

@@ -62,7 +62,8 @@ def _data(trainer: pl.Trainer, engine: Engine) -> str:
     if data is None:
         return f"{engine.data.image_count:,} training images, {engine.num_classes} classes"
     train, val = data.splits
-    return f"{data.title}: {len(train):,} training and {len(val):,} validation images, {data.num_classes} classes"
+    switches = "".join(f"; {name} {value}" for name, value in data.switches.items())
+    return f"{data.title}: {len(train):,} training and {len(val):,} validation images, {data.num_classes} classes{switches}"
 
 
 def _network(network: nn.Module) -> str:
