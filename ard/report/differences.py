@@ -45,10 +45,13 @@ def significant(differences: Sequence[Difference | None]) -> list[bool]:
 
 def doubt(difference: Difference | None) -> str:
     """Why a difference is not bold."""
-    if difference is None or difference.runs > 1:
-        equal = difference is not None and difference.low > -SAME and difference.high < SAME
-        return EQUAL if equal else NOT_SIGNIFICANT
-    return ONE_SEED
+    return ONE_SEED if difference is not None and difference.runs == 1 else NOT_SIGNIFICANT
+
+
+def decided(difference: Difference) -> str:
+    """Whether a difference that is not bold is known to be next to nothing, or not known."""
+    small = difference.runs > 1 and difference.low > -SAME and difference.high < SAME
+    return EQUAL if small else doubt(difference)
 
 
 def needed(difference: Difference | None) -> str:
@@ -138,4 +141,4 @@ def _points(difference: Difference | None, bold: bool, why: str = "") -> str:
         return "no seed in common"
     points = [in_points(value) for value in (difference.mean, difference.low, difference.high)]
     text = "{} [{}, {}]".format(*points)
-    return f"**{text}**" if bold else f"{text} {why or doubt(difference)}"
+    return f"**{text}**" if bold else f"{text} {why or decided(difference)}"
