@@ -31,10 +31,15 @@ LATER: dict[str, dict[str, Any]] = {
     "CIARD": {"freeze": 1.0},
     "DGAD": {"alpha": 1.0},
     "Digits": {"fold": None},
+    "Distillation": {"clean_pass": None},
+    "FreeDistillation": {"clamped": "image"},
     "GradAlign": {"saturated": 1.0},
     "MART": {"slack": 0.0},
+    "PGD": {"clamp_start": True},
     "Timm": {"img_size": None},
     "Torchvision": {"pretrained": False},
+    "UnstuckPGD": {"clamp_start": True},
+    "weight_perturbation": {"restore": "before_step"},
 }
 
 GUARDS = "guards"  # change no run in which nothing goes wrong
