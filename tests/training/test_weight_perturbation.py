@@ -93,7 +93,7 @@ def test_it_waits_for_its_start(fit, tmp_path):
 
 
 def test_the_average_and_a_step_that_is_left_out_see_the_weights_at_home(fit, tmp_path):
-    """An image of the second batch is NaN, and so the move of the weights, too: weights and BatchNorm are those after the first."""
+    """An image of the second batch is NaN, and so the move of the weights, too: all is as it was after the first."""
 
     class Spoilt(Callback):
         def on_train_batch_start(self, trainer, engine, batch, batch_idx):  # noqa: ARG002
