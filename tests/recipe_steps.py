@@ -9,7 +9,7 @@ from ard.configs.building import build
 from ard.models import Frozen
 from ard.objectives.base import Objective, Step, total_loss
 from ard.training.replays import replay, replayed_loss
-from ard.training.step import attack_batch, learn, show, take
+from ard.training.step import attack_batch, learn, show_clean, take
 from ard.training.weight_perturbation import AWP
 
 STEPS = 10  # as the schedule of a method sees them
@@ -88,7 +88,7 @@ class Steps:
         for move in (self.optimizer.step, undo) if late else (undo, self.optimizer.step):
             move()
         if self.clean_pass == "after_step":
-            show(self.student, self.clean)
+            show_clean(self.student, self.clean)
         self.objective.after_step_all({name: term.detach() for name, term in terms.items()}, self.student)
 
 

@@ -13,7 +13,7 @@ from ard.training.captured import Graphs
 from ard.training.engine import Engine
 from ard.training.method import Method, frozen_teacher, network_named, threat_of
 from ard.training.schedule import Training
-from ard.training.step import Attacked, CleanPass, Learned, Taken, attack_batch, learn, show, take
+from ard.training.step import Attacked, CleanPass, Learned, Taken, attack_batch, learn, show_clean, take
 from ard.training.weight_perturbation import AWP
 
 
@@ -90,8 +90,7 @@ class Distillation(Engine):
         self.clean_pass = clean_pass or method.clean_pass
         self.weight_perturbation = weight_perturbation or method.weight_perturbation
         self.taken: Taken | None = None  # the step under way, until its weights are at home
-        self.stepping = False  # whether the optimiser will step on the gradient of this batch
-        self.unseen: list[Tensor] = []  # clean images that BatchNorm is to see after the optimiser's step
+        self.stepping, self.unseen = False, list[Tensor]()  # whether a step follows this batch; what is shown after it
         self.cuda_graph = cuda_graph
         self.attack_batch: Callable[..., Attacked] = attack_batch
         self.learn: Callable[..., Learned] = learn
@@ -190,5 +189,5 @@ class Distillation(Engine):
         if not self.skipped:
             with self.trainer.precision_plugin.train_step_context():
                 for x in self.unseen:
-                    show(self.student, x)
+                    show_clean(self.student, x)
         self.unseen.clear()

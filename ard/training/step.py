@@ -110,7 +110,7 @@ def take(
         generator: Of the attack's random start.
         mode: The student's mode while it is attacked.
         clean_pass: When BatchNorm sees the clean images once more: after the attack, and before or after the forward passes
-            of the training loss. A pass after the optimiser's step is the caller's: see show.
+            of the training loss. A pass after the optimiser's step is the caller's: see show_clean.
         weight_perturbation: Moves the student's weights before the training loss, once its share of training is over.
         watch: Entered around the attack and all that prepares it.
         attack_batch: Does all that; training.captured.Graphs does it faster on CUDA.
@@ -120,19 +120,19 @@ def take(
         attacked = attack_batch(student, teacher, objective, attack, x, y, step, generator, mode)
     x_adv, undo = attacked.x_adv, _nothing
     if clean_pass == "before_loss":
-        show(student, x)
+        show_clean(student, x)
     with listening(student, x_adv) as answers:
         if weight_perturbation is not None and step.progress >= weight_perturbation.start:
             undo = weight_perturbation(student, lambda: total_loss(attacked.training_loss(x_adv)))
         learned = learn(student, objective, attacked, step)
     if clean_pass == "after_loss":
-        show(student, x)
+        show_clean(student, x)
     heard = next(iter([*answers, *learned.answers]), None)
     return Taken(terms=learned.terms, x_adv=x_adv, answers=heard if attacked.attack_loss is not None else None, undo=undo)
 
 
 @torch.no_grad()
-def show(student: nn.Module, x: Tensor) -> None:
+def show_clean(student: nn.Module, x: Tensor) -> None:
     """A forward pass that only BatchNorm sees: its statistics move, the random state comes back."""
     with torch.random.fork_rng({x.device} if x.is_cuda else {}), without_cached_casts():
         student(x)

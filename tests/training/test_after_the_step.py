@@ -12,7 +12,7 @@ import ard
 from ard.attacks import FGSM
 from ard.objectives.pgd_at import PGDAT
 from ard.training.schedule import Training
-from ard.training.step import show
+from ard.training.step import show_clean
 from ard.training.weight_perturbation import AWP
 
 pytestmark = [
@@ -63,7 +63,7 @@ def test_the_new_weights_are_shown_all_images_of_the_step(batches):
     assert all(same(ours, theirs) for ours, theirs in zip(states[:-1], others[:-1], strict=True))
     student = plain.student.train()
     for number in range(batches):
-        show(student, images(4 * batches)[4 * number :][:4])
+        show_clean(student, images(4 * batches)[4 * number :][:4])
     assert same(student.state_dict(), states[-1])
     assert not same(others[-1], states[-1])
     assert same(module.average.module.state_dict(), states[-1])  # it begins with what the first step leaves

@@ -9,7 +9,7 @@ from torch import nn
 from ard.attacks import PGD, Linf
 from ard.objectives.base import Step
 from ard.objectives.pgd_at import PGDAT
-from ard.training.step import show, take
+from ard.training.step import show_clean, take
 
 PLACES = [None, "before_loss", "after_loss"]
 
@@ -69,5 +69,5 @@ def test_a_pass_leaves_no_graph_and_needs_no_gradient():
     student = tiny_net().train()
     heard = []
     student.register_forward_hook(lambda _, __, output: heard.append(output.requires_grad))
-    show(student, images())
+    show_clean(student, images())
     assert heard == [False]
