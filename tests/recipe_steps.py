@@ -9,7 +9,7 @@ from ard.configs.building import build
 from ard.models import Frozen
 from ard.objectives.base import Objective, Step, total_loss
 from ard.training.replays import replay, replayed_loss
-from ard.training.step import attack_batch, learn, take
+from ard.training.step import attack_batch, learn, show_clean, take
 from ard.training.weight_perturbation import AWP
 
 STEPS = 10  # as the schedule of a method sees them
@@ -22,6 +22,7 @@ class Steps:
     def __init__(self, recipe, attack_batch=attack_batch, device="cpu"):
         said, self.device = parts(recipe), device
         self.attack_batch, self.mode = attack_batch, said.get("attack_mode", "eval")
+        self.clean_pass, self.clamped = said.get("clean_pass"), said.get("clamped", "image")
         self.replays = said["replays"] if "replays" in said else 8 * recipe_is_free(recipe)
         self.student = tiny_net()
         self.teacher = loaded(Frozen.of(tiny_net(1))) if "teacher" in said else None
@@ -59,9 +60,11 @@ class Steps:
         moving = self.student, self.teacher, self.objective
         if self.replays:
             loss = replayed_loss(*moving, x, y, step, mode=self.mode)
-            self.delta = replay(loss, x, self.delta, ball=BALL, count=self.replays, descend=self.descend)
+            options = {"count": self.replays, "descend": self.descend, "clamped": self.clamped}
+            self.delta = replay(loss, x, self.delta, ball=BALL, **options)
             return self.delta
         options = {"generator": self.drawing(100 + number), "mode": self.mode, "weight_perturbation": self.awp}
+        options["clean_pass"], self.clean = self.clean_pass, x
         taken = take(
             *moving,
             self.attack,
@@ -81,8 +84,11 @@ class Steps:
     def descend(self, terms, undo=lambda: None):
         self.optimizer.zero_grad()
         total_loss(terms).backward()
-        undo()
-        self.optimizer.step()
+        late = self.awp is not None and self.awp.restore == "after_step"
+        for move in (self.optimizer.step, undo) if late else (undo, self.optimizer.step):
+            move()
+        if self.clean_pass == "after_step":
+            show_clean(self.student, self.clean)
         self.objective.after_step_all({name: term.detach() for name, term in terms.items()}, self.student)
 
 

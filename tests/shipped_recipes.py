@@ -31,8 +31,9 @@ def class_paths(tree):
 def features(recipe):
     """What a recipe uses: its engine, objectives and attack, and what of training it turns on."""
     init_args = parts(recipe)
-    switches = [f"{key}={init_args[key]}" for key in ("attack_mode",) if key in init_args]
-    switches += [key for key in ("weight_perturbation",) if key in init_args]
+    switches = [f"{key}={init_args[key]}" for key in ("attack_mode", "clean_pass", "clamped") if key in init_args]
+    if "weight_perturbation" in init_args:
+        switches.append(f"weights restored {init_args['weight_perturbation'].get('restore', 'before_step')}")
     switches += [key for key in ("average",) if key in init_args["training"]]
     return {*class_paths(content(recipe)["model"]), *switches}
 

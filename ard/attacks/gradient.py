@@ -19,11 +19,14 @@ class PGD(Attack):
         steps: Number of steps, at least 1.
         relative_step: The step size in units of eps; None takes 2.5 eps / steps.
         start: Uniform in the ball, gaussian with standard deviation 0.001 (TRADES), or zero: the image itself.
+        clamp_start: Whether the start is cut back to [0, 1], too. Some released codes do so only after the first step, whose
+            gradient is then that of pixels outside: at a pixel that is 0 or 1 the path may be another.
         keep_best: Return the highest point of each example's path rather than its last; training leaves it off, as
             published.
 
     Raises:
-        UserError: For no steps, or a step that leads nowhere; a step that can hardly be meant is a warning.
+        UserError: For no steps, a step that leads nowhere, or a start outside [0, 1] that might be returned; a step that
+            can hardly be meant is a warning.
     """
 
     def __init__(
@@ -33,26 +36,33 @@ class PGD(Attack):
         steps: int = 10,
         relative_step: float | None = None,
         start: Literal["uniform", "gaussian", "zero"] = "uniform",
+        clamp_start: bool = True,
         keep_best: bool = False,
     ) -> None:
         if steps < 1:
             raise UserError(f"PGD with steps = {steps}: expected at least 1")
+        if keep_best and not clamp_start:
+            raise UserError("PGD with keep_best and clamp_start = false may return its start: expected one of the two")
         _check_step("PGD", relative_step, steps)
         step_size = ball.eps * (2.5 / steps if relative_step is None else relative_step)
         super().__init__(ball, steps=steps, step_size=step_size, keep_best=keep_best)
-        self.start = start
+        self.start, self.clamp_start = start, clamp_start
 
     def begin(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if self.start == "zero":
             return x
+        noise = self._noise(x, generator)
+        return self.ball.project(x + noise, x) if self.clamp_start else x + self.ball.shrink(noise)
+
+    def _noise(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if self.start == "uniform":
-            return self.ball.project(x + self.ball.uniform(x, generator), x)
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        return self.ball.project(x + 1e-3 * noise, x)
+            return self.ball.uniform(x, generator)
+        return 1e-3 * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("steps", "start", "keep_best", "step_size")}
+        named = {name: getattr(self, name) for name in ("steps", "start", "keep_best", "step_size")}
+        return named if self.clamp_start else named | {"clamp_start": False}
 
 
 class UnstuckPGD(PGD):

@@ -133,7 +133,7 @@ def _of_the_model() -> list[tuple[str, list[tuple[str, str]]]]:
     taught = {"Frozen": "", **classes_of("ard.models", "Frozen")}
     return [
         ("model, ard.Distillation", _rows_of("model", "ard.training.distillation.Distillation")),
-        ("model, ard.FreeDistillation, also", _own_rows("ard.training.replays.FreeDistillation", "replays")),
+        ("model, ard.FreeDistillation, also", _own_rows("ard.training.replays.FreeDistillation", "replays", "clamped")),
         ("model.training", _rows_of("model.training", "ard.training.schedule.Training")),
         ("model.weight_perturbation", _rows_of("model.weight_perturbation", "ard.training.weight_perturbation.AWP")),
         *_of_classes("model.threat", "ard.attacks", classes_of("ard.attacks", "Ball")),
@@ -143,8 +143,9 @@ def _of_the_model() -> list[tuple[str, list[tuple[str, str]]]]:
     ]
 
 
-def _own_rows(class_path: str, name: str) -> list[tuple[str, str]]:
-    return [row for row in _rows_of("model", class_path) if row[0].startswith(f"--model.{name} ")]
+def _own_rows(class_path: str, *names: str) -> list[tuple[str, str]]:
+    options = {f"--model.{name}" for name in names}
+    return [row for row in _rows_of("model", class_path) if row[0].partition(" ")[0] in options]
 
 
 def _of_classes(place: str, package: str, classes: Iterable[str]) -> list[tuple[str, list[tuple[str, str]]]]:

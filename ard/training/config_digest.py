@@ -29,17 +29,22 @@ START = ("config", "ckpt_path", "weights_only", "resume", "allow_changes", "allo
 LATER: dict[str, dict[str, Any]] = {
     "ABSLD": {"falls_first": False},
     "ARD": {"teacher_temperature": None},
-    "CIARD": {"freeze": 1.0},
-    "DGAD": {"alpha": 1.0},
-    "Digits": {"fold": None},
-    "GradAlign": {"saturated": 1.0},
-    "MART": {"slack": 0.0},
     "ard.data": {"padding_mode": "zeros", "rotation": 0.0, "augmentation": "crop_flip", "cutmix": 0.0},
+    "CIARD": {"freeze": 1.0},
     "CIFAR10": {"workers": 0},
     "CIFAR100": {"workers": 0},
+    "DGAD": {"alpha": 1.0},
+    "Digits": {"fold": None},
+    "Distillation": {"clean_pass": None},
+    "FreeDistillation": {"clamped": "image"},
+    "GradAlign": {"saturated": 1.0},
+    "MART": {"slack": 0.0},
     "Mixed": {"padding_mode": None, "rotation": None, "augmentation": None, "cutmix": None},
+    "PGD": {"clamp_start": True},
     "Timm": {"img_size": None},
     "Torchvision": {"pretrained": False},
+    "UnstuckPGD": {"clamp_start": True},
+    "weight_perturbation": {"restore": "before_step"},
 }
 
 GUARDS = "guards"  # change no run in which nothing goes wrong

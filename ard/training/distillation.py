@@ -13,7 +13,7 @@ from ard.training.captured import Graphs
 from ard.training.engine import Engine
 from ard.training.method import Method, frozen_teacher, network_named, threat_of
 from ard.training.schedule import Training
-from ard.training.step import Attacked, Learned, Taken, attack_batch, learn, take
+from ard.training.step import Attacked, CleanPass, Learned, Taken, attack_batch, learn, show_clean, take
 from ard.training.weight_perturbation import AWP
 
 
@@ -40,6 +40,9 @@ class Distillation(Engine):
             defaults of Training wins over the recipe.
         attack_mode: The student's mode while it is attacked, by default eval, or what the recipe says. In train mode
             BatchNorm statistics move.
+        clean_pass: When BatchNorm sees the clean images once more, in a forward pass of train mode that changes nothing
+            else: after the attack, before or after the passes of the training loss, or after the optimiser's step, as some
+            released codes do. By default never, or when the recipe says.
         weight_perturbation: Moves the weights to where the training loss is taken, see AWP; by default the recipe's.
         cuda_graph: Whether attack and training loss are captured as CUDA graphs where that is possible: the same numbers,
             sooner.
@@ -63,6 +66,7 @@ class Distillation(Engine):
         val_attack: AttackFactory | None = None,
         training: Training | None = None,
         attack_mode: Literal["eval", "train"] | None = None,
+        clean_pass: CleanPass | None = None,
         weight_perturbation: AWP | None = None,
         cuda_graph: bool = True,
         init: str | None = None,
@@ -84,8 +88,10 @@ class Distillation(Engine):
             seed=seed,
         )
         self.augmented_by = method.data
+        self.clean_pass = clean_pass or method.clean_pass
         self.weight_perturbation = weight_perturbation or method.weight_perturbation
-        self.taken: Taken | None = None  # the step under way, until its gradient is there
+        self.taken: Taken | None = None  # the step under way, until its weights are at home
+        self.stepping, self.unseen = False, list[Tensor]()  # whether a step follows this batch; what is shown after it
         self.cuda_graph = cuda_graph
         self.attack_batch: Callable[..., Attacked] = attack_batch
         self.learn: Callable[..., Learned] = learn
@@ -102,6 +108,7 @@ class Distillation(Engine):
         training: Training,
         teacher: Frozen | None = None,
         attack_mode: Literal["eval", "train"] = "eval",
+        clean_pass: CleanPass | None = None,
         weight_perturbation: AWP | None = None,
         cuda_graph: bool = True,
         init: str | None = None,
@@ -118,6 +125,7 @@ class Distillation(Engine):
             training=training,
             teacher=teacher,
             attack_mode=attack_mode,
+            clean_pass=clean_pass,
             weight_perturbation=weight_perturbation,
             cuda_graph=cuda_graph,
             init=init,
@@ -145,20 +153,42 @@ class Distillation(Engine):
             self.next_step(batch_idx),
             generator=self.generator("attack", batch_idx),
             mode=self.attack_mode,
+            clean_pass=self.clean_pass,
             weight_perturbation=self.weight_perturbation,
             watch=self.timer.attack(),
             attack_batch=self.attack_batch,
             learn=self.learn,
         )
         self.terms = self.taken.terms
+        if self.clean_pass == "after_step":
+            self.unseen.append(x)
         self.report(self.terms, self.taken.answers, y)
         return self.taken.loss
 
     def on_after_backward(self) -> None:
+        moved = self.weight_perturbation
+        if moved is None or moved.restore == "before_step" or not self.stepping:  # the next batch of several looks from home
+            self._come_home()
+
+    def _come_home(self) -> None:
         if self.taken is not None:
             self.taken.undo()
             self.taken = None
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        super().optimizer_step(*args, **kwargs)  # runs training_step; a checkpoint of this step must hold what follows
+        self.stepping = True
+        try:
+            super().optimizer_step(*args, **kwargs)  # runs training_step; a checkpoint of this step must hold what follows
+        finally:
+            self.stepping = False
+            self._come_home()
+        self._show()
         self.after_step()
+
+    def _show(self) -> None:
+        """The clean images of all batches of this step, to BatchNorm; none of a step that was left out."""
+        if not self.skipped:
+            with self.trainer.precision_plugin.train_step_context():
+                for x in self.unseen:
+                    show_clean(self.student, x)
+        self.unseen.clear()

@@ -17,6 +17,7 @@ from ard.core.suggestions import did_you_mean, same_name
 from ard.models import Frozen, Network
 from ard.objectives.base import Objective
 from ard.training.schedule import Training
+from ard.training.step import CleanPass
 from ard.training.weight_perturbation import AWP
 
 DEFAULTS = Training()
@@ -31,9 +32,11 @@ class Method:
     attack: AttackFactory = PGD  # ten steps of eps / 4
     training: Training = DEFAULTS
     attack_mode: Literal["eval", "train"] = "eval"
+    clean_pass: CleanPass | None = None
     weight_perturbation: AWP | None = None
     replays: int = 8
     data: dict[str, Any] = field(default_factory=dict)  # what its images have to be augmented by: data module's arguments
+    clamped: Literal["image", "perturbation"] = "image"
 
     @classmethod
     def of(cls, objective: Objective | str, engine: type) -> Self:

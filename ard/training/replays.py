@@ -51,6 +51,7 @@ def replay(
     ball: Ball,
     count: int,
     descend: Callable[[dict[str, Tensor]], None],
+    clamped: Literal["image", "perturbation"] = "image",
 ) -> Tensor:
     """Minimise the training loss in `count` steps; after each, the perturbation takes a step of eps along its gradient.
 
@@ -61,6 +62,7 @@ def replay(
         ball: Where the perturbation stays.
         count: Number of replays.
         descend: Given the terms: their backward pass, and a step of the optimiser.
+        clamped: What is cut back to [0, 1], see FreeDistillation.
 
     Returns:
         The perturbation for the next batch, of x's shape.
@@ -69,10 +71,12 @@ def replay(
         delta = torch.zeros_like(x)
     delta = delta.to(x.device)  # that of a checkpoint is on the CPU
     for _ in range(count):
-        x_adv = ball.project(x + delta, x).requires_grad_()
+        x_adv = (ball.project(x + delta, x) if clamped == "image" else x + delta).requires_grad_()
         descend(training_loss(x_adv))
         uphill = ball.steepest(x_adv.grad).nan_to_num(0)  # type: ignore[arg-type] # float16 may have overflowed
         delta = ball.shrink(delta + ball.eps * uphill)
+        if clamped == "perturbation":
+            delta = delta.clamp(-x, 1 - x)
     return delta
 
 
@@ -90,6 +94,9 @@ class FreeDistillation(Engine):
         threat: Which images an attack may choose from, such as ard.Linf(8/255). By default Linf of 8/255.
         eps: A radius, short for threat=ard.Linf(eps).
         replays: How often each batch is used; by default the recipe's, else 8. The trainer's max_epochs is a multiple of it.
+        clamped: What is cut back so that pixels stay in [0, 1]: the attacked image, each time that it is shown; or after
+            each step the perturbation, whose first use with the next batch may then leave that range, as in a released
+            code. By default the image, or what the recipe says.
         val_attack: Makes the attack of validation from the threat; by default PGD of ten steps of eps / 4.
         training: Optimiser, schedule, averaging, see Distillation.
         attack_mode: The student's mode while the objective looks at it, by default eval, or what the recipe says.
@@ -107,6 +114,7 @@ class FreeDistillation(Engine):
         threat: Ball | None = None,
         eps: RadiusLike | None = None,
         replays: int | None = None,
+        clamped: Literal["image", "perturbation"] | None = None,
         val_attack: AttackFactory | None = None,
         training: Training | None = None,
         attack_mode: Literal["eval", "train"] | None = None,
@@ -132,6 +140,7 @@ class FreeDistillation(Engine):
         self.replays = method.replays if replays is None else replays
         if self.replays < 1:
             raise UserError(f"replays = {replays}: expected at least 1")
+        self.clamped = clamped or method.clamped
         self.automatic_optimization = False
         self.delta: Tensor | None = None  # not a buffer: DDP would overwrite every rank's with the first's
 
@@ -148,6 +157,7 @@ class FreeDistillation(Engine):
         teacher: Frozen | None = None,
         attack_mode: Literal["eval", "train"] = "eval",
         replays: int = 8,
+        clamped: Literal["image", "perturbation"] = "image",
         init: str | None = None,
         num_classes: int = 10,
         seed: int = 0,
@@ -158,6 +168,7 @@ class FreeDistillation(Engine):
             objective=objective,
             threat=threat,
             replays=replays,
+            clamped=clamped,
             val_attack=val_attack,
             training=training,
             teacher=teacher,
@@ -192,7 +203,8 @@ class FreeDistillation(Engine):
             self.answers = answers[0] if answers else None
             return terms
 
-        self.delta = replay(heard, x, self.delta, ball=self.threat, count=self.replays, descend=self.descend)
+        how: Any = {"ball": self.threat, "count": self.replays, "descend": self.descend, "clamped": self.clamped}
+        self.delta = replay(heard, x, self.delta, **how)
         self.report(self.terms, self.answers, y)
 
     def descend(self, terms: dict[str, Tensor]) -> None:

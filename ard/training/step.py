@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from ard.attacks import attacking
 from ard.losses import Loss
 from ard.objectives.base import Objective, Step, TrainingLoss, total_loss
+from ard.training.recording import without_cached_casts
 from ard.training.weight_perturbation import AWP
 
+CleanPass = Literal["before_loss", "after_loss", "after_step"]
 Search = Callable[[Loss, Tensor, torch.Generator], Tensor]  # what an Attack is: loss, x, generator -> x'
 
 
@@ -25,7 +27,8 @@ class Taken:
         x_adv: The attacked images; the images themselves where the method has no attack.
         answers: What the student said to the attacked images in train mode, before any weight was moved, detached; None
             where nothing was attacked or the training loss asks about other images.
-        undo: To be called after the backward pass: puts moved weights back. Nothing without a weight perturbation.
+        undo: Puts moved weights back, nothing without a weight perturbation: to be called after the backward pass, or after
+            the optimiser's step where AWP.restore says so.
     """
 
     terms: dict[str, Tensor]
@@ -88,6 +91,7 @@ def take(
     *,
     generator: torch.Generator,
     mode: Literal["eval", "train"] = "eval",
+    clean_pass: CleanPass | None = None,
     weight_perturbation: AWP | None = None,
     watch: AbstractContextManager[Any] | None = None,
     attack_batch: Callable[..., Attacked] = attack_batch,
@@ -105,6 +109,8 @@ def take(
         step: What the objective may know of this step.
         generator: Of the attack's random start.
         mode: The student's mode while it is attacked.
+        clean_pass: When BatchNorm sees the clean images once more: after the attack, and before or after the forward passes
+            of the training loss. A pass after the optimiser's step is the caller's: see show_clean.
         weight_perturbation: Moves the student's weights before the training loss, once its share of training is over.
         watch: Entered around the attack and all that prepares it.
         attack_batch: Does all that; training.captured.Graphs does it faster on CUDA.
@@ -113,12 +119,23 @@ def take(
     with watch or nullcontext():
         attacked = attack_batch(student, teacher, objective, attack, x, y, step, generator, mode)
     x_adv, undo = attacked.x_adv, _nothing
+    if clean_pass == "before_loss":
+        show_clean(student, x)
     with listening(student, x_adv) as answers:
         if weight_perturbation is not None and step.progress >= weight_perturbation.start:
             undo = weight_perturbation(student, lambda: total_loss(attacked.training_loss(x_adv)))
         learned = learn(student, objective, attacked, step)
+    if clean_pass == "after_loss":
+        show_clean(student, x)
     heard = next(iter([*answers, *learned.answers]), None)
     return Taken(terms=learned.terms, x_adv=x_adv, answers=heard if attacked.attack_loss is not None else None, undo=undo)
+
+
+@torch.no_grad()
+def show_clean(student: nn.Module, x: Tensor) -> None:
+    """A forward pass that only BatchNorm sees: its statistics move, the random state comes back."""
+    with torch.random.fork_rng({x.device} if x.is_cuda else {}), without_cached_casts():
+        student(x)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +22,13 @@ class AWP:
     Args:
         gamma: γ, how far each layer moves, in units of its norm.
         start: The share of training that goes before.
+        restore: When the weights come back: before the optimiser's step, which then decays θ; or after it, as in the
+            released code, whose step is from θ + v: weight decay is of θ + v, and g is then of all processes together.
     """
 
     gamma: float = 0.005
     start: float = 0.0
+    restore: Literal["before_step", "after_step"] = "before_step"
 
     def __post_init__(self) -> None:
         if self.gamma < 0:
@@ -33,20 +37,26 @@ class AWP:
             raise UserError(f"start = {self.start}: expected a share of training, from 0 to 1")
 
     def __call__(self, network: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
-        """Move the network's weights up the loss; calling the result puts back the very same bits."""
+        """Move the network's weights up the loss; calling the result takes the move back and keeps what came since.
+
+        Where nothing came since, these are the very same bits as before.
+        """
         weights = [weight for weight in network.parameters() if weight.ndim > 1 and weight.requires_grad]
         home = [weight.detach().clone() for weight in weights]
         gradients = _gradients(network, loss, weights)
+        if self.restore == "after_step":
+            _average(gradients)  # else each process would decay other weights, and they would drift apart
         with torch.no_grad():
             for weight, gradient in zip(weights, gradients, strict=True):
                 size = self.gamma * weight.norm() / gradient.norm().clamp_min(torch.finfo(gradient.dtype).tiny)
                 weight.add_(size * gradient)
         torch.clear_autocast_cache()  # a cast that it remembers is of the weights before
+        moved = [weight.detach().clone() for weight in weights] if self.restore == "after_step" else None
 
         @torch.no_grad()
         def restore() -> None:
-            for weight, old in zip(weights, home, strict=True):
-                weight.copy_(old)
+            for place, (weight, old) in enumerate(zip(weights, home, strict=True)):
+                weight.copy_(old if moved is None else _taken_back(weight, moved[place], old))
             torch.clear_autocast_cache()
 
         return restore
@@ -60,3 +70,16 @@ def _gradients(network: nn.Module, loss: Callable[[], Tensor], weights: Sequence
     for buffer, old in zip(network.buffers(), statistics, strict=True):
         buffer.copy_(old)
     return gradients
+
+
+def _taken_back(weight: Tensor, moved: Tensor, home: Tensor) -> Tensor:
+    """What came since is added to where the weight was at home; where the move led nowhere, nothing is."""
+    return torch.where(moved.isfinite(), home + (weight - moved), home)
+
+
+def _average(gradients: Sequence[Tensor]) -> None:
+    """Over the processes of a run, in place."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for gradient in gradients:
+            torch.distributed.all_reduce(gradient)
+            gradient.div_(torch.distributed.get_world_size())

@@ -170,3 +170,46 @@ def test_plain_float16_would_lose_gradients(confident):
     with torch.autocast("cpu", dtype=torch.float16):
         lost = plain_gradient(net, x, y).flatten(1).abs().amax(dim=1) == 0
     assert (lost & (plain_gradient(net, x, y).flatten(1).abs().amax(dim=1) > 0)).any()
+
+
+def saturated(count):
+    """Images of which some pixels are exactly 0 and some exactly 1."""
+    return (1.6 * images(count).double() - 0.3).clamp(0, 1)
+
+
+@pytest.mark.parametrize("clamp_start", [True, False])
+@pytest.mark.parametrize("start", ["uniform", "gaussian"])
+def test_pgd_as_released_steps_from_outside_the_range(start, clamp_start):
+    """The released loop in NumPy, on a loss whose gradient changes its sign where pixels leave [0, 1]."""
+    x, eps, size = saturated(8), 0.1, 0.03
+    attack = PGD(Linf(eps=eps), steps=4, relative_step=size / eps, start=start, clamp_start=clamp_start)
+    found = attack(lambda x_adv: (20 * x_adv).sin().flatten(1).sum(dim=1), x, generator(3))
+    draw = torch.randn if start == "gaussian" else torch.rand
+    noise = draw(x.shape, generator=generator(3), dtype=x.dtype).numpy()
+    clean = x.numpy()
+    path = clean + (1e-3 * noise if start == "gaussian" else eps * (2 * noise - 1))
+    path = np.clip(path, 0, 1) if clamp_start else path
+    for _ in range(4):
+        path = path + size * np.sign(20 * np.cos(20 * path))
+        path = np.clip(np.minimum(np.maximum(path, clean - eps), clean + eps), 0, 1)
+    np.testing.assert_allclose(found, path, rtol=0, atol=1e-12)
+    assert np.abs(found.numpy() - clean).max() <= eps + 1e-12
+    assert 0 <= found.min() <= found.max() <= 1
+
+
+def test_a_start_that_is_not_cut_back_leads_elsewhere_at_saturated_pixels_alone():
+    x = saturated(64).float()
+    cut, free = (
+        PGD(Linf(eps=0.1), steps=1, relative_step=1.0, clamp_start=clamp)(lambda z: z.flatten(1).sum(dim=1), x, generator())
+        for clamp in (True, False)
+    )
+    at_the_edge = (x < 0.1) | (x > 0.9)
+    assert torch.allclose(cut[~at_the_edge], free[~at_the_edge])
+    assert not torch.allclose(cut[at_the_edge], free[at_the_edge])
+
+
+def test_how_the_start_is_cut_is_recorded_where_it_is_unusual():
+    assert "clamp_start" not in PGD(Linf(eps=0.1)).settings
+    assert PGD(Linf(eps=0.1), clamp_start=False).settings["clamp_start"] is False
+    with user_error("keep_best and clamp_start = false"):
+        PGD(Linf(eps=0.1), clamp_start=False, keep_best=True)

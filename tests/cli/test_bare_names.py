@@ -160,4 +160,7 @@ def test_a_command_line_of_bare_names_becomes_these_paths(path, tmp_path):
         "ard.models.Frozen",
     ]
     assert "class_path" not in parts["training"]
-    assert parts.get("weight_perturbation") in (None, {"gamma": 0.01, "start": 0.0})  # its arguments alone are written
+    assert parts.get("weight_perturbation") in (
+        None,
+        {"gamma": 0.01, "start": 0.0, "restore": "before_step"},  # its arguments alone are written
+    )

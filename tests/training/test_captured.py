@@ -40,7 +40,10 @@ NOT_CAPTURED = {
 }
 PROGRESS = "it reads progress of each step"
 NOT_LEARNED = dict.fromkeys(
-    ["adaad_igdm", "adaiad", "adaiad-as-released", "ciard", "ciard-as-released", "iad_i", "iad_ii", "rslad_igdm", "saad"],
+    [
+        *["adaad_igdm", "adaiad", "adaiad-as-released", "ciard", "ciard-as-released", "iad_i", "iad_ii", "rslad_igdm"],
+        *["saad", "saad-as-released"],
+    ],
     PROGRESS,
 )
 REPLAYED = [recipe for recipe in RECIPES if content(recipe)["model"]["class_path"] != "ard.FreeDistillation"]

@@ -38,33 +38,38 @@ def kl(target, logits):
     return 30**2 * (p.exp() * (p - q)).sum(dim=1).mean()
 
 
-def plain_free_training(student, batches, loss):
-    """Shafahi et al., algorithm 1, with SGD whose rate falls to a tenth after three quarters of the replays."""
+def plain_free_training(student, batches, loss, *, as_released):
+    """Shafahi et al., algorithm 1, with SGD whose rate falls to a tenth after three quarters of the replays.
+
+    As released by Wong et al. the pixels' range holds for δ, after its step, and so not for the next batch's first images.
+    """
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     delta, step, last = torch.zeros_like(batches[0][0]), 0, REPLAYS * len(batches)
     for x, y in batches:
         for _ in range(REPLAYS):
             optimizer.param_groups[0]["lr"] = 0.1 if step < 0.75 * last else 0.01
-            x_adv = (x + delta.clamp(-EPS, EPS)).clamp(0, 1).requires_grad_()
+            x_adv = x + delta.clamp(-EPS, EPS)
+            x_adv = (x_adv if as_released else x_adv.clamp(0, 1)).requires_grad_()
             optimizer.zero_grad()
             loss(student, x_adv, x, y).backward()
             delta = (delta + EPS * x_adv.grad.sign()).clamp(-EPS, EPS)
+            delta = torch.max(torch.min(delta, 1 - x), 0 - x) if as_released else delta
             optimizer.step()
             step += 1
     return student, delta
 
 
-@pytest.mark.parametrize("recipe", ["free_at", "fast_ard"])
+@pytest.mark.parametrize("recipe", ["free_at", "free_at-as-released", "fast_ard"])
 def test_it_is_free_training(fit, tmp_path, teacher_file, recipe):
     exact = "--trainer.precision=32-true"
     engine = fit(tmp_path, recipe, *FREE, *DROPS, exact, callbacks=[record := Record()]).model
     teacher = load(teacher_file)
 
     def loss(student, x_adv, x, y):
-        return F.cross_entropy(student(x_adv), y) if recipe == "free_at" else kl(teacher(x).detach(), student(x_adv))
+        return F.cross_entropy(student(x_adv), y) if "free_at" in recipe else kl(teacher(x).detach(), student(x_adv))
 
     assert len(record.batches) == 2
-    student, delta = plain_free_training(record.student, record.batches, loss)
+    student, delta = plain_free_training(record.student, record.batches, loss, as_released="released" in recipe)
     torch.testing.assert_close(engine.delta, delta, rtol=0, atol=1e-6)
     torch.testing.assert_close(engine.student.state_dict(), student.state_dict(), rtol=1e-5, atol=1e-6)
 

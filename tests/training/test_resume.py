@@ -23,6 +23,10 @@ RUNS = {
         "--data.init_args.crop_padding=1",
         "--model.init_args.training.average=0.9",
     ],
+    "pgd_at_awp-as-released": [
+        *WHOLE,
+        "--trainer.max_epochs=3",
+    ],  # moved weights, and a pass of clean images, after each step
     "fast_ard": [*WHOLE, "--trainer.max_epochs=6", "--model.init_args.replays=2"],
 }
 

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from pytorch_lightning import Callback
 from tiny import images, labels, tiny_net, user_error
 from torch import nn
 
@@ -89,3 +90,40 @@ def test_it_waits_for_its_start(fit, tmp_path):
     finally:
         AWP.__call__ = first
     assert len(seen) == 2
+
+
+def test_the_average_and_a_step_that_is_left_out_see_the_weights_at_home(fit, tmp_path):
+    """An image of the second batch is NaN, and so the move of the weights, too: all is as it was after the first."""
+
+    class Spoilt(Callback):
+        def on_train_batch_start(self, trainer, engine, batch, batch_idx):  # noqa: ARG002
+            if batch_idx == 1:
+                self.first = state(engine.student)
+                batch[0][0, 0, 0, 0] = torch.nan
+
+    options = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=0"]
+    options += ["--guards.skip_nonfinite=1", "--model.training.average=0.5"]
+    engine = fit(tmp_path, "pgd_at_awp-as-released", *options, callbacks=[spoilt := Spoilt()]).model
+    assert engine.skipped
+    assert all(torch.equal(value, spoilt.first[name]) for name, value in engine.student.state_dict().items())
+    average = engine.average.module.named_parameters()
+    assert all(value.isfinite().all() and (value - spoilt.first[name]).norm() < 1 for name, value in average)
+
+
+def slopes(net, x, y):
+    net = copy.deepcopy(net)
+    return torch.autograd.grad(loss_of(net, x, y)(), [net[0].weight, net[4].weight])
+
+
+def test_the_move_of_all_processes_is_one(monkeypatch):
+    """Each has other images: after the step, weights that had moved each on their own would stay apart."""
+    net, x, y = tiny_net().train(), images(8), labels(8)
+    ours, theirs = slopes(net, x[:4], y[:4]), slopes(net, x[4:], y[4:])
+    received, before = iter(theirs), state(net)
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda gradient: gradient.add_(next(received)))
+    AWP(gamma=0.1, restore="after_step")(net, loss_of(net, x[:4], y[:4]))
+    for name, mine, other in zip(("0.weight", "4.weight"), ours, theirs, strict=True):
+        mean = (mine + other) / 2
+        torch.testing.assert_close(net.state_dict()[name], before[name] + 0.1 * before[name].norm() * mean / mean.norm())
