@@ -35,6 +35,7 @@ LATER: dict[str, dict[str, Any]] = {
     "MART": {"slack": 0.0},
     "Timm": {"img_size": None},
     "Torchvision": {"pretrained": False},
+    "training": {"optimizer": None, "least_momentum": None, "eps_ramp": None},
 }
 
 GUARDS = "guards"  # change no run in which nothing goes wrong
@@ -96,4 +97,14 @@ def by_contents(tree: dict[str, Any], known: Mapping[str, str], *, look: bool = 
 def as_before(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Without the arguments that came later and do what was done before."""
     later = LATER.get(name, {})
-    return {key: value for key, value in arguments.items() if key not in later or later[key] != value}
+    kept = {key: value for key, value in arguments.items() if key not in later or later[key] != value}
+    if name == "training" and isinstance(optimizer := kept.get("optimizer"), dict):
+        kept["optimizer"] = _without_switches(optimizer)
+    return kept
+
+
+def _without_switches(optimizer: dict[str, Any]) -> dict[str, Any]:
+    """Without the arguments that are off: torch adds such with time, and one that is off makes no other run."""
+    arguments = optimizer.get("init_args") or {}
+    said = {key: value for key, value in arguments.items() if value is not None and value is not False}
+    return {**optimizer, "init_args": said}

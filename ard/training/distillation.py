@@ -12,6 +12,7 @@ from ard.objectives.base import Objective
 from ard.training.captured import Graphs
 from ard.training.engine import Engine
 from ard.training.method import Method, frozen_teacher, network_named, threat_of
+from ard.training.radius import AttackByRadius
 from ard.training.schedule import Training
 from ard.training.step import Attacked, Learned, Taken, attack_batch, learn, take
 from ard.training.weight_perturbation import AWP
@@ -83,6 +84,7 @@ class Distillation(Engine):
             num_classes=num_classes,
             seed=seed,
         )
+        self.attacks = AttackByRadius(attack or method.attack, self.attack)
         self.weight_perturbation = weight_perturbation or method.weight_perturbation
         self.taken: Taken | None = None  # the step under way, until its gradient is there
         self.cuda_graph = cuda_graph
@@ -138,7 +140,7 @@ class Distillation(Engine):
             self.student,
             self.teacher,
             self.objective,
-            self.attack,
+            self.attacks(self.ball),
             x,
             y,
             self.next_step(batch_idx),

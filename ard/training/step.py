@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ard.attacks import attacking
-from ard.losses import Loss
+from ard.losses import AttackLoss, Loss
 from ard.objectives.base import Objective, Step, TrainingLoss, total_loss
 from ard.training.weight_perturbation import AWP
 
@@ -119,6 +119,11 @@ def take(
         learned = learn(student, objective, attacked, step)
     heard = next(iter([*answers, *learned.answers]), None)
     return Taken(terms=learned.terms, x_adv=x_adv, answers=heard if attacked.attack_loss is not None else None, undo=undo)
+
+
+def unattacked(loss: Loss, x: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG001
+    """A search in a ball of radius 0: every point is its centre."""
+    return AttackLoss.centre_of(loss, x)
 
 
 @contextmanager
