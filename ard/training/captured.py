@@ -16,7 +16,7 @@ from ard.training.recording import Recorder, cause, cuda_graph, without_cached_c
 from ard.training.step import Attacked, Learned, attack_batch, learn, unattacked
 
 MOST = 4  # captures for one radius; each keeps the memory of one step
-CONSTANT = {"eps", "label_smoothing"}  # of a step, throughout a run
+CONSTANT = {"eps", "label_smoothing"}  # of a step, as long as the graph is the same
 
 
 class Graphs:
@@ -145,8 +145,8 @@ class Graphs:
         self._points[key] = 0 if isinstance(loss, AttackLoss) and loss.start is not None else _points(loss, x)
         if loss is None:
             self._refuse(f"{name} attacks nothing", say=False)
-        elif watched.read:
-            self._refuse(f"{name} reads {', '.join(sorted(watched.read))} of each step for its attack")
+        elif read := watched.read - CONSTANT:
+            self._refuse(f"{name} reads {', '.join(sorted(read))} of each step for its attack")
         elif not torch.equal(AttackLoss.centre_of(loss, x), torch.cat([x] * _points(loss, x))):
             self._refuse(f"{name} searches around other images than the batch's")
         return found

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 
-class Curve(LambdaLR):
+class RateCurve(LambdaLR):
     """The rate is its highest times curve(step), which goes from 0 to 1; the momentum is the lower the higher the rate.
 
     momentum = highest − (highest − least) · curve(step), as torch's CyclicLR moves it; a group with a momentum of its own

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ard.core.errors import UserError
 from ard.models.average import MovingAverage
-from ard.training.curves import Curve, cosine, one_cycle, triangle
+from ard.training.curves import RateCurve, cosine, one_cycle, triangle
 from ard.training.optimizers import OptimizerFactory, check_groups, check_optimizer
 
 
@@ -118,7 +118,7 @@ class Training:
         if self.schedule == "multistep":
             return MultiStepLR(optimizer, [round(m * steps) for m in self.milestones], self.gamma)
         curve = triangle(steps, self.warmup) if self.schedule == "triangular" else cosine(steps, self.warmup)
-        return Curve(optimizer, curve, self.momentum, self.least_momentum)
+        return RateCurve(optimizer, curve, self.momentum, self.least_momentum)
 
     def radius_share(self, done: float) -> float:
         """The share of the threat's radius, from 0 to 1, in an epoch at whose end the share `done` of training is done.
