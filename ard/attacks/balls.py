@@ -1,6 +1,8 @@
 """Threat models: the set of images an adversary may choose from, and how to move inside it."""
 
 from abc import ABC, abstractmethod
+from copy import copy
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -29,6 +31,14 @@ class Ball(ABC):
     def doubt(self) -> str:
         """What makes the radius look like a mistake; empty where nothing does."""
         return ""
+
+    def scaled(self, share: float) -> Self:
+        """The ball of `share` times the radius, and this very one for a share of 1; its other attributes stay."""
+        if share == 1:
+            return self
+        ball = copy(self)
+        ball.eps = share * self.eps
+        return ball
 
     @abstractmethod
     def uniform(self, x: Tensor, generator: torch.Generator) -> Tensor:

@@ -20,7 +20,14 @@ SEARCH = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'Non
 
 CHOICE = re.compile(r"Expected a typing\.Literal\[(.*?)\](?:\. Got value: (.*))?")
 KIND = re.compile(r"Expected a <class '(?:[\w.]+\.)?(\w+)'>(?:\. Got value: (.*))?")
-TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "Sequence": "a list"}
+TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "Sequence": "a list",
+    "tuple": "a list",
+}
 
 
 class OneLineErrors(ArgumentParser):
@@ -98,6 +105,7 @@ def user_error(
     lines = [line.strip(" -") for line in message.splitlines()]
     reasons = [line for line in lines if line and not SEARCH.match(line)] or lines[:1]
     reason = re.sub(r"\.? Got value: (Namespace|\{).*", "", reasons[-1])
+    reason = re.sub(r"Type <class '[\w.]+'> expects a function or a callable class: ", "", reason)
     reason = re.sub(r"\w+ '\w+' does not accept option", "unknown key", reason).replace("part.", "")
     reason = CHOICE.sub(lambda choice: _choice(choice, message), reason)
     reason = KIND.sub(lambda kind: f"{kind[2] or _given(message)!r}: expected {TYPES.get(kind[1], kind[1])}", reason)

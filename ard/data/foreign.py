@@ -100,3 +100,9 @@ def _kind(batch: Any) -> str:
     if isinstance(batch, list | tuple):
         return f"{len(batch)} parts ({', '.join(type(part).__name__ for part in batch)})"
     return f"a {type(batch).__name__}"
+
+
+def outside_inference(*values: Tensor) -> tuple[Tensor, ...]:
+    """Tensors as they are, or copies through which gradients may flow: a plain trainer validates under inference mode."""
+    with torch.inference_mode(False):
+        return tuple(value.clone() if value.is_inference() else value for value in values)

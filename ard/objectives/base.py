@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, final
+from typing import Any, Literal, Protocol, Self, final
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,8 @@ class ThreatBall(Protocol):
 
     def uniform(self, x: Tensor, generator: Any) -> Tensor: ...
 
+    def scaled(self, share: float) -> Self: ...
+
     def steepest(self, gradient: Tensor) -> Tensor: ...
 
     def shrink(self, delta: Tensor) -> Tensor: ...
@@ -75,7 +77,7 @@ class RunFacts:
             loaders do not say it.
         image_count: Number of training images: the places in the training set that a step may show.
         image_shape: Channels, height and width.
-        eps: The radius of the threat.
+        eps: The radius of the threat; that of a step is Step.eps, which may be smaller at first.
         threat: The threat itself.
         max_epochs: Epochs of the run.
         batches: Batches of an epoch.

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ard.core.ranges import at_least
 from ard.losses import cross_entropy
-from ard.objectives.base import Objective, Pair, RunFacts, attack_labels
+from ard.objectives.base import Objective, Pair, attack_labels
 
 
 class GradAlign(Objective):
@@ -14,7 +14,7 @@ class GradAlign(Objective):
 
     Attack loss: CE(S(x'), y).
     Training loss: mean CE(S(x'), y) + λ (1 − cos(∇ℓ(x), ∇ℓ(x + η))), where ℓ = CE(S(·), y) and η is uniform in [−eps,
-    eps]. The first gradient is a constant.
+    eps], the eps of the step. The first gradient is a constant.
 
     Args:
         strength: λ; the paper's 0.2 is for eps = 8/255.
@@ -28,13 +28,9 @@ class GradAlign(Objective):
         super().__init__()
         at_least(0, saturated=saturated)
         self.strength, self.saturated = strength, saturated
-        self.eps = nn.Buffer(torch.tensor(0.0))
-
-    def setup(self, run: RunFacts) -> None:
-        self.eps.fill_(run.eps)
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
-        eta = self.eps * (2 * torch.rand(x.shape, generator=self.generator, device=x.device, dtype=x.dtype) - 1)
+        eta = self.step.eps * (2 * torch.rand(x.shape, generator=self.generator, device=x.device, dtype=x.dtype) - 1)
 
         def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             here = _gradient(student, x, y).detach()

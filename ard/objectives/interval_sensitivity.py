@@ -30,7 +30,7 @@ class IntervalSensitivity(Composed):
     Args:
         base: The method; PGD-AT by default.
         strength: λ, at least 0.
-        reach: The box in units of eps, above 0.
+        reach: The box in units of the run's eps, above 0, whatever a step's eps is.
 
     Raises:
         UserError: For numbers out of range; for a student so deep that its first bounds are a million times as wide as its

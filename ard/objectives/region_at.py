@@ -69,11 +69,12 @@ class RegionAT(Composed):
         """v_t, after its steps."""
         (x, classes), move = self._shown, self.table[target : target + 1]
         others, wanted = (classes != target).to(x.dtype), torch.full_like(classes, target)
-        length = 2.5 * self.threat.eps / self.steps
+        ball = self.threat.scaled(self.step.eps / self.threat.eps if self.threat.eps else 1)
+        length = 2.5 * ball.eps / self.steps
         for _ in range(self.steps):
             with torch.enable_grad():
                 move = move.detach().requires_grad_()
                 loss = (others * cross_entropy(student((x + move).clamp(0, 1)), wanted)).sum()
                 (gradient,) = torch.autograd.grad(loss, move)
-            move = self.threat.shrink(move.detach() - length * self.threat.steepest(gradient))
+            move = ball.shrink(move.detach() - length * ball.steepest(gradient))
         return move[0]

@@ -209,8 +209,20 @@ def differing_training(rows: Sequence[Row]) -> list[str]:
 def training_value(row: Row, key: str) -> str:
     """One setting of a row's training; several where its seeds do not agree, a dash where training is not known."""
     values = [block.get(key) for block in _training_blocks(row)]
-    words = ["none" if v is None else str(v).lower() if isinstance(v, bool) else str(v) for v in values]
-    return "/".join(dict.fromkeys(words)) or DASH
+    return "/".join(dict.fromkeys(setting_words(key, value) for value in values)) or DASH
+
+
+def setting_words(key: str, value: Any) -> str:
+    """A setting of training; one that a record does not have is null, as when it was written."""
+    if key == "optimizer" and isinstance(value, dict):
+        options = [f"{name} {setting_words(name, option)}" for name, option in (value.get("init_args") or {}).items()]
+        name = str(value.get("class_path")).rpartition(".")[2]
+        return f"{name} ({', '.join(options)})" if options else name
+    if value is None:
+        return "SGD" if key == "optimizer" else "none"
+    if key == "eps_ramp" and isinstance(value, list):
+        return " to ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def training_seconds(row: Row) -> float | None:

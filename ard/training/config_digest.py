@@ -43,6 +43,7 @@ LATER: dict[str, dict[str, Any]] = {
     "PGD": {"clamp_start": True},
     "Timm": {"img_size": None},
     "Torchvision": {"pretrained": False},
+    "training": {"optimizer": None, "least_momentum": None, "eps_ramp": None},
     "UnstuckPGD": {"clamp_start": True},
     "weight_perturbation": {"restore": "before_step"},
 }
@@ -107,4 +108,14 @@ def as_before(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Without the arguments that came later and do what was done before; `name` is a class path, or the key of a part."""
     package, _, last = name.rpartition(".")
     later = LATER.get(package, {}) | LATER.get(last, {})
-    return {key: value for key, value in arguments.items() if key not in later or later[key] != value}
+    kept = {key: value for key, value in arguments.items() if key not in later or later[key] != value}
+    if name == "training" and isinstance(optimizer := kept.get("optimizer"), dict):
+        kept["optimizer"] = _without_switches(optimizer)
+    return kept
+
+
+def _without_switches(optimizer: dict[str, Any]) -> dict[str, Any]:
+    """Without the arguments that are off: torch adds such with time, and one that is off makes no other run."""
+    arguments = optimizer.get("init_args") or {}
+    said = {key: value for key, value in arguments.items() if value is not None and value is not False}
+    return {**optimizer, "init_args": said}

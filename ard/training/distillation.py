@@ -12,6 +12,7 @@ from ard.objectives.base import Objective
 from ard.training.captured import Graphs
 from ard.training.engine import Engine
 from ard.training.method import Method, frozen_teacher, network_named, threat_of
+from ard.training.radius import AttackByRadius
 from ard.training.schedule import Training
 from ard.training.step import Attacked, CleanPass, Learned, Taken, attack_batch, learn, show_clean, take
 from ard.training.weight_perturbation import AWP
@@ -89,6 +90,7 @@ class Distillation(Engine):
         )
         self.augmented_by = method.data
         self.clean_pass = clean_pass or method.clean_pass
+        self.attacks = AttackByRadius(attack or method.attack, self.attack)
         self.weight_perturbation = weight_perturbation or method.weight_perturbation
         self.taken: Taken | None = None  # the step under way, until its weights are at home
         self.stepping, self.unseen = False, list[Tensor]()  # whether a step follows this batch; what is shown after it
@@ -147,7 +149,7 @@ class Distillation(Engine):
             self.student,
             self.teacher,
             self.objective,
-            self.attack,
+            self.attacks(self.ball),
             x,
             y,
             self.next_step(batch_idx),

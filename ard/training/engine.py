@@ -15,7 +15,7 @@ from ard.core.errors import UserError
 from ard.core.randomness import key_seed, keyed_generator
 from ard.core.statistics import chance_level
 from ard.data import DataModule, check_batch
-from ard.data.foreign import ForeignData
+from ard.data.foreign import ForeignData, outside_inference
 from ard.data.loading import Loader
 from ard.losses import cross_entropy
 from ard.models import Cached, Frozen, Network
@@ -96,6 +96,12 @@ class Engine(pl.LightningModule, ABC):
         return module if isinstance(module, DataModule) else self.foreign
 
     @property
+    def ball(self) -> Ball:
+        """The threat of the epoch under way: as `eps_ramp` has it, else the whole one."""
+        done = (self.trainer.current_epoch + 1) * self.steps_per_epoch / self.optimizer_steps
+        return self.threat.scaled(self.training_block.radius_share(done))
+
+    @property
     def selected(self) -> nn.Module:
         """The network that is validated, selected and shipped: the average where there is one."""
         return self.student if self.average is None else self.average.module
@@ -166,7 +172,7 @@ class Engine(pl.LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         groups = [{"params": list(self.student.parameters())}, *self.objective.param_groups_all()]
-        optimizer = self.training_block.optimizer(groups)
+        optimizer = self.training_block.make_optimizer(groups)
         scheduler = self.training_block.scheduler(optimizer, self.optimizer_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -178,11 +184,16 @@ class Engine(pl.LightningModule, ABC):
         batches, limit = len(self.data.train_dataloader()), self.trainer.limit_train_batches
         return int(batches * limit) if isinstance(limit, float) else min(batches, limit)
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many times the optimiser steps in an epoch."""
+        return -(-self.batches_per_epoch // self.trainer.accumulate_grad_batches)
+
     @cached_property
     def optimizer_steps(self) -> int:
         """How many times the optimiser will step in the whole run."""
         epochs, most = self.trainer.max_epochs or 1, self.trainer.max_steps
-        steps = -(-self.batches_per_epoch // self.trainer.accumulate_grad_batches) * (UNENDING if epochs < 0 else epochs)
+        steps = self.steps_per_epoch * (UNENDING if epochs < 0 else epochs)
         steps = steps if most < 0 else min(steps, most)
         if steps >= UNENDING:
             raise UserError("a run without an end has no schedule: expected max_epochs, or max_steps, in the trainer")
@@ -213,7 +224,7 @@ class Engine(pl.LightningModule, ABC):
             batch=batch_idx,
             progress=self.trainer.global_step / self.optimizer_steps,
             lr_factor=self.trainer.optimizers[0].param_groups[0]["lr"] / self.training_block.lr,
-            eps=self.threat.eps,
+            eps=self.ball.eps,
             label_smoothing=self.training_block.label_smoothing,
             generator=self.generator("objective", batch_idx),
             shown=self.data.shown(batch_idx) if isinstance(self.trainer.train_dataloader, Loader) else None,
@@ -309,9 +320,3 @@ class Engine(pl.LightningModule, ABC):
         metric.update(logits, y)  # type: ignore[operator]
         label = "teacher_on_student_adv_acc" if name == "teacher" else f"{name}_acc"
         self.log(f"val/{label}", metric, on_step=False, on_epoch=True, prog_bar=name != "teacher")  # type: ignore[arg-type]
-
-
-def outside_inference(*values: Tensor) -> tuple[Tensor, ...]:
-    """Tensors as they are, or copies through which gradients may flow: a plain trainer validates under inference mode."""
-    with torch.inference_mode(False):
-        return tuple(value.clone() if value.is_inference() else value for value in values)

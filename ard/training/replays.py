@@ -1,7 +1,6 @@
 """Free replays: each batch several times, and one backward pass for the weights and the attack."""
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, Literal, Self
 
 import torch
@@ -142,6 +141,7 @@ class FreeDistillation(Engine):
             raise UserError(f"replays = {replays}: expected at least 1")
         self.clamped = clamped or method.clamped
         self.automatic_optimization = False
+        self.clipping: float | None = None
         self.delta: Tensor | None = None  # not a buffer: DDP would overwrite every rank's with the first's
 
     @classmethod
@@ -188,9 +188,20 @@ class FreeDistillation(Engine):
             self.trainer.fit_loop.max_epochs = epochs // self.replays
         super().setup(stage)
 
-    @cached_property
-    def optimizer_steps(self) -> int:
-        return super().optimizer_steps * self.replays
+    def configure_callbacks(self) -> list[Any]:
+        """None; but before Lightning refuses to clip gradients of steps that it does not take, that is taken from it."""
+        trainer = self.trainer
+        self.clipping, trainer.gradient_clip_val = trainer.gradient_clip_val or self.clipping, None
+        return []
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Here gradients have lost float16's scale, and the guards have seen them."""
+        if self.clipping:
+            self.clip_gradients(optimizer, self.clipping, self.trainer.gradient_clip_algorithm)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return super().steps_per_epoch * self.replays
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         x, y = self.images(batch, batch_idx)
@@ -203,7 +214,7 @@ class FreeDistillation(Engine):
             self.answers = answers[0] if answers else None
             return terms
 
-        how: Any = {"ball": self.threat, "count": self.replays, "descend": self.descend, "clamped": self.clamped}
+        how: Any = {"ball": self.ball, "count": self.replays, "descend": self.descend, "clamped": self.clamped}
         self.delta = replay(heard, x, self.delta, **how)
         self.report(self.terms, self.answers, y)
 

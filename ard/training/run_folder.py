@@ -15,8 +15,9 @@ SLACK = 1 << 16  # of a checkpoint: everything that is no tensor
 
 
 def checkpoint_size(model: nn.Module) -> int:
-    """Bytes of a checkpoint: weights, buffers, momentum."""
+    """Bytes of a checkpoint: weights, buffers, momentum; twice that where another optimiser than SGD keeps two moments."""
     momentum = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
+    momentum *= 1 if getattr(getattr(model, "training_block", None), "optimizer", None) is None else 2
     return SLACK + momentum + sum(getattr(value, "nbytes", 0) for value in model.state_dict().values())
 
 

@@ -7,44 +7,56 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, MultiStepLR, OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 from torch.optim.swa_utils import AveragedModel
 
 from ard.core.errors import UserError
 from ard.models.average import MovingAverage
+from ard.training.curves import RateCurve, cosine, one_cycle, triangle
+from ard.training.optimizers import OptimizerFactory, check_groups, check_optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """SGD, its schedule, label smoothing and weight averaging; selection is by `monitor` on the validation split.
+    """Optimiser, schedules, label smoothing and weight averaging; selection is by `monitor` on the validation split.
 
     Args:
         lr: The highest learning rate of the schedule.
         momentum: Of SGD.
-        weight_decay: Of SGD, for every parameter of the student.
-        nesterov: Whether the momentum is Nesterov's.
+        weight_decay: Of the optimiser, for every parameter of the student.
+        nesterov: Whether the momentum of SGD is Nesterov's.
+        optimizer: Another optimiser of lr and weight_decay than SGD, by its class: torch.optim.AdamW, and in Python
+            partial(torch.optim.AdamW, betas=(0.9, 0.99)). null: SGD.
         schedule: multistep falls at the milestones; one_cycle rises and falls as a cosine; triangular rises straight from 0
-            and falls straight to 0, which codes of fast training call cyclic.
+            and falls straight to 0, which codes of fast training call cyclic; cosine rises straight from 0 and falls to 0 as
+            half a cosine.
         milestones: Of multistep: when the rate falls, as fractions of training, so that its shape is that of any length.
         gamma: Of multistep: by what the rate is multiplied at each milestone.
-        warmup: Of one_cycle and triangular: the share of training in which the rate rises.
+        warmup: Of one_cycle, triangular and cosine: the share of training in which the rate rises.
+        least_momentum: What the momentum of SGD falls to while the rate rises; it comes back as the rate falls. Not of
+            multistep. null: it stays.
         label_smoothing: The share of a label that is spread over all classes.
         average: The decay of an exponential moving average of the student, which is then validated and selected (null:
             none); warmed up as min(average, (1 + n) / (10 + n)) over steps n, so that short runs can use it.
         monitor: What the best epoch is selected by, on the validation split.
+        eps_ramp: Between which shares of training the radius rises from 0 to that of the threat, [0.26, 0.76] or [0, 1],
+            see `radius_share`; validation keeps the whole radius. null: it is whole throughout.
     """
 
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
     nesterov: bool = False
-    schedule: Literal["multistep", "one_cycle", "triangular"] = "multistep"
+    optimizer: OptimizerFactory | None = None
+    schedule: Literal["multistep", "one_cycle", "triangular", "cosine"] = "multistep"
     milestones: Sequence[float] = (0.5, 0.75)
     gamma: float = 0.1
     warmup: float = 0.3
+    least_momentum: float | None = None
     label_smoothing: float = 0.0
     average: float | None = None
     monitor: Literal["val/robust_acc", "val/clean_acc"] = "val/robust_acc"
+    eps_ramp: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not all(0 < milestone <= 1 for milestone in self.milestones):
@@ -63,13 +75,38 @@ class Training:
                 )
         if not self.lr:
             raise UserError(f"lr = {self.lr}: expected above 0")
-        if self.nesterov and not self.momentum:
-            raise UserError("nesterov = true: expected a momentum above 0")
         if self.average is not None and not 0 < self.average < 1:
             raise UserError(f"average = {self.average}: expected a decay in (0, 1), or null for no averaging")
+        self._check_momentum()
+        self._check_ramp()
 
-    def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.SGD:
-        """SGD over the student's parameters and the objective's own."""
+    def _check_momentum(self) -> None:
+        if self.optimizer is not None:
+            check_optimizer(self.optimizer, self.lr, self.weight_decay)
+            for name in ("momentum", "nesterov", "least_momentum"):
+                if getattr(self, name) != getattr(Training, name):
+                    raise UserError(f"{name} = {getattr(self, name)}: it is of SGD, and there is another optimizer")
+        if self.nesterov and not self.momentum:
+            raise UserError("nesterov = true: expected a momentum above 0")
+        if self.least_momentum is not None and not 0 <= self.least_momentum <= self.momentum:
+            raise UserError(
+                f"least_momentum = {self.least_momentum}: expected from 0 to momentum = {self.momentum}, or null"
+            )
+        if self.least_momentum is not None and self.schedule == "multistep":
+            raise UserError(f"least_momentum = {self.least_momentum}: multistep moves no momentum; expected null")
+
+    def _check_ramp(self) -> None:
+        shares = self.eps_ramp
+        if shares is not None and not (len(shares) == 2 and 0 <= shares[0] < shares[1] <= 1):
+            raise UserError(f"eps_ramp = {list(shares)}: expected two rising shares of training, such as [0.26, 0.76]")
+
+    def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """The optimiser over the student's parameters and the objective's own.
+
+        Raises UserError where these groups have settings of their own that the optimiser does not know.
+        """
+        if self.optimizer is not None:
+            return check_groups(self.optimizer(groups, lr=self.lr, weight_decay=self.weight_decay), groups)
         return torch.optim.SGD(
             groups, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
         )
@@ -77,12 +114,23 @@ class Training:
     def scheduler(self, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
         """The schedule over `steps` optimiser steps; it is advanced after each."""
         if self.schedule == "one_cycle":
-            peaks = [group["lr"] for group in optimizer.param_groups]
-            return OneCycleLR(optimizer, peaks, total_steps=steps + 1, pct_start=self.warmup, cycle_momentum=False)
-        if self.schedule == "triangular":
-            peak = self.warmup * steps
-            return LambdaLR(optimizer, lambda step: step / peak if step < peak else (steps - step) / max(steps - peak, 1))
-        return MultiStepLR(optimizer, [round(m * steps) for m in self.milestones], self.gamma)
+            return one_cycle(optimizer, steps, self.warmup, self.momentum, self.least_momentum)
+        if self.schedule == "multistep":
+            return MultiStepLR(optimizer, [round(m * steps) for m in self.milestones], self.gamma)
+        curve = triangle(steps, self.warmup) if self.schedule == "triangular" else cosine(steps, self.warmup)
+        return RateCurve(optimizer, curve, self.momentum, self.least_momentum)
+
+    def radius_share(self, done: float) -> float:
+        """The share of the threat's radius, from 0 to 1, in an epoch at whose end the share `done` of training is done.
+
+        Epoch e of E, from 0, has done = (e + 1) / E. So eps_ramp [0, 1] gives eps (e + 1) / E, which is IKL's; and [0.26,
+        0.76] in 50 epochs gives 0 up to epoch 12 and the whole radius from epoch 37 on, which is eps scheduling (ICLR 2026,
+        arXiv:2509.23325).
+        """
+        if self.eps_ramp is None:
+            return 1.0
+        start, end = self.eps_ramp
+        return min(max((done - start) / (end - start), 0.0), 1.0)
 
     def averaged(self, student: nn.Module) -> AveragedModel | None:
         """The moving average of the student alone (never of a teacher), parameters and BatchNorm statistics."""

@@ -20,9 +20,9 @@ def start_from(init: str | None, student: nn.Module) -> Pruned | None:
 def keep_zeros(student: nn.Module, card: Card) -> Pruned | None:
     """Let no gradient reach the parameters of a student that are zero, if its file's card says that weights were pruned.
 
-    SGD then leaves them as they are, exactly: gradient, momentum and weight decay of a zero are zero. Weight perturbation
-    does not move them either, and neither clipping nor a norm of gradients counts them. They are known from the file alone,
-    so that a resumed run knows the same ones. Returns what the card says.
+    SGD and AdamW then leave them as they are, exactly: gradient, moments and weight decay of a zero are zero. Weight
+    perturbation does not move them either, and neither clipping nor a norm of gradients counts them. They are known from the
+    file alone, so that a resumed run knows the same ones. Returns what the card says.
     """
     if card.pruned is not None:
         for parameter in student.parameters():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ard.attacks import attacking
-from ard.losses import Loss
+from ard.losses import AttackLoss, Loss
 from ard.objectives.base import Objective, Step, TrainingLoss, total_loss
 from ard.training.recording import without_cached_casts
 from ard.training.weight_perturbation import AWP
@@ -136,6 +136,11 @@ def show_clean(student: nn.Module, x: Tensor) -> None:
     """A forward pass that only BatchNorm sees: its statistics move, the random state comes back."""
     with torch.random.fork_rng({x.device} if x.is_cuda else {}), without_cached_casts():
         student(x)
+
+
+def unattacked(loss: Loss, x: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG001
+    """A search in a ball of radius 0: every point is its centre."""
+    return AttackLoss.centre_of(loss, x)
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def test_the_copy_has_a_rate_of_its_own(schedule):
     """A given fraction of the student's under every schedule; before it learns it stays bit-identical."""
     student, teacher, _, objective = scene(teacher_lr=0.002)
     training = Training(lr=0.1, schedule=schedule)
-    optimizer = training.optimizer([{"params": list(student.parameters())}, *objective.param_groups()])
+    optimizer = training.make_optimizer([{"params": list(student.parameters())}, *objective.param_groups()])
     scheduler = training.scheduler(optimizer, 8)
     for step in range(8):
         mine, its = (group["lr"] for group in optimizer.param_groups)

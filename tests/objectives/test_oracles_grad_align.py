@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from logit_table import X_ADV, X, Y, pair
-from tiny import generator, run_facts
+from tiny import generator
 from torch import nn
 
 from ard.attacks import attacking
@@ -21,8 +21,7 @@ with torch.random.fork_rng([]):
 
 def objective(strength=0.2, saturated=1.0):
     made = GradAlign(strength=strength, saturated=saturated)
-    made.setup(run_facts(eps=EPS))
-    made.begin(Step(generator=generator(5)))
+    made.begin(Step(generator=generator(5), eps=EPS))
     return made
 
 
@@ -130,7 +129,7 @@ def test_no_grad_around_it_does_not_matter():
     assert {name: term.item() for name, term in found.items()} == {name: term.item() for name, term in expected.items()}
 
 
-def test_the_radius_is_the_threats():
+def test_the_radius_is_that_of_the_step():
     wide = objective()
-    wide.setup(run_facts(eps=3 * EPS))
+    wide.begin(Step(generator=generator(5), eps=3 * EPS))
     assert pair(wide, STUDENT)[1](X_ADV)["align"] > 2 * pair(objective(), STUDENT)[1](X_ADV)["align"]

@@ -26,7 +26,7 @@ def made(student, classes, threat=None, **options):
 def step(objective, student, x, y, batch=0):
     """The step of one batch as training takes it; what its training loss was asked about is what the student saw."""
     seen = []
-    objective.begin(Step(batch=batch))
+    objective.begin(Step(batch=batch, eps=EPS))
     handle = student.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].detach()))
     attack_loss, training_loss = objective(student, None, x, y)
     training_loss(x)

@@ -143,6 +143,17 @@ def test_training_column_names_what_differs(study: Path) -> None:
     assert cells(text, "foreign")["training time"] == "–"
 
 
+def test_an_optimiser_and_a_rising_radius_are_words_and_older_records_have_neither(study: Path) -> None:
+    arguments = {"betas": [0.9, 0.99], "eps": 1e-8}
+    optimizer = {"class_path": "torch.optim.AdamW", "init_args": arguments}
+    block = {**BLOCK, "optimizer": optimizer, "eps_ramp": [0.26, 0.76]}
+    write(study / "kd/seed0/evaluation.json", first(0.9), first(0.1), training=replace(TRAINING, block=block))
+    text = compare_records([study], study / "out")
+    said = "optimizer AdamW (betas [0.9, 0.99], eps 1e-08), eps_ramp 0.26 to 0.76"
+    assert cells(text, "kd")["Training"] == said
+    assert cells(text, "ard")["Training"] == "optimizer SGD, eps_ramp none"
+
+
 def test_csv_says_what_the_table_says(study: Path) -> None:
     text = compare_records([study], study / "out")
     with (study / "out/table.csv").open(newline="") as file:

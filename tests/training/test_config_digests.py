@@ -156,6 +156,17 @@ def test_an_argument_that_came_later_makes_no_other_run_where_it_does_what_was_d
     assert digest(**{later: other}) != before
 
 
+def test_what_an_optimiser_leaves_off_makes_no_other_run():
+    """Such as the switches that torch adds with time."""
+
+    def block(**arguments):
+        return as_before("training", {"optimizer": {"class_path": "torch.optim.AdamW", "init_args": arguments}})
+
+    assert block(betas=[0.9, 0.99], amsgrad=False, fused=None) == block(betas=[0.9, 0.99])
+    assert block(amsgrad=True) != block()
+    assert as_before("training", {"lr": 0.1, "optimizer": None, "least_momentum": None, "eps_ramp": None}) == {"lr": 0.1}
+
+
 def test_what_names_no_class_is_known_by_its_key(monkeypatch):
     monkeypatch.setitem(LATER, "training", {"clip": None})
     tree = {"class_path": "ard.Distillation", "init_args": {"training": {"lr": 0.1, "clip": None}, "other": {"clip": None}}}

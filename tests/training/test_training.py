@@ -44,7 +44,7 @@ def averaged(students, decay):
 
 
 def rates(training, steps):
-    optimizer = training.optimizer([{"params": [torch.zeros(1, requires_grad=True)]}])
+    optimizer = training.make_optimizer([{"params": [torch.zeros(1, requires_grad=True)]}])
     scheduler = training.scheduler(optimizer, steps)
     found = []
     for _ in range(steps):

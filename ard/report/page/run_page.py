@@ -25,6 +25,7 @@ from ard.report.page.inside import inside_of, spaced
 from ard.report.page.learning import curves_of_run
 from ard.report.page.stored_run import StoredRun
 from ard.report.page.tables import Cell, Table, checks_table, classes_table
+from ard.report.table import setting_words
 
 HUGE = 1e6  # no radius: what a file says of itself may be any number
 AGAIN = "again"  # where the commands on the page write
@@ -101,7 +102,9 @@ def _facts(run: StoredRun) -> list[tuple[str, str]]:
         ("Network", f"{record.model.architecture}, {record.params:,} weights, {record.macs:,} multiplications an image")
     ]
     if not facts and record.training is not None:
-        settings = ", ".join(f"{spaced(str(key))} {_words(key, value)}" for key, value in record.training.settings.items())
+        settings = ", ".join(
+            f"{spaced(str(key))} {setting_words(key, value)}" for key, value in record.training.settings.items()
+        )
         facts = [("Training", settings), ("Training time", duration(record.training.seconds))]
     told_already = {"Training seed"} if items else set()
     return [*facts, *network, *(fact for fact in training_facts(record) if fact[0] not in told_already)]

@@ -41,7 +41,8 @@ class CatastrophicOverfitting(Guard):
 
     On validation images, whose verdicts under PGD are there already, so that FGSM is all it costs, one gradient and one
     forward pass for at most 1,000 images an epoch. With weight averaging the validated network is another one, which would
-    show it late: then the student itself is attacked as well.
+    show it late: then the student itself is attacked as well. It waits for the radius to be whole: while `eps_ramp` holds it
+    back, accuracy under the whole one may fall without any fault.
     """
 
     def __init__(self, action: Literal["stop", "rollback", "warn"] = "stop") -> None:
@@ -63,7 +64,7 @@ class CatastrophicOverfitting(Guard):
         assert isinstance(engine, Engine)
         x, y = outputs["x"][: self._left], outputs["y"][: self._left]
         self._left -= len(y)
-        if not len(y) or engine.training_block.monitor != "val/robust_acc":
+        if not len(y) or engine.training_block.monitor != "val/robust_acc" or engine.ball is not engine.threat:
             return
         generator = keyed_generator(engine.device, "guard", engine.seed, batch_idx, engine.global_rank)
 

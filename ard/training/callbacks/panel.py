@@ -47,7 +47,7 @@ def facts(trainer: pl.Trainer, engine: Engine) -> Iterator[tuple[str, str]]:
     yield "student", _network(engine.student) + _start(engine)
     for place, teacher in engine.teachers().items():
         yield place.replace("objective.", "").replace("init_args.", "").replace("_", " "), _teacher(trainer, place, teacher)
-    yield "threat", f"{engine.threat.norm}, eps {radius(engine.threat.eps)}"
+    yield "threat", f"{engine.threat.norm}, eps {radius(engine.threat.eps)}{_ramp(engine)}"
     if engine.training_block.monitor == "val/robust_acc":  # others are recipes without an attack
         replays = getattr(engine, "replays", None)
         yield "attack", f"{replays} replays of each batch" if replays else _attack(engine.attack)
@@ -92,6 +92,17 @@ def _teacher(trainer: pl.Trainer, place: str, teacher: Frozen) -> str:
 def _attack(attack: Attack) -> str:
     length = f"{attack.step_size / attack.ball.eps:.2g} eps"
     return f"{type(attack).__name__}, {attack.steps} step{'s' * (attack.steps != 1)} of {length}"
+
+
+def _ramp(engine: Engine) -> str:
+    """Where the radius begins smaller: in which share of training it grows, and what does not."""
+    shares = engine.training_block.eps_ramp
+    if shares is None:
+        return ""
+    if engine.training_block.monitor == "val/clean_acc":
+        return "\neps_ramp changes nothing where training attacks nothing"
+    start, end = (f"{100 * share:g}" for share in shares)
+    return f"\nin training it rises from 0 between {start} % and {end} % of the epochs; validation has all of it"
 
 
 def _epochs(trainer: pl.Trainer, engine: Engine) -> str:

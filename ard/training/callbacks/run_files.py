@@ -40,9 +40,10 @@ class RunFiles(SaveConfigCallback):
         self.configs = [shown(str(path)) for path in config.get("config") or ()]
         self.method = method_of(self.configs, objective)
         self.teachers: dict[str, str] = {}  # the SHA-256 of the files that the teachers were read from, by path
-        self.clock = {"seconds": 0.0, "images": 0, "flops_per_image": 0.0}
+        self.clock = {"seconds": 0.0, "images": 0, "flops_per_image": 0.0, "bare_images": 0, "bare_flops_per_image": 0.0}
         self.status = 0  # of the command, once the run has ended
         self._since = 0.0
+        self._bare = ""
         self._counter: FlopCounter | None = None
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -89,16 +90,19 @@ class RunFiles(SaveConfigCallback):
         alone = RunName(study=None, method=self.method, role="student", swept={}, config_digest=digest)
         return read_run_name(folder, digest) or alone
 
-    def on_train_batch_start(self, *_: Any) -> None:
-        if not self.clock["flops_per_image"]:  # the run's first step, whether or not this process was resumed
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:  # noqa: ARG002
+        assert isinstance(pl_module, Engine)
+        self._bare = "bare_" if pl_module.ball.eps == 0 < pl_module.threat.eps else ""  # such a step attacks nothing
+        if not self.clock[f"{self._bare}flops_per_image"]:  # the run's first, whether or not this process was resumed
             self._counter = FlopCounter()
             self._counter.__enter__()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         images = len(args[2][1])
         self.clock["images"] += images * trainer.world_size
+        self.clock["bare_images"] += images * trainer.world_size * bool(self._bare)
         if self._counter is not None:
-            self.clock["flops_per_image"] = self._counter.total / images
+            self.clock[f"{self._bare}flops_per_image"] = self._counter.total / images
             self._stop_counting()
 
     def on_exception(self, *_: Any) -> None:
@@ -163,13 +167,14 @@ class RunFiles(SaveConfigCallback):
     def training(self, trainer: pl.Trainer, engine: pl.LightningModule, selected_by: str, epoch: int) -> TrainingFacts:
         """How the run went up to now."""
         assert isinstance(engine, Engine)
-        seconds, images = self.clock["seconds"], self.clock["images"]
+        seconds, images, bare = (self.clock[name] for name in ("seconds", "images", "bare_images"))
+        flops = self.clock["flops_per_image"] * (images - bare) + self.clock["bare_flops_per_image"] * bare
         return TrainingFacts(
             block=as_before("training", self.resolved["model"]["init_args"]["training"]),
             epochs=self.resolved["trainer"]["max_epochs"],
             seconds=round(seconds, 1),
             images_per_s=round(images / seconds, 1) if seconds else None,
-            pflop=float(f"{self.clock['flops_per_image'] * images / 1e15:.4g}"),
+            pflop=float(f"{flops / 1e15:.4g}"),
             device=device_name(trainer.strategy.root_device),
             precision=str(trainer.precision),
             selected_by=selected_by,
