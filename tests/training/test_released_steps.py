@@ -133,6 +133,6 @@ SHOWN = {"adaad": "before_loss", "adaiad": "before_loss", "pgd_at": "after_step"
 def test_which_recipes_say_so():
     said = {recipe.stem.removesuffix("-as-released"): parts(recipe) for recipe in RECIPES if "as-released" in recipe.stem}
     uncut = {name for name, part in said.items() if part.get("attack", {}).get("init_args", {}).get("clamp_start") is False}
-    assert uncut == {*UNCUT, "mart", "rslad", "rslad_igdm", "saad"}
+    assert uncut == {*UNCUT, "ikl_at", "lbgat", "mart", "rslad", "rslad_igdm", "saad"}
     shown = {name: part["clean_pass"] for name, part in said.items() if "clean_pass" in part}
     assert shown == SHOWN | dict.fromkeys(["ard", "fair_ard", "iad_i", "saad"], "after_loss")
