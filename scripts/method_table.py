@@ -14,7 +14,7 @@ HEADER = ["Recipe", "Method, paper", "Attack loss", "Training loss", "Teachers",
 # Of a head: the paper ends at its year or arXiv number, the formulas where words about them begin.
 PAPER = re.compile(
     r"^(.*?(?:\d{4}, arXiv:[\d.]+\d|\b(?:19|20)\d\d(?![.\d])|: )\)?"
-    r"(?: \+ [\w -]+, .*?arXiv:[\d.]+\d)?)"
+    r"(?: \+ [\w -]+, .*?(?:arXiv:[\d.]+\d|\b20\d\d(?!, arXiv)))?)"
 )
 WORDS = re.compile(
     r", (?:the|summed|KL summed|α|β|one|counting|its|from|m|layer|until|w|v|η|t|all|both)\b.*"

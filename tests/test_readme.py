@@ -5,7 +5,9 @@ import re
 import shlex
 import sys
 import textwrap
+from functools import reduce
 from importlib import import_module
+from operator import getitem
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -130,6 +132,7 @@ SHOWN = {
     "teacher.yaml": ("teacher", "weights"),
     "mixed.yaml": ("data", "fraction"),
     "around.yaml": ("objective", "ratio"),
+    "optimiser.yaml": ("training.optimizer", "betas"),
 }
 
 
@@ -142,7 +145,7 @@ def test_a_yaml_file_that_is_shown_arrives_by_the_command_below_it(file, place, 
     (command,) = [command for command in COMMANDS if file in command]
     key, option = SHOWN[file]
     resolved, written = (
-        tree["data"] if key == "data" else tree["model"]["init_args"][key]
+        tree["data"] if key == "data" else reduce(getitem, key.split("."), tree["model"]["init_args"])
         for tree in (resolve_config(command[1:]), yaml.safe_load(FILES[file]))
     )
     assert resolved["class_path"] == written["class_path"]
