@@ -4,6 +4,7 @@ from ard.data.base import DataModule, check_batch, to_pixels
 from ard.data.cifar import CIFAR10, CIFAR100
 from ard.data.digits import Digits
 from ard.data.image_folder import ImageFolder
+from ard.data.known_labels import KnownLabels
 from ard.data.mixed import Mixed
 from ard.data.photos import Photos
 
@@ -13,6 +14,7 @@ __all__ = [
     "DataModule",
     "Digits",
     "ImageFolder",
+    "KnownLabels",
     "Mixed",
     "Photos",
     "check_batch",

@@ -80,7 +80,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self.augmentation: str = augmentation
         self._check_switches()
         self._shown: tuple[int, list[list[int]]] = (-1, [])
-        self._resident: MemoryImages | None = None
+        self._resident: Tensor | None = None  # the pixels there
 
     @property
     def switches(self) -> dict[str, str | float]:
@@ -260,8 +260,8 @@ class DataModule(pl.LightningDataModule, ABC):
         if held.pixels.nbytes > IMAGES_SHARE * torch.cuda.mem_get_info(device)[0]:
             return images
         if self._resident is None:
-            self._resident = MemoryImages(held.pixels.to(device), held.labels)
-        return Subset(self._resident, images.indices, images.shape)
+            self._resident = held.pixels.to(device)
+        return Subset(MemoryImages(self._resident, held.labels), images.indices, images.shape)
 
 
 def to_pixels(images: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ from ard.evaluation.request import Request
 from ard.study.teachers import missing_teachers
 
 MOST_JOBS = 1000  # processes at a time
-FOLD = "data.init_args.fold"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +103,6 @@ class StudyRun:
     network: dict[str, Any] | None = None
     trials: tuple["StudyRun", ...] = ()
     tried: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def fold(self) -> int | None:
-        """Which fold it tests; None where the study has none."""
-        return self.overrides.get(FOLD)
 
     @property
     def folder(self) -> RunFolder:
@@ -200,15 +194,21 @@ def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, Stud
             role="teacher",
             directory=directory / f"teachers/{name}{below}",
             configs=(_config(study.base, "bases"), _config(config, "teachers")),
-            overrides={**study.overrides.get(name, {}), **_of_fold(fold)},
+            overrides={**study.overrides.get(name, {}), **_of_fold(study, fold)},
             seed=0,
         )
         for name, config in configs.items()
     }
 
 
-def _of_fold(fold: int | None) -> dict[str, Any]:
-    return {} if fold is None else {FOLD: fold}
+def _of_fold(study: Study, fold: int | None) -> dict[str, Any]:
+    """Which fold is for test: of the data set itself, where others are around it."""
+    if fold is None:
+        return {}
+    key, part = "data", read_yaml(find(study.base, "bases"), "bases").get("data") or {}
+    while isinstance(part.get("init_args", {}).get("base"), dict):
+        key, part = f"{key}.init_args.base", part["init_args"]["base"]
+    return {f"{key}.init_args.fold": fold}
 
 
 def short_name(argument: str) -> str:
@@ -253,7 +253,7 @@ def _runs(
                 swept=swept,
                 directory=directory / label / f"seed{seed}",
                 configs=(_config(study.base, "bases"), str(config)),
-                overrides={**study.overrides.get(config.stem, {}), **_of_fold(fold), **swept},
+                overrides={**study.overrides.get(config.stem, {}), **_of_fold(study, fold), **swept},
                 seed=seed,
                 teachers=mine,
             )

@@ -26,7 +26,9 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 PATHS = {
     Ball: ["ard.attacks.L2", "ard.attacks.Linf"],
     Attack: ["ard.attacks.FGSM", "ard.attacks.NFGSM", "ard.attacks.PGD", "ard.attacks.UnstuckPGD"],
-    DataModule: [f"ard.data.{name}" for name in ("CIFAR10", "CIFAR100", "Digits", "ImageFolder", "Mixed", "Photos")],
+    DataModule: [
+        f"ard.data.{name}" for name in ("CIFAR10", "CIFAR100", "Digits", "ImageFolder", "KnownLabels", "Mixed", "Photos")
+    ],
     Frozen: ["ard.models.Cached", "ard.models.Ensemble", "ard.models.Frozen", "ard.models.RobustBench"],
     nn.Module: [
         "ard.models.MobileNetV2",
@@ -87,6 +89,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # arguments without a default
     "Linf": {"eps": "8/255"},
     "L2": {"eps": "8/255"},
     "ImageFolder": {"root": "images", "size": 8},
+    "KnownLabels": {"base": {"class_path": "Digits"}},
     "Mixed": {"base": {"class_path": "Digits"}, "others": "others.npz"},
     "Photos": {"root": "photos"},
     "Ensemble": {"members": [{"class_path": "Frozen"}] * 2},

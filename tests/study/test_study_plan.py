@@ -63,6 +63,9 @@ def test_every_fold_has_its_own_teacher_and_its_own_students(place):
         fold = int(run.name.partition("/fold")[2][0])
         assert run.overrides["data.init_args.fold"] == fold
         assert {teacher.name for teacher in run.teachers.values()} <= {f"teachers/robust/fold{fold}"}
+    write_yaml(place / "around.yaml", {**STUDY, "base": "configs/digits_labels.yaml", "recipes": ["pgd_at"], "folds": 2})
+    around = [run.overrides for run in planned(place / "around.yaml", place)]
+    assert all("data.init_args.base.init_args.fold" in overrides for overrides in around)
     with user_error("folds = 1: expected 2 or more"):
         planned(write_yaml(place / "one.yaml", {**STUDY, "folds": 1}), place)
 

@@ -1,0 +1,129 @@
+"""A data set of which less is known: few labels, or wrong ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ard.core.errors import UserError
+from ard.data.augmentation import Augmentation
+from ard.data.base import DataModule
+from ard.data.loading import Batch, Images, MemoryImages, Subset
+from ard.data.splitting import stratified_split
+
+WrongAs = Literal["any", "next"]
+
+
+class KnownLabels(DataModule):
+    """`base`, of whose training images only some have a label, or a share a wrong one; validation and test are the base's.
+
+    What is known is drawn once, from the base's split_seed: the same for all methods, seeds and epochs.
+
+    Args:
+        base: The data set, whose batch size, split and augmentation are used.
+        labelled: How many training images keep their label, each class its share; None: all.
+        unlabelled: What becomes of the others: they are dropped, or kept without a label, for methods that need none.
+        wrong: Share of the labels that are wrong, in [0, 1).
+        wrong_as: What a wrong label says: any other class alike, or always the next one.
+
+    Raises:
+        UserError: For numbers out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        base: DataModule,
+        labelled: int | None = None,
+        unlabelled: Literal["drop", "keep"] = "drop",
+        wrong: float = 0.0,
+        wrong_as: WrongAs = "any",
+        seed: int = 0,
+    ) -> None:
+        self.classes, self.input_shape, self.additional = base.classes, base.input_shape, base.additional
+        if not 0 <= wrong < 1:
+            raise UserError(f"wrong = {wrong}: expected a share in [0, 1)")
+        if wrong_as not in get_args(WrongAs):
+            raise UserError(f"wrong_as = {wrong_as}: expected one of {', '.join(get_args(WrongAs))}")
+        names = ("batch_size", "val_size", "crop_padding", "flip", "workers", "padding_mode", "rotation", "cutmix")
+        settings: dict[str, Any] = {name: getattr(base, name) for name in (*names, "augmentation")}
+        if base.augmentation not in get_args(Augmentation):  # of the base alone, such as Photos'
+            settings["augmentation"] = "crop_flip"
+        super().__init__(**settings, seed=seed, split_seed=base.split_seed)
+        self.base, self.fold = base, base.fold
+        self.labelled, self.unlabelled, self.wrong, self.wrong_as = labelled, unlabelled, wrong, wrong_as
+
+    @property
+    def title(self) -> str:
+        return self.base.title
+
+    @cached_property
+    def splits(self) -> tuple[Subset, Subset]:
+        """Training images with the labels that are known, and validation images with their own."""
+        train, val = self.base.splits
+        labels, kept = train.images.labels.clone(), train.indices
+        known = self._known(train.labels)
+        if self.unlabelled == "drop":
+            kept = kept[known]
+        else:
+            labels[kept[~known]] = -1
+        self._mislead(labels, train.indices[known])
+        return Subset(_with_labels(train.images, labels), kept, self.input_shape), val
+
+    @property
+    def class_counts(self) -> Sequence[float]:
+        """Training images of each class, by the labels that are known."""
+        labels = self.splits[0].labels
+        return torch.bincount(labels[labels >= 0], minlength=self.num_classes).tolist()
+
+    def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """As the base does."""
+        return self.base.augment(x, generator)
+
+    def training_images(self) -> Images:
+        return self.base.training_images()
+
+    def test_images(self) -> Images:
+        return self.base.test_images()
+
+    def _known(self, labels: Tensor) -> Tensor:
+        """Of which training images the label is known, bool (n,)."""
+        if self.labelled is None or self.labelled == len(labels):
+            return torch.ones(len(labels), dtype=torch.bool)
+        if not self.num_classes <= self.labelled < len(labels):
+            raise UserError(f"labelled = {self.labelled}: expected {self.num_classes} (one a class) to {len(labels)} images")
+        known = torch.zeros(len(labels), dtype=torch.bool)
+        known[torch.as_tensor(stratified_split(labels.numpy(), self.labelled, self.split_seed)[1])] = True
+        return known
+
+    def _mislead(self, labels: Tensor, places: Tensor) -> None:
+        """Give a share of the labels at these places a wrong class."""
+        draw, count = np.random.RandomState(self.split_seed), round(self.wrong * len(places))
+        chosen = places[torch.as_tensor(draw.permutation(len(places))[:count], dtype=torch.long)]
+        if self.wrong_as == "next":
+            ahead = torch.ones(count, dtype=torch.long)
+        else:
+            ahead = torch.as_tensor(draw.randint(1, self.num_classes, size=count))
+        labels[chosen] = (labels[chosen] + ahead) % self.num_classes
+
+
+@dataclass(frozen=True)
+class _Relabelled:
+    """Images with other labels."""
+
+    images: Images
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        return self.images.__getitems__(indices)[0], self.labels[indices]
+
+
+def _with_labels(images: Images, labels: Tensor) -> Images:
+    return MemoryImages(images.pixels, labels) if isinstance(images, MemoryImages) else _Relabelled(images, labels)
