@@ -21,7 +21,7 @@ def offered(line, monkeypatch):
     ("line", "words"),
     [
         ("ard ev", ["evaluate"]),
-        ("ard fit digi", ["digits"]),
+        ("ard fit digi", ["digits", "digits_labels"]),
         ("ard fit digits abs", ["absld", "absld-as-released"]),
         ("ard fit digits rslad one", ["one_cycle"]),
         ("ard fit digits mi", ["mine"]),
