@@ -10,7 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from ard.artifacts.facts import Pruned, Recipe, Threat, TrainingFacts
+from ard.artifacts.facts import Pruned, Recipe, Threat, TrainingFacts, fold_of
 from ard.artifacts.typed_json import OMITTED, Count, Fraction, check_size, from_tree, parsed, to_tree
 from ard.core.errors import UserError
 
@@ -94,10 +94,22 @@ def difference(card: Card, classes: Sequence[str], input_shape: Sequence[int]) -
 
 
 def check_images_of(card: Card, path: str | Path, data: Any, *, allow_mismatch: bool) -> None:
-    """Raises UserError where `data` have other classes or images than those of the weights at `path`, or another order."""
-    differs = "" if allow_mismatch else difference(card, data.classes, data.input_shape)
-    if differs:
+    """Raises UserError where `data` have other classes or images than those of the weights at `path`, or another order; or where
+    they keep another fold for test, whose images these weights may have learned."""
+    if allow_mismatch:
+        return
+    theirs, ours = fold_of(card.data), getattr(data, "fold", None)
+    if card.data and theirs != ours:
+        raise UserError(
+            f"{path} was trained with fold = {_shown(theirs)}, and may have learned what is for test with "
+            f"fold = {_shown(ours)}: expected weights of the same fold, or --allow-mismatch"
+        )
+    if differs := difference(card, data.classes, data.input_shape):
         raise UserError(
             f"{path}: {differs}: the answers would count for other classes; expected the data of the weights, or "
             "--allow-mismatch where both mean the same"
         )
+
+
+def _shown(fold: int | None) -> str:
+    return "null" if fold is None else str(fold)

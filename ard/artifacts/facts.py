@@ -1,6 +1,6 @@
 """The facts that both a record and the card of weights hold: the network, the threat, the recipe and the training run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +8,7 @@ from ard.artifacts.typed_json import OMITTED, Count, Fraction, Size
 from ard.core.text import radius
 
 SWITCHES = ("augmentation", "padding_mode", "rotation", "cutmix")  # of the data; a config holds those that differ from plain
+LABELS = ("labelled", "unlabelled", "wrong", "wrong_as")  # of labels; likewise
 NO_EPOCH = "none"  # `selected_by` of weights that stand for a best epoch where none is above chance
 
 
@@ -101,10 +102,12 @@ class TrainingFacts:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the table compares between rows: the training block, precision, epochs, and augmentation beyond the plain."""
-        more = ", ".join(f"{name} {value}" for name, value in _switches((self.config or {}).get("data")).items())
+        """What the table compares between rows: training block, precision, epochs, augmentation beyond the plain, labels."""
         known = {**self.block, "precision": self.precision, "epochs": self.epochs}
-        return {**known, "extra augmentation": more.replace("augmentation ", "")} if more else known
+        for name, keys in (("extra augmentation", SWITCHES), ("labels", LABELS)):
+            if said := _said((self.config or {}).get("data"), keys):
+                known[name] = ", ".join(f"{key} {value}" for key, value in said.items()).replace("augmentation ", "")
+        return known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,13 +144,19 @@ def teachers_by_place(teacher: str | None, recipe: Recipe | None) -> dict[str, s
     return first | dict(_hashes(inner, "objective"))
 
 
-def _switches(data: Any) -> dict[str, Any]:
-    """What a configuration says of augmentation besides plain crops and flips; what is mixed, as its base does."""
+def fold_of(data: Any) -> int | None:
+    """Which fold of all images a configuration of the data keeps for test; None for the data set's own test split."""
+    fold = _said(data, ("fold",)).get("fold")
+    return fold if isinstance(fold, int) else None
+
+
+def _said(data: Any, keys: Sequence[str]) -> dict[str, Any]:
+    """What a configuration of the data says for these keys; where it has another data set inside, as that one does."""
     arguments = data.get("init_args") if isinstance(data, dict) else None
     if not isinstance(arguments, dict):
         return {}
-    named = {key: arguments[key] for key in SWITCHES if arguments.get(key) is not None}
-    return _switches(arguments.get("base")) | named
+    named = {key: arguments[key] for key in keys if arguments.get(key) is not None}
+    return _said(arguments.get("base"), keys) | named
 
 
 def _hashes(tree: Any, place: str) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ard.artifacts.check_names import CHANCE, by_number
-from ard.artifacts.facts import NetworkSpec, Pruned, Recipe, Threat, TrainingFacts
+from ard.artifacts.facts import NetworkSpec, Pruned, Recipe, Threat, TrainingFacts, fold_of
 from ard.artifacts.record_parts import (
     AttackResult,
     CheckResult,
@@ -171,11 +171,7 @@ class Record:
     @property
     def fold(self) -> int | None:
         """Which part of all images was for test; None for the data set's own test split."""
-        arguments = self.dataset.init_args or {}
-        while isinstance(arguments.get("base"), dict):  # the data set itself, whatever is mixed with it
-            arguments = arguments["base"].get("init_args") or {}
-        fold = arguments.get("fold")
-        return fold if isinstance(fold, int) else None
+        return fold_of({"init_args": self.dataset.init_args})
 
     @property
     def repetition(self) -> Repetition:

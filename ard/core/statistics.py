@@ -46,10 +46,10 @@ class Difference:
 
     @property
     def visible(self) -> float:
-        """The true difference that a study like this one finds not to be 0 four times out of five (power 0.8, p < 0.05)."""
+        """The true difference that a study like this one finds not to be 0 in about four of five cases (p < 0.05)."""
         parts = self.over_runs, self.over_images
         error = sqrt(max(parts) if self.has_folds else sum(parts))
-        return (self.high - self.low) / 2 + NormalDist().inv_cdf(0.8) * error if self.runs > 1 else inf
+        return (self.high - self.low) / 2 + _quantile(0.6, self.runs - 1) * error if self.runs > 1 else inf
 
     @cached_property
     def p(self) -> float:
@@ -85,8 +85,9 @@ def paired_difference(a: np.ndarray, b: np.ndarray) -> Difference:
 def folded_difference(folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> Difference:
     """The same over two folds or more, each a pair (seeds, images) of images, teachers and students of its own.
 
-    Means of folds are independent, and differ by their images, too: the interval is that of t over them, which has both
-    parts, and never narrower than that of z over all images. Raises ValueError as paired_difference does.
+    Folds have no test image, no teacher and no student in common, though most of what they are trained on; their means
+    differ by their images, too: the interval is that of t over them, which has both parts, and never narrower than that of z
+    over all images. Raises ValueError as paired_difference does.
     """
     differences = [_difference(a, b) for a, b in folds]
     means = np.array([difference.mean() for difference in differences])

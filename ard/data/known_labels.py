@@ -44,7 +44,9 @@ class KnownLabels(DataModule):
         wrong_as: WrongAs = "any",
         seed: int = 0,
     ) -> None:
-        self.classes, self.input_shape, self.additional = base.classes, base.input_shape, base.additional
+        if base.additional:
+            raise UserError("KnownLabels around a data set with additional images: expected Mixed around KnownLabels")
+        self.classes, self.input_shape = base.classes, base.input_shape
         if not 0 <= wrong < 1:
             raise UserError(f"wrong = {wrong}: expected a share in [0, 1)")
         if wrong_as not in get_args(WrongAs):
@@ -84,6 +86,15 @@ class KnownLabels(DataModule):
         """As the base does."""
         return self.base.augment(x, generator)
 
+    @property
+    def view_count(self) -> int:
+        """As the base says."""
+        return self.base.view_count
+
+    def views(self, count: int, generator: torch.Generator) -> Tensor:
+        """As the base does."""
+        return self.base.views(count, generator)
+
     def training_images(self) -> Images:
         return self.base.training_images()
 
@@ -98,6 +109,12 @@ class KnownLabels(DataModule):
             raise UserError(f"labelled = {self.labelled}: expected {self.num_classes} (one a class) to {len(labels)} images")
         known = torch.zeros(len(labels), dtype=torch.bool)
         known[torch.as_tensor(stratified_split(labels.numpy(), self.labelled, self.split_seed)[1])] = True
+        counts = torch.bincount(labels[known], minlength=self.num_classes)
+        if not int(counts.min()):
+            name = self.classes[int(counts.argmin())]
+            raise UserError(
+                f"labelled = {self.labelled} leaves class {name} without a label; expected more, each class its share"
+            )
         return known
 
     def _mislead(self, labels: Tensor, places: Tensor) -> None:

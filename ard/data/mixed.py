@@ -16,7 +16,7 @@ from ard.core.pixels import check_labels
 from ard.core.user_paths import written_out
 from ard.data.augmentation import Augmentation, PaddingMode
 from ard.data.base import DataModule
-from ard.data.loading import Batch, Images, Loader, own_count
+from ard.data.loading import Batch, Images, Loader, Subset, own_count
 
 
 class NpzImages:
@@ -107,6 +107,11 @@ class Mixed(DataModule):
             raise UserError(f"{self.path}: {error}") from error
         return images
 
+    @cached_property
+    def splits(self) -> tuple[Subset, Subset]:
+        """Those of the base."""
+        return self.base.splits
+
     @property
     def class_counts(self) -> Sequence[float]:
         """Images of each class in an epoch: every one of the base's, and of the others as many as are drawn on average."""
@@ -114,7 +119,7 @@ class Mixed(DataModule):
         drawn = len(self.splits[0]) * (self.batch_size - own) / own  # with or without a label
         labelled = self.others.labels[self.others.labels >= 0]
         shares = torch.bincount(labelled, minlength=self.num_classes) / len(self.others)
-        return (torch.tensor(super().class_counts) + drawn * shares).tolist()
+        return (torch.tensor(self.base.class_counts) + drawn * shares).tolist()
 
     @property
     def image_count(self) -> int:

@@ -24,8 +24,8 @@ class LessKnown(Composed):
     - "another_image": T of another image of class y in the batch, drawn anew each time; an image that is alone in its class
       keeps its own answer.
 
-    Means are over all images that training has shown so far, this batch included, on all processes: after an epoch they
-    hardly move. Attack loss and training loss are those of `base`.
+    Means are over all images that training has shown so far, on all processes, and over this process's present batch: after
+    an epoch they hardly move. Attack loss and training loss are those of `base`.
 
     Args:
         base: The method: one that asks its teacher about x alone, by default ARD with t = 5.
@@ -43,31 +43,29 @@ class LessKnown(Composed):
         self.told, self.labels = told, "class"
         if not (base.needs_teacher and base.asks_only_x):
             raise UserError(f"{type(base).__name__} does not ask a teacher about x: {GivenAnswer.EXPECTED}")
-        for name in ("answers", "margins", "counts"):
-            self.register_buffer(name, torch.empty(0))
+        self.answers, self.margins, self.counts = (nn.Buffer(torch.empty(0)) for _ in range(3))
 
     def setup(self, run: RunFacts) -> None:
-        self.answers = torch.zeros(run.num_classes, run.num_classes)
-        self.margins, self.counts = torch.zeros(2, run.num_classes)
+        device = self.answers.device
+        self.answers = nn.Buffer(torch.zeros(run.num_classes, run.num_classes, device=device))
+        self.margins, self.counts = (nn.Buffer(torch.zeros(run.num_classes, device=device)) for _ in range(2))
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         logits = teacher(x).detach()
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # sums of many
         of_class = one_hot(y, logits.shape[1]).to(logits.dtype)
-        sums = {
-            "class_answers": of_class.T @ logits,
-            "class_margins": of_class.T @ -margin(logits, y),
-            "class_images": of_class.sum(dim=0),
-        }
+        with torch.autocast(x.device.type, enabled=False):
+            answers, margins = of_class.T @ logits, of_class.T @ -margin(logits, y)
+        sums = {"class_answers": answers, "class_margins": margins, "class_images": of_class.sum(dim=0)}
         attack_loss, training_loss = self.base(
             student, GivenAnswer(x, self._less(logits, y, sums), type(self.base).__name__), x, y
         )
         return attack_loss, lambda x_adv: training_loss(x_adv) | sums
 
     def after_step(self, terms: dict[str, Tensor], student: nn.Module) -> None:  # noqa: ARG002
-        self.answers += terms["class_answers"]
-        self.margins += terms["class_margins"]
-        self.counts += terms["class_images"]
+        self.answers.add_(terms["class_answers"])
+        self.margins.add_(terms["class_margins"])
+        self.counts.add_(terms["class_images"])
 
     def _less(self, logits: Tensor, y: Tensor, sums: dict[str, Tensor]) -> Tensor:
         if self.told == "another_image":

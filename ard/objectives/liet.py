@@ -76,7 +76,9 @@ class LIET(Composed):
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         attack_loss, training_loss = self._pair(student, teacher, x, y)
         if attack_loss is None:
-            raise UserError(f"{type(self.base).__name__} attacks nothing: expected one whose attack can begin elsewhere")
+            raise UserError(
+                f"{type(self.base).__name__} has no attack: expected a base with one, such as PGDAT, ARD or RSLAD"
+            )
         centre = AttackLoss.centre_of(attack_loss, x)
         start = (centre + self._move(x, y).repeat(len(centre) // len(x), 1, 1, 1)).clamp(0, 1)
         strength = self.strength * min(1.0, (self.epoch + 1) / self.epochs)

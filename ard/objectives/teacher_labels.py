@@ -2,7 +2,9 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
+from ard.core.errors import UserError
 from ard.objectives.base import Composed, Objective, Pair
 from ard.objectives.pgd_at import PGDAT
 
@@ -31,5 +33,13 @@ class TeacherLabels(Composed):
         with torch.no_grad():
             named = teacher(x).argmax(dim=1)
         if self.missing_only:
-            named = torch.where(y < 0, named, y)
+            named = self._filled(y, named)
         return self.base(student, teacher if self.base.needs_teacher else None, x, named)
+
+    def _filled(self, y: Tensor, named: Tensor) -> Tensor:
+        """The labels that are there, and those that the teacher names for what has none: images, or parts of mixed ones."""
+        if y.ndim == 1:
+            return torch.where(y < 0, named, y)
+        if self.base.labels == "class":
+            raise UserError(f"{type(self.base).__name__} needs one class an image; CutMix mixes two: expected another base")
+        return y + (1 - y.sum(dim=1, keepdim=True)) * one_hot(named, y.shape[1])

@@ -141,6 +141,15 @@ class Row:
         """Of how many folds its records are; 1 for the data set's own test split."""
         return len({record.fold for record in self.records})
 
+    def by_fold(self, values: Sequence[float]) -> list[float]:
+        """Of one number a run the mean of each fold, whose runs share images and teacher; without folds the numbers."""
+        if self.folds == 1:
+            return list(values)
+        folds: dict[int | None, list[float]] = defaultdict(list)
+        for record, value in zip(self.records, values, strict=True):
+            folds[record.fold].append(value)
+        return [float(np.mean(part)) for part in folds.values()]
+
     @property
     def seeds(self) -> int:
         """How many seeds, of each fold."""

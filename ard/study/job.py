@@ -20,7 +20,7 @@ from ard.study.devices import Devices
 from ard.study.display import Display
 from ard.study.plan import Study, StudyRun
 from ard.study.processes import GRACE, Processes
-from ard.study.tuning import Tuning, validation_accuracy
+from ard.study.tuning import Tuning, validation_accuracy, was_stopped
 from ard.training.callbacks.outcome import NO_EPOCH_SELECTED
 from ard.training.config_digest import config_digest
 
@@ -76,11 +76,12 @@ class Job:
             self._begin()
             with self.display.running(self.run.name, self.run.directory, self.resolved):
                 reason = self._train(accept=(0, NO_EPOCH_SELECTED))
-            if reason is None:
-                monitor = self.resolved["model"]["init_args"]["training"]["monitor"]
-                reached = validation_accuracy(self.run.folder, monitor)
-                self.tuning.add(self.run.name, self.digest, self.run.tried, reached)
-            return reason
+            if reason is not None and not was_stopped(self.run.folder):
+                return reason
+            monitor = self.resolved["model"]["init_args"]["training"]["monitor"]
+            reached = 0.0 if reason else validation_accuracy(self.run.folder, monitor)  # a run that a guard ended
+            self.tuning.add(self.run.name, self.digest, self.run.tried, reached)
+            return None
 
     def _settle(self) -> str | None:
         with alone(self.run.directory, PATIENCE):  # before anything is read or written; `ard fit` holds it itself

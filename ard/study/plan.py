@@ -148,6 +148,9 @@ def read_study(path: Path) -> Study:
     for key, numbers in study.tune.items():
         if not numbers or len(set(numbers)) < len(numbers):
             raise UserError(f"{name}: tune {key} {numbers}: expected numbers, each once")
+        for settings in (study.sweeps, study.overrides):
+            if fixed := [run for run, keys in settings.items() if key in keys]:
+                raise UserError(f"{name}: {key} is tuned, and set for {fixed[0]}: expected one of them")
     _check_configs(name, study)
     return study
 
@@ -205,9 +208,9 @@ def _of_fold(study: Study, fold: int | None) -> dict[str, Any]:
     """Which fold is for test: of the data set itself, where others are around it."""
     if fold is None:
         return {}
-    key, part = "data", read_yaml(find(study.base, "bases"), "bases").get("data") or {}
-    while isinstance(part.get("init_args", {}).get("base"), dict):
-        key, part = f"{key}.init_args.base", part["init_args"]["base"]
+    key, part = "data", read_yaml(find(study.base, "bases"), "bases").get("data")
+    while isinstance(part, dict) and isinstance(inner := (part.get("init_args") or {}).get("base"), dict):
+        key, part = f"{key}.init_args.base", inner
     return {f"{key}.init_args.fold": fold}
 
 

@@ -18,7 +18,7 @@ from ard.study.display import Display
 from ard.study.job import Job
 from ard.study.plan import Study, plan, read_study
 from ard.study.processes import Processes
-from ard.study.tuning import Tuning
+from ard.study.tuning import Tuning, check_tuned
 
 STUDY = "another study is running here ({holder}); expected one at a time: wait for it, or give this one's file another name"
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -52,6 +52,7 @@ def _finish(study: Study, directory: Path, rehearse: Rehearse, jobs_per_device: 
     rehearse_once = cache(lambda *arguments: rehearse([*arguments]))
     runs = plan(study, directory, rehearse_once)
     resolved = {run.name: rehearse_once(*run.arguments) for run in runs}  # every mistake comes before the first training
+    check_tuned(runs, resolved)
     processes, devices = Processes(), Devices(study.jobs, jobs_per_device)
     tuning = Tuning([directory, *([Path(study.results)] if study.results else [])])
     with Display(len(runs)) as display, ThreadPoolExecutor(devices.count) as pool, _ended_by_errors(pool, processes):

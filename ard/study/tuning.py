@@ -10,6 +10,7 @@ from ard.artifacts.metrics import read_validations
 from ard.artifacts.paths import RunFolder, StudyFolder
 from ard.core.errors import UserError
 from ard.core.files import or_user_error, write_whole
+from ard.study.plan import StudyRun
 from ard.training.selection import selected
 
 
@@ -53,6 +54,27 @@ def validation_accuracy(folder: RunFolder, monitor: str) -> float:
         raise UserError(f"{folder.metrics} has no validation to read: expected those of the run that has just ended")
     best = selected(validations, monitor)
     return 0.0 if best is None else float(getattr(best, monitor.removeprefix("val/")))
+
+
+def was_stopped(folder: RunFolder) -> bool:
+    """Whether a guard ended the run, such as one whose rate makes it diverge."""
+    try:
+        return bool(json.loads(folder.summary.read_text(encoding="utf-8"))["stopped"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def check_tuned(runs: Sequence[StudyRun], resolved: Mapping[str, dict[str, Any]]) -> None:
+    """Raises UserError for a key to tune that is no whole path of the resolved config."""
+    for run in runs:
+        for key in run.tried:
+            part: Any = resolved[run.name]
+            for word in key.split("."):
+                if not isinstance(part, dict) or word not in part:
+                    raise UserError(
+                        f"tune {key}: expected the whole path in the config, such as model.init_args.training.lr"
+                    )
+                part = part[word]
 
 
 def _read(file: Path) -> dict[str, dict[str, Any]]:

@@ -38,6 +38,7 @@ LATER: dict[str, dict[str, Any]] = {
     "Distillation": {"clean_pass": None},
     "FreeDistillation": {"clamped": "image"},
     "GradAlign": {"saturated": 1.0},
+    "KnownLabels": {"labelled": None, "unlabelled": "drop", "wrong": 0.0, "wrong_as": "any"},
     "MART": {"slack": 0.0},
     "Mixed": {"padding_mode": None, "rotation": None, "augmentation": None, "cutmix": None},
     "PGD": {"clamp_start": True},

@@ -90,7 +90,7 @@ class Distillation(Engine):
         )
         self.augmented_by = method.data
         self.clean_pass = clean_pass or method.clean_pass
-        self.attacks = AttackByRadius(attack or method.attack, self.attack)
+        self.attacks = AttackByRadius(attack or method.attack, self.threat, self.attack)
         self.weight_perturbation = weight_perturbation or method.weight_perturbation
         self.taken: Taken | None = None  # the step under way, until its weights are at home
         self.stepping, self.unseen = False, list[Tensor]()  # whether a step follows this batch; what is shown after it

@@ -194,6 +194,9 @@ class FreeDistillation(Engine):
         self.clipping, trainer.gradient_clip_val = trainer.gradient_clip_val or self.clipping, None
         return []
 
+    def on_fit_end(self) -> None:
+        self.trainer.gradient_clip_val, self.clipping = self.clipping, None  # it is the trainer's
+
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Here gradients have lost float16's scale, and the guards have seen them."""
         if self.clipping:

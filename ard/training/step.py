@@ -123,7 +123,7 @@ def take(
         show_clean(student, x)
     with listening(student, x_adv) as answers:
         if weight_perturbation is not None and step.progress >= weight_perturbation.start:
-            undo = weight_perturbation(student, lambda: total_loss(attacked.training_loss(x_adv)))
+            undo = weight_perturbation(student, lambda: total_loss(attacked.training_loss(x_adv)), objective)
         learned = learn(student, objective, attacked, step)
     if clean_pass == "after_loss":
         show_clean(student, x)

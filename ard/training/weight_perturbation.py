@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ard.core.errors import UserError
 
@@ -36,14 +37,17 @@ class AWP:
         if not 0 <= self.start <= 1:
             raise UserError(f"start = {self.start}: expected a share of training, from 0 to 1")
 
-    def __call__(self, network: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
+    def __call__(
+        self, network: nn.Module, loss: Callable[[], Tensor], beside: nn.Module | None = None
+    ) -> Callable[[], None]:
         """Move the network's weights up the loss; calling the result takes the move back and keeps what came since.
 
-        Where nothing came since, these are the very same bits as before.
+        Where nothing came since, these are the very same bits as before. `beside` holds networks that learn at the same
+        time, such as an objective's own: their BatchNorm does not see the pass that finds the way up either.
         """
         weights = [weight for weight in network.parameters() if weight.ndim > 1 and weight.requires_grad]
         home = [weight.detach().clone() for weight in weights]
-        gradients = _gradients(network, loss, weights)
+        gradients = _gradients(network, loss, weights, beside)
         if self.restore == "after_step":
             _average(gradients)  # else each process would decay other weights, and they would drift apart
         with torch.no_grad():
@@ -62,14 +66,23 @@ class AWP:
         return restore
 
 
-def _gradients(network: nn.Module, loss: Callable[[], Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _gradients(
+    network: nn.Module, loss: Callable[[], Tensor], weights: Sequence[Tensor], beside: nn.Module | None
+) -> tuple[Tensor, ...]:
     """Of the loss, without a trace: BatchNorm statistics and random state come back."""
-    statistics = [buffer.clone() for buffer in network.buffers()]
+    buffers = [*network.buffers(), *_moving_statistics(beside)]
+    statistics = [buffer.clone() for buffer in buffers]
     with torch.random.fork_rng({weight.device for weight in weights if weight.is_cuda}):
         gradients = torch.autograd.grad(loss(), weights)
-    for buffer, old in zip(network.buffers(), statistics, strict=True):
+    for buffer, old in zip(buffers, statistics, strict=True):
         buffer.copy_(old)
     return gradients
+
+
+def _moving_statistics(beside: nn.Module | None) -> list[Tensor]:
+    """Those of BatchNorm layers that learn."""
+    layers = [] if beside is None else [part for part in beside.modules() if isinstance(part, _BatchNorm) and part.training]
+    return [buffer for layer in layers for buffer in layer.buffers(recurse=False)]
 
 
 def _taken_back(weight: Tensor, moved: Tensor, home: Tensor) -> Tensor:

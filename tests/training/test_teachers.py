@@ -124,6 +124,6 @@ def test_a_teacher_of_another_fold_is_refused_as_it_may_know_the_test_images(fit
     network, card = load(teacher_file), card_of(teacher_file)
     known = tmp_path / "known.safetensors"
     save_weights(known, network, replace(card, data={"class_path": "ard.data.Digits", "init_args": {"val_size": 200}}))
-    with user_error("was trained with fold = null.*fold = 1: expected a teacher of the same fold"):
+    with user_error("was trained with fold = null.*fold = 1: expected weights of the same fold"):
         fit(tmp_path / "run", "rslad", "--data.fold=1", f"--model.teacher.weights={known}")
     fit(tmp_path / "run", "rslad", "--data.fold=1", f"--model.teacher.weights={known}", "--allow_mismatch=true")

@@ -258,7 +258,7 @@ def _bars_explained(rows: Sequence[Row]) -> str:
 
 
 def _interval(row: Row, kind: Kind) -> tuple[float, float, float]:
-    low, high = accuracy_interval(row.accuracies(kind), row.n)
+    low, high = accuracy_interval(row.by_fold(row.accuracies(kind)), row.n)
     return 100 * row.mean(kind), 100 * low, 100 * high
 
 

@@ -116,7 +116,7 @@ def _cell(column: Column, row: Row) -> Cell:
         return Cell(text, float(value) if isinstance(value, int | float) else text)
     if not value or (column.robust and row.warning):
         return Cell(text)
-    interval = _interval(*accuracy_interval(value, row.n))
+    interval = _interval(*accuracy_interval(row.by_fold(value), row.n))
     return Cell(text.strip("*"), sum(value) / len(value), interval, strong=text.startswith(BOLD))
 
 

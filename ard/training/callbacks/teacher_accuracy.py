@@ -104,8 +104,6 @@ class TeacherCheck(pl.Callback):
         for teacher in pl_module.teachers().values():
             for path in filter(os.path.isfile, teacher.files):
                 check_images_of(_card(path), path, pl_module.data, allow_mismatch=self.allow_mismatch)
-                if not self.allow_mismatch:
-                    _check_fold(_card(path), path, pl_module.data)
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -123,20 +121,6 @@ class TeacherCheck(pl.Callback):
             if cause or not is_known:
                 cause = cause or "another normalisation, or another order of classes? `ard doctor` checks it"
                 warnings.warn(f"{right}{'' if is_known else ', not above chance'}: {cause}", stacklevel=1)
-
-
-def _check_fold(card: Card, path: str, data: Any) -> None:
-    """Raises UserError for a teacher that was trained on images of the fold that this run keeps for test."""
-    theirs, ours = _mapping(_own(card.data).get("init_args")).get("fold"), getattr(data, "fold", None)
-    if card.data and theirs != ours:
-        raise UserError(
-            f"teacher {path} was trained with fold = {_shown(theirs)}, and may have learned what this run keeps for test, "
-            f"fold = {_shown(ours)}: expected a teacher of the same fold, or --allow-mismatch"
-        )
-
-
-def _shown(fold: int | None) -> str:
-    return "null" if fold is None else str(fold)
 
 
 @torch.no_grad()
