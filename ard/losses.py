@@ -89,6 +89,14 @@ def cross_entropy(logits: Tensor, y: Tensor, label_smoothing: float = 0.0) -> Te
     return -(shares * F.log_softmax(logits, dim=1)).sum(dim=1)
 
 
+def shares_of(y: Tensor, num_classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Classes (batch,) as shares (batch, C), a row of zeros for −1; shares as they are.
+
+    Unlike torch's one_hot it lets no device wait to see whether the classes are in range.
+    """
+    return y.to(dtype) if y.ndim == 2 else (y[:, None] == torch.arange(num_classes, device=y.device)).to(dtype)
+
+
 def kl(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
     """KL(softmax(target/T) ‖ softmax(logits/T)), summed over classes, without the factor T².
 

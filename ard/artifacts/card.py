@@ -94,7 +94,7 @@ def difference(card: Card, classes: Sequence[str], input_shape: Sequence[int]) -
 
 
 def check_images_of(card: Card, path: str | Path, data: Any, *, allow_mismatch: bool) -> None:
-    """Raises UserError where `data` have other classes or images than those of the weights at `path`, or another order; or where
+    """Raises UserError where `data` have other classes or images than the weights at `path`, or another order; or where
     they keep another fold for test, whose images these weights may have learned."""
     if allow_mismatch:
         return

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ard.data.augmentation import in_format_of
+from ard.losses import shares_of
 
 
 def cutmix(x: Tensor, y: Tensor, num_classes: int, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -40,11 +41,6 @@ def cutmix(x: Tensor, y: Tensor, num_classes: int, share: float, generator: torc
     whole, shares = height * width, shares_of(y, num_classes)
     mixed = (whole - area) / whole * shares + area / whole * shares[other]
     return in_format_of(x, torch.where(box, x[other], x)), mixed
-
-
-def shares_of(y: Tensor, num_classes: int) -> Tensor:
-    """Classes (batch,) as shares (batch, C), a row of zeros for −1; shares as they are."""
-    return y.float() if y.ndim == 2 else (y[:, None] == torch.arange(num_classes, device=y.device)).float()
 
 
 def _edges(size: int, side: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -5,10 +5,9 @@ from math import cos, inf, pi
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from ard.core.errors import UserError
-from ard.losses import log_softmax
+from ard.losses import log_softmax, shares_of
 from ard.models.average import MovingAverage
 from ard.models.given_answer import GivenAnswer
 from ard.objectives.base import Composed, Objective, Pair, RunFacts
@@ -78,7 +77,7 @@ class ADR(Composed):
         q = log_softmax(self.average(x), self._annealed(self.temperatures)).exp()
         excess = q.amax(dim=1, keepdim=True) - q.gather(1, y[:, None])
         trust = (self._annealed(self.lambdas) - excess).clamp(0, 1)
-        label = trust * q + (1 - trust) * one_hot(y, q.shape[1]).to(q.dtype)
+        label = trust * q + (1 - trust) * shares_of(y, q.shape[1], q.dtype)
         self._seen = label.gather(1, y[:, None]), trust
         return label
 

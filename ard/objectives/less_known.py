@@ -4,10 +4,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from ard.core.errors import UserError
-from ard.losses import margin
+from ard.losses import margin, shares_of
 from ard.models.given_answer import GivenAnswer
 from ard.objectives.ard import ARD
 from ard.objectives.base import Composed, Objective, Pair, RunFacts
@@ -53,7 +52,7 @@ class LessKnown(Composed):
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         logits = teacher(x).detach()
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # sums of many
-        of_class = one_hot(y, logits.shape[1]).to(logits.dtype)
+        of_class = shares_of(y, logits.shape[1], logits.dtype)
         with torch.autocast(x.device.type, enabled=False):
             answers, margins = of_class.T @ logits, of_class.T @ -margin(logits, y)
         sums = {"class_answers": answers, "class_margins": margins, "class_images": of_class.sum(dim=0)}
@@ -74,7 +73,7 @@ class LessKnown(Composed):
         if self.told == "class_mean":
             return ((self.answers + sums["class_answers"]) / counts.clamp_min(1)[:, None])[y]
         mean_margin = (self.margins + sums["class_margins"]).sum() / counts.sum()
-        return mean_margin * one_hot(y, logits.shape[1])
+        return mean_margin * shares_of(y, logits.shape[1], logits.dtype)
 
     def _partners(self, y: Tensor) -> Tensor:
         """For each image the place of another one of its class: the next in a random order, after the last the first."""

@@ -46,4 +46,4 @@ def _likeliest_wrong(logits: Tensor, y: Tensor, slack: float) -> Tensor:
     log_p = log_softmax(logits)
     wrong = log_p.scatter(1, y[:, None], -torch.inf).argmax(dim=1, keepdim=True)
     others = log_p.scatter(1, wrong, -torch.inf).logsumexp(dim=1)
-    return -torch.logaddexp(others, others.new_tensor(math.log(slack))) if slack else -others
+    return -torch.logaddexp(others, torch.full_like(others, math.log(slack))) if slack else -others

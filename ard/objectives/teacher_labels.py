@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from ard.core.errors import UserError
+from ard.losses import shares_of
 from ard.objectives.base import Composed, Objective, Pair
 from ard.objectives.pgd_at import PGDAT
 
@@ -42,4 +42,4 @@ class TeacherLabels(Composed):
             return torch.where(y < 0, named, y)
         if self.base.labels == "class":
             raise UserError(f"{type(self.base).__name__} needs one class an image; CutMix mixes two: expected another base")
-        return y + (1 - y.sum(dim=1, keepdim=True)) * one_hot(named, y.shape[1])
+        return y + (1 - y.sum(dim=1, keepdim=True)) * shares_of(named, y.shape[1], y.dtype)

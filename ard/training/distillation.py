@@ -55,6 +55,9 @@ class Distillation(Engine):
         UserError: For names that are none, a missing teacher, a method of FreeDistillation.
     """
 
+    attack_batch: Callable[..., Attacked]
+    learn: Callable[..., Learned]
+
     def __init__(
         self,
         *,
@@ -88,15 +91,13 @@ class Distillation(Engine):
             num_classes=num_classes,
             seed=seed,
         )
-        self.augmented_by = method.data
-        self.clean_pass = clean_pass or method.clean_pass
+        self.augmented_by, self.clean_pass = method.data, clean_pass or method.clean_pass
         self.attacks = AttackByRadius(attack or method.attack, self.threat, self.attack)
         self.weight_perturbation = weight_perturbation or method.weight_perturbation
         self.taken: Taken | None = None  # the step under way, until its weights are at home
         self.stepping, self.unseen = False, list[Tensor]()  # whether a step follows this batch; what is shown after it
         self.cuda_graph = cuda_graph
-        self.attack_batch: Callable[..., Attacked] = attack_batch
-        self.learn: Callable[..., Learned] = learn
+        self.attack_batch, self.learn = attack_batch, learn
 
     @classmethod
     def from_config(

@@ -8,8 +8,8 @@ from tiny import generator, user_error
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ard.data import CIFAR10, Digits, Mixed
-from ard.data.cutmix import cutmix, shares_of
-from ard.losses import cross_entropy
+from ard.data.cutmix import cutmix
+from ard.losses import cross_entropy, shares_of
 from ard.training.step import accuracy
 
 N, HEIGHT, WIDTH = 40, 7, 6

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 from logit_table import BATCH, CLASSES, X_ADV, LogitTable, X, Y, assert_loss_and_gradient, ce, kl, pair, softmax
-from tiny import run_facts, tiny_net, user_error
+from tiny import run_facts, tiny_net
 from torch import nn
 
 from ard.attacks import attacking
 from ard.core.errors import UserError
-from ard.data.base import check_batch
 from ard.objectives.base import Step
 from ard.objectives.lbgat import LBGAT
 
@@ -85,9 +84,8 @@ def test_its_hard_labels_are_smoothed_and_may_be_shares():
     assert found.item() == pytest.approx(expected)
 
 
-def test_images_without_a_label_are_refused():
-    with user_error("images without labels"):
-        check_batch(X, torch.full((BATCH,), -1), num_classes=CLASSES, labels=LBGAT.labels)
+def test_it_wants_labels_of_any_kind():
+    assert LBGAT().labels == "soft"
 
 
 def test_the_clean_learner_is_another_network_optimised_saved_and_of_the_kind_that_is_asked_for():

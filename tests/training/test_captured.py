@@ -31,10 +31,11 @@ NOT_CAPTURED = {
     },
     **dict.fromkeys(["liet-as-released", "pgd_at_awp-as-released"], TRAIN_MODE),
     **dict.fromkeys(["adr", "rslad_adr"], "ADR reads progress of each step for its attack"),
+    "ard_another_image": "LessKnown reads generator of each step for its attack",
     "grad_align": "GradAlign reads generator of each step for its attack",
     "kd": "KD attacks nothing",
-    **dict.fromkeys(["liet", "liet_ard", "liet_rslad"], "LIET reads epoch, eps, generator of each step for its attack"),
-    **dict.fromkeys(["nuat", "nuat-as-released"], "NuAT reads batch, epoch, eps, generator of each step for its attack"),
+    **dict.fromkeys(["liet", "liet_ard", "liet_rslad"], "LIET reads epoch, generator of each step for its attack"),
+    **dict.fromkeys(["nuat", "nuat-as-released"], "NuAT reads batch, epoch, generator of each step for its attack"),
     "natural": "Natural attacks nothing",
     "rslad_region": "RegionAT attacks nothing",
 }
@@ -42,7 +43,7 @@ PROGRESS = "it reads progress of each step"
 NOT_LEARNED = dict.fromkeys(
     [
         *["adaad_igdm", "adaiad", "adaiad-as-released", "ciard", "ciard-as-released", "iad_i", "iad_ii", "rslad_igdm"],
-        *["saad", "saad-as-released"],
+        *["rslad_igdm-as-released", "saad", "saad-as-released"],
     ],
     PROGRESS,
 )

@@ -31,7 +31,7 @@ def test_the_rate_drops_at_the_step_of_the_released_code(name, batches):
     schedule = CONFIGS / "schedules" / f"{name}.yaml"
     assert content(schedule)["trainer"]["max_epochs"] == epochs
     training = Training(**parts(schedule)["training"])
-    optimizer = training.optimizer([{"params": [torch.nn.Parameter(torch.zeros(1))]}])
+    optimizer = training.make_optimizer([{"params": [torch.nn.Parameter(torch.zeros(1))]}])
     drops = training.scheduler(optimizer, epochs * batches).milestones
     for epoch in range(epochs):
         for step in (epoch * batches, (epoch + 1) * batches - 1):  # the first and the last of the epoch
