@@ -98,16 +98,21 @@ def check_images_of(card: Card, path: str | Path, data: Any, *, allow_mismatch: 
     they keep another fold for test, whose images these weights may have learned."""
     if allow_mismatch:
         return
+    check_fold(card, path, data)
+    if differs := difference(card, data.classes, data.input_shape):
+        raise UserError(
+            f"{path}: {differs}: the answers would count for other classes; expected the data of the weights, or "
+            "--allow-mismatch where both mean the same"
+        )
+
+
+def check_fold(card: Card, path: str | Path, data: Any) -> None:
+    """Raises UserError where the weights at `path` may have learned the images that `data` keep for test."""
     theirs, ours = fold_of(card.data), getattr(data, "fold", None)
     if card.data and theirs != ours:
         raise UserError(
             f"{path} was trained with fold = {_shown(theirs)}, and may have learned what is for test with "
             f"fold = {_shown(ours)}: expected weights of the same fold, or --allow-mismatch"
-        )
-    if differs := difference(card, data.classes, data.input_shape):
-        raise UserError(
-            f"{path}: {differs}: the answers would count for other classes; expected the data of the weights, or "
-            "--allow-mismatch where both mean the same"
         )
 
 

@@ -79,7 +79,7 @@ class Engine(pl.LightningModule, ABC):
             raise UserError(
                 f"{type(objective).__name__} needs a teacher: add --model.teacher.weights FILE, or in Python teacher=net"
             )
-        self.pruned = start_from(init, self.student)
+        self.init, self.pruned = init, start_from(init, self.student)
         self.average = training.averaged(self.student)
         self.accuracies = nn.ModuleDict()
         self.shown = torch.zeros(())  # images of each class in the validation under way

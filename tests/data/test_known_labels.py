@@ -1,10 +1,12 @@
 """Which labels are known, and which are wrong: every image is counted."""
 
+import numpy as np
 import pytest
 import torch
 from tiny import user_error
 
-from ard.data import Digits, KnownLabels
+from ard.data import Digits, KnownLabels, Mixed
+from ard.data.loading import MemoryImages
 
 TRAIN, VAL = Digits().splits
 RIGHT = dict(zip(TRAIN.indices.tolist(), TRAIN.labels.tolist(), strict=True))
@@ -62,6 +64,34 @@ def test_the_base_keeps_its_labels_and_says_what_is_tested():
     assert data.splits[0].labels.tolist() != base.splits[0].labels.tolist()
     assert (data.fold, data.title) == (2, "Digits")
     assert torch.equal(data.test_images().pixels, base.test_images().pixels)
+
+
+def test_mixed_around_it_knows_no_more(tmp_path):
+    np.savez(tmp_path / "more.npz", image=np.zeros((20, 8, 8, 1), np.uint8))
+    inside = KnownLabels(base=Digits(), labelled=100, wrong=0.2)
+    mixed = Mixed(base=inside, others=str(tmp_path / "more.npz"))
+    assert torch.equal(mixed.splits[0].labels, inside.splits[0].labels)
+    assert len(mixed.splits[0]) == 100
+    with user_error("expected Mixed around KnownLabels"):
+        KnownLabels(base=mixed)
+
+
+def test_views_are_those_of_the_base():
+    base = Digits(crop_padding=1)
+    data = KnownLabels(base=base, wrong=0.1)
+    drawn = [part.views(7, torch.Generator().manual_seed(0)) for part in (base, data)]
+    assert data.view_count == base.view_count == 9
+    assert torch.equal(*drawn)
+
+
+def test_no_class_is_left_without_a_label(monkeypatch):
+    few = Digits()
+    labels = TRAIN.images.labels.clone()
+    labels[(labels == 9).nonzero()[4:, 0]] = 0
+    monkeypatch.setattr(few, "training_images", lambda: MemoryImages(TRAIN.images.pixels, labels))
+    monkeypatch.setattr(few, "_check_split", lambda *_: None)
+    with user_error("labelled = 20 leaves class 9 without a label"):
+        _ = KnownLabels(base=few, labelled=20).splits
 
 
 def test_numbers_out_of_range_are_refused():

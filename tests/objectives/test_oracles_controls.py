@@ -10,6 +10,7 @@ from ard.objectives.adaad import AdaAD
 from ard.objectives.ard import ARD
 from ard.objectives.base import Step
 from ard.objectives.less_known import LessKnown
+from ard.objectives.mart import MART
 from ard.objectives.pgd_at import PGDAT
 from ard.objectives.teacher_labels import TeacherLabels
 from ard.objectives.trades import TRADES
@@ -104,3 +105,23 @@ def test_a_teacher_with_a_temperature_of_its_own():
     target = softmax(teacher.numbers(1)[0], 8.0)
     terms = pair(ARD(temperature=2.0, teacher_temperature=8.0), student, teacher)[1](X_ADV)
     assert_loss_and_gradient(terms["kl"], lambda _, adv: 4 * kl(target, softmax(adv, 2.0)).mean(), student)
+
+
+def test_what_a_mixed_image_lacks_of_a_label_the_teacher_gives():
+    """CutMix of an image with a label and one without: the row of shares does not sum to 1."""
+    student, teacher = LogitTable(X, X_ADV), LogitTable(X, seed=5)
+    shares = torch.zeros(BATCH, CLASSES, dtype=torch.float64)
+    shares[:, 1] = torch.linspace(0, 1, BATCH, dtype=torch.float64)
+    named = teacher.numbers(1)[0].argmax(axis=1)
+    full = shares.numpy() + (1 - shares.numpy().sum(axis=1, keepdims=True)) * np.eye(CLASSES)[named]
+    _, training_loss = TeacherLabels(base=PGDAT(), missing_only=True)(student, teacher, X, shares)
+    formula = lambda _, adv: -(full * np.log(softmax(adv))).sum(axis=1).mean()  # noqa: E731
+    assert_loss_and_gradient(training_loss(X_ADV)["ce"], formula, student)
+    with user_error("MART needs one class an image; CutMix mixes two"):
+        TeacherLabels(base=MART(), missing_only=True)(student, teacher, X, shares)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -5.0])
+def test_the_teachers_temperature_is_above_0(temperature):
+    with user_error(f"teacher_temperature = {temperature}: expected above 0"):
+        ARD(teacher_temperature=temperature)

@@ -9,6 +9,7 @@ from small_records import cells, differences, first, write, write_study
 from ard.core.errors import UserError
 from ard.report.comparison import compare_records
 from ard.report.pictures.labels import place_labels
+from ard.report.rows import group, load_records
 
 
 @pytest.fixture
@@ -60,6 +61,13 @@ def test_runs_of_folds_are_paired_where_both_rows_have_them(tmp_path: Path) -> N
     text = compare_records([tmp_path], tmp_path / "out", baseline="pgd_at")
     assert differences(text, "ard")[1].startswith("+15.0 [")
     assert differences(text, "ard")[3] == "4"
+
+
+def test_a_rows_own_interval_is_over_folds_too(tmp_path: Path) -> None:
+    folded(tmp_path, "ard", [0.80, 0.82], seeds=3)
+    (row,) = group(load_records([tmp_path]))
+    assert row.by_fold(row.accuracies("worst")) == [pytest.approx(0.80), pytest.approx(0.82)]
+    assert (row.n, row.seeds, row.folds) == (1000, 3, 2)
 
 
 def test_a_fold_of_other_images_is_not_compared(tmp_path: Path) -> None:

@@ -97,6 +97,32 @@ def test_a_trial_without_a_validation_fails_and_chooses_nothing(study_place, tri
     assert "failed: pgd_at/seed0: a trial of its settings failed" in err
 
 
+def test_a_trial_that_a_guard_ends_came_to_nothing_and_the_others_choose(study_place, study, monkeypatch):
+    class Diverging(Trials):
+        def fit(self, directory, resolved, *, resumes):
+            super().fit(directory, resolved, resumes=resumes)
+            if resolved["model"]["init_args"]["training"]["lr"] == 0.3:
+                (directory / "summary.json").write_text('{"stopped": "the loss is not finite"}')
+                return "ard fit ended with status 2: the loss is not finite"
+            return None
+
+    Diverging().install(monkeypatch)
+    status, _, err = study(**{**TUNED, "recipes": ["pgd_at"]})
+    assert (status, err) == (0, "")
+    known = json.loads((study_place / "checkpoints/tiny/tuning.json").read_text())
+    assert known["tuning/pgd_at/lr-0.3"]["accuracy"] == 0.0
+    assert set(rates(study_place, ["pgd_at/seed0", "pgd_at/seed1"]).values()) == {0.1}
+
+
+def test_a_key_to_tune_is_a_whole_path_and_no_other_setting(study_place, study):
+    status, _, err = study(**{**TUNED, "tune": {"model.training.lr": [0.1, 0.3]}})
+    assert status == 2
+    assert "tune model.training.lr: expected the whole path in the config" in err
+    for setting in ({"sweeps": {"ard": {LR: [0.1]}}}, {"overrides": {"ard": {LR: 0.1}}}):
+        with user_error("lr is tuned, and set for ard: expected one of them"):
+            read_study(write_yaml(study_place / "odd.yaml", {**STUDY, **TUNED, **setting}))
+
+
 @pytest.mark.parametrize("numbers", [[], [0.1, 0.1]])
 def test_numbers_to_tune_are_there_and_differ(numbers, study_place):
     with user_error(r"tune model.init_args.training.lr .*: expected numbers, each once"):

@@ -115,7 +115,7 @@ def test_steps_and_starts_scale_with_the_radius_and_an_attack_is_built_once(ball
         made.append(ball.eps)
         return PGD(ball, steps=4)
 
-    attacks = AttackByRadius(make, PGD(ball, steps=4))
+    attacks = AttackByRadius(make, ball, PGD(ball, steps=4))
     half, again = attacks(ball.scaled(0.5)), attacks(ball.scaled(0.5))
     assert half is again
     assert made == [EPS / 2]
@@ -123,6 +123,21 @@ def test_steps_and_starts_scale_with_the_radius_and_an_attack_is_built_once(ball
     assert attacks(ball.scaled(1)) is attacks.whole
     assert attacks(ball.scaled(0)) is unattacked
     assert (ball.eps, type(half.ball)) == (EPS, type(ball))
+
+
+def test_an_attack_may_be_any_function_of_loss_and_images():
+    """It knows no ball: built once for the threat, and once for each smaller one."""
+    threat, made = Linf(eps=0.1), []
+
+    def make(ball):
+        made.append(ball.eps)
+        return lambda loss, x, generator: x  # noqa: ARG005
+
+    attacks = AttackByRadius(make, threat, make(ball=threat))
+    assert attacks(threat) is attacks(threat)
+    half = threat.scaled(0.5)
+    assert attacks(half) is attacks(threat.scaled(0.5))
+    assert made == [0.1, 0.05]
 
 
 def test_without_a_radius_every_point_is_its_centre():
@@ -156,7 +171,7 @@ def test_a_graph_follows_the_radius_to_the_same_bits_and_says_nothing():
     path = next(path for path in (CONFIGS / "methods").glob("pgd_at.yaml"))
     graphs, ball = Graphs(recorded, "cpu"), Linf(EPS)
     runs = [Steps(path), Steps(path, graphs)]
-    attacks = [AttackByRadius(lambda ball: PGD(ball, steps=2), PGD(ball, steps=2)) for _ in runs]
+    attacks = [AttackByRadius(lambda ball: PGD(ball, steps=2), ball, PGD(ball, steps=2)) for _ in runs]
     captures = 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -127,3 +127,21 @@ def test_a_teacher_of_another_fold_is_refused_as_it_may_know_the_test_images(fit
     with user_error("was trained with fold = null.*fold = 1: expected weights of the same fold"):
         fit(tmp_path / "run", "rslad", "--data.fold=1", f"--model.teacher.weights={known}")
     fit(tmp_path / "run", "rslad", "--data.fold=1", f"--model.teacher.weights={known}", "--allow_mismatch=true")
+
+
+def test_weights_of_another_fold_are_no_start_either(fit, tmp_path, teacher_file):
+    network, card = load(teacher_file), card_of(teacher_file)
+    start = tmp_path / "start.safetensors"
+    data = {
+        "class_path": "ard.data.KnownLabels",
+        "init_args": {"base": {"class_path": "ard.data.Digits", "init_args": {"fold": 2}}},
+    }
+    save_weights(start, network, replace(card, data=data))
+    options = [f"--model.init={start}", "--model.student=ard.models.ResNet"]
+    with user_error("was trained with fold = 2.*fold = null: expected weights of the same fold"):
+        fit(
+            tmp_path / "run",
+            "pgd_at",
+            *options,
+            *(f"--model.student.{key}={value}" for key, value in card.init_args.items()),
+        )

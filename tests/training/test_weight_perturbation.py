@@ -50,6 +50,16 @@ def test_all_comes_back_bit_by_bit():
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
+def test_a_network_that_learns_beside_does_not_see_the_pass_that_finds_the_way_up():
+    net, x = tiny_net().train(), images(8)
+    beside = nn.ModuleList([nn.BatchNorm2d(1).train(), nn.BatchNorm2d(1).eval()])
+    before = state(beside)
+    AWP(gamma=0.1)(net, lambda: (net(x) + beside[0](x).mean() + beside[1](x).mean()).sum(), beside)
+    assert [name for name, value in state(beside).items() if not torch.equal(value, before[name])] == []
+    AWP(gamma=0.1)(net, lambda: (net(x) + beside[0](x).mean()).sum())
+    assert not torch.equal(state(beside)["0.running_mean"], before["0.running_mean"])
+
+
 def test_no_radius_changes_nothing():
     net = tiny_net().train()
     before = state(net)

@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
-from ard.artifacts.card import Card, check_images_of
+from ard.artifacts.card import Card, check_fold, check_images_of
 from ard.artifacts.weights import card_of
 from ard.core.errors import UserError
 from ard.core.statistics import wilson_interval
@@ -101,6 +101,8 @@ class TeacherCheck(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         assert isinstance(pl_module, Engine)
+        if pl_module.init and not self.allow_mismatch:
+            check_fold(_card(pl_module.init), pl_module.init, pl_module.data)
         for teacher in pl_module.teachers().values():
             for path in filter(os.path.isfile, teacher.files):
                 check_images_of(_card(path), path, pl_module.data, allow_mismatch=self.allow_mismatch)
