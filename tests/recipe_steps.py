@@ -34,7 +34,7 @@ class Steps:
         self.objective.build_all(student=lambda *, num_classes: tiny_net(7, classes=num_classes), num_classes=4)
         self.objective.setup_all(run_facts(student=self.student, teacher=self.teacher))
         attack = build(AttackFactory, said["attack"]) if "attack" in said else PGD
-        self.attack = attack(ball=BALL)
+        self.attack = attack(ball=Linf(eps=BALL.eps))  # a test may change it
         self.attack.steps = min(self.attack.steps, 3)
         self.awp = build(AWP, said["weight_perturbation"]) if "weight_perturbation" in said else None
         for network in (*self.networks(), self.objective):

@@ -94,7 +94,7 @@ def test_it_waits_for_its_start(fit, tmp_path):
     seen = []
     first = AWP.__call__
     try:
-        AWP.__call__ = lambda self, network, loss: seen.append(1) or first(self, network, loss)
+        AWP.__call__ = lambda self, *given: seen.append(1) or first(self, *given)
         options = ["--model.init_args.weight_perturbation.gamma=0.01", "--model.init_args.weight_perturbation.start=0.5"]
         fit(tmp_path, "pgd_at", *options, "--trainer.limit_train_batches=4")
     finally:
