@@ -8,8 +8,9 @@ from ard.artifacts.record import Record
 from ard.calls.fitting import FitResult
 from ard.core.errors import UserError
 from ard.report.comparison import Comparison
+from ard.report.grouping import load_records
 from ard.report.pictures.formats import formats_of
-from ard.report.rows import StoredRecord, load_records
+from ard.report.rows import StoredRecord
 
 Compared = str | Path | FitResult | Record
 

@@ -16,7 +16,7 @@ def study(config: str, jobs_per_device: int | None = None) -> int:
         config: the study: a file, or the name of one that comes with ard, such as digits.
         jobs_per_device: runs at a time on each GPU (or on the CPU), instead of the study's `jobs`.
     """
-    from ard.study.plan import read_study
+    from ard.study.study_file import read_study
 
     if jobs_per_device is not None and jobs_per_device < 1:
         raise UserError(f"--jobs-per-device {jobs_per_device}: expected at least 1")

@@ -8,12 +8,13 @@ from ard.artifacts.paths import StudyFolder, runs_without_record
 from ard.core.errors import UserError
 from ard.core.files import or_user_error, write_whole
 from ard.report.differences import differences_table
+from ard.report.grouping import differing, group, load_records
 from ard.report.pictures.formats import PNG
 from ard.report.pictures.frontier import draw_frontier, knobs_of, matched_table
 from ard.report.pictures.marks import caption
 from ard.report.pictures.ranking import draw_ranking
 from ard.report.pictures.tradeoff import draw_tradeoff
-from ard.report.rows import Row, StoredRecord, differing, group, load_records
+from ard.report.rows import Row, StoredRecord
 from ard.report.table import (
     folders_line,
     main_table,

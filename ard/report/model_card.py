@@ -11,8 +11,8 @@ from ard.artifacts.record import Record
 from ard.core.errors import UserError
 from ard.core.statistics import wilson_interval
 from ard.report.evidence_card import evidence_card
+from ard.report.grouping import load_records
 from ard.report.robustbench import dataset_name, robustbench_file
-from ard.report.rows import load_records
 
 USE = """## Use
 

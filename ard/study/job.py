@@ -18,8 +18,9 @@ from ard.core.files import discard, or_user_error, write_whole
 from ard.core.locks import LOCK, alone
 from ard.study.devices import Devices
 from ard.study.display import Display
-from ard.study.plan import Study, StudyRun
+from ard.study.plan import StudyRun
 from ard.study.processes import GRACE, Processes
+from ard.study.study_file import Study
 from ard.study.tuning import Tuning, validation_accuracy, was_stopped
 from ard.training.callbacks.outcome import NO_EPOCH_SELECTED
 from ard.training.config_digest import config_digest

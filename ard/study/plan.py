@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -10,75 +10,11 @@ from typing import Any, Literal
 
 from ard.artifacts.class_paths import is_ours
 from ard.artifacts.paths import TRIALS, RunFolder
-from ard.configs.building import build
-from ard.configs.catalogue import find, names, shown
+from ard.configs.catalogue import find, shown
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
-from ard.evaluation.request import Request
+from ard.study.study_file import Study, short_name
 from ard.study.teachers import missing_teachers
-
-MOST_JOBS = 1000  # processes at a time
-
-
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """A study's file. `teachers` and `recipes` name configs; `overrides` set keys of one recipe (or teacher).
-
-    Each of `teachers` in turn is the `teacher` of a recipe that wants one. Teachers that some methods want beside it are of
-    `other_teachers`, argument -> config; the usual one, trained on clean images, has a key of its own, `natural_teacher`.
-    `sweeps` gives keys of a recipe several numbers, a run for each: recipe -> key -> numbers.
-
-    With `tune`, the first seed of every recipe, and fold, is first trained with each of its numbers, key -> numbers, all
-    combinations where there are several keys; all seeds then take the one with the highest accuracy on validation images.
-
-    With `folds`, every method and every teacher is trained for each of so many folds of the data, each of which is for test
-    once: `data.fold` says which.
-
-    With `results`, finished records are copied there, and a run whose record is there already is not trained again.
-    """
-
-    base: str
-    recipes: Sequence[str]
-    teachers: dict[str, str] = field(default_factory=dict)
-    natural_teacher: str | None = None
-    other_teachers: dict[str, str] = field(default_factory=dict)
-    seeds: Sequence[int] = (0,)
-    folds: int | None = None
-    jobs: int = 1
-    overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
-    sweeps: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    tune: dict[str, list[float]] = field(default_factory=dict)
-    evaluate: dict[str, Any] = field(default_factory=dict)
-    results: str | None = None
-    baseline: str | None = None
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.jobs <= MOST_JOBS or not self.seeds:
-            raise UserError(
-                f"jobs = {self.jobs}, seeds = {list(self.seeds)}: expected 1 to {MOST_JOBS} jobs, a seed or more"
-            )
-        if self.folds is not None and self.folds < 2:
-            raise UserError(f"folds = {self.folds}: expected 2 or more, or none for the usual test split")
-
-    @property
-    def every_fold(self) -> list[int | None]:
-        """The folds, or None alone for the data set's own test split."""
-        return [None] if self.folds is None else list(range(self.folds))
-
-    @property
-    def others(self) -> dict[str, str]:
-        """The configs of the teachers beside `teacher`, by the argument that they are for."""
-        natural = {} if self.natural_teacher is None else {"natural_teacher": self.natural_teacher}
-        return natural | self.other_teachers
-
-    @property
-    def request(self) -> Request:
-        """The request that the record of every run must answer."""
-        known = {field.name for field in fields(Request)}
-        for key in set(self.evaluate) - known:
-            raise UserError(f"evaluate: unknown key {key!r}; expected some of {', '.join(sorted(known))}")
-        values: dict[str, Any] = {key: str(value) if key == "eps" else value for key, value in self.evaluate.items()}
-        return Request(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,44 +63,6 @@ class StudyRun:
         return ["fit", *configs, *(f"--{key}={_text(value)}" for key, value in options.items())]
 
 
-def read_study(path: Path) -> Study:
-    """The study in a YAML file; raises UserError for unknown or missing keys, wrong types and missing configs."""
-    content, name = read_yaml(path, "studies"), shown(path)
-    if {"data", "model", "trainer"} & set(content):
-        raise UserError(f"{name} is a config for `ard fit {name}`; expected a study, such as configs/studies/digits.yaml")
-    study: Study = build(Study, content)
-    study.request.check()
-    study.request.check_ball()
-    stems = [Path(recipe).stem for recipe in study.recipes]
-    for what, values in (("recipes", stems), ("seeds", list(study.seeds))):
-        if len(set(values)) < len(values):
-            raise UserError(f"{name}: {what} {values} repeat; expected each once")
-    runs = {*stems, *study.teachers, *map(short_name, study.others), "natural"}
-    for run in set(study.overrides) - runs:
-        if run not in names("methods"):
-            raise UserError(f"{name}: overrides for {run!r}, which is neither a recipe nor a teacher")
-    for run in set(study.sweeps) - set(stems):
-        raise UserError(f"{name}: a sweep of {run!r}, which is none of its recipes")
-    for key, numbers in study.tune.items():
-        if not numbers or len(set(numbers)) < len(numbers):
-            raise UserError(f"{name}: tune {key} {numbers}: expected numbers, each once")
-        for settings in (study.sweeps, study.overrides):
-            if fixed := [run for run, keys in settings.items() if key in keys]:
-                raise UserError(f"{name}: {key} is tuned, and set for {fixed[0]}: expected one of them")
-    _check_configs(name, study)
-    return study
-
-
-def _check_configs(name: str, study: Study) -> None:
-    """Raises UserError where a file that the study names is not there; its recipes are asked for when it is planned."""
-    for kind, configs in (("bases", [study.base]), ("teachers", [*study.teachers.values(), *study.others.values()])):
-        for config in configs:
-            try:
-                find(config, kind)
-            except UserError as error:
-                raise UserError(f"{name} names {error}") from error
-
-
 def plan(study: Study, directory: Path, rehearse: Callable[..., dict[str, Any]]) -> list[StudyRun]:
     """All runs, teachers first and those that wait for a teacher last; `rehearse` resolves the words of an `ard fit`."""
     teachers: list[StudyRun] = []
@@ -180,9 +78,8 @@ def plan(study: Study, directory: Path, rehearse: Callable[..., dict[str, Any]])
             for run in _runs(study, directory, recipe, fold, seed, chosen[recipe])
         ]
     runs.sort(key=lambda run: (bool(run.teachers), study.seeds.index(run.seed)))
-    trials = dict.fromkeys(trial.name for run in runs for trial in run.trials)
-    by_name = {trial.name: trial for run in runs for trial in run.trials}
-    return [*teachers, *(by_name[name] for name in trials), *runs]
+    trials = {trial.name: trial for run in runs for trial in run.trials}
+    return [*teachers, *trials.values(), *runs]
 
 
 def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, StudyRun]:
@@ -212,11 +109,6 @@ def _of_fold(study: Study, fold: int | None) -> dict[str, Any]:
     while isinstance(part, dict) and isinstance(inner := (part.get("init_args") or {}).get("base"), dict):
         key, part = f"{key}.init_args.base", inner
     return {f"{key}.init_args.fold": fold}
-
-
-def short_name(argument: str) -> str:
-    """natural_teacher -> natural: the folder of such a teacher, and its name in `overrides`."""
-    return argument.removesuffix("_teacher")
 
 
 def _with_network(run: StudyRun, rehearse: Callable[..., dict[str, Any]]) -> StudyRun:
@@ -310,4 +202,7 @@ def _settings(study: Study, method: str) -> Iterator[tuple[str, dict[str, float]
 
 
 def _text(value: Any) -> str:
+    """On a command line; a whole number as one, since what it is for may take no other."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return json.dumps(value) if isinstance(value, list | dict | bool) or value is None else str(value)

@@ -16,8 +16,9 @@ from ard.core.terminal import say
 from ard.study.devices import Devices
 from ard.study.display import Display
 from ard.study.job import Job
-from ard.study.plan import Study, plan, read_study
+from ard.study.plan import plan
 from ard.study.processes import Processes
+from ard.study.study_file import Study, read_study
 from ard.study.tuning import Tuning, check_tuned
 
 STUDY = "another study is running here ({holder}); expected one at a time: wait for it, or give this one's file another name"

@@ -1,23 +1,18 @@
 """The engine, which both ways of training share: parts, optimiser, validation, averaging."""
 
-from abc import ABC
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
 
 from ard.attacks import AttackFactory, Ball, frozen_mode
 from ard.core.errors import UserError
 from ard.core.randomness import key_seed, keyed_generator
-from ard.core.statistics import chance_level
 from ard.data import DataModule, check_batch
-from ard.data.foreign import ForeignData, outside_inference
+from ard.data.foreign import ForeignData
 from ard.data.loading import Loader
-from ard.losses import cross_entropy
 from ard.models import Cached, Frozen, Network
 from ard.objectives.base import Objective, RunFacts, Step, total_loss
 from ard.training.given_student import class_count, reads_channels_last, student_factory
@@ -25,11 +20,12 @@ from ard.training.schedule import Training
 from ard.training.starting_weights import start_from
 from ard.training.step import accuracy
 from ard.training.step_timer import StepTimer
+from ard.training.validation import Validated
 
 UNENDING = 10**12  # steps, as the length of an epoch or a run that does not end
 
 
-class Engine(pl.LightningModule, ABC):
+class Engine(Validated):
     """A student, an objective, a threat, attacks for training and for validation, and perhaps a teacher: all complete.
 
     Args:
@@ -81,8 +77,6 @@ class Engine(pl.LightningModule, ABC):
             )
         self.init, self.pruned = init, start_from(init, self.student)
         self.average = training.averaged(self.student)
-        self.accuracies = nn.ModuleDict()
-        self.shown = torch.zeros(())  # images of each class in the validation under way
         self.foreign, self.timer = ForeignData(), StepTimer()
         self.augmented_by: dict[str, Any] = {}  # what a method that was named says of its images
         self.terms: dict[str, Tensor] = {}  # of the step under way
@@ -269,14 +263,11 @@ class Engine(pl.LightningModule, ABC):
         if self.skipped:
             return
         if self.objective.moves_after_step:
-            terms = {name: self._reduced(term.detach().clone()) for name, term in self.terms.items()}
+            terms = {name: self.reduced(term.detach().clone()) for name, term in self.terms.items()}
             with frozen_mode(self.student):
                 self.objective.after_step_all(terms, self.student)
         if self.average is not None:
             self.average.update_parameters(self.student)
-
-    def _reduced(self, term: Tensor) -> Tensor:
-        return torch.as_tensor(self.trainer.strategy.reduce(term, reduce_op="sum" if term.ndim else "mean"))
 
     def on_train_epoch_end(self) -> None:
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]  # of the next epoch already
@@ -285,38 +276,3 @@ class Engine(pl.LightningModule, ABC):
         if self.trainer.world_size > 1:  # under manual optimisation BatchNorm statistics drift apart between ranks
             for buffer in (*self.student.buffers(), *self.selected.buffers(), *self.objective.buffers()):
                 torch.distributed.broadcast(buffer, 0)
-
-    def on_validation_epoch_start(self) -> None:
-        self.shown = torch.zeros((), device=self.device)
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """Accuracies on clean and attacked images; what it returns is for the guards."""
-        x, y = outside_inference(*self.received(batch, batch_idx))
-        network = self.selected
-        generator = keyed_generator(self.device, "val_attack", self.seed, batch_idx, self.global_rank)
-        with torch.autocast(self.device.type, enabled=False), torch.inference_mode(False), torch.no_grad():
-            x_adv = self.val_attack(lambda x_adv: cross_entropy(network(x_adv), y), x, generator)
-            logits, attacked = network(x), network(x_adv)
-            taught = self.teacher(x_adv) if self.teacher is not None and self.teacher.loaded else None
-        self.shown = self.shown + torch.bincount(y[y >= 0], minlength=logits.shape[1])
-        self._count("clean", logits, y)
-        self._count("robust", attacked, y)
-        if taught is not None:
-            self._count("teacher", taught, y)
-        self.log("val/loss", cross_entropy(logits, y).mean(), batch_size=len(y), sync_dist=True)
-        return {"x": x, "y": y, "predicted": logits.argmax(dim=1), "robust": attacked.argmax(dim=1) == y}
-
-    def on_validation_epoch_end(self) -> None:
-        """What the clean accuracy must exceed to be above naming the most frequent class, see selection."""
-        if self.shown.ndim:
-            self.log("val/chance", chance_level(self._reduced(self.shown).tolist()), sync_dist=True)
-
-    def _count(self, name: str, logits: Tensor, y: Tensor) -> None:
-        if not self.accuracies:  # here, because a network of a user's own says only now how many classes it knows
-            kinds = ("clean", "robust", "teacher")
-            metrics = {kind: MulticlassAccuracy(logits.shape[1], average="micro").to(self.device) for kind in kinds}
-            self.accuracies.update(metrics)
-        metric = self.accuracies[name]
-        metric.update(logits, y)  # type: ignore[operator]
-        label = "teacher_on_student_adv_acc" if name == "teacher" else f"{name}_acc"
-        self.log(f"val/{label}", metric, on_step=False, on_epoch=True, prog_bar=name != "teacher")  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from ard.artifacts.record_file import read_record, write_record
 from ard.artifacts.record_parts import RunInfo
 from ard.artifacts.weights import read_stored
 from ard.models import load
-from ard.report.rows import load_records
+from ard.report.grouping import load_records
 
 SEEDS = "runs/net/seed3"
 RUN = RunInfo(study=None, method="ard", role="student", checkpoint="best", seed=3, swept={}, teachers={})

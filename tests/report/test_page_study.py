@@ -18,10 +18,10 @@ from ard.artifacts.record_file import read_record
 from ard.artifacts.shown import write_shown
 from ard.core.statistics import accuracy_interval
 from ard.report.comparison import compare_records
+from ard.report.grouping import group, load_records
 from ard.report.page.charts import IN_TURN, TONES, Chart, Look, Piece, PlacedMark, across, cut, kept_apart, upwards
 from ard.report.page.pixels import LARGEST, thinned
 from ard.report.page.writing import write_pages
-from ard.report.rows import group, load_records
 
 MAIN = "Accuracies in percent"
 

@@ -8,8 +8,8 @@ from small_records import cells, differences, first, write, write_study
 
 from ard.core.errors import UserError
 from ard.report.comparison import compare_records
+from ard.report.grouping import group, load_records
 from ard.report.pictures.labels import place_labels
-from ard.report.rows import group, load_records
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from small_records import first, write, write_study
 
 from ard.__main__ import main
 from ard.report.comparison import MOST_IN_PLANE, compare_records
+from ard.report.grouping import group, load_records
 from ard.report.pictures import frontier, ranking, tradeoff
 from ard.report.pictures.apart import RINGS, apart
 from ard.report.pictures.breaks import spans
@@ -18,7 +19,6 @@ from ard.report.pictures.formats import formats_of
 from ard.report.pictures.frontier import knobs_of, matched_table
 from ard.report.pictures.marks import MARKERS, title
 from ard.report.pictures.style import save
-from ard.report.rows import group, load_records
 
 SWEPT = {"0.5": (0.99, 0.5), "1": (0.98, 0.6), "6": (0.95, 0.7), "12": (0.94, 0.65)}
 

@@ -1,4 +1,4 @@
-"""ard.report.rows: which records lie below a folder, what they are called, and which of them compare."""
+"""ard.report.grouping: which records lie below a folder, what they are called, and which of them compare."""
 
 import builtins
 import errno
@@ -23,8 +23,8 @@ from ard.core.bits import pack, unpack
 from ard.core.errors import UserError
 from ard.core.text import duration, radius
 from ard.report.comparison import compare_records
+from ard.report.grouping import group, load_records
 from ard.report.pictures.style import save
-from ard.report.rows import group, load_records
 
 
 @pytest.fixture

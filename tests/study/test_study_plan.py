@@ -11,7 +11,8 @@ from tiny import user_error
 
 from ard.cli.lightning import resolve_config
 from ard.core.errors import UserError
-from ard.study.plan import plan, read_study
+from ard.study.plan import plan
+from ard.study.study_file import read_study
 from ard.training.config_digest import config_digest
 
 TEACHER = "configs/teachers/digits_resnet.yaml"

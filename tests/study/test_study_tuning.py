@@ -9,7 +9,7 @@ from small_runs import FakeProcesses, write_yaml
 from tiny import user_error
 from tiny_study import STUDY
 
-from ard.study.plan import read_study
+from ard.study.study_file import read_study
 
 LR = "model.init_args.training.lr"
 REACHED = {"pgd_at": {0.1: 0.4, 0.3: 0.6, 1.0: None}, "ard": {0.1: 0.7, 0.3: 0.7, 1.0: 0.2}}  # None: never above chance
@@ -70,6 +70,11 @@ def test_trials_are_not_repeated_where_their_results_are_published(study_place, 
         "pgd_at",
         *(f"tuning/pgd_at/lr-{r}" for r in ("0.1", "0.3", "1")),
     }
+
+
+def test_a_whole_number_may_be_tuned_where_no_other_may_stand(trials, study):
+    assert study(**{**TUNED, "recipes": ["pgd_at"], "tune": {"data.init_args.batch_size": [32, 64]}})[0] == 0
+    assert [run for run in trials.trained() if "tuning" in run] == [f"tuning/pgd_at/batch_size-{size}" for size in (32, 64)]
 
 
 def test_every_fold_tunes_for_itself(trials, study):

@@ -15,7 +15,8 @@ from ard.artifacts.shown import Shown, read_shown
 from ard.artifacts.typed_json import parsed
 from ard.core.errors import UserError
 from ard.core.files import small_text
-from ard.report.rows import StoredRecord, stored_record
+from ard.report.grouping import stored_record
+from ard.report.rows import StoredRecord
 
 T = TypeVar("T")
 

@@ -1,0 +1,118 @@
+"""A study's file: what it may say, and what is refused before anything is planned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ard.configs.building import build
+from ard.configs.catalogue import find, names, shown
+from ard.configs.files import read_yaml
+from ard.core.errors import UserError
+from ard.evaluation.request import Request
+
+MOST_JOBS = 1000  # processes at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study's file. `teachers` and `recipes` name configs; `overrides` set keys of one recipe (or teacher).
+
+    Each of `teachers` in turn is the `teacher` of a recipe that wants one. Teachers that some methods want beside it are of
+    `other_teachers`, argument -> config; the usual one, trained on clean images, has a key of its own, `natural_teacher`.
+    `sweeps` gives keys of a recipe several numbers, a run for each: recipe -> key -> numbers.
+
+    With `tune`, the first seed of every recipe, and fold, is first trained with each of its numbers, key -> numbers, all
+    combinations where there are several keys; all seeds then take the one with the highest accuracy on validation images.
+
+    With `folds`, every method and every teacher is trained for each of so many folds of the data, each of which is for test
+    once: `data.fold` says which.
+
+    With `results`, finished records are copied there, and a run whose record is there already is not trained again.
+    """
+
+    base: str
+    recipes: Sequence[str]
+    teachers: dict[str, str] = field(default_factory=dict)
+    natural_teacher: str | None = None
+    other_teachers: dict[str, str] = field(default_factory=dict)
+    seeds: Sequence[int] = (0,)
+    folds: int | None = None
+    jobs: int = 1
+    overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sweeps: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    tune: dict[str, list[float]] = field(default_factory=dict)
+    evaluate: dict[str, Any] = field(default_factory=dict)
+    results: str | None = None
+    baseline: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.jobs <= MOST_JOBS or not self.seeds:
+            raise UserError(
+                f"jobs = {self.jobs}, seeds = {list(self.seeds)}: expected 1 to {MOST_JOBS} jobs, a seed or more"
+            )
+        if self.folds is not None and self.folds < 2:
+            raise UserError(f"folds = {self.folds}: expected 2 or more, or none for the usual test split")
+
+    @property
+    def every_fold(self) -> list[int | None]:
+        """The folds, or None alone for the data set's own test split."""
+        return [None] if self.folds is None else list(range(self.folds))
+
+    @property
+    def others(self) -> dict[str, str]:
+        """The configs of the teachers beside `teacher`, by the argument that they are for."""
+        natural = {} if self.natural_teacher is None else {"natural_teacher": self.natural_teacher}
+        return natural | self.other_teachers
+
+    @property
+    def request(self) -> Request:
+        """The request that the record of every run must answer."""
+        known = {field.name for field in fields(Request)}
+        for key in set(self.evaluate) - known:
+            raise UserError(f"evaluate: unknown key {key!r}; expected some of {', '.join(sorted(known))}")
+        values: dict[str, Any] = {key: str(value) if key == "eps" else value for key, value in self.evaluate.items()}
+        return Request(**values)
+
+
+def read_study(path: Path) -> Study:
+    """The study in a YAML file; raises UserError for unknown or missing keys, wrong types and missing configs."""
+    content, name = read_yaml(path, "studies"), shown(path)
+    if {"data", "model", "trainer"} & set(content):
+        raise UserError(f"{name} is a config for `ard fit {name}`; expected a study, such as configs/studies/digits.yaml")
+    study: Study = build(Study, content)
+    study.request.check()
+    study.request.check_ball()
+    stems = [Path(recipe).stem for recipe in study.recipes]
+    for what, values in (("recipes", stems), ("seeds", list(study.seeds))):
+        if len(set(values)) < len(values):
+            raise UserError(f"{name}: {what} {values} repeat; expected each once")
+    runs = {*stems, *study.teachers, *map(short_name, study.others), "natural"}
+    for run in set(study.overrides) - runs:
+        if run not in names("methods"):
+            raise UserError(f"{name}: overrides for {run!r}, which is neither a recipe nor a teacher")
+    for run in set(study.sweeps) - set(stems):
+        raise UserError(f"{name}: a sweep of {run!r}, which is none of its recipes")
+    for key, numbers in study.tune.items():
+        if not numbers or len(set(numbers)) < len(numbers):
+            raise UserError(f"{name}: tune {key} {numbers}: expected numbers, each once")
+        for settings in (study.sweeps, study.overrides):
+            if fixed := [run for run, keys in settings.items() if key in keys]:
+                raise UserError(f"{name}: {key} is tuned, and set for {fixed[0]}: expected one of them")
+    _check_configs(name, study)
+    return study
+
+
+def _check_configs(name: str, study: Study) -> None:
+    """Raises UserError where a file that the study names is not there; its recipes are asked for when it is planned."""
+    for kind, configs in (("bases", [study.base]), ("teachers", [*study.teachers.values(), *study.others.values()])):
+        for config in configs:
+            try:
+                find(config, kind)
+            except UserError as error:
+                raise UserError(f"{name} names {error}") from error
+
+
+def short_name(argument: str) -> str:
+    """natural_teacher -> natural: the folder of such a teacher, and its name in `overrides`."""
+    return argument.removesuffix("_teacher")
