@@ -1,4 +1,4 @@
-"""What a study consists of: teachers, then recipes × seeds."""
+"""What a study consists of: teachers, then conditions × recipes × seeds."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -73,9 +73,8 @@ def plan(study: Study, directory: Path, rehearse: Callable[..., dict[str, Any]])
         teachers += mine.values()
         runs += [
             run
-            for seed in study.seeds
-            for recipe in study.recipes
-            for run in _runs(study, directory, recipe, fold, seed, chosen[recipe])
+            for seed, condition, recipe in product(study.seeds, study.every_condition, study.recipes)
+            for run in _runs(study, directory, recipe, fold, seed, chosen[recipe], condition)
         ]
     runs.sort(key=lambda run: (bool(run.teachers), study.seeds.index(run.seed)))
     trials = {trial.name: trial for run in runs for trial in run.trials}
@@ -134,21 +133,24 @@ def _runs(
     fold: int | None,
     seed: int,
     chosen: Sequence[dict[str, StudyRun]] = ({},),
+    condition: str | None = None,
 ) -> Iterator[StudyRun]:
-    """A run for each choice of teachers and for each value of a sweep."""
+    """A run for each choice of teachers and for each value of a sweep, under a condition; None: the first."""
     config = _config_of(recipe)
+    condition = next(iter(study.every_condition)) if condition is None else condition
+    under = study.every_condition[condition]
     for name, swept in _settings(study, config.stem):
         for mine in chosen:
             teacher = f"-{mine['teacher'].method}" if len(chosen) > 1 else ""
-            label = f"{name}{teacher}" + ("" if fold is None else f"/fold{fold}")
+            label = str(Path(condition, f"{name}{teacher}", "" if fold is None else f"fold{fold}"))
             run = StudyRun(
                 name=f"{label}/seed{seed}",
-                study=directory.name,
+                study=str(Path(directory.name, condition)),
                 method=f"{config.stem}{teacher}",
                 swept=swept,
                 directory=directory / label / f"seed{seed}",
                 configs=(_config(study.base, "bases"), str(config)),
-                overrides={**study.overrides.get(config.stem, {}), **_of_fold(study, fold), **swept},
+                overrides={**under, **study.overrides.get(config.stem, {}), **_of_fold(study, fold), **swept},
                 seed=seed,
                 teachers=mine,
             )

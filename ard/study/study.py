@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ard.artifacts.paths import RECORD
 from ard.configs.catalogue import root
 from ard.core.locks import alone
 from ard.core.terminal import say
@@ -44,8 +45,7 @@ def run_study(
             say(f"failed: {name}: {reason}", error=True)
         if len(failures) == count:
             return 1, "no run was finished, so there is nothing to compare"
-        output = Path(study.results) if study.results else directory
-        return int(bool(failures)), compare([directory], output, baseline=study.baseline)
+        return int(bool(failures)), _tables(study, directory, compare)
 
 
 def _finish(study: Study, directory: Path, rehearse: Rehearse, jobs_per_device: int | None) -> tuple[dict[str, str], int]:
@@ -68,6 +68,19 @@ def _finish(study: Study, directory: Path, rehearse: Rehearse, jobs_per_device: 
             tried = [futures[trial.name] for trial in run.trials]
             futures[run.name] = pool.submit(jobs[run.name].execute, teachers, tried)
         return {name: reason for name, future in futures.items() if (reason := future.result())}, len(runs)
+
+
+def _tables(study: Study, directory: Path, compare: Callable[..., str]) -> str:
+    """Of all runs; with conditions one for the runs under each, and the teachers."""
+    output = Path(study.results) if study.results else directory
+    if not study.conditions:
+        return compare([directory], output, baseline=study.baseline)
+    teachers = [folder for folder in [directory / "teachers"] if folder.is_dir()]
+    return "\n\n".join(
+        f"{condition}:\n\n{compare([directory / condition, *teachers], output / condition, baseline=study.baseline)}"
+        for condition in study.conditions
+        if any((directory / condition).rglob(RECORD))
+    )
 
 
 @contextmanager

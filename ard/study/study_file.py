@@ -1,16 +1,19 @@
 """A study's file: what it may say, and what is refused before anything is planned."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ard.artifacts.paths import TRIALS
 from ard.configs.building import build
 from ard.configs.catalogue import find, names, shown
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
 from ard.evaluation.request import Request
 
+CONDITION = re.compile(r"[A-Za-z0-9_-]+")  # is a folder's name
 MOST_JOBS = 1000  # processes at a time
 
 
@@ -24,6 +27,9 @@ class Study:
 
     With `tune`, the first seed of every recipe, and fold, is first trained with each of its numbers, key -> numbers, all
     combinations where there are several keys; all seeds then take the one with the highest accuracy on validation images.
+
+    With `conditions`, every recipe is trained under each of them, a name and the keys that it sets, and each has a table of
+    its own; the teachers know nothing of them.
 
     With `folds`, every method and every teacher is trained for each of so many folds of the data, each of which is for test
     once: `data.fold` says which.
@@ -42,6 +48,7 @@ class Study:
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
     sweeps: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     tune: dict[str, list[float]] = field(default_factory=dict)
+    conditions: dict[str, dict[str, Any]] = field(default_factory=dict)
     evaluate: dict[str, Any] = field(default_factory=dict)
     results: str | None = None
     baseline: str | None = None
@@ -58,6 +65,11 @@ class Study:
     def every_fold(self) -> list[int | None]:
         """The folds, or None alone for the data set's own test split."""
         return [None] if self.folds is None else list(range(self.folds))
+
+    @property
+    def every_condition(self) -> dict[str, dict[str, Any]]:
+        """The conditions, or a single one without a name that sets nothing."""
+        return self.conditions or {"": {}}
 
     @property
     def others(self) -> dict[str, str]:
@@ -93,14 +105,33 @@ def read_study(path: Path) -> Study:
             raise UserError(f"{name}: overrides for {run!r}, which is neither a recipe nor a teacher")
     for run in set(study.sweeps) - set(stems):
         raise UserError(f"{name}: a sweep of {run!r}, which is none of its recipes")
+    _check_tuned(name, study)
+    _check_conditions(name, study, stems)
+    _check_configs(name, study)
+    return study
+
+
+def _check_tuned(name: str, study: Study) -> None:
+    """Raises UserError for numbers that repeat, and for a key that something else sets, too."""
     for key, numbers in study.tune.items():
         if not numbers or len(set(numbers)) < len(numbers):
             raise UserError(f"{name}: tune {key} {numbers}: expected numbers, each once")
-        for settings in (study.sweeps, study.overrides):
+        for settings in (study.sweeps, study.overrides, study.conditions):
             if fixed := [run for run, keys in settings.items() if key in keys]:
                 raise UserError(f"{name}: {key} is tuned, and set for {fixed[0]}: expected one of them")
-    _check_configs(name, study)
-    return study
+
+
+def _check_conditions(name: str, study: Study, recipes: Sequence[str]) -> None:
+    """Raises UserError for a name that is no folder's, and for a key that a condition and a recipe set."""
+    for condition, keys in study.conditions.items():
+        if not CONDITION.fullmatch(condition) or condition in (*recipes, "teachers", TRIALS):
+            raise UserError(
+                f"{name}: condition {condition!r}: expected a name of letters, digits, - and _ that no recipe has"
+            )
+        for settings in (study.sweeps, study.overrides):
+            for recipe in set(settings) & set(recipes):
+                if both := set(keys) & set(settings[recipe]):
+                    raise UserError(f"{name}: {both.pop()} is set by {condition} and for {recipe}: expected one of them")
 
 
 def _check_configs(name: str, study: Study) -> None:

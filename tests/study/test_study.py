@@ -49,6 +49,26 @@ def test_seeds_and_teachers_multiply_what_depends_on_them(fake, study):
     assert {config["data"]["init_args"]["split_seed"] for config in fits} == {0}
 
 
+def test_each_condition_has_a_table_and_all_share_the_teachers(study_place, fake, study):
+    rates = {name: {"model.init_args.training.lr": rate} for name, rate in (("slow", 0.01), ("fast", 1))}
+    status, out, err = study(conditions=rates, recipes=["pgd_at", "ard"], picture=True)
+    assert (status, err) == (0, "")
+    assert fake.trained() == [
+        "fast/ard/seed0",
+        "fast/pgd_at/seed0",
+        "slow/ard/seed0",
+        "slow/pgd_at/seed0",
+        "teachers/robust",
+    ]
+    for name in rates:
+        table = (study_place / "checkpoints/tiny" / name / "table.md").read_text()
+        assert table in out
+        assert all(f"| {row} |" in table for row in ("pgd_at", "ard", "teachers/robust"))
+        assert "slow" not in table.replace("tiny/slow/", "")
+        assert "fast" not in table.replace("tiny/fast/", "")
+    assert not (study_place / "checkpoints/tiny/table.md").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "trained"),
     [

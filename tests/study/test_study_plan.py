@@ -71,6 +71,33 @@ def test_every_fold_has_its_own_teacher_and_its_own_students(place):
         planned(write_yaml(place / "one.yaml", {**STUDY, "folds": 1}), place)
 
 
+def test_every_recipe_is_trained_under_every_condition_and_teachers_under_none(place):
+    wrong = "data.init_args.wrong"
+    asked = {**STUDY, "base": "configs/digits_labels.yaml", "folds": 2}
+    asked |= {"conditions": {"right": {}, "wrong-40": {wrong: 0.4}}, "tune": {"model.init_args.training.lr": [0.1, 1]}}
+    runs = planned(write_yaml(place / "tiny.yaml", asked), place)
+    students = [run for run in runs if run.role == "student" and not run.tried]
+    assert len({run.directory for run in runs}) == len(runs) == 2 + 8 + 16
+    assert {run.name for run in students} == {
+        f"{condition}/{recipe}/fold{fold}/seed0"
+        for condition in ("right", "wrong-40")
+        for recipe in STUDY["recipes"]
+        for fold in (0, 1)
+    }
+    for run in runs:
+        assert run.overrides.get(wrong) == (0.4 if "wrong-40/" in run.name else None), run.name
+        assert all(trial.overrides.get(wrong) == run.overrides.get(wrong) for trial in run.trials)
+    assert {run.study for run in students} == {f"{place.name}/right", f"{place.name}/wrong-40"}
+    for changes, words in (
+        ({"conditions": {"../x": {}}}, "condition '../x': expected a name of letters"),
+        ({"conditions": {"ard": {}}}, "that no recipe has"),
+        ({"sweeps": {"pgd_at": {wrong: [0.1, 0.2]}}}, f"{wrong} is set by wrong-40 and for pgd_at: expected one"),
+        ({"conditions": {"a": {"model.init_args.training.lr": 1}}}, "is tuned, and set for a"),
+    ):
+        with user_error(words):
+            planned(write_yaml(place / "wrong.yaml", asked | changes), place)
+
+
 def test_a_plan_has_teachers_first_and_a_run_for_each_recipe_and_seed(place):
     write_yaml(place / "tiny.yaml", {**STUDY, "seeds": [0, 1]})
     found = [str(directory.relative_to(place)) for directory in directories(place / "tiny.yaml")]
