@@ -2,18 +2,19 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ard.artifacts.paths import TRIALS
 from ard.configs.building import build
 from ard.configs.catalogue import find, names, shown
-from ard.configs.files import read_yaml
+from ard.configs.files import check_finite, read_yaml
 from ard.core.errors import UserError
 from ard.evaluation.request import Request
 
 CONDITION = re.compile(r"[A-Za-z0-9_-]+")  # is a folder's name
+KEYS = ("overrides", "conditions")  # of configs, which are no objects here
 MOST_JOBS = 1000  # processes at a time
 
 
@@ -92,7 +93,8 @@ def read_study(path: Path) -> Study:
     content, name = read_yaml(path, "studies"), shown(path)
     if {"data", "model", "trainer"} & set(content):
         raise UserError(f"{name} is a config for `ard fit {name}`; expected a study, such as configs/studies/digits.yaml")
-    study: Study = build(Study, content)
+    study: Study = build(Study, {key: value for key, value in content.items() if key not in KEYS})
+    study = replace(study, **{key: _keys(name, key, content[key]) for key in KEYS if key in content})
     study.request.check()
     study.request.check_ball()
     stems = [Path(recipe).stem for recipe in study.recipes]
@@ -109,6 +111,14 @@ def read_study(path: Path) -> Study:
     _check_conditions(name, study, stems)
     _check_configs(name, study)
     return study
+
+
+def _keys(name: str, what: str, value: Any) -> dict[str, dict[str, Any]]:
+    """Of a config, for each name; raises UserError for anything else. `build` would make what a class path in them names."""
+    if not isinstance(value, dict) or not all(isinstance(keys, dict) for keys in value.values()):
+        raise UserError(f"{name}: {what}: {value}: expected names, and for each the keys that it sets")
+    check_finite(value)
+    return {str(one): {str(key): setting for key, setting in keys.items()} for one, keys in value.items()}
 
 
 def _check_tuned(name: str, study: Study) -> None:

@@ -98,6 +98,15 @@ def test_every_recipe_is_trained_under_every_condition_and_teachers_under_none(p
             planned(write_yaml(place / "wrong.yaml", asked | changes), place)
 
 
+def test_an_override_may_name_a_class_which_planning_does_not_build(place):
+    whole = {"class_path": "ard.objectives.rslad.RSLAD", "init_args": {"alpha": 0.5}}
+    overrides = {"ard": {"model.init_args.objective": whole}}
+    runs = planned(write_yaml(place / "tiny.yaml", {**STUDY, "overrides": overrides}), place)
+    objective = resolve_config(runs[-1].arguments)["model"]["init_args"]["objective"]
+    assert (objective["class_path"], objective["init_args"]["alpha"]) == ("ard.objectives.rslad.RSLAD", 0.5)
+    assert read_study(place / "tiny.yaml").overrides == overrides
+
+
 def test_a_plan_has_teachers_first_and_a_run_for_each_recipe_and_seed(place):
     write_yaml(place / "tiny.yaml", {**STUDY, "seeds": [0, 1]})
     found = [str(directory.relative_to(place)) for directory in directories(place / "tiny.yaml")]
