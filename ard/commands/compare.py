@@ -12,6 +12,7 @@ def compare_runs(
     output: str | None = None,
     mixed: bool = False,
     baseline: str | None = None,
+    ladder: str | None = None,
     formats: str = "png",
 ) -> int:
     """Put the records below run directories side by side: table.md, table.csv and a picture.
@@ -21,6 +22,7 @@ def compare_runs(
         output: where to write; by default the first directory.
         mixed: allow rows with different data, eps, suite or number of images.
         baseline: the method that differences are taken to; by default the strongest one without a teacher.
+        ladder: rows separated by commas, each told one thing more than the one before: what every step is worth.
         formats: of the picture, one or several of png, svg and pdf, separated by commas; papers want svg or pdf.
     """
     kinds = formats_of(formats)
@@ -29,5 +31,7 @@ def compare_runs(
         records_below(path)  # a wrong name is told before numpy is imported
     from ard.report.comparison import compare_records
 
-    show(compare_records(paths, Path(output or directories[0]), mixed=mixed, baseline=baseline, formats=kinds))
+    rungs = [name.strip() for name in ladder.split(",")] if ladder is not None else []
+    where = Path(output or directories[0])
+    show(compare_records(paths, where, mixed=mixed, baseline=baseline, ladder=rungs, formats=kinds))
     return 0

@@ -1,5 +1,6 @@
 """`ard study`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ard.cli.messages import show
@@ -31,12 +32,12 @@ def study(config: str, jobs_per_device: int | None = None) -> int:
     return status
 
 
-def _compared(directories: list[Path], output: Path, *, baseline: str | None) -> str:
+def _compared(directories: list[Path], output: Path, *, baseline: str | None, ladder: Sequence[str]) -> str:
     """The table, and where the page is; a page that cannot be written takes nothing from the study."""
     from ard.report.comparison import compare_records
     from ard.report.page.writing import write_pages
 
-    table = compare_records(directories, output, baseline=baseline)
+    table = compare_records(directories, output, baseline=baseline, ladder=ladder)
     try:
         return f"{table}\nPage: {write_pages(directories[0], baseline=baseline)[0]}, and one of each run."
     except UserError as error:

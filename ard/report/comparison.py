@@ -7,10 +7,11 @@ from pathlib import Path
 from ard.artifacts.paths import StudyFolder, runs_without_record
 from ard.core.errors import UserError
 from ard.core.files import or_user_error, write_whole
-from ard.report.differences import differences_table
+from ard.report.differences import DifferenceTable, differences_table, rungs_of
 from ard.report.grouping import differing, group, load_records
 from ard.report.pictures.formats import PNG
 from ard.report.pictures.frontier import draw_frontier, knobs_of, matched_table
+from ard.report.pictures.ladder import draw_ladder
 from ard.report.pictures.marks import caption
 from ard.report.pictures.ranking import draw_ranking
 from ard.report.pictures.tradeoff import draw_tradeoff
@@ -37,10 +38,17 @@ class Comparison:
     differ: list[str]
     baseline: str | None
     left_out: str  # which runs are not in it, in words
+    ladder: Sequence[str] = ()  # rows of which each is told one thing more than the one before
 
     @classmethod
     def of(
-        cls, found: Sequence[StoredRecord], *, mixed: bool = False, baseline: str | None = None, folders: Sequence[Path] = ()
+        cls,
+        found: Sequence[StoredRecord],
+        *,
+        mixed: bool = False,
+        baseline: str | None = None,
+        ladder: Sequence[str] = (),
+        folders: Sequence[Path] = (),
     ) -> "Comparison":
         """Of the records that `folders` were searched for, without those of other weights than lie beside them now.
 
@@ -52,10 +60,11 @@ class Comparison:
                 f"{found[0].path} is of other weights than those beside it: evaluate these, or move the record away"
             )
         differ = differing(records, mixed=mixed)
-        if differ and baseline:
-            raise UserError(f"--baseline {baseline}: these records differ in {', '.join(differ)}; expected comparable ones")
+        for option in [f"--baseline {baseline}"] * bool(baseline) + [f"--ladder {','.join(ladder)}"] * bool(ladder):
+            if differ:
+                raise UserError(f"{option}: these records differ in {', '.join(differ)}; expected comparable ones")
         stale = [stored.path for stored in found if stored.is_stale]
-        return cls(group(records), differ, baseline, left_out_line(folders, stale))
+        return cls(group(records), differ, baseline, left_out_line(folders, stale), ladder)
 
     def to_markdown(self) -> str:
         """The table, and below it what a reader has to know."""
@@ -65,6 +74,8 @@ class Comparison:
         parts = [main_table(rows, differ), *(line for line in (*lines, folders_line(rows), self.left_out) if line)]
         if not differ:
             parts.append(differences_table(rows, self.baseline))
+        if self.ladder:
+            parts.append(DifferenceTable.of_ladder(rows, self.ladder).to_markdown())
         if knobs_of(rows):
             parts.append(matched_table(rows))
         return "\n\n".join(parts) + "\n"
@@ -77,6 +88,10 @@ class Comparison:
         with or_user_error(output):
             output.mkdir(parents=True, exist_ok=True)
         text = f"{table}\n{_picture(self.rows, self.differ, output, formats)}\n"
+        if self.ladder:
+            steps = [StudyFolder(output).picture("ladder", kind) for kind in formats]
+            draw_ladder(rungs_of(self.rows, self.ladder), *steps)
+            text += f"\nThe ladder: {', '.join(map(str, steps))}.\n"
         write_whole(StudyFolder(output).table, text)
         write_csv(self.rows, self.differ, StudyFolder(output).table_csv)
         return text
@@ -90,16 +105,18 @@ def compare_records(
     *,
     mixed: bool = False,
     baseline: str | None = None,
+    ladder: Sequence[str] = (),
     formats: Sequence[str] = (PNG,),
 ) -> str:
     """Write table.md, table.csv and a picture of all records below `directories` into `output`; return table.md.
 
-    `baseline` names the method that differences are taken to (default: the strongest one without a teacher), `formats` the
-    kinds of files of the picture. Raises UserError where there are no records, one is damaged, or, unless `mixed`, two of
-    them measured different things.
+    `baseline` names the method that differences are taken to (default: the strongest one without a teacher), `ladder` rows
+    of which each is compared with the one before it, `formats` the kinds of files of the picture. Raises UserError where
+    there are no records, one is damaged, or, unless `mixed`, two of them measured different things.
     """
     records = load_records(directories)
-    return Comparison.of(records, mixed=mixed, baseline=baseline, folders=directories).write(output, formats)
+    found = Comparison.of(records, mixed=mixed, baseline=baseline, ladder=ladder, folders=directories)
+    return found.write(output, formats)
 
 
 def left_out_line(directories: Sequence[Path], stale: Sequence[Path] = ()) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ard.artifacts.record import Repetition
 from ard.core.errors import UserError
@@ -11,6 +12,7 @@ from ard.report.rows import Kind, Row
 
 MEASURED: tuple[Kind, Kind] = ("worst", "clean")
 ONE_SEED, NOT_SIGNIFICANT, EQUAL, AT_CHANCE = "one seed", "n.s.", "equal", "at chance"
+COLUMNS = ("Worst", "Clean", "paired runs", "for 2 points")
 SAME, AIM = 0.01, 0.02  # within which rows are called equal; what methods are said to differ by
 EXPLANATION = (
     "Differences in points, row − baseline, paired by image and seed, with 95 % intervals: t over seeds and z over images, "
@@ -92,31 +94,56 @@ class DifferenceTable:
         others = [row for row in students(rows) if row is not reference]
         if not others:
             return f"No differences: no other student beside {reference.label}."
-        header = [f"Method − {reference.label}", "Worst", "Clean", "paired runs", "for 2 points"]
-        return cls(header, *_lines_and_notes(others, reference))
+        lines, above = _lines([(row.label, row, reference) for row in others])
+        verdict = (
+            f"Above {reference.label} in the worst case, significantly: {', '.join(above) or 'none'} (of {len(others)})."
+        )
+        chance = [CHANCE_EXPLAINED] if any(AT_CHANCE in line[1] for line in lines) else []
+        return cls([f"Method − {reference.label}", *COLUMNS], lines, [verdict, EXPLANATION, *chance])
+
+    @classmethod
+    def of_ladder(cls, rows: Sequence[Row], names: Sequence[str]) -> "DifferenceTable":
+        """Of each named row to the one named before it: what the one thing more is worth that it is told.
+
+        Raises UserError where there are not two names or no row has one of them.
+        """
+        rungs = rungs_of(rows, names)
+        lines, up = _lines([(f"{a.label} → {b.label}", b, a) for a, b in pairwise(rungs)])
+        verdict = f"Steps up in the worst case, significantly: {', '.join(up) or 'none'} (of {len(lines)})."
+        return cls(["Step", *COLUMNS], lines, [f"{verdict} Intervals and words as in the differences to the baseline."])
+
+    def to_markdown(self) -> str:
+        """The table, and below it what a reader has to know."""
+        return "\n\n".join([markdown_table(self.header, self.lines), *self.notes])
 
 
 def differences_table(rows: Sequence[Row], baseline: str | None) -> str:
     """Every student's best checkpoint against the baseline's; raises UserError where no row has the baseline's name."""
     table = DifferenceTable.of(rows, baseline)
-    return table if isinstance(table, str) else "\n\n".join([markdown_table(table.header, table.lines), *table.notes])
+    return table if isinstance(table, str) else table.to_markdown()
 
 
-def _lines_and_notes(others: Sequence[Row], reference: Row) -> tuple[list[list[str]], list[str]]:
+def rungs_of(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
+    """The best checkpoints of the rows of a ladder, in its order; raises UserError for fewer than two, or no such row."""
+    if len(names) < 2:
+        raise UserError(f"--ladder {','.join(names)}: expected two rows or more, separated by commas")
+    return [_named(rows, name, "--ladder") for name in names]
+
+
+def _lines(pairs: Sequence[tuple[str, Row, Row]]) -> tuple[list[list[str]], list[str]]:
+    """A line for each name and two rows, the first minus the second, and the names of those significantly above."""
     lines, above = [], []
-    worst, clean = ([difference_of(row, reference, kind) for row in others] for kind in MEASURED)
-    at_chance = ["" if row.is_above_chance and reference.is_above_chance else AT_CHANCE for row in others]
-    in_doubt = [row.warning or reference.warning or chance for row, chance in zip(others, at_chance, strict=True)]
+    worst, clean = ([difference_of(row, other, kind) for _, row, other in pairs] for kind in MEASURED)
+    at_chance = ["" if row.is_above_chance and other.is_above_chance else AT_CHANCE for _, row, other in pairs]
+    in_doubt = [row.warning or other.warning or chance for (_, row, other), chance in zip(pairs, at_chance, strict=True)]
     reliable = [None if doubted else one for doubted, one in zip(in_doubt, worst, strict=True)]
-    for row, chance, robust, bold, plain, plain_bold in zip(
-        others, at_chance, worst, significant(reliable), clean, significant(clean), strict=True
+    for (name, row, other), chance, robust, bold, plain, plain_bold in zip(
+        pairs, at_chance, worst, significant(reliable), clean, significant(clean), strict=True
     ):
-        above += [row.label] if bold and robust and robust.mean > 0 else []
-        shown = row.warning or reference.warning or _points(robust, bold, chance)
-        runs = str(len(_common(row, reference)))
-        lines.append([row.label, shown, _points(plain, plain_bold), runs, needed(robust)])
-    verdict = f"Above {reference.label} in the worst case, significantly: {', '.join(above) or 'none'} (of {len(others)})."
-    return lines, [verdict, EXPLANATION, *([CHANCE_EXPLAINED] if any(at_chance) else [])]
+        above += [name] if bold and robust and robust.mean > 0 else []
+        shown = row.warning or other.warning or _points(robust, bold, chance)
+        lines.append([name, shown, _points(plain, plain_bold), str(len(_common(row, other))), needed(robust)])
+    return lines, above
 
 
 def students(rows: Sequence[Row]) -> list[Row]:
@@ -125,15 +152,17 @@ def students(rows: Sequence[Row]) -> list[Row]:
 
 
 def _reference(rows: Sequence[Row], baseline: str | None) -> Row | None:
-    best = [row for row in rows if not row.is_last]
     if baseline is not None:
-        matching = [row for row in best if row.method == baseline]
-        if not matching:
-            known = ", ".join(row.method for row in best)
-            raise UserError(f"--baseline {baseline}: no such row; expected one of {known}")
-        return matching[0]
+        return _named(rows, baseline, "--baseline")
     undistilled = [row for row in students(rows) if row.teacher is None and row.is_above_chance and not row.warning]
     return max(undistilled, key=lambda row: row.mean("worst"), default=None)
+
+
+def _named(rows: Sequence[Row], name: str, option: str) -> Row:
+    best = {row.method: row for row in reversed(rows) if not row.is_last}
+    if name not in best:
+        raise UserError(f"{option} {name}: no such row; expected one of {', '.join(reversed(best))}")
+    return best[name]
 
 
 def _points(difference: Difference | None, bold: bool, why: str = "") -> str:

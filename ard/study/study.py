@@ -74,13 +74,15 @@ def _tables(study: Study, directory: Path, compare: Callable[..., str]) -> str:
     """Of all runs; with conditions one for the runs under each, and the teachers."""
     output = Path(study.results) if study.results else directory
     if not study.conditions:
-        return compare([directory], output, baseline=study.baseline)
+        return compare([directory], output, baseline=study.baseline, ladder=study.ladder)
     teachers = [folder for folder in [directory / "teachers"] if folder.is_dir()]
-    return "\n\n".join(
-        f"{condition}:\n\n{compare([directory / condition, *teachers], output / condition, baseline=study.baseline)}"
-        for condition in study.conditions
-        if any((directory / condition).rglob(RECORD))
-    )
+    tables = []
+    for condition in study.conditions:
+        if any((directory / condition).rglob(RECORD)):
+            folders = [directory / condition, *teachers]
+            table = compare(folders, output / condition, baseline=study.baseline, ladder=study.ladder)
+            tables.append(f"{condition}:\n\n{table}")
+    return "\n\n".join(tables)
 
 
 @contextmanager

@@ -35,6 +35,8 @@ class Study:
     With `folds`, every method and every teacher is trained for each of so many folds of the data, each of which is for test
     once: `data.fold` says which.
 
+    `baseline` is the row that the table's differences are taken to; each row of `ladder` is compared with the one before it.
+
     With `results`, finished records are copied there, and a run whose record is there already is not trained again.
     """
 
@@ -53,6 +55,7 @@ class Study:
     evaluate: dict[str, Any] = field(default_factory=dict)
     results: str | None = None
     baseline: str | None = None
+    ladder: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.jobs <= MOST_JOBS or not self.seeds:
@@ -94,7 +97,8 @@ def read_study(path: Path) -> Study:
     if {"data", "model", "trainer"} & set(content):
         raise UserError(f"{name} is a config for `ard fit {name}`; expected a study, such as configs/studies/digits.yaml")
     study: Study = build(Study, {key: value for key, value in content.items() if key not in KEYS})
-    study = replace(study, **{key: _keys(name, key, content[key]) for key in KEYS if key in content})
+    settings: dict[str, Any] = {key: _keys(name, key, content[key]) for key in KEYS if key in content}
+    study = replace(study, **settings)
     study.request.check()
     study.request.check_ball()
     stems = [Path(recipe).stem for recipe in study.recipes]

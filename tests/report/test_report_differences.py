@@ -93,6 +93,22 @@ def test_equal_is_only_what_lies_within_a_point_and_what_is_not_decided_says_wha
     assert " ×" in differences(text, "unsteady")[4]
 
 
+def test_a_ladder_compares_each_row_with_the_one_before_it(tmp_path: Path) -> None:
+    for name, accuracies in {"pgd_at": [0.70, 0.72], "one_hot": [0.80, 0.82], "ard": [0.80, 0.82]}.items():
+        folded(tmp_path, name, accuracies)
+    text = compare_records([tmp_path], tmp_path / "out", ladder=["pgd_at", "one_hot", "ard"])
+    steps = {line.split(" | ")[0].strip("| "): line.split(" | ")[1] for line in text.splitlines() if "→" in line}
+    assert steps.keys() >= {"pgd_at → one_hot", "one_hot → ard"}
+    assert steps["pgd_at → one_hot"].startswith("**+10.0 [+")
+    assert steps["one_hot → ard"] == "+0.0 [+0.0, +0.0] equal"
+    assert "Steps up in the worst case, significantly: pgd_at → one_hot (of 2)." in text
+    assert (tmp_path / "out/ladder.png").is_file()
+    for rows, words in ((["pgd_at"], "expected two rows"), (["pgd_at", "kd"], "--ladder kd: no such row; expected one of")):
+        with pytest.raises(UserError, match=words):
+            compare_records([tmp_path], tmp_path / "other", ladder=rows)
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_bar_in_a_name_is_no_cell(study: Path) -> None:
     write(study / "a|b/seed0/evaluation.json", first(0.9), first(0.5))
     text = compare_records([study], study / "out", baseline="a|b")

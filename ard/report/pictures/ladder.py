@@ -1,0 +1,49 @@
+"""The picture of a ladder: rows of which each is told one thing more, and what every step is worth."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from matplotlib.axes import Axes
+
+from ard.core.text import in_points
+from ard.report.differences import SAME, difference_of
+from ard.report.pictures.marks import marks_of, title
+from ard.report.pictures.style import COLOURS, GREY, empty_figure, plain_axes, save
+from ard.report.rows import Row
+
+
+def draw_ladder(rungs: Sequence[Row], *paths: Path) -> None:
+    """Write the picture to each path: worst-case accuracy of each rung from top to bottom, and between two the difference.
+
+    Intervals are those of the tables; the band is ±1 point, within which two rows are called equal. Rungs without reliable
+    robust numbers are left out.
+    """
+    rungs = [row for row in rungs if not row.warning]
+    figure = empty_figure(title(rungs, []))
+    figure.set_figheight(1.4 + 0.45 * len(rungs))
+    heights, steps = figure.subplots(1, 2, sharey=True)
+    for axes, label in ((heights, "worst-case accuracy (%)"), (steps, "difference to the row above (points)")):
+        plain_axes(axes)
+        axes.set_xlabel(label, fontsize=9)
+        axes.tick_params(left=False)
+    for place, mark in enumerate(marks_of(rungs, [])):
+        middle, low, high = mark.worst
+        _bar(heights, -place, (middle, low, high), f"{middle:.1f}", COLOURS[0])
+    heights.set_ylim(0.6 - len(rungs), 0.5)
+    heights.set_yticks([-place for place in range(len(rungs))], [row.label for row in rungs], fontsize=8)
+    steps.axvspan(-100 * SAME, 100 * SAME, color="#eeeeee", zorder=0)
+    steps.axvline(0, color=GREY, linewidth=0.8)
+    for place, (before, row) in enumerate(pairwise(rungs)):
+        if (step := difference_of(row, before, "worst")) is not None:
+            points = (100 * step.mean, 100 * step.low, 100 * step.high)
+            _bar(steps, -place - 0.5, points, in_points(step.mean), COLOURS[1])
+    save(figure, *paths)
+
+
+def _bar(axes: Axes, height: float, interval: tuple[float, float, float], text: str, colour: str) -> None:
+    """(middle, low, high), and the text above the middle."""
+    middle, *ends = interval
+    axes.plot(ends, [height, height], color=colour, linewidth=1.6)
+    axes.plot(middle, height, "o", color=colour, markersize=4)
+    axes.annotate(text, (middle, height), (0, 4), textcoords="offset points", ha="center", fontsize=7)
