@@ -13,6 +13,7 @@ def compare_runs(
     mixed: bool = False,
     baseline: str | None = None,
     formats: str = "png",
+    published: bool = False,
 ) -> int:
     """Put the records below run directories side by side: table.md, table.csv and a picture.
 
@@ -22,12 +23,16 @@ def compare_runs(
         mixed: allow rows with different data, eps, suite or number of images.
         baseline: the method that differences are taken to; by default the strongest one without a teacher.
         formats: of the picture, one or several of png, svg and pdf, separated by commas; papers want svg or pdf.
+        published: add what papers have for the same recipe, data, network and attack (configs/published.yaml), and how far
+            ours is from it.
     """
     kinds = formats_of(formats)
     paths = [Path(directory) for directory in directories]
     for path in paths:
         records_below(path)  # a wrong name is told before numpy is imported
     from ard.report.comparison import compare_records
+    from ard.report.published import entries
 
-    show(compare_records(paths, Path(output or directories[0]), mixed=mixed, baseline=baseline, formats=kinds))
+    place, known = Path(output or directories[0]), entries() if published else None
+    show(compare_records(paths, place, mixed=mixed, baseline=baseline, formats=kinds, published=known))
     return 0

@@ -14,6 +14,8 @@ from ard.report.pictures.frontier import draw_frontier, knobs_of, matched_table
 from ard.report.pictures.marks import caption
 from ard.report.pictures.ranking import draw_ranking
 from ard.report.pictures.tradeoff import draw_tradeoff
+from ard.report.published import Entry
+from ard.report.published_table import published_columns, published_part
 from ard.report.rows import Row, StoredRecord
 from ard.report.table import (
     folders_line,
@@ -37,10 +39,17 @@ class Comparison:
     differ: list[str]
     baseline: str | None
     left_out: str  # which runs are not in it, in words
+    published: Sequence[Entry] | None = None  # what papers have, where that is asked for
 
     @classmethod
     def of(
-        cls, found: Sequence[StoredRecord], *, mixed: bool = False, baseline: str | None = None, folders: Sequence[Path] = ()
+        cls,
+        found: Sequence[StoredRecord],
+        *,
+        mixed: bool = False,
+        baseline: str | None = None,
+        folders: Sequence[Path] = (),
+        published: Sequence[Entry] | None = None,
     ) -> "Comparison":
         """Of the records that `folders` were searched for, without those of other weights than lie beside them now.
 
@@ -55,7 +64,7 @@ class Comparison:
         if differ and baseline:
             raise UserError(f"--baseline {baseline}: these records differ in {', '.join(differ)}; expected comparable ones")
         stale = [stored.path for stored in found if stored.is_stale]
-        return cls(group(records), differ, baseline, left_out_line(folders, stale))
+        return cls(group(records), differ, baseline, left_out_line(folders, stale), published)
 
     def to_markdown(self) -> str:
         """The table, and below it what a reader has to know."""
@@ -63,6 +72,8 @@ class Comparison:
         lines = [settings_line(rows, differ), overestimation_line(rows, differ)]
         lines += [upper_bounds_line(rows, differ), warnings_line(rows, differ)]
         parts = [main_table(rows, differ), *(line for line in (*lines, folders_line(rows), self.left_out) if line)]
+        if self.published is not None:
+            parts.append(published_part(rows, self.published))
         if not differ:
             parts.append(differences_table(rows, self.baseline))
         if knobs_of(rows):
@@ -78,7 +89,8 @@ class Comparison:
             output.mkdir(parents=True, exist_ok=True)
         text = f"{table}\n{_picture(self.rows, self.differ, output, formats)}\n"
         write_whole(StudyFolder(output).table, text)
-        write_csv(self.rows, self.differ, StudyFolder(output).table_csv)
+        more = published_columns(self.rows, self.published or ())
+        write_csv(self.rows, self.differ, StudyFolder(output).table_csv, more if self.published is not None else ())
         return text
 
     __str__ = _repr_markdown_ = to_markdown
@@ -91,15 +103,17 @@ def compare_records(
     mixed: bool = False,
     baseline: str | None = None,
     formats: Sequence[str] = (PNG,),
+    published: Sequence[Entry] | None = None,
 ) -> str:
     """Write table.md, table.csv and a picture of all records below `directories` into `output`; return table.md.
 
     `baseline` names the method that differences are taken to (default: the strongest one without a teacher), `formats` the
-    kinds of files of the picture. Raises UserError where there are no records, one is damaged, or, unless `mixed`, two of
-    them measured different things.
+    kinds of files of the picture, `published` what papers have, to be put beside ours. Raises UserError where there are no
+    records, one is damaged, or, unless `mixed`, two of them measured different things.
     """
     records = load_records(directories)
-    return Comparison.of(records, mixed=mixed, baseline=baseline, folders=directories).write(output, formats)
+    compared = Comparison.of(records, mixed=mixed, baseline=baseline, folders=directories, published=published)
+    return compared.write(output, formats)
 
 
 def left_out_line(directories: Sequence[Path], stale: Sequence[Path] = ()) -> str:

@@ -1,0 +1,77 @@
+"""The table of published numbers and ours, for readers and as columns of the CSV file."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ard.core.text import DASH, in_points, markdown_table
+from ard.report.published import AUTOATTACK, CLEAN, MET, Compared, Entry, Gap, compared, met
+from ard.report.rows import Row
+from ard.report.table import Column
+
+NOTHING = (
+    "Published numbers: no row has one to be compared with. One row and one entry of configs/published.yaml must agree in "
+    "recipe, data, network, eps, checkpoint and an attack."
+)
+EXPLANATION = (
+    "Published accuracy and ours in percent, their difference in points and, in brackets, in standard errors: of our test "
+    "images, of our seeds ({tolerance} points where there is one) and of the published number (over its seeds, else "
+    "{tolerance} points), added in squares. Teacher, schedule and versions may differ: they are not compared."
+)
+
+
+def published_part(rows: Sequence[Row], known: Sequence[Entry]) -> str:
+    """Every student's row beside each number that it may be compared with, a dash where there is none; and which are met."""
+    found = compared(rows, known)
+    if not found:
+        return NOTHING
+    names = _measures(found)
+    lines = [line for row in rows if not row.is_teacher for line in _lines(row, [p for p in found if p.row is row], names)]
+    table = markdown_table(["Method", *names, "Published in"], lines)
+    reached = list(dict.fromkeys(pair.row.label for pair in met(rows, known)))
+    said = f"Met, by all test images, within {MET} standard errors in each, teacher too: {', '.join(reached) or 'none'}."
+    return "\n\n".join([table, said, EXPLANATION.format(tolerance=f"{100 * known[0].tolerance:g}")])
+
+
+def published_columns(rows: Sequence[Row], known: Sequence[Entry]) -> list[Column]:
+    """For the CSV file, as fractions: of each row the first number in the file that it may be compared with."""
+    found = compared(rows, known)
+    columns = [Column("", lambda row: pair.entry.words if (pair := _first(row, found)) else None, csv="published in")]
+    parts: dict[str, Callable[[Gap], Any]] = {
+        "published": lambda gap: gap.published,
+        "difference": lambda gap: gap.difference,
+        "standard errors": lambda gap: gap.errors,
+    }
+    for name in _measures(found):
+        columns += [Column("", _reading(found, name, read), csv=f"{name} {part}") for part, read in parts.items()]
+    return columns
+
+
+def _first(row: Row, found: Sequence[Compared]) -> Compared | None:
+    return next((pair for pair in found if pair.row is row), None)
+
+
+def _reading(found: Sequence[Compared], name: str, read: Callable[[Gap], Any]) -> Callable[[Row], Any]:
+    def value(row: Row) -> Any:
+        pair = _first(row, found)
+        return read(pair.gaps[name]) if pair and name in pair.gaps else None
+
+    return value
+
+
+def _measures(found: Sequence[Compared]) -> list[str]:
+    """Clean first, AutoAttack last."""
+    names = dict.fromkeys(name for pair in found for name in pair.gaps)
+    return sorted(names, key=lambda name: (name == AUTOATTACK, name != CLEAN))
+
+
+def _lines(row: Row, pairs: Sequence[Compared], names: Sequence[str]) -> list[list[str]]:
+    if not pairs:
+        return [[row.label, *[DASH] * len(names), row.warning or DASH]]
+    return [[row.label, *(_cell(pair.gaps.get(name)) for name in names), pair.entry.words] for pair in pairs]
+
+
+def _cell(gap: Gap | None) -> str:
+    if gap is None:
+        return DASH
+    both = f"{100 * gap.published:.1f}, ours {100 * gap.ours:.1f}"
+    return f"{both}: {in_points(gap.difference)} ({gap.errors:+.1f})".replace("-", "−")
