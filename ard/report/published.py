@@ -104,7 +104,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Compared:
+class Match:
     """A row and an entry that fits it: the accuracies that both have."""
 
     row: Row
@@ -153,18 +153,18 @@ def entry_of(said: dict[str, Any], *, networks: dict[str, dict[str, Any] | None]
     return Entry(**{**said, **made, "networks": networks, "tolerance": tolerance / 100})
 
 
-def compared(rows: Iterable[Row], known: Sequence[Entry]) -> list[Compared]:
+def matches(rows: Iterable[Row], known: Sequence[Entry]) -> list[Match]:
     """Each row with each entry that fits it and has an attack in common with it."""
-    pairs = [Compared(row, entry) for row in rows for entry in known if entry.fits(row)]
+    pairs = [Match(row, entry) for row in rows for entry in known if entry.fits(row)]
     return [pair for pair in pairs if any(name != CLEAN for name in pair.gaps) or set(pair.entry.accuracy) == {CLEAN}]
 
 
-def met(rows: Sequence[Row], known: Sequence[Entry]) -> list[Compared]:
+def met(rows: Sequence[Row], known: Sequence[Entry]) -> list[Match]:
     """Those that are met; a teacher is known by its own record among the rows."""
     networks = {record.weights.sha256: record.model for row in rows for record in row.records}
     unknown = NetworkSpec(class_path="unknown", init_args={})
     found = []
-    for pair in compared(rows, known):
+    for pair in matches(rows, known):
         taught = pair.row.first.teacher
         if pair.is_met(None if taught is None else networks.get(taught, unknown)):
             found.append(pair)

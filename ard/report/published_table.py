@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ard.core.text import DASH, in_points, markdown_table
-from ard.report.published import AUTOATTACK, CLEAN, MET, Compared, Entry, Gap, compared, met
+from ard.report.published import AUTOATTACK, CLEAN, MET, Entry, Gap, Match, matches, met
 from ard.report.rows import Row
 from ard.report.table import Column
 
@@ -21,7 +21,7 @@ EXPLANATION = (
 
 def published_part(rows: Sequence[Row], known: Sequence[Entry]) -> str:
     """Every student's row beside each number that it may be compared with, a dash where there is none; and which are met."""
-    found = compared(rows, known)
+    found = matches(rows, known)
     if not found:
         return NOTHING
     names = _measures(found)
@@ -34,7 +34,7 @@ def published_part(rows: Sequence[Row], known: Sequence[Entry]) -> str:
 
 def published_columns(rows: Sequence[Row], known: Sequence[Entry]) -> list[Column]:
     """For the CSV file, as fractions: of each row the first number in the file that it may be compared with."""
-    found = compared(rows, known)
+    found = matches(rows, known)
     columns = [Column("", lambda row: pair.entry.words if (pair := _first(row, found)) else None, csv="published in")]
     parts: dict[str, Callable[[Gap], Any]] = {
         "published": lambda gap: gap.published,
@@ -46,11 +46,11 @@ def published_columns(rows: Sequence[Row], known: Sequence[Entry]) -> list[Colum
     return columns
 
 
-def _first(row: Row, found: Sequence[Compared]) -> Compared | None:
+def _first(row: Row, found: Sequence[Match]) -> Match | None:
     return next((pair for pair in found if pair.row is row), None)
 
 
-def _reading(found: Sequence[Compared], name: str, read: Callable[[Gap], Any]) -> Callable[[Row], Any]:
+def _reading(found: Sequence[Match], name: str, read: Callable[[Gap], Any]) -> Callable[[Row], Any]:
     def value(row: Row) -> Any:
         pair = _first(row, found)
         return read(pair.gaps[name]) if pair and name in pair.gaps else None
@@ -58,13 +58,13 @@ def _reading(found: Sequence[Compared], name: str, read: Callable[[Gap], Any]) -
     return value
 
 
-def _measures(found: Sequence[Compared]) -> list[str]:
+def _measures(found: Sequence[Match]) -> list[str]:
     """Clean first, AutoAttack last."""
     names = dict.fromkeys(name for pair in found for name in pair.gaps)
     return sorted(names, key=lambda name: (name == AUTOATTACK, name != CLEAN))
 
 
-def _lines(row: Row, pairs: Sequence[Compared], names: Sequence[str]) -> list[list[str]]:
+def _lines(row: Row, pairs: Sequence[Match], names: Sequence[str]) -> list[list[str]]:
     if not pairs:
         return [[row.label, *[DASH] * len(names), row.warning or DASH]]
     return [[row.label, *(_cell(pair.gaps.get(name)) for name in names), pair.entry.words] for pair in pairs]
