@@ -10,7 +10,7 @@ import yaml
 
 from ard.artifacts.paths import records_below
 from ard.report.grouping import group, stored_record
-from ard.report.published import entries, met
+from ard.report.published import entries, matches, met
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "configs" / "methods"
@@ -73,7 +73,7 @@ def recipes_met(folder: Path) -> set[str]:
     names = {f'"name": {json.dumps(entry.data)}' for entry in known}
     paths = [path for path in records_below(folder) if any(name in path.read_text() for name in names)]
     rows = group([stored_record(path) for path in paths])
-    return {pair.row.first.run.method for pair in met(rows, known) if pair.row.first.run}
+    return {pair.row.first.run.method for pair in met(matches(rows, known), rows) if pair.row.first.run}
 
 
 def record(name: str) -> dict[str, Any]:

@@ -126,11 +126,13 @@ class Match:
     def is_met(self, teacher: NetworkSpec | None) -> bool:
         """Whether ours, on all test images and from such a teacher, is within two standard errors in everything compared.
 
-        AutoAttack is among that where it was published, else another attack.
+        AutoAttack is among that where it was published, else another attack. Seeds that lie far apart do not help: an error
+        counts as at most that of images, one seed and one published number, each with the tolerance.
         """
         robust = {AUTOATTACK} if AUTOATTACK in self.entry.accuracy else self.entry.accuracy.keys() - {CLEAN}
         whole = all(record.limit is None for record in self.row.records)
-        close = all(abs(gap.errors) <= MET for gap in self.gaps.values())
+        widest = sqrt(3) * self.entry.tolerance
+        close = all(abs(gap.difference) <= MET * min(gap.error, widest) for gap in self.gaps.values())
         return whole and close and bool(robust & self.gaps.keys()) and self.entry.is_taught_by(teacher)
 
 
@@ -159,20 +161,16 @@ def matches(rows: Iterable[Row], known: Sequence[Entry]) -> list[Match]:
     return [pair for pair in pairs if any(name != CLEAN for name in pair.gaps) or set(pair.entry.accuracy) == {CLEAN}]
 
 
-def met(rows: Sequence[Row], known: Sequence[Entry]) -> list[Match]:
-    """Those that are met; a teacher is known by its own record among the rows."""
+def met(found: Iterable[Match], rows: Sequence[Row]) -> list[Match]:
+    """Those of them that are met; a teacher is known by its own record among the rows."""
     networks = {record.weights.sha256: record.model for row in rows for record in row.records}
     unknown = NetworkSpec(class_path="unknown", init_args={})
-    found = []
-    for pair in matches(rows, known):
-        taught = pair.row.first.teacher
-        if pair.is_met(None if taught is None else networks.get(taught, unknown)):
-            found.append(pair)
-    return found
+    taught = [(pair, pair.row.first.teacher) for pair in found]
+    return [pair for pair, sha256 in taught if pair.is_met(None if sha256 is None else networks.get(sha256, unknown))]
 
 
 def _fractions(percent: Any) -> tuple[float, ...]:
-    return tuple(value / 100 for value in (percent if isinstance(percent, list) else [percent]))
+    return tuple(round(value / 100, 6) for value in (percent if isinstance(percent, list) else [percent]))
 
 
 def _averaged(record: Record) -> bool | None:

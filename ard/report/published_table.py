@@ -15,21 +15,25 @@ NOTHING = (
 EXPLANATION = (
     "Published accuracy and ours in percent, their difference in points and, in brackets, in standard errors: of our test "
     "images, of our seeds ({tolerance} points where there is one) and of the published number (over its seeds, else "
-    "{tolerance} points), added in squares. Teacher, schedule and versions may differ: they are not compared."
+    "{tolerance} points), added in squares. Schedules, versions and teachers may differ. Met: all test images, AutoAttack "
+    "where it was published, a teacher of that architecture, and every difference within "
+    f"{MET} standard errors."
 )
 
 
 def published_part(rows: Sequence[Row], known: Sequence[Entry]) -> str:
-    """Every student's row beside each number that it may be compared with, a dash where there is none; and which are met."""
+    """Every student's row beside each number that it may be compared with, a dash where there is none, and which are met."""
     found = matches(rows, known)
     if not found:
         return NOTHING
-    names = _measures(found)
-    lines = [line for row in rows if not row.is_teacher for line in _lines(row, [p for p in found if p.row is row], names)]
-    table = markdown_table(["Method", *names, "Published in"], lines)
-    reached = list(dict.fromkeys(pair.row.label for pair in met(rows, known)))
-    said = f"Met, by all test images, within {MET} standard errors in each, teacher too: {', '.join(reached) or 'none'}."
-    return "\n\n".join([table, said, EXPLANATION.format(tolerance=f"{100 * known[0].tolerance:g}")])
+    names, reached = _measures(found), met(found, rows)
+    header = ["Method", *("Clean" if name == CLEAN else name for name in names), "Met", "Published in"]
+    lines = []
+    for row in (row for row in rows if not row.is_teacher):
+        pairs = [pair for pair in found if pair.row is row]
+        lines += [_line(pair, names, pair in reached) for pair in pairs]
+        lines += [] if pairs else [[row.label, *[DASH] * len(names), DASH, row.warning or DASH]]
+    return "\n\n".join([markdown_table(header, lines), EXPLANATION.format(tolerance=f"{100 * known[0].tolerance:g}")])
 
 
 def published_columns(rows: Sequence[Row], known: Sequence[Entry]) -> list[Column]:
@@ -64,10 +68,9 @@ def _measures(found: Sequence[Match]) -> list[str]:
     return sorted(names, key=lambda name: (name == AUTOATTACK, name != CLEAN))
 
 
-def _lines(row: Row, pairs: Sequence[Match], names: Sequence[str]) -> list[list[str]]:
-    if not pairs:
-        return [[row.label, *[DASH] * len(names), row.warning or DASH]]
-    return [[row.label, *(_cell(pair.gaps.get(name)) for name in names), pair.entry.words] for pair in pairs]
+def _line(pair: Match, names: Sequence[str], is_met: bool) -> list[str]:
+    accuracies = [_cell(pair.gaps.get(name)) for name in names]
+    return [pair.row.label, *accuracies, "yes" if is_met else "no", pair.entry.words]
 
 
 def _cell(gap: Gap | None) -> str:
