@@ -2,13 +2,19 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ard.artifacts.paths import records_below
+from ard.report.grouping import group, stored_record
+from ard.report.published import entries, matches, met
+
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "configs" / "methods"
+RESULTS = ROOT / "docs" / "results"
 SPEED = "Images/s, ARD = 1"
 HEADER = ["Recipe", "Method, paper", "Attack loss", "Training loss", "Teachers", "Passes a step", SPEED, "Status"]
 # Of a head: the paper ends at its year or arXiv number, the formulas where words about them begin.
@@ -30,6 +36,7 @@ def methods(names: set[str] | None = None) -> str:
     """
     costs = record("costs.json")["passes"]
     measured = record("speeds.json")
+    verified = recipes_met(RESULTS)
     tested = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*oracles*.py"))
     header = HEADER if measured else [title for title in HEADER if title != SPEED]
     rows = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
@@ -48,15 +55,30 @@ def methods(names: set[str] | None = None) -> str:
             str(len(re.findall(r"ard\.models\.Frozen", path.read_text()))),
             passes(costs.get(path.stem)),
             *([speed(measured["relative_to_ard"].get(path.stem))] if measured else []),
-            "oracle-tested" if re.search(rf"\b{kind}\b", tested) else "contract-tested",
+            status({path.stem, released.stem} & verified, bool(re.search(rf"\b{kind}\b", tested))),
         ]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n" + "\n".join(rows) + "\n\n" + (conditions(measured) if measured else "")
 
 
+def status(verified: set[str], has_oracle: bool) -> str:
+    """How far a method is checked; by its published number, too, where a record met it."""
+    return ", ".join(["oracle-tested" if has_oracle else "contract-tested", *(["verified"] if verified else [])])
+
+
+@cache
+def recipes_met(folder: Path) -> set[str]:
+    """The recipes of which a record below a folder meets its entry in configs/published.yaml."""
+    known = entries()
+    names = {f'"name": {json.dumps(entry.data)}' for entry in known}
+    paths = [path for path in records_below(folder) if any(name in path.read_text() for name in names)]
+    rows = group([stored_record(path) for path in paths])
+    return {pair.row.first.run.method for pair in met(matches(rows, known), rows) if pair.row.first.run}
+
+
 def record(name: str) -> dict[str, Any]:
     """What was written; nothing where nothing was."""
-    file = ROOT / "docs" / "results" / name
+    file = RESULTS / name
     return json.loads(file.read_text()) if file.is_file() else {}
 
 

@@ -10,6 +10,7 @@ from ard.core.errors import UserError
 from ard.report.comparison import Comparison
 from ard.report.grouping import load_records
 from ard.report.pictures.formats import formats_of
+from ard.report.published import entries
 from ard.report.rows import StoredRecord
 
 Compared = str | Path | FitResult | Record
@@ -21,7 +22,9 @@ def compare(
     output: str | Path | None = None,
     mixed: bool = False,
     baseline: str | None = None,
+    ladder: Sequence[str] = (),
     formats: str = "png",
+    published: bool = False,
 ) -> Comparison:
     """Evaluated runs as one table, with their differences: `print` it, or take `to_markdown()`.
 
@@ -31,7 +34,9 @@ def compare(
         output: A folder for table.md, table.csv and a picture, as `ard compare` writes them; by default nothing is written.
         mixed: Allow rows with different data, threat, suite or number of images.
         baseline: The method that differences are taken to; by default the strongest one without a teacher.
+        ladder: Rows of which each is compared with the one before it: what the one thing more is worth that it is told.
         formats: Of the picture: one or several of png, svg and pdf, separated by commas.
+        published: Add what papers have for the same recipe, data, network and attack, and how far ours is from it.
 
     Raises:
         UserError: Where a folder holds no record, and unless `mixed` where two records measured different things.
@@ -42,7 +47,8 @@ def compare(
     records = [record for name, run in named.items() for record in _records(name, run)]
     folders = [_folder(run) for run in named.values() if not isinstance(run, Record)]
     kinds = formats_of(formats)
-    comparison = Comparison.of(records, mixed=mixed, baseline=baseline, folders=folders)
+    known = entries() if published else None
+    comparison = Comparison.of(records, mixed=mixed, baseline=baseline, ladder=ladder, folders=folders, published=known)
     if output is not None:
         comparison.write(RunFolder.of(output).root, kinds)
     return comparison

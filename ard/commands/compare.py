@@ -14,6 +14,7 @@ def compare_runs(
     baseline: str | None = None,
     ladder: str | None = None,
     formats: str = "png",
+    published: bool = False,
 ) -> int:
     """Put the records below run directories side by side: table.md, table.csv and a picture.
 
@@ -24,14 +25,17 @@ def compare_runs(
         baseline: the method that differences are taken to; by default the strongest one without a teacher.
         ladder: rows separated by commas, each told one thing more than the one before: what every step is worth.
         formats: of the picture, one or several of png, svg and pdf, separated by commas; papers want svg or pdf.
+        published: add what papers have for the same recipe, data, network and attack (configs/published.yaml), and how far
+            ours is from it.
     """
     kinds = formats_of(formats)
     paths = [Path(directory) for directory in directories]
     for path in paths:
         records_below(path)  # a wrong name is told before numpy is imported
     from ard.report.comparison import compare_records
+    from ard.report.published import entries
 
     rungs = [name.strip() for name in ladder.split(",")] if ladder is not None else []
-    where = Path(output or directories[0])
-    show(compare_records(paths, where, mixed=mixed, baseline=baseline, ladder=rungs, formats=kinds))
+    place, known = Path(output or directories[0]), entries() if published else None
+    show(compare_records(paths, place, mixed=mixed, baseline=baseline, ladder=rungs, formats=kinds, published=known))
     return 0

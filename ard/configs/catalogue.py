@@ -13,6 +13,7 @@ from ard.core.user_paths import written_out
 # Kind -> its folder below configs/
 KINDS = {"bases": ""} | {kind: kind for kind in ("methods", "schedules", "augmentations", "teachers", "studies")}
 OF_A_RUN = ("bases", "methods", "schedules", "augmentations", "teachers")  # what `ard fit` takes
+PUBLISHED = "published.yaml"  # lies beside the bases, and is the numbers of papers: no config of a run
 TOP = "configs"  # how paths to them begin, whether or not such a folder is in the current one
 
 
@@ -25,7 +26,7 @@ def root() -> Path:
 
 def names(kind: str) -> list[str]:
     """The names of a kind, such as `rslad` among the methods."""
-    return sorted(file.stem for file in (root() / KINDS[kind]).glob("*.yaml"))
+    return sorted(file.stem for file in (root() / KINDS[kind]).glob("*.yaml") if file != root() / PUBLISHED)
 
 
 def about(file: Path) -> str:

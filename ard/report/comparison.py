@@ -15,6 +15,8 @@ from ard.report.pictures.ladder import draw_ladder
 from ard.report.pictures.marks import caption
 from ard.report.pictures.ranking import draw_ranking
 from ard.report.pictures.tradeoff import draw_tradeoff
+from ard.report.published import Entry
+from ard.report.published_table import published_columns, published_part
 from ard.report.rows import Row, StoredRecord
 from ard.report.table import (
     folders_line,
@@ -39,6 +41,7 @@ class Comparison:
     baseline: str | None
     left_out: str  # which runs are not in it, in words
     ladder: Sequence[str] = ()  # rows of which each is told one thing more than the one before
+    published: Sequence[Entry] | None = None  # what papers have, where that is asked for
 
     @classmethod
     def of(
@@ -49,6 +52,7 @@ class Comparison:
         baseline: str | None = None,
         ladder: Sequence[str] = (),
         folders: Sequence[Path] = (),
+        published: Sequence[Entry] | None = None,
     ) -> "Comparison":
         """Of the records that `folders` were searched for, without those of other weights than lie beside them now.
 
@@ -64,7 +68,7 @@ class Comparison:
             if differ:
                 raise UserError(f"{option}: these records differ in {', '.join(differ)}; expected comparable ones")
         stale = [stored.path for stored in found if stored.is_stale]
-        return cls(group(records), differ, baseline, left_out_line(folders, stale), ladder)
+        return cls(group(records), differ, baseline, left_out_line(folders, stale), ladder, published)
 
     def to_markdown(self) -> str:
         """The table, and below it what a reader has to know."""
@@ -72,6 +76,8 @@ class Comparison:
         lines = [settings_line(rows, differ), overestimation_line(rows, differ)]
         lines += [upper_bounds_line(rows, differ), warnings_line(rows, differ)]
         parts = [main_table(rows, differ), *(line for line in (*lines, folders_line(rows), self.left_out) if line)]
+        if self.published is not None:
+            parts.append(published_part(rows, self.published))
         if not differ:
             parts.append(differences_table(rows, self.baseline))
         if self.ladder:
@@ -93,7 +99,8 @@ class Comparison:
             draw_ladder(rungs_of(self.rows, self.ladder), *steps)
             text += f"\nThe ladder: {', '.join(map(str, steps))}.\n"
         write_whole(StudyFolder(output).table, text)
-        write_csv(self.rows, self.differ, StudyFolder(output).table_csv)
+        more = published_columns(self.rows, self.published or ())
+        write_csv(self.rows, self.differ, StudyFolder(output).table_csv, more if self.published is not None else ())
         return text
 
     __str__ = _repr_markdown_ = to_markdown
@@ -107,16 +114,20 @@ def compare_records(
     baseline: str | None = None,
     ladder: Sequence[str] = (),
     formats: Sequence[str] = (PNG,),
+    published: Sequence[Entry] | None = None,
 ) -> str:
     """Write table.md, table.csv and a picture of all records below `directories` into `output`; return table.md.
 
     `baseline` names the method that differences are taken to (default: the strongest one without a teacher), `ladder` rows
-    of which each is compared with the one before it, `formats` the kinds of files of the picture. Raises UserError where
-    there are no records, one is damaged, or, unless `mixed`, two of them measured different things.
+    of which each is compared with the one before it, `formats` the kinds of files of the picture, `published` what papers
+    have, to be put beside ours. Raises UserError where there are no records, one is damaged, or, unless `mixed`, two of them
+    measured different things.
     """
     records = load_records(directories)
-    found = Comparison.of(records, mixed=mixed, baseline=baseline, ladder=ladder, folders=directories)
-    return found.write(output, formats)
+    compared = Comparison.of(
+        records, mixed=mixed, baseline=baseline, ladder=ladder, folders=directories, published=published
+    )
+    return compared.write(output, formats)
 
 
 def left_out_line(directories: Sequence[Path], stale: Sequence[Path] = ()) -> str:

@@ -120,9 +120,9 @@ def main_table(rows: Sequence[Row], differ: Sequence[str]) -> str:
     return markdown_table([column.name for column in shown], [[column.cell(row) for column in shown] for row in rows])
 
 
-def write_csv(rows: Sequence[Row], differ: Sequence[str], path: Path) -> None:
-    """The same rows with accuracies as fractions; an unreliable robust number is marked here, too."""
-    all_columns = columns(rows, differ)
+def write_csv(rows: Sequence[Row], differ: Sequence[str], path: Path, more: Sequence[Column] = ()) -> None:
+    """The same rows with accuracies as fractions, and `more` columns; an unreliable robust number is marked here, too."""
+    all_columns = [*columns(rows, differ), *more]
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow([name for column in all_columns for name in column.csv_names])

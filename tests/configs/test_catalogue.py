@@ -5,10 +5,10 @@ from small_runs import ROOT
 from tiny import user_error
 
 from ard.cli.config_option import with_files
-from ard.configs.catalogue import KINDS, about, find, names, root, shown
+from ard.configs.catalogue import KINDS, PUBLISHED, about, find, names, root, shown
 from ard.core.text import first_sentence
 
-FILES = sorted(file.relative_to(root()) for file in root().rglob("*.yaml"))
+FILES = sorted(file.relative_to(root()) for file in root().rglob("*.yaml") if file != root() / PUBLISHED)
 KIND = {folder: kind for kind, folder in KINDS.items()}
 
 
@@ -30,6 +30,12 @@ def test_every_config_is_found_by_name_by_kind_and_by_path(file):
     assert find(f"configs/{file}") == root() / file == find(shown(root() / file))
     assert shown(root() / file) == f"configs/{file}"
     assert about(root() / file)
+
+
+def test_the_published_numbers_are_no_config():
+    assert (root() / PUBLISHED).is_file()
+    with user_error("published: no such config file"):
+        find("published")
 
 
 def test_a_file_of_ones_own_comes_before_ours(place):

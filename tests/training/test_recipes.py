@@ -19,11 +19,12 @@ import ard.objectives
 from ard.artifacts.facts import SWITCHES
 from ard.artifacts.weights import read_weights
 from ard.cli.lightning import resolve_config
+from ard.configs.catalogue import names
 from ard.core.files import sha256
 from ard.objectives.base import Objective
 from ard.training.config_digest import config_digest
 
-BASES = sorted(CONFIGS.glob("*.yaml"))
+BASES = sorted(CONFIGS / f"{name}.yaml" for name in names("bases"))
 TEACHERS = sorted((CONFIGS / "teachers").glob("*.yaml"))
 SCHEDULES = sorted((CONFIGS / "schedules").glob("*.yaml"))
 AUGMENTATIONS = sorted((CONFIGS / "augmentations").glob("*.yaml"))
