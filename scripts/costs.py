@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Count the passes of a training step of every recipe, PGD-10, and write docs/results/costs.json.
 
+Where the attack's steps grow during training it is the mean over all epochs.
 scripts/costs.py [NAME...] counts the recipes named alone and keeps what was written of the others.
 """
 
@@ -33,8 +34,8 @@ STEP += ["--data.augmentation=crop_flip"]  # digits can have no other
 
 
 def counted(recipe: Path, place: Path, options: list[str], callbacks: Sequence[Callback] = ()) -> tuple[Any, dict[str, Any]]:
-    """A run of two steps: its engine, and the passes of a step through each network; replays count as steps."""
-    replays = yaml.safe_load(recipe.read_text())["model"]["init_args"].get("replays", 1)
+    """A run of two steps an epoch: its engine, and the mean passes of a step through each network; replays are steps."""
+    epochs = epochs_of(recipe)
     passes = Passes()
 
     class Counted(CLI):
@@ -50,9 +51,16 @@ def counted(recipe: Path, place: Path, options: list[str], callbacks: Sequence[C
             return trainer
 
     words = ["fit", "-c", str(ROOT / "configs" / "digits.yaml"), "-c", str(recipe), *STEP, *options]
-    engine = Counted([*words, f"--trainer.max_epochs={replays}", f"--trainer.default_root_dir={place / recipe.stem}"]).model
-    counts = {name: {kind: n / replays for kind, n in count.items()} for name, count in passes.counts.items() if count["F"]}
+    engine = Counted([*words, f"--trainer.max_epochs={epochs}", f"--trainer.default_root_dir={place / recipe.stem}"]).model
+    counts = {name: {kind: n / epochs for kind, n in count.items()} for name, count in passes.counts.items() if count["F"]}
     return engine, counts
+
+
+def epochs_of(recipe: Path) -> int:
+    """How long a run has to be: as many epochs as replays make one, or one for each number of steps of the attack."""
+    arguments = yaml.safe_load(recipe.read_text())["model"]["init_args"]
+    first = arguments["training"].get("first_steps") or PGD_STEPS
+    return int(arguments.get("replays") or 1 + PGD_STEPS - first)
 
 
 def teacher_options(recipe: Path, weights: Path) -> list[str]:

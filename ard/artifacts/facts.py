@@ -74,6 +74,9 @@ class TrainingFacts:
 
     By none where no epoch was above chance, so that the last one stands for a best one.
 
+    `seconds` are by the clock, with validation. `device_seconds` are of the training steps alone, without validation: on a
+    CPU those of all threads, which other programs disturb least, on a GPU by the clock, times the number of processes.
+
     `config_digest` names everything the result depends on; `config` is what it is the digest of, where that is known.
     """
 
@@ -81,6 +84,7 @@ class TrainingFacts:
     epochs: int | None
     seconds: Size
     images_per_s: Size | None
+    device_seconds: Size | None = field(default=None, metadata=OMITTED)
     pflop: Size | None = field(default=None, metadata=OMITTED)
     device: str
     precision: str

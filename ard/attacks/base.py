@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol, final
+from copy import copy
+from typing import Any, Protocol, Self, final
 
 import torch
 from torch import Tensor
@@ -53,6 +54,15 @@ class Attack(ABC):
     def bound(self, x_adv: Tensor, centre: Tensor) -> Tensor:
         """The nearest image that the threat allows; an attack that leaves the ball by design keeps to [0, 1] at least."""
         return self.ball.project(x_adv, centre)
+
+    @final
+    def shortened(self, steps: int) -> Self:
+        """The same search in another number of steps, over as long a way: each is step_size · (steps now) / steps long."""
+        if steps == self.steps:
+            return self
+        other = copy(self)
+        other.steps, other.step_size = steps, self.step_size * self.steps / steps
+        return other
 
     @property
     def reach(self) -> float:

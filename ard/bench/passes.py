@@ -11,7 +11,7 @@ from ard.objectives.base import Objective
 
 
 class Passes(pl.Callback):
-    """Counts the second batch of a run of two, half way through training, for every network of the run: {F, B} each."""
+    """Counts the second batch of every epoch, the one half way through training in a run of two: {F, B} of each network."""
 
     def __init__(self) -> None:
         self.counts: dict[str, Counter[str]] = {}

@@ -18,13 +18,25 @@ from ard.training.trainer import device_type
 
 
 class PlannedCLI(DryRun):
-    """Builds the parts of a run; a teacher that stores its logits in a file (Cached) becomes one that does not (Frozen)."""
+    """Builds the parts of a run, with two changes, so that a few steps of it tell what all cost and write nothing.
+
+    A teacher that stores its logits in a file (Cached) becomes one that does not (Frozen), and an attack whose steps grow
+    takes their mean from the first epoch on.
+    """
 
     def before_instantiate_classes(self) -> None:
         super().before_instantiate_classes()
         teacher = self.config[self.subcommand].model.init_args.get("teacher")
         if teacher is not None and teacher.class_path.startswith("ard.models.") and teacher.class_path.endswith(".Cached"):
             teacher.class_path = "ard.models.Frozen"
+        self._settle_steps(self.config[self.subcommand].model.init_args)
+
+    @staticmethod
+    def _settle_steps(arguments: Any) -> None:
+        attack, training = arguments.attack.get("init_args") or {}, arguments.training
+        if training.first_steps is not None and training.first_steps <= attack.get("steps", 1):  # else it is refused
+            attack["steps"] = round((training.first_steps + attack["steps"]) / 2)
+            training.first_steps = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ard.training.captured_loss import CapturedLoss
 from ard.training.recording import Recorder, cause, cuda_graph, without_cached_casts
 from ard.training.step import Attacked, Learned, attack_batch, learn, unattacked
 
-MOST = 4  # captures for one radius; each keeps the memory of one step
+MOST = 4  # captures for one radius and number of steps; each keeps the memory of one step
 CONSTANT = {"eps", "label_smoothing"}  # of a step, as long as the graph is the same
 
 
@@ -25,8 +25,8 @@ class Graphs:
     Captured are the objective's body with its teachers, the folding of the student and every step of the attack. The start
     is drawn outside and copied in; weights are read where they lie, so a replay sees what the optimiser did to them. The
     training loss closes over the graph's own tensors; `learn` captures it with its gradients, as a graph of its own. Where a
-    shape, the place of a weight, a setting, the radius or the precision changes, there is another eager step and another
-    capture.
+    shape, the place of a weight, a setting, the radius, the number of the attack's steps or the precision changes, there is
+    another eager step and another capture.
 
     Attributes:
         reason: Why nothing is captured any more, said once; None as long as something may be.
@@ -41,7 +41,7 @@ class Graphs:
         self._now: Captured | None = None  # what this step's attack was replayed from
         self._read: set[str] = set()  # of a step by the training loss
         self._state: Any = None
-        self._eps = 0.0
+        self._scheduled = (0.0, 0)  # radius and steps of the attack
         self._points: dict[Any, int] = {}  # by shapes, after their eager step: points searched for an image; 0: none drawn
         self._held: dict[Any, Captured] = {}
 
@@ -63,7 +63,7 @@ class Graphs:
         possible = x.device.type == self.device_type and _get_current_dispatch_mode() is None  # that would see no kernel
         if not possible or self.reason is not None or not self._may(teacher, attack, mode):
             return attack_batch(*parts, x, y, step, generator, mode)
-        self._follow((_state(self.device_type, *parts), step.label_smoothing), step.eps)
+        self._follow((_state(self.device_type, *parts), step.label_smoothing), (step.eps, attack.steps))
         key = _look(x), _look(y)
         if key not in self._points:
             return self._eager(key, *parts, x, y, step, generator)
@@ -126,11 +126,11 @@ class Graphs:
         if not (distributed and torch.distributed.get_rank()):
             warnings.warn(line, stacklevel=1)
 
-    def _follow(self, state: Any, eps: float) -> None:
-        if eps != self._eps:
-            self._eps, self.captures = eps, 0  # a radius that rises is no reason to give up: its graphs take turns
-        if (state, eps) != self._state:
-            self._state = state, eps
+    def _follow(self, state: Any, scheduled: tuple[float, int]) -> None:
+        if scheduled != self._scheduled:
+            self._scheduled, self.captures = scheduled, 0  # what grows is no reason to give up: its graphs take turns
+        if (state, scheduled) != self._state:
+            self._state = state, scheduled
             self._points.clear()
             self._held.clear()
             self._read.clear()

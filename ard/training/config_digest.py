@@ -44,7 +44,7 @@ LATER: dict[str, dict[str, Any]] = {
     "PGD": {"clamp_start": True},
     "Timm": {"img_size": None},
     "Torchvision": {"pretrained": False},
-    "training": {"optimizer": None, "least_momentum": None, "eps_ramp": None},
+    "training": {"optimizer": None, "least_momentum": None, "eps_ramp": None, "first_steps": None},
     "UnstuckPGD": {"clamp_start": True},
     "weight_perturbation": {"restore": "before_step"},
 }

@@ -9,10 +9,10 @@ from ard.attacks import AttackFactory, Ball
 from ard.core.radius import RadiusLike
 from ard.models import Frozen, Network
 from ard.objectives.base import Objective
+from ard.training.attack_schedule import AttackSchedule
 from ard.training.captured import Graphs
 from ard.training.engine import Engine
 from ard.training.method import Method, frozen_teacher, network_named, threat_of
-from ard.training.radius import AttackByRadius
 from ard.training.schedule import Training
 from ard.training.step import Attacked, CleanPass, Learned, Taken, attack_batch, learn, show_clean, take
 from ard.training.weight_perturbation import AWP
@@ -92,7 +92,9 @@ class Distillation(Engine):
             seed=seed,
         )
         self.augmented_by, self.clean_pass = method.data, clean_pass or method.clean_pass
-        self.attacks = AttackByRadius(attack or method.attack, self.threat, self.attack)
+        self.attacks = AttackSchedule(
+            attack or method.attack, self.threat, self.attack, self.training_block.first_steps
+        )
         self.weight_perturbation = weight_perturbation or method.weight_perturbation
         self.taken: Taken | None = None  # the step under way, until its weights are at home
         self.stepping, self.unseen = False, list[Tensor]()  # whether a step follows this batch; what is shown after it
@@ -150,7 +152,7 @@ class Distillation(Engine):
             self.student,
             self.teacher,
             self.objective,
-            self.attacks(self.ball),
+            self.attacks(self.ball, self.attack_steps),
             x,
             y,
             self.next_step(batch_idx),

@@ -96,6 +96,14 @@ class Engine(Validated):
         return self.threat.scaled(self.training_block.radius_share(done))
 
     @property
+    def attack_steps(self) -> int | None:
+        """How many steps the attack takes in the epoch under way, as `first_steps` has it; None: as many as it has."""
+        if self.training_block.first_steps is None:
+            return None
+        begun = self.trainer.current_epoch * self.steps_per_epoch / self.optimizer_steps
+        return self.training_block.attack_steps(begun, self.attack.steps)
+
+    @property
     def selected(self) -> nn.Module:
         """The network that is validated, selected and shipped: the average where there is one."""
         return self.student if self.average is None else self.average.module

@@ -139,6 +139,8 @@ class FreeDistillation(Engine):
         self.replays = method.replays if replays is None else replays
         if self.replays < 1:
             raise UserError(f"replays = {replays}: expected at least 1")
+        if (first := self.training_block.first_steps) is not None:
+            raise UserError(f"first_steps = {first}: free replays take no steps of an attack; expected null")
         self.clamped = clamped or method.clamped
         self.automatic_optimization = False
         self.clipping: float | None = None

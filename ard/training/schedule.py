@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
+from math import floor, inf
 from typing import Any, Literal
 
 import torch
@@ -41,6 +41,8 @@ class Training:
         monitor: What the best epoch is selected by, on the validation split.
         eps_ramp: Between which shares of training the radius rises from 0 to that of the threat, [0.26, 0.76] or [0, 1],
             see `radius_share`; validation keeps the whole radius. null: it is whole throughout.
+        first_steps: With how many steps the attack of training begins, such as 2; over the epochs they grow to those that it
+            has, each number for as long, see `attack_steps`; validation keeps its own. null: all of them throughout.
     """
 
     lr: float = 0.1
@@ -57,6 +59,7 @@ class Training:
     average: float | None = None
     monitor: Literal["val/robust_acc", "val/clean_acc"] = "val/robust_acc"
     eps_ramp: tuple[float, float] | None = None
+    first_steps: int | None = None
 
     def __post_init__(self) -> None:
         if not all(0 < milestone <= 1 for milestone in self.milestones):
@@ -99,6 +102,8 @@ class Training:
         shares = self.eps_ramp
         if shares is not None and not (len(shares) == 2 and 0 <= shares[0] < shares[1] <= 1):
             raise UserError(f"eps_ramp = {list(shares)}: expected two rising shares of training, such as [0.26, 0.76]")
+        if self.first_steps is not None and self.first_steps < 1:
+            raise UserError(f"first_steps = {self.first_steps}: expected at least 1, or null for an attack that does not grow")
 
     def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """The optimiser over the student's parameters and the objective's own.
@@ -131,6 +136,19 @@ class Training:
             return 1.0
         start, end = self.eps_ramp
         return min(max((done - start) / (end - start), 0.0), 1.0)
+
+    def attack_steps(self, begun: float, whole: int) -> int:
+        """How many of its `whole` steps the attack takes in an epoch at whose start the share `begun` of training is done.
+
+        From k = first_steps to K they are min(K, k + floor((K − k + 1) begun)): each number for an equal share of the
+        epochs, (k + K) / 2 in the mean. As the way of the attack stays as long, see `Attack.shortened`, each of k steps is
+        K / k times as long as those of K, so that PGD's default stays 2.5 eps / k. A single first step is FGSM from a
+        random start, which a network can learn to fool: 2 or more do better.
+        """
+        if self.first_steps is None:
+            return whole
+        grown = floor((whole - self.first_steps + 1) * begun + 1e-9)  # of 7 / 9 · 9, too
+        return min(whole, self.first_steps + grown)
 
     def averaged(self, student: nn.Module) -> AveragedModel | None:
         """The moving average of the student alone (never of a teacher), parameters and BatchNorm statistics."""

@@ -14,8 +14,8 @@ from tiny import images, labels, tiny_net
 from ard.attacks import L2, PGD, Linf
 from ard.losses import AttackLoss, cross_entropy
 from ard.objectives.base import Step
+from ard.training.attack_schedule import AttackSchedule
 from ard.training.captured import MOST, Graphs
-from ard.training.radius import AttackByRadius
 from ard.training.replays import replay
 from ard.training.schedule import Training
 from ard.training.step import unattacked
@@ -115,7 +115,7 @@ def test_steps_and_starts_scale_with_the_radius_and_an_attack_is_built_once(ball
         made.append(ball.eps)
         return PGD(ball, steps=4)
 
-    attacks = AttackByRadius(make, ball, PGD(ball, steps=4))
+    attacks = AttackSchedule(make, ball, PGD(ball, steps=4))
     half, again = attacks(ball.scaled(0.5)), attacks(ball.scaled(0.5))
     assert half is again
     assert made == [EPS / 2]
@@ -133,7 +133,7 @@ def test_an_attack_may_be_any_function_of_loss_and_images():
         made.append(ball.eps)
         return lambda loss, x, generator: x  # noqa: ARG005
 
-    attacks = AttackByRadius(make, threat, make(ball=threat))
+    attacks = AttackSchedule(make, threat, make(ball=threat))
     assert attacks(threat) is attacks(threat)
     half = threat.scaled(0.5)
     assert attacks(half) is attacks(threat.scaled(0.5))
@@ -171,7 +171,7 @@ def test_a_graph_follows_the_radius_to_the_same_bits_and_says_nothing():
     path = next(path for path in (CONFIGS / "methods").glob("pgd_at.yaml"))
     graphs, ball = Graphs(recorded, "cpu"), Linf(EPS)
     runs = [Steps(path), Steps(path, graphs)]
-    attacks = [AttackByRadius(lambda ball: PGD(ball, steps=2), ball, PGD(ball, steps=2)) for _ in runs]
+    attacks = [AttackSchedule(lambda ball: PGD(ball, steps=2), ball, PGD(ball, steps=2)) for _ in runs]
     captures = 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -87,9 +87,8 @@ def test_every_objective_has_a_recipe():
 def test_a_recipe_trains_and_costs_what_the_table_of_methods_says(recipe, teacher_file, tmp_path):
     """One fit of two batches, its passes counted; scripts/costs.py adds a recipe to the table that is not there yet."""
     options = [*TINY, *FAST, *costs.teacher_options(recipe, teacher_file), "--trainer.limit_val_batches=1"]
-    replays = parts(recipe).get("replays", 1)
     engine, found = costs.counted(recipe, tmp_path, options, callbacks=[before := Start()])
-    assert engine.trainer.global_step == 2 * replays
+    assert engine.trainer.global_step == 2 * costs.epochs_of(recipe)
     after = engine.student.state_dict()
     assert all(value.isfinite().all() for value in after.values())
     assert [name for name, _ in engine.student.named_parameters() if torch.equal(before.state[name], after[name])] == []

@@ -137,6 +137,7 @@ RUNS = {
     "one_cycle": ("pgd_at", "--model.training.schedule=one_cycle", "--model.training.least_momentum=0.8"),
     "triangular": ("pgd_at", "--model.training.schedule=triangular", "--model.training.least_momentum=0.8"),
     "ramp": ("pgd_at", "--model.training.eps_ramp=[0.34, 1]", "--trainer.gradient_clip_val=0.5"),
+    "steps": ("pgd_at", "--model.training.first_steps=1", "--model.attack.init_args.steps=3"),
     "replays": (
         "fast_ard",
         ADAMW,

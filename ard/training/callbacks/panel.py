@@ -50,7 +50,7 @@ def facts(trainer: pl.Trainer, engine: Engine) -> Iterator[tuple[str, str]]:
     yield "threat", f"{engine.threat.norm}, eps {radius(engine.threat.eps)}{_ramp(engine)}"
     if engine.training_block.monitor == "val/robust_acc":  # others are recipes without an attack
         replays = getattr(engine, "replays", None)
-        yield "attack", f"{replays} replays of each batch" if replays else _attack(engine.attack)
+        yield "attack", f"{replays} replays of each batch" if replays else _attack(engine.attack) + _growth(engine)
     yield "validation", f"{_attack(engine.val_attack)}; {engine.training_block.monitor} chooses the epoch"
     yield "epochs", _epochs(trainer, engine)
     yield "device", f"{trainer.world_size} × {device_name(trainer.strategy.root_device)}, {trainer.precision}"
@@ -103,6 +103,15 @@ def _ramp(engine: Engine) -> str:
         return "\neps_ramp changes nothing where training attacks nothing"
     start, end = (f"{100 * share:g}" for share in shares)
     return f"\nin training it rises from 0 between {start} % and {end} % of the epochs; validation has all of it"
+
+
+def _growth(engine: Engine) -> str:
+    """With how many steps the attack begins where they grow, and how long each is then."""
+    first, attack = engine.training_block.first_steps, engine.attack
+    if first is None:
+        return ""
+    length = f"{attack.shortened(first).step_size / attack.ball.eps:.2g} eps"
+    return f"\nin training it begins with {first} of {length} and grows to {attack.steps} over the epochs"
 
 
 def _epochs(trainer: pl.Trainer, engine: Engine) -> str:

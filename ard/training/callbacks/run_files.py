@@ -23,6 +23,7 @@ from ard.core.flops import FlopCounter
 from ard.training.callbacks.outcome import announce_weights
 from ard.training.checkpoints import selected_by
 from ard.training.config_digest import START, as_before, by_contents, digest_of, essentials
+from ard.training.device_clock import DeviceClock
 from ard.training.engine import Engine
 from ard.training.metrics_csv import MetricsCSV
 from ard.training.resume import check_schedule, describe
@@ -40,10 +41,11 @@ class RunFiles(SaveConfigCallback):
         self.configs = [shown(str(path)) for path in config.get("config") or ()]
         self.method = method_of(self.configs, objective)
         self.teachers: dict[str, str] = {}  # the SHA-256 of the files that the teachers were read from, by path
-        self.clock = {"seconds": 0.0, "images": 0, "flops_per_image": 0.0, "bare_images": 0, "bare_flops_per_image": 0.0}
+        self.clock: dict[str, Any] = {"seconds": 0.0, "images": 0, "flops": 0.0, "flops_per_image": {}, "device_seconds": 0.0}
+        self._device: DeviceClock | None = None
         self.status = 0  # of the command, once the run has ended
         self._since = 0.0
-        self._bare = ""
+        self._kind = ""
         self._counter: FlopCounter | None = None
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -68,7 +70,7 @@ class RunFiles(SaveConfigCallback):
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):  # inside an epoch a checkpoint is written before its step is logged
                 logger.resume_before(loop._batches_that_stepped + loop.restarted_on_train_batch_end)
-        self._since = time.monotonic()
+        self._since, self._device = time.monotonic(), DeviceClock(trainer.strategy.root_device)
 
     def _know(self, engine: Engine) -> None:
         """From now on teachers count as what was read, whatever their files become; a resumed run has looked before."""
@@ -92,18 +94,31 @@ class RunFiles(SaveConfigCallback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:  # noqa: ARG002
         assert isinstance(pl_module, Engine)
-        self._bare = "bare_" if pl_module.ball.eps == 0 < pl_module.threat.eps else ""  # such a step attacks nothing
-        if not self.clock[f"{self._bare}flops_per_image"]:  # the run's first, whether or not this process was resumed
+        if self._device is not None:
+            self._device.start()
+        bare = pl_module.ball.eps == 0 < pl_module.threat.eps  # such a step attacks nothing
+        self._kind = "bare" if bare else str(pl_module.attack_steps or "whole")
+        if self._kind not in self.clock["flops_per_image"]:  # the run's first, whether or not this process was resumed
             self._counter = FlopCounter()
             self._counter.__enter__()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         images = len(args[2][1])
         self.clock["images"] += images * trainer.world_size
-        self.clock["bare_images"] += images * trainer.world_size * bool(self._bare)
         if self._counter is not None:
-            self.clock[f"{self._bare}flops_per_image"] = self._counter.total / images
+            self.clock["flops_per_image"][self._kind] = self._counter.total / images
             self._stop_counting()
+        self.clock["flops"] += self.clock["flops_per_image"][self._kind] * images * trainer.world_size
+
+    def on_validation_start(self, *_: Any) -> None:
+        self._pause()
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        self._pause()
+
+    def _pause(self) -> None:
+        if self._device is not None:
+            self._device.stop()
 
     def on_exception(self, *_: Any) -> None:
         self._stop_counting()
@@ -117,6 +132,8 @@ class RunFiles(SaveConfigCallback):
         now = time.monotonic()
         self.clock["seconds"] += now - self._since
         self._since = now
+        if self._device is not None and self.clock["device_seconds"] is not None:
+            self.clock["device_seconds"] += self._device.taken()
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.interrupted:
@@ -167,14 +184,14 @@ class RunFiles(SaveConfigCallback):
     def training(self, trainer: pl.Trainer, engine: pl.LightningModule, selected_by: str, epoch: int) -> TrainingFacts:
         """How the run went up to now."""
         assert isinstance(engine, Engine)
-        seconds, images, bare = (self.clock[name] for name in ("seconds", "images", "bare_images"))
-        flops = self.clock["flops_per_image"] * (images - bare) + self.clock["bare_flops_per_image"] * bare
+        seconds, images = self.clock["seconds"], self.clock["images"]
         return TrainingFacts(
             block=as_before("training", self.resolved["model"]["init_args"]["training"]),
             epochs=self.resolved["trainer"]["max_epochs"],
             seconds=round(seconds, 1),
             images_per_s=round(images / seconds, 1) if seconds else None,
-            pflop=float(f"{flops / 1e15:.4g}"),
+            device_seconds=self.device_seconds(trainer),
+            pflop=float(f"{self.clock['flops'] / 1e15:.4g}"),
             device=device_name(trainer.strategy.root_device),
             precision=str(trainer.precision),
             selected_by=selected_by,
@@ -183,9 +200,19 @@ class RunFiles(SaveConfigCallback):
             config_digest=digest_of(self.essentials),
         )
 
+    def device_seconds(self, trainer: pl.Trainer) -> float | None:
+        """What all devices worked on training steps up to now; None where an older version began the run."""
+        self._tick()
+        worked = self.clock["device_seconds"]
+        return None if worked is None else round(worked * trainer.world_size, 1)
+
     def state_dict(self) -> dict[str, Any]:
         self._tick()
-        return dict(self.clock)
+        return {**self.clock, "flops_per_image": dict(self.clock["flops_per_image"])}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.clock = {**self.clock, **state}
+        if "flops" not in state:  # as older versions wrote it
+            per_image, images, bare = (state.get(key, 0) for key in ("flops_per_image", "images", "bare_images"))
+            flops = per_image * (images - bare) + state.get("bare_flops_per_image", 0) * bare
+            state = {**state, "flops": flops, "flops_per_image": {}, "device_seconds": None}
+        self.clock = {key: state[key] for key in self.clock}

@@ -13,7 +13,7 @@ from ard.artifacts.paths import RunFolder
 from ard.core.errors import StoppedError, UserError
 from ard.core.files import write_whole
 from ard.core.terminal import say
-from ard.training.callbacks.about import described_run
+from ard.training.callbacks.about import described_run, run_files
 from ard.training.callbacks.guard import Guard
 from ard.training.callbacks.outcome import announce_nothing
 from ard.training.engine import Engine
@@ -76,6 +76,7 @@ class Summary(Guard):
             "best": asdict(best) if best else None,
             "last": asdict(validations[-1]) if validations else None,
             "seconds": round(self.seen["seconds"], 1),
+            "device_seconds": files.device_seconds(trainer) if (files := run_files(trainer)) else None,
             "warnings": [*warnings, *([why_none(validations)] if none and not cut_short(trainer) else [])],
         }
         folder.root.mkdir(parents=True, exist_ok=True)
