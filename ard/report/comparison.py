@@ -7,13 +7,14 @@ from pathlib import Path
 from ard.artifacts.paths import StudyFolder, runs_without_record
 from ard.core.errors import UserError
 from ard.core.files import or_user_error, write_whole
-from ard.report.differences import DifferenceTable, differences_table, rungs_of
+from ard.report.differences import DifferenceTable, differences_table, rungs_of, students
 from ard.report.grouping import differing, group, load_records
 from ard.report.pictures.formats import PNG
 from ard.report.pictures.frontier import draw_frontier, knobs_of, matched_table
 from ard.report.pictures.ladder import draw_ladder
 from ard.report.pictures.marks import caption
 from ard.report.pictures.ranking import draw_ranking
+from ard.report.pictures.seconds import draw_seconds, timed_rows
 from ard.report.pictures.tradeoff import draw_tradeoff
 from ard.report.published import Entry
 from ard.report.published_table import published_columns, published_part
@@ -93,7 +94,8 @@ class Comparison:
         table = self.to_markdown()
         with or_user_error(output):
             output.mkdir(parents=True, exist_ok=True)
-        text = f"{table}\n{_picture(self.rows, self.differ, output, formats)}\n"
+        said = [_picture(self.rows, self.differ, output, formats), _time_picture(self.rows, self.differ, output, formats)]
+        text = table + "\n" + "\n\n".join(filter(None, said)) + "\n"
         if self.ladder:
             steps = [StudyFolder(output).picture("ladder", kind) for kind in formats]
             draw_ladder(rungs_of(self.rows, self.ladder), *steps)
@@ -157,3 +159,14 @@ def _picture(rows: Sequence[Row], differ: Sequence[str], output: Path, formats: 
     pictures = [StudyFolder(output).picture(name, kind) for kind in formats]
     draw(rows, differ, *pictures)
     return f"Picture: {', '.join(map(str, pictures))}. {caption(rows)}"
+
+
+def _time_picture(rows: Sequence[Row], differ: Sequence[str], output: Path, formats: Sequence[str]) -> str:
+    """Accuracy against seconds of training, where at least two rows of one device say these."""
+    if len(timed := timed_rows(rows)) < 2:
+        return ""
+    pictures = [StudyFolder(output).picture("seconds", kind) for kind in formats]
+    draw_seconds(timed, differ, *pictures)
+    missing = ", ".join(row.label for row in students(rows) if row not in timed)
+    without = f" Without {missing}." if missing else ""
+    return f"Picture of accuracy against seconds of training: {', '.join(map(str, pictures))}.{without}"

@@ -100,6 +100,7 @@ def columns(rows: Sequence[Row], differ: Sequence[str]) -> list[Column]:
         Column("params", lambda row: row.first.params, "{:,}".format, csv="params"),
         *([Column("not zero", _nonzero, "{:,}".format, csv="nonzero")] if any(row.first.pruned for row in rows) else []),
         Column("training time", training_seconds, duration, csv="seconds"),
+        *_device_time(rows),
         Column("seeds", lambda row: row.repeats, csv="seeds"),
         Column(
             "Training" if training else "", lambda row: ", ".join(f"{key} {training_value(row, key)}" for key in training)
@@ -107,6 +108,12 @@ def columns(rows: Sequence[Row], differ: Sequence[str]) -> list[Column]:
         *(Column("", _training_value(key), csv=key) for key in training),
         *(Column(key, _setting(key), csv=key) for key in differ),
     ]
+
+
+def _device_time(rows: Sequence[Row]) -> list[Column]:
+    """A column where any row has it: tables of older records stay as they are."""
+    known = any(map(device_seconds, rows))
+    return [Column("device time", mean_device_seconds, duration, csv="device_seconds")] if known else []
 
 
 def _nonzero(row: Row) -> int:
@@ -228,6 +235,17 @@ def setting_words(key: str, value: Any) -> str:
 def training_seconds(row: Row) -> float | None:
     """Mean over the seeds of which it is known."""
     seconds = [record.training.seconds for record in row.records if record.training]
+    return mean_and_spread(seconds)[0] if seconds else None
+
+
+def device_seconds(row: Row) -> list[float]:
+    """What the device worked on the training steps, one number a run; empty where not every record has it."""
+    return row.numbers(lambda record: record.training.device_seconds if record.training else None)
+
+
+def mean_device_seconds(row: Row) -> float | None:
+    """Mean over the runs."""
+    seconds = device_seconds(row)
     return mean_and_spread(seconds)[0] if seconds else None
 
 

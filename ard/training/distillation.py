@@ -92,9 +92,7 @@ class Distillation(Engine):
             seed=seed,
         )
         self.augmented_by, self.clean_pass = method.data, clean_pass or method.clean_pass
-        self.attacks = AttackSchedule(
-            attack or method.attack, self.threat, self.attack, self.training_block.first_steps
-        )
+        self.attacks = AttackSchedule(attack or method.attack, self.threat, self.attack, self.training_block.first_steps)
         self.weight_perturbation = weight_perturbation or method.weight_perturbation
         self.taken: Taken | None = None  # the step under way, until its weights are at home
         self.stepping, self.unseen = False, list[Tensor]()  # whether a step follows this batch; what is shown after it

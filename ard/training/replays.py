@@ -137,14 +137,17 @@ class FreeDistillation(Engine):
         )
         self.augmented_by = method.data
         self.replays = method.replays if replays is None else replays
-        if self.replays < 1:
-            raise UserError(f"replays = {replays}: expected at least 1")
-        if (first := self.training_block.first_steps) is not None:
-            raise UserError(f"first_steps = {first}: free replays take no steps of an attack; expected null")
+        self._check_replays()
         self.clamped = clamped or method.clamped
         self.automatic_optimization = False
         self.clipping: float | None = None
         self.delta: Tensor | None = None  # not a buffer: DDP would overwrite every rank's with the first's
+
+    def _check_replays(self) -> None:
+        if self.replays < 1:
+            raise UserError(f"replays = {self.replays}: expected at least 1")
+        if (first := self.training_block.first_steps) is not None:
+            raise UserError(f"first_steps = {first}: free replays take no steps of an attack; expected null")
 
     @classmethod
     def from_config(

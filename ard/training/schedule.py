@@ -103,7 +103,9 @@ class Training:
         if shares is not None and not (len(shares) == 2 and 0 <= shares[0] < shares[1] <= 1):
             raise UserError(f"eps_ramp = {list(shares)}: expected two rising shares of training, such as [0.26, 0.76]")
         if self.first_steps is not None and self.first_steps < 1:
-            raise UserError(f"first_steps = {self.first_steps}: expected at least 1, or null for an attack that does not grow")
+            raise UserError(
+                f"first_steps = {self.first_steps}: expected at least 1, or null for an attack that does not grow"
+            )
 
     def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """The optimiser over the student's parameters and the objective's own.

@@ -1,23 +1,27 @@
 """ard.report.comparison: the picture that suits the rows, and what it draws of them."""
 
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from small_records import first, write, write_study
+from small_records import TRAINING, first, write, write_study
+from tiny import user_error
 
 from ard.__main__ import main
 from ard.report.comparison import MOST_IN_PLANE, compare_records
 from ard.report.grouping import group, load_records
-from ard.report.pictures import frontier, ranking, tradeoff
+from ard.report.pictures import frontier, ranking, seconds, tradeoff
 from ard.report.pictures.apart import RINGS, apart
 from ard.report.pictures.breaks import spans
 from ard.report.pictures.formats import formats_of
 from ard.report.pictures.frontier import knobs_of, matched_table
 from ard.report.pictures.marks import MARKERS, title
+from ard.report.pictures.seconds import draw_seconds
 from ard.report.pictures.style import save
 
 SWEPT = {"0.5": (0.99, 0.5), "1": (0.98, 0.6), "6": (0.95, 0.7), "12": (0.94, 0.65)}
@@ -32,7 +36,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         save(figure, *paths)
         written.append(figure)
 
-    for module in (frontier, ranking, tradeoff):
+    for module in (frontier, ranking, seconds, tradeoff):
         monkeypatch.setattr(module, "save", kept)
     return written
 
@@ -203,3 +207,47 @@ def test_who_is_above_the_baseline_is_said(tmp_path: Path) -> None:
         write(study / f"pgd_at/seed{seed}/evaluation.json", first(0.95), first(0.7))
     assert "Above pgd_at in the worst case, significantly: ard (of 1)." in compare_records([study], study, baseline="pgd_at")
     assert "Above ard in the worst case, significantly: none (of 1)." in compare_records([study], study, baseline="ard")
+
+
+def timed(study: Path, took: dict[str, tuple[float, ...]], **changes: Any) -> None:
+    """A run for each number of seconds, the more accurate the longer the name."""
+    for name, numbers in took.items():
+        for seed, number in enumerate(numbers):
+            facts = replace(TRAINING, seed=seed, device_seconds=number, **changes)
+            worst = first(0.4 + len(name) / 100)
+            write(study / f"{name}/seed{seed}/evaluation.json", first(0.9), worst, training=facts)
+
+
+def test_accuracy_is_drawn_against_seconds_of_training_where_rows_say_them(tmp_path: Path, figures: list[Figure]) -> None:
+    timed(tmp_path, {"ab": (8.0, 12.0), "abcd": (40.0,), "abc": (60.0,)})
+    write(tmp_path / "old/seed0/evaluation.json", first(0.9), first(0.5))
+    text = compare_records([tmp_path], tmp_path / "out")
+    assert f"seconds of training: {tmp_path / 'out' / 'seconds.png'}. Without old." in text
+    axes = figures[-1].axes[0]
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlabel().startswith("CPU seconds of training")
+    points = {line.get_marker(): line for line in axes.lines if len(line.get_xdata()) == 1}
+    found = sorted((line.get_xdata()[0], line.get_ydata()[0]) for line in points.values())
+    assert found == [(pytest.approx(10), pytest.approx(42)), (40, pytest.approx(44)), (60, pytest.approx(43))]
+    assert [8, 12] in [sorted(line.get_xdata()) for line in axes.lines]  # from the fastest run of a row to the slowest
+    steps = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
+    assert [list(line.get_xdata()) for line in steps] == [[10, 40]]  # abc is slower and no better
+    names = {text.get_text() for text in axes.texts}
+    assert names == {"ab", "abc", "abcd"}
+    assert "device_seconds" in (tmp_path / "out" / "table.csv").read_text().splitlines()[0]
+    assert "| 10 s |" in text
+
+
+def test_seconds_of_several_devices_or_of_one_row_are_not_drawn(tmp_path: Path) -> None:
+    timed(tmp_path / "one", {"ab": (8.0, 12.0)})
+    write(tmp_path / "one/old/seed0/evaluation.json", first(0.9), first(0.5))
+    timed(tmp_path / "two", {"ab": (8.0,)})
+    timed(tmp_path / "two", {"abc": (8.0,)}, device="cuda: another")
+    write_study(tmp_path / "three")
+    for name in ("one", "two", "three"):
+        text = compare_records([tmp_path / name], tmp_path / name / "out")
+        assert "seconds of training" not in text
+        assert not (tmp_path / name / "out" / "seconds.png").exists()
+    assert "device time" not in (tmp_path / "three" / "out" / "table.md").read_text()
+    with user_error("no row says what its device worked"):
+        draw_seconds(group(load_records([tmp_path / "three"])), [], tmp_path / "x.png")

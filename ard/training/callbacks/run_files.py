@@ -41,7 +41,13 @@ class RunFiles(SaveConfigCallback):
         self.configs = [shown(str(path)) for path in config.get("config") or ()]
         self.method = method_of(self.configs, objective)
         self.teachers: dict[str, str] = {}  # the SHA-256 of the files that the teachers were read from, by path
-        self.clock: dict[str, Any] = {"seconds": 0.0, "images": 0, "flops": 0.0, "flops_per_image": {}, "device_seconds": 0.0}
+        self.clock: dict[str, Any] = {
+            "seconds": 0.0,
+            "images": 0,
+            "flops": 0.0,
+            "flops_per_image": {},
+            "device_seconds": 0.0,
+        }
         self._device: DeviceClock | None = None
         self.status = 0  # of the command, once the run has ended
         self._since = 0.0
