@@ -8,7 +8,8 @@ import torch
 class DeviceClock:
     """Seconds between `start` and `stop`: of a CPU those of all threads together, of a GPU those by the clock.
 
-    CPU seconds are what other programs on the machine disturb least. A GPU is waited for, once at each stop.
+    CPU seconds count threads that wait for each other, too: with more threads than free cores they mean little. A GPU is
+    waited for, once at each stop.
 
     Args:
         device: What works.
