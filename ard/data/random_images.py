@@ -19,7 +19,7 @@ class RandomImages(DataModule):
 
     Args:
         count: Images for training and validation together; as many again are for test.
-        num_names: How many classes there are.
+        classes: How many classes there are.
         size: The side of the images in pixels.
         channels: 1 for grey images, 3 for colours.
     """
@@ -28,7 +28,7 @@ class RandomImages(DataModule):
         self,
         *,
         count: int = 100,
-        num_names: int = 10,
+        classes: int = 10,
         size: int = 32,
         channels: int = 3,
         batch_size: int = 8,
@@ -43,9 +43,9 @@ class RandomImages(DataModule):
         seed: int = 0,
         split_seed: int = 0,
     ) -> None:
-        at_least(1, count=count, num_names=num_names, size=size, channels=channels)
+        at_least(1, count=count, classes=classes, size=size, channels=channels)
         self.count, self.input_shape = count, (channels, size, size)
-        self.classes = tuple(f"class {index}" for index in range(num_names))
+        self.classes = tuple(f"class {index}" for index in range(classes))
         super().__init__(
             batch_size=batch_size,
             val_size=val_size,

@@ -23,7 +23,7 @@ from ard.evaluation.checks.state import state_of
 from ard.evaluation.eight_bits import check_levels, on_levels
 from ard.evaluation.library_attacks import AutoAttackPart
 from ard.evaluation.measurement import record_from
-from ard.evaluation.shortened import NOTE, shortened
+from ard.evaluation.shortened import NOTE, SAMPLED, shortened
 from ard.evaluation.slopes import WRONG, gradient_errors
 from ard.evaluation.suites import FAR, MORE, Given, adversaries_of, more_effort
 from ard.evaluation.verdicts import Verdicts
@@ -37,9 +37,9 @@ class Evaluation:
     `robust_acc` of the record is the worst case per image over all attacks of the suite. With a `store` it continues what
     was begun there, alone or with others: each `shard` (k, of) judges every of-th block. With `eight_bit` every attack's
     images are brought to levels of 8 bits inside the ball before they are judged. `block_size` images are attacked at once,
-    from random starts of their own. With `rehearse` attacks have a few steps: the record says that it measures nothing. Raises UserError for a suite or
-    attack that does not exist, an empty set, pixels outside [0, 1], labels outside the classes, a model that does not
-    return logits of its pixels.
+    from random starts of their own. With `rehearse` attacks have a few steps: the record says that it measures
+    nothing. Raises UserError for a suite or attack that does not exist, an empty set, pixels outside [0, 1], labels outside the
+    classes, a model that does not return logits of its pixels.
     """
 
     def __init__(
@@ -135,6 +135,7 @@ class Evaluation:
             self.num_classes,
             self.untouched,
             self.remembered,
+            **({"sample_size": SAMPLED} if self.rehearse else {}),
         )
 
     def estimate(self, of: int) -> float:
@@ -186,8 +187,9 @@ class Evaluation:
 
     def _hear(self, witnesses: Witnesses, block: Block) -> None:
         """Hold what the attacks saw against an untouched copy, and note what came out; a block begun elsewhere has more."""
-        facts, errors = block.facts["clean"], gradient_errors(self.untouched, witnesses.seen, self.seed)
-        facts["answers"] = max(facts.get("answers", 0.0), replayed(self.untouched, witnesses.seen))
+        seen = witnesses.seen[:1] if self.rehearse else witnesses.seen
+        facts, errors = block.facts["clean"], gradient_errors(self.untouched, seen, self.seed)
+        facts["answers"] = max(facts.get("answers", 0.0), replayed(self.untouched, seen))
         facts["gradients"] = facts.get("gradients", 0) + len(errors)
         facts["wrong_gradients"] = facts.get("wrong_gradients", 0) + int((errors > WRONG).sum())
 

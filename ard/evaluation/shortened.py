@@ -8,7 +8,8 @@ from ard.core.errors import UserError
 from ard.evaluation.adversaries import Adversary, GradientAdversary, Noise, Squares
 from ard.evaluation.library_attacks import AutoAttackPart
 
-STEPS = 3  # of a gradient attack, from each of its starts and towards each of its targets
+STEPS = 2  # of a gradient attack, from each of its starts and towards each of its targets
+SAMPLED = 1  # images for the checks that run the network again
 QUERIES = 10  # of an attack without gradients
 NOTE = f"{REHEARSED}: every attack had {STEPS} steps or {QUERIES} queries; these numbers are no result"
 FOLDER = "-rehearsal"  # how the folder of a rehearsed study ends

@@ -74,7 +74,7 @@ def _cost(name: str, members: Sequence[StudyRun], resolved: Mapping[str, dict[st
 
 
 def counted(rows: Sequence[RunCost], rehearsed: Sequence[StudyRun], **changes: Any) -> list[RunCost]:
-    """With what the steps of a rehearsal were counted to cost, where its runs left a record."""
+    """With what the first step of a rehearsal cost, for recipes whose passes nobody counted: some begin with less."""
     found = {}
     for run in rehearsed:
         record = readable_record(run.folder.records[0])
@@ -82,12 +82,7 @@ def counted(rows: Sequence[RunCost], rehearsed: Sequence[StudyRun], **changes: A
             seen = REHEARSED_IMAGES * (record.training.epochs or 1)
             found[_kind(run)] = record.training.pflop * 1e15 / seen
     rows = [replace(row, **changes) for row in rows]
-    return [_with_flops(row, found[row.method]) if row.method in found else row for row in rows]
-
-
-def _with_flops(row: RunCost, flops: float) -> RunCost:
-    hours = row.hours * flops / row.flops_per_image if row.hours and row.flops_per_image else None
-    return replace(row, flops_per_image=flops, hours=hours)
+    return [replace(row, flops_per_image=row.flops_per_image or found.get(row.method)) for row in rows]
 
 
 def repeated(rows: Sequence[RunCost], study: Study) -> list[RunCost]:

@@ -23,7 +23,8 @@ class StudyRun:
 
     `swept` has the key and the number of the setting in which it differs from the other runs of its method.
     `student` is a teacher's network, `network` the class of one that is not ours; commands that read its weights need it.
-    `trials` are the runs of which the best says with what settings this one runs; `tried` has a trial's own, which nobody evaluates.
+    `trials` are the runs of which the best says with what settings this one runs; `tried` has a trial's own, which nobody
+    evaluates.
     """
 
     name: str

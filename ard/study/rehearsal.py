@@ -21,7 +21,7 @@ from ard.models import Network
 from ard.study.architectures import architecture
 from ard.study.study_file import Study
 
-BATCHES, BATCH, TESTED = 2, 8, 10  # training steps of so many images, and how many test images
+BATCHES, BATCH, TESTED = 2, 4, 5  # training steps of so many images, and how many test images
 MARK = "rehearsal.txt"
 CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}  # that a teacher of RobustBench distinguishes
 UNKNOWN_CLASSES = 10  # where folders that are not there would say it
@@ -43,7 +43,7 @@ def rehearsal_of(study: Study, own: Path) -> Rehearsal:
     """
     _make_empty(own)
     data, lines = _data(study)
-    teacher, said = _teacher(study, own, data["num_names"] if data else None)
+    teacher, said = _teacher(study, own, data["classes"] if data else None)
     toy = replace(
         once(study),
         given_teacher=teacher,
@@ -118,10 +118,10 @@ def _data(study: Study) -> tuple[dict[str, Any] | None, list[str]]:
             data.prepare_data()
         return None, []
     except UserError as error:
-        reason = str(error).partition("; ")[0].partition(": add --data")[0]
+        reason = str(error).partition("; ")[0].partition(", and what a file")[0]
     shape, classes = _shape(name, arguments), _classes(study, name)
     random = {
-        "num_names": classes,
+        "classes": classes,
         "size": shape[1],
         "channels": shape[0],
         "val_size": classes,
@@ -142,7 +142,7 @@ def _shape(name: str, arguments: dict[str, Any]) -> tuple[int, int, int]:
         return (1 if arguments.get("grey") else 3, int(arguments["size"]), int(arguments["size"]))
     import ard.data
 
-    return tuple(getattr(getattr(ard.data, name.rpartition(".")[2], None), "input_shape", (3, 32, 32)))  # type: ignore[return-value]
+    return tuple(getattr(getattr(ard.data, name.rpartition(".")[2], None), "input_shape", (3, 32, 32)))
 
 
 def _classes(study: Study, name: str) -> int:
