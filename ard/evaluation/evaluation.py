@@ -37,8 +37,8 @@ class Evaluation:
     `robust_acc` of the record is the worst case per image over all attacks of the suite. With a `store` it continues what
     was begun there, alone or with others: each `shard` (k, of) judges every of-th block. With `eight_bit` every attack's
     images are brought to levels of 8 bits inside the ball before they are judged. `block_size` images are attacked at once,
-    from random starts of their own. With `rehearse` attacks have a few steps: the record says that it measures
-    nothing. Raises UserError for a suite or attack that does not exist, an empty set, pixels outside [0, 1], labels outside the
+    from random starts of their own. With `rehearse` attacks have a few steps: the record says that it measures nothing.
+    Raises UserError for a suite or attack that does not exist, an empty set, pixels outside [0, 1], labels outside the
     classes, a model that does not return logits of its pixels.
     """
 
