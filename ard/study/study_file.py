@@ -22,10 +22,10 @@ MOST_JOBS = 1000  # processes at a time
 class Study:
     """A study's file. `teachers` and `recipes` name configs; `overrides` set keys of one recipe (or teacher).
 
-    Each of `teachers` in turn is the `teacher` of a recipe that wants one. `given_teacher` is, in their
-    place, one that nobody trains here: {class_path, init_args}, such as ard.models.RobustBench with a name. Teachers
-    that some methods want beside it are of `other_teachers`, argument -> config; the usual one, trained on clean images, has a key of
-    its own, `natural_teacher`.
+    Each of `teachers` in turn is the `teacher` of a recipe that wants one. `given_teacher` is, in
+    their place, one that nobody trains here: {class_path, init_args}, such as ard.models.RobustBench with a name. Teachers
+    that some methods want beside it are of `other_teachers`, argument -> config; the usual one, trained on clean images, has
+    a key of its own, `natural_teacher`.
     `schedules` gives a recipe (or teacher) a schedule of its own: recipe -> config, read after the recipe.
     `common` sets keys of every run, teachers too; what a run's own `overrides` say goes first.
     `sweeps` gives keys of a recipe several numbers, a run for each: recipe -> key -> numbers.
