@@ -23,6 +23,7 @@ from ard.artifacts.record_parts import DatasetSpec, WeightsFile
 from ard.artifacts.run_name import run_of
 from ard.core.bits import pack
 from ard.data import Digits, to_pixels
+from ard.evaluation.shortened import NOTE
 from ard.losses import cross_entropy
 from ard.models import ResNet
 from ard.training.config_digest import config_digest
@@ -220,7 +221,9 @@ def plausible_record(directory, weights, request):
         training=training,
         run=run_of(directory / weights, Card(training=training, teacher=teacher_hash)),
     )
-    return replace(record, **{key: value for key, value in request.items() if key != "eps"})
+    rehearsed = {"notes": (NOTE,)} if request.get("rehearse") else {}
+    asked = {key: value for key, value in request.items() if key not in ("eps", "rehearse")}
+    return replace(record, **asked, **rehearsed)
 
 
 def sha256(path):

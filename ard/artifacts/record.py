@@ -33,6 +33,7 @@ from ard.core.statistics import wilson_interval
 
 SCHEMA: Literal[4] = 4
 
+REHEARSED = "a rehearsal"  # how the note begins of a record that measured nothing
 WHOLE_CASCADE = {"APGD-CE", "Square"}  # AutoAttack's first and last part; those between need 4 classes
 
 
@@ -107,6 +108,11 @@ class Record:
     def worst(self) -> np.ndarray:
         """(n,) booleans: right on the image and after every attack."""
         return unpack(self.bits["worst"], self.n)
+
+    @property
+    def is_rehearsed(self) -> bool:
+        """Whether attacks of a few steps were tried on a few images, which says nothing of the network."""
+        return any(note.startswith(REHEARSED) for note in self.notes)
 
     @property
     def is_last(self) -> bool:

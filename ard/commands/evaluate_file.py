@@ -39,6 +39,7 @@ from ard.evaluation.cascade import as_memory_allows
 from ard.evaluation.gallery import gallery_of
 from ard.evaluation.measurement import versions
 from ard.evaluation.request import Request, split_commas
+from ard.evaluation.shortened import check_place
 from ard.training.config_digest import digest_of, essentials
 
 RESNET18_RECORD = 0.5850  # AutoAttack, CIFAR-10 at 8/255: RobustBench's best network of ResNet-18's size
@@ -72,6 +73,8 @@ def recorded(weights: Path, request: Request) -> Record | None:
 
     None where other shards still have to finish. An interrupted call with the same arguments is continued.
     """
+    if request.rehearse:
+        check_place(str(weights.absolute()))
     subject = Subject.of(weights, request)
     others = _given(subject, request)
     return as_memory_allows(partial(_recorded, subject, request, *others), subject.x)
@@ -94,6 +97,7 @@ def _recorded(
         given=given,
         store=store,
         eight_bit=request.eight_bit,
+        rehearse=request.rehearse,
         block_size=block_size,
     )
     names = [adversary.name for adversary in evaluation.adversaries]
@@ -177,7 +181,7 @@ def _key(subject: Subject, request: Request, files: GivenFiles, block_size: int)
         "network": network_section(request.network) if request.network else None,
         "data": subject.digest,
         "threat": [subject.ball.norm, subject.ball.eps, request.eight_bit],
-        "request": [request.suite, request.seed, split_commas(request.attacks), request.temperature],
+        "request": [request.suite, request.seed, split_commas(request.attacks), request.temperature, request.rehearse],
         "given": to_tree(files),
         "computed by": [versions(), _code(), subject.x.device.type, block_size],
     }

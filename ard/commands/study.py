@@ -10,24 +10,28 @@ from ard.core.errors import UserError
 from ard.core.terminal import say
 
 
-def study(config: str, jobs_per_device: int | None = None) -> int:
+def study(config: str, jobs_per_device: int | None = None, devices: int | None = None, rehearse: bool = False) -> int:
     """Train teachers and students, evaluate and compare them; finished runs are not repeated.
 
     Args:
         config: the study: a file, or the name of one that comes with ard, such as digits.
         jobs_per_device: runs at a time on each GPU (or on the CPU), instead of the study's `jobs`.
+        devices: spread the runs over so many GPUs, each run on one of them, instead of the study's `jobs`.
+        rehearse: run all of it for a few steps, in checkpoints/<study>-rehearsal, and say what the real one costs.
     """
     from ard.study.study_file import read_study
 
-    if jobs_per_device is not None and jobs_per_device < 1:
-        raise UserError(f"--jobs-per-device {jobs_per_device}: expected at least 1")
+    for option, number in (("jobs-per-device", jobs_per_device), ("devices", devices)):
+        if number is not None and number < 1:
+            raise UserError(f"--{option} {number}: expected at least 1")
     path = find(config, "studies")
     read_study(path)  # its mistakes are reported before anything large is imported
     with quick_imports():
         from ard.cli.lightning import resolve_config
-        from ard.study.study import run_study
+        from ard.study.study import Places, rehearse_study, run_study
 
-    status, table = run_study(path, resolve_config, _compared, jobs_per_device)
+    run = rehearse_study if rehearse else run_study
+    status, table = run(path, resolve_config, _compared, Places(jobs_per_device=jobs_per_device, devices=devices))
     show(table)
     return status
 

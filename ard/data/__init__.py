@@ -7,6 +7,7 @@ from ard.data.image_folder import ImageFolder
 from ard.data.known_labels import KnownLabels
 from ard.data.mixed import Mixed
 from ard.data.photos import Photos
+from ard.data.random_images import RandomImages
 
 __all__ = [
     "CIFAR10",
@@ -17,6 +18,7 @@ __all__ = [
     "KnownLabels",
     "Mixed",
     "Photos",
+    "RandomImages",
     "check_batch",
     "to_pixels",
 ]

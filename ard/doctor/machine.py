@@ -19,6 +19,7 @@ from ard.bench import measure
 from ard.bench.levers import every_row
 from ard.bench.timed_step import TimedStep
 from ard.doctor.advice import Advice
+from ard.study.costs import speeds
 from ard.training.trainer import Trainer, has_bfloat16
 
 PROJECT = "ard-robust-distillation"
@@ -111,6 +112,9 @@ def device() -> Iterator[Advice]:
     yield Advice("device", ", ".join(gpus) or f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
     trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
     yield Advice("precision: auto", str(trainer.precision))
+    known = {row["device"] for row in speeds()}
+    here = f"{gpus[0]}: measured" if gpus and gpus[0] in known else "this device: not measured"
+    yield Advice("GPU-hours of a study", f"{here}; known for {'; '.join(sorted(known)) or 'no GPU'}")
 
 
 def levers() -> Iterator[Advice]:

@@ -15,7 +15,7 @@ from ard.attacks import Ball, ascent
 from ard.core.errors import UserError
 from ard.core.logits import WritingError, logits_of
 from ard.core.pixels import check_labels, check_pixels
-from ard.evaluation.adversaries import GradientAdversary
+from ard.evaluation.adversaries import Adversary, GradientAdversary
 from ard.evaluation.blocks import Store
 from ard.evaluation.cascade import BLOCK, Block, as_memory_allows, evaluation_mode, judge_block
 from ard.evaluation.checks import Evidence
@@ -23,6 +23,7 @@ from ard.evaluation.checks.state import state_of
 from ard.evaluation.eight_bits import check_levels, on_levels
 from ard.evaluation.library_attacks import AutoAttackPart
 from ard.evaluation.measurement import record_from
+from ard.evaluation.shortened import NOTE, SAMPLED, shortened
 from ard.evaluation.slopes import WRONG, gradient_errors
 from ard.evaluation.suites import FAR, MORE, Given, adversaries_of, more_effort
 from ard.evaluation.verdicts import Verdicts
@@ -36,9 +37,9 @@ class Evaluation:
     `robust_acc` of the record is the worst case per image over all attacks of the suite. With a `store` it continues what
     was begun there, alone or with others: each `shard` (k, of) judges every of-th block. With `eight_bit` every attack's
     images are brought to levels of 8 bits inside the ball before they are judged. `block_size` images are attacked at once,
-    from random starts of their own. Raises UserError for a suite or
-    attack that does not exist, an empty set, pixels outside [0, 1], labels outside the classes, a model that does not
-    return logits of its pixels.
+    from random starts of their own. With `rehearse` attacks have a few steps: the record says that it measures nothing.
+    Raises UserError for a suite or attack that does not exist, an empty set, pixels outside [0, 1], labels outside the
+    classes, a model that does not return logits of its pixels.
     """
 
     def __init__(
@@ -55,10 +56,11 @@ class Evaluation:
         store: Store | None = None,
         eight_bit: bool = False,
         block_size: int = BLOCK,
+        rehearse: bool = False,
     ) -> None:
         self.model, self.x, self.y, self.ball = model, x, y, ball
         self.suite, self.seed, self.classes, self.given = suite, seed, classes, given or Given()
-        self.store, self.eight_bit, self.block_size = store, eight_bit, block_size
+        self.store, self.eight_bit, self.block_size, self.rehearse = store, eight_bit, block_size, rehearse
         self.began, self.cpu_began = time.perf_counter(), _cpu_seconds()
         self.estimated_seconds: float | None = None
         self.remembered, self.untouched = state_of(model), Copies(model)  # before the first call
@@ -71,9 +73,12 @@ class Evaluation:
         check_labels(y, self.num_classes)
         for other in self.given.models:
             _check_untouched(other, x[:2])
-        self.adversaries = adversaries_of(suite, ball, self.num_classes, self.given, x[0].numel())
+        self.adversaries = self._in_length(adversaries_of(suite, ball, self.num_classes, self.given, x[0].numel()))
         self.blocks: dict[int, Block] = {}
         self.verdicts: Verdicts | None = None
+
+    def _in_length(self, adversaries: list[Adversary]) -> list[Adversary]:
+        return [shortened(adversary) for adversary in adversaries] if self.rehearse else adversaries
 
     @property
     def _names(self) -> set[str]:
@@ -114,7 +119,8 @@ class Evaluation:
         self.verdicts = Verdicts.of(blocks)
         record = record_from(self._evidence(blocks), self.suite, self.classes)
         threat = replace(record.threat, eight_bit=self.eight_bit or None)
-        return replace(record, threat=threat, time=self._time_taken())
+        notes = (*record.notes, *([NOTE] if self.rehearse else []))
+        return replace(record, threat=threat, notes=notes, time=self._time_taken())
 
     def _evidence(self, blocks: list[Block]) -> Evidence:
         return Evidence(
@@ -129,6 +135,7 @@ class Evaluation:
             self.num_classes,
             self.untouched,
             self.remembered,
+            **({"sample_size": SAMPLED} if self.rehearse else {}),
         )
 
     def estimate(self, of: int) -> float:
@@ -180,8 +187,9 @@ class Evaluation:
 
     def _hear(self, witnesses: Witnesses, block: Block) -> None:
         """Hold what the attacks saw against an untouched copy, and note what came out; a block begun elsewhere has more."""
-        facts, errors = block.facts["clean"], gradient_errors(self.untouched, witnesses.seen, self.seed)
-        facts["answers"] = max(facts.get("answers", 0.0), replayed(self.untouched, witnesses.seen))
+        seen = witnesses.seen[:1] if self.rehearse else witnesses.seen
+        facts, errors = block.facts["clean"], gradient_errors(self.untouched, seen, self.seed)
+        facts["answers"] = max(facts.get("answers", 0.0), replayed(self.untouched, seen))
         facts["gradients"] = facts.get("gradients", 0) + len(errors)
         facts["wrong_gradients"] = facts.get("wrong_gradients", 0) + int((errors > WRONG).sum())
 
@@ -189,7 +197,7 @@ class Evaluation:
         """PGD-20 is far above AutoAttack: run what may explain it, on every block."""
         self.adversaries = [
             *self.adversaries,
-            *more_effort(self.model, self.x, self.ball, self.num_classes, self.adversaries),
+            *self._in_length(more_effort(self.model, self.x, self.ball, self.num_classes, self.adversaries)),
         ]
         for block in blocks:
             block.whole = False

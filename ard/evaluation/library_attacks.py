@@ -32,6 +32,8 @@ class AutoAttackPart(Adversary):
 
     ball: Ball
     targets: int = 9
+    iterations: int | None = None  # the official 100, and with them the official queries
+    queries: int | None = None
     group: str | None = "AutoAttack"
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
@@ -44,6 +46,9 @@ class AutoAttackPart(Adversary):
         )
         runner.apgd_targeted.n_target_classes = runner.fab.n_target_classes = self.targets
         runner.fab.targeted = True
+        if self.iterations is not None:
+            runner.apgd.n_iter = runner.apgd_targeted.n_iter = runner.fab.n_iter = self.iterations
+            runner.square.n_queries = self.queries or self.iterations
         attack = {"APGD-CE": runner.apgd, "APGD-T": runner.apgd_targeted, "FAB-T": runner.fab, "Square": runner.square}
         for part in attack.values():
             part.seed = runner.seed
@@ -53,11 +58,12 @@ class AutoAttackPart(Adversary):
     @property
     def settings(self) -> dict[str, Any]:
         aimed = {"targets": self.targets} if self.name in TARGETED else {}
-        return {"attack": AUTOATTACK_PARTS[self.name], "library": "pyautoattack", "version": "standard", **aimed}
+        short = {} if self.iterations is None else {"steps": self.iterations, "queries": self.queries}
+        return {"attack": AUTOATTACK_PARTS[self.name], "library": "pyautoattack", "version": "standard", **aimed, **short}
 
     @property
     def passes(self) -> float:
-        return PASSES[self.name]
+        return PASSES[self.name] if self.iterations is None else float(self.iterations * self.targets)
 
 
 @dataclass(frozen=True, kw_only=True)

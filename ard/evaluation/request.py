@@ -39,6 +39,7 @@ class Request:
         shard: k/n judges every n-th block of images; the last of n processes writes the record.
         save_adversarial: keep the worst image of each image, for `ard verify`; of 8 bits as a folder of PNGs.
         eight_bit: attack with images of 8 bits alone, k/255 inside the ball, as a file holds them.
+        rehearse: attacks of a few steps, which measure nothing: for `ard study NAME --rehearse` alone.
         replace: overwrite a record of these weights that has more images, more attacks or other settings.
         allow_mismatch: allow other classes or sizes than the weights name.
     """
@@ -61,6 +62,7 @@ class Request:
     shard: str | None = None
     save_adversarial: bool = False
     eight_bit: bool = False
+    rehearse: bool = False
     replace: bool = False
     allow_mismatch: bool = False
 
@@ -107,6 +109,7 @@ class Request:
             asked == (record.split, record.limit, record.suite, record.seed)
             and {f"torchattacks.{name}" for name in split_commas(self.attacks)} <= {attack.name for attack in record.attacks}
             and self.norm in (None, record.threat.norm)
+            and self.rehearse == record.is_rehearsed
             and self.eight_bit == bool(record.threat.eight_bit)
             and (self.eps is None or float(Radius(self.eps)) == record.threat.eps)
         )

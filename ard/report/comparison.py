@@ -85,7 +85,7 @@ class Comparison:
             parts.append(DifferenceTable.of_ladder(rows, self.ladder).to_markdown())
         if knobs_of(rows):
             parts.append(matched_table(rows))
-        return "\n\n".join(parts) + "\n"
+        return "\n\n".join(filter(None, [rehearsed_line(rows), *parts])) + "\n"
 
     def write(self, output: Path, formats: Sequence[str] = (PNG,)) -> str:
         """Write table.md, table.csv and a picture into a folder; return table.md, which names the picture, too."""
@@ -130,6 +130,12 @@ def compare_records(
         records, mixed=mixed, baseline=baseline, ladder=ladder, folders=directories, published=published
     )
     return compared.write(output, formats)
+
+
+def rehearsed_line(rows: Sequence[Row]) -> str:
+    """That these numbers are no result, where any is of a rehearsal."""
+    rehearsed = any(record.is_rehearsed for row in rows for record in row.records)
+    return "A rehearsal, not a result: networks of a few steps, attacks of a few steps, a few images." if rehearsed else ""
 
 
 def left_out_line(directories: Sequence[Path], stale: Sequence[Path] = ()) -> str:

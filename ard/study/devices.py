@@ -5,13 +5,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Queue
 
+from ard.core.errors import UserError
+
 
 class Devices:
-    """Places for processes: `jobs` anywhere, or with `jobs_per_device` that many on each GPU, which then sees no other."""
+    """Places for processes: `jobs` anywhere, or with `jobs_per_device` that many on each GPU, which then sees no other.
 
-    def __init__(self, jobs: int, jobs_per_device: int | None = None) -> None:
+    With `devices` on so many of the GPUs, one process on each unless `jobs_per_device` says more. Raises UserError where
+    there are fewer.
+    """
+
+    def __init__(self, jobs: int, jobs_per_device: int | None = None, devices: int | None = None) -> None:
         self._free: Queue[str | None] = Queue()
-        gpus: list[str | None] = [*visible_gpus()] or [None]
+        there = visible_gpus()
+        if devices is not None and devices > len(there):
+            raise UserError(f"--devices {devices}: this process sees {len(there)} GPUs; expected at most that many")
+        if devices is not None and jobs_per_device is None:
+            jobs_per_device = 1
+        gpus: list[str | None] = [*there[:devices]] or [None]
         places = [None] * jobs if jobs_per_device is None else gpus * jobs_per_device  # one on each before a second on any
         self.count = len(places)
         for place in places:

@@ -22,8 +22,9 @@ class StudyRun:
     """A run: its directory below the study's, its configs, and the teachers it waits for, by their config's place.
 
     `swept` has the key and the number of the setting in which it differs from the other runs of its method.
-    `network` is the class of a student that is not ours; commands that read its weights need it. `trials` are the runs of
-    which the best says with what settings this one runs; `tried` has a trial's own, which nobody evaluates.
+    `student` is a teacher's network, `network` the class of one that is not ours; commands that read its weights need it.
+    `trials` are the runs of which the best says with what settings this one runs; `tried` has a trial's own, which nobody
+    evaluates.
     """
 
     name: str
@@ -36,6 +37,7 @@ class StudyRun:
     overrides: dict[str, Any]
     seed: int
     teachers: dict[str, "StudyRun"] = field(default_factory=dict)
+    student: dict[str, Any] | None = None
     network: dict[str, Any] | None = None
     trials: tuple["StudyRun", ...] = ()
     tried: dict[str, float] = field(default_factory=dict)
@@ -63,13 +65,13 @@ class StudyRun:
         return ["fit", *configs, *(f"--{key}={_text(value)}" for key, value in options.items())]
 
 
-def plan(study: Study, directory: Path, rehearse: Callable[..., dict[str, Any]]) -> list[StudyRun]:
-    """All runs, teachers first and those that wait for a teacher last; `rehearse` resolves the words of an `ard fit`."""
+def plan(study: Study, directory: Path, resolve: Callable[..., dict[str, Any]]) -> list[StudyRun]:
+    """All runs, teachers first and those that wait for a teacher last; `resolve` resolves the words of an `ard fit`."""
     teachers: list[StudyRun] = []
     runs: list[StudyRun] = []
     for fold in study.every_fold:
-        mine = {name: _with_network(run, rehearse) for name, run in _teachers(study, directory, fold).items()}
-        chosen = {recipe: _choices(study, directory, recipe, fold, mine, rehearse) for recipe in study.recipes}
+        mine = {name: _with_network(run, resolve) for name, run in _teachers(study, directory, fold).items()}
+        chosen = {recipe: _choices(study, directory, recipe, fold, mine, resolve) for recipe in study.recipes}
         teachers += mine.values()
         runs += [
             run
@@ -92,8 +94,8 @@ def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, Stud
             method=name,
             role="teacher",
             directory=directory / f"teachers/{name}{below}",
-            configs=(_config(study.base, "bases"), _config(config, "teachers")),
-            overrides={**study.overrides.get(name, {}), **_of_fold(study, fold)},
+            configs=(_config(study.base, "bases"), _config(config, "teachers"), *_schedule(study, name)),
+            overrides={**study.common, **study.overrides.get(name, {}), **_of_fold(study, fold)},
             seed=0,
         )
         for name, config in configs.items()
@@ -110,13 +112,25 @@ def _of_fold(study: Study, fold: int | None) -> dict[str, Any]:
     return {f"{key}.init_args.fold": fold}
 
 
-def _with_network(run: StudyRun, rehearse: Callable[..., dict[str, Any]]) -> StudyRun:
-    student = rehearse(*run.arguments)["model"]["init_args"]["student"]
-    return run if is_ours(student) else replace(run, network=student)
+def _with_network(run: StudyRun, resolve: Callable[..., dict[str, Any]]) -> StudyRun:
+    student = resolve(*run.arguments)["model"]["init_args"]["student"]
+    return replace(run, student=student, network=None if is_ours(student) else student)
 
 
 def _config(name: str, kind: str) -> str:
     return shown(find(name, kind))
+
+
+def _schedule(study: Study, name: str) -> list[str]:
+    """The schedule that a recipe or teacher has of its own."""
+    return [_config(study.schedules[name], "schedules")] if name in study.schedules else []
+
+
+def _given_teacher(study: Study, recipe: Path) -> dict[str, Any]:
+    """The teacher that is there already, for a recipe that distils from one."""
+    arguments = (read_yaml(recipe, "methods").get("model") or {}).get("init_args") or {}
+    wants_one = study.given_teacher is not None and arguments.get("teacher") is not None
+    return {"model.init_args.teacher": study.given_teacher} if wants_one else {}
 
 
 def _config_of(recipe: str) -> Path:
@@ -149,8 +163,15 @@ def _runs(
                 method=f"{config.stem}{teacher}",
                 swept=swept,
                 directory=directory / label / f"seed{seed}",
-                configs=(_config(study.base, "bases"), str(config)),
-                overrides={**under, **study.overrides.get(config.stem, {}), **_of_fold(study, fold), **swept},
+                configs=(_config(study.base, "bases"), str(config), *_schedule(study, config.stem)),
+                overrides={
+                    **_given_teacher(study, config),
+                    **study.common,
+                    **under,
+                    **study.overrides.get(config.stem, {}),
+                    **_of_fold(study, fold),
+                    **swept,
+                },
                 seed=seed,
                 teachers=mine,
             )
@@ -176,11 +197,11 @@ def _choices(
     recipe: str,
     fold: int | None,
     teachers: dict[str, StudyRun],
-    rehearse: Callable[..., dict[str, Any]],
+    resolve: Callable[..., dict[str, Any]],
 ) -> list[dict[str, StudyRun]]:
     """The teachers a recipe can be trained with: each of the study's in turn, and beside it the others that it wants."""
     first = next(_runs(study, directory, recipe, fold, study.seeds[0]))
-    places = missing_teachers(rehearse(*first.arguments))
+    places = missing_teachers(resolve(*first.arguments))
     others = {place: place.rpartition(".")[2] for place in places if place != "teacher"}
     for argument in others.values():
         if argument not in study.others:
@@ -190,7 +211,7 @@ def _choices(
     if "teacher" not in places:
         return [beside]
     if not study.teachers:
-        raise UserError(f"recipe {recipe!r} distils, but the study names no `teachers:`")
+        raise UserError(f"recipe {recipe!r} distils, but the study names no `teachers:` and no `given_teacher:`")
     return [{"teacher": teachers[teacher], **beside} for teacher in study.teachers]
 
 

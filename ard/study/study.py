@@ -1,73 +1,137 @@
 """`ard study`: plan, check every run before the first, run what is not finished, compare."""
 
+import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ard.artifacts.paths import RECORD
 from ard.configs.catalogue import root
+from ard.core.errors import UserError
 from ard.core.locks import alone
 from ard.core.terminal import say
+from ard.evaluation.shortened import FOLDER
+from ard.study.costs import costs, costs_table, counted, repeated
 from ard.study.devices import Devices
 from ard.study.display import Display
 from ard.study.job import Job
-from ard.study.plan import plan
+from ard.study.plan import StudyRun, plan
 from ard.study.processes import Processes
+from ard.study.rehearsal import forget_weights, once, rehearsal_of
 from ard.study.study_file import Study, read_study
 from ard.study.tuning import Tuning, check_tuned
 
+MOST_REHEARSED = 8  # runs at a time
 STUDY = "another study is running here ({holder}); expected one at a time: wait for it, or give this one's file another name"
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-Rehearse = Callable[[list[str]], dict[str, Any]]  # arguments of `ard fit` -> the resolved config; trains nothing
+Resolve = Callable[[list[str]], dict[str, Any]]  # arguments of `ard fit` -> the resolved config; trains nothing
 
 
-def run_study(
-    path: Path, rehearse: Rehearse, compare: Callable[..., str], jobs_per_device: int | None = None
-) -> tuple[int, str]:
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """How many runs at a time, and where: see Devices."""
+
+    jobs_per_device: int | None = None
+    devices: int | None = None
+
+
+def run_study(path: Path, resolve: Resolve, compare: Callable[..., str], places: Places = Places()) -> tuple[int, str]:
     """Run what is not finished and compare everything; returns 1 only where a run failed, and the table.
 
     `path` is the study's file, as `find` gives it; runs, records and the table are in checkpoints/<study>.
     """
-    for number in ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, _end_once)
+    _end_with_signals()
     directory = Path("checkpoints") / path.stem
     study = _without_the_repositorys_results(read_study(path), path, directory)
     with alone(directory, refusal=STUDY):
-        failures, count = _finish(study, directory, rehearse, jobs_per_device)
-        for name, reason in failures.items():
-            say(f"failed: {name}: {reason}", error=True)
-        if len(failures) == count:
-            return 1, "no run was finished, so there is nothing to compare"
+        planned = _plan(study, directory, resolve)
+        say(costs_table(costs(planned.runs, planned.resolved)))
+        failures = _finish(planned, places)
+        if failed := _say_failures(failures, planned):
+            return 1, failed
         return int(bool(failures)), _tables(study, directory, compare)
 
 
-def _finish(study: Study, directory: Path, rehearse: Rehearse, jobs_per_device: int | None) -> tuple[dict[str, str], int]:
-    """Run what is not finished; why runs failed, by their name, and how many runs there are."""
-    rehearse_once = cache(lambda *arguments: rehearse([*arguments]))
-    runs = plan(study, directory, rehearse_once)
-    resolved = {run.name: rehearse_once(*run.arguments) for run in runs}  # every mistake comes before the first training
-    check_tuned(runs, resolved)
-    processes, devices = Processes(), Devices(study.jobs, jobs_per_device)
-    tuning = Tuning([directory, *([Path(study.results)] if study.results else [])])
+def rehearse_study(path: Path, resolve: Resolve, compare: Callable[..., str], places: Places = Places()) -> tuple[int, str]:
+    """The whole study at a toy size in checkpoints/<study>-rehearsal; the table says what the real one costs, too.
+
+    Nothing that belongs to the real study is read or written. Returns 1 where a run failed.
+    """
+    _end_with_signals()
+    study, directory = read_study(path), Path("checkpoints") / path.stem
+    own = directory.with_name(directory.name + FOLDER)
+    with alone(own, refusal=STUDY):
+        rehearsal = rehearsal_of(study, own)
+        for line in rehearsal.instead:
+            say(f"rehearsal: {line}")
+        planned = _plan(replace(rehearsal.study, jobs=min(MOST_REHEARSED, os.cpu_count() or 1)), own, resolve)
+        failures = _finish(planned, places)
+        real = _real_costs(study, directory, planned, resolve)
+        table = _say_failures(failures, planned) or _tables(planned.study, own, compare)
+        forget_weights(own)
+    return int(bool(failures)), f"{table}\n\n{real}"
+
+
+def _real_costs(study: Study, directory: Path, rehearsed: "Planned", resolve: Resolve) -> str:
+    """In words and a table, from what the rehearsal counted; one seed and fold is planned, and its cost multiplied."""
+    try:
+        planned = _plan(once(study), directory, resolve)
+    except UserError as error:
+        rows = counted(costs(rehearsed.runs, rehearsed.resolved), rehearsed.runs, images=None)
+        return f"The real study cannot be planned yet: {error}\n\n{costs_table(repeated(rows, study))}"
+    rows = counted(costs(planned.runs, planned.resolved), rehearsed.runs)
+    return f"What the real study costs if nothing of it is finished:\n\n{costs_table(repeated(rows, study))}"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A study's runs and the config of each, by its name: every mistake comes before the first training."""
+
+    study: Study
+    directory: Path
+    runs: list[StudyRun]
+    resolved: dict[str, dict[str, Any]]
+
+
+def _plan(study: Study, directory: Path, resolve: Resolve) -> Planned:
+    resolve_once = cache(lambda *arguments: resolve([*arguments]))
+    runs = plan(study, directory, resolve_once)
+    planned = Planned(study, directory, runs, {run.name: resolve_once(*run.arguments) for run in runs})
+    check_tuned(runs, planned.resolved)
+    return planned
+
+
+def _say_failures(failures: Mapping[str, str], planned: Planned) -> str:
+    """A line for each failed run; not empty where nothing is left to compare."""
+    for name, reason in failures.items():
+        say(f"failed: {name}: {reason}", error=True)
+    return "no run was finished, so there is nothing to compare" if len(failures) == len(planned.runs) else ""
+
+
+def _finish(planned: Planned, places: Places) -> dict[str, str]:
+    """Run what is not finished; why runs failed, by their name."""
+    study, runs = planned.study, planned.runs
+    processes, devices = Processes(), Devices(study.jobs, places.jobs_per_device, places.devices)
+    tuning = Tuning([planned.directory, *([Path(study.results)] if study.results else [])])
     with Display(len(runs)) as display, ThreadPoolExecutor(devices.count) as pool, _ended_by_errors(pool, processes):
         jobs: dict[str, Job] = {}
         for run in sorted(runs, key=lambda run: (run.role == "teacher", not run.tried)):  # those before that others look at
             trials = [jobs[trial.name] for trial in run.trials]
             students = [jobs[other.name] for other in runs if run in other.teachers.values()]
-            jobs[run.name] = Job(study, run, resolved[run.name], display, processes, devices, tuning, trials, students)
+            config = planned.resolved[run.name]
+            jobs[run.name] = Job(study, run, config, display, processes, devices, tuning, trials, students)
         futures: dict[str, Future[str | None]] = {}
         for run in runs:
             teachers = [futures[teacher.name] for teacher in run.teachers.values()]
             tried = [futures[trial.name] for trial in run.trials]
             futures[run.name] = pool.submit(jobs[run.name].execute, teachers, tried)
-        return {name: reason for name, future in futures.items() if (reason := future.result())}, len(runs)
+        return {name: reason for name, future in futures.items() if (reason := future.result())}
 
 
 def _tables(study: Study, directory: Path, compare: Callable[..., str]) -> str:
@@ -94,6 +158,12 @@ def _ended_by_errors(pool: Executor, processes: Processes) -> Iterator[None]:
         processes.stop()
         pool.shutdown(wait=False, cancel_futures=True)
         raise
+
+
+def _end_with_signals() -> None:
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _end_once)
 
 
 def _end_once(number: int, _: object) -> None:

@@ -22,8 +22,12 @@ MOST_JOBS = 1000  # processes at a time
 class Study:
     """A study's file. `teachers` and `recipes` name configs; `overrides` set keys of one recipe (or teacher).
 
-    Each of `teachers` in turn is the `teacher` of a recipe that wants one. Teachers that some methods want beside it are of
-    `other_teachers`, argument -> config; the usual one, trained on clean images, has a key of its own, `natural_teacher`.
+    Each of `teachers` in turn is the `teacher` of a recipe that wants one. `given_teacher` is, in
+    their place, one that nobody trains here: {class_path, init_args}, such as ard.models.RobustBench with a name. Teachers
+    that some methods want beside it are of `other_teachers`, argument -> config; the usual one, trained on clean images, has
+    a key of its own, `natural_teacher`.
+    `schedules` gives a recipe (or teacher) a schedule of its own: recipe -> config, read after the recipe.
+    `common` sets keys of every run, teachers too; what a run's own `overrides` say goes first.
     `sweeps` gives keys of a recipe several numbers, a run for each: recipe -> key -> numbers.
 
     With `tune`, the first seed of every recipe, and fold, is first trained with each of its numbers, key -> numbers, all
@@ -33,7 +37,7 @@ class Study:
     its own; the teachers know nothing of them.
 
     With `folds`, every method and every teacher is trained for each of so many folds of the data, each of which is for test
-    once: `data.fold` says which.
+    once: `data.fold` says which; `only_fold` is one of them alone.
 
     `baseline` is the row that the table's differences are taken to; each row of `ladder` is compared with the one before it.
 
@@ -43,11 +47,15 @@ class Study:
     base: str
     recipes: Sequence[str]
     teachers: dict[str, str] = field(default_factory=dict)
+    given_teacher: dict[str, Any] | None = None
     natural_teacher: str | None = None
     other_teachers: dict[str, str] = field(default_factory=dict)
     seeds: Sequence[int] = (0,)
     folds: int | None = None
+    only_fold: int | None = None
     jobs: int = 1
+    schedules: dict[str, str] = field(default_factory=dict)
+    common: dict[str, Any] = field(default_factory=dict)
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
     sweeps: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     tune: dict[str, list[float]] = field(default_factory=dict)
@@ -58,17 +66,23 @@ class Study:
     ladder: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        if self.given_teacher is not None and (self.teachers or "class_path" not in self.given_teacher):
+            raise UserError("given_teacher: expected {class_path, init_args}, and no `teachers` beside it")
         if not 1 <= self.jobs <= MOST_JOBS or not self.seeds:
             raise UserError(
                 f"jobs = {self.jobs}, seeds = {list(self.seeds)}: expected 1 to {MOST_JOBS} jobs, a seed or more"
             )
+        if self.only_fold is not None and self.only_fold not in range(self.folds or 0):
+            raise UserError(f"only_fold = {self.only_fold}: expected `folds:`, and 0 to folds - 1")
         if self.folds is not None and self.folds < 2:
             raise UserError(f"folds = {self.folds}: expected 2 or more, or none for the usual test split")
 
     @property
     def every_fold(self) -> list[int | None]:
         """The folds, or None alone for the data set's own test split."""
-        return [None] if self.folds is None else list(range(self.folds))
+        if self.folds is None or self.only_fold is not None:
+            return [None if self.folds is None else self.only_fold]
+        return list(range(self.folds))
 
     @property
     def every_condition(self) -> dict[str, dict[str, Any]]:
@@ -106,9 +120,10 @@ def read_study(path: Path) -> Study:
         if len(set(values)) < len(values):
             raise UserError(f"{name}: {what} {values} repeat; expected each once")
     runs = {*stems, *study.teachers, *map(short_name, study.others), "natural"}
-    for run in set(study.overrides) - runs:
-        if run not in names("methods"):
-            raise UserError(f"{name}: overrides for {run!r}, which is neither a recipe nor a teacher")
+    for what, named in (("overrides", study.overrides), ("schedules", study.schedules)):
+        for run in set(named) - runs:
+            if run not in names("methods"):
+                raise UserError(f"{name}: {what} for {run!r}, which is neither a recipe nor a teacher")
     for run in set(study.sweeps) - set(stems):
         raise UserError(f"{name}: a sweep of {run!r}, which is none of its recipes")
     _check_tuned(name, study)
@@ -130,7 +145,7 @@ def _check_tuned(name: str, study: Study) -> None:
     for key, numbers in study.tune.items():
         if not numbers or len(set(numbers)) < len(numbers):
             raise UserError(f"{name}: tune {key} {numbers}: expected numbers, each once")
-        for settings in (study.sweeps, study.overrides, study.conditions):
+        for settings in (study.sweeps, study.overrides, study.conditions, {"every run": study.common}):
             if fixed := [run for run, keys in settings.items() if key in keys]:
                 raise UserError(f"{name}: {key} is tuned, and set for {fixed[0]}: expected one of them")
 
@@ -150,7 +165,12 @@ def _check_conditions(name: str, study: Study, recipes: Sequence[str]) -> None:
 
 def _check_configs(name: str, study: Study) -> None:
     """Raises UserError where a file that the study names is not there; its recipes are asked for when it is planned."""
-    for kind, configs in (("bases", [study.base]), ("teachers", [*study.teachers.values(), *study.others.values()])):
+    named = {
+        "bases": [study.base],
+        "teachers": [*study.teachers.values(), *study.others.values()],
+        "schedules": [*study.schedules.values()],
+    }
+    for kind, configs in named.items():
         for config in configs:
             try:
                 find(config, kind)

@@ -27,7 +27,8 @@ PATHS = {
     Ball: ["ard.attacks.L2", "ard.attacks.Linf"],
     Attack: ["ard.attacks.FGSM", "ard.attacks.NFGSM", "ard.attacks.PGD", "ard.attacks.UnstuckPGD"],
     DataModule: [
-        f"ard.data.{name}" for name in ("CIFAR10", "CIFAR100", "Digits", "ImageFolder", "KnownLabels", "Mixed", "Photos")
+        f"ard.data.{name}"
+        for name in ("CIFAR10", "CIFAR100", "Digits", "ImageFolder", "KnownLabels", "Mixed", "Photos", "RandomImages")
     ],
     Frozen: ["ard.models.Cached", "ard.models.Ensemble", "ard.models.Frozen", "ard.models.RobustBench"],
     nn.Module: [

@@ -34,6 +34,7 @@ class Evidence:
     num_classes: int
     untouched: Copies | None = None  # None: of the model as it is now
     remembered: dict[str, str] | None = None  # the state of the model's Python attributes before its first call
+    sample_size: int = SAMPLE
 
     @cached_property
     def copies(self) -> Copies:
@@ -46,8 +47,8 @@ class Evidence:
 
     @cached_property
     def sample(self) -> tuple[Tensor, Tensor]:
-        """Up to SAMPLE images, evenly spread: sorted data would give one class."""
-        chosen = torch.linspace(0, self.n - 1, min(SAMPLE, self.n)).round().long().to(self.x.device)
+        """Up to `sample_size` images, evenly spread: sorted data would give one class."""
+        chosen = torch.linspace(0, self.n - 1, min(self.sample_size, self.n)).round().long().to(self.x.device)
         return self.x[chosen], self.y[chosen]
 
     @property

@@ -1,0 +1,245 @@
+"""What a study's runs cost, before they begin: PFLOP from the passes of every recipe, hours where a GPU was measured."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from inspect import signature
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ard.artifacts.record_file import readable_record
+from ard.configs.building import build
+from ard.configs.catalogue import root
+from ard.core.device_name import device_name
+from ard.core.errors import UserError
+from ard.core.flops import count_flops
+from ard.core.text import markdown_table
+from ard.data import CIFAR10, CIFAR100, DataModule, ImageFolder
+from ard.data.cifar import nothing_fetched
+from ard.models import MobileNetV2, Network, ResNet
+from ard.study.architectures import architecture
+from ard.study.plan import StudyRun
+from ard.study.rehearsal import BATCH, BATCHES
+from ard.study.study_file import Study
+
+PGD_STEPS = 10  # of the count
+CIFAR_IMAGES = 50_000
+PASSES_OF = {"PGDAT": "pgd_at", "Natural": "natural", "TRADES": "trades"}  # for a teacher's config, by its objective
+REHEARSED_IMAGES = BATCHES * BATCH
+MEASURED_SHAPE = (3, 32, 32)  # of the images on which GPUs were measured
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """Of a method's run: training alone, without validation and evaluation; None where it is not known."""
+
+    method: str
+    runs: int
+    flops_per_image: float | None  # for each image of each epoch
+    images: int | None  # of all epochs
+    hours: float | None = None
+
+    @property
+    def pflop(self) -> float | None:
+        known = self.flops_per_image is not None and self.images is not None
+        return self.flops_per_image * self.images / 1e15 if known else None  # type: ignore[operator]
+
+
+def costs(runs: Sequence[StudyRun], resolved: Mapping[str, dict[str, Any]]) -> list[RunCost]:
+    """One of each kind of run, with how many of it there are."""
+    kinds: dict[str, list[StudyRun]] = {}
+    for run in runs:
+        kinds.setdefault(_kind(run), []).append(run)
+    return [_cost(name, members, resolved) for name, members in kinds.items()]
+
+
+def _cost(name: str, members: Sequence[StudyRun], resolved: Mapping[str, dict[str, Any]]) -> RunCost:
+    flops, images, hours = [], [], []
+    for run in members if name == "trials" else members[:1]:
+        config = resolved[run.name]
+        flops.append(flops_per_image(run, config))
+        images.append(_images(json.dumps(config["data"])))
+        hours.append(seconds_per_image(config, flops[-1]))
+    epochs = int(resolved[members[0].name]["trainer"]["max_epochs"])
+    mean = None if None in flops else sum(flops) / len(flops)  # type: ignore[arg-type]
+    seen = None if images[0] is None else images[0] * epochs
+    known = seen is not None and None not in hours
+    took = sum(hours) / len(hours) * seen / 3600 if known else None  # type: ignore[arg-type, operator]
+    return RunCost(name, len(members), mean, seen, took)
+
+
+def counted(rows: Sequence[RunCost], rehearsed: Sequence[StudyRun], **changes: Any) -> list[RunCost]:
+    """With what the first step of a rehearsal cost, for recipes whose passes nobody counted: some begin with less."""
+    found = {}
+    for run in rehearsed:
+        record = readable_record(run.folder.records[0])
+        if record is not None and record.training is not None and record.training.pflop:
+            seen = REHEARSED_IMAGES * (record.training.epochs or 1)
+            found[_kind(run)] = record.training.pflop * 1e15 / seen
+    rows = [replace(row, **changes) for row in rows]
+    return [replace(row, flops_per_image=row.flops_per_image or found.get(row.method)) for row in rows]
+
+
+def repeated(rows: Sequence[RunCost], study: Study) -> list[RunCost]:
+    """Of one seed, fold and trial: of all of the study."""
+    folds, trials = study.folds or 1, prod(len(numbers) for numbers in study.tune.values())
+    times = {"trials": folds * trials}
+    return [
+        replace(
+            row,
+            runs=row.runs * times.get(row.method, folds * (1 if row.method.startswith("teachers/") else len(study.seeds))),
+        )
+        for row in rows
+    ]
+
+
+def _kind(run: StudyRun) -> str:
+    """The name of all runs that differ in seed and fold alone; trials have one name."""
+    name = Path(run.name) if run.role == "teacher" else Path(run.name).parent
+    return "trials" if run.tried else "/".join(part for part in name.parts if not part.startswith("fold"))
+
+
+def costs_table(rows: Sequence[RunCost]) -> str:
+    """What each kind of run costs, and the sum."""
+    lines = [
+        [
+            row.method,
+            str(row.runs),
+            "not counted" if row.flops_per_image is None else f"{row.flops_per_image / 1e9:.3g}",
+            _number(row.pflop),
+            _number(row.hours),
+        ]
+        for row in rows
+    ]
+    table = markdown_table(["Training", "runs", "GFLOP an image", "PFLOP a run", "GPU-hours a run"], lines)
+    return f"{table}\n\n{_sum(rows)}"
+
+
+def _number(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.3g}"
+
+
+def _sum(rows: Sequence[RunCost]) -> str:
+    pflop = [row.pflop * row.runs for row in rows if row.pflop is not None]
+    left = len(rows) - len(pflop)
+    out = f", without {left} rows that are not known" if left else ""
+    hours = [row.hours * row.runs for row in rows if row.hours is not None]
+    device = device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    speed = f"{sum(hours):,.3g} GPU-hours at what was measured on {device}" if hours else _unmeasured(device)
+    return f"Training costs {sum(pflop):,.3g} PFLOP{out}; {speed}. Validation and evaluation come on top."
+
+
+def _unmeasured(device: str) -> str:
+    there = "; ".join(sorted({row["device"] for row in speeds()})) or "no GPU"
+    return f"GPU-hours are not known on {device}: measured were {there}, on images of 32×32"
+
+
+def flops_per_image(run: StudyRun, config: Mapping[str, Any]) -> float | None:
+    """Of a training step, for one image: a forward pass is f, a backward pass to the pixels f, one to the weights 2 f."""
+    arguments = config["model"]["init_args"]
+    objective = arguments["objective"]["class_path"].rpartition(".")[2]
+    counted = passes().get(Path(run.configs[1]).stem) or passes().get(PASSES_OF.get(objective, ""))
+    student = _forward(json.dumps(arguments["student"]), json.dumps(config["data"]))
+    taught = [_forward(spec, json.dumps(config["data"])) for spec in _teachers(run, arguments)]
+    if counted is None or student is None or None in taught:
+        return None
+    attack = (arguments["attack"] or {}).get("init_args") or {}
+    steps, total = int(attack.get("steps", 1)), 0.0
+    for network, count in counted.items():
+        f = sum(taught) / len(taught) if network == "teacher" and taught else student  # type: ignore[arg-type]
+        more = steps - PGD_STEPS if steps > 1 and count["B"] >= PGD_STEPS else 0
+        forward, backward = count["F"] + more, count["B"] + more
+        inner = steps if backward > steps else max(0.0, backward - 1)
+        inner = {"student": inner, "teacher": backward}.get(network, 0)
+        total += f * (forward + inner + 2 * (backward - inner))
+    return total
+
+
+def _teachers(run: StudyRun, arguments: Mapping[str, Any]) -> list[str]:
+    """The networks of a run's teachers, as configs name them."""
+    found = [json.dumps(teacher.student) for teacher in run.teachers.values()]
+    given = arguments.get("teacher") or {}
+    known = given.get("init_args") or {}
+    if str(given.get("class_path")).endswith(".RobustBench"):
+        found.append(json.dumps(architecture(known["name"], known["dataset"])[0]))
+    return found
+
+
+@cache
+def _data(section: str) -> DataModule | None:
+    """Nothing where the images are not there and their folders would say what they are."""
+    try:
+        with nothing_fetched():
+            return build(DataModule, json.loads(section))
+    except UserError:
+        return None
+
+
+@cache
+def _forward(network: str, section: str) -> float | None:
+    """Operations of a forward pass of one image."""
+    data = _data(section)
+    if data is None:
+        return None
+    model: nn.Module = build(Network, json.loads(network))(num_classes=data.num_classes)
+    with torch.no_grad():
+        return float(count_flops(partial(model.eval(), torch.rand(1, *data.input_shape))))
+
+
+@cache
+def _images(section: str) -> int | None:
+    """How many images an epoch trains on; nothing is downloaded to know it."""
+    data = _data(section)
+    if isinstance(data, CIFAR10 | CIFAR100):
+        return CIFAR_IMAGES - data.val_size
+    if type(data) is ImageFolder:
+        return sum(map(len, data.train_files.values())) - data.val_size
+    return None if data is None else data.image_count
+
+
+def seconds_per_image(config: Mapping[str, Any], flops: float | None) -> float | None:
+    """At the FLOP/s that a step of ARD reached with this student on a GPU of this kind, where that was measured."""
+    student, data = config["model"]["init_args"]["student"], _data(json.dumps(config["data"]))
+    if flops is None or data is None or tuple(data.input_shape) != MEASURED_SHAPE or not torch.cuda.is_available():
+        return None
+    here = device_name(torch.device("cuda")).removeprefix("cuda: ")
+    attack = (config["model"]["init_args"]["attack"] or {}).get("init_args") or {}
+    lever = "shipped" if int(attack.get("steps", 1)) > 1 else "shipped, N-FGSM"
+    wanted = (here, _measured_name(student), lever)
+    rates = [row["tflops"] for row in speeds() if (row["device"], row["student"], row["lever"]) == wanted]
+    return flops / (rates[0] * 1e12) if rates else None
+
+
+def _measured_name(student: Mapping[str, Any]) -> str | None:
+    """MobileNetV2 or ResNet-18, as records of speed call them, where it has no other arguments than these."""
+    for name, kind in (("MobileNetV2", MobileNetV2), ("ResNet-18", ResNet)):
+        usual = {key: one.default for key, one in signature(kind).parameters.items()}
+        given = student.get("init_args") or {}
+        if student["class_path"] == f"ard.models.{kind.__name__}" and all(usual[key] == given[key] for key in given):
+            return name
+    return None
+
+
+def _measurements() -> Path:
+    """The folder of what was measured: beside the configs in the repository, inside an installed package."""
+    shipped = Path(__file__).parent / "measured"
+    return shipped if shipped.is_dir() else root().parent / "docs" / "results"
+
+
+@cache
+def passes() -> dict[str, dict[str, dict[str, float]]]:
+    """Forward and backward passes of a step through each network, by recipe, with PGD_STEPS attack steps."""
+    file = _measurements() / "costs.json"
+    return json.loads(file.read_text(encoding="utf-8"))["passes"] if file.is_file() else {}
+
+
+@cache
+def speeds() -> tuple[dict[str, Any], ...]:
+    """What training steps reached on GPUs: device, student, lever, images_per_s, tflops."""
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(_measurements().glob("gpu-*/speed.json"))]
+    return tuple({"device": record["device"], **row} for record in found for row in record["rows"])

@@ -1,0 +1,180 @@
+"""A study rehearsed: every teacher and every recipe for a few steps, evaluated and compared, in a folder of its own."""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ard.artifacts.card import Card
+from ard.artifacts.weights import save_weights
+from ard.configs.building import build
+from ard.configs.catalogue import find
+from ard.configs.files import read_yaml
+from ard.core.errors import UserError
+from ard.core.files import or_user_error, write_whole
+from ard.core.locks import LOCK
+from ard.data import DataModule
+from ard.data.cifar import nothing_fetched
+from ard.models import Network
+from ard.study.architectures import architecture
+from ard.study.study_file import Study
+
+BATCHES, BATCH, TESTED = 2, 4, 5  # training steps of so many images, and how many test images
+MARK = "rehearsal.txt"
+CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}  # that a teacher of RobustBench distinguishes
+UNKNOWN_CLASSES = 10  # where folders that are not there would say it
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A study at a toy size, and what it has instead of the data and the teacher that are not there, a line each."""
+
+    study: Study
+    instead: list[str]
+
+
+def rehearsal_of(study: Study, own: Path) -> Rehearsal:
+    """The toy of a study, to be run in a folder of its own, which is empty afterwards.
+
+    One seed, one fold, one number of each setting that is tuned; every teacher, recipe and sweep. Raises UserError where the
+    folder holds something else than an earlier rehearsal.
+    """
+    _make_empty(own)
+    data, lines = _data(study)
+    teacher, said = _teacher(study, own, data["classes"] if data else None)
+    toy = replace(
+        once(study),
+        given_teacher=teacher,
+        evaluate={**study.evaluate, "limit": TESTED, "rehearse": True},
+        results=None,
+        common={**study.common, **_small(data)},
+        overrides={name: _without(keys, data) for name, keys in study.overrides.items()},
+    )
+    return Rehearsal(_with_replays(toy), [*lines, *said])
+
+
+def once(study: Study) -> Study:
+    """With one seed, one fold, and one number of each setting that is tuned."""
+    tune = {key: numbers[:1] for key, numbers in study.tune.items()}
+    return replace(study, seeds=study.seeds[:1], tune=tune, only_fold=None if study.folds is None else 0)
+
+
+def _make_empty(folder: Path) -> None:
+    left = [path for path in folder.iterdir() if path.name != LOCK]
+    if left and not (folder / MARK).is_file():
+        raise UserError(f"{folder} is no rehearsal: expected none of that name, or one; move it away")
+    with or_user_error(folder):
+        for path in left:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        write_whole(folder / MARK, "A rehearsal of a study, not a result: the next one begins by deleting this folder.\n")
+
+
+def _small(data: dict[str, Any] | None) -> dict[str, Any]:
+    """The keys of every run that make it small; random images where there are no others."""
+    keys = {
+        "trainer.max_epochs": 1,
+        "trainer.limit_train_batches": BATCHES,
+        "trainer.limit_val_batches": 1,
+        "trainer.log_every_n_steps": 1,
+        "data.init_args.batch_size": BATCH,
+    }
+    if data is None:
+        return keys
+    own = {f"data.init_args.{key}": value for key, value in data.items()}
+    return {"data": "ard.data.RandomImages", **keys, **own}
+
+
+def _without(keys: dict[str, Any], data: dict[str, Any] | None) -> dict[str, Any]:
+    """A run's own keys without those that a toy has smaller, or that random images do not have."""
+    small = _small(data)
+    lost = [key for key in keys if data and key.startswith("data.init_args.") and key.rpartition(".")[2] not in KEPT]
+    return {key: value for key, value in keys.items() if key not in small and key not in lost}
+
+
+KEPT = ("augmentation", "cutmix", "rotation", "padding_mode", "flip", "crop_padding", "workers")
+
+
+def _with_replays(study: Study) -> Study:
+    """A run of free replays sees its images once for so many epochs' worth of updates, and trains no fewer."""
+    overrides = dict(study.overrides)
+    for recipe in study.recipes:
+        path = find(recipe, "methods")
+        arguments = (read_yaml(path, "methods").get("model") or {}).get("init_args") or {}
+        if replays := arguments.get("replays"):
+            overrides[path.stem] = {**overrides.get(path.stem, {}), "trainer.max_epochs": replays}
+    return replace(study, overrides=overrides)
+
+
+def _data(study: Study) -> tuple[dict[str, Any] | None, list[str]]:
+    """What random images must be like, and why there are to be any; None where the data are there."""
+    section = read_yaml(find(study.base, "bases"), "bases")["data"]
+    arguments = {**(section.get("init_args") or {}), **_common_data(study)}
+    name = str(section["class_path"])
+    try:
+        with nothing_fetched():
+            data: DataModule = build(DataModule, {"class_path": name, "init_args": arguments})
+            data.prepare_data()
+        return None, []
+    except UserError as error:
+        reason = str(error).partition("; ")[0].partition(", and what a file")[0]
+    shape, classes = _shape(name, arguments), _classes(study, name)
+    random = {
+        "classes": classes,
+        "size": shape[1],
+        "channels": shape[0],
+        "val_size": classes,
+        "count": 4 * classes + BATCH,
+    }
+    pixels = "×".join(map(str, shape[1:]))
+    return random, [f"random images of {pixels} and {classes} classes in place of the data: {reason}"]
+
+
+def _common_data(study: Study) -> dict[str, Any]:
+    prefix = "data.init_args."
+    return {key.removeprefix(prefix): value for key, value in study.common.items() if key.startswith(prefix)}
+
+
+def _shape(name: str, arguments: dict[str, Any]) -> tuple[int, int, int]:
+    """Of images as a class of ard.data would give them."""
+    if "size" in arguments:
+        return (1 if arguments.get("grey") else 3, int(arguments["size"]), int(arguments["size"]))
+    import ard.data
+
+    return tuple(getattr(getattr(ard.data, name.rpartition(".")[2], None), "input_shape", (3, 32, 32)))
+
+
+def _classes(study: Study, name: str) -> int:
+    import ard.data
+
+    known = getattr(getattr(ard.data, name.rpartition(".")[2], None), "classes", ())
+    teacher = ((study.given_teacher or {}).get("init_args") or {}).get("dataset")
+    return len(known) or CLASSES.get(str(teacher), UNKNOWN_CLASSES)
+
+
+def _teacher(study: Study, own: Path, classes: int | None) -> tuple[dict[str, Any] | None, list[str]]:
+    """The given teacher, or one of RobustBench that is not there with random weights, and a line that says so."""
+    given = study.given_teacher
+    if given is None or given["class_path"] != "ard.models.RobustBench":
+        return given, []
+    teacher: Any = build(nn.Module, given)
+    if Path(teacher.weights).is_file():
+        return given, []
+    network, exact = architecture(teacher.name, teacher.dataset)
+    number = classes or CLASSES[teacher.dataset]
+    file = own / f"{teacher.name}.safetensors"
+    card = Card(class_path=network["class_path"], init_args=network["init_args"], num_classes=number)
+    save_weights(file, build(Network, network)(num_classes=number), card)
+    words = ", ".join(f"{key} {value}" for key, value in network["init_args"].items())
+    what = f"{network['class_path'].rpartition('.')[2]} ({words})" if words else network["class_path"].rpartition(".")[2]
+    unlike = "" if exact else ", which may not be its architecture,"
+    line = f"a {what}{unlike} with random weights in place of the teacher: {teacher.weights} is not there"
+    return {"class_path": "ard.models.Frozen", "init_args": {"weights": str(file)}}, [line]
+
+
+def forget_weights(directory: Path) -> None:
+    """Delete the weights and checkpoints of a rehearsal, which nobody needs and which take room; its logs stay."""
+    for pattern in ("*.ckpt", "*.safetensors"):
+        for file in directory.rglob(pattern):
+            file.unlink()
