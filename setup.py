@@ -7,7 +7,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 CONFIGS = "ard.configs.shipped"  # ard/configs/catalogue.py looks there
-MEASURED = "ard.study.measured"  # and ard/study/costs.py there, for what was counted and timed
+MEASURED = "ard.bench.records"  # and ard/bench/measured.py there, for what was counted and timed
 # An editable install finds them in the repository. Without them it is a path to that, and not a finder, which would come
 # after the current folder: above a clone called `ard`, Python would take the clone itself for the package.
 WHERE = {} if "editable_wheel" in sys.argv else {CONFIGS: "configs", MEASURED: "docs/results"}
@@ -22,7 +22,12 @@ def description() -> str:
 setup(
     packages=[*find_packages(include=["ard*"]), *WHERE],
     package_dir={"": ".", **WHERE},
-    package_data={"ard": ["py.typed"], "ard.report.page": ["templates/*"], CONFIGS: ["**/*.yaml"], MEASURED: ["costs.json", "gpu-*/speed.json"]},
+    package_data={
+        "ard": ["py.typed"],
+        "ard.report.page": ["templates/*"],
+        CONFIGS: ["**/*.yaml"],
+        MEASURED: ["costs.json", "gpu-*/speed.json"],
+    },
     long_description=description(),
     long_description_content_type="text/markdown",
 )

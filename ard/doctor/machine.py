@@ -17,9 +17,9 @@ from packaging.specifiers import SpecifierSet
 
 from ard.bench import measure
 from ard.bench.levers import every_row
+from ard.bench.measured import speeds
 from ard.bench.timed_step import TimedStep
 from ard.doctor.advice import Advice
-from ard.study.costs import speeds
 from ard.training.trainer import Trainer, has_bfloat16
 
 PROJECT = "ard-robust-distillation"

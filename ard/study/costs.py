@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from ard.artifacts.record_file import readable_record
+from ard.bench.measured import passes, speeds
 from ard.configs.building import build
-from ard.configs.catalogue import root
 from ard.core.device_name import device_name
 from ard.core.errors import UserError
 from ard.core.flops import count_flops
@@ -23,11 +23,11 @@ from ard.data import CIFAR10, CIFAR100, DataModule, ImageFolder
 from ard.data.cifar import nothing_fetched
 from ard.models import MobileNetV2, Network, ResNet
 from ard.study.architectures import architecture
-from ard.study.plan import StudyRun
 from ard.study.rehearsal import BATCH, BATCHES
 from ard.study.study_file import Study
+from ard.study.study_run import StudyRun
 
-PGD_STEPS = 10  # of the count
+COUNTED_STEPS = 10  # of the attack whose passes were counted
 CIFAR_IMAGES = 50_000
 PASSES_OF = {"PGDAT": "pgd_at", "Natural": "natural", "TRADES": "trades"}  # for a teacher's config, by its objective
 REHEARSED_IMAGES = BATCHES * BATCH
@@ -152,7 +152,7 @@ def flops_per_image(run: StudyRun, config: Mapping[str, Any]) -> float | None:
     steps, total = int(attack.get("steps", 1)), 0.0
     for network, count in counted.items():
         f = sum(taught) / len(taught) if network == "teacher" and taught else student  # type: ignore[arg-type]
-        more = steps - PGD_STEPS if steps > 1 and count["B"] >= PGD_STEPS else 0
+        more = steps - COUNTED_STEPS if steps > 1 and count["B"] >= COUNTED_STEPS else 0
         forward, backward = count["F"] + more, count["B"] + more
         inner = steps if backward > steps else max(0.0, backward - 1)
         inner = {"student": inner, "teacher": backward}.get(network, 0)
@@ -223,23 +223,3 @@ def _measured_name(student: Mapping[str, Any]) -> str | None:
         if student["class_path"] == f"ard.models.{kind.__name__}" and all(usual[key] == given[key] for key in given):
             return name
     return None
-
-
-def _measurements() -> Path:
-    """The folder of what was measured: beside the configs in the repository, inside an installed package."""
-    shipped = Path(__file__).parent / "measured"
-    return shipped if shipped.is_dir() else root().parent / "docs" / "results"
-
-
-@cache
-def passes() -> dict[str, dict[str, dict[str, float]]]:
-    """Forward and backward passes of a step through each network, by recipe, with PGD_STEPS attack steps."""
-    file = _measurements() / "costs.json"
-    return json.loads(file.read_text(encoding="utf-8"))["passes"] if file.is_file() else {}
-
-
-@cache
-def speeds() -> tuple[dict[str, Any], ...]:
-    """What training steps reached on GPUs: device, student, lever, images_per_s, tflops."""
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(_measurements().glob("gpu-*/speed.json"))]
-    return tuple({"device": record["device"], **row} for record in found for row in record["rows"])

@@ -18,9 +18,10 @@ from ard.core.files import discard, or_user_error, write_whole
 from ard.core.locks import LOCK, alone
 from ard.study.devices import Devices
 from ard.study.display import Display
-from ard.study.plan import StudyRun
 from ard.study.processes import GRACE, Processes
+from ard.study.resolving import value_at, with_value
 from ard.study.study_file import Study
+from ard.study.study_run import StudyRun
 from ard.study.tuning import Tuning, validation_accuracy, was_stopped
 from ard.training.callbacks.outcome import NO_EPOCH_SELECTED
 from ard.training.config_digest import config_digest
@@ -60,7 +61,7 @@ class Job:
         best = max(self.trials, key=lambda trial: trial.accuracy or 0.0)
         run, resolved = replace(self.run, overrides={**self.run.overrides, **best.run.tried}), self.resolved
         for key in best.run.tried:  # not resolved anew: the parser changes the current folder, which threads share
-            resolved = _with_value_of(resolved, best.resolved, key.split("."))
+            resolved = with_value(resolved, key.split("."), value_at(best.resolved, key.split(".")))
         return replace(self, run=run, resolved=resolved, trials=())
 
     @property
@@ -176,12 +177,6 @@ class Job:
             directory.mkdir()
         discard(aside / LOCK)
         self.display.moved(self.run.name, aside)
-
-
-def _with_value_of(config: dict[str, Any], other: dict[str, Any], key: Sequence[str]) -> dict[str, Any]:
-    """A resolved config with what another one has at a key."""
-    first, *rest = key
-    return {**config, first: _with_value_of(config[first], other[first], rest) if rest else other[first]}
 
 
 def finished_record(path: Path) -> Record | None:

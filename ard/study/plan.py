@@ -1,72 +1,24 @@
 """What a study consists of: teachers, then conditions × recipes × seeds."""
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ard.artifacts.class_paths import is_ours
-from ard.artifacts.paths import TRIALS, RunFolder
+from ard.artifacts.paths import TRIALS
 from ard.configs.catalogue import find, shown
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
+from ard.study.resolving import Resolver
 from ard.study.study_file import Study, short_name
+from ard.study.study_run import StudyRun
 from ard.study.teachers import missing_teachers
 
 
-@dataclass(frozen=True, kw_only=True)
-class StudyRun:
-    """A run: its directory below the study's, its configs, and the teachers it waits for, by their config's place.
-
-    `swept` has the key and the number of the setting in which it differs from the other runs of its method.
-    `student` is a teacher's network, `network` the class of one that is not ours; commands that read its weights need it.
-    `trials` are the runs of which the best says with what settings this one runs; `tried` has a trial's own, which nobody
-    evaluates.
-    """
-
-    name: str
-    study: str
-    method: str
-    role: Literal["student", "teacher"] = "student"
-    swept: dict[str, float] = field(default_factory=dict)
-    directory: Path
-    configs: tuple[str, ...]
-    overrides: dict[str, Any]
-    seed: int
-    teachers: dict[str, "StudyRun"] = field(default_factory=dict)
-    student: dict[str, Any] | None = None
-    network: dict[str, Any] | None = None
-    trials: tuple["StudyRun", ...] = ()
-    tried: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def folder(self) -> RunFolder:
-        """Its files."""
-        return RunFolder(self.directory)
-
-    @property
-    def weights(self) -> Path:
-        """The selected student."""
-        return self.folder.weights()
-
-    @cached_property
-    def arguments(self) -> list[str]:
-        """Of `ard fit`; printed in the log, so that a run can be repeated by hand."""
-        options = {"seed_everything": self.seed, "trainer.default_root_dir": self.directory, **self.overrides}
-        for place, teacher in self.teachers.items():
-            short = f"model.{place}".replace(".init_args", "")
-            options[f"{short}.weights"] = teacher.weights
-            if teacher.network is not None:
-                options[f"{short}.network"] = teacher.network
-        configs = [part for config in self.configs for part in ("-c", config)]
-        return ["fit", *configs, *(f"--{key}={_text(value)}" for key, value in options.items())]
-
-
-def plan(study: Study, directory: Path, resolve: Callable[..., dict[str, Any]]) -> list[StudyRun]:
-    """All runs, teachers first and those that wait for a teacher last; `resolve` resolves the words of an `ard fit`."""
+def plan(study: Study, directory: Path, resolve: Resolver) -> list[StudyRun]:
+    """All runs, teachers first and those that wait for a teacher last."""
     teachers: list[StudyRun] = []
     runs: list[StudyRun] = []
     for fold in study.every_fold:
@@ -95,14 +47,15 @@ def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, Stud
             role="teacher",
             directory=directory / f"teachers/{name}{below}",
             configs=(_config(study.base, "bases"), _config(config, "teachers"), *_schedule(study, name)),
-            overrides={**study.common, **study.overrides.get(name, {}), **_of_fold(study, fold)},
+            overrides={**study.common, **study.overrides.get(name, {})},
+            fold=_of_fold(study, fold),
             seed=0,
         )
         for name, config in configs.items()
     }
 
 
-def _of_fold(study: Study, fold: int | None) -> dict[str, Any]:
+def _of_fold(study: Study, fold: int | None) -> dict[str, int]:
     """Which fold is for test: of the data set itself, where others are around it."""
     if fold is None:
         return {}
@@ -112,8 +65,8 @@ def _of_fold(study: Study, fold: int | None) -> dict[str, Any]:
     return {f"{key}.init_args.fold": fold}
 
 
-def _with_network(run: StudyRun, resolve: Callable[..., dict[str, Any]]) -> StudyRun:
-    student = resolve(*run.arguments)["model"]["init_args"]["student"]
+def _with_network(run: StudyRun, resolve: Resolver) -> StudyRun:
+    student = resolve(run)["model"]["init_args"]["student"]
     return replace(run, student=student, network=None if is_ours(student) else student)
 
 
@@ -169,9 +122,9 @@ def _runs(
                     **study.common,
                     **under,
                     **study.overrides.get(config.stem, {}),
-                    **_of_fold(study, fold),
                     **swept,
                 },
+                fold=_of_fold(study, fold),
                 seed=seed,
                 teachers=mine,
             )
@@ -197,11 +150,11 @@ def _choices(
     recipe: str,
     fold: int | None,
     teachers: dict[str, StudyRun],
-    resolve: Callable[..., dict[str, Any]],
+    resolve: Resolver,
 ) -> list[dict[str, StudyRun]]:
     """The teachers a recipe can be trained with: each of the study's in turn, and beside it the others that it wants."""
     first = next(_runs(study, directory, recipe, fold, study.seeds[0]))
-    places = missing_teachers(resolve(*first.arguments))
+    places = missing_teachers(resolve(first))
     others = {place: place.rpartition(".")[2] for place in places if place != "teacher"}
     for argument in others.values():
         if argument not in study.others:
@@ -222,10 +175,3 @@ def _settings(study: Study, method: str) -> Iterator[tuple[str, dict[str, float]
         yield f"{method}-{key.rpartition('.')[2]}-{value:g}", {key: value}
     if not swept:
         yield method, {}
-
-
-def _text(value: Any) -> str:
-    """On a command line; a whole number as one, since what it is for may take no other."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return json.dumps(value) if isinstance(value, list | dict | bool) or value is None else str(value)

@@ -89,11 +89,13 @@ def _small(data: dict[str, Any] | None) -> dict[str, Any]:
 def _without(keys: dict[str, Any], data: dict[str, Any] | None) -> dict[str, Any]:
     """A run's own keys without those that a toy has smaller, or that random images do not have."""
     small = _small(data)
-    lost = [key for key in keys if data and key.startswith("data.init_args.") and key.rpartition(".")[2] not in KEPT]
+    lost = [
+        key for key in keys if data and key.startswith("data.init_args.") and key.rpartition(".")[2] not in OF_ANY_IMAGES
+    ]
     return {key: value for key, value in keys.items() if key not in small and key not in lost}
 
 
-KEPT = ("augmentation", "cutmix", "rotation", "padding_mode", "flip", "crop_padding", "workers")
+OF_ANY_IMAGES = ("augmentation", "cutmix", "rotation", "padding_mode", "flip", "crop_padding", "workers")
 
 
 def _with_replays(study: Study) -> Study:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,12 @@ from ard.study.costs import costs, costs_table, counted, repeated
 from ard.study.devices import Devices
 from ard.study.display import Display
 from ard.study.job import Job
-from ard.study.plan import StudyRun, plan
+from ard.study.plan import plan
 from ard.study.processes import Processes
 from ard.study.rehearsal import forget_weights, once, rehearsal_of
+from ard.study.resolving import Resolver
 from ard.study.study_file import Study, read_study
+from ard.study.study_run import StudyRun
 from ard.study.tuning import Tuning, check_tuned
 
 MOST_REHEARSED = 8  # runs at a time
@@ -100,9 +101,9 @@ class Planned:
 
 
 def _plan(study: Study, directory: Path, resolve: Resolve) -> Planned:
-    resolve_once = cache(lambda *arguments: resolve([*arguments]))
-    runs = plan(study, directory, resolve_once)
-    planned = Planned(study, directory, runs, {run.name: resolve_once(*run.arguments) for run in runs})
+    resolved = Resolver(resolve)
+    runs = plan(study, directory, resolved)
+    planned = Planned(study, directory, runs, {run.name: resolved(run) for run in runs})
     check_tuned(runs, planned.resolved)
     return planned
 

@@ -14,7 +14,7 @@ from ard.core.errors import UserError
 from ard.evaluation.request import Request
 
 CONDITION = re.compile(r"[A-Za-z0-9_-]+")  # is a folder's name
-KEYS = ("overrides", "conditions")  # of configs, which are no objects here
+OF_CONFIGS = ("given_teacher", "common", "overrides", "conditions")  # what they name is data here: nothing builds it
 MOST_JOBS = 1000  # processes at a time
 
 
@@ -110,8 +110,8 @@ def read_study(path: Path) -> Study:
     content, name = read_yaml(path, "studies"), shown(path)
     if {"data", "model", "trainer"} & set(content):
         raise UserError(f"{name} is a config for `ard fit {name}`; expected a study, such as configs/studies/digits.yaml")
-    study: Study = build(Study, {key: value for key, value in content.items() if key not in KEYS})
-    settings: dict[str, Any] = {key: _keys(name, key, content[key]) for key in KEYS if key in content}
+    study: Study = build(Study, {key: value for key, value in content.items() if key not in OF_CONFIGS})
+    settings: dict[str, Any] = {key: _keys(name, key, content[key]) for key in OF_CONFIGS if key in content}
     study = replace(study, **settings)
     study.request.check()
     study.request.check_ball()
@@ -132,12 +132,14 @@ def read_study(path: Path) -> Study:
     return study
 
 
-def _keys(name: str, what: str, value: Any) -> dict[str, dict[str, Any]]:
-    """Of a config, for each name; raises UserError for anything else. `build` would make what a class path in them names."""
-    if not isinstance(value, dict) or not all(isinstance(keys, dict) for keys in value.values()):
-        raise UserError(f"{name}: {what}: {value}: expected names, and for each the keys that it sets")
+def _keys(name: str, what: str, value: Any) -> dict[str, Any]:
+    """Of a config, or for each name those of one; raises UserError for anything else."""
+    nested = what in ("overrides", "conditions")
+    if not isinstance(value, dict) or (nested and not all(isinstance(keys, dict) for keys in value.values())):
+        expected = "names, and for each the keys that it sets" if nested else "keys of a config"
+        raise UserError(f"{name}: {what}: {value}: expected {expected}")
     check_finite(value)
-    return {str(one): {str(key): setting for key, setting in keys.items()} for one, keys in value.items()}
+    return {str(key): setting for key, setting in value.items()}
 
 
 def _check_tuned(name: str, study: Study) -> None:

@@ -10,7 +10,7 @@ from ard.artifacts.metrics import read_validations
 from ard.artifacts.paths import RunFolder, StudyFolder
 from ard.core.errors import UserError
 from ard.core.files import or_user_error, write_whole
-from ard.study.plan import StudyRun
+from ard.study.study_run import StudyRun
 from ard.training.selection import selected
 
 

@@ -1,15 +1,15 @@
 """What a study is said to cost, against what records of runs counted."""
 
-from functools import cache
-
 import pytest
 from small_runs import ROOT, workplace
 
 from ard.artifacts.record_file import read_record
+from ard.bench.measured import speeds
 from ard.cli.lightning import resolve_config
-from ard.study.costs import costs, costs_table, repeated, speeds
+from ard.study.costs import costs, costs_table, repeated
 from ard.study.plan import plan
 from ard.study.rehearsal import once
+from ard.study.resolving import Resolver
 from ard.study.study_file import Study
 
 RESULTS = ROOT / "docs/results/digits-first-tier"
@@ -22,9 +22,9 @@ def rows(tmp_path, monkeypatch):
     workplace(tmp_path, monkeypatch)
     teachers = {"teachers": {"robust": "digits_resnet"}, "natural_teacher": "digits_natural"}
     study = Study(base="digits", recipes=COUNTED, seeds=[0, 1, 2], **teachers)
-    resolve = cache(lambda *words: resolve_config([*words]))
+    resolve = Resolver(resolve_config)
     runs = plan(once(study), tmp_path / "checkpoints/digits", resolve)
-    found = costs(runs, {run.name: resolve(*run.arguments) for run in runs})
+    found = costs(runs, {run.name: resolve(run) for run in runs})
     return {row.method: row for row in repeated(found, study)}
 
 

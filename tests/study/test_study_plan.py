@@ -12,6 +12,7 @@ from tiny import user_error
 from ard.cli.lightning import resolve_config
 from ard.core.errors import UserError
 from ard.study.plan import plan
+from ard.study.resolving import Resolver
 from ard.study.study_file import read_study
 from ard.training.config_digest import config_digest
 
@@ -26,7 +27,7 @@ def place(tmp_path, monkeypatch):
 
 def planned(study_file, directory):
     """The runs of a study's file."""
-    return plan(read_study(study_file), directory, lambda *words: resolve_config([*words]))
+    return plan(read_study(study_file), directory, Resolver(resolve_config))
 
 
 def directories(study_file):
@@ -62,13 +63,26 @@ def test_every_fold_has_its_own_teacher_and_its_own_students(place):
     assert names[6:] == ["ard/fold0/seed0", "ard/fold1/seed0", "ard/fold0/seed1", "ard/fold1/seed1"]
     for run in runs:
         fold = int(run.name.partition("/fold")[2][0])
-        assert run.overrides["data.init_args.fold"] == fold
+        assert run.fold == {"data.init_args.fold": fold}
         assert {teacher.name for teacher in run.teachers.values()} <= {f"teachers/robust/fold{fold}"}
     write_yaml(place / "around.yaml", {**STUDY, "base": "configs/digits_labels.yaml", "recipes": ["pgd_at"], "folds": 2})
-    around = [run.overrides for run in planned(place / "around.yaml", place)]
-    assert all("data.init_args.base.init_args.fold" in overrides for overrides in around)
+    around = planned(place / "around.yaml", place)
+    assert [run.fold for run in around] == [{"data.init_args.base.init_args.fold": fold} for fold in (0, 1)] * 2
     with user_error("folds = 1: expected 2 or more"):
         planned(write_yaml(place / "one.yaml", {**STUDY, "folds": 1}), place)
+
+
+def test_runs_that_are_resolved_as_one_have_the_configs_that_they_would_have_alone(place):
+    asked = {**STUDY, "base": "configs/digits_labels.yaml", "seeds": [0, 3], "folds": 2, "natural_teacher": TEACHER}
+    asked |= {"recipes": ["ard", "mtard"], "conditions": {"right": {}, "wrong": {"data.init_args.wrong": 0.4}}}
+    write_yaml(place / "tiny.yaml", asked)
+    calls = []
+    resolver = Resolver(lambda words: calls.append(words) or resolve_config(words))
+    runs = plan(read_study(place / "tiny.yaml"), Path("checkpoints/tiny"), resolver)
+    found = {run.name: resolver(run) for run in runs}
+    assert len(calls) < len(runs) / 2
+    for run in [*runs[:3], *runs[-3:]]:
+        assert found[run.name] == resolve_config(run.arguments)
 
 
 def test_every_recipe_is_trained_under_every_condition_and_teachers_under_none(place):
