@@ -85,10 +85,11 @@ def results(folder: Path, place: Path) -> str:
 def compared(folder: Path) -> tuple[str, str]:
     """The comparison of the records below a folder, and the name of its picture."""
     studies = [yaml.safe_load(path.read_text()) for path in (ROOT / "configs" / "studies").glob("*.yaml")]
-    own = BASELINES.get(folder.name)
-    baseline = next((study.get("baseline") for study in studies if ROOT / study.get("results", "") == folder), own)
+    of = {ROOT / study.get("results", ""): study for study in studies}
+    study = of.get(folder) or of.get(folder.parent) or {"baseline": BASELINES.get(folder.name)}  # of its conditions
+    options = {key: study[key] for key in ("baseline", "ladder") if key in study}
     with TemporaryDirectory() as scratch:
-        table, _, rest = compare_records([folder], Path(scratch), baseline=baseline).partition("\n\nPicture: ")
+        table, _, rest = compare_records([folder], Path(scratch), **options).partition("\n\nPicture: ")
     return table, Path(f"{rest.partition('.png')[0]}.png").name
 
 

@@ -14,6 +14,8 @@ from conftest import FAST, TINY
 from small_runs import ROOT
 
 TREE = ["ard", "configs", "pyproject.toml", "setup.py", "README.md", "LICENSE"]
+RESULTS = ROOT / "docs/results"
+MEASURED = [file.relative_to(RESULTS) for file in (RESULTS / "costs.json", *RESULTS.glob("gpu-*/speed.json"))]
 CODE = (".py", ".typed", ".json", ".html", ".css", ".js")  # and what pages are made of
 NO_INDEX = ["--no-deps", "--no-index"]
 BUILD = ["wheel", "--quiet", "--no-build-isolation", *NO_INDEX, "--wheel-dir", "dist", "."]
@@ -42,6 +44,9 @@ def source(tmp_path_factory):
     for name in TREE:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, source / name)
+    for file in MEASURED:
+        (source / "docs/results" / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(RESULTS / file, source / "docs/results" / file)
     return source
 
 
@@ -58,11 +63,14 @@ def installed(wheel, tmp_path_factory):
     return folder
 
 
-def test_the_wheel_has_every_config_and_module(wheel):
+def test_the_wheel_has_every_config_and_module_and_what_costs_are_told_from(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     configs = {f"ard/configs/shipped/{file.relative_to(ROOT / 'configs')}" for file in (ROOT / "configs").rglob("*.yaml")}
     modules = {str(file.relative_to(ROOT)) for file in (ROOT / "ard").rglob("*") if file.suffix in CODE}
-    assert {name for name in names if ".dist-info/" not in name} == configs | modules
+    assert {name for name in names if ".dist-info/" not in name} == configs | modules | {
+        f"ard/bench/records/{file}" for file in MEASURED
+    }
+    assert len(MEASURED) > 1
 
 
 def test_its_description_points_at_nothing_that_is_not_there(wheel):

@@ -117,21 +117,24 @@ def costs_table(rows: Sequence[RunCost]) -> str:
         for row in rows
     ]
     table = markdown_table(["Training", "runs", "GFLOP an image", "PFLOP a run", "GPU-hours a run"], lines)
-    return f"{table}\n\n{_sum(rows)}"
+    return f"{table}\n\n{costs_line(rows)}"
 
 
 def _number(value: float | None) -> str:
     return "not known" if value is None else f"{value:.3g}"
 
 
-def _sum(rows: Sequence[RunCost]) -> str:
+def costs_line(rows: Sequence[RunCost]) -> str:
+    """The sum over all runs, and what it leaves out."""
     pflop = [row.pflop * row.runs for row in rows if row.pflop is not None]
     left = len(rows) - len(pflop)
     out = f", without {left} rows that are not known" if left else ""
     hours = [row.hours * row.runs for row in rows if row.hours is not None]
     device = device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     speed = f"{sum(hours):,.3g} GPU-hours at what was measured on {device}" if hours else _unmeasured(device)
-    return f"Training costs {sum(pflop):,.3g} PFLOP{out}; {speed}. Validation and evaluation come on top."
+    runs = sum(row.runs for row in rows)
+    what = f"Training {runs} run{'s' if runs > 1 else ''} costs {sum(pflop):,.3g} PFLOP{out}"
+    return f"{what}; {speed}. Validation and evaluation come on top."
 
 
 def _unmeasured(device: str) -> str:

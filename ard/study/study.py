@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ard.artifacts.paths import RECORD
+from ard.artifacts.paths import RECORD, StudyFolder
 from ard.configs.catalogue import root
 from ard.core.errors import UserError
 from ard.core.locks import alone
 from ard.core.terminal import say
 from ard.evaluation.shortened import FOLDER
-from ard.study.costs import costs, costs_table, counted, repeated
+from ard.study.costs import costs, costs_line, costs_table, counted, repeated
 from ard.study.devices import Devices
 from ard.study.display import Display
 from ard.study.job import Job
@@ -52,7 +52,8 @@ def run_study(path: Path, resolve: Resolve, compare: Callable[..., str], places:
     study = _without_the_repositorys_results(read_study(path), path, directory)
     with alone(directory, refusal=STUDY):
         planned = _plan(study, directory, resolve)
-        say(costs_table(costs(planned.runs, planned.resolved)))
+        if missing := [run for run in planned.runs if not _has_records(run, study)]:
+            say(costs_line(costs(missing, planned.resolved)))
         failures = _finish(planned, places)
         if failed := _say_failures(failures, planned):
             return 1, failed
@@ -106,6 +107,12 @@ def _plan(study: Study, directory: Path, resolve: Resolve) -> Planned:
     planned = Planned(study, directory, runs, {run.name: resolved(run) for run in runs})
     check_tuned(runs, planned.resolved)
     return planned
+
+
+def _has_records(run: StudyRun, study: Study) -> bool:
+    """Whether there is something of it, here or published: that it is of this config is seen when its turn comes."""
+    folders = [run.folder, *([StudyFolder(Path(study.results)).run(run.name)] if study.results else [])]
+    return any(folder.records[0].is_file() for folder in folders)
 
 
 def _say_failures(failures: Mapping[str, str], planned: Planned) -> str:
