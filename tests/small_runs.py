@@ -22,6 +22,7 @@ from ard.artifacts.record_file import write_record
 from ard.artifacts.record_parts import DatasetSpec, WeightsFile
 from ard.artifacts.run_name import run_of
 from ard.core.bits import pack
+from ard.core.locks import LOCK
 from ard.data import Digits, to_pixels
 from ard.evaluation.shortened import NOTE
 from ard.losses import cross_entropy
@@ -160,6 +161,7 @@ class FakeProcesses:
         if arguments[0] == "fit":
             if any(name in str(directory) for name in self.broken):
                 return f"ard fit ended with status 2: boom (see {directory}/log.txt)"
+            assert not (directory / LOCK).exists(), "the study holds the folder: a real `ard fit` would be kept out"
             return self.fit(directory, job.resolved, resumes="--resume=auto" in arguments)
         return self.evaluate(directory, job.study.evaluate)
 

@@ -71,19 +71,21 @@ class Job:
 
     def _try(self) -> str | None:
         """Train a trial; its accuracy on validation images is all that is wanted of it."""
-        with alone(self.run.directory, PATIENCE):
-            if self.finished:
-                self.display.skipped(self.run.name)
-                return None
-            self._begin()
-            with self.display.running(self.run.name, self.run.directory, self.resolved):
-                reason = self._train(accept=(0, NO_EPOCH_SELECTED))
-            if reason is not None and not was_stopped(self.run.folder):
-                return reason
-            monitor = self.resolved["model"]["init_args"]["training"]["monitor"]
-            reached = 0.0 if reason else validation_accuracy(self.run.folder, monitor)  # a run that a guard ended
-            self.tuning.add(self.run.name, self.digest, self.run.tried, reached)
+        with alone(self.run.directory, PATIENCE):  # as below
+            done = self.finished
+            if not done:
+                self._begin()
+        if done:
+            self.display.skipped(self.run.name)
             return None
+        with self.display.running(self.run.name, self.run.directory, self.resolved):
+            reason = self._train(accept=(0, NO_EPOCH_SELECTED))
+        if reason is not None and not was_stopped(self.run.folder):
+            return reason
+        monitor = self.resolved["model"]["init_args"]["training"]["monitor"]
+        reached = 0.0 if reason else validation_accuracy(self.run.folder, monitor)  # a run that a guard ended
+        self.tuning.add(self.run.name, self.digest, self.run.tried, reached)
+        return None
 
     def _settle(self) -> str | None:
         with alone(self.run.directory, PATIENCE):  # before anything is read or written; `ard fit` holds it itself
