@@ -11,6 +11,7 @@ from ard.artifacts.paths import TRIALS
 from ard.configs.catalogue import find, shown
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
+from ard.study.keys import innermost_data
 from ard.study.resolving import Resolver
 from ard.study.study_file import Study, short_name
 from ard.study.study_run import StudyRun
@@ -57,12 +58,7 @@ def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, Stud
 
 def _of_fold(study: Study, fold: int | None) -> dict[str, int]:
     """Which fold is for test: of the data set itself, where others are around it."""
-    if fold is None:
-        return {}
-    key, part = "data", read_yaml(find(study.base, "bases"), "bases").get("data")
-    while isinstance(part, dict) and isinstance(inner := (part.get("init_args") or {}).get("base"), dict):
-        key, part = f"{key}.init_args.base", inner
-    return {f"{key}.init_args.fold": fold}
+    return {} if fold is None else {f"{innermost_data(study)}.fold": fold}
 
 
 def _with_network(run: StudyRun, resolve: Resolver) -> StudyRun:
