@@ -19,8 +19,8 @@ from ard.data import DataModule
 from ard.data.cifar import nothing_fetched
 from ard.models import Network
 from ard.study.architectures import architecture
-from ard.study.keys import innermost_data, plain_key, studied_data
-from ard.study.study_file import Study
+from ard.study.studied_data import innermost_data, studied_data
+from ard.study.study_file import Study, plain_key
 
 BATCHES, BATCH, TESTED = 2, 4, 5  # training steps of so many images, and how many test images
 MARK = "rehearsal.txt"
@@ -98,7 +98,8 @@ def _without(study: Study, small: dict[str, Any], random: bool) -> Study:
     whole = {what: kept(getattr(study, what)) for what in ("common", "tune")}
     parts = {what: {name: kept(keys) for name, keys in getattr(study, what).items()} for what in OF_RUNS}
     folds: dict[str, Any] = {"folds": None, "only_fold": None} if random else {}
-    return replace(study, **{**whole, **parts, **folds})
+    rows: dict[str, Any] = {} if parts["sweeps"] == study.sweeps else {"baseline": None, "ladder": ()}  # may be gone
+    return replace(study, **{**whole, **parts, **folds, **rows})
 
 
 def _of_other_data(key: str) -> bool:

@@ -1,20 +1,13 @@
-"""Keys of a config as a study's file names them, and what those of `common` make of the base's data."""
+"""The data of a study's runs: those of its base, as its `common` keys change them."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from ard.cli.aliases import ALIASES
 from ard.configs.catalogue import find
 from ard.configs.files import read_yaml
-from ard.study.study_file import Study
+from ard.study.study_file import Study, plain_key
 
 Section = dict[str, Any]
-
-
-def plain_key(key: str) -> str:
-    """One spelling of a key: epochs and trainer.max_epochs, data.flip and data.init_args.flip are the same."""
-    alias = ALIASES.get(key.replace("-", "_"))
-    return (alias.key if alias else key).replace(".init_args", "")
 
 
 def studied_data(study: Study) -> Section:
