@@ -11,7 +11,7 @@ from ard.report.differences import DifferenceTable, differences_table, rungs_of,
 from ard.report.grouping import differing, group, load_records
 from ard.report.pictures.formats import PNG
 from ard.report.pictures.frontier import draw_frontier, knobs_of, matched_table
-from ard.report.pictures.ladder import draw_ladder
+from ard.report.pictures.ladder import draw_ladder, reliable
 from ard.report.pictures.marks import caption
 from ard.report.pictures.ranking import draw_ranking
 from ard.report.pictures.seconds import draw_seconds, timed_rows
@@ -96,9 +96,9 @@ class Comparison:
             output.mkdir(parents=True, exist_ok=True)
         said = [_picture(self.rows, self.differ, output, formats), _time_picture(self.rows, self.differ, output, formats)]
         text = table + "\n" + "\n\n".join(filter(None, said)) + "\n"
-        if self.ladder:
+        if rungs := reliable(rungs_of(self.rows, self.ladder)) if self.ladder else []:
             steps = [StudyFolder(output).picture("ladder", kind) for kind in formats]
-            draw_ladder(rungs_of(self.rows, self.ladder), *steps)
+            draw_ladder(rungs, *steps)
             text += f"\nThe ladder: {', '.join(map(str, steps))}.\n"
         write_whole(StudyFolder(output).table, text)
         more = published_columns(self.rows, self.published or ())
