@@ -17,13 +17,13 @@ from ard.core.files import or_user_error, write_whole
 from ard.core.locks import LOCK
 from ard.data import DataModule
 from ard.data.cifar import nothing_fetched
+from ard.evaluation.shortened import MARK
 from ard.models import Network
 from ard.study.architectures import architecture
 from ard.study.studied_data import innermost_data, studied_data
 from ard.study.study_file import Study, plain_key
 
 BATCHES, BATCH, TESTED = 2, 4, 5  # training steps of so many images, and how many test images
-MARK = "rehearsal.txt"
 CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}  # that a teacher of RobustBench distinguishes
 UNKNOWN_CLASSES = 10  # where folders that are not there would say it
 
@@ -67,7 +67,7 @@ def _make_empty(folder: Path) -> None:
     if left and not (folder / MARK).is_file():
         raise UserError(f"{folder} is no rehearsal: expected none of that name, or one; move it away")
     with or_user_error(folder):
-        for path in left:
+        for path in (path for path in left if path.name != MARK):  # which an interrupted call leaves, too
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         write_whole(folder / MARK, "A rehearsal of a study, not a result: the next one begins by deleting this folder.\n")
 

@@ -182,8 +182,15 @@ def test_short_attacks_are_refused_beside_real_weights(tmp_path, monkeypatch, ca
     from small_runs import write_weights
 
     monkeypatch.chdir(tmp_path)
-    write_weights(tmp_path / "run/student.safetensors")
-    assert "is no rehearsal of a study" in one_line(tmp_path, capsys, "evaluate", "run", "--rehearse", "true")
+    for run in ("run", "dress-rehearsal/run"):
+        write_weights(tmp_path / run / "student.safetensors")
+        assert "is no rehearsal of a study" in one_line(tmp_path, capsys, "evaluate", run, "--rehearse", "true")
+
+
+def test_no_study_runs_where_a_rehearsal_deletes(study_place, fake, capsys):  # noqa: ARG001
+    write_yaml(study_place / "mine-rehearsal.yaml", SMALL)
+    write_yaml(study_place / "checkpoints/mine-rehearsal/rehearsal.txt", "mine")
+    assert "is a rehearsal, which the next one deletes" in one_line(study_place, capsys, "study", "mine-rehearsal")
 
 
 @pytest.mark.parametrize(
