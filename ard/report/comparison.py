@@ -23,6 +23,7 @@ from ard.report.table import (
     folders_line,
     main_table,
     overestimation_line,
+    rehearsed_line,
     settings_line,
     upper_bounds_line,
     warnings_line,
@@ -130,12 +131,6 @@ def compare_records(
         records, mixed=mixed, baseline=baseline, ladder=ladder, folders=directories, published=published
     )
     return compared.write(output, formats)
-
-
-def rehearsed_line(rows: Sequence[Row]) -> str:
-    """That these numbers are no result, where any is of a rehearsal."""
-    rehearsed = any(record.is_rehearsed for row in rows for record in row.records)
-    return "A rehearsal, not a result: networks of a few steps, attacks of a few steps, a few images." if rehearsed else ""
 
 
 def left_out_line(directories: Sequence[Path], stale: Sequence[Path] = ()) -> str:
