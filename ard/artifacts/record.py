@@ -199,7 +199,7 @@ class Record:
     def __str__(self) -> str:
         """A few lines: what was measured, what came out; where a check failed, its name in place of every robust number."""
         split = "" if self.split == "in memory" else f" {self.split}"
-        lines = [f"{self.dataset.name}{split}, n = {self.n}, {self.threat.words}"]
+        lines = [f"{self.dataset.name}{split}, n = {self.n}, {self.threat.words}{', A REHEARSAL' * self.is_rehearsed}"]
         if self.failed:
             lines += [f"  clean {self.clean_acc:.1%}", f"  UNRELIABLE: {_in_words(self.failed)}"]
         else:

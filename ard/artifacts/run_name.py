@@ -5,7 +5,7 @@ recipe. The name holds for the configuration whose digest it carries, and for no
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -28,6 +28,11 @@ class RunName:
     swept: dict[str, float]
     config_digest: str
     digest: str | None = field(default=None, metadata=OMITTED)
+
+
+def row_name(method: str, swept: Mapping[str, float]) -> str:
+    """What tables call the runs of a method with these swept settings."""
+    return "-".join([method, *(f"{key.rpartition('.')[2]}-{value:g}" for key, value in swept.items())])
 
 
 def write_run_name(folder: RunFolder, name: RunName) -> None:

@@ -74,7 +74,7 @@ def recorded(weights: Path, request: Request) -> Record | None:
     None where other shards still have to finish. An interrupted call with the same arguments is continued.
     """
     if request.rehearse:
-        check_place(str(weights.absolute()))
+        check_place(weights)
     subject = Subject.of(weights, request)
     others = _given(subject, request)
     return as_memory_allows(partial(_recorded, subject, request, *others), subject.x)

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 from ard.artifacts.record import REHEARSED
 from ard.core.errors import UserError
@@ -13,6 +14,7 @@ SAMPLED = 1  # images for the checks that run the network again
 QUERIES = 10  # of an attack without gradients
 NOTE = f"{REHEARSED}: every attack had {STEPS} steps or {QUERIES} queries; these numbers are no result"
 FOLDER = "-rehearsal"  # how the folder of a rehearsed study ends
+MARK = "rehearsal.txt"  # and what lies in it
 
 
 def shortened(adversary: Adversary) -> Adversary:
@@ -30,9 +32,9 @@ def shortened(adversary: Adversary) -> Adversary:
     return adversary
 
 
-def check_place(folder: str) -> None:
+def check_place(weights: Path) -> None:
     """Raises UserError for weights outside a study's rehearsal, where a record of short attacks would be taken for one."""
-    if FOLDER not in folder:
+    if not any(folder.name.endswith(FOLDER) and (folder / MARK).is_file() for folder in weights.absolute().parents):
         raise UserError(
-            f"--rehearse: {folder} is no rehearsal of a study; expected `ard study NAME --rehearse`, which uses it"
+            f"--rehearse: {weights} is no rehearsal of a study; expected `ard study NAME --rehearse`, which uses it"
         )

@@ -11,7 +11,7 @@ from ard.report.differences import DifferenceTable, differences_table, rungs_of,
 from ard.report.grouping import differing, group, load_records
 from ard.report.pictures.formats import PNG
 from ard.report.pictures.frontier import draw_frontier, knobs_of, matched_table
-from ard.report.pictures.ladder import draw_ladder
+from ard.report.pictures.ladder import draw_ladder, reliable
 from ard.report.pictures.marks import caption
 from ard.report.pictures.ranking import draw_ranking
 from ard.report.pictures.seconds import draw_seconds, timed_rows
@@ -23,6 +23,7 @@ from ard.report.table import (
     folders_line,
     main_table,
     overestimation_line,
+    rehearsed_line,
     settings_line,
     upper_bounds_line,
     warnings_line,
@@ -96,9 +97,9 @@ class Comparison:
             output.mkdir(parents=True, exist_ok=True)
         said = [_picture(self.rows, self.differ, output, formats), _time_picture(self.rows, self.differ, output, formats)]
         text = table + "\n" + "\n\n".join(filter(None, said)) + "\n"
-        if self.ladder:
+        if rungs := reliable(rungs_of(self.rows, self.ladder)) if self.ladder else []:
             steps = [StudyFolder(output).picture("ladder", kind) for kind in formats]
-            draw_ladder(rungs_of(self.rows, self.ladder), *steps)
+            draw_ladder(rungs, *steps)
             text += f"\nThe ladder: {', '.join(map(str, steps))}.\n"
         write_whole(StudyFolder(output).table, text)
         more = published_columns(self.rows, self.published or ())
@@ -130,12 +131,6 @@ def compare_records(
         records, mixed=mixed, baseline=baseline, ladder=ladder, folders=directories, published=published
     )
     return compared.write(output, formats)
-
-
-def rehearsed_line(rows: Sequence[Row]) -> str:
-    """That these numbers are no result, where any is of a rehearsal."""
-    rehearsed = any(record.is_rehearsed for row in rows for record in row.records)
-    return "A rehearsal, not a result: networks of a few steps, attacks of a few steps, a few images." if rehearsed else ""
 
 
 def left_out_line(directories: Sequence[Path], stale: Sequence[Path] = ()) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from ard.artifacts.paths import RECORD
 from ard.artifacts.record import Record, Repetition, warning_of
 from ard.artifacts.record_parts import Overall
+from ard.artifacts.run_name import row_name
 
 Kind = Literal["clean", "worst"]
 TEACHER_PREFIX = "teachers/"  # in front of the name of a teacher's row
@@ -44,7 +45,7 @@ class StoredRecord:
         if run is None:
             return self.home.name
         start = [self.record.pruned.words, "then"] if self.record.pruned else []
-        return "-".join([*start, run.method, *(f"{key.rpartition('.')[2]}-{value:g}" for key, value in run.swept.items())])
+        return "-".join([*start, row_name(run.method, run.swept)])
 
     @property
     def is_last(self) -> bool:

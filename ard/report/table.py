@@ -232,6 +232,12 @@ def setting_words(key: str, value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def rehearsed_line(rows: Sequence[Row]) -> str:
+    """That these numbers are no result, where any is of a rehearsal."""
+    rehearsed = any(record.is_rehearsed for row in rows for record in row.records)
+    return "A rehearsal, not a result: networks of a few steps, attacks of a few steps, a few images." if rehearsed else ""
+
+
 def training_seconds(row: Row) -> float | None:
     """Mean over the seeds of which it is known."""
     seconds = [record.training.seconds for record in row.records if record.training]

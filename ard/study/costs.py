@@ -1,6 +1,7 @@
 """What a study's runs cost, before they begin: PFLOP from the passes of every recipe, hours where a GPU was measured."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -27,6 +28,7 @@ from ard.study.rehearsal import BATCH, BATCHES
 from ard.study.study_file import Study
 from ard.study.study_run import StudyRun
 
+FOLD = re.compile(r"fold\d+")  # the folder of one
 COUNTED_STEPS = 10  # of the attack whose passes were counted
 CIFAR_IMAGES = 50_000
 PASSES_OF = {"PGDAT": "pgd_at", "Natural": "natural", "TRADES": "trades"}  # for a teacher's config, by its objective
@@ -59,18 +61,29 @@ def costs(runs: Sequence[StudyRun], resolved: Mapping[str, dict[str, Any]]) -> l
 
 
 def _cost(name: str, members: Sequence[StudyRun], resolved: Mapping[str, dict[str, Any]]) -> RunCost:
-    flops, images, hours = [], [], []
+    """The mean of its runs where these are trials of several methods, else of the first, which all others cost."""
+    images, work, hours = [], [], []
     for run in members if name == "trials" else members[:1]:
         config = resolved[run.name]
-        flops.append(flops_per_image(run, config))
-        images.append(_images(json.dumps(config["data"])))
-        hours.append(seconds_per_image(config, flops[-1]))
-    epochs = int(resolved[members[0].name]["trainer"]["max_epochs"])
-    mean = None if None in flops else sum(flops) / len(flops)  # type: ignore[arg-type]
-    seen = None if images[0] is None else images[0] * epochs
-    known = seen is not None and None not in hours
-    took = sum(hours) / len(hours) * seen / 3600 if known else None  # type: ignore[arg-type, operator]
-    return RunCost(name, len(members), mean, seen, took)
+        flops = flops_per_image(run, config)
+        pace = seconds_per_image(config, flops)
+        seen = _images_of_all_epochs(config)
+        images.append(seen)
+        work.append(flops if flops is None or seen is None else flops * seen)
+        hours.append(None if pace is None or seen is None else pace * seen / 3600)
+    mean, done = _mean(images), _mean(work)
+    flops = done if mean is None or done is None else done / mean
+    return RunCost(name, len(members), flops, None if mean is None else round(mean), _mean(hours))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
+
+
+def _images_of_all_epochs(config: Mapping[str, Any]) -> int | None:
+    images = _images(json.dumps(config["data"]))
+    return None if images is None else images * int(config["trainer"]["max_epochs"])
 
 
 def counted(rows: Sequence[RunCost], rehearsed: Sequence[StudyRun], **changes: Any) -> list[RunCost]:
@@ -87,7 +100,7 @@ def counted(rows: Sequence[RunCost], rehearsed: Sequence[StudyRun], **changes: A
 
 def repeated(rows: Sequence[RunCost], study: Study) -> list[RunCost]:
     """Of one seed, fold and trial: of all of the study."""
-    folds, trials = study.folds or 1, prod(len(numbers) for numbers in study.tune.values())
+    folds, trials = len(study.every_fold), prod(len(numbers) for numbers in study.tune.values())
     times = {"trials": folds * trials}
     return [
         replace(
@@ -101,7 +114,7 @@ def repeated(rows: Sequence[RunCost], study: Study) -> list[RunCost]:
 def _kind(run: StudyRun) -> str:
     """The name of all runs that differ in seed and fold alone; trials have one name."""
     name = Path(run.name) if run.role == "teacher" else Path(run.name).parent
-    return "trials" if run.tried else "/".join(part for part in name.parts if not part.startswith("fold"))
+    return "trials" if run.tried else "/".join(part for part in name.parts if not FOLD.fullmatch(part))
 
 
 def costs_table(rows: Sequence[RunCost]) -> str:
@@ -151,8 +164,7 @@ def flops_per_image(run: StudyRun, config: Mapping[str, Any]) -> float | None:
     taught = [_forward(spec, json.dumps(config["data"])) for spec in _teachers(run, arguments)]
     if counted is None or student is None or None in taught:
         return None
-    attack = (arguments["attack"] or {}).get("init_args") or {}
-    steps, total = int(attack.get("steps", 1)), 0.0
+    steps, total = _attack_steps(arguments), 0.0
     for network, count in counted.items():
         f = sum(taught) / len(taught) if network == "teacher" and taught else student  # type: ignore[arg-type]
         more = steps - COUNTED_STEPS if steps > 1 and count["B"] >= COUNTED_STEPS else 0
@@ -161,6 +173,13 @@ def flops_per_image(run: StudyRun, config: Mapping[str, Any]) -> float | None:
         inner = {"student": inner, "teacher": backward}.get(network, 0)
         total += f * (forward + inner + 2 * (backward - inner))
     return total
+
+
+def _attack_steps(arguments: Mapping[str, Any]) -> float:
+    """Of the attack; in the mean over all epochs where they grow."""
+    steps = int(((arguments["attack"] or {}).get("init_args") or {}).get("steps", 1))
+    first = arguments["training"].get("first_steps")
+    return steps if first is None else (first + steps) / 2
 
 
 def _teachers(run: StudyRun, arguments: Mapping[str, Any]) -> list[str]:
@@ -202,7 +221,11 @@ def _images(section: str) -> int | None:
         return CIFAR_IMAGES - data.val_size
     if type(data) is ImageFolder:
         return sum(map(len, data.train_files.values())) - data.val_size
-    return None if data is None else data.image_count
+    try:
+        with nothing_fetched():
+            return None if data is None else data.image_count
+    except UserError:
+        return None
 
 
 def seconds_per_image(config: Mapping[str, Any], flops: float | None) -> float | None:
@@ -211,8 +234,7 @@ def seconds_per_image(config: Mapping[str, Any], flops: float | None) -> float |
     if flops is None or data is None or tuple(data.input_shape) != MEASURED_SHAPE or not torch.cuda.is_available():
         return None
     here = device_name(torch.device("cuda")).removeprefix("cuda: ")
-    attack = (config["model"]["init_args"]["attack"] or {}).get("init_args") or {}
-    lever = "shipped" if int(attack.get("steps", 1)) > 1 else "shipped, N-FGSM"
+    lever = "shipped" if _attack_steps(config["model"]["init_args"]) > 1 else "shipped, N-FGSM"
     wanted = (here, _measured_name(student), lever)
     rates = [row["tflops"] for row in speeds() if (row["device"], row["student"], row["lever"]) == wanted]
     return flops / (rates[0] * 1e12) if rates else None

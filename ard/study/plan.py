@@ -8,10 +8,12 @@ from typing import Any
 
 from ard.artifacts.class_paths import is_ours
 from ard.artifacts.paths import TRIALS
+from ard.artifacts.run_name import row_name
 from ard.configs.catalogue import find, shown
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
 from ard.study.resolving import Resolver
+from ard.study.studied_data import innermost_data
 from ard.study.study_file import Study, short_name
 from ard.study.study_run import StudyRun
 from ard.study.teachers import missing_teachers
@@ -32,7 +34,19 @@ def plan(study: Study, directory: Path, resolve: Resolver) -> list[StudyRun]:
         ]
     runs.sort(key=lambda run: (bool(run.teachers), study.seeds.index(run.seed)))
     trials = {trial.name: trial for run in runs for trial in run.trials}
+    _check_rows(study, [*teachers, *runs])
     return [*teachers, *trials.values(), *runs]
+
+
+def _check_rows(study: Study, runs: Sequence[StudyRun]) -> None:
+    """Raises UserError where the table would have no row that its differences are to be taken to."""
+    known = dict.fromkeys(("teachers/" * (run.role == "teacher")) + row_name(run.method, run.swept) for run in runs)
+    for what, named in (("baseline", [study.baseline] if study.baseline else []), ("ladder", study.ladder)):
+        for name in named:
+            if name.rpartition("then-")[2] not in known:  # a start that was pruned has a word before the method
+                raise UserError(f"{what}: the study has no row {name!r}; expected some of {', '.join(known)}")
+    if len(study.ladder) == 1:
+        raise UserError(f"ladder: {study.ladder[0]} alone; expected two rows or more")
 
 
 def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, StudyRun]:
@@ -57,12 +71,7 @@ def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, Stud
 
 def _of_fold(study: Study, fold: int | None) -> dict[str, int]:
     """Which fold is for test: of the data set itself, where others are around it."""
-    if fold is None:
-        return {}
-    key, part = "data", read_yaml(find(study.base, "bases"), "bases").get("data")
-    while isinstance(part, dict) and isinstance(inner := (part.get("init_args") or {}).get("base"), dict):
-        key, part = f"{key}.init_args.base", inner
-    return {f"{key}.init_args.fold": fold}
+    return {} if fold is None else {f"{innermost_data(study)}.fold": fold}
 
 
 def _with_network(run: StudyRun, resolve: Resolver) -> StudyRun:
@@ -109,10 +118,10 @@ def _runs(
     for name, swept in _settings(study, config.stem):
         for mine in chosen:
             teacher = f"-{mine['teacher'].method}" if len(chosen) > 1 else ""
-            label = str(Path(condition, f"{name}{teacher}", "" if fold is None else f"fold{fold}"))
+            label = Path(condition, f"{name}{teacher}", "" if fold is None else f"fold{fold}").as_posix()
             run = StudyRun(
                 name=f"{label}/seed{seed}",
-                study=str(Path(directory.name, condition)),
+                study=Path(directory.name, condition).as_posix(),
                 method=f"{config.stem}{teacher}",
                 swept=swept,
                 directory=directory / label / f"seed{seed}",

@@ -17,12 +17,13 @@ from ard.core.files import or_user_error, write_whole
 from ard.core.locks import LOCK
 from ard.data import DataModule
 from ard.data.cifar import nothing_fetched
+from ard.evaluation.shortened import MARK
 from ard.models import Network
 from ard.study.architectures import architecture
-from ard.study.study_file import Study
+from ard.study.studied_data import innermost_data, studied_data
+from ard.study.study_file import Study, plain_key
 
 BATCHES, BATCH, TESTED = 2, 4, 5  # training steps of so many images, and how many test images
-MARK = "rehearsal.txt"
 CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}  # that a teacher of RobustBench distinguishes
 UNKNOWN_CLASSES = 10  # where folders that are not there would say it
 
@@ -44,14 +45,14 @@ def rehearsal_of(study: Study, own: Path) -> Rehearsal:
     _make_empty(own)
     data, lines = _data(study)
     teacher, said = _teacher(study, own, data["classes"] if data else None)
+    small = _small(study, data)
     toy = replace(
-        once(study),
+        _without(once(study), small, data is not None),
         given_teacher=teacher,
         evaluate={**study.evaluate, "limit": TESTED, "rehearse": True},
         results=None,
-        common={**study.common, **_small(data)},
-        overrides={name: _without(keys, data) for name, keys in study.overrides.items()},
     )
+    toy = replace(toy, common={**toy.common, **small})
     return Rehearsal(_with_replays(toy), [*lines, *said])
 
 
@@ -66,35 +67,48 @@ def _make_empty(folder: Path) -> None:
     if left and not (folder / MARK).is_file():
         raise UserError(f"{folder} is no rehearsal: expected none of that name, or one; move it away")
     with or_user_error(folder):
-        for path in left:
+        for path in (path for path in left if path.name != MARK):  # which an interrupted call leaves, too
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         write_whole(folder / MARK, "A rehearsal of a study, not a result: the next one begins by deleting this folder.\n")
 
 
-def _small(data: dict[str, Any] | None) -> dict[str, Any]:
+def _small(study: Study, data: dict[str, Any] | None) -> dict[str, Any]:
     """The keys of every run that make it small; random images where there are no others."""
     keys = {
         "trainer.max_epochs": 1,
+        "trainer.check_val_every_n_epoch": 1,
         "trainer.limit_train_batches": BATCHES,
         "trainer.limit_val_batches": 1,
         "trainer.log_every_n_steps": 1,
-        "data.init_args.batch_size": BATCH,
     }
     if data is None:
-        return keys
-    own = {f"data.init_args.{key}": value for key, value in data.items()}
+        return {**keys, f"{innermost_data(study)}.batch_size": BATCH}
+    own = {f"data.init_args.{key}": value for key, value in {**data, "batch_size": BATCH}.items()}
     return {"data": "ard.data.RandomImages", **keys, **own}
 
 
-def _without(keys: dict[str, Any], data: dict[str, Any] | None) -> dict[str, Any]:
-    """A run's own keys without those that a toy has smaller, or that random images do not have."""
-    small = _small(data)
-    lost = [
-        key for key in keys if data and key.startswith("data.init_args.") and key.rpartition(".")[2] not in OF_ANY_IMAGES
-    ]
-    return {key: value for key, value in keys.items() if key not in small and key not in lost}
+def _without(study: Study, small: dict[str, Any], random: bool) -> Study:
+    """Without the keys that a toy has smaller and, where its images are random, those that these do not have."""
+    smaller = set(map(plain_key, small))
+
+    def kept(keys: dict[str, Any]) -> dict[str, Any]:
+        named = {key: plain_key(key) for key in keys}
+        return {key: keys[key] for key in keys if named[key] not in smaller and not (random and _of_other_data(named[key]))}
+
+    whole = {what: kept(getattr(study, what)) for what in ("common", "tune")}
+    parts = {what: {name: kept(keys) for name, keys in getattr(study, what).items()} for what in OF_RUNS}
+    folds: dict[str, Any] = {"folds": None, "only_fold": None} if random else {}
+    rows: dict[str, Any] = {} if parts["sweeps"] == study.sweeps else {"baseline": None, "ladder": ()}  # may be gone
+    return replace(study, **{**whole, **parts, **folds, **rows})
 
 
+def _of_other_data(key: str) -> bool:
+    """Whether a key is of the data, and random images do not have it."""
+    of_any = {f"data.{name}" for name in OF_ANY_IMAGES}
+    return key.partition(".")[0] == "data" and key not in of_any
+
+
+OF_RUNS = ("overrides", "sweeps", "conditions")
 OF_ANY_IMAGES = ("augmentation", "cutmix", "rotation", "padding_mode", "flip", "crop_padding", "workers")
 
 
@@ -111,9 +125,8 @@ def _with_replays(study: Study) -> Study:
 
 def _data(study: Study) -> tuple[dict[str, Any] | None, list[str]]:
     """What random images must be like, and why there are to be any; None where the data are there."""
-    section = read_yaml(find(study.base, "bases"), "bases")["data"]
-    arguments = {**(section.get("init_args") or {}), **_common_data(study)}
-    name = str(section["class_path"])
+    section = studied_data(study)
+    name, arguments = section["class_path"], section["init_args"]
     try:
         with nothing_fetched():
             data: DataModule = build(DataModule, {"class_path": name, "init_args": arguments})
@@ -121,6 +134,8 @@ def _data(study: Study) -> tuple[dict[str, Any] | None, list[str]]:
         return None, []
     except UserError as error:
         reason = str(error).partition("; ")[0].partition(", and what a file")[0]
+    while isinstance(inner := arguments.get("base"), dict):
+        name, arguments = str(inner["class_path"]), inner.get("init_args") or {}
     shape, classes = _shape(name, arguments), _classes(study, name)
     random = {
         "classes": classes,
@@ -131,11 +146,6 @@ def _data(study: Study) -> tuple[dict[str, Any] | None, list[str]]:
     }
     pixels = "×".join(map(str, shape[1:]))
     return random, [f"random images of {pixels} and {classes} classes in place of the data: {reason}"]
-
-
-def _common_data(study: Study) -> dict[str, Any]:
-    prefix = "data.init_args."
-    return {key.removeprefix(prefix): value for key, value in study.common.items() if key.startswith(prefix)}
 
 
 def _shape(name: str, arguments: dict[str, Any]) -> tuple[int, int, int]:
@@ -158,6 +168,8 @@ def _classes(study: Study, name: str) -> int:
 def _teacher(study: Study, own: Path, classes: int | None) -> tuple[dict[str, Any] | None, list[str]]:
     """The given teacher, or one of RobustBench that is not there with random weights, and a line that says so."""
     given = study.given_teacher
+    if given is not None and given["class_path"] == "ard.models.Cached":  # its table is kept beside the real weights
+        given = {**given, "class_path": "ard.models.Frozen"}
     if given is None or given["class_path"] != "ard.models.RobustBench":
         return given, []
     teacher: Any = build(nn.Module, given)
@@ -176,7 +188,7 @@ def _teacher(study: Study, own: Path, classes: int | None) -> tuple[dict[str, An
 
 
 def forget_weights(directory: Path) -> None:
-    """Delete the weights and checkpoints of a rehearsal, which nobody needs and which take room; its logs stay."""
-    for pattern in ("*.ckpt", "*.safetensors"):
+    """Delete the weights, checkpoints and tables of logits of a rehearsal, which take room; its logs stay."""
+    for pattern in ("*.ckpt", "*.safetensors", "*.logits"):
         for file in directory.rglob(pattern):
             file.unlink()

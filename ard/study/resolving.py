@@ -12,7 +12,8 @@ Config = dict[str, Any]
 class Resolver:
     """Resolves runs: all that differ in seed, fold and the places of files have one config but for these values.
 
-    A study of five folds and three seeds is so planned in seconds. What a run of them cannot be is refused with the first.
+    A study of five folds and three seeds is so planned in seconds. What a run of them cannot be is refused with the first,
+    and a seed or fold that cannot be with the first run that has it.
 
     Args:
         resolve: The words of an `ard fit` -> the resolved config; raises UserError where its parts cannot be built.
@@ -21,12 +22,14 @@ class Resolver:
     def __init__(self, resolve: Callable[[list[str]], Config]) -> None:
         self.resolve = resolve
         self._known: dict[str, Config] = {}
+        self._tried: set[tuple[str, int]] = set()
 
     def __call__(self, run: StudyRun) -> Config:
         """The config of a run, as `resolve` gives it for its arguments."""
-        kind = _kind(run)
-        if kind not in self._known:
+        kind, numbers = _kind(run), {("seed", run.seed), *run.fold.items()}
+        if kind not in self._known or not numbers <= self._tried:
             self._known[kind] = self.resolve(run.arguments)
+            self._tried |= numbers
         config = self._known[kind]
         for place, value in _own(run).items():
             config = with_value(config, place, value)

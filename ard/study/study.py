@@ -15,7 +15,7 @@ from ard.configs.catalogue import root
 from ard.core.errors import UserError
 from ard.core.locks import alone
 from ard.core.terminal import say
-from ard.evaluation.shortened import FOLDER
+from ard.evaluation.shortened import FOLDER, MARK
 from ard.study.costs import costs, costs_line, costs_table, counted, repeated
 from ard.study.devices import Devices
 from ard.study.display import Display
@@ -51,6 +51,8 @@ def run_study(path: Path, resolve: Resolve, compare: Callable[..., str], places:
     directory = Path("checkpoints") / path.stem
     study = _without_the_repositorys_results(read_study(path), path, directory)
     with alone(directory, refusal=STUDY):
+        if (directory / MARK).is_file():
+            raise UserError(f"{directory} is a rehearsal, which the next one deletes; expected another name for {path}")
         planned = _plan(study, directory, resolve)
         if missing := [run for run in planned.runs if not _has_records(run, study)]:
             say(costs_line(costs(missing, planned.resolved)))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ard.artifacts.paths import TRIALS
+from ard.cli.aliases import ALIASES
 from ard.configs.building import build
 from ard.configs.catalogue import find, names, shown
 from ard.configs.files import check_finite, read_yaml
@@ -113,6 +114,8 @@ def read_study(path: Path) -> Study:
     study: Study = build(Study, {key: value for key, value in content.items() if key not in OF_CONFIGS})
     settings: dict[str, Any] = {key: _keys(name, key, content[key]) for key in OF_CONFIGS if key in content}
     study = replace(study, **settings)
+    if study.request.rehearse:
+        raise UserError(f"{name}: evaluate: rehearse is for `ard study {path.stem} --rehearse` alone; expected none here")
     study.request.check()
     study.request.check_ball()
     stems = [Path(recipe).stem for recipe in study.recipes]
@@ -126,6 +129,7 @@ def read_study(path: Path) -> Study:
                 raise UserError(f"{name}: {what} for {run!r}, which is neither a recipe nor a teacher")
     for run in set(study.sweeps) - set(stems):
         raise UserError(f"{name}: a sweep of {run!r}, which is none of its recipes")
+    _check_own(name, study)
     _check_tuned(name, study)
     _check_conditions(name, study, stems)
     _check_configs(name, study)
@@ -140,6 +144,16 @@ def _keys(name: str, what: str, value: Any) -> dict[str, Any]:
         raise UserError(f"{name}: {what}: {value}: expected {expected}")
     check_finite(value)
     return {str(key): setting for key, setting in value.items()}
+
+
+def _check_own(name: str, study: Study) -> None:
+    """Raises UserError for keys of which the study gives each run its own value, since these would be two."""
+    own = {"seed_everything": "`seeds:`", "trainer.default_root_dir": "no such key: a run's folder is its name"}
+    if study.folds is not None:
+        own |= {"data.fold": "`folds:`", "data.base.fold": "`folds:`"}
+    for settings in (study.sweeps, study.overrides, study.conditions, {"every run": study.common}, {"tune": study.tune}):
+        for run, key in [(run, key) for run, keys in settings.items() for key in keys if plain_key(key) in own]:
+            raise UserError(f"{name}: {key} is set for {run}; expected {own[plain_key(key)]}")
 
 
 def _check_tuned(name: str, study: Study) -> None:
@@ -178,6 +192,12 @@ def _check_configs(name: str, study: Study) -> None:
                 find(config, kind)
             except UserError as error:
                 raise UserError(f"{name} names {error}") from error
+
+
+def plain_key(key: str) -> str:
+    """One spelling of a key: epochs and trainer.max_epochs, data.flip and data.init_args.flip are the same."""
+    alias = ALIASES.get(key.replace("-", "_"))
+    return (alias.key if alias else key).replace(".init_args", "")
 
 
 def short_name(argument: str) -> str:

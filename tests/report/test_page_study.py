@@ -17,6 +17,7 @@ from ard.artifacts.paths import RecordFiles
 from ard.artifacts.record_file import read_record
 from ard.artifacts.shown import write_shown
 from ard.core.statistics import accuracy_interval
+from ard.evaluation.shortened import NOTE
 from ard.report.comparison import compare_records
 from ard.report.grouping import group, load_records
 from ard.report.page.charts import IN_TURN, TONES, Chart, Look, Piece, PlacedMark, across, cut, kept_apart, upwards
@@ -62,6 +63,14 @@ def test_differences_and_notes_are_those_of_compare(study):
     assert [[text for text, _ in row] for row in page.table("Differences in points")] == [lines[0], *lines[2:]]
     assert "Above ard in the worst case, significantly: none (of 1)." in page.text
     assert "dataset Digits, split test, n 500, threat Linf 0.15, suite quick, 1 to 2 seeds." in page.text
+
+
+def test_a_rehearsal_says_on_every_page_that_it_is_no_result(study):
+    assert "ehearsal" not in page_of(study).text
+    write(study / "toy/seed0/evaluation.json", first(0.9), first(0.876), notes=(NOTE,))
+    assert "A rehearsal, not a result" in page_of(study).text
+    assert NOTE in (study / "toy/seed0/report.html").read_text()
+    assert "A REHEARSAL" in str(read_record(study / "toy/seed0/evaluation.json")).splitlines()[0]
 
 
 def test_every_run_has_a_page_and_is_linked(study):

@@ -81,3 +81,13 @@ def test_a_setting_at_chance_is_no_knobs_best(tmp_path: Path) -> None:
     text = compare_records([tmp_path], tmp_path / "out")
     assert "| 60.0 (3) |" in text
     assert "95.0 (1)" not in text
+
+
+def test_a_ladder_of_which_no_row_is_reliable_has_a_table_and_no_picture(tmp_path: Path) -> None:
+    failing = {"checks": checks(O10="fail"), "verdict": "unreliable"}
+    for name in ("pgd_at", "ard"):
+        write(tmp_path / f"study/{name}/seed0/evaluation.json", first(0.9), first(0.7), **failing)
+    text = compare_records([tmp_path / "study"], tmp_path / "out", ladder=["pgd_at", "ard"])
+    assert "| pgd_at → ard |" in text
+    assert "The ladder:" not in text
+    assert not (tmp_path / "out/ladder.png").exists()

@@ -1,14 +1,17 @@
 """`ard study NAME --rehearse`: the whole study at a toy size, and nothing that belongs to the real one is touched."""
 
 import pytest
-from small_runs import cli, files_below, one_line, write_yaml
+from small_runs import cli, files_below, one_line, workplace, write_yaml
 from tiny import user_error
 
 from ard.artifacts.paths import RECORDS
 from ard.artifacts.record_file import read_record
+from ard.cli.lightning import resolve_config
 from ard.configs.catalogue import names, root
 from ard.study.architectures import architecture
+from ard.study.plan import plan
 from ard.study.rehearsal import rehearsal_of
+from ard.study.resolving import Resolver
 from ard.study.study_file import Study, read_study
 
 SMALL = {"base": "configs/digits.yaml", "teachers": {"robust": "digits_resnet"}, "recipes": ["pgd_at", "fast_ard"]}
@@ -78,6 +81,46 @@ def test_a_toy_publishes_nothing_and_keeps_what_is_compared(tmp_path):
     assert toy.evaluate["rehearse"]
 
 
+LONG = {"trainer.max_epochs": 360, "trainer.check_val_every_n_epoch": 9, "data.init_args.labelled": 100}
+
+
+def test_what_conditions_and_common_keys_make_long_is_as_short(tmp_path, monkeypatch):
+    """Also of images around which a class lies, and by the short names of keys."""
+    place = workplace(tmp_path, monkeypatch)
+    few = {**LONG, "data.init_args.base.init_args.batch_size": 100}
+    changes = {"conditions": {"few": few, "all": {"epochs": 40}}, "sweeps": {"pgd_at": {"trainer.max_epochs": [10, 20]}}}
+    study = study_of(base="digits_labels", recipes=["pgd_at"], folds=5, common={"epochs": 50}, **changes)
+    (place / "own").mkdir()
+    toy = rehearsal_of(study, place / "own").study
+    resolver = Resolver(resolve_config)
+    runs = plan(toy, place / "own", resolver)
+    assert [run.name for run in runs[1:]] == ["few/pgd_at/fold0/seed0", "all/pgd_at/fold0/seed0"]
+    for run in runs:
+        config = resolver(run)
+        assert [config["trainer"][key] for key in ("max_epochs", "check_val_every_n_epoch")] == [1, 1]
+        assert config["data"]["init_args"]["base"]["init_args"]["batch_size"] == 4
+        assert config["data"]["init_args"]["labelled"] == (100 if "few" in run.name else None)
+
+
+def test_random_images_have_the_shape_of_the_data_that_common_keys_name(tmp_path, monkeypatch):
+    place = workplace(tmp_path, monkeypatch)
+    mine = {"data": "ard.data.ImageFolder", "data.root": "photos", "data.size": 48, "data.flip": False}
+    study = study_of(base="cifar10", recipes=["pgd_at"], common=mine, conditions={"a": {"data.init_args.name": "other"}})
+    (place / "own").mkdir()
+    found = rehearsal_of(study, place / "own")
+    assert found.instead[0].startswith("random images of 48×48 and 10 classes in place of the data: photos")
+    common = found.study.common
+    assert {"data": "ard.data.RandomImages", "data.flip": False, "data.init_args.size": 48}.items() <= common.items()
+    assert "data.root" not in common
+    assert found.study.conditions == {"a": {}}
+
+
+def test_a_cached_teacher_that_is_given_gets_no_table_beside_its_weights(tmp_path):
+    given = {"class_path": "ard.models.Cached", "init_args": {"weights": "mine.safetensors"}}
+    toy = rehearsal_of(study_of(teachers={}, given_teacher=given), tmp_path).study
+    assert toy.given_teacher == {"class_path": "ard.models.Frozen", "init_args": {"weights": "mine.safetensors"}}
+
+
 def test_what_is_not_there_is_made_up_and_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own").mkdir()
@@ -139,8 +182,15 @@ def test_short_attacks_are_refused_beside_real_weights(tmp_path, monkeypatch, ca
     from small_runs import write_weights
 
     monkeypatch.chdir(tmp_path)
-    write_weights(tmp_path / "run/student.safetensors")
-    assert "is no rehearsal of a study" in one_line(tmp_path, capsys, "evaluate", "run", "--rehearse", "true")
+    for run in ("run", "dress-rehearsal/run"):
+        write_weights(tmp_path / run / "student.safetensors")
+        assert "is no rehearsal of a study" in one_line(tmp_path, capsys, "evaluate", run, "--rehearse", "true")
+
+
+def test_no_study_runs_where_a_rehearsal_deletes(study_place, fake, capsys):  # noqa: ARG001
+    write_yaml(study_place / "mine-rehearsal.yaml", SMALL)
+    write_yaml(study_place / "checkpoints/mine-rehearsal/rehearsal.txt", "mine")
+    assert "is a rehearsal, which the next one deletes" in one_line(study_place, capsys, "study", "mine-rehearsal")
 
 
 @pytest.mark.parametrize(

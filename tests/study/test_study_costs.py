@@ -38,6 +38,26 @@ def test_a_cost_is_what_runs_counted(rows):
         assert row.runs == (1 if row.method.startswith("teachers/") else 3)
 
 
+def test_trials_of_unlike_length_and_one_fold_and_growing_steps_cost_what_they_are(tmp_path, monkeypatch):
+    workplace(tmp_path, monkeypatch)
+    grown = {"model.init_args.attack.init_args.steps": 7, "model.init_args.training.first_steps": 1}
+    study = Study(
+        base="digits",
+        recipes=["pgd_at"],
+        conditions={"folds": {"trainer.max_epochs": 10}, "grown": {"trainer.max_epochs": 40, **grown}},
+        tune={"model.init_args.training.lr": [0.1, 1]},
+        folds=5,
+        only_fold=3,
+    )
+    resolve = Resolver(resolve_config)
+    runs = plan(once(study), tmp_path / "checkpoints/digits", resolve)
+    found = {row.method: row for row in repeated(costs(runs, {run.name: resolve(run) for run in runs}), study)}
+    assert {name: row.runs for name, row in found.items()} == {"trials": 4, "folds/pgd_at": 1, "grown/pgd_at": 1}
+    whole, grows = found["folds/pgd_at"], found["grown/pgd_at"]
+    assert grows.flops_per_image / whole.flops_per_image == pytest.approx((4 + 1.5) / (7 + 1.5), rel=0.1)
+    assert found["trials"].pflop == pytest.approx((whole.pflop + grows.pflop) / 2)
+
+
 def test_the_table_says_what_is_not_known(rows):
     unknown = rows["ard"].__class__("mine", 3, None, None)
     table = costs_table([*rows.values(), unknown])

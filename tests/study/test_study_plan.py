@@ -85,6 +85,29 @@ def test_runs_that_are_resolved_as_one_have_the_configs_that_they_would_have_alo
         assert found[run.name] == resolve_config(run.arguments)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"folds": 6}, "fold = 5: expected 0 to 4"),
+        ({"seeds": [0, -1]}, "seed_everything = -1"),
+        ({"common": {"seed_everything": 5}}, "seed_everything is set for every run; expected `seeds:`"),
+        ({"overrides": {"ard": {"out": "mine"}}}, "out is set for ard"),
+        ({"folds": 2, "sweeps": {"ard": {"data.init_args.fold": [0, 1]}}}, "expected `folds:`"),
+        ({"evaluate": {"rehearse": True}}, "evaluate: rehearse is for `ard study wrong --rehearse` alone"),
+        ({"baseline": "pgd"}, "baseline: the study has no row 'pgd'; expected some of teachers/robust, pgd_at"),
+        ({"ladder": ["pgd_at", "kd"]}, "ladder: the study has no row 'kd'"),
+        ({"ladder": ["pgd_at"]}, "ladder: pgd_at alone"),
+    ],
+    ids=str,
+)
+def test_a_mistake_of_any_run_is_told_before_the_first(changes, words, place):
+    recipes = {"recipes": ["ard"]} if "sweeps" in changes else {"recipes": ["pgd_at"]} if "folds" in changes else {}
+    write_yaml(place / "wrong.yaml", {**STUDY, **recipes, **changes})
+    resolver = Resolver(resolve_config)
+    with user_error(words):
+        [resolver(run) for run in plan(read_study(place / "wrong.yaml"), place, resolver)]
+
+
 def test_every_recipe_is_trained_under_every_condition_and_teachers_under_none(place):
     wrong = "data.init_args.wrong"
     asked = {**STUDY, "base": "configs/digits_labels.yaml", "folds": 2}

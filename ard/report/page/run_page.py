@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ard.artifacts.diagnosis import diagnosis_of
-from ard.artifacts.record import Record
+from ard.artifacts.record import REHEARSED, Record
 from ard.artifacts.record_parts import AttackResult
 from ard.core.statistics import wilson_interval
 from ard.core.text import DASH, duration, radius
@@ -78,6 +78,8 @@ def _notices(run: StoredRun) -> list[str]:
     notices = []
     if run.first is not None and run.first.is_stale:
         notices.append("The record is of other weights than those beside it: evaluate these.")
+    if run.record is not None and run.record.is_rehearsed:
+        notices += [note for note in run.record.notes if note.startswith(REHEARSED)]
     if run.record is not None and run.record.warning:
         notices.append(run.record.explained_warning)
     if stopped := run.summary.get("stopped"):

@@ -33,6 +33,7 @@ from ard.report.rows import Kind, Row
 from ard.report.table import (
     folders_line,
     overestimation_line,
+    rehearsed_line,
     settings_line,
     shared_settings,
     upper_bounds_line,
@@ -170,8 +171,8 @@ def _best_on_top(places: Sequence[Placed]) -> list[Placed]:
 
 def _compared(folder: Path, compared: Comparison, looks: Mapping[str, Look]) -> dict[str, Any]:
     rows, differ = compared.rows, compared.differ
-    lines = [settings_line(rows, differ), overestimation_line(rows, differ), upper_bounds_line(rows, differ)]
-    lines += [warnings_line(rows, differ), folders_line(rows), compared.left_out]
+    lines = [rehearsed_line(rows), settings_line(rows, differ), overestimation_line(rows, differ)]
+    lines += [upper_bounds_line(rows, differ), warnings_line(rows, differ), folders_line(rows), compared.left_out]
     left_out = ", ".join(row.label for row in rows if row.warning)
     places, note = placed(rows, differ, looks), _settings(compared)
     return {

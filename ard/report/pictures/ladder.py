@@ -13,13 +13,17 @@ from ard.report.pictures.style import COLOURS, GREY, empty_figure, plain_axes, s
 from ard.report.rows import Row
 
 
+def reliable(rungs: Sequence[Row]) -> list[Row]:
+    """Those that have a robust number which no check contradicts: what there is to draw."""
+    return [row for row in rungs if not row.warning]
+
+
 def draw_ladder(rungs: Sequence[Row], *paths: Path) -> None:
     """Write the picture to each path: worst-case accuracy of each rung from top to bottom, and between two the difference.
 
-    Intervals are those of the tables; the band is ±1 point, within which two rows are called equal. Rungs without reliable
-    robust numbers are left out.
+    Intervals are those of the tables; the band is ±1 point, within which two rows are called equal. All `rungs` are
+    reliable, and there is one at least.
     """
-    rungs = [row for row in rungs if not row.warning]
     figure = empty_figure(title(rungs, []))
     figure.set_figheight(1.4 + 0.45 * len(rungs))
     heights, steps = figure.subplots(1, 2, sharey=True)

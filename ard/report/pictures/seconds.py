@@ -20,8 +20,11 @@ WIDEST = 1.15  # times the least and the most seconds: where the axis ends
 
 
 def timed_rows(rows: Sequence[Row]) -> list[Row]:
-    """Reliable best checkpoints of which every run says what its device worked; none where devices are not all alike."""
-    timed = [row for row in students(rows) if not row.warning and device_seconds(row)]
+    """Reliable best checkpoints of which every run says what its device worked; none where devices are not all alike.
+
+    Runs of a few steps, as a rehearsal has them, may have taken 0.0 seconds, which no axis of powers has.
+    """
+    timed = [row for row in students(rows) if not row.warning and min(device_seconds(row), default=0) > 0]
     devices = {record.training.device for row in timed for record in row.records if record.training}
     return timed if len(devices) == 1 else []
 
