@@ -1,7 +1,8 @@
 """Published accuracies beside ours: with which number a row may be compared, and how far the two are apart.
 
-The numbers are those of configs/published.yaml. Nothing is compared where recipe, data, network, threat, checkpoint or
-attack differ. Schedules are not looked at, teachers only in the question whether a published number is met.
+The numbers are those of configs/published.yaml. Nothing is compared where recipe, arguments of its objective, data, network,
+threat, checkpoint or attack differ. Schedules and what else a study overrides are not looked at, teachers only in the
+question whether a published number is met.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 from ard.artifacts.facts import NetworkSpec
 from ard.artifacts.record import Record
-from ard.configs.catalogue import PUBLISHED, root
+from ard.configs.catalogue import PUBLISHED, find, root
 from ard.configs.files import read_yaml
 from ard.core.radius import Radius
 from ard.core.statistics import mean_and_spread
@@ -55,6 +56,8 @@ class Entry:
         record, run = row.first, row.first.run
         if run is None or run.role != "student" or run.swept or record.pruned or run.method not in self.recipes:
             return False
+        if not _is_as_shipped(record, run.method):
+            return False
         whole = record.dataset.name == self.data and record.split == "test" and record.fold is None
         threat = record.threat
         alike = threat.norm == "Linf" and not threat.eight_bit and isclose(threat.eps, self.eps, abs_tol=1e-5)
@@ -82,6 +85,19 @@ class Entry:
         if known is None or network.class_name != known["class"] or not network.class_path.startswith("ard.models."):
             return False
         return all(network.init_args.get(key, value) == value for key, value in known["settings"].items())
+
+
+def _is_as_shipped(record: Record, method: str) -> bool:
+    """Whether a run's objective has the arguments of the recipe that names it, and its images the labels of the data set."""
+    section = read_yaml(find(method, "methods"), "methods")["model"]["init_args"]["objective"]
+    recipe, training = record.recipe, record.training
+    if recipe is None or recipe.class_path != section["class_path"]:
+        return False
+    mine, shipped = recipe.init_args or {}, section.get("init_args") or {}
+    scalars = {key: value for key, value in shipped.items() if not isinstance(value, dict | list)}
+    data = ((training.config if training else None) or {}).get("data", {})
+    labels = str(data.get("class_path", "")).rpartition(".")[2] != "KnownLabels"
+    return labels and all(mine.get(key, value) == value for key, value in scalars.items())
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def run_study(path: Path, resolve: Resolve, compare: Callable[..., str], places:
         if (directory / MARK).is_file():
             raise UserError(f"{directory} is a rehearsal, which the next one deletes; expected another name for {path}")
         planned = _plan(study, directory, resolve)
-        if missing := [run for run in planned.runs if not _has_records(run, study)]:
+        if missing := [run for run in planned.runs if not run.tried and not _has_records(run, study)]:
             say(costs_line(costs(missing, planned.resolved)))
         failures = _finish(planned, places)
         if failed := _say_failures(failures, planned):
@@ -148,15 +148,24 @@ def _tables(study: Study, directory: Path, compare: Callable[..., str]) -> str:
     """Of all runs; with conditions one for the runs under each, and the teachers."""
     output = Path(study.results) if study.results else directory
     if not study.conditions:
-        return compare([directory], output, baseline=study.baseline, ladder=study.ladder)
+        return _table(study, [directory], output, compare)
     teachers = [folder for folder in [directory / "teachers"] if folder.is_dir()]
     tables = []
     for condition in study.conditions:
         if any((directory / condition).rglob(RECORD)):
             folders = [directory / condition, *teachers]
-            table = compare(folders, output / condition, baseline=study.baseline, ladder=study.ladder)
-            tables.append(f"{condition}:\n\n{table}")
+            tables.append(f"{condition}:\n\n{_table(study, folders, output / condition, compare)}")
     return "\n\n".join(tables)
+
+
+def _table(study: Study, folders: list[Path], output: Path, compare: Callable[..., str]) -> str:
+    """Of the runs that have a record; where the baseline's or a rung's failed, without the differences to it."""
+    try:
+        return compare(folders, output, baseline=study.baseline, ladder=study.ladder)
+    except UserError as error:
+        table = compare(folders, output, baseline=None, ladder=())
+        say(f"the table is without the study's baseline and ladder: {error}", error=True)
+        return table
 
 
 @contextmanager

@@ -11,12 +11,13 @@ from typing import Any
 
 import method_table
 import pytest
+import yaml
 from small_records import TRAINING, attack, cells, dataset, first, write
 from small_runs import ROOT
 
 import ard
 import ard.models
-from ard.artifacts.facts import NetworkSpec, Pruned, Threat
+from ard.artifacts.facts import NetworkSpec, Pruned, Recipe, Threat
 from ard.commands.compare import compare_runs
 from ard.report.comparison import compare_records
 from ard.report.grouping import group, load_records
@@ -37,12 +38,26 @@ def entry(**said: Any) -> Any:
     return entry_of({**about, **said}, networks=NETWORKS, tolerance=0.5)
 
 
+def recipe_of(method: str, **changes: Any) -> Recipe:
+    """As a run of the recipe has it."""
+    file = ROOT / "configs/methods" / f"{method}.yaml"
+    objective = (
+        yaml.safe_load(file.read_text())["model"]["init_args"]["objective"] if file.is_file() else {"class_path": "x"}
+    )
+    return Recipe(
+        engine="ard.Distillation",
+        class_path=objective["class_path"],
+        init_args={**objective.get("init_args", {}), **changes},
+    )
+
+
 def ours(
     folder: Path, clean: float = 0.8, pgd: float = 0.45, aa: float | None = 0.4, n: int = 10000, **changes: Any
 ) -> None:
     """A record of PGD-AT on CIFAR-10, or of what `changes` say."""
     path = changes.pop("path", "cifar/pgd_at/seed0/evaluation.json")
     about = {
+        "recipe": recipe_of(Path(path).parts[1]),
         "model": NET,
         "dataset": dataset("CIFAR-10"),
         "threat": Threat(norm="Linf", eps=8 / 255),
@@ -172,6 +187,13 @@ def test_seeds_on_either_side_take_the_place_of_the_tolerance(tmp_path: Path) ->
         {"path": "cifar/teachers/pgd_at/evaluation.json"},
         {"pruned": Pruned(how="magnitude", keep=0.5, of="a" * 64, nonzero=1, seed=0)},
         {"training": None},
+        {"recipe": None},
+        {"recipe": recipe_of("trades")},
+        {
+            "training": replace(
+                TRAINING, config={"data": {"class_path": "ard.data.KnownLabels", "init_args": {"wrong": 0.4}}}
+            )
+        },
     ],
     ids=str,
 )
@@ -181,6 +203,12 @@ def test_nothing_is_compared_where_one_thing_differs(tmp_path: Path, changes: di
     text = said(tmp_path, [entry()])
     assert text.count("Published numbers: no row has one to be compared with.") == 1
     assert "a paper" not in text
+
+
+def test_an_objective_with_other_arguments_is_not_the_papers(tmp_path: Path) -> None:
+    for beta, fitting in ((6.0, True), (3.0, False)):
+        ours(tmp_path / str(beta), path="cifar/trades/seed0/evaluation.json", recipe=recipe_of("trades", beta=beta))
+        assert bool(pairs(tmp_path / str(beta), entry(recipes=["trades"]))) == fitting
 
 
 def test_an_attack_is_compared_with_itself_alone(tmp_path: Path) -> None:
