@@ -24,7 +24,7 @@ from ard.artifacts.run_name import run_of
 from ard.core.bits import pack
 from ard.core.locks import LOCK
 from ard.data import Digits, to_pixels
-from ard.evaluation.shortened import NOTE
+from ard.evaluation.rehearsed import NOTE
 from ard.losses import cross_entropy
 from ard.models import ResNet
 from ard.training.config_digest import config_digest

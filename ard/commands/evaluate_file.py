@@ -38,8 +38,8 @@ from ard.evaluation import Evaluation, Given, Store
 from ard.evaluation.cascade import as_memory_allows
 from ard.evaluation.gallery import gallery_of
 from ard.evaluation.measurement import versions
+from ard.evaluation.rehearsed import check_place
 from ard.evaluation.request import Request, split_commas
-from ard.evaluation.shortened import check_place
 from ard.training.config_digest import digest_of, essentials
 
 RESNET18_RECORD = 0.5850  # AutoAttack, CIFAR-10 at 8/255: RobustBench's best network of ResNet-18's size

@@ -23,7 +23,7 @@ from ard.evaluation.checks.state import state_of
 from ard.evaluation.eight_bits import check_levels, on_levels
 from ard.evaluation.library_attacks import AutoAttackPart
 from ard.evaluation.measurement import record_from
-from ard.evaluation.shortened import NOTE, SAMPLED, shortened
+from ard.evaluation.rehearsed import NOTE, SAMPLED, rehearsed
 from ard.evaluation.slopes import WRONG, gradient_errors
 from ard.evaluation.suites import FAR, MORE, Given, adversaries_of, more_effort
 from ard.evaluation.verdicts import Verdicts
@@ -78,7 +78,7 @@ class Evaluation:
         self.verdicts: Verdicts | None = None
 
     def _in_length(self, adversaries: list[Adversary]) -> list[Adversary]:
-        return [shortened(adversary) for adversary in adversaries] if self.rehearse else adversaries
+        return [rehearsed(adversary) for adversary in adversaries] if self.rehearse else adversaries
 
     @property
     def _names(self) -> set[str]:

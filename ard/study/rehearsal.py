@@ -17,7 +17,7 @@ from ard.core.files import or_user_error, write_whole
 from ard.core.locks import LOCK
 from ard.data import DataModule
 from ard.data.cifar import nothing_fetched
-from ard.evaluation.shortened import MARK
+from ard.evaluation.rehearsed import MARK
 from ard.models import Network
 from ard.study.architectures import architecture
 from ard.study.studied_data import innermost_data, studied_data

@@ -15,7 +15,7 @@ from ard.configs.catalogue import root
 from ard.core.errors import UserError
 from ard.core.locks import alone
 from ard.core.terminal import say
-from ard.evaluation.shortened import FOLDER, MARK
+from ard.evaluation.rehearsed import FOLDER, MARK
 from ard.study.costs import costs, costs_line, costs_table, counted, repeated
 from ard.study.devices import Devices
 from ard.study.display import Display

@@ -17,7 +17,7 @@ from ard.artifacts.paths import RecordFiles
 from ard.artifacts.record_file import read_record
 from ard.artifacts.shown import write_shown
 from ard.core.statistics import accuracy_interval
-from ard.evaluation.shortened import NOTE
+from ard.evaluation.rehearsed import NOTE
 from ard.report.comparison import compare_records
 from ard.report.grouping import group, load_records
 from ard.report.page.charts import IN_TURN, TONES, Chart, Look, Piece, PlacedMark, across, cut, kept_apart, upwards

@@ -17,7 +17,7 @@ FOLDER = "-rehearsal"  # how the folder of a rehearsed study ends
 MARK = "rehearsal.txt"  # and what lies in it
 
 
-def shortened(adversary: Adversary) -> Adversary:
+def rehearsed(adversary: Adversary) -> Adversary:
     """The same attack with a few steps or queries; one of a library that has no such setting here stays as it is."""
     if isinstance(adversary, GradientAdversary):
         attack = copy.copy(adversary.attack)
