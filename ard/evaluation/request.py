@@ -39,8 +39,8 @@ class Request:
         shard: k/n judges every n-th block of images; the last of n processes writes the record.
         save_adversarial: keep the worst image of each image, for `ard verify`; of 8 bits as a folder of PNGs.
         eight_bit: attack with images of 8 bits alone, k/255 inside the ball, as a file holds them.
-        rehearse: attacks of a few steps, which measure nothing: for `ard study NAME --rehearse` alone.
-        replace: overwrite a record of these weights that has more images, more attacks or other settings.
+        rehearse: few steps an attack, for `ard study --rehearse` alone.
+        replace: overwrite a record that measured more, or otherwise.
         allow_mismatch: allow other classes or sizes than the weights name.
     """
 
