@@ -75,7 +75,7 @@ class TrainingFacts:
     By none where no epoch was above chance, so that the last one stands for a best one.
 
     `seconds` are by the clock, with validation. `device_seconds` are of the training steps alone, without validation: on a
-    CPU those of all threads, which other programs disturb least, on a GPU by the clock, times the number of processes.
+    CPU those of all threads, with those that wait for each other, on a GPU by the clock, times the number of processes.
 
     `config_digest` names everything the result depends on; `config` is what it is the digest of, where that is known.
     """

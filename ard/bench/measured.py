@@ -16,7 +16,7 @@ def _measurements() -> Path:
 
 @cache
 def passes() -> dict[str, dict[str, dict[str, float]]]:
-    """Forward and backward passes of a step through each network, by recipe, with PGD_STEPS attack steps."""
+    """Forward and backward passes of a step through each network, by recipe; attacks of several steps had 10."""
     file = _measurements() / "costs.json"
     return json.loads(file.read_text(encoding="utf-8"))["passes"] if file.is_file() else {}
 

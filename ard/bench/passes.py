@@ -11,7 +11,7 @@ from ard.objectives.base import Objective
 
 
 class Passes(pl.Callback):
-    """Counts the second batch of every epoch, the one half way through training in a run of two: {F, B} of each network."""
+    """Counts the second batch of every epoch: {F, B} of each network. Of two steps in a run it is the later one."""
 
     def __init__(self) -> None:
         self.counts: dict[str, Counter[str]] = {}

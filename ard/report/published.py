@@ -88,16 +88,15 @@ class Entry:
 
 
 def _is_as_shipped(record: Record, method: str) -> bool:
-    """Whether a run's objective has the arguments of the recipe that names it, and its images the labels of the data set."""
+    """Whether a run's objective has the arguments of the recipe that names it, and it saw the data set and nothing else."""
     section = read_yaml(find(method, "methods"), "methods")["model"]["init_args"]["objective"]
     recipe, training = record.recipe, record.training
     if recipe is None or recipe.class_path != section["class_path"]:
         return False
     mine, shipped = recipe.init_args or {}, section.get("init_args") or {}
     scalars = {key: value for key, value in shipped.items() if not isinstance(value, dict | list)}
-    data = ((training.config if training else None) or {}).get("data", {})
-    labels = str(data.get("class_path", "")).rpartition(".")[2] != "KnownLabels"
-    return labels and all(mine.get(key, value) == value for key, value in scalars.items())
+    data = ((training.config if training else None) or {}).get("data", {}).get("init_args") or {}
+    return "base" not in data and all(mine.get(key, value) == value for key, value in scalars.items())
 
 
 @dataclass(frozen=True)

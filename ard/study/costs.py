@@ -134,19 +134,24 @@ def costs_table(rows: Sequence[RunCost]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.3g}"
+    return "not known" if value is None else _rounded(value)
+
+
+def _rounded(value: float) -> str:
+    """Three digits, of large numbers all before the point: 0.000264, 41.1, 2,782."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def costs_line(rows: Sequence[RunCost]) -> str:
     """The sum over all runs, and what it leaves out."""
     pflop = [row.pflop * row.runs for row in rows if row.pflop is not None]
     left = len(rows) - len(pflop)
-    out = f", without {left} rows that are not known" if left else ""
+    out = f", not counting {left} of {len(rows)} rows" if left else ""
     hours = [row.hours * row.runs for row in rows if row.hours is not None]
     device = device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    speed = f"{sum(hours):,.3g} GPU-hours at what was measured on {device}" if hours else _unmeasured(device)
+    speed = f"{_rounded(sum(hours))} GPU-hours at what was measured on {device}" if hours else _unmeasured(device)
     runs = sum(row.runs for row in rows)
-    what = f"Training {runs} run{'s' if runs > 1 else ''} costs {sum(pflop):,.3g} PFLOP{out}"
+    what = f"Training {runs} run{'s' if runs > 1 else ''} costs {_rounded(sum(pflop))} PFLOP{out}"
     return f"{what}; {speed}. Validation and evaluation come on top."
 
 

@@ -43,7 +43,7 @@ def _check_rows(study: Study, runs: Sequence[StudyRun]) -> None:
     known = dict.fromkeys(("teachers/" * (run.role == "teacher")) + row_name(run.method, run.swept) for run in runs)
     for what, named in (("baseline", [study.baseline] if study.baseline else []), ("ladder", study.ladder)):
         for name in named:
-            if name.rpartition("then-")[2] not in known:  # a start that was pruned has a word before the method
+            if not {name, name.rpartition("then-")[2]} & set(known):  # a pruned start has a word before the method
                 raise UserError(f"{what}: the study has no row {name!r}; expected some of {', '.join(known)}")
     if len(study.ladder) == 1:
         raise UserError(f"ladder: {study.ladder[0]} alone; expected two rows or more")

@@ -54,7 +54,7 @@ def run_study(path: Path, resolve: Resolve, compare: Callable[..., str], places:
         if (directory / MARK).is_file():
             raise UserError(f"{directory} is a rehearsal, which the next one deletes; expected another name for {path}")
         planned = _plan(study, directory, resolve)
-        if missing := [run for run in planned.runs if not run.tried and not _has_records(run, study)]:
+        if missing := _missing(planned):
             say(costs_line(costs(missing, planned.resolved)))
         failures = _finish(planned, places)
         if failed := _say_failures(failures, planned):
@@ -111,8 +111,21 @@ def _plan(study: Study, directory: Path, resolve: Resolve) -> Planned:
     return planned
 
 
+def _tuning(planned: "Planned") -> Tuning:
+    """The trials that ended before, here or where the study publishes."""
+    return Tuning([planned.directory, *([Path(planned.study.results)] if planned.study.results else [])])
+
+
+def _missing(planned: "Planned") -> list[StudyRun]:
+    """The runs of which nothing is there yet, and their trials; whether the others are of this config is seen later."""
+    missing = [run for run in planned.runs if not run.tried and not _has_records(run, planned.study)]
+    trials = {trial.name: trial for run in missing for trial in run.trials}
+    known = _tuning(planned).trials
+    return [*(trial for name, trial in trials.items() if name not in known), *missing]
+
+
 def _has_records(run: StudyRun, study: Study) -> bool:
-    """Whether there is something of it, here or published: that it is of this config is seen when its turn comes."""
+    """Whether it was evaluated, here or where the study publishes."""
     folders = [run.folder, *([StudyFolder(Path(study.results)).run(run.name)] if study.results else [])]
     return any(folder.records[0].is_file() for folder in folders)
 
@@ -128,7 +141,7 @@ def _finish(planned: Planned, places: Places) -> dict[str, str]:
     """Run what is not finished; why runs failed, by their name."""
     study, runs = planned.study, planned.runs
     processes, devices = Processes(), Devices(study.jobs, places.jobs_per_device, places.devices)
-    tuning = Tuning([planned.directory, *([Path(study.results)] if study.results else [])])
+    tuning = _tuning(planned)
     with Display(len(runs)) as display, ThreadPoolExecutor(devices.count) as pool, _ended_by_errors(pool, processes):
         jobs: dict[str, Job] = {}
         for run in sorted(runs, key=lambda run: (run.role == "teacher", not run.tried)):  # those before that others look at

@@ -15,7 +15,7 @@ from ard.core.errors import UserError
 from ard.evaluation.request import Request
 
 CONDITION = re.compile(r"[A-Za-z0-9_-]+")  # is a folder's name
-OF_CONFIGS = ("given_teacher", "common", "overrides", "conditions")  # what they name is data here: nothing builds it
+AS_WRITTEN = ("given_teacher", "common", "overrides", "conditions", "evaluate")  # what they name is data: nothing builds it
 MOST_JOBS = 1000  # processes at a time
 
 
@@ -23,12 +23,13 @@ MOST_JOBS = 1000  # processes at a time
 class Study:
     """A study's file. `teachers` and `recipes` name configs; `overrides` set keys of one recipe (or teacher).
 
-    Each of `teachers` in turn is the `teacher` of a recipe that wants one. `given_teacher` is, in
-    their place, one that nobody trains here: {class_path, init_args}, such as ard.models.RobustBench with a name. Teachers
-    that some methods want beside it are of `other_teachers`, argument -> config; the usual one, trained on clean images, has
-    a key of its own, `natural_teacher`.
+    Each of `teachers` in turn is the `teacher` of a recipe that wants one. `given_teacher` stands in their place for one
+    that is not trained here: {class_path, init_args}, such as ard.models.RobustBench with a name. Teachers that some
+    methods want beside it are of `other_teachers`, argument -> config; the usual one, trained on clean images, has a key of
+    its own, `natural_teacher`.
+
     `schedules` gives a recipe (or teacher) a schedule of its own: recipe -> config, read after the recipe.
-    `common` sets keys of every run, teachers too; what a run's own `overrides` say goes first.
+    `common` sets keys of every run, teachers too; where a run's own `overrides` set the same key, they win.
     `sweeps` gives keys of a recipe several numbers, a run for each: recipe -> key -> numbers.
 
     With `tune`, the first seed of every recipe, and fold, is first trained with each of its numbers, key -> numbers, all
@@ -111,8 +112,8 @@ def read_study(path: Path) -> Study:
     content, name = read_yaml(path, "studies"), shown(path)
     if {"data", "model", "trainer"} & set(content):
         raise UserError(f"{name} is a config for `ard fit {name}`; expected a study, such as configs/studies/digits.yaml")
-    study: Study = build(Study, {key: value for key, value in content.items() if key not in OF_CONFIGS})
-    settings: dict[str, Any] = {key: _keys(name, key, content[key]) for key in OF_CONFIGS if key in content}
+    study: Study = build(Study, {key: value for key, value in content.items() if key not in AS_WRITTEN})
+    settings: dict[str, Any] = {key: _keys(name, key, content[key]) for key in AS_WRITTEN if key in content}
     study = replace(study, **settings)
     if study.request.rehearse:
         raise UserError(f"{name}: evaluate: rehearse is for `ard study {path.stem} --rehearse` alone; expected none here")
@@ -137,10 +138,10 @@ def read_study(path: Path) -> Study:
 
 
 def _keys(name: str, what: str, value: Any) -> dict[str, Any]:
-    """Of a config, or for each name those of one; raises UserError for anything else."""
+    """What stands below a key of the file: keys, or names and for each its keys; raises UserError for anything else."""
     nested = what in ("overrides", "conditions")
     if not isinstance(value, dict) or (nested and not all(isinstance(keys, dict) for keys in value.values())):
-        expected = "names, and for each the keys that it sets" if nested else "keys of a config"
+        expected = "names, and for each the keys that it sets" if nested else "keys, each with a value"
         raise UserError(f"{name}: {what}: {value}: expected {expected}")
     check_finite(value)
     return {str(key): setting for key, setting in value.items()}
@@ -162,7 +163,7 @@ def _check_tuned(name: str, study: Study) -> None:
         if not numbers or len(set(numbers)) < len(numbers):
             raise UserError(f"{name}: tune {key} {numbers}: expected numbers, each once")
         for settings in (study.sweeps, study.overrides, study.conditions, {"every run": study.common}):
-            if fixed := [run for run, keys in settings.items() if key in keys]:
+            if fixed := [run for run, keys in settings.items() if plain_key(key) in map(plain_key, keys)]:
                 raise UserError(f"{name}: {key} is tuned, and set for {fixed[0]}: expected one of them")
 
 
@@ -175,7 +176,7 @@ def _check_conditions(name: str, study: Study, recipes: Sequence[str]) -> None:
             )
         for settings in (study.sweeps, study.overrides):
             for recipe in set(settings) & set(recipes):
-                if both := set(keys) & set(settings[recipe]):
+                if both := set(map(plain_key, keys)) & set(map(plain_key, settings[recipe])):
                     raise UserError(f"{name}: {both.pop()} is set by {condition} and for {recipe}: expected one of them")
 
 

@@ -26,6 +26,7 @@ from ard.report.published import Match, entries, entry_of, matches, met
 RECIPES = sorted((ROOT / "configs" / "methods").glob("*.yaml"))
 KNOWN = entries()
 NETWORKS = KNOWN[0].networks
+AROUND = {"base": {"class_path": "ard.data.CIFAR10"}}  # with wrong labels, or more images
 ARD = {"clean": 82.63, "PGD-20": 50.42}
 NET = {"class_path": "ard.models.MobileNetV2", "init_args": {"width": 1.0, "in_channels": 3, "stem_stride": 1}}
 TEACHER = NetworkSpec(class_path="ard.models.WideResNet", init_args={"depth": 34, "widen": 10})
@@ -189,11 +190,8 @@ def test_seeds_on_either_side_take_the_place_of_the_tolerance(tmp_path: Path) ->
         {"training": None},
         {"recipe": None},
         {"recipe": recipe_of("trades")},
-        {
-            "training": replace(
-                TRAINING, config={"data": {"class_path": "ard.data.KnownLabels", "init_args": {"wrong": 0.4}}}
-            )
-        },
+        {"training": replace(TRAINING, config={"data": {"class_path": "ard.data.KnownLabels", "init_args": AROUND}})},
+        {"training": replace(TRAINING, config={"data": {"class_path": "ard.data.Mixed", "init_args": AROUND}})},
     ],
     ids=str,
 )

@@ -49,6 +49,29 @@ def test_seeds_and_teachers_multiply_what_depends_on_them(fake, study):
     assert {config["data"]["init_args"]["split_seed"] for config in fits} == {0}
 
 
+@pytest.mark.usefixtures("fake")
+def test_what_is_still_to_be_trained_is_told_with_its_cost_and_what_is_done_is_not(study):
+    asked = {"recipes": ["pgd_at"], "teachers": {}, "overrides": {}}
+    assert "Training 1 run costs " in study(**asked)[1]
+    assert " costs " not in study(**asked)[1]
+    assert "Training 2 runs costs " in study(**asked, seeds=[0, 1, 2])[1]
+
+
+def test_where_the_baseline_failed_the_others_have_their_table(study_place, fake, study):
+    fake.broken = {"pgd_at"}
+    status, out, err = study(recipes=["pgd_at", "ard"], baseline="pgd_at", ladder=["pgd_at", "ard"], overrides={})
+    assert status == 1
+    assert "| ard |" in out
+    assert "| ard |" in (study_place / "checkpoints/tiny/table.md").read_text()
+    assert "without the study's baseline and ladder: --baseline pgd_at: no such row" in err
+    fake.broken = set()
+    status, out, err = study(
+        recipes=["pgd_at", "ard"], baseline="pgd_at", ladder=["pgd_at", "ard"], overrides={}, picture=True
+    )
+    assert (status, err) == (0, "")
+    assert "| pgd_at → ard |" in out
+
+
 def test_each_condition_has_a_table_and_all_share_the_teachers(study_place, fake, study):
     rates = {name: {"model.init_args.training.lr": rate} for name, rate in (("slow", 0.01), ("fast", 1))}
     status, out, err = study(conditions=rates, recipes=["pgd_at", "ard"], picture=True)

@@ -93,6 +93,8 @@ def test_runs_that_are_resolved_as_one_have_the_configs_that_they_would_have_alo
         ({"common": {"seed_everything": 5}}, "seed_everything is set for every run; expected `seeds:`"),
         ({"overrides": {"ard": {"out": "mine"}}}, "out is set for ard"),
         ({"folds": 2, "sweeps": {"ard": {"data.init_args.fold": [0, 1]}}}, "expected `folds:`"),
+        ({"baseline": "then-kd"}, "baseline: the study has no row 'then-kd'"),
+        ({"evaluate": {"suite": {"class_path": "torch.nn.Linear", "init_args": {"in_features": -1}}}}, "suite"),
         ({"evaluate": {"rehearse": True}}, "evaluate: rehearse is for `ard study wrong --rehearse` alone"),
         ({"baseline": "pgd"}, "baseline: the study has no row 'pgd'; expected some of teachers/robust, pgd_at"),
         ({"ladder": ["pgd_at", "kd"]}, "ladder: the study has no row 'kd'"),
@@ -128,7 +130,9 @@ def test_every_recipe_is_trained_under_every_condition_and_teachers_under_none(p
     for changes, words in (
         ({"conditions": {"../x": {}}}, "condition '../x': expected a name of letters"),
         ({"conditions": {"ard": {}}}, "that no recipe has"),
-        ({"sweeps": {"pgd_at": {wrong: [0.1, 0.2]}}}, f"{wrong} is set by wrong-40 and for pgd_at: expected one"),
+        ({"sweeps": {"pgd_at": {wrong: [0.1, 0.2]}}}, "data.wrong is set by wrong-40 and for pgd_at: expected one"),
+        ({"overrides": {"ard": {"data.wrong": 0.1}}}, "data.wrong is set by wrong-40 and for ard: expected one"),
+        ({"overrides": {"ard": {"lr": 0.1}}}, "is tuned, and set for ard"),
         ({"conditions": {"a": {"model.init_args.training.lr": 1}}}, "is tuned, and set for a"),
     ):
         with user_error(words):

@@ -58,7 +58,7 @@ def draw_seconds(rows: Sequence[Row], differ: Sequence[str], *paths: Path) -> No
 def _axis(row: Row) -> str:
     device = row.first.training.device if row.first.training else ""
     unit = "CPU seconds" if device == "cpu" else f"seconds of {device}"
-    return f"{unit} of training, without validation and teachers"
+    return f"{unit} of training steps, without validation and the training of teachers"
 
 
 def _spread(row: Row) -> tuple[float, float, float]:
