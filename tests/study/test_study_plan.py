@@ -139,6 +139,16 @@ def test_every_recipe_is_trained_under_every_condition_and_teachers_under_none(p
             planned(write_yaml(place / "wrong.yaml", asked | changes), place)
 
 
+def test_a_schedule_is_read_after_its_recipe_and_common_keys_are_everybodys(place):
+    asked = {**STUDY, "schedules": {"ard": "ard", "robust": "one_cycle"}, "common": {"trainer.max_epochs": 7}}
+    runs = planned(write_yaml(place / "tiny.yaml", asked), place)
+    found = {run.name: resolve_config(run.arguments) for run in runs}
+    assert [run.configs[2:] for run in runs] == [("configs/schedules/one_cycle.yaml",), (), ("configs/schedules/ard.yaml",)]
+    schedules = {name: config["model"]["init_args"]["training"]["schedule"] for name, config in found.items()}
+    assert schedules == {"teachers/robust": "one_cycle", "pgd_at/seed0": "one_cycle", "ard/seed0": "multistep"}
+    assert {config["trainer"]["max_epochs"] for config in found.values()} == {7}  # the schedule of ARD says 200
+
+
 def test_an_override_may_name_a_class_which_planning_does_not_build(place):
     whole = {"class_path": "ard.objectives.rslad.RSLAD", "init_args": {"alpha": 0.5}}
     overrides = {"ard": {"model.init_args.objective": whole}}

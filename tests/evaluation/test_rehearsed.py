@@ -1,0 +1,43 @@
+"""Attacks of a rehearsal: all of a suite, a few steps each, and a record that answers no question."""
+
+from small_records import attack, full_record
+from torch import nn
+
+from ard.artifacts.record import word_of
+from ard.attacks import Linf
+from ard.evaluation.adversaries import GradientAdversary
+from ard.evaluation.library_attacks import AutoAttackPart
+from ard.evaluation.rehearsed import NOTE, QUERIES, STEPS, rehearsed
+from ard.evaluation.request import Request
+from ard.evaluation.suites import SUITES, Given
+
+
+def test_every_attack_of_a_suite_is_there_and_short():
+    whole = SUITES["full"](Linf(eps=0.1), 10, Given(teacher=nn.Identity()), 64)
+    short = [rehearsed(adversary) for adversary in whole]
+    assert [one.name for one in short] == [one.name for one in whole]
+    attacks = [one.attack for one in short if isinstance(one, GradientAdversary)]
+    assert len(attacks) > 5
+    assert all(attack.steps <= STEPS for attack in attacks)
+    assert max(one.attack.steps for one in whole if isinstance(one, GradientAdversary)) > STEPS  # not these were changed
+    parts = [one.settings for one in short if isinstance(one, AutoAttackPart)]
+    assert {(part["steps"], part["queries"]) for part in parts} == {(STEPS, QUERIES)}
+
+
+def test_nothing_is_sound_after_an_autoattack_of_a_few_steps():
+    parts = [attack(one.name, 0.5, group="AutoAttack", settings=one.settings) for one in autoattack_parts()]
+    assert word_of("sound", parts) == "sound"
+    short = [attack(one.name, 0.5, group="AutoAttack", settings=rehearsed(one).settings) for one in autoattack_parts()]
+    assert word_of("sound", short) == "upper bound"
+
+
+def autoattack_parts():
+    whole = SUITES["standard"](Linf(eps=0.1), 10, Given(), 64)
+    return [one for one in whole if isinstance(one, AutoAttackPart)]
+
+
+def test_a_record_of_a_rehearsal_is_no_answer_to_a_real_question_nor_the_other_way_round():
+    real, tried = full_record(), full_record(notes=(NOTE,))
+    asked = {"suite": real.suite, "limit": real.limit, "seed": real.seed, "split": real.split}
+    assert [Request(**asked).answered_by(record) for record in (real, tried)] == [True, False]
+    assert [Request(**asked, rehearse=True).answered_by(record) for record in (real, tried)] == [False, True]
