@@ -1,4 +1,4 @@
-"""What a study consists of: teachers, then conditions × recipes × seeds."""
+"""What a study consists of: fold by fold teachers, trials, then conditions × recipes × seeds."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,22 +20,24 @@ from ard.study.teachers import missing_teachers
 
 
 def plan(study: Study, directory: Path, resolve: Resolver) -> list[StudyRun]:
-    """All runs, teachers first and those that wait for a teacher last."""
-    teachers: list[StudyRun] = []
-    runs: list[StudyRun] = []
-    for fold in study.every_fold:
-        mine = {name: _with_network(run, resolve) for name, run in _teachers(study, directory, fold).items()}
-        chosen = {recipe: _choices(study, directory, recipe, fold, mine, resolve) for recipe in study.recipes}
-        teachers += mine.values()
-        runs += [
-            run
-            for seed, condition, recipe in product(study.seeds, study.every_condition, study.recipes)
-            for run in _runs(study, directory, recipe, fold, seed, chosen[recipe], condition)
-        ]
+    """All runs, one fold after the other: a study that was stopped has whole folds to compare."""
+    runs = [run for fold in study.every_fold for run in _of_one_fold(study, directory, fold, resolve)]
+    _check_rows(study, [run for run in runs if not run.tried])
+    return runs
+
+
+def _of_one_fold(study: Study, directory: Path, fold: int | None, resolve: Resolver) -> list[StudyRun]:
+    """Teachers, then trials, then what is evaluated; those that wait for a teacher come last."""
+    teachers = {name: _with_network(run, resolve) for name, run in _teachers(study, directory, fold).items()}
+    chosen = {recipe: _choices(study, directory, recipe, fold, teachers, resolve) for recipe in study.recipes}
+    runs = [
+        run
+        for seed, condition, recipe in product(study.seeds, study.every_condition, study.recipes)
+        for run in _runs(study, directory, recipe, fold, seed, chosen[recipe], condition)
+    ]
     runs.sort(key=lambda run: (bool(run.teachers), study.seeds.index(run.seed)))
     trials = {trial.name: trial for run in runs for trial in run.trials}
-    _check_rows(study, [*teachers, *runs])
-    return [*teachers, *trials.values(), *runs]
+    return [*teachers.values(), *trials.values(), *runs]
 
 
 def _check_rows(study: Study, runs: Sequence[StudyRun]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from ard.attacks import Attack
+from ard.attacks.folding import folded
 from ard.core.randomness import keyed_generator
 from ard.core.statistics import chance_level
 from ard.data.foreign import outside_inference
@@ -52,7 +53,8 @@ class Validated(pl.LightningModule, ABC):
         network = self.selected
         generator = keyed_generator(self.device, "val_attack", self.seed, batch_idx, self.global_rank)
         with torch.autocast(self.device.type, enabled=False), torch.inference_mode(False), torch.no_grad():
-            x_adv = self.val_attack(lambda x_adv: cross_entropy(network(x_adv), y), x, generator)
+            with folded(network):
+                x_adv = self.val_attack(lambda x_adv: cross_entropy(network(x_adv), y), x, generator)
             logits, attacked = network(x), network(x_adv)
             taught = self.teacher(x_adv) if self.teacher is not None and self.teacher.loaded else None
         self.shown = self.shown + torch.bincount(y[y >= 0], minlength=logits.shape[1])

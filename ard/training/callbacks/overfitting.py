@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ard.artifacts.paths import RunFolder
 from ard.attacks import FGSM
+from ard.attacks.folding import folded
 from ard.core.errors import StoppedError
 from ard.core.randomness import keyed_generator
 from ard.data import DataModule
@@ -69,7 +70,8 @@ class CatastrophicOverfitting(Guard):
         generator = keyed_generator(engine.device, "guard", engine.seed, batch_idx, engine.global_rank)
 
         def right(attack: Any) -> Tensor:
-            x_adv = attack(lambda x_adv: cross_entropy(engine.student(x_adv), y), x, generator)
+            with folded(engine.student):
+                x_adv = attack(lambda x_adv: cross_entropy(engine.student(x_adv), y), x, generator)
             return engine.student(x_adv).argmax(dim=1) == y
 
         with torch.inference_mode(False), torch.no_grad():  # a plain trainer validates under inference mode
