@@ -49,6 +49,7 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
         "levers": measured_tables.levers,
         "misleading": measured_tables.misleading,
         "gradient-errors": measured_tables.gradient_errors,
+        "teacher-or-tricks-rates": lambda: measured_tables.rates("teacher-or-tricks"),
         "gpu-graph": measured_tables.gpu_graph,
         "gpu-speed": measured_tables.gpu_speed,
         "inside": measured_tables.inside,
