@@ -114,7 +114,7 @@ def levers() -> str:
 
 
 def rates(study: str) -> str:
-    """What the learning rates of a study came to on validation images, a row for each method; in bold what most folds took."""
+    """The mean accuracy on validation images that each learning rate came to; in brackets how many folds took it."""
     trials = json.loads((RESULTS / study / "tuning.json").read_text())
     reached: dict[str, dict[float, list[float]]] = {}
     for name, trial in sorted(trials.items()):  # tuning/METHOD/fold0/lr-0.1
@@ -122,21 +122,19 @@ def rates(study: str) -> str:
         reached.setdefault(name.split("/")[1], {}).setdefault(rate, []).append(trial["accuracy"])
     every = sorted({rate for row in reached.values() for rate in row})
     rows = [[name, *_cells_of_rates(row, every)] for name, row in reached.items()]
-    table = markdown_table(["Method", *(f"rate {rate:g}" for rate in every)], rows)
-    return f"\n{table}\n\n"
+    return f"\n{markdown_table(['Method', *(f'rate {rate:g}' for rate in every)], rows)}\n\n"
 
 
 def taken(row: dict[float, list[float]]) -> list[float]:
-    """The rate of each fold, by the rates' accuracies in all folds: the highest one's, the first of equals."""
-    folds = min(len(accuracies) for accuracies in row.values())
+    """The rate of each fold that has tried all, by its accuracies in the order of folds: the best, the lowest of equals."""
+    folds = min(map(len, row.values()))
     return [max(sorted(row), key=lambda rate: row[rate][fold]) for fold in range(folds)]
 
 
 def _cells_of_rates(row: dict[float, list[float]], every: list[float]) -> list[str]:
     votes = taken(row)
-    most = max(sorted(row), key=votes.count)
-    cells = [f"{100 * statistics.mean(row[rate]):.1f}, {votes.count(rate)} of {len(votes)} folds" for rate in every]
-    return [f"**{cell}**" if rate == most else cell for rate, cell in zip(every, cells, strict=True)]
+    means = [f"{100 * statistics.mean(row[rate][: len(votes)]):.1f}" for rate in every]
+    return [f"{mean} ({votes.count(rate)})" if rate in votes else mean for rate, mean in zip(every, means, strict=True)]
 
 
 def gpu_graph() -> str:

@@ -10,6 +10,7 @@ from ard.core.errors import UserError
 from ard.report.comparison import compare_records
 from ard.report.grouping import group, load_records
 from ard.report.pictures.labels import place_labels
+from ard.report.pictures.marks import bars
 
 
 @pytest.fixture
@@ -68,6 +69,7 @@ def test_a_rows_own_interval_is_over_folds_too(tmp_path: Path) -> None:
     (row,) = group(load_records([tmp_path]))
     assert row.by_fold(row.accuracies("worst")) == [pytest.approx(0.80), pytest.approx(0.82)]
     assert (row.n, row.seeds, row.folds) == (1000, 3, 2)
+    assert bars([row]) == "95 % interval over test images (Wilson) and folds (t)"
 
 
 def test_a_fold_of_other_images_is_not_compared(tmp_path: Path) -> None:

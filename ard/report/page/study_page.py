@@ -29,6 +29,7 @@ from ard.report.page.learning import curves_over_each_other
 from ard.report.page.run_page import title_of
 from ard.report.page.stored_run import StoredRun
 from ard.report.page.tables import Table, cost_table, difference_table_of, main_table_of
+from ard.report.pictures.marks import over_runs
 from ard.report.rows import Kind, Row
 from ard.report.table import (
     folders_line,
@@ -182,6 +183,7 @@ def _compared(folder: Path, compared: Comparison, looks: Mapping[str, Look]) -> 
         "pictures": [tradeoff(places, note), ranking(places, note)] if places else [],
         **_differences(compared),
         "inside": students_side_by_side(rows, differ),
+        "over_runs": over_runs(rows),
         "cost": cost_table([row for row in rows if not row.is_last] or rows),
     }
 
@@ -254,8 +256,7 @@ def _settings(compared: Comparison) -> str:
 
 def _bars_explained(rows: Sequence[Row]) -> str:
     """What the lines through a mark are."""
-    seeds = " and seeds (t)" if any(len(row.records) > 1 for row in rows) else ""
-    return f"Lines through marks: 95 % intervals over test images (Wilson){seeds}."
+    return f"Lines through marks: 95 % intervals over test images (Wilson){over_runs(rows)}."
 
 
 def _interval(row: Row, kind: Kind) -> tuple[float, float, float]:

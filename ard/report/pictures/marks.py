@@ -58,8 +58,14 @@ def title(rows: Sequence[Row], differ: Sequence[str]) -> str:
 
 def bars(rows: Sequence[Row]) -> str:
     """What the error bars are."""
-    seeds = " and seeds (t)" if any(len(row.records) > 1 for row in rows) else ""
-    return f"95 % interval over test images (Wilson){seeds}"
+    return f"95 % interval over test images (Wilson){over_runs(rows)}"
+
+
+def over_runs(rows: Sequence[Row]) -> str:
+    """Over what else than images an interval is, where there are several runs of a row."""
+    if any(row.folds > 1 for row in rows):
+        return " and folds (t)"
+    return " and seeds (t)" if any(len(row.records) > 1 for row in rows) else ""
 
 
 def caption(rows: Sequence[Row]) -> str:
