@@ -33,7 +33,7 @@ ROWS = every_row()
 def small(monkeypatch):
     stages = ((1, 8, 1, 1), (2, 8, 1, 2))
     small_ones = {
-        "ResNet-18": lambda: ResNet(num_classes=10, width=4, blocks=(1, 1)),
+        "ResNet-18": lambda: ResNet(num_classes=10, width=8, blocks=(1, 1)),
         "WRN-34-10": lambda: ResNet(num_classes=10, width=8, blocks=(1,)),
         "MobileNetV2": lambda: MobileNetV2(num_classes=10, stages=stages, head=16),
     }

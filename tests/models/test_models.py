@@ -13,6 +13,7 @@ from torchvision.models.googlenet import GoogLeNetOutputs
 
 import ard.models
 from ard.models import MobileNetV2, Normalized, ResNet, Timm, Torchvision, WideResNet
+from ard.models.resnet import BasicBlock
 
 # A network is what takes a number of classes; small arguments where the defaults are slow, names where there is none.
 NETWORKS = [kind for kind in concrete(ard.models, nn.Module) if "num_classes" in inspect.signature(kind).parameters]
@@ -150,3 +151,14 @@ def test_a_network_of_timm_that_is_made_for_one_size_is_told_another():
     pytest.importorskip("timm")
     network = Timm(name="vit_tiny_patch16_224", num_classes=3, img_size=32)
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("channels", [2, 4, 7])
+def test_a_narrow_strided_shortcut_is_that_convolution_and_its_gradient_stays_in_its_memory(channels):
+    block = BasicBlock(channels, 8, stride=2).to(memory_format=torch.channels_last)
+    (conv, _), plain = block.shortcut, nn.Conv2d(channels, 8, 1, 2, bias=False)
+    plain.load_state_dict(conv.state_dict())
+    x = torch.rand(2, channels, 9, 8)
+    assert torch.allclose(conv(x), plain(x), atol=1e-6)
+    for _ in range(40):  # where it does not, the process ends
+        block(x.contiguous(memory_format=torch.channels_last)).sum().backward()
