@@ -75,8 +75,8 @@ class BasicBlock(nn.Module):
 class StridedPointwise(nn.Conv2d):
     """A strided 1×1 convolution of few channels, as one of stride 1 on the pixels that it reads: the same function.
 
-    oneDNN's weight gradient of it, seen with 4 and 5 channels in channels_last, writes outside its memory on a processor with
-    AVX2 and no AVX-512, and the process ends there or later.
+    oneDNN's weight gradient of it, seen with 4 and 5 channels in channels_last, writes outside its memory where a processor
+    has AVX2 and no AVX-512, and the process ends there or later.
     """
 
     def forward(self, x: Tensor) -> Tensor:
