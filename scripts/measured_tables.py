@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -113,27 +114,25 @@ def levers() -> str:
     return "\n" + "\n\n".join(parts) + "\n\n"
 
 
-def rates(study: str) -> str:
+def rates(folder: Path) -> str:
     """The mean accuracy on validation images that each learning rate came to; in brackets how many folds took it."""
-    trials = json.loads((RESULTS / study / "tuning.json").read_text())
-    reached: dict[str, dict[float, list[float]]] = {}
-    for name, trial in sorted(trials.items()):  # tuning/METHOD/fold0/lr-0.1
+    reached: dict[str, dict[str, dict[float, float]]] = {}  # by method, fold and rate
+    for name, trial in json.loads((folder / "tuning.json").read_text()).items():
+        _, method, fold, _ = name.split("/")  # tuning/METHOD/fold0/lr-0.1
         (rate,) = trial["setting"].values()
-        reached.setdefault(name.split("/")[1], {}).setdefault(rate, []).append(trial["accuracy"])
-    every = sorted({rate for row in reached.values() for rate in row})
-    rows = [[name, *_cells_of_rates(row, every)] for name, row in reached.items()]
+        reached.setdefault(method, {}).setdefault(fold, {})[rate] = trial["accuracy"]
+    every = sorted({rate for folds in reached.values() for tried in folds.values() for rate in tried})
+    rows = [[method, *_cells_of_rates(reached[method].values(), every)] for method in sorted(reached)]
     return f"\n{markdown_table(['Method', *(f'rate {rate:g}' for rate in every)], rows)}\n\n"
 
 
-def taken(row: dict[float, list[float]]) -> list[float]:
-    """The rate of each fold that has tried all, by its accuracies in the order of folds: the best, the lowest of equals."""
-    folds = min(map(len, row.values()))
-    return [max(sorted(row), key=lambda rate: row[rate][fold]) for fold in range(folds)]
-
-
-def _cells_of_rates(row: dict[float, list[float]], every: list[float]) -> list[str]:
-    votes = taken(row)
-    means = [f"{100 * statistics.mean(row[rate][: len(votes)]):.1f}" for rate in every]
+def _cells_of_rates(folds: Iterable[dict[float, float]], every: list[float]) -> list[str]:
+    """Of the folds that have tried every rate; of equals a study takes the lowest."""
+    whole = [tried for tried in folds if len(tried) == len(every)]
+    if not whole:
+        return ["–"] * len(every)
+    votes = [max(every, key=tried.__getitem__) for tried in whole]
+    means = [f"{100 * statistics.mean(tried[rate] for tried in whole):.1f}" for rate in every]
     return [f"{mean} ({votes.count(rate)})" if rate in votes else mean for rate, mean in zip(every, means, strict=True)]
 
 

@@ -49,7 +49,6 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
         "levers": measured_tables.levers,
         "misleading": measured_tables.misleading,
         "gradient-errors": measured_tables.gradient_errors,
-        "teacher-or-tricks-rates": lambda: measured_tables.rates("teacher-or-tricks"),
         "gpu-graph": measured_tables.gpu_graph,
         "gpu-speed": measured_tables.gpu_speed,
         "inside": measured_tables.inside,
@@ -60,7 +59,9 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
         if name in makers:
             return makers[name]()
         kind, _, folder = name.rpartition(":")
-        return summary(place / folder) if kind == "summary" else results(place / folder, place)
+        if kind:
+            return {"summary": summary, "rates": measured_tables.rates}[kind](place / folder)
+        return results(place / folder, place)
 
     text = re.sub(r"\d+(?= (?:soundness )?checks of the attacks)", str(len(CHECKS)), text)
     return BLOCK.sub(lambda match: match[1] + made(match[2]) + match[3], text)

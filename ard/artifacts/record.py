@@ -215,8 +215,9 @@ class Record:
 
 def word_of(verdict: Overall, attacks: Iterable[AttackResult]) -> Overall:
     """The word for a verdict of these attacks: nothing is sound that AutoAttack was not tried on, in all its steps."""
-    whole = [attack for attack in attacks if attack.group == "AutoAttack" and "queries" not in attack.settings]
-    ran = {attack.name for attack in whole} >= WHOLE_CASCADE
+    # an attack of AutoAttack that had few steps or queries says so in its settings
+    whole = [attack for attack in attacks if "queries" not in attack.settings]
+    ran = {attack.name for attack in whole if attack.group == "AutoAttack"} >= WHOLE_CASCADE
     return "upper bound" if verdict == "sound" and not ran else verdict
 
 

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from ard.core.errors import UserError
 from ard.core.ranges import at_least
 
-NARROW = 8  # channels
-
 
 class ResNet(nn.Module):
     """He et al., CVPR 2016, with a 3×3 stem for small images; pixels (batch, in_channels, H, W) -> logits (batch, C).
@@ -63,22 +61,9 @@ class BasicBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(out_channels)
         self.shortcut = nn.Sequential()
         if stride != 1 or in_channels != out_channels:
-            kind = StridedPointwise if in_channels < NARROW and stride > 1 else nn.Conv2d
-            conv = kind(in_channels, out_channels, 1, stride, bias=False)
+            conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
             self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.norm1(self.conv1(x)))
         return F.relu(self.norm2(self.conv2(out)) + self.shortcut(x))
-
-
-class StridedPointwise(nn.Conv2d):
-    """A strided 1×1 convolution of few channels, as one of stride 1 on the pixels that it reads: the same function.
-
-    oneDNN's weight gradient of it, seen with 4 and 5 channels in channels_last, writes outside its memory where a processor
-    has AVX2 and no AVX-512, and the process ends there or later.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows, columns = self.stride
-        return F.conv2d(x[:, :, ::rows, ::columns], self.weight, self.bias)

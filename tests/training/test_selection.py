@@ -157,3 +157,38 @@ def test_metrics_csv_has_what_the_clean_accuracy_must_exceed(constant):
     labels = Digits(val_size=200).splits[1].labels
     (chance,) = {one.chance for one in read_validations(constant.folder / "metrics.csv")}
     assert chance == pytest.approx(chance_level(labels.bincount().tolist()))
+
+
+class Norms(Callback):
+    """How often BatchNorm is computed during validation."""
+
+    def __init__(self, monkeypatch):
+        self.count, self.counting, plain = 0, False, torch.nn.functional.batch_norm
+
+        def counted(*arguments, **options):
+            self.count += self.counting
+            return plain(*arguments, **options)
+
+        monkeypatch.setattr(torch.nn.functional, "batch_norm", counted)
+
+    def on_validation_start(self, *_):
+        self.counting = True
+
+    def on_validation_end(self, *_):
+        self.counting = False
+
+
+@pytest.mark.parametrize("more", [[], ["--model.init_args.training.average=0.9"]])  # then the guard attacks the student, too
+def test_validation_attacks_a_network_whose_norms_are_folded(fit, tmp_path, monkeypatch, more):
+    counts = []
+    for steps in (2, 12):
+        norms = Norms(monkeypatch)
+        fit(
+            tmp_path / str(steps),
+            "pgd_at",
+            f"--model.init_args.val_attack.init_args.steps={steps}",
+            *more,
+            callbacks=[norms],
+        )
+        counts.append(norms.count)
+    assert counts[0] == counts[1] > 0
