@@ -22,7 +22,7 @@ case "${1-}" in
     exit
     ;;
   campaign)
-    tests -m campaign "${@:2}"
+    tests -m campaign --timeout 3600 "${@:2}"
     exit
     ;;
 esac

@@ -17,6 +17,7 @@ from ard.bench.timed_step import TimedStep
 SET_THP_DISABLE = 41  # prctl(2)
 
 Ratio = dict[str, float]
+Work = tuple[Callable[[], Tensor], int]  # a call, and its floating point operations
 Seconds = dict[str, list[float]]  # `step`, `attack` and `wall`, a number a round
 
 
@@ -79,34 +80,55 @@ def ceilings(device: torch.device) -> dict[str, float]:
     On CUDA both are larger, so that launching them costs nothing, and float32 is TF32, as it is in convolutions by default.
     """
     speeds = {}
-    edge, images = (8192, 1024) if device.type == "cuda" else (2048, 128)
+    edges, batches = ([8192], [1024]) if device.type == "cuda" else ([256, 512, 1024, 2048], [8, 32, 128])
     for dtype in (torch.float32, torch.bfloat16):
-        a = torch.randn(edge, edge, device=device, dtype=dtype)
-        x = torch.randn(images, 128, 16, 16, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        conv = torch.nn.Conv2d(128, 128, 3, padding=1, bias=False, device=device, dtype=dtype)
-        conv = conv.to(memory_format=torch.channels_last)
         name = str(dtype).removeprefix("torch.")
-        speeds[f"gemm {name}"] = _rate(partial(_product, a), 2 * edge**3, device)
-        speeds[f"conv {name}"] = _rate(partial(conv, x), 2 * 128 * 128 * 9 * x[:, 0].numel(), device)
+        speeds[f"gemm {name}"] = _rate(partial(_product, device=device, dtype=dtype), edges, device)
+        speeds[f"conv {name}"] = _rate(partial(_convolution, device=device, dtype=dtype), batches, device)
     return speeds
 
 
-def _product(a: Tensor) -> Tensor:
-    before, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    try:
-        return a @ a
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+def _product(edge: int, device: torch.device, dtype: torch.dtype) -> Work:
+    a = torch.randn(edge, edge, device=device, dtype=dtype)
+
+    def call() -> Tensor:
+        before = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
+        try:
+            return a @ a
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = before
+
+    return call, 2 * edge**3
+
+
+def _convolution(images: int, device: torch.device, dtype: torch.dtype) -> Work:
+    x = torch.randn(images, 128, 16, 16, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    conv = torch.nn.Conv2d(128, 128, 3, padding=1, bias=False, device=device, dtype=dtype)
+    return partial(conv.to(memory_format=torch.channels_last), x), 2 * 128 * 128 * 9 * x[:, 0].numel()
+
+
+def _rate(work_of: Callable[[int], Work], sizes: Sequence[int], device: torch.device) -> float:
+    """FLOP a second at the last size, or at the first that takes a tenth of a second: without instructions for bfloat16
+    a processor is some 50 times slower in it, and large ones would take it minutes."""
+    for size in sizes:
+        call, flops = work_of(size)
+        seconds = _fastest(call, device)
+        if seconds > 0.1:
+            break
+    return flops / seconds
 
 
 @torch.no_grad()
-def _rate(call: Callable[[], Tensor], work: int, device: torch.device) -> float:
+def _fastest(call: Callable[[], Tensor], device: torch.device) -> float:
     """The best of several, in wall seconds: another job cannot make it too fast."""
-    best = float("inf")
+    best, enough = float("inf"), time.perf_counter() + 1
     for _ in range(20):
         start = time.perf_counter()
         call()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         best = min(best, time.perf_counter() - start)
-    return work / best
+        if time.perf_counter() > enough:
+            break
+    return best

@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 
 from ard.artifacts.card import Card
 from ard.artifacts.weights import save_weights
-from ard.bench import benchmark, networks, overhead, timed_step
+from ard.bench import benchmark, measure, networks, overhead, timed_step
 from ard.bench.levers import every_row
 from ard.bench.measure import huge_pages, peak_memory, ratio, rounds
 from ard.bench.report import bench_table, short
@@ -162,6 +163,17 @@ def test_peak_memory_sees_what_was_held_and_given_back():
     assert 190e6 < peak_memory(lambda: torch.ones(50_000_000).sum(), CPU) < 260e6
 
 
+def test_what_a_processor_is_slow_in_does_not_hold_it_up():
+    tried = []
+
+    def slow(size):
+        tried.append(size)
+        return lambda: time.sleep(0.11 * (size > 1)), size
+
+    assert measure._rate(slow, [1, 2, 4, 8], CPU) < 2 / 0.11
+    assert tried == [1, 2]
+
+
 def test_the_verb_writes_a_record_and_tables(place, capsys):
     status, out, err = cli(capsys, "bench", "--batch-size", 2, "--steps", 1, "--rounds", 1, "--only", "RSLAD, MobileNetV2")
     record = json.loads((place / "benchmark.json").read_text())
@@ -230,7 +242,7 @@ def test_a_group_that_does_not_exist_is_one_line(place, capsys):
 
 
 def test_trained_networks_are_read_from_files_or_trained_once_and_every_row_has_its_own(tmp_path):
-    card = Card(class_path="ard.models.ResNet", init_args={"width": 4, "blocks": [1, 1]}, num_classes=10)
+    card = Card(class_path="ard.models.ResNet", init_args={"width": 8, "blocks": [1, 1]}, num_classes=10)
     save_weights(tmp_path / "resnet.safetensors", networks.fresh("ResNet-18"), card)
     trained = networks.Trained([tmp_path / "resnet.safetensors"], CPU)
     assert all(

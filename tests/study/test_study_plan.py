@@ -66,7 +66,7 @@ def test_one_fold_comes_after_the_other_each_with_its_own_teacher_and_students(p
         assert {teacher.name for teacher in run.teachers.values()} <= {f"teachers/robust/fold{fold}"}
     write_yaml(place / "around.yaml", {**STUDY, "base": "configs/digits_labels.yaml", "recipes": ["pgd_at"], "folds": 2})
     around = planned(place / "around.yaml", place)
-    assert [run.fold for run in around] == [{"data.init_args.base.init_args.fold": fold} for fold in (0, 1)] * 2
+    assert [run.fold for run in around] == [{"data.init_args.base.init_args.fold": fold} for fold in (0, 0, 1, 1)]
     with user_error("folds = 1: expected 2 or more"):
         planned(write_yaml(place / "one.yaml", {**STUDY, "folds": 1}), place)
 
