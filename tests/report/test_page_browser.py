@@ -200,7 +200,7 @@ def test_a_screen_reader_is_told_what_is_there(browser, study, run):
         role: [name for of, name in told if of == role] for role in ("table", "button", "img", "image", "link", "heading")
     }
     assert all(name.strip() for of in names.values() for name in of), names
-    caption = "Accuracies in percent, mean over all runs, with 95 % intervals over images (Wilson) and seeds (t)"
+    caption = "Accuracies in percent, mean over all runs, with 95 % intervals over images (Wilson)"
     assert caption in names["table"]
     assert any(name.startswith("Clean and worst-case accuracy.") for name in names["image"] + names["img"])
     browser.open(run / "report.html")
