@@ -19,7 +19,9 @@ def test_a_base_names_no_method(base):
 
 @each("base", BASES)
 def test_a_base_parses(base, tmp_path):
-    root = [] if base.stem.startswith("digits") else [f"--data.init_args.root={image_folder(tmp_path / 'images')}"]
+    inside = "base.init_args." if "base" in content(base)["data"].get("init_args", {}) else ""
+    images = f"--data.init_args.{inside}root={image_folder(tmp_path / 'images')}"
+    root = [] if base.stem.startswith("digits") else [images]
     there = ["--model.student.network.pretrained=false"] if base.stem == "photos" else []  # nothing is downloaded here
     found = resolve_config(["fit", "-c", str(base), "-c", str(PGD_AT), *root, *there])
     assert found["data"]["class_path"] == content(base)["data"]["class_path"]
