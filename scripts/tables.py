@@ -85,12 +85,20 @@ def compared(folder: Path) -> tuple[str, str]:
 
 
 def summary(folder: Path) -> str:
-    """The main columns of the comparison, and under which conditions its numbers were measured."""
-    main, conditions, *_ = compared(folder)[0].split("\n\n")
-    cells = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in main.splitlines()]
-    kept = [cells[0].index(name) for name in SUMMARY]
-    lines = ["| " + " | ".join(line[place] for place in kept) + " |" for line in cells]
-    return "\n" + "\n".join(lines) + f"\n\n{conditions}\n\n"
+    """The selected students' and teachers' main columns, the worst case's difference to the baseline, and the conditions."""
+    main, conditions, *others = compared(folder)[0].split("\n\n")
+    (heads, rule, *rows), differences = cells(main), [cells(other) for other in others if other.startswith("| Method − ")]
+    kept = [heads.index(name) for name in SUMMARY if name in heads]
+    lines = [[row[place] for place in kept] for row in (heads, rule, *rows) if not row[0].endswith(" (last)")]
+    for (what, *_), (mark, *_), *rest in differences:
+        apart = {heads[0]: f"Worst{what.removeprefix('Method')}", rule[0]: mark, **{name: worst for name, worst, *_ in rest}}
+        lines = [[*line, apart.get(line[0], "–")] for line in lines]
+    return "\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{conditions}\n\n"
+
+
+def cells(table: str) -> list[list[str]]:
+    """Of each line of a table."""
+    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines()]
 
 
 def main() -> int:

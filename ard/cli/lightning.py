@@ -52,6 +52,8 @@ for library in ("pytorch_lightning", "lightning_fabric"):  # here, because impor
     logging.getLogger(library).setLevel(logging.WARNING)
 logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # how they say what they were asked for
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the faster one, where PyYAML was built with it
+
 for name in set(ard.__all__) & set(ard.attacks.__all__):
     keep_class_path(getattr(ard.attacks, name), f"ard.attacks.{name}")
 
@@ -228,8 +230,13 @@ class DryRun(CLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:  # noqa: ARG002
         return None  # type: ignore[return-value]
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {"fit": CLI.subcommands()["fit"]}  # a parser each costs time, and a study resolves hundreds of runs
+
     def _run_subcommand(self, subcommand: str) -> None:
-        self.resolved = yaml.safe_load(self._parser(subcommand).dump(self.config[subcommand], skip_unset=False))
+        written = self._parser(subcommand).dump(self.config[subcommand], skip_unset=False, skip_validation=True)
+        self.resolved = yaml.load(written, Loader=LOADER)
 
 
 def as_list(option: Any) -> list[Any]:

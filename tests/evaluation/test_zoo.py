@@ -23,6 +23,7 @@ from ard.evaluation.witnesses import Copies, asked
 from ard.losses import margin
 
 SUBJECTS = MODELS | ATTACKS | GRADIENTS
+OTHERS = quickly_trained, undefended
 FOUND_BELOW = {"V8"}  # by a test of its own
 
 
@@ -41,7 +42,7 @@ def test_every_check_is_raised_by_a_subject():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", [honest, quickly_trained, undefended])
+@pytest.mark.parametrize("network", [honest, *(pytest.param(other, marks=pytest.mark.campaign) for other in OTHERS)])
 def test_the_whole_suite_finds_nothing_in_a_sound_evaluation(network):
     given = Given(transfer={"undefended": undefended()}, teacher=quickly_trained(), undefended=undefended())
     evaluation = Evaluation(network(), *digits(200), BALL, suite="full", given=given)
