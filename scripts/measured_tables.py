@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -115,24 +115,27 @@ def levers() -> str:
 
 
 def rates(folder: Path) -> str:
-    """The mean accuracy on validation images that each learning rate came to; in brackets how many folds took it."""
-    reached: dict[str, dict[str, dict[float, float]]] = {}  # by method, fold and rate
+    """The mean accuracy on validation images that each learning rate came to; in brackets how many folds took it.
+
+    Over the folds in which every method has tried every rate, so that rows compare; of equals a study takes the lowest.
+    """
+    reached: dict[str, dict[str, dict[float, float]]] = {}  # by fold, method and rate
     for name, trial in json.loads((folder / "tuning.json").read_text()).items():
         _, method, fold, _ = name.split("/")  # tuning/METHOD/fold0/lr-0.1
         (rate,) = trial["setting"].values()
-        reached.setdefault(method, {}).setdefault(fold, {})[rate] = trial["accuracy"]
-    every = sorted({rate for folds in reached.values() for tried in folds.values() for rate in tried})
-    rows = [[method, *_cells_of_rates(reached[method].values(), every)] for method in sorted(reached)]
+        reached.setdefault(fold, {}).setdefault(method, {})[rate] = trial["accuracy"]
+    methods = sorted({method for tried in reached.values() for method in tried})
+    every = sorted({rate for tried in reached.values() for accuracies in tried.values() for rate in accuracies})
+    whole = [tried for tried in reached.values() if sum(map(len, tried.values())) == len(methods) * len(every)]
+    rows = [[method, *_cells_of_rates([tried[method] for tried in whole], every)] for method in methods]
     return f"\n{markdown_table(['Method', *(f'rate {rate:g}' for rate in every)], rows)}\n\n"
 
 
-def _cells_of_rates(folds: Iterable[dict[float, float]], every: list[float]) -> list[str]:
-    """Of the folds that have tried every rate; of equals a study takes the lowest."""
-    whole = [tried for tried in folds if len(tried) == len(every)]
-    if not whole:
+def _cells_of_rates(folds: Sequence[dict[float, float]], every: list[float]) -> list[str]:
+    if not folds:
         return ["–"] * len(every)
-    votes = [max(every, key=tried.__getitem__) for tried in whole]
-    means = [f"{100 * statistics.mean(tried[rate] for tried in whole):.1f}" for rate in every]
+    votes = [max(every, key=tried.__getitem__) for tried in folds]
+    means = [f"{100 * statistics.mean(tried[rate] for tried in folds):.1f}" for rate in every]
     return [f"{mean} ({votes.count(rate)})" if rate in votes else mean for rate, mean in zip(every, means, strict=True)]
 
 
