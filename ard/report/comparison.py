@@ -25,6 +25,7 @@ from ard.report.table import (
     overestimation_line,
     rehearsed_line,
     settings_line,
+    spread_words,
     upper_bounds_line,
     warnings_line,
     write_csv,
@@ -75,7 +76,7 @@ class Comparison:
     def to_markdown(self) -> str:
         """The table, and below it what a reader has to know."""
         rows, differ = self.rows, self.differ
-        lines = [settings_line(rows, differ), overestimation_line(rows, differ)]
+        lines = [settings_line(rows, differ) + spread_words(rows), overestimation_line(rows, differ)]
         lines += [upper_bounds_line(rows, differ), warnings_line(rows, differ)]
         parts = [main_table(rows, differ), *(line for line in (*lines, folders_line(rows), self.left_out) if line)]
         if self.published is not None:

@@ -149,6 +149,11 @@ def settings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
     return ", ".join([*shared, seeds]) + "."
 
 
+def spread_words(rows: Sequence[Row]) -> str:
+    """What ± is in the main table, behind its settings; nothing where it has none."""
+    return " ± is the standard deviation over runs." if any(len(row.records) > 1 for row in rows) else ""
+
+
 def _from_to(counts: Collection[int], what: str) -> str:
     """Such as 2 to 3 seeds."""
     between = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))

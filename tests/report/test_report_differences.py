@@ -49,7 +49,7 @@ def test_folds_are_one_data_set_and_a_seed_of_a_fold_is_a_run(tmp_path: Path) ->
     folded(tmp_path, "ard", [0.80, 0.82])
     text = compare_records([tmp_path], tmp_path / "out", baseline="pgd_at")
     assert "n 1000" in text
-    assert "2 seeds of each of 2 folds" in text
+    assert "2 seeds of each of 2 folds. ± is the standard deviation over runs." in text
     assert cells(text, "ard")["seeds"] == "2 × 2 folds"
     assert cells(text, "ard")["Worst"].startswith("**81.0 ± ")
     assert differences(text, "ard")[1].startswith("**+10.0 [+")

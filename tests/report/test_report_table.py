@@ -91,7 +91,7 @@ def test_seeds(study: Path) -> None:
     write(study / "ard/seed1/evaluation.json", first(0.95), first(0.84), teacher="f" * 64)
     text = compare_records([study], study / "out")
     assert cells(text, "ard")["Worst"] == "82.0 ± 2.8 one seed"  # sample deviation of 80 and 84: 2√2
-    assert "1 to 2 seeds." in text
+    assert "1 to 2 seeds. ± is the standard deviation over runs." in text
     assert differences(text, "ard")[1].startswith("+10.0")  # seed 0 alone: the baseline has no seed 1
     assert differences(text, "ard")[3] == "1"
     write(study / "pgd_at/seed1/evaluation.json", first(0.95), first(0.7))
