@@ -9,12 +9,14 @@ import re
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import code_tables
 import measured_tables
 import yaml
 from method_table import methods
 
+from ard.artifacts.paths import StudyFolder
 from ard.evaluation.checks import CHECKS
 from ard.report.comparison import compare_records
 
@@ -60,7 +62,7 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
             return makers[name]()
         kind, _, folder = name.rpartition(":")
         if kind:
-            return {"summary": summary, "rates": measured_tables.rates}[kind](place / folder)
+            return {"summary": summary, "last": last, "rates": measured_tables.rates}[kind](place / folder)
         return results(place / folder, place)
 
     text = re.sub(r"\d+(?= (?:soundness )?checks of the attacks)", str(len(CHECKS)), text)
@@ -73,23 +75,37 @@ def results(folder: Path, place: Path) -> str:
     return f"\n{table}\n\n![clean and worst-case accuracy]({(folder / picture).relative_to(place)})\n\n"
 
 
-def compared(folder: Path) -> tuple[str, str]:
-    """The comparison of the records below a folder, and the name of its picture."""
+def compared(folder: Path, **more: Any) -> tuple[str, str]:
+    """The comparison of the records below a folder, or of a condition with those under none, and the name of its picture."""
     studies = [yaml.safe_load(path.read_text()) for path in (ROOT / "configs" / "studies").glob("*.yaml")]
     of = {ROOT / study.get("results", ""): study for study in studies}
     study = of.get(folder) or of.get(folder.parent) or {"baseline": BASELINES.get(folder.name)}  # of its conditions
-    options = {key: study[key] for key in ("baseline", "ladder") if key in study}
+    options = {key: study[key] for key in ("baseline", "ladder", "last") if key in study} | more
+    folders = [folder] if folder in of or folder.parent not in of else of_condition(folder, study)
     with TemporaryDirectory() as scratch:
-        table, _, rest = compare_records([folder], Path(scratch), **options).partition("\n\nPicture: ")
+        table, _, rest = compare_records(folders, Path(scratch), **options).partition("\n\nPicture: ")
     return table, Path(f"{rest.partition('.png')[0]}.png").name
 
 
+def of_condition(folder: Path, study: dict[str, Any]) -> list[Path]:
+    """The folders that the table of one of a study's conditions is of."""
+    return StudyFolder(folder.parent).of_condition(folder.name, study["conditions"])
+
+
+def last(folder: Path) -> str:
+    """The differences between last epochs alone, and the steps of the ladder between them."""
+    parts = compared(folder, last=True)[0].split("\n\n")
+    tables = [part for part in parts if part.startswith(("| Method − ", "| Step "))]
+    return "\n" + "\n\n".join(tables) + "\n\n"
+
+
 def summary(folder: Path) -> str:
-    """The selected students' and teachers' main columns, the worst case's difference to the baseline, and the conditions."""
+    """The main columns of students and teachers, the worst case's difference to the baseline, and the conditions."""
     main, conditions, *others = compared(folder)[0].split("\n\n")
     (heads, rule, *rows), differences = cells(main), [cells(other) for other in others if other.startswith("| Method − ")]
-    kept = [heads.index(name) for name in SUMMARY if name in heads]
-    lines = [[row[place] for place in kept] for row in (heads, rule, *rows) if not row[0].endswith(" (last)")]
+    kept, names = [heads.index(name) for name in SUMMARY if name in heads], {row[0] for row in rows}
+    rows = [row for row in rows if not (row[0].endswith(" (last)") and row[0].removesuffix(" (last)") in names)]
+    lines = [[row[place] for place in kept] for row in (heads, rule, *rows)]
     for (what, *_), (mark, *_), *rest in differences:
         apart = {heads[0]: f"Worst{what.removeprefix('Method')}", rule[0]: mark, **{name: worst for name, worst, *_ in rest}}
         lines = [[*line, apart.get(line[0], "–")] for line in lines]

@@ -21,6 +21,7 @@ def compare(
     *,
     output: str | Path | None = None,
     mixed: bool = False,
+    last: bool = False,
     baseline: str | None = None,
     ladder: Sequence[str] = (),
     formats: str = "png",
@@ -33,6 +34,7 @@ def compare(
             what it is of: give it a name, as in {"mine": record, "baseline": "checkpoints/digits/pgd_at"}.
         output: A folder for table.md, table.csv and a picture, as `ard compare` writes them; by default nothing is written.
         mixed: Allow rows with different data, threat, suite or number of images.
+        last: Take the last epochs alone instead of the selected ones, whose choice on validation images adds noise.
         baseline: The method that differences are taken to; by default the strongest one without a teacher.
         ladder: Rows of which each is compared with the one before it: what the one thing more is worth that it is told.
         formats: Of the picture: one or several of png, svg and pdf, separated by commas.
@@ -48,7 +50,9 @@ def compare(
     folders = [_folder(run) for run in named.values() if not isinstance(run, Record)]
     kinds = formats_of(formats)
     known = entries() if published else None
-    comparison = Comparison.of(records, mixed=mixed, baseline=baseline, ladder=ladder, folders=folders, published=known)
+    comparison = Comparison.of(
+        records, mixed=mixed, last=last, baseline=baseline, ladder=ladder, folders=folders, published=known
+    )
     if output is not None:
         comparison.write(RunFolder.of(output).root, kinds)
     return comparison

@@ -11,6 +11,7 @@ def compare_runs(
     directories: list[str],
     output: str | None = None,
     mixed: bool = False,
+    last: bool = False,
     baseline: str | None = None,
     ladder: str | None = None,
     formats: str = "png",
@@ -22,6 +23,7 @@ def compare_runs(
         directories: run directories, or folders of them such as checkpoints/digits.
         output: where to write; by default the first directory.
         mixed: allow rows with different data, eps, suite or number of images.
+        last: take the last epochs alone instead of the selected ones, whose choice on validation images adds noise.
         baseline: the method that differences are taken to; by default the strongest one without a teacher.
         ladder: rows separated by commas, each told one thing more than the one before: what every step is worth.
         formats: of the picture, one or several of png, svg and pdf, separated by commas; papers want svg or pdf.
@@ -37,5 +39,8 @@ def compare_runs(
 
     rungs = [name.strip() for name in ladder.split(",")] if ladder is not None else []
     place, known = Path(output or directories[0]), entries() if published else None
-    show(compare_records(paths, place, mixed=mixed, baseline=baseline, ladder=rungs, formats=kinds, published=known))
+    table = compare_records(
+        paths, place, mixed=mixed, last=last, baseline=baseline, ladder=rungs, formats=kinds, published=known
+    )
+    show(table)
     return 0

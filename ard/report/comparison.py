@@ -52,6 +52,7 @@ class Comparison:
         found: Sequence[StoredRecord],
         *,
         mixed: bool = False,
+        last: bool = False,
         baseline: str | None = None,
         ladder: Sequence[str] = (),
         folders: Sequence[Path] = (),
@@ -61,10 +62,15 @@ class Comparison:
 
         Raises UserError where none is left, and unless `mixed` where two measured different things; see compare_records.
         """
-        records = [stored for stored in found if not stored.is_stale]
-        if not records:
+        fresh = [stored for stored in found if not stored.is_stale]
+        if not fresh:
             raise UserError(
                 f"{found[0].path} is of other weights than those beside it: evaluate these, or move the record away"
+            )
+        records = [stored for stored in fresh if stored.is_last or not last]
+        if not records:
+            raise UserError(
+                "--last: no record of a last epoch; expected one of `ard evaluate FOLDER/last.safetensors`, or no --last"
             )
         differ = differing(records, mixed=mixed)
         for option in [f"--baseline {baseline}"] * bool(baseline) + [f"--ladder {','.join(ladder)}"] * bool(ladder):
@@ -115,6 +121,7 @@ def compare_records(
     output: Path,
     *,
     mixed: bool = False,
+    last: bool = False,
     baseline: str | None = None,
     ladder: Sequence[str] = (),
     formats: Sequence[str] = (PNG,),
@@ -122,14 +129,15 @@ def compare_records(
 ) -> str:
     """Write table.md, table.csv and a picture of all records below `directories` into `output`; return table.md.
 
-    `baseline` names the method that differences are taken to (default: the strongest one without a teacher), `ladder` rows
+    With `last`, only of the records of last epochs, which nobody selected. `baseline` names the method that
+    differences are taken to (default: the strongest one without a teacher), `ladder` rows
     of which each is compared with the one before it, `formats` the kinds of files of the picture, `published` what papers
     have, to be put beside ours. Raises UserError where there are no records, one is damaged, or, unless `mixed`, two of them
     measured different things.
     """
     records = load_records(directories)
     compared = Comparison.of(
-        records, mixed=mixed, baseline=baseline, ladder=ladder, folders=directories, published=published
+        records, mixed=mixed, last=last, baseline=baseline, ladder=ladder, folders=directories, published=published
     )
     return compared.write(output, formats)
 

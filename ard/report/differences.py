@@ -8,7 +8,7 @@ from ard.artifacts.record import Repetition
 from ard.core.errors import UserError
 from ard.core.statistics import Difference, folded_difference, holm, paired_difference
 from ard.core.text import in_points, markdown_table
-from ard.report.rows import Kind, Row
+from ard.report.rows import Kind, Row, by_one_checkpoint
 
 MEASURED: tuple[Kind, Kind] = ("worst", "clean")
 ONE_SEED, NOT_SIGNIFICANT, EQUAL, AT_CHANCE = "one seed", "n.s.", "equal", "at chance"
@@ -65,7 +65,7 @@ def needed(difference: Difference | None) -> str:
 
 
 def leader(rows: Sequence[Row], kind: Kind) -> tuple[Row, str] | None:
-    """The best student by its best checkpoint, and why it is not significantly above all others; None without a rival."""
+    """The best student, and why it is not significantly above all others; None without a rival."""
     rivals = [row for row in students(rows) if row.is_above_chance and not (kind == "worst" and row.warning)]
     if len(rivals) < 2:
         return None
@@ -76,7 +76,7 @@ def leader(rows: Sequence[Row], kind: Kind) -> tuple[Row, str] | None:
 
 @dataclass(frozen=True)
 class DifferenceTable:
-    """Every student's best checkpoint against one row: cells as Markdown has them, and what a reader has to know."""
+    """Every student against one row: cells as Markdown has them, and what a reader has to know."""
 
     header: list[str]
     lines: list[list[str]]
@@ -118,13 +118,13 @@ class DifferenceTable:
 
 
 def differences_table(rows: Sequence[Row], baseline: str | None) -> str:
-    """Every student's best checkpoint against the baseline's; raises UserError where no row has the baseline's name."""
+    """Every student against the baseline; raises UserError where no row has the baseline's name."""
     table = DifferenceTable.of(rows, baseline)
     return table if isinstance(table, str) else table.to_markdown()
 
 
 def rungs_of(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
-    """The best checkpoints of the rows of a ladder, in its order; raises UserError for fewer than two, or no such row."""
+    """The rows of a ladder, in its order; raises UserError for fewer than two, or no such row."""
     if len(names) < 2:
         raise UserError(f"--ladder {','.join(names)}: expected two rows or more, separated by commas")
     return [_named(rows, name, "--ladder") for name in names]
@@ -147,8 +147,8 @@ def _lines(pairs: Sequence[tuple[str, Row, Row]]) -> tuple[list[list[str]], list
 
 
 def students(rows: Sequence[Row]) -> list[Row]:
-    """The rows that compete: best checkpoints of students."""
-    return [row for row in rows if not row.is_teacher and not row.is_last]
+    """The rows that compete: students, each by one checkpoint."""
+    return [row for row in by_one_checkpoint(rows) if not row.is_teacher]
 
 
 def _reference(rows: Sequence[Row], baseline: str | None) -> Row | None:
@@ -159,7 +159,7 @@ def _reference(rows: Sequence[Row], baseline: str | None) -> Row | None:
 
 
 def _named(rows: Sequence[Row], name: str, option: str) -> Row:
-    best = {row.method: row for row in reversed(rows) if not row.is_last}
+    best = {row.method: row for row in reversed(by_one_checkpoint(rows))}
     if name not in best:
         raise UserError(f"{option} {name}: no such row; expected one of {', '.join(reversed(best))}")
     return best[name]

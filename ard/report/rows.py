@@ -151,3 +151,9 @@ class Row:
     def repeats(self) -> str:
         """How many seeds, and of how many folds."""
         return str(self.seeds) if self.folds == 1 else f"{self.seeds} × {self.folds} folds"
+
+
+def by_one_checkpoint(rows: Sequence[Row]) -> list[Row]:
+    """The selected checkpoint of every method, or the last where the rows have no other."""
+    selected = {row.method for row in rows if not row.is_last}
+    return [row for row in rows if not (row.is_last and row.method in selected)]

@@ -15,7 +15,7 @@ from ard.core.files import write_whole
 from ard.core.statistics import mean_and_spread
 from ard.core.text import DASH, duration, in_points, markdown_table
 from ard.report.differences import leader
-from ard.report.rows import Kind, Row
+from ard.report.rows import Kind, Row, by_one_checkpoint
 
 AUTOATTACK = "AA"
 Leaders = dict[Kind, tuple[Row, str] | None]
@@ -171,12 +171,9 @@ def overestimation_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
 
 
 def warnings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
-    """Which checks warned in which row, in any of its seeds; the last checkpoints only where a best one is not there.
-
-    Then the names of these checks, and of those that failed.
-    """
-    best, parts, ids = {row.method for row in rows if not row.is_last}, [], set()
-    for row in (row for row in rows if not (row.is_last and row.method in best)):
+    """Which checks warned in which row, in any of its seeds; then the names of these checks, and of those that failed."""
+    parts, ids = [], set()
+    for row in by_one_checkpoint(rows):
         if warned := {check.id for record in row.records for check in record.warned}:
             parts.append(f"{_name(row, differ)} {' '.join(sorted(warned, key=by_number))}")
             ids |= warned

@@ -32,7 +32,8 @@ def _of_one_fold(study: Study, directory: Path, fold: int | None, resolve: Resol
     chosen = {recipe: _choices(study, directory, recipe, fold, teachers, resolve) for recipe in study.recipes}
     runs = [
         run
-        for seed, condition, recipe in product(study.seeds, study.every_condition, study.recipes)
+        for seed, recipe in product(study.seeds, study.recipes)
+        for condition in study.conditions_of(recipe)
         for run in _runs(study, directory, recipe, fold, seed, chosen[recipe], condition)
     ]
     runs.sort(key=lambda run: (bool(run.teachers), study.seeds.index(run.seed)))
@@ -115,8 +116,8 @@ def _runs(
 ) -> Iterator[StudyRun]:
     """A run for each choice of teachers and for each value of a sweep, under a condition; None: the first."""
     config = _config_of(recipe)
-    condition = next(iter(study.every_condition)) if condition is None else condition
-    under = study.every_condition[condition]
+    conditions = study.conditions_of(recipe)
+    condition = next(iter(conditions)) if condition is None else condition
     for name, swept in _settings(study, config.stem):
         for mine in chosen:
             teacher = f"-{mine['teacher'].method}" if len(chosen) > 1 else ""
@@ -131,7 +132,7 @@ def _runs(
                 overrides={
                     **_given_teacher(study, config),
                     **study.common,
-                    **under,
+                    **conditions[condition],
                     **study.overrides.get(config.stem, {}),
                     **swept,
                 },

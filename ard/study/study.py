@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ard.artifacts.paths import RECORD, StudyFolder
+from ard.artifacts.paths import StudyFolder
 from ard.configs.catalogue import root
 from ard.core.errors import UserError
 from ard.core.locks import alone
@@ -53,6 +53,7 @@ def run_study(path: Path, resolve: Resolve, compare: Callable[..., str], places:
     with alone(directory, refusal=STUDY):
         if (directory / MARK).is_file():
             raise UserError(f"{directory} is a rehearsal, which the next one deletes; expected another name for {path}")
+        say("checking every run before the first starts")  # hundreds take a minute
         planned = _plan(study, directory, resolve)
         if missing := _missing(planned):
             say(costs_line(costs(missing, planned.resolved)))
@@ -158,15 +159,14 @@ def _finish(planned: Planned, places: Places) -> dict[str, str]:
 
 
 def _tables(study: Study, directory: Path, compare: Callable[..., str]) -> str:
-    """Of all runs; with conditions one for the runs under each, and the teachers."""
+    """Of all runs; with conditions one for the runs under each, and for those under none."""
     output = Path(study.results) if study.results else directory
     if not study.conditions:
         return _table(study, [directory], output, compare)
-    teachers = [folder for folder in [directory / "teachers"] if folder.is_dir()]
     tables = []
     for condition in study.conditions:
-        if any((directory / condition).rglob(RECORD)):
-            folders = [directory / condition, *teachers]
+        folders = StudyFolder(directory).of_condition(condition, study.conditions)
+        if directory / condition in folders:
             tables.append(f"{condition}:\n\n{_table(study, folders, output / condition, compare)}")
     return "\n\n".join(tables)
 
@@ -174,9 +174,9 @@ def _tables(study: Study, directory: Path, compare: Callable[..., str]) -> str:
 def _table(study: Study, folders: list[Path], output: Path, compare: Callable[..., str]) -> str:
     """Of the runs that have a record; where the baseline's or a rung's failed, without the differences to it."""
     try:
-        return compare(folders, output, baseline=study.baseline, ladder=study.ladder)
+        return compare(folders, output, baseline=study.baseline, ladder=study.ladder, last=study.last)
     except UserError as error:
-        table = compare(folders, output, baseline=None, ladder=())
+        table = compare(folders, output, baseline=None, ladder=(), last=study.last)
         say(f"the table is without the study's baseline and ladder: {error}", error=True)
         return table
 

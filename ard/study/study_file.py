@@ -36,12 +36,14 @@ class Study:
     combinations where there are several keys; all seeds then take the one with the highest accuracy on validation images.
 
     With `conditions`, every recipe is trained under each of them, a name and the keys that it sets, and each has a table of
-    its own; the teachers know nothing of them.
+    its own; the teachers know nothing of them. Neither do the recipes of `without_condition`: they are trained once, and are
+    in every table.
 
     With `folds`, every method and every teacher is trained for each of so many folds of the data, each of which is for test
     once: `data.fold` says which; `only_fold` is one of them alone.
 
     `baseline` is the row that the table's differences are taken to; each row of `ladder` is compared with the one before it.
+    With `last`, the table is of last epochs alone, which nobody selected.
 
     With `results`, finished records are copied there, and a run whose record is there already is not trained again.
     """
@@ -62,10 +64,12 @@ class Study:
     sweeps: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     tune: dict[str, list[float]] = field(default_factory=dict)
     conditions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    without_condition: Sequence[str] = ()
     evaluate: dict[str, Any] = field(default_factory=dict)
     results: str | None = None
     baseline: str | None = None
     ladder: Sequence[str] = ()
+    last: bool = False
 
     def __post_init__(self) -> None:
         if self.given_teacher is not None and (self.teachers or "class_path" not in self.given_teacher):
@@ -86,10 +90,10 @@ class Study:
             return [None if self.folds is None else self.only_fold]
         return list(range(self.folds))
 
-    @property
-    def every_condition(self) -> dict[str, dict[str, Any]]:
-        """The conditions, or a single one without a name that sets nothing."""
-        return self.conditions or {"": {}}
+    def conditions_of(self, recipe: str) -> dict[str, dict[str, Any]]:
+        """What a recipe is trained under: the conditions, or a single one without a name that sets nothing."""
+        under_none = Path(recipe).stem in self.without_condition
+        return {"": {}} if under_none or not self.conditions else self.conditions
 
     @property
     def others(self) -> dict[str, str]:
@@ -168,14 +172,17 @@ def _check_tuned(name: str, study: Study) -> None:
 
 
 def _check_conditions(name: str, study: Study, recipes: Sequence[str]) -> None:
-    """Raises UserError for a name that is no folder's, and for a key that a condition and a recipe set."""
+    """Raises UserError for a name that is no folder's or recipe's, and for a key that a condition and a recipe set."""
+    for recipe in study.without_condition:
+        if recipe not in recipes or not study.conditions:
+            raise UserError(f"{name}: without_condition: {recipe}: expected one of its recipes, and `conditions:`")
     for condition, keys in study.conditions.items():
         if not CONDITION.fullmatch(condition) or condition in (*recipes, "teachers", TRIALS):
             raise UserError(
                 f"{name}: condition {condition!r}: expected a name of letters, digits, - and _ that no recipe has"
             )
         for settings in (study.sweeps, study.overrides):
-            for recipe in set(settings) & set(recipes):
+            for recipe in set(settings) & set(recipes) - set(study.without_condition):
                 if both := set(map(plain_key, keys)) & set(map(plain_key, settings[recipe])):
                     raise UserError(f"{name}: {both.pop()} is set by {condition} and for {recipe}: expected one of them")
 

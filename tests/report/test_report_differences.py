@@ -30,6 +30,24 @@ def test_differences_against_the_strongest_without_a_teacher(study: Path) -> Non
         compare_records([study], study / "out", baseline="trades")
 
 
+def test_last_epochs_are_compared_where_they_are_asked_for(study: Path) -> None:
+    """Then nothing of the selected ones is in it, and the last ones lead, are the baseline and have differences."""
+    for method, accuracy in (("pgd_at", 0.76), ("ard", 0.72)):
+        for seed in range(3):
+            write(study / method / f"seed{seed}/last.evaluation.json", first(0.9), first(accuracy))
+    text = compare_records([study], study / "out", last=True, ladder=["ard", "pgd_at"])
+    assert "| Method − pgd_at (last) |" in text
+    assert differences(text, "ard (last)")[1].startswith("**−4.0 [")
+    assert "| ard (last) → pgd_at (last) | **+4.0 [" in text
+    assert cells(text, "pgd_at (last)")["Worst"].startswith("**76.0 ± ")
+    assert "| ard |" not in text
+    assert differences(compare_records([study], study / "out", baseline="pgd_at"), "ard")[1].startswith("+10.0 [")
+    for path in study.rglob("last.evaluation.json"):
+        path.unlink()
+    with pytest.raises(UserError, match="--last: no record of a last epoch; expected one of"):
+        compare_records([study], study / "out", last=True)
+
+
 def folded(root: Path, method: str, accuracies: list[float], seeds: int = 2, digest: str = "abcdef0123456789") -> None:
     for fold, accuracy in enumerate(accuracies):
         for seed in range(seeds):

@@ -92,6 +92,21 @@ def test_each_condition_has_a_table_and_all_share_the_teachers(study_place, fake
     assert not (study_place / "checkpoints/tiny/table.md").exists()
 
 
+def test_a_recipe_under_no_condition_is_trained_once_and_stands_in_every_table(study_place, fake, study):
+    rates = {name: {"model.init_args.training.lr": rate} for name, rate in (("slow", 0.01), ("fast", 1))}
+    asked = {"conditions": rates, "recipes": ["pgd_at", "ard"], "overrides": {"ard": {"model.init_args.training.lr": 0.1}}}
+    status, _, err = study(**asked, without_condition=["ard"], baseline="pgd_at", last=True)
+    assert (status, err) == (0, "")
+    assert fake.trained() == ["ard/seed0", "fast/pgd_at/seed0", "slow/pgd_at/seed0", "teachers/robust"]
+    for name in rates:
+        table = (study_place / "checkpoints/tiny" / name / "table.md").read_text()
+        assert all(f"| {row} (last) |" in table for row in ("pgd_at", "ard", "teachers/robust"))
+        assert "| Method − pgd_at (last) |" in table
+        assert "| pgd_at |" not in table
+    status, _, err = study(**asked)
+    assert (status, "model.training.lr is set by fast and for ard: expected one of them" in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("changes", "trained"),
     [

@@ -129,6 +129,8 @@ def test_every_recipe_is_trained_under_every_condition_and_teachers_under_none(p
     for changes, words in (
         ({"conditions": {"../x": {}}}, "condition '../x': expected a name of letters"),
         ({"conditions": {"ard": {}}}, "that no recipe has"),
+        ({"without_condition": ["rslad"]}, "without_condition: rslad: expected one of its recipes"),
+        ({"without_condition": ["ard"], "conditions": {}}, "without_condition: ard: expected one of its recipes, and `cond"),
         ({"sweeps": {"pgd_at": {wrong: [0.1, 0.2]}}}, "data.wrong is set by wrong-40 and for pgd_at: expected one"),
         ({"overrides": {"ard": {"data.wrong": 0.1}}}, "data.wrong is set by wrong-40 and for ard: expected one"),
         ({"overrides": {"ard": {"lr": 0.1}}}, "is tuned, and set for ard"),

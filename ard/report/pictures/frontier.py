@@ -14,7 +14,7 @@ from ard.report.differences import students
 from ard.report.pictures.labels import place_labels
 from ard.report.pictures.marks import MARKERS, TEACHER_MARK, Mark, bars, marks_of, title
 from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend, save, settle_layout
-from ard.report.rows import Row
+from ard.report.rows import Row, by_one_checkpoint
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Knob:
 
 
 def knobs_of(rows: Sequence[Row]) -> list[Knob]:
-    """Every knob that at least three reliable best checkpoints were trained with."""
+    """Every knob that at least three reliable students were trained with."""
     groups: dict[tuple[str, str], dict[float, Row]] = {}
     for row in students(rows):
         run = row.first.run
@@ -42,7 +42,7 @@ def knobs_of(rows: Sequence[Row]) -> list[Knob]:
 
 
 def draw_frontier(rows: Sequence[Row], differ: Sequence[str], *paths: Path) -> None:
-    """Write the picture to each path: the best checkpoints of every knob, joined in the order of its values."""
+    """Write the picture to each path: the students of every knob, joined in the order of its values."""
     figure, axes = empty_axes(title(rows, differ), "clean accuracy (%)", "worst-case accuracy (%)")
     handles, values = [], []
     for k, knob in enumerate(knobs_of(rows)):
@@ -54,7 +54,7 @@ def draw_frontier(rows: Sequence[Row], differ: Sequence[str], *paths: Path) -> N
             _draw_bars(axes, mark, colour)
             values.append((f"{value:.3g}", mark.point, colour))
         handles.append(Line2D([], [], color=colour, marker=marker, lw=1, ms=5, label=knob.label))
-    teachers = marks_of([row for row in rows if row.is_teacher and not row.is_last], differ)
+    teachers = marks_of([row for row in by_one_checkpoint(rows) if row.is_teacher], differ)
     for mark in teachers:
         axes.plot(*mark.point, TEACHER_MARK[1], color=TEACHER_MARK[0], markersize=10, zorder=3)
         handles.append(Line2D([], [], color=TEACHER_MARK[0], marker=TEACHER_MARK[1], ls="", ms=8, label=mark.label))
