@@ -15,6 +15,7 @@ import code_tables
 import measured_tables
 import yaml
 from method_table import methods
+from selection_noise import selection_noise
 
 from ard.artifacts.paths import StudyFolder
 from ard.evaluation.checks import CHECKS
@@ -62,7 +63,8 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
             return makers[name]()
         kind, _, folder = name.rpartition(":")
         if kind:
-            return {"summary": summary, "last": last, "rates": measured_tables.rates}[kind](place / folder)
+            of_study = {"summary": summary, "last": last, "rates": measured_tables.rates, "selection": selection_noise}
+            return of_study[kind](place / folder)
         return results(place / folder, place)
 
     text = re.sub(r"\d+(?= (?:soundness )?checks of the attacks)", str(len(CHECKS)), text)
