@@ -1,5 +1,6 @@
 """Controls of distillation: the base is told less than the teacher's answer to the image."""
 
+from math import log
 from typing import Literal
 
 import torch
@@ -19,6 +20,9 @@ class LessKnown(Composed):
 
     - "one_hot": m e_y, m the teacher's mean margin T(x)_y − max_{k≠y} T(x)_k over all images: one number of the teacher, so
       that what is left of it is a smoothed label, at the base's temperature and scale.
+    - "same_odds": m e_y, too, with the m at which the log odds of the label, log p_y/(1 − p_y) of the softmax at the base's
+      temperature t, are those of T(x) on average: m = mean of T(x)_y − t log Σ_{k≠y} exp(T(x)_k/t) + t log(C − 1). As sure of
+      the label as the teacher is; a margin to the runner-up alone is less sure, since other classes are further away.
     - "class_mean": the mean of T(x) over the images of class y: how classes are alike, and nothing of an image.
     - "another_image": T of another image of class y in the batch, drawn anew each time; an image that is alone in its class
       keeps its own answer.
@@ -35,7 +39,7 @@ class LessKnown(Composed):
     """
 
     def __init__(
-        self, *, base: Objective | None = None, told: Literal["one_hot", "class_mean", "another_image"] = "class_mean"
+        self, *, base: Objective | None = None, told: Literal["one_hot", "same_odds", "class_mean", "another_image"] = "class_mean"
     ) -> None:
         base = base or ARD(temperature=5.0)
         super().__init__(base)
@@ -54,7 +58,7 @@ class LessKnown(Composed):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # sums of many
         of_class = shares_of(y, logits.shape[1], logits.dtype)
         with torch.autocast(x.device.type, enabled=False):
-            answers, margins = of_class.T @ logits, of_class.T @ -margin(logits, y)
+            answers, margins = of_class.T @ logits, of_class.T @ self._margin(logits, y)
         sums = {"class_answers": answers, "class_margins": margins, "class_images": of_class.sum(dim=0)}
         attack_loss, training_loss = self.base(
             student, GivenAnswer(x, self._less(logits, y, sums), type(self.base).__name__), x, y
@@ -65,6 +69,14 @@ class LessKnown(Composed):
         self.answers.add_(terms["class_answers"])
         self.margins.add_(terms["class_margins"])
         self.counts.add_(terms["class_images"])
+
+    def _margin(self, logits: Tensor, y: Tensor) -> Tensor:
+        """What is averaged to m."""
+        if self.told != "same_odds":
+            return -margin(logits, y)
+        t, others = getattr(self.base, "temperature", 1.0), logits.shape[1] - 1
+        rest = (logits.scatter(1, y[:, None], -torch.inf) / t).logsumexp(dim=1)
+        return logits.gather(1, y[:, None]).squeeze(1) - t * (rest - log(others))
 
     def _less(self, logits: Tensor, y: Tensor, sums: dict[str, Tensor]) -> Tensor:
         if self.told == "another_image":
