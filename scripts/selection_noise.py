@@ -1,4 +1,4 @@
-"""What selecting an epoch on few validation images adds to the noise of a difference, from the records of a study in folds."""
+"""What selecting an epoch on few validation images adds to the noise of a difference, from records of a study in folds."""
 
 import statistics
 from itertools import combinations
@@ -12,7 +12,7 @@ from ard.report.rows import Row
 
 
 def selection_noise(folder: Path) -> str:
-    """Half the interval of a difference of two students in the worst case, by seeds a fold: of selected and of last epochs."""
+    """Half the interval of two students' difference in the worst case, by seeds a fold: of selected and of last epochs."""
     rows = [row for row in group(load_records([folder])) if not row.is_teacher]
     seeds = sorted({record.training_seed for record in rows[0].records})
     lines = [

@@ -21,8 +21,8 @@ class LessKnown(Composed):
     - "one_hot": m e_y, m the teacher's mean margin T(x)_y − max_{k≠y} T(x)_k over all images: one number of the teacher, so
       that what is left of it is a smoothed label, at the base's temperature and scale.
     - "same_odds": m e_y, too, with the m at which the log odds of the label, log p_y/(1 − p_y) of the softmax at the base's
-      temperature t, are those of T(x) on average: m = mean of T(x)_y − t log Σ_{k≠y} exp(T(x)_k/t) + t log(C − 1). As sure of
-      the label as the teacher is; a margin to the runner-up alone is less sure, since other classes are further away.
+      temperature t, are those of T(x) on average: m = mean of T(x)_y − t log Σ_{k≠y} exp(T(x)_k/t) + t log(C − 1). As
+      sure of the label as the teacher is; a margin to the runner-up alone is less sure, as other classes are further away.
     - "class_mean": the mean of T(x) over the images of class y: how classes are alike, and nothing of an image.
     - "another_image": T of another image of class y in the batch, drawn anew each time; an image that is alone in its class
       keeps its own answer.
@@ -39,7 +39,10 @@ class LessKnown(Composed):
     """
 
     def __init__(
-        self, *, base: Objective | None = None, told: Literal["one_hot", "same_odds", "class_mean", "another_image"] = "class_mean"
+        self,
+        *,
+        base: Objective | None = None,
+        told: Literal["one_hot", "same_odds", "class_mean", "another_image"] = "class_mean",
     ) -> None:
         base = base or ARD(temperature=5.0)
         super().__init__(base)
