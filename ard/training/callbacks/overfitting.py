@@ -37,6 +37,13 @@ def judged(pgd: float, fgsm: float, best: float, images: int, *, suspected: bool
     return "well"
 
 
+def diagnosed(pgd: float, fgsm: float) -> tuple[str, str]:
+    """What it is called, and what to do: where FGSM finds as much as PGD does, the attack of training is not to blame."""
+    if fgsm - pgd < 0.20:
+        return "collapse under attack", "FGSM finds it, too: train with a lower learning rate"
+    return "catastrophic overfitting", "train with more attack steps, or a smaller step or eps"
+
+
 class CatastrophicOverfitting(Guard):
     """After every validation, for recipes that are selected by robust accuracy: does the network fool its attack?
 
@@ -86,8 +93,9 @@ class CatastrophicOverfitting(Guard):
         now = pgd / images, fgsm / images
         verdict = judged(*now, self.seen["pgd_best"], int(images), suspected=self.seen["suspected"])
         self.seen |= {"pgd": now[0], "fgsm": now[1], "suspected": verdict != "well"}
+        name, advice = diagnosed(*now)
         text = (
-            f"epoch {trainer.current_epoch}: {'perhaps ' * (verdict == 'suspected')}catastrophic overfitting: "
+            f"epoch {trainer.current_epoch}: {'perhaps ' * (verdict == 'suspected')}{name}: "
             f"on {int(images)} validation images PGD leaves {now[0]:.1%} right (best {self.seen['pgd_best']:.1%}), "
             f"FGSM {now[1]:.1%}"
         )
@@ -98,7 +106,7 @@ class CatastrophicOverfitting(Guard):
         elif verdict == "suspected":
             self.warn(trainer, f"{text}; a second validation like this one ends the run")
         elif verdict == "fooled":
-            raise StoppedError(f"{text}; {self._kept(trainer)}; train with more attack steps, or a smaller step or eps")
+            raise StoppedError(f"{text}; {self._kept(trainer)}; {advice}")
 
     def _kept(self, trainer: pl.Trainer) -> str:
         """What is on disk now, in words."""
