@@ -73,7 +73,9 @@ def test_few_images_say_little():
     assert judged(0.0, 0.86, 0.60, 32, suspected=False) == "fooled"
 
 
-@pytest.mark.parametrize(("pgd", "fgsm", "name"), [(0.0, 0.9, "catastrophic overfitting"), (0.045, 0.035, "collapse under attack")])
+@pytest.mark.parametrize(
+    ("pgd", "fgsm", "name"), [(0.0, 0.9, "catastrophic overfitting"), (0.045, 0.035, "collapse under attack")]
+)
 def test_what_fgsm_finds_too_is_no_overfitting_to_one_step(pgd, fgsm, name):
     """A learning rate of 1 did this in the sixth of forty epochs."""
     assert judged(pgd, fgsm, 0.305, 200, suspected=False) == "fooled"
