@@ -62,22 +62,18 @@ class Comparison:
 
         Raises UserError where none is left, and unless `mixed` where two measured different things; see compare_records.
         """
-        fresh = [stored for stored in found if not stored.is_stale]
-        if not fresh:
-            raise UserError(
-                f"{found[0].path} is of other weights than those beside it: evaluate these, or move the record away"
-            )
-        records = [stored for stored in fresh if stored.is_last or not last]
+        records = [stored for stored in found if not stored.is_stale]
         if not records:
             raise UserError(
-                "--last: no record of a last epoch; expected one of `ard evaluate FOLDER/last.safetensors`, or no --last"
+                f"{found[0].path} is of other weights than those beside it: evaluate these, or move the record away"
             )
         differ = differing(records, mixed=mixed)
         for option in [f"--baseline {baseline}"] * bool(baseline) + [f"--ladder {','.join(ladder)}"] * bool(ladder):
             if differ:
                 raise UserError(f"{option}: these records differ in {', '.join(differ)}; expected comparable ones")
         stale = [stored.path for stored in found if stored.is_stale]
-        return cls(group(records), differ, baseline, left_out_line(folders, stale), ladder, published)
+        rows, left_out = group(records), left_out_line(folders, stale)
+        return cls(of_last_epochs(rows) if last else rows, differ, baseline, left_out, ladder, published)
 
     def to_markdown(self) -> str:
         """The table, and below it what a reader has to know."""
@@ -116,6 +112,14 @@ class Comparison:
     __str__ = _repr_markdown_ = to_markdown
 
 
+def of_last_epochs(rows: Sequence[Row]) -> list[Row]:
+    """Those of students that nobody selected, and the teachers; raises UserError where no student has one."""
+    found = [row for row in rows if row.is_last or row.is_teacher]
+    if all(row.is_teacher for row in found):
+        raise UserError("--last: no record of a last epoch; expected one, of `ard evaluate DIR/last.safetensors`")
+    return found
+
+
 def compare_records(
     directories: Sequence[Path],
     output: Path,
@@ -129,7 +133,7 @@ def compare_records(
 ) -> str:
     """Write table.md, table.csv and a picture of all records below `directories` into `output`; return table.md.
 
-    With `last`, only of the records of last epochs, which nobody selected. `baseline` names the method that
+    With `last`, the students are those of last epochs, which nobody selected. `baseline` names the method that
     differences are taken to (default: the strongest one without a teacher), `ladder` rows
     of which each is compared with the one before it, `formats` the kinds of files of the picture, `published` what papers
     have, to be put beside ours. Raises UserError where there are no records, one is damaged, or, unless `mixed`, two of them

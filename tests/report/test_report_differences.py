@@ -44,7 +44,7 @@ def test_last_epochs_are_compared_where_they_are_asked_for(study: Path) -> None:
     assert differences(compare_records([study], study / "out", baseline="pgd_at"), "ard")[1].startswith("+10.0 [")
     for path in study.rglob("last.evaluation.json"):
         path.unlink()
-    with pytest.raises(UserError, match="--last: no record of a last epoch; expected one of"):
+    with pytest.raises(UserError, match="--last: no record of a last epoch; expected one, of"):
         compare_records([study], study / "out", last=True)
 
 
