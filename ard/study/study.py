@@ -29,6 +29,7 @@ from ard.study.study_run import StudyRun
 from ard.study.tuning import Tuning, check_tuned
 
 MOST_REHEARSED = 8  # runs at a time
+MANY = 100  # runs, of which checking the configs takes long enough to be told
 STUDY = "another study is running here ({holder}); expected one at a time: wait for it, or give this one's file another name"
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 Resolve = Callable[[list[str]], dict[str, Any]]  # arguments of `ard fit` -> the resolved config; trains nothing
@@ -53,7 +54,6 @@ def run_study(path: Path, resolve: Resolve, compare: Callable[..., str], places:
     with alone(directory, refusal=STUDY):
         if (directory / MARK).is_file():
             raise UserError(f"{directory} is a rehearsal, which the next one deletes; expected another name for {path}")
-        say("checking every run before the first starts")  # hundreds take a minute
         planned = _plan(study, directory, resolve)
         if missing := _missing(planned):
             say(costs_line(costs(missing, planned.resolved)))
@@ -107,6 +107,8 @@ class Planned:
 def _plan(study: Study, directory: Path, resolve: Resolve) -> Planned:
     resolved = Resolver(resolve)
     runs = plan(study, directory, resolved)
+    if len(runs) > MANY:
+        say(f"checking {len(runs)} runs before the first starts")
     planned = Planned(study, directory, runs, {run.name: resolved(run) for run in runs})
     check_tuned(runs, planned.resolved)
     return planned

@@ -39,7 +39,7 @@ def judged(pgd: float, fgsm: float, best: float, images: int, *, suspected: bool
 
 def diagnosed(pgd: float, fgsm: float) -> tuple[str, str]:
     """What it is called, and what to do: where FGSM finds as much as PGD does, the attack of training is not to blame."""
-    if fgsm - pgd < 0.20:
+    if fgsm - pgd < 0.05:
         return "collapse under attack", "FGSM finds it, too: train with a lower learning rate"
     return "catastrophic overfitting", "train with more attack steps, or a smaller step or eps"
 
