@@ -18,6 +18,7 @@ from ard.report.differences import leader
 from ard.report.rows import Kind, Row, by_one_checkpoint
 
 AUTOATTACK = "AA"
+UNSET = {"optimizer": "SGD", "labels": "all"}  # what a setting of training is that nobody set, if not none
 Leaders = dict[Kind, tuple[Row, str] | None]
 
 
@@ -228,7 +229,7 @@ def setting_words(key: str, value: Any) -> str:
         name = str(value.get("class_path")).rpartition(".")[2]
         return f"{name} ({', '.join(options)})" if options else name
     if value is None:
-        return "SGD" if key == "optimizer" else "none"
+        return UNSET.get(key, "none")
     if key == "eps_ramp" and isinstance(value, list):
         return " to ".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

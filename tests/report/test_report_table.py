@@ -130,6 +130,14 @@ def test_augmentation_is_shown_where_it_differs_and_rows_stay_comparable(study: 
     assert cells(compare_records([study], study / "out"), "kd")["Training"] == "extra augmentation idbh_weak, cutmix 1.0"
 
 
+def test_a_row_of_all_labels_says_so_beside_one_of_few(study: Path) -> None:
+    few = replace(TRAINING, config={"data": {"class_path": "ard.data.KnownLabels", "init_args": {"labelled": 100}}})
+    write(study / "kd/seed0/evaluation.json", first(0.9), first(0.1), training=few)
+    text = compare_records([study], study / "out")
+    assert cells(text, "kd")["Training"] == "labels labelled 100"
+    assert cells(text, "ard")["Training"] == "labels all"
+
+
 def test_training_column_names_what_differs(study: Path) -> None:
     other = replace(TRAINING, block={"lr": 9})
     write(study / "teachers/robust/evaluation.json", first(1), first(0.9), training=other)
