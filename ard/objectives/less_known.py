@@ -77,7 +77,8 @@ class LessKnown(Composed):
         """What is averaged to m."""
         if self.told != "same_odds":
             return -margin(logits, y)
-        t, others = getattr(self.base, "temperature", 1.0), logits.shape[1] - 1
+        t: float = next((vars(part)["temperature"] for part in self.base.parts() if "temperature" in vars(part)), 1.0)
+        others = logits.shape[1] - 1
         rest = (logits.scatter(1, y[:, None], -torch.inf) / t).logsumexp(dim=1)
         return logits.gather(1, y[:, None]).squeeze(1) - t * (rest - log(others))
 

@@ -11,7 +11,9 @@ from ard.objectives.ard import ARD
 from ard.objectives.base import Step
 from ard.objectives.less_known import LessKnown
 from ard.objectives.mart import MART
+from ard.objectives.norm_bias import NormBias
 from ard.objectives.pgd_at import PGDAT
+from ard.objectives.rslad import RSLAD
 from ard.objectives.teacher_labels import TeacherLabels
 from ard.objectives.trades import TRADES
 
@@ -64,6 +66,15 @@ def test_what_is_told_is_the_mean_over_all_that_was_shown(told):
     terms = pair(objective, student, second)[1](X_ADV)
     both = np.concatenate([first.numbers(1)[0], second.numbers(1)[0]])
     told_to(student, terms, expected(told, both, np.concatenate([NUMBERS, NUMBERS])))
+
+
+def test_the_temperature_is_found_inside_another_method():
+    around = LessKnown(base=NormBias(base=ARD(temperature=T)), told="same_odds")
+    logits = torch.from_numpy(LogitTable(X, seed=5).numbers(1)[0])
+    assert float(around._margin(logits, Y).mean()) == pytest.approx(as_sure(logits.numpy(), NUMBERS))
+    assert float(LessKnown(base=RSLAD(), told="same_odds")._margin(logits, Y).mean()) != pytest.approx(
+        as_sure(logits.numpy(), NUMBERS)
+    )
 
 
 def test_another_image_is_of_the_same_class_and_never_the_same_where_there_is_another():
