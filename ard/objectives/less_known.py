@@ -18,11 +18,12 @@ class LessKnown(Composed):
 
     What is told of an image of class y, as logits, shape (batch, C):
 
-    - "one_hot": m e_y, m the teacher's mean margin T(x)_y − max_{k≠y} T(x)_k over all images: one number of the teacher, so
-      that what is left of it is a smoothed label, at the base's temperature and scale.
-    - "same_odds": m e_y, too, with the m at which the log odds of the label, log p_y/(1 − p_y) of the softmax at the base's
-      temperature t, are those of T(x) on average: m = mean of T(x)_y − t log Σ_{k≠y} exp(T(x)_k/t) + t log(C − 1). As
-      sure of the label as the teacher is; a margin to the runner-up alone is less sure, as other classes are further away.
+    - "one_hot": m e_y, m the mean over all images of the teacher's margin T(x)_j − max_{k≠j} T(x)_k of its own class
+      j = argmax T(x), whatever y is: one number of the teacher, so that what is left of it is a smoothed label, at the
+      base's temperature and scale.
+    - "same_odds": m e_y, too, with the m at which the log odds log p_y/(1 − p_y) of the softmax at the base's temperature t
+      are those that T(x) gives j on average: m = mean of T(x)_j − t log Σ_{k≠j} exp(T(x)_k/t) + t log(C − 1). As sure of the
+      label as the teacher is of j; a margin to the runner-up alone is less sure, as other classes are further away.
     - "class_mean": the mean of T(x) over the images of class y: how classes are alike, and nothing of an image.
     - "another_image": T of another image of class y in the batch, drawn anew each time; an image that is alone in its class
       keeps its own answer.
@@ -61,7 +62,7 @@ class LessKnown(Composed):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # sums of many
         of_class = shares_of(y, logits.shape[1], logits.dtype)
         with torch.autocast(x.device.type, enabled=False):
-            answers, margins = of_class.T @ logits, of_class.T @ self._margin(logits, y)
+            answers, margins = of_class.T @ logits, of_class.T @ self._margin(logits)
         sums = {"class_answers": answers, "class_margins": margins, "class_images": of_class.sum(dim=0)}
         attack_loss, training_loss = self.base(
             student, GivenAnswer(x, self._less(logits, y, sums), type(self.base).__name__), x, y
@@ -73,14 +74,15 @@ class LessKnown(Composed):
         self.margins.add_(terms["class_margins"])
         self.counts.add_(terms["class_images"])
 
-    def _margin(self, logits: Tensor, y: Tensor) -> Tensor:
-        """What is averaged to m."""
+    def _margin(self, logits: Tensor) -> Tensor:
+        """What is averaged to m: of the teacher's own class, since where labels are wrong their margins cancel out."""
+        own = logits.argmax(dim=1)
         if self.told != "same_odds":
-            return -margin(logits, y)
+            return -margin(logits, own)
         t: float = next((vars(part)["temperature"] for part in self.base.parts() if "temperature" in vars(part)), 1.0)
         others = logits.shape[1] - 1
-        rest = (logits.scatter(1, y[:, None], -torch.inf) / t).logsumexp(dim=1)
-        return logits.gather(1, y[:, None]).squeeze(1) - t * (rest - log(others))
+        rest = (logits.scatter(1, own[:, None], -torch.inf) / t).logsumexp(dim=1)
+        return logits.gather(1, own[:, None]).squeeze(1) - t * (rest - log(others))
 
     def _less(self, logits: Tensor, y: Tensor, sums: dict[str, Tensor]) -> Tensor:
         if self.told == "another_image":
