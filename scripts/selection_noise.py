@@ -28,9 +28,7 @@ def kind_of(rows: list[Row], last: bool) -> list[Row]:
 
 def median_half(rows: list[Row], seeds: list[int], count: int) -> float:
     """In points; the median over all pairs of rows and all choices of so many seeds."""
-    return statistics.median(
-        half(a, b, chosen) for a, b in combinations(rows, 2) for chosen in combinations(seeds, count)
-    )
+    return statistics.median(half(a, b, chosen) for a, b in combinations(rows, 2) for chosen in combinations(seeds, count))
 
 
 def half(a: Row, b: Row, seeds: tuple[int, ...]) -> float:

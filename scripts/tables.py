@@ -82,7 +82,7 @@ def compared(folder: Path, **more: Any) -> tuple[str, str]:
     studies = [yaml.safe_load(path.read_text()) for path in (ROOT / "configs" / "studies").glob("*.yaml")]
     of = {ROOT / study.get("results", ""): study for study in studies}
     study = of.get(folder) or of.get(folder.parent) or {"baseline": BASELINES.get(folder.name)}  # of its conditions
-    options = {key: study[key] for key in ("baseline", "ladder", "last") if key in study} | more
+    options = {key: study[key] for key in ("baseline", "ladders", "last") if key in study} | more
     folders = [folder] if folder in of or folder.parent not in of else of_condition(folder, study)
     with TemporaryDirectory() as scratch:
         table, _, rest = compare_records(folders, Path(scratch), **options).partition("\n\nPicture: ")

@@ -23,7 +23,7 @@ def compare(
     mixed: bool = False,
     last: bool = False,
     baseline: str | None = None,
-    ladder: Sequence[str] = (),
+    ladders: Sequence[Sequence[str]] = (),
     formats: str = "png",
     published: bool = False,
 ) -> Comparison:
@@ -36,7 +36,8 @@ def compare(
         mixed: Allow rows with different data, threat, suite or number of images.
         last: Take the last epochs alone instead of the selected ones, whose choice on validation images adds noise.
         baseline: The method that differences are taken to; by default the strongest one without a teacher.
-        ladder: Rows of which each is compared with the one before it: what the one thing more is worth that it is told.
+        ladders: Lists of rows, of which each is compared with the one before it: what the one thing more is worth that it is
+            told.
         formats: Of the picture: one or several of png, svg and pdf, separated by commas.
         published: Add what papers have for the same recipe, data, network and attack, and how far ours is from it.
 
@@ -51,7 +52,7 @@ def compare(
     kinds = formats_of(formats)
     known = entries() if published else None
     comparison = Comparison.of(
-        records, mixed=mixed, last=last, baseline=baseline, ladder=ladder, folders=folders, published=known
+        records, mixed=mixed, last=last, baseline=baseline, ladders=ladders, folders=folders, published=known
     )
     if output is not None:
         comparison.write(RunFolder.of(output).root, kinds)

@@ -13,7 +13,7 @@ def compare_runs(
     mixed: bool = False,
     last: bool = False,
     baseline: str | None = None,
-    ladder: str | None = None,
+    ladders: str | None = None,
     formats: str = "png",
     published: bool = False,
 ) -> int:
@@ -25,7 +25,8 @@ def compare_runs(
         mixed: allow rows with different data, eps, suite or number of images.
         last: take the last epochs alone instead of the selected ones, whose choice on validation images adds noise.
         baseline: the method that differences are taken to; by default the strongest one without a teacher.
-        ladder: rows separated by commas, each told one thing more than the one before: what every step is worth.
+        ladders: rows separated by commas, each told one thing more than the one before: what every step is worth; the next
+            list of rows begins after a colon.
         formats: of the picture, one or several of png, svg and pdf, separated by commas; papers want svg or pdf.
         published: add what papers have for the same recipe, data, network and attack (configs/published.yaml), and how far
             ours is from it.
@@ -37,10 +38,10 @@ def compare_runs(
     from ard.report.comparison import compare_records
     from ard.report.published import entries
 
-    rungs = [name.strip() for name in ladder.split(",")] if ladder is not None else []
+    rungs = [[name.strip() for name in part.split(",")] for part in ladders.split(":")] if ladders is not None else []
     place, known = Path(output or directories[0]), entries() if published else None
     table = compare_records(
-        paths, place, mixed=mixed, last=last, baseline=baseline, ladder=rungs, formats=kinds, published=known
+        paths, place, mixed=mixed, last=last, baseline=baseline, ladders=rungs, formats=kinds, published=known
     )
     show(table)
     return 0

@@ -36,12 +36,14 @@ def study(config: str, jobs_per_device: int | None = None, devices: int | None =
     return status
 
 
-def _compared(directories: list[Path], output: Path, *, baseline: str | None, ladder: Sequence[str], last: bool) -> str:
+def _compared(
+    directories: list[Path], output: Path, *, baseline: str | None, ladders: Sequence[Sequence[str]], last: bool
+) -> str:
     """The table, and where the page is; a page that cannot be written takes nothing from the study."""
     from ard.report.comparison import compare_records
     from ard.report.page.writing import write_pages
 
-    table = compare_records(directories, output, baseline=baseline, ladder=ladder, last=last)
+    table = compare_records(directories, output, baseline=baseline, ladders=ladders, last=last)
     try:
         return f"{table}\nPage: {write_pages(directories[0], baseline=baseline)[0]}, and one of each run."
     except UserError as error:

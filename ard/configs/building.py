@@ -109,7 +109,7 @@ def user_error(
     reason = re.sub(r"\w+ '\w+' does not accept option", "unknown key", reason).replace("part.", "")
     reason = CHOICE.sub(lambda choice: _choice(choice, message), reason)
     reason = KIND.sub(lambda kind: f"{kind[2] or _given(message)!r}: expected {TYPES.get(kind[1], kind[1])}", reason)
-    keys = [key for key in re.findall(r'Parser key "([\w.]+)"', message) if key != "part"]
+    keys = [key.removeprefix("part.") for key in re.findall(r'Parser key "([\w.]+)"', message) if key != "part"]
     return UserError((f"{'.'.join(keys)}: " if keys else "") + reason + suggestion(reason, words, parser))
 
 

@@ -11,7 +11,7 @@ from ard.report.differences import DifferenceTable, differences_table, rungs_of,
 from ard.report.grouping import differing, group, load_records
 from ard.report.pictures.formats import PNG
 from ard.report.pictures.frontier import draw_frontier, knobs_of, matched_table
-from ard.report.pictures.ladder import draw_ladder, reliable
+from ard.report.pictures.ladders import draw_ladders, reliable
 from ard.report.pictures.marks import caption
 from ard.report.pictures.ranking import draw_ranking
 from ard.report.pictures.seconds import draw_seconds, timed_rows
@@ -43,7 +43,7 @@ class Comparison:
     differ: list[str]
     baseline: str | None
     left_out: str  # which runs are not in it, in words
-    ladder: Sequence[str] = ()  # rows of which each is told one thing more than the one before
+    ladders: Sequence[Sequence[str]] = ()  # rows of which each is told one thing more than the one before
     published: Sequence[Entry] | None = None  # what papers have, where that is asked for
 
     @classmethod
@@ -54,7 +54,7 @@ class Comparison:
         mixed: bool = False,
         last: bool = False,
         baseline: str | None = None,
-        ladder: Sequence[str] = (),
+        ladders: Sequence[Sequence[str]] = (),
         folders: Sequence[Path] = (),
         published: Sequence[Entry] | None = None,
     ) -> "Comparison":
@@ -68,12 +68,12 @@ class Comparison:
                 f"{found[0].path} is of other weights than those beside it: evaluate these, or move the record away"
             )
         differ = differing(records, mixed=mixed)
-        for option in [f"--baseline {baseline}"] * bool(baseline) + [f"--ladder {','.join(ladder)}"] * bool(ladder):
+        for option in ["--baseline"] * bool(baseline) + ["--ladders"] * bool(ladders):
             if differ:
                 raise UserError(f"{option}: these records differ in {', '.join(differ)}; expected comparable ones")
         stale = [stored.path for stored in found if stored.is_stale]
         rows, left_out = group(records), left_out_line(folders, stale)
-        return cls(of_last_epochs(rows) if last else rows, differ, baseline, left_out, ladder, published)
+        return cls(of_last_epochs(rows) if last else rows, differ, baseline, left_out, ladders, published)
 
     def to_markdown(self) -> str:
         """The table, and below it what a reader has to know."""
@@ -85,8 +85,8 @@ class Comparison:
             parts.append(published_part(rows, self.published))
         if not differ:
             parts.append(differences_table(rows, self.baseline))
-        if self.ladder:
-            parts.append(DifferenceTable.of_ladder(rows, self.ladder).to_markdown())
+        if self.ladders:
+            parts.append(DifferenceTable.of_ladders(rows, self.ladders).to_markdown())
         if knobs_of(rows):
             parts.append(matched_table(rows))
         return "\n\n".join(filter(None, [rehearsed_line(rows), *parts])) + "\n"
@@ -100,9 +100,9 @@ class Comparison:
             output.mkdir(parents=True, exist_ok=True)
         said = [_picture(self.rows, self.differ, output, formats), _time_picture(self.rows, self.differ, output, formats)]
         text = table + "\n" + "\n\n".join(filter(None, said)) + "\n"
-        if rungs := reliable(rungs_of(self.rows, self.ladder)) if self.ladder else []:
+        if ladders := reliable(rungs_of(self.rows, self.ladders)):
             steps = [StudyFolder(output).picture("ladder", kind) for kind in formats]
-            draw_ladder(rungs, *steps)
+            draw_ladders(ladders, *steps)
             text += f"\nThe ladder: {', '.join(map(str, steps))}.\n"
         write_whole(StudyFolder(output).table, text)
         more = published_columns(self.rows, self.published or ())
@@ -127,21 +127,21 @@ def compare_records(
     mixed: bool = False,
     last: bool = False,
     baseline: str | None = None,
-    ladder: Sequence[str] = (),
+    ladders: Sequence[Sequence[str]] = (),
     formats: Sequence[str] = (PNG,),
     published: Sequence[Entry] | None = None,
 ) -> str:
     """Write table.md, table.csv and a picture of all records below `directories` into `output`; return table.md.
 
     With `last`, the students are those of last epochs, which nobody selected. `baseline` names the method that
-    differences are taken to (default: the strongest one without a teacher), `ladder` rows
-    of which each is compared with the one before it, `formats` the kinds of files of the picture, `published` what papers
-    have, to be put beside ours. Raises UserError where there are no records, one is damaged, or, unless `mixed`, two of them
-    measured different things.
+    differences are taken to (default: the strongest one without a teacher), `ladders` lists
+    of rows of which each is compared with the one before it, `formats` the kinds of files of the picture, `published` what
+    papers have, to be put beside ours. Raises UserError where there are no records, one is damaged, or, unless `mixed`, two
+    of them measured different things.
     """
     records = load_records(directories)
     compared = Comparison.of(
-        records, mixed=mixed, last=last, baseline=baseline, ladder=ladder, folders=directories, published=published
+        records, mixed=mixed, last=last, baseline=baseline, ladders=ladders, folders=directories, published=published
     )
     return compared.write(output, formats)
 

@@ -102,13 +102,13 @@ class DifferenceTable:
         return cls([f"Method − {reference.label}", *COLUMNS], lines, [verdict, EXPLANATION, *chance])
 
     @classmethod
-    def of_ladder(cls, rows: Sequence[Row], names: Sequence[str]) -> "DifferenceTable":
-        """Of each named row to the one named before it: what the one thing more is worth that it is told.
+    def of_ladders(cls, rows: Sequence[Row], ladders: Sequence[Sequence[str]]) -> "DifferenceTable":
+        """Of each named row to the one before it in its ladder: what the one thing more is worth that it is told.
 
-        Raises UserError where there are not two names or no row has one of them.
+        The steps of all ladders are corrected together. Raises UserError as `rungs_of` does.
         """
-        rungs = rungs_of(rows, names)
-        lines, up = _lines([(f"{a.label} → {b.label}", b, a) for a, b in pairwise(rungs)])
+        steps = [step for rungs in rungs_of(rows, ladders) for step in pairwise(rungs)]
+        lines, up = _lines([(f"{a.label} → {b.label}", b, a) for a, b in steps])
         verdict = f"Steps up in the worst case, significantly: {', '.join(up) or 'none'} (of {len(lines)})."
         return cls(["Step", *COLUMNS], lines, [f"{verdict} Intervals and words as in the differences to the baseline."])
 
@@ -123,11 +123,12 @@ def differences_table(rows: Sequence[Row], baseline: str | None) -> str:
     return table if isinstance(table, str) else table.to_markdown()
 
 
-def rungs_of(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
-    """The rows of a ladder, in its order; raises UserError for fewer than two, or no such row."""
-    if len(names) < 2:
-        raise UserError(f"--ladder {','.join(names)}: expected two rows or more, separated by commas")
-    return [_named(rows, name, "--ladder") for name in names]
+def rungs_of(rows: Sequence[Row], ladders: Sequence[Sequence[str]]) -> list[list[Row]]:
+    """The rows of each ladder, in its order; raises UserError for fewer than two, or no such row."""
+    for names in ladders:
+        if len(names) < 2:
+            raise UserError(f"--ladders {','.join(names)}: expected two rows or more, separated by commas")
+    return [[_named(rows, name, "--ladders") for name in names] for names in ladders]
 
 
 def _lines(pairs: Sequence[tuple[str, Row, Row]]) -> tuple[list[list[str]], list[str]]:

@@ -1,6 +1,6 @@
 """A record where it is stored, and the row that the records of one method make."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +145,7 @@ class Row:
     @property
     def seeds(self) -> int:
         """How many seeds, of each fold."""
-        return len(self.records) if self.folds == 1 else len({record.training_seed for record in self.records})
+        return max(Counter(record.fold for record in self.records).values())
 
     @property
     def repeats(self) -> str:

@@ -100,12 +100,13 @@ def counted(rows: Sequence[RunCost], rehearsed: Sequence[StudyRun], **changes: A
 
 def repeated(rows: Sequence[RunCost], study: Study) -> list[RunCost]:
     """Of one seed, fold and trial: of all of the study."""
-    folds, trials = len(study.every_fold), prod(len(numbers) for numbers in study.tune.values())
+    folds, seeds = len(study.every_fold), len(study.seeds_of(study.every_fold[0]))
+    trials = prod(len(numbers) for numbers in study.tune.values())
     times = {"trials": folds * trials}
     return [
         replace(
             row,
-            runs=row.runs * times.get(row.method, folds * (1 if row.method.startswith("teachers/") else len(study.seeds))),
+            runs=row.runs * times.get(row.method, folds * (1 if row.method.startswith("teachers/") else seeds)),
         )
         for row in rows
     ]

@@ -32,11 +32,11 @@ def _of_one_fold(study: Study, directory: Path, fold: int | None, resolve: Resol
     chosen = {recipe: _choices(study, directory, recipe, fold, teachers, resolve) for recipe in study.recipes}
     runs = [
         run
-        for seed, recipe in product(study.seeds, study.recipes)
+        for seed, recipe in product(study.seeds_of(fold), study.recipes)
         for condition in study.conditions_of(recipe)
         for run in _runs(study, directory, recipe, fold, seed, chosen[recipe], condition)
     ]
-    runs.sort(key=lambda run: (bool(run.teachers), study.seeds.index(run.seed)))
+    runs.sort(key=lambda run: (bool(run.teachers), study.seeds_of(fold).index(run.seed)))
     trials = {trial.name: trial for run in runs for trial in run.trials}
     return [*teachers.values(), *trials.values(), *runs]
 
@@ -44,12 +44,14 @@ def _of_one_fold(study: Study, directory: Path, fold: int | None, resolve: Resol
 def _check_rows(study: Study, runs: Sequence[StudyRun]) -> None:
     """Raises UserError where the table would have no row that its differences are to be taken to."""
     known = dict.fromkeys(("teachers/" * (run.role == "teacher")) + row_name(run.method, run.swept) for run in runs)
-    for what, named in (("baseline", [study.baseline] if study.baseline else []), ("ladder", study.ladder)):
+    rungs = [name for ladder in study.ladders for name in ladder]
+    for what, named in (("baseline", [study.baseline] if study.baseline else []), ("ladders", rungs)):
         for name in named:
             if not {name, name.rpartition("then-")[2]} & set(known):  # a pruned start has a word before the method
                 raise UserError(f"{what}: the study has no row {name!r}; expected some of {', '.join(known)}")
-    if len(study.ladder) == 1:
-        raise UserError(f"ladder: {study.ladder[0]} alone; expected two rows or more")
+    for ladder in study.ladders:
+        if len(ladder) < 2:
+            raise UserError(f"ladders: {list(ladder)}: expected two rows or more")
 
 
 def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, StudyRun]:
@@ -66,7 +68,7 @@ def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, Stud
             configs=(_config(study.base, "bases"), _config(config, "teachers"), *_schedule(study, name)),
             overrides={**study.common, **study.overrides.get(name, {})},
             fold=_of_fold(study, fold),
-            seed=0,
+            seed=study.seeds_of(fold)[0],
         )
         for name, config in configs.items()
     }
@@ -120,7 +122,7 @@ def _runs(
     condition = next(iter(conditions)) if condition is None else condition
     for name, swept in _settings(study, config.stem):
         for mine in chosen:
-            teacher = f"-{mine['teacher'].method}" if len(chosen) > 1 else ""
+            teacher = f"-{mine['teacher'].method}" if "teacher" in mine and len(study.teachers) > 1 else ""
             label = Path(condition, f"{name}{teacher}", "" if fold is None else f"fold{fold}").as_posix()
             run = StudyRun(
                 name=f"{label}/seed{seed}",
@@ -140,19 +142,18 @@ def _runs(
                 seed=seed,
                 teachers=mine,
             )
-            yield replace(run, trials=_trials(study, directory, run, label))
+            yield replace(run, trials=_trials(study, directory, replace(run, seed=study.seeds_of(fold)[0]), label))
 
 
 def _trials(study: Study, directory: Path, run: StudyRun, label: str) -> tuple[StudyRun, ...]:
-    """The runs, with the first seed, that choose among the numbers to tune; none where nothing is tuned."""
+    """The runs, with the seed of `run`, that choose among the numbers to tune; none where nothing is tuned."""
     settings = [dict(zip(study.tune, values, strict=True)) for values in product(*study.tune.values())] if study.tune else []
     trials = []
     for setting in settings:
         words = "-".join(f"{key.rpartition('.')[2]}-{value:g}" for key, value in setting.items())
         name = f"{TRIALS}/{label}/{words}"
         overrides = {**run.overrides, **setting}
-        seed = study.seeds[0]
-        trials.append(replace(run, name=name, directory=directory / name, overrides=overrides, seed=seed, tried=setting))
+        trials.append(replace(run, name=name, directory=directory / name, overrides=overrides, tried=setting))
     return tuple(trials)
 
 
@@ -165,7 +166,7 @@ def _choices(
     resolve: Resolver,
 ) -> list[dict[str, StudyRun]]:
     """The teachers a recipe can be trained with: each of the study's in turn, and beside it the others that it wants."""
-    first = next(_runs(study, directory, recipe, fold, study.seeds[0]))
+    first = next(_runs(study, directory, recipe, fold, study.seeds_of(fold)[0]))
     places = missing_teachers(resolve(first))
     others = {place: place.rpartition(".")[2] for place in places if place != "teacher"}
     for argument in others.values():
@@ -174,10 +175,13 @@ def _choices(
             raise UserError(f"recipe {recipe!r} has a teacher {argument!r}, but the study names no {key}")
     beside = {place: teachers[short_name(argument)] for place, argument in others.items()}
     if "teacher" not in places:
+        if Path(recipe).stem in study.taught_by:
+            raise UserError(f"taught_by {Path(recipe).stem}: a recipe without a teacher; expected one that has a teacher")
         return [beside]
     if not study.teachers:
         raise UserError(f"recipe {recipe!r} distils, but the study names no `teachers:` and no `given_teacher:`")
-    return [{"teacher": teachers[teacher], **beside} for teacher in study.teachers]
+    mine = study.taught_by.get(Path(recipe).stem, study.teachers)
+    return [{"teacher": teachers[teacher], **beside} for teacher in mine]
 
 
 def _settings(study: Study, method: str) -> Iterator[tuple[str, dict[str, float]]]:

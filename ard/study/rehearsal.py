@@ -59,7 +59,8 @@ def rehearsal_of(study: Study, own: Path) -> Rehearsal:
 def once(study: Study) -> Study:
     """With one seed, one fold, and one number of each setting that is tuned."""
     tune = {key: numbers[:1] for key, numbers in study.tune.items()}
-    return replace(study, seeds=study.seeds[:1], tune=tune, only_fold=None if study.folds is None else 0)
+    seeds, only = study.seeds_of(0)[:1], None if study.folds is None else 0
+    return replace(study, seeds=seeds, tune=tune, only_fold=only)
 
 
 def _make_empty(folder: Path) -> None:
@@ -98,7 +99,7 @@ def _without(study: Study, small: dict[str, Any], random: bool) -> Study:
     whole = {what: kept(getattr(study, what)) for what in ("common", "tune")}
     parts = {what: {name: kept(keys) for name, keys in getattr(study, what).items()} for what in OF_RUNS}
     folds: dict[str, Any] = {"folds": None, "only_fold": None} if random else {}
-    rows: dict[str, Any] = {} if parts["sweeps"] == study.sweeps else {"baseline": None, "ladder": ()}  # may be gone
+    rows: dict[str, Any] = {} if parts["sweeps"] == study.sweeps else {"baseline": None, "ladders": ()}  # may be gone
     return replace(study, **{**whole, **parts, **folds, **rows})
 
 

@@ -176,10 +176,10 @@ def _tables(study: Study, directory: Path, compare: Callable[..., str]) -> str:
 def _table(study: Study, folders: list[Path], output: Path, compare: Callable[..., str]) -> str:
     """Of the runs that have a record; where the baseline's or a rung's failed, without the differences to it."""
     try:
-        return compare(folders, output, baseline=study.baseline, ladder=study.ladder, last=study.last)
+        return compare(folders, output, baseline=study.baseline, ladders=study.ladders, last=study.last)
     except UserError as error:
-        table = compare(folders, output, baseline=None, ladder=(), last=study.last)
-        say(f"the table is without the study's baseline and ladder: {error}", error=True)
+        table = compare(folders, output, baseline=None, ladders=(), last=study.last)
+        say(f"the table is without the study's baseline and ladders: {error}", error=True)
         return table
 
 

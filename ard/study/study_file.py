@@ -23,7 +23,8 @@ MOST_JOBS = 1000  # processes at a time
 class Study:
     """A study's file. `teachers` and `recipes` name configs; `overrides` set keys of one recipe (or teacher).
 
-    Each of `teachers` in turn is the `teacher` of a recipe that wants one. `given_teacher` stands in their place for one
+    Each of `teachers` in turn is the `teacher` of a recipe that wants one, or each of those that `taught_by` names for that
+    recipe. `given_teacher` stands in their place for one
     that is not trained here: {class_path, init_args}, such as ard.models.RobustBench with a name. Teachers that some
     methods want beside it are of `other_teachers`, argument -> config; the usual one, trained on clean images, has a key of
     its own, `natural_teacher`.
@@ -40,9 +41,11 @@ class Study:
     in every table.
 
     With `folds`, every method and every teacher is trained for each of so many folds of the data, each of which is for test
-    once: `data.fold` says which; `only_fold` is one of them alone.
+    once: `data.fold` says which; `only_fold` is one of them alone. `seeds` are then those of every fold or, as a list for
+    each fold, its own: with the same ones, intervals over folds know nothing of how a training depends on its first weights.
 
-    `baseline` is the row that the table's differences are taken to; each row of `ladder` is compared with the one before it.
+    `baseline` is the row that the table's differences are taken to; each row of a list of
+    `ladders` is compared with the one before it.
     With `last`, the table is of last epochs alone, which nobody selected.
 
     With `results`, finished records are copied there, and a run whose record is there already is not trained again.
@@ -51,10 +54,11 @@ class Study:
     base: str
     recipes: Sequence[str]
     teachers: dict[str, str] = field(default_factory=dict)
+    taught_by: dict[str, list[str]] = field(default_factory=dict)
     given_teacher: dict[str, Any] | None = None
     natural_teacher: str | None = None
     other_teachers: dict[str, str] = field(default_factory=dict)
-    seeds: Sequence[int] = (0,)
+    seeds: Sequence[int] | Sequence[Sequence[int]] = (0,)
     folds: int | None = None
     only_fold: int | None = None
     jobs: int = 1
@@ -68,20 +72,23 @@ class Study:
     evaluate: dict[str, Any] = field(default_factory=dict)
     results: str | None = None
     baseline: str | None = None
-    ladder: Sequence[str] = ()
+    ladders: Sequence[Sequence[str]] = ()
     last: bool = False
 
     def __post_init__(self) -> None:
         if self.given_teacher is not None and (self.teachers or "class_path" not in self.given_teacher):
             raise UserError("given_teacher: expected {class_path, init_args}, and no `teachers` beside it")
-        if not 1 <= self.jobs <= MOST_JOBS or not self.seeds:
-            raise UserError(
-                f"jobs = {self.jobs}, seeds = {list(self.seeds)}: expected 1 to {MOST_JOBS} jobs, a seed or more"
-            )
+        if not 1 <= self.jobs <= MOST_JOBS:
+            raise UserError(f"jobs = {self.jobs}: expected 1 to {MOST_JOBS}")
         if self.only_fold is not None and self.only_fold not in range(self.folds or 0):
             raise UserError(f"only_fold = {self.only_fold}: expected `folds:`, and 0 to folds - 1")
         if self.folds is not None and self.folds < 2:
             raise UserError(f"folds = {self.folds}: expected 2 or more, or none for the usual test split")
+        counts = [len(seeds) for seeds in self._own_seeds]
+        if not self.seeds or 0 in counts or (counts and not (len(self.seeds) == len(counts) == self.folds)):
+            raise UserError(f"seeds = {list(self.seeds)}: expected a seed or more, or a list of them for each of `folds:`")
+        if len(set(counts)) > 1:
+            raise UserError(f"seeds = {list(self.seeds)}: expected as many for each fold")
 
     @property
     def every_fold(self) -> list[int | None]:
@@ -89,6 +96,14 @@ class Study:
         if self.folds is None or self.only_fold is not None:
             return [None if self.folds is None else self.only_fold]
         return list(range(self.folds))
+
+    def seeds_of(self, fold: int | None) -> Sequence[int]:
+        """The seeds of a fold: its own, or those of all."""
+        return self._own_seeds[fold or 0] if self._own_seeds else [seed for seed in self.seeds if isinstance(seed, int)]
+
+    @property
+    def _own_seeds(self) -> list[Sequence[int]]:
+        return [seeds for seeds in self.seeds if not isinstance(seeds, int)]
 
     def conditions_of(self, recipe: str) -> dict[str, dict[str, Any]]:
         """What a recipe is trained under: the conditions, or a single one without a name that sets nothing."""
@@ -116,7 +131,10 @@ def read_study(path: Path) -> Study:
     content, name = read_yaml(path, "studies"), shown(path)
     if {"data", "model", "trainer"} & set(content):
         raise UserError(f"{name} is a config for `ard fit {name}`; expected a study, such as configs/studies/digits.yaml")
-    study: Study = build(Study, {key: value for key, value in content.items() if key not in AS_WRITTEN})
+    try:
+        study: Study = build(Study, {key: value for key, value in content.items() if key not in AS_WRITTEN})
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
     settings: dict[str, Any] = {key: _keys(name, key, content[key]) for key in AS_WRITTEN if key in content}
     study = replace(study, **settings)
     if study.request.rehearse:
@@ -124,16 +142,11 @@ def read_study(path: Path) -> Study:
     study.request.check()
     study.request.check_ball()
     stems = [Path(recipe).stem for recipe in study.recipes]
-    for what, values in (("recipes", stems), ("seeds", list(study.seeds))):
+    once: list[tuple[str, Sequence[object]]] = [("recipes", stems)]
+    for what, values in once + [("seeds", study.seeds_of(fold)) for fold in study.every_fold]:
         if len(set(values)) < len(values):
             raise UserError(f"{name}: {what} {values} repeat; expected each once")
-    runs = {*stems, *study.teachers, *map(short_name, study.others), "natural"}
-    for what, named in (("overrides", study.overrides), ("schedules", study.schedules)):
-        for run in set(named) - runs:
-            if run not in names("methods"):
-                raise UserError(f"{name}: {what} for {run!r}, which is neither a recipe nor a teacher")
-    for run in set(study.sweeps) - set(stems):
-        raise UserError(f"{name}: a sweep of {run!r}, which is none of its recipes")
+    _check_names(name, study, stems)
     _check_own(name, study)
     _check_tuned(name, study)
     _check_conditions(name, study, stems)
@@ -149,6 +162,22 @@ def _keys(name: str, what: str, value: Any) -> dict[str, Any]:
         raise UserError(f"{name}: {what}: {value}: expected {expected}")
     check_finite(value)
     return {str(key): setting for key, setting in value.items()}
+
+
+def _check_names(name: str, study: Study, stems: Sequence[str]) -> None:
+    """Raises UserError for settings of a run that the study does not have, and for teachers that it has not."""
+    runs = {*stems, *study.teachers, *map(short_name, study.others), "natural"}
+    for what, named in (("overrides", study.overrides), ("schedules", study.schedules)):
+        for run in set(named) - runs:
+            if run not in names("methods"):
+                raise UserError(f"{name}: {what} for {run!r}, which is neither a recipe nor a teacher")
+    for what, named in (("a sweep of", study.sweeps), ("taught_by for", study.taught_by)):
+        for run in set(named) - set(stems):
+            raise UserError(f"{name}: {what} {run!r}, which is none of its recipes")
+    known = ", ".join(study.teachers) or "no teachers"
+    for run, teachers in study.taught_by.items():
+        if not teachers or len(set(teachers)) < len(teachers) or set(teachers) - set(study.teachers):
+            raise UserError(f"{name}: taught_by {run}: {teachers}: expected some of {known}")
 
 
 def _check_own(name: str, study: Study) -> None:

@@ -35,7 +35,7 @@ def test_last_epochs_are_compared_where_they_are_asked_for(study: Path) -> None:
     for method, accuracy in (("pgd_at", 0.76), ("ard", 0.72)):
         for seed in range(3):
             write(study / method / f"seed{seed}/last.evaluation.json", first(0.9), first(accuracy))
-    text = compare_records([study], study / "out", last=True, ladder=["ard", "pgd_at"])
+    text = compare_records([study], study / "out", last=True, ladders=[["ard", "pgd_at"]])
     assert "| Method − pgd_at (last) |" in text
     assert differences(text, "ard (last)")[1].startswith("**−4.0 [")
     assert "| ard (last) → pgd_at (last) | **+4.0 [" in text
@@ -48,9 +48,11 @@ def test_last_epochs_are_compared_where_they_are_asked_for(study: Path) -> None:
         compare_records([study], study / "out", last=True)
 
 
-def folded(root: Path, method: str, accuracies: list[float], seeds: int = 2, digest: str = "abcdef0123456789") -> None:
+def folded(
+    root: Path, method: str, accuracies: list[float], seeds: int = 2, digest: str = "abcdef0123456789", own: bool = False
+) -> None:
     for fold, accuracy in enumerate(accuracies):
-        for seed in range(seeds):
+        for seed in range(fold * seeds, (fold + 1) * seeds) if own else range(seeds):
             place = root / method / f"fold{fold}" / f"seed{seed}" / "evaluation.json"
             data = {
                 "name": "Digits",
@@ -62,9 +64,10 @@ def folded(root: Path, method: str, accuracies: list[float], seeds: int = 2, dig
             write(place, first(0.9), first(accuracy), dataset=data, run={**run, "swept": {}, "teachers": {}})
 
 
-def test_folds_are_one_data_set_and_a_seed_of_a_fold_is_a_run(tmp_path: Path) -> None:
-    folded(tmp_path, "pgd_at", [0.70, 0.72])
-    folded(tmp_path, "ard", [0.80, 0.82])
+@pytest.mark.parametrize("own", [False, True], ids=["the same seeds", "seeds of its own"])
+def test_folds_are_one_data_set_and_a_seed_of_a_fold_is_a_run(tmp_path: Path, own: bool) -> None:
+    folded(tmp_path, "pgd_at", [0.70, 0.72], own=own)
+    folded(tmp_path, "ard", [0.80, 0.82], own=own)
     text = compare_records([tmp_path], tmp_path / "out", baseline="pgd_at")
     assert "n 1000" in text
     assert "2 seeds of each of 2 folds. ± is the standard deviation over runs." in text
@@ -116,7 +119,7 @@ def test_equal_is_only_what_lies_within_a_point_and_what_is_not_decided_says_wha
 def test_a_ladder_compares_each_row_with_the_one_before_it(tmp_path: Path) -> None:
     for name, accuracies in {"pgd_at": [0.70, 0.72], "one_hot": [0.80, 0.82], "ard": [0.80, 0.82]}.items():
         folded(tmp_path, name, accuracies)
-    text = compare_records([tmp_path], tmp_path / "out", ladder=["pgd_at", "one_hot", "ard"])
+    text = compare_records([tmp_path], tmp_path / "out", ladders=[["pgd_at", "one_hot", "ard"]])
     steps = {
         line.split(" | ")[0].strip("| "): line.split(" | ")[1]
         for line in text.splitlines()
@@ -127,9 +130,9 @@ def test_a_ladder_compares_each_row_with_the_one_before_it(tmp_path: Path) -> No
     assert steps["one_hot → ard"] == "+0.0 [−0.3, +0.3] equal"  # of 500 equal verdicts twice
     assert "Steps up in the worst case, significantly: pgd_at → one_hot (of 2)." in text
     assert (tmp_path / "out/ladder.png").is_file()
-    for rows, words in ((["pgd_at"], "expected two rows"), (["pgd_at", "kd"], "--ladder kd: no such row; expected one of")):
+    for rows, words in ((["pgd_at"], "expected two rows"), (["pgd_at", "kd"], "--ladders kd: no such row; expected one of")):
         with pytest.raises(UserError, match=words):
-            compare_records([tmp_path], tmp_path / "other", ladder=rows)
+            compare_records([tmp_path], tmp_path / "other", ladders=[rows])
     assert not (tmp_path / "other").exists()
 
 

@@ -87,7 +87,7 @@ def test_a_ladder_of_which_no_row_is_reliable_has_a_table_and_no_picture(tmp_pat
     failing = {"checks": checks(O10="fail"), "verdict": "unreliable"}
     for name in ("pgd_at", "ard"):
         write(tmp_path / f"study/{name}/seed0/evaluation.json", first(0.9), first(0.7), **failing)
-    text = compare_records([tmp_path / "study"], tmp_path / "out", ladder=["pgd_at", "ard"])
+    text = compare_records([tmp_path / "study"], tmp_path / "out", ladders=[["pgd_at", "ard"]])
     assert "| pgd_at → ard |" in text
     assert "The ladder:" not in text
     assert not (tmp_path / "out/ladder.png").exists()

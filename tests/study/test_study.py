@@ -59,14 +59,14 @@ def test_what_is_still_to_be_trained_is_told_with_its_cost_and_what_is_done_is_n
 
 def test_where_the_baseline_failed_the_others_have_their_table(study_place, fake, study):
     fake.broken = {"pgd_at"}
-    status, out, err = study(recipes=["pgd_at", "ard"], baseline="pgd_at", ladder=["pgd_at", "ard"], overrides={})
+    status, out, err = study(recipes=["pgd_at", "ard"], baseline="pgd_at", ladders=[["pgd_at", "ard"]], overrides={})
     assert status == 1
     assert "| ard |" in out
     assert "| ard |" in (study_place / "checkpoints/tiny/table.md").read_text()
-    assert "without the study's baseline and ladder: --baseline pgd_at: no such row" in err
+    assert "without the study's baseline and ladders: --baseline pgd_at: no such row" in err
     fake.broken = set()
     status, out, err = study(
-        recipes=["pgd_at", "ard"], baseline="pgd_at", ladder=["pgd_at", "ard"], overrides={}, picture=True
+        recipes=["pgd_at", "ard"], baseline="pgd_at", ladders=[["pgd_at", "ard"]], overrides={}, picture=True
     )
     assert (status, err) == (0, "")
     assert "| pgd_at → ard |" in out

@@ -71,6 +71,24 @@ def test_one_fold_comes_after_the_other_each_with_its_own_teacher_and_students(p
         planned(write_yaml(place / "one.yaml", {**STUDY, "folds": 1}), place)
 
 
+def test_a_fold_may_have_seeds_of_its_own_of_which_its_teacher_takes_the_first(place):
+    asked = {**STUDY, "recipes": ["ard"], "folds": 2, "tune": {"model.init_args.training.lr": [0.1, 1]}}
+    runs = planned(write_yaml(place / "tiny.yaml", {**asked, "seeds": [[0, 1], [2, 3]]}), place)
+    assert [(run.seed, run.role) for run in runs if not run.tried] == [
+        (seed, role) for first in (0, 2) for seed, role in ((first, "teacher"), (first, "student"), (first + 1, "student"))
+    ]
+    assert {(run.name.partition("fold")[2][0], run.seed) for run in runs if run.tried} == {("0", 0), ("1", 2)}
+    shared = planned(write_yaml(place / "tiny.yaml", {**asked, "seeds": [0, 1]}), place)
+    assert [run.seed for run in shared if not run.tried] == [0, 0, 1] * 2
+
+
+def test_a_recipe_may_be_taught_by_some_of_the_teachers_and_its_rows_say_by_which(place):
+    asked = {**STUDY, "recipes": ["pgd_at", "ard", "rslad"], "teachers": {"robust": TEACHER, "weak": TEACHER}}
+    runs = planned(write_yaml(place / "tiny.yaml", {**asked, "taught_by": {"rslad": ["weak"]}}), place)
+    students = {run.method: [teacher.method for teacher in run.teachers.values()] for run in runs if run.role == "student"}
+    assert students == {"pgd_at": [], "ard-robust": ["robust"], "ard-weak": ["weak"], "rslad-weak": ["weak"]}
+
+
 def test_runs_that_are_resolved_as_one_have_the_configs_that_they_would_have_alone(place):
     asked = {**STUDY, "base": "configs/digits_labels.yaml", "seeds": [0, 3], "folds": 2, "natural_teacher": TEACHER}
     asked |= {"recipes": ["ard", "mtard"], "conditions": {"right": {}, "wrong": {"data.init_args.wrong": 0.4}}}
@@ -89,6 +107,12 @@ def test_runs_that_are_resolved_as_one_have_the_configs_that_they_would_have_alo
     [
         ({"folds": 6}, "fold = 5: expected 0 to 4"),
         ({"seeds": [0, -1]}, "seed_everything = -1"),
+        ({"seeds": []}, "seeds = .*: expected a seed or more"),
+        ({"seeds": [[0], [1]]}, "seeds = .*: expected a seed or more, or a list of them for each of `folds:`"),
+        ({"folds": 2, "seeds": [[0]]}, "expected a seed or more, or a list"),
+        ({"folds": 2, "seeds": [[0], []]}, "expected a seed or more, or a list"),
+        ({"folds": 2, "seeds": [[0], [1, 2]]}, "expected as many for each fold"),
+        ({"folds": 2, "seeds": [[0, 1], [2, 2]]}, "seeds .* repeat"),
         ({"common": {"seed_everything": 5}}, "seed_everything is set for every run; expected `seeds:`"),
         ({"overrides": {"ard": {"out": "mine"}}}, "out is set for ard"),
         ({"folds": 2, "sweeps": {"ard": {"data.init_args.fold": [0, 1]}}}, "expected `folds:`"),
@@ -96,8 +120,13 @@ def test_runs_that_are_resolved_as_one_have_the_configs_that_they_would_have_alo
         ({"evaluate": {"suite": {"class_path": "torch.nn.Linear", "init_args": {"in_features": -1}}}}, "suite"),
         ({"evaluate": {"rehearse": True}}, "evaluate: rehearse is for `ard study wrong --rehearse` alone"),
         ({"baseline": "pgd"}, "baseline: the study has no row 'pgd'; expected some of teachers/robust, pgd_at"),
-        ({"ladder": ["pgd_at", "kd"]}, "ladder: the study has no row 'kd'"),
-        ({"ladder": ["pgd_at"]}, "ladder: pgd_at alone"),
+        ({"ladders": [["pgd_at", "ard"], ["pgd_at", "kd"]]}, "ladders: the study has no row 'kd'"),
+        ({"ladders": ["pgd_at"]}, "wrong.yaml: ladders: 'pgd_at': expected a list"),
+        ({"taught_by": {"kd": ["robust"]}}, "taught_by for 'kd', which is none of its recipes"),
+        ({"taught_by": {"ard": ["weak"]}}, "taught_by ard: .*weak.*: expected some of robust"),
+        ({"taught_by": {"pgd_at": ["robust"]}}, "taught_by pgd_at: a recipe without a teacher"),
+        ({"taught_by": {"ard": []}}, "taught_by ard: .*: expected some of robust"),
+        ({"ladders": [["pgd_at"]]}, "ladders: .*pgd_at.*: expected two rows or more"),
     ],
     ids=str,
 )
@@ -241,7 +270,7 @@ def test_a_sweep_is_a_run_for_each_number(place):
 @pytest.mark.parametrize("jobs", [0, -1, 10**9])
 def test_as_many_jobs_as_no_machine_has(place, jobs):
     write_yaml(place / "tiny.yaml", STUDY | {"jobs": jobs})
-    with user_error(f"jobs = {jobs}, .*expected 1 to 1000 jobs"):
+    with user_error(f"jobs = {jobs}: expected 1 to 1000"):
         read_study(place / "tiny.yaml")
 
 
