@@ -20,7 +20,7 @@ EXPLANATION = (
     "column by itself); equal: the whole interval lies within ±1 point; n.s.: it may be 0, or not: nothing is decided. One "
     "seed: the interval covers the choice of images, not of the training seed, which may turn the difference, so that it is "
     "never bold. Last column: how many times the runs and images, at most, would show a worst case that is truly 2 points "
-    "apart, four times out of five."
+    "apart, four times out of five, compared alone and not corrected."
 )
 
 CHANCE_EXPLAINED = "At chance: one of the two may name one class whatever it sees (O20), which no attack hurts; never bold."
@@ -71,7 +71,10 @@ def leader(rows: Sequence[Row], kind: Kind) -> tuple[Row, str] | None:
         return None
     first, *others = sorted(rivals, key=lambda row: -row.mean(kind))
     differences = [difference_of(first, other, kind) for other in others]
-    return first, "" if all(significant(differences)) else doubt(differences[0])
+    ahead = [
+        d is not None and d.mean > 0 for d in differences
+    ]  # in the runs of both, which may not be all that are averaged
+    return first, "" if all(ahead) and all(significant(differences)) else doubt(differences[0])
 
 
 @dataclass(frozen=True)

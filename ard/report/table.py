@@ -157,8 +157,11 @@ def spread_words(rows: Sequence[Row]) -> str:
 
 def _from_to(counts: Collection[int], what: str) -> str:
     """Such as 2 to 3 seeds."""
-    between = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
-    return between + f" {what}" + ("" if max(counts) == 1 else "s")
+    return f"{_between(counts)} {what}" + ("" if max(counts) == 1 else "s")
+
+
+def _between(counts: Collection[int]) -> str:
+    return " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
 
 
 def overestimation_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
@@ -198,9 +201,9 @@ def folders_line(rows: Sequence[Row]) -> str:
 
 
 def shared_settings(rows: Sequence[Row], differ: Sequence[str]) -> dict[str, str]:
-    """The settings in which all rows agree; the data by name, without its digest, and images counted over all folds."""
+    """The settings in which all rows agree; the data by name, without its digest, and images counted over a row's folds."""
     first = rows[0].first
-    shown = {**first.settings, "dataset": first.dataset.name, "n": str(rows[0].n)}
+    shown = {**first.settings, "dataset": first.dataset.name, "n": _between([row.n for row in rows])}
     return {key: value for key, value in shown.items() if key not in differ}
 
 

@@ -171,8 +171,8 @@ def _check_names(name: str, study: Study, stems: Sequence[str]) -> None:
         for run in set(named) - runs:
             if run not in names("methods"):
                 raise UserError(f"{name}: {what} for {run!r}, which is neither a recipe nor a teacher")
-    for what, named in (("a sweep of", study.sweeps), ("taught_by for", study.taught_by)):
-        for run in set(named) - set(stems):
+    for what, unknown in (("a sweep of", set(study.sweeps)), ("taught_by for", set(study.taught_by))):
+        for run in unknown - set(stems):
             raise UserError(f"{name}: {what} {run!r}, which is none of its recipes")
     known = ", ".join(study.teachers) or "no teachers"
     for run, teachers in study.taught_by.items():

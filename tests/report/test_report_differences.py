@@ -64,6 +64,15 @@ def folded(
             write(place, first(0.9), first(accuracy), dataset=data, run={**run, "swept": {}, "teachers": {}})
 
 
+def test_rows_of_fewer_folds_say_so_and_the_best_is_bold_by_the_runs_of_both_alone(tmp_path: Path) -> None:
+    folded(tmp_path, "pgd_at", [0.70, 0.71, 0.20])
+    folded(tmp_path, "ard", [0.60, 0.61])
+    text = compare_records([tmp_path], tmp_path / "out", baseline="pgd_at")
+    assert differences(text, "ard")[1].startswith("**−10.0 [")
+    assert "n 1000 to 1500" in text
+    assert cells(text, "ard")["Worst"].startswith("60.5 ± ")
+
+
 @pytest.mark.parametrize("own", [False, True], ids=["the same seeds", "seeds of its own"])
 def test_folds_are_one_data_set_and_a_seed_of_a_fold_is_a_run(tmp_path: Path, own: bool) -> None:
     folded(tmp_path, "pgd_at", [0.70, 0.72], own=own)
