@@ -92,6 +92,8 @@ class Job:
             done = self.finished and (self.run.weights.is_file() or all(student.finished for student in self.students))
             if not done:
                 self._begin()
+            elif not self._is_in(self.run.folder):
+                _copy(self._published(self.run), self.run.folder)
         if done:
             self.display.skipped(self.run.name)
         else:
@@ -100,15 +102,17 @@ class Job:
             if reason is not None:
                 return reason
         if self.study.results:
-            _copy(self.run.folder, StudyFolder(Path(self.study.results)).run(self.run.name))
+            _copy(self.run.folder, self._published(self.run))
         return None
 
     @property
     def digest(self) -> str:
-        """Of the config and the teachers as they are now, by their records: these outlive the weights."""
-        records = {str(run.weights): finished_record(run.folder.records[0]) for run in self.run.teachers.values()}
-        known = {path: record.weights.sha256 for path, record in records.items() if record and record.weights.sha256}
-        return config_digest(self.resolved, known)
+        """Of the config and the teachers as they are now, by their records, here or published: these outlive the weights."""
+        known: dict[str, str | None] = {}
+        for teacher in self.run.teachers.values():
+            records = [finished_record(folder.records[0]) for folder in (teacher.folder, self._published(teacher))]
+            known |= {str(teacher.weights): record.weights.sha256 for record in reversed(records) if record}
+        return config_digest(self.resolved, {path: sha256 for path, sha256 in known.items() if sha256})
 
     def _train(self, accept: Sequence[int] = (0,)) -> str | None:
         resume = ["--resume=auto"] if self.run.folder.checkpoints else []
@@ -136,24 +140,27 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Whether a matching record is here, or among the published results, from where it is copied here."""
+        """Whether a matching record is here, or among the published results."""
         if self.run.tried:
             return self.accuracy is not None
         if self.trials:
             return all(trial.finished for trial in self.trials) and self._tuned().finished
-        digest = self.digest
-        if all(self._matches(record, digest) for record in self.run.folder.records):
-            return True
-        published = StudyFolder(Path(self.study.results or "")).run(self.run.name)
-        if not self.study.results or not all(self._matches(record, digest) for record in published.records):
-            return False
-        return _copy(published, self.run.folder)
+        return self._is_in(self.run.folder) or self._is_in(self._published(self.run))
 
-    def _matches(self, path: Path, digest: str) -> bool:
-        record = finished_record(path)
-        if record is None or record.training is None:
-            return False
-        return record.training.config_digest == digest and self.study.request.answered_by(record)
+    def _published(self, run: StudyRun) -> RunFolder:
+        """Where a run's records are copied to; its own folder where the study publishes nothing."""
+        return StudyFolder(Path(self.study.results)).run(run.name) if self.study.results else run.folder
+
+    def _is_in(self, folder: RunFolder) -> bool:
+        """Whether all records of this run are in a folder, and of the config and teachers as they are now."""
+        digest, records = self.digest, [finished_record(path) for path in folder.records]
+        return all(
+            record is not None
+            and record.training is not None
+            and record.training.config_digest == digest
+            and self.study.request.answered_by(record)
+            for record in records
+        )
 
     def _begin(self) -> None:
         """Continue an unfinished run of the same config and teachers; move any other run of a study aside."""
@@ -187,14 +194,13 @@ def finished_record(path: Path) -> Record | None:
     return record if record is not None and record.training is not None else None
 
 
-def _copy(source: RunFolder, destination: RunFolder) -> bool:
+def _copy(source: RunFolder, destination: RunFolder) -> None:
     """Records and configuration, through their one reader and writer."""
     with or_user_error(destination.root):
         destination.root.mkdir(parents=True, exist_ok=True)
         for record, copied in zip(source.records, destination.records, strict=True):
             write_record(copied, read_record(record))
         shutil.copy(source.config, destination.config)
-    return True
 
 
 def log_lines(folder: RunFolder, begun: int = 0) -> list[str]:

@@ -68,7 +68,7 @@ def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, Stud
             configs=(_config(study.base, "bases"), _config(config, "teachers"), *_schedule(study, name)),
             overrides={**study.common, **study.overrides.get(name, {})},
             fold=_of_fold(study, fold),
-            seed=study.seeds_of(fold)[0],
+            seed=study.teacher_seed(fold),
         )
         for name, config in configs.items()
     }

@@ -101,6 +101,10 @@ class Study:
         """The seeds of a fold: its own, or those of all."""
         return self._own_seeds[fold or 0] if self._own_seeds else [seed for seed in self.seeds if isinstance(seed, int)]
 
+    def teacher_seed(self, fold: int | None) -> int:
+        """The first of a fold's own seeds; 0 where all folds share theirs."""
+        return self._own_seeds[fold or 0][0] if self._own_seeds else 0
+
     @property
     def _own_seeds(self) -> list[Sequence[int]]:
         return [seeds for seeds in self.seeds if not isinstance(seeds, int)]

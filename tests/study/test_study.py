@@ -197,6 +197,15 @@ def test_published_results_outlive_the_machine(study_place, fake, study):
     assert records == [(study_place / "checkpoints/tiny" / run / "evaluation.json").read_text() for run in ALL]
 
 
+def test_published_students_of_two_teachers_need_neither_again(study_place, fake, study):
+    asked = {"results": "results", "recipes": ["mtard"], "natural_teacher": TEACHER, "overrides": {}, "jobs": 1}
+    assert study(**asked)[0] == 0
+    assert fake.trained() == ["mtard/seed0", "teachers/natural", "teachers/robust"]
+    forget(study_place / "checkpoints")
+    assert study(**asked)[0] == 0
+    assert fake.trained() == []
+
+
 @pytest.mark.usefixtures("fake")
 def test_what_comes_with_ard_publishes_into_its_repository_alone(place, capsys, monkeypatch):
     """From another folder, even one with docs/results, everything is below checkpoints/, and the study says so."""
