@@ -19,8 +19,9 @@ class Verdicts:
 
     @classmethod
     def of(cls, blocks: Sequence[Block]) -> "Verdicts":
-        """From blocks in the order of the images."""
-        correct = {name: torch.cat([block.correct[name].cpu() for block in blocks]) for name in blocks[0].correct}
+        """From blocks in the order of the images: the attacks that all have, as one more may have been interrupted."""
+        names = [name for name in blocks[0].correct if all(name in block.correct for block in blocks)]
+        correct = {name: torch.cat([block.correct[name].cpu() for block in blocks]) for name in names}
         return cls(correct, blocks)
 
     @property

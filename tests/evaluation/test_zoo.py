@@ -17,7 +17,7 @@ from ard.evaluation.cascade import BLOCK
 from ard.evaluation.checks import CHECKS, Evidence
 from ard.evaluation.checks.result import by_chance
 from ard.evaluation.slopes import WRONG, gradient_errors
-from ard.evaluation.suites import adversaries_of
+from ard.evaluation.suites import MORE, adversaries_of, pgd
 from ard.evaluation.verdicts import Verdicts
 from ard.evaluation.witnesses import Copies, asked
 from ard.losses import margin
@@ -111,6 +111,28 @@ def test_a_block_judged_twice_is_found_out():
     evaluation.judge()
     evaluation.blocks[BLOCK] = evaluation.blocks[0]
     assert "V8" in findings(evaluation)
+
+
+def test_an_evaluation_that_was_killed_while_it_attacked_again_goes_on(monkeypatch):
+    evaluation = Evaluation(honest(), *digits(2 * BLOCK), BALL)
+    evaluation.judge()
+    before, adversaries = evaluation.record(), evaluation.adversaries
+    monkeypatch.setattr("ard.evaluation.evaluation.more_effort", lambda *_: [pgd(BALL, 4, name=MORE[0])])
+    blocks = [evaluation.blocks[start] for start in (0, BLOCK)]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        judged = Evaluation._judge
+
+        def killed(self, block, progress):
+            if block.start:
+                raise KeyboardInterrupt
+            judged(self, block, progress)
+
+        patch.setattr(Evaluation, "_judge", killed)
+        evaluation._attack_more(blocks)
+    blocks[1].whole, evaluation.adversaries = True, adversaries  # as they are for the next process
+    assert evaluation.record().standalone == before.standalone
+    evaluation._attack_more(blocks)
+    assert MORE[0] in evaluation.record().standalone
 
 
 def test_blocks_that_miss_images_make_no_record():
