@@ -108,15 +108,19 @@ def _in_memory(network: nn.Module, data: Any, ball: Ball | None, request: Reques
         raise UserError("a network in memory does not say what it withstands: expected threat=, such as ard.Linf(8/255)")
     module = data if request.data is None else build(DataModule, read_yaml(request.data)["data"])
     x, y = images_of(module, request.limit, request.split)
-    home = next((part.device for part in network.parameters()), torch.device("cpu"))
-    device = torch.device("cuda") if torch.cuda.is_available() else home
-    given = Given(attacks=split_commas(request.attacks), teacher=teacher if teacher is None else teacher.to(device).eval())
+    networks = [part for part in (network, teacher) if part is not None]
+    homes = [next((weight.device for weight in part.parameters()), torch.device("cpu")) for part in networks]
+    device = torch.device("cuda") if torch.cuda.is_available() else homes[0]
+    given = Given(attacks=split_commas(request.attacks), teacher=teacher)
     options: dict[str, Any] = {"suite": request.suite, "seed": request.seed, "given": given}
     try:
+        for part in networks:
+            part.to(device)
         x = x.to(device).contiguous()  # a network that came as it is may call `view`
-        record = evaluate_images(network.to(device), x, y.to(device), ball, **options)
+        record = evaluate_images(network, x, y.to(device), ball, **options)
     finally:
-        network.to(home)
+        for part, home in zip(networks, homes, strict=True):
+            part.to(home)
     record = dataclasses.replace(record, limit=request.limit)
     if not isinstance(module, DataModule):
         return record

@@ -96,10 +96,13 @@ class RunFacts:
 
     @property
     def counts(self) -> Sequence[float]:
-        """`class_counts`, for methods that weigh classes by them; raises UserError where the data do not say them."""
+        """`class_counts`, for methods that divide by them; raises UserError where one is not known or 0."""
         if len(self.class_counts) != self.num_classes:
             known = f"{len(self.class_counts)} of {self.num_classes} classes are counted"
             raise UserError(f"{known}: expected a data set with `targets`, one class an image, or a DataModule of ard.data")
+        if not all(self.class_counts):
+            missing = [number for number, count in enumerate(self.class_counts) if not count]
+            raise UserError(f"no training image of class {missing[0]}: expected some of every class, or another method")
         return self.class_counts
 
 

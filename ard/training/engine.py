@@ -117,6 +117,7 @@ class Engine(Validated):
             self.data.look(self.trainer)
         expected = self.data.num_classes if isinstance(self.data, DataModule) else None
         self._check_augmentation()
+        self._check_accumulation()
         self.settle(self.data.input_shape)
         self.num_classes = class_count(self.student, self.data.input_shape, self.num_classes or expected)
         for place, teacher in self.teachers().items():
@@ -138,6 +139,13 @@ class Engine(Validated):
                 batches=self.batches_per_epoch,
             )
         )
+
+    def _check_accumulation(self) -> None:
+        """Raises UserError where an objective that learns from every batch would be told of one of several."""
+        batches = self.trainer.accumulate_grad_batches
+        if batches > 1 and self.objective.moves_after_step:
+            name = type(self.objective).__name__
+            raise UserError(f"accumulate_grad_batches = {batches}: {name} looks at every batch of a step; expected 1")
 
     def _check_augmentation(self) -> None:
         """Raises UserError where images are mixed for a method that wants one class for each, or not as its name says."""

@@ -10,6 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from ard.attacks import Attack
 from ard.attacks.folding import folded
+from ard.core.pixels import check_labels
 from ard.core.randomness import keyed_generator
 from ard.core.statistics import chance_level
 from ard.data.foreign import outside_inference
@@ -48,16 +49,18 @@ class Validated(pl.LightningModule, ABC):
         self.shown = torch.zeros((), device=self.device)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """Accuracies on clean and attacked images; what it returns is for the guards."""
+        """Accuracies on clean and attacked images; what it returns is for the guards. Wrong labels are refused."""
         x, y = outside_inference(*self.received(batch, batch_idx))
         network = self.selected
         generator = keyed_generator(self.device, "val_attack", self.seed, batch_idx, self.global_rank)
         with torch.autocast(self.device.type, enabled=False), torch.inference_mode(False), torch.no_grad():
+            logits = network(x)
+            check_labels(y, logits.shape[1])
             with folded(network):
                 x_adv = self.val_attack(lambda x_adv: cross_entropy(network(x_adv), y), x, generator)
-            logits, attacked = network(x), network(x_adv)
+            attacked = network(x_adv)
             taught = self.teacher(x_adv) if self.teacher is not None and self.teacher.loaded else None
-        self.shown = self.shown + torch.bincount(y[y >= 0], minlength=logits.shape[1])
+        self.shown = self.shown + torch.bincount(y, minlength=logits.shape[1])
         self._count("clean", logits, y)
         self._count("robust", attacked, y)
         if taught is not None:

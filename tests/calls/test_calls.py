@@ -103,6 +103,17 @@ def test_a_network_in_memory_has_the_numbers_of_its_file(weights):
     assert (of_network.weights.path, of_network.dataset.name) == ("in memory", "Digits")
 
 
+def test_networks_come_back_as_they_were_lent(monkeypatch):
+    def evaluated(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ard.calls.evaluating.evaluate_images", evaluated)
+    network, teacher = trained().train(), trained().train()
+    with pytest.raises(KeyboardInterrupt):
+        ard.evaluate(network, digits(20), threat=ard.Linf(0.1), teacher=teacher, suite="full")
+    assert (network.training, teacher.training) == (True, True)
+
+
 @pytest.mark.parametrize("kind", ["pair", "loader", "uint8"])
 def test_images_come_from_whatever_holds_them(kind):
     x, y = digits(60)

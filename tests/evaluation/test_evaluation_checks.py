@@ -14,7 +14,7 @@ from ard.attacks import L2, Attack, Linf
 from ard.evaluation import evaluate_images
 from ard.evaluation.adversaries import GradientAdversary, untargeted
 from ard.evaluation.cascade import Block
-from ard.evaluation.checks import Evidence, checks_of
+from ard.evaluation.checks import CHECKS, Evidence, checks_of
 from ard.evaluation.checks.order import above_chance, more_steps_no_weaker
 from ard.evaluation.suites import SUITES, Given, pgd
 from ard.evaluation.verdicts import Verdicts
@@ -99,6 +99,22 @@ def test_more_steps_may_lose_what_luck_may_lose(n, disagree):
         verdict = more_steps_no_weaker(evidence).verdict
         assert verdict == "pass" or luck < 1e-3
         assert verdict == "fail" or luck > 1e-7 or 2 * lost - disagree <= 0.002 * n
+
+
+def evidence_of(ball):
+    verdicts = Verdicts.of([Block(0, {"clean": torch.ones(20, dtype=torch.bool)})])
+    return Evidence(None, *digits(20), ball, verdicts, [], Given(), 0, 10)
+
+
+def test_what_pgd_gains_in_its_last_ten_steps_is_of_ten_steps(monkeypatch):
+    monkeypatch.setattr("ard.evaluation.checks.probing._trace", lambda *_: torch.arange(101.0)[:, None].expand(-1, 20))
+    monkeypatch.setattr(Evidence, "attacked", lambda *_: torch.ones(20, dtype=torch.bool))
+    found = CHECKS["O2"].run(evidence_of(BALL))
+    assert (found.verdict, found.value) == ("warn", pytest.approx(0.1))
+
+
+def test_at_radius_0_no_loss_has_to_rise():
+    assert CHECKS["O12"].run(evidence_of(Linf(eps=0))).verdict == "skipped"
 
 
 @pytest.mark.parametrize(

@@ -119,16 +119,17 @@ def test_an_evaluation_that_was_killed_while_it_attacked_again_goes_on(monkeypat
     before, adversaries = evaluation.record(), evaluation.adversaries
     monkeypatch.setattr("ard.evaluation.evaluation.more_effort", lambda *_: [pgd(BALL, 4, name=MORE[0])])
     blocks = [evaluation.blocks[start] for start in (0, BLOCK)]
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        judged = Evaluation._judge
+    judged = Evaluation._judge
 
-        def killed(self, block, progress):
-            if block.start:
-                raise KeyboardInterrupt
-            judged(self, block, progress)
+    def killed(self, block, progress):
+        if block.start:
+            raise KeyboardInterrupt
+        judged(self, block, progress)
 
+    with monkeypatch.context() as patch:
         patch.setattr(Evaluation, "_judge", killed)
-        evaluation._attack_more(blocks)
+        with pytest.raises(KeyboardInterrupt):
+            evaluation._attack_more(blocks)
     blocks[1].whole, evaluation.adversaries = True, adversaries  # as they are for the next process
     assert evaluation.record().standalone == before.standalone
     evaluation._attack_more(blocks)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from logit_table import CLASSES, X_ADV, LogitTable, X, Y, assert_loss_and_gradient, ce, kl, pair, softmax
-from tiny import run_facts
+from tiny import run_facts, user_error
 
 from ard.objectives.absld import ABSLD
 from ard.objectives.base import Step
@@ -19,6 +19,12 @@ COUNTS = [10, 10, 20, 40]
 def told(objective, class_counts=COUNTS):
     objective.setup(run_facts(class_counts=class_counts))
     return objective
+
+
+@pytest.mark.parametrize("objective", [FairARD, ABSLD])
+def test_a_class_without_images_is_refused_before_anything_is_divided_by_0(objective):
+    with user_error("no training image of class 1: expected some of every class"):
+        told(objective(), class_counts=[10, 0, 20, 0])
 
 
 @pytest.mark.parametrize("mean_over_classes", [False, True])

@@ -160,6 +160,31 @@ def test_the_schedule_is_as_long_as_the_run(options, steps):
 
 
 @FOREIGN
+@pytest.mark.parametrize("objective", ["liet", "fair_ard"])
+def test_a_method_that_looks_at_every_batch_refuses_steps_of_several(objective):
+    teacher = Net() if objective == "fair_ard" else None
+    module = ard.Distillation(student=Net(), teacher=teacher, objective=objective, eps=0.1)
+    with user_error("accumulate_grad_batches = 2: .* looks at every batch of a step; expected 1"):
+        fitted(module, trainer=plain_trainer(accumulate_grad_batches=2))
+
+
+@FOREIGN
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda y: torch.where(torch.arange(64) == 40, -1, y), "image 8 has the label -1 .* expected 0 to 9"),
+        (lambda y: nn.functional.one_hot(y, 10).float(), "expected whole numbers, one an image"),
+    ],
+    ids=["none", "shares"],
+)
+def test_a_validation_label_that_is_no_class_is_refused(change, message):
+    x, y = digits(64, split=1)
+    module = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1)
+    with user_error(message):
+        plain_trainer().fit(module, loader(), DataLoader(TensorDataset(x, change(y)), batch_size=32))
+
+
+@FOREIGN
 def test_a_run_without_an_end_is_refused():
     with user_error("without an end .* expected max_epochs"):
         fitted(ard.Distillation(student=Net(), objective="natural"), trainer=plain_trainer(-1))

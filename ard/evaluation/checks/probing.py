@@ -29,7 +29,7 @@ def converged(e: Evidence) -> CheckResult:
     n = len(e.sample[1])
     losses = _trace(e, 100).cummax(dim=0).values
     gained = (losses[-1] - losses[0]).clamp_min(1e-12)
-    unsettled = float(((losses[-1] - losses[-10]) / gained).mean())
+    unsettled = float(((losses[-1] - losses[-11]) / gained).mean())
     if half - whole > by_chance(n, 0.005):
         return at_most(
             (half - whole) / n,
@@ -66,6 +66,8 @@ def gradients_exist(e: Evidence) -> CheckResult:
 @check("O12", first="full")
 def loss_rises(e: Evidence) -> CheckResult:
     """O12 (fail): the mean loss at the last step of PGD-100 is above that at its start."""
+    if not e.ball.eps:
+        return skipped("at radius 0 no loss can rise")
     losses = _trace(e, 100).mean(dim=1)
     return at_most(float(losses[0] - losses[-1]), "mean loss at PGD's start minus at its end", fail=-1e-9)
 

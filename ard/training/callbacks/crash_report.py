@@ -66,7 +66,7 @@ def write_crash(trainer: pl.Trainer, engine: pl.LightningModule, step: Optimizer
 def images(engine: Engine, batch: int) -> list[int]:
     """Which images of the data set this rank saw; those mixed in from elsewhere count on from its last.
 
-    None where the loaders are a user's own.
+    None of them, an empty list, where the loaders are a user's own.
     """
     if not isinstance(engine.data, DataModule):
         return []
