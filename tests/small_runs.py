@@ -19,7 +19,7 @@ from ard.artifacts.facts import NetworkSpec, Recipe, Threat, TrainingFacts
 from ard.artifacts.paths import record_of
 from ard.artifacts.record import Record
 from ard.artifacts.record_file import write_record
-from ard.artifacts.record_parts import DatasetSpec, WeightsFile
+from ard.artifacts.record_parts import DatasetSpec, GivenFiles, WeightsFile
 from ard.artifacts.run_name import run_of
 from ard.core.bits import pack
 from ard.core.locks import LOCK
@@ -220,11 +220,12 @@ def plausible_record(directory, weights, request):
         commit=None,
         recipe=None,
         teacher=teacher_hash,
+        given=GivenFiles(undefended=request.get("undefended")),
         training=training,
         run=run_of(directory / weights, Card(training=training, teacher=teacher_hash)),
     )
     rehearsed = {"notes": (NOTE,)} if request.get("rehearse") else {}
-    asked = {key: value for key, value in request.items() if key not in ("eps", "rehearse")}
+    asked = {key: value for key, value in request.items() if key not in ("eps", "rehearse", "undefended")}
     return replace(record, **asked, **rehearsed)
 
 

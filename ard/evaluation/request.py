@@ -108,11 +108,18 @@ class Request:
         return (
             asked == (record.split, record.limit, record.suite, record.seed)
             and {f"torchattacks.{name}" for name in split_commas(self.attacks)} <= {attack.name for attack in record.attacks}
+            and self._given_to(record)
             and self.norm in (None, record.threat.norm)
             and self.rehearse == record.is_rehearsed
             and self.eight_bit == bool(record.threat.eight_bit)
             and (self.eps is None or float(Radius(self.eps)) == record.threat.eps)
         )
+
+    def _given_to(self, record: "Record") -> bool:
+        """Whether the record's evaluation had networks where this request names some; their contents are not compared."""
+        given = record.given
+        transfers = len(split_commas(self.transfer)) <= len(given.transfer or {})
+        return transfers and bool(self.teacher) <= bool(given.teacher) and bool(self.undefended) <= bool(given.undefended)
 
 
 def split_commas(text: str) -> list[str]:

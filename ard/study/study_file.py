@@ -143,6 +143,9 @@ def read_study(path: Path) -> Study:
     study = replace(study, **settings)
     if study.request.rehearse:
         raise UserError(f"{name}: evaluate: rehearse is for `ard study {path.stem} --rehearse` alone; expected none here")
+    for key in ("data", "network", "shard"):
+        if key in study.evaluate:
+            raise UserError(f"{name}: evaluate: {key}: expected none, each run has its own; `ard evaluate` takes another")
     study.request.check()
     study.request.check_ball()
     stems = [Path(recipe).stem for recipe in study.recipes]

@@ -126,11 +126,12 @@ def test_what_changed_is_trained_again_from_its_start_and_no_more(changes, train
     assert fake.trained() == trained
 
 
-def test_another_question_is_answered_without_training_anew(study_place, fake, study):
+@pytest.mark.parametrize("more", [{}, {"undefended": "plain.safetensors"}], ids=["a radius", "a network beside it"])
+def test_another_question_is_answered_without_training_anew(study_place, fake, study, more):
     """As it stands the finished run is continued, which ends at once."""
-    study()
+    study(evaluate={"eps": 0.1} if more else {})
     fake.commands = []
-    assert study(evaluate={"eps": 0.1})[0] == 0
+    assert study(evaluate={"eps": 0.1, **more})[0] == 0
     assert all("--resume=auto" in command for command in fake.commands if command[0] == "fit")
     evaluations = [command for command in fake.commands if command[0] == "evaluate"]
     assert len(evaluations) == len(ALL)

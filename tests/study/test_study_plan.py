@@ -118,6 +118,7 @@ def test_runs_that_are_resolved_as_one_have_the_configs_that_they_would_have_alo
         ({"folds": 2, "sweeps": {"ard": {"data.init_args.fold": [0, 1]}}}, "expected `folds:`"),
         ({"baseline": "then-kd"}, "baseline: the study has no row 'then-kd'"),
         ({"evaluate": {"suite": {"class_path": "torch.nn.Linear", "init_args": {"in_features": -1}}}}, "suite"),
+        ({"evaluate": {"data": "digits"}}, "evaluate: data: expected none, each run has its own"),
         ({"evaluate": {"rehearse": True}}, "evaluate: rehearse is for `ard study wrong --rehearse` alone"),
         ({"baseline": "pgd"}, "baseline: the study has no row 'pgd'; expected some of teachers/robust, pgd_at"),
         ({"ladders": [["pgd_at", "ard"], ["pgd_at", "kd"]]}, "ladders: the study has no row 'kd'"),
