@@ -1,6 +1,5 @@
 """`-c` and `--config`: configs by path or by name."""
 
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -8,11 +7,6 @@ from pathlib import Path
 from ard.configs.catalogue import OF_A_RUN, find
 
 OPTIONS = ("-c", "--config")
-
-
-def configs_of(words: Sequence[str]) -> list[str]:
-    """The configs of a run, as its words name them."""
-    return re.findall(r"(?:^|\n)(?:-c|--config)[\n=](.+)", "\n".join(words))
 
 
 def with_files(words: Sequence[str]) -> list[str]:

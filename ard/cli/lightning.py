@@ -20,8 +20,8 @@ import ard.attacks
 from ard.artifacts.card import card_from, check_images_of
 from ard.artifacts.paths import RunFolder
 from ard.attacks import Radius
-from ard.cli.config_option import configs_of, default_folder, with_files
-from ard.cli.short_words import expanded
+from ard.cli.config_option import default_folder, with_files
+from ard.cli.short_words import expanded, split_words
 from ard.configs.building import OneLineErrors, keep_class_path, unbuildable, user_error
 from ard.configs.files import check_finite, check_order
 from ard.core.errors import UserError
@@ -87,7 +87,7 @@ class CLI(LightningCLI):
 
     def __init__(self, args: list[str]) -> None:
         args = expanded(args)
-        self.configs = configs_of(args)
+        self.configs = split_words(args[1:])[0]
         check_order(self.configs)
         with ExitStack() as self.held:  # the run's directory
             super().__init__(

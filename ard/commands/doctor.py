@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from ard.cli.config_option import configs_of
 from ard.cli.messages import show
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_run
-from ard.cli.short_words import expanded
+from ard.cli.short_words import expanded, split_words
 from ard.core.terminal import say
 from ard.doctor.advice import Advice, advice_table
 
@@ -40,7 +39,7 @@ def doctor(words: Sequence[str]) -> int:
 
     advice = preflight(options) if options else examine_machine()
     if options:
-        say(f"configs: {', '.join(configs_of(options))}")
+        say(f"configs: {', '.join(split_words(options)[0])}")
     show(advice_table(advice))
     return doctor_status(advice)
 
