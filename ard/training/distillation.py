@@ -1,6 +1,6 @@
 """How nearly every method trains: an attack, then a step of the optimiser."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ class Distillation(Engine):
             recipe's, else PGD of ten steps of eps / 4.
         val_attack: The same for validation, which selects the epoch. By default PGD of ten steps of eps / 4.
         training: Optimiser, schedule, label smoothing, averaging; by default SGD of lr 0.1. Whatever differs from the
-            defaults of Training wins over the recipe.
+            defaults of Training wins over the recipe; {"average": None} sets what it names and nothing else.
         attack_mode: The student's mode while it is attacked, by default eval, or what the recipe says. In train mode
             BatchNorm statistics move.
         clean_pass: When BatchNorm sees the clean images once more, in a forward pass of train mode that changes nothing
@@ -68,7 +68,7 @@ class Distillation(Engine):
         eps: RadiusLike | None = None,
         attack: AttackFactory | None = None,
         val_attack: AttackFactory | None = None,
-        training: Training | None = None,
+        training: Training | Mapping[str, Any] | None = None,
         attack_mode: Literal["eval", "train"] | None = None,
         clean_pass: CleanPass | None = None,
         weight_perturbation: AWP | None = None,

@@ -1,5 +1,6 @@
 """What an engine is given in Python, completed: a method by its name brings all its recipe says; the rest has defaults."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from inspect import signature
 from typing import Any, Literal, Self
@@ -55,10 +56,18 @@ class Method:
         _check_teachers(objective, parts["objective"])
         return cls(**parts, data=data)
 
-    def training_with(self, given: Training | None) -> Training:
-        """The recipe's training block, in which whatever a given one has besides its defaults wins."""
+    def training_with(self, given: Training | Mapping[str, Any] | None) -> Training:
+        """The recipe's training block, in which the keys of a mapping win, or whatever a Training has besides its defaults.
+
+        Raises UserError for a key that Training does not have.
+        """
         if given is None:
             return self.training
+        if isinstance(given, Mapping):
+            known = [part.name for part in fields(Training)]
+            for name in set(given) - set(known):
+                raise UserError(f"training: unknown key {name!r}{did_you_mean(name, known)}; expected some of {', '.join(known)}")
+            return replace(self.training, **given)
         values = {part.name: getattr(given, part.name) for part in fields(Training)}
         return replace(self.training, **{name: value for name, value in values.items() if value != getattr(DEFAULTS, name)})
 

@@ -1,6 +1,6 @@
 """Free replays: each batch several times, and one backward pass for the weights and the attack."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
 import torch
@@ -115,7 +115,7 @@ class FreeDistillation(Engine):
         replays: int | None = None,
         clamped: Literal["image", "perturbation"] | None = None,
         val_attack: AttackFactory | None = None,
-        training: Training | None = None,
+        training: Training | Mapping[str, Any] | None = None,
         attack_mode: Literal["eval", "train"] | None = None,
         init: str | None = None,
         num_classes: int | None = None,

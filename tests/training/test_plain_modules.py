@@ -1,5 +1,6 @@
 """The engines as a Lightning user takes them: networks as they are, loaders of one's own, any trainer."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -281,6 +282,16 @@ def test_arguments_that_are_given_win():
     )
     assert (module.training_block.lr, module.training_block.average) == (0.05, 0.9995)
     assert (module.threat.norm, module.attack.steps, module.attack_mode) == ("L2", 3, "train")
+
+
+@pytest.mark.parametrize("engine", [ard.Distillation, ard.FreeDistillation])
+def test_keys_of_training_win_also_where_they_say_what_is_the_default(engine):
+    objective = "pgd_at_ema" if engine is ard.Distillation else "free_at-as-released"
+    kept = engine(student=Net(), objective=objective, training=Training()).training_block
+    module = engine(student=Net(), objective=objective, training={"average": None, "weight_decay": 0.0})
+    assert module.training_block == replace(kept, average=None, weight_decay=0.0)
+    with user_error("training: unknown key 'averge'; did you mean 'average'"):
+        engine(student=Net(), objective=objective, training={"averge": None})
 
 
 @pytest.mark.parametrize(
