@@ -26,9 +26,11 @@ class NodeAlignment(Composed):
     reaches the teacher, nor nodes that do not move.
 
     The nodes are what a convolution or linear layer is given, so channels after activations and sums; the images
-    themselves do not count. Layers are paired by their share of the depth, the last ones with each other; of two grids the
-    larger is pooled to the smaller. A linear layer's grid is one pixel. Where the student has fewer nodes than the teacher,
-    some share the same one. Costs another pass of both networks over x', so that the student's BatchNorm sees x' twice.
+    themselves do not count. What a shortcut's layer is given counts once more where that layer runs after its block, as in
+    ard.models.ResNet, and not where it runs just before. Layers are paired by their share of the depth, the last ones with
+    each other; of two grids the larger is pooled to the smaller. A linear layer's grid is one pixel. Where the student has
+    fewer nodes than the teacher, some share the same one. Costs another pass of both networks over x', so that the
+    student's BatchNorm sees x' twice.
 
     Args:
         base: The method; RSLAD by default.
@@ -118,7 +120,7 @@ def _unit(rows: Tensor) -> Tensor:
 
 
 def _hidden(met: list[Met]) -> list[Tensor]:
-    """What each layer but the first was given; layers side by side, as a shortcut is, were given the same."""
+    """What each layer but the first was given, once where the layer before it was given the same."""
     given = [layer.given for layer in met]
     return [now for before, now in pairwise(given) if now is not before]
 

@@ -66,7 +66,7 @@ class Method:
         if isinstance(given, Mapping):
             known = [part.name for part in fields(Training)]
             for name in set(given) - set(known):
-                raise UserError(f"training: unknown key {name!r}{did_you_mean(name, known)}; expected some of {', '.join(known)}")
+                raise UserError(f"training: unknown key {name!r}{did_you_mean(name, known)}; expected keys of Training")
             return replace(self.training, **given)
         values = {part.name: getattr(given, part.name) for part in fields(Training)}
         return replace(self.training, **{name: value for name, value in values.items() if value != getattr(DEFAULTS, name)})
