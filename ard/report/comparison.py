@@ -68,7 +68,7 @@ class Comparison:
                 f"{found[0].path} is of other weights than those beside it: evaluate these, or move the record away"
             )
         differ = differing(records, mixed=mixed)
-        for option in ["--baseline"] * bool(baseline) + ["--ladders"] * bool(ladders):
+        for option in [f"--baseline {baseline}"] * bool(baseline) + ["--ladders"] * bool(ladders):
             if differ:
                 raise UserError(f"{option}: these records differ in {', '.join(differ)}; expected comparable ones")
         stale = [stored.path for stored in found if stored.is_stale]
