@@ -29,8 +29,8 @@ def draw_ranking(rows: Sequence[Row], differ: Sequence[str], *paths: Path) -> No
     figure = empty_figure(title(rows, differ))
     figure.set_figheight(1.7 + 0.2 * len(ranked))
     worst, clean = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
-    far = _draw(worst, [_Point(places[mark.name], mark.worst, mark.hollow) for mark in marks], WORST, "o")
-    far |= _draw(clean, [_Point(places[mark.name], mark.clean, mark.hollow) for mark in marks], CLEAN, "D")
+    far = _draw(worst, [_Point(places[m.name], m.worst, m.hollow, names[m.name] is m) for m in marks], WORST, "o")
+    far |= _draw(clean, [_Point(places[m.name], m.clean, m.hollow, names[m.name] is m) for m in marks], CLEAN, "D")
     worst.set_xlabel("worst-case accuracy (%)")
     clean.set_xlabel("clean accuracy (%)")
     worst.set_yticks(range(len(ranked)), [mark.label for mark in ranked], fontsize=8)
@@ -42,17 +42,18 @@ def draw_ranking(rows: Sequence[Row], differ: Sequence[str], *paths: Path) -> No
 
 @dataclass(frozen=True)
 class _Point:
-    """One accuracy of one row: its line, mean, low, high, and whether it is of the last checkpoint."""
+    """One accuracy of one row: its line, mean, low, high, whether it is of the last checkpoint, and whether it ranks."""
 
     place: int
     accuracy: tuple[float, float, float]
     hollow: bool
+    ranks: bool
 
     @property
     def shown(self) -> Interval:
-        """The last checkpoint is a mark without a bar."""
+        """The last checkpoint beside the best one is a mark without a bar."""
         middle, low, high = self.accuracy
-        return (middle, middle) if self.hollow else (low, high)
+        return (low, high) if self.ranks else (middle, middle)
 
 
 def _draw(axes: Axes, points: Sequence[_Point], colour: str, marker: str) -> bool:
@@ -78,7 +79,7 @@ def _draw(axes: Axes, points: Sequence[_Point], colour: str, marker: str) -> boo
 def _draw_point(axes: Axes, point: _Point, colour: str, marker: str) -> None:
     face = "white" if point.hollow else colour
     axes.plot(point.accuracy[0], point.place, marker, color=colour, mfc=face, markersize=4, zorder=4 - point.hollow)
-    if not point.hollow:
+    if point.ranks:
         axes.plot(point.shown, [point.place, point.place], color=colour, linewidth=1.2, alpha=0.5, zorder=2)
 
 
