@@ -71,9 +71,8 @@ def leader(rows: Sequence[Row], kind: Kind) -> tuple[Row, str] | None:
         return None
     first, *others = sorted(rivals, key=lambda row: -row.mean(kind))
     differences = [difference_of(first, other, kind) for other in others]
-    ahead = [
-        d is not None and d.mean > 0 for d in differences
-    ]  # in the runs of both, which may not be all that are averaged
+    # Of the runs that both have, which may not be all that are averaged.
+    ahead = [difference is not None and difference.mean > 0 for difference in differences]
     return first, "" if all(ahead) and all(significant(differences)) else doubt(differences[0])
 
 

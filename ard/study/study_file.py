@@ -24,10 +24,9 @@ class Study:
     """A study's file. `teachers` and `recipes` name configs; `overrides` set keys of one recipe (or teacher).
 
     Each of `teachers` in turn is the `teacher` of a recipe that wants one, or each of those that `taught_by` names for that
-    recipe. `given_teacher` stands in their place for one
-    that is not trained here: {class_path, init_args}, such as ard.models.RobustBench with a name. Teachers that some
-    methods want beside it are of `other_teachers`, argument -> config; the usual one, trained on clean images, has a key of
-    its own, `natural_teacher`.
+    recipe. `given_teacher` stands in their place for one that is not trained here: {class_path, init_args}, such as
+    ard.models.RobustBench with a name. Teachers that some methods want beside it are of `other_teachers`, argument ->
+    config; the usual one, trained on clean images, has a key of its own, `natural_teacher`.
 
     `schedules` gives a recipe (or teacher) a schedule of its own: recipe -> config, read after the recipe.
     `common` sets keys of every run, teachers too; where a run's own `overrides` set the same key, they win.
@@ -44,9 +43,8 @@ class Study:
     once: `data.fold` says which; `only_fold` is one of them alone. `seeds` are then those of every fold or, as a list for
     each fold, its own: with the same ones, intervals over folds know nothing of how a training depends on its first weights.
 
-    `baseline` is the row that the table's differences are taken to; each row of a list of
-    `ladders` is compared with the one before it.
-    With `last`, the table is of last epochs alone, which nobody selected.
+    `baseline` is the row that the table's differences are taken to; each row of a list of `ladders` is compared with the
+    one before it. With `last`, the table is of last epochs alone, which nobody selected.
 
     With `results`, finished records are copied there, and a run whose record is there already is not trained again.
     """
