@@ -100,9 +100,9 @@ class RunFacts:
         if len(self.class_counts) != self.num_classes:
             known = f"{len(self.class_counts)} of {self.num_classes} classes are counted"
             raise UserError(f"{known}: expected a data set with `targets`, one class an image, or a DataModule of ard.data")
-        if not all(self.class_counts):
-            missing = [number for number, count in enumerate(self.class_counts) if not count]
-            raise UserError(f"no training image of class {missing[0]}: expected some of every class, or another method")
+        if 0 in self.class_counts:
+            missing = list(self.class_counts).index(0)
+            raise UserError(f"no training image of class {missing}: expected some of every class, or another method")
         return self.class_counts
 
 

@@ -93,7 +93,7 @@ class Job:
             if not done:
                 self._begin()
             elif not self._is_in(self.run.folder):
-                _copy(self._published(self.run), self.run.folder)
+                _copy(self.run.places(self.study.results)[-1], self.run.folder)
         if done:
             self.display.skipped(self.run.name)
         else:
@@ -102,7 +102,7 @@ class Job:
             if reason is not None:
                 return reason
         if self.study.results:
-            _copy(self.run.folder, self._published(self.run))
+            _copy(self.run.folder, self.run.places(self.study.results)[-1])
         return None
 
     @property
@@ -110,7 +110,7 @@ class Job:
         """Of the config and the teachers as they are now, by their records, here or published: these outlive the weights."""
         known: dict[str, str | None] = {}
         for teacher in self.run.teachers.values():
-            records = [finished_record(folder.records[0]) for folder in (teacher.folder, self._published(teacher))]
+            records = [finished_record(folder.records[0]) for folder in teacher.places(self.study.results)]
             known |= {str(teacher.weights): record.weights.sha256 for record in reversed(records) if record}
         return config_digest(self.resolved, {path: sha256 for path, sha256 in known.items() if sha256})
 
@@ -145,11 +145,7 @@ class Job:
             return self.accuracy is not None
         if self.trials:
             return all(trial.finished for trial in self.trials) and self._tuned().finished
-        return self._is_in(self.run.folder) or self._is_in(self._published(self.run))
-
-    def _published(self, run: StudyRun) -> RunFolder:
-        """Where a run's records are copied to; its own folder where the study publishes nothing."""
-        return StudyFolder(Path(self.study.results)).run(run.name) if self.study.results else run.folder
+        return any(map(self._is_in, self.run.places(self.study.results)))
 
     def _is_in(self, folder: RunFolder) -> bool:
         """Whether all records of this run are in a folder, and of the config and teachers as they are now."""

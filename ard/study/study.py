@@ -129,8 +129,7 @@ def _missing(planned: "Planned") -> list[StudyRun]:
 
 def _has_records(run: StudyRun, study: Study) -> bool:
     """Whether it was evaluated, here or where the study publishes."""
-    folders = [run.folder, *([StudyFolder(Path(study.results)).run(run.name)] if study.results else [])]
-    return any(folder.records[0].is_file() for folder in folders)
+    return any(folder.records[0].is_file() for folder in run.places(study.results))
 
 
 def _say_failures(failures: Mapping[str, str], planned: Planned) -> str:

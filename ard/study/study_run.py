@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ard.artifacts.paths import RunFolder
+from ard.artifacts.paths import RunFolder, StudyFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,10 @@ class StudyRun:
     def folder(self) -> RunFolder:
         """Its files."""
         return RunFolder(self.directory)
+
+    def places(self, results: str | None) -> list[RunFolder]:
+        """Where its records may be: its own folder, and the one that they are copied to where the study has `results`."""
+        return [self.folder, *([StudyFolder(Path(results)).run(self.name)] if results else [])]
 
     @property
     def weights(self) -> Path:
