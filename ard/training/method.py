@@ -59,7 +59,7 @@ class Method:
     def training_with(self, given: Training | Mapping[str, Any] | None) -> Training:
         """The recipe's training block, in which the keys of a mapping win, or whatever a Training has besides its defaults.
 
-        Raises UserError for a key that Training does not have.
+        Raises UserError for a key that Training does not have, and for a value that it cannot use.
         """
         if given is None:
             return self.training
@@ -67,7 +67,10 @@ class Method:
             known = [part.name for part in fields(Training)]
             for name in set(given) - set(known):
                 raise UserError(f"training: unknown key {name!r}{did_you_mean(name, known)}; expected keys of Training")
-            return replace(self.training, **given)
+            try:
+                return replace(self.training, **given)
+            except TypeError as error:
+                raise UserError(f"training = {dict(given)}: {error}") from error
         values = {part.name: getattr(given, part.name) for part in fields(Training)}
         return replace(self.training, **{name: value for name, value in values.items() if value != getattr(DEFAULTS, name)})
 

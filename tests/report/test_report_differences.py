@@ -10,7 +10,9 @@ from ard.core.errors import UserError
 from ard.report.comparison import compare_records
 from ard.report.grouping import group, load_records
 from ard.report.pictures.labels import place_labels
+from ard.report.pictures.ladders import _places
 from ard.report.pictures.marks import bars
+from ard.report.pictures.ranking import _Point
 
 
 @pytest.fixture
@@ -71,6 +73,12 @@ def test_rows_of_fewer_folds_say_so_and_the_best_is_bold_by_the_runs_of_both_alo
     assert differences(text, "ard")[1].startswith("**−10.0 [")
     assert "n 1000 to 1500" in text
     assert cells(text, "ard")["Worst"].startswith("60.5 ± ")
+
+
+def test_ladders_stand_one_place_apart_and_a_last_epoch_that_ranks_has_its_interval() -> None:
+    assert _places([2, 1, 2]) == [0, -1, -3, -5, -6]
+    accuracy = (80.0, 79.0, 81.0)
+    assert [_Point(0, accuracy, hollow=True, ranks=ranks).shown for ranks in (True, False)] == [(79.0, 81.0), (80.0, 80.0)]
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["the same seeds", "seeds of its own"])
