@@ -1,5 +1,7 @@
 """A run that was stopped and resumed against the same run left alone: same order, same weights, same rows."""
 
+import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,10 +12,13 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from tiny import user_error
 
 from ard.artifacts.metrics import read_metrics
+from ard.artifacts.weights import read_weights
 from ard.attacks import folding
 from ard.cli.lightning import resolve_config
+from ard.training.callbacks.about import run_files
 from ard.training.config_digest import config_digest
 
+CLOCKS = ("seconds", "images_per_s", "device_seconds")
 TIMES = ("train/images_per_s", "train/attack_share")
 WHOLE = ["--trainer.limit_train_batches=1.0", "--data.init_args.batch_size=300"]  # three steps an epoch
 RUNS = {
@@ -92,6 +97,24 @@ def test_a_resumed_run_leaves_the_same_files(pair):
     files = [{file.name for file in (pair.root / name).iterdir()} for name in ("alone", "killed")]
     assert files[0] == files[1]
     assert {"config.yaml", "metrics.csv", "best.ckpt", "last.ckpt", "previous.ckpt", "student.safetensors"} <= files[0]
+
+
+class DiesAtTheEnd(Callback):
+    """After the last step and its checkpoint, before the weights are written."""
+
+    def on_fit_end(self, *_):
+        raise KilledError
+
+
+def test_a_run_killed_after_its_last_step_is_told_as_if_it_had_been_left_alone(fit, tmp_path):
+    """Nothing is trained any more, so nothing says when training started; a machine is up for longer than this run."""
+    with pytest.raises(KilledError):
+        fit(tmp_path / "killed", "ard", callbacks=[DiesAtTheEnd()])
+    before = run_files(fit(tmp_path / "alone", "ard").trainer).clock["seconds"]
+    fit(tmp_path / "killed", "ard", "--ckpt_path=last")
+    alone, resumed = (read_weights(tmp_path / name / "student.safetensors")[1].training for name in ("alone", "killed"))
+    assert resumed.seconds < before + 60 < time.monotonic()
+    assert replace(resumed, **dict.fromkeys(CLOCKS)) == replace(alone, **dict.fromkeys(CLOCKS))
 
 
 @pytest.mark.filterwarnings(

@@ -50,7 +50,7 @@ class RunFiles(SaveConfigCallback):
         }
         self._device: DeviceClock | None = None
         self.status = 0  # of the command, once the run has ended
-        self._since = 0.0
+        self._since: float | None = None  # None until training starts: a run resumed behind its last step trains no more
         self._kind = ""
         self._counter: FlopCounter | None = None
 
@@ -135,9 +135,10 @@ class RunFiles(SaveConfigCallback):
             self._counter = None
 
     def _tick(self) -> None:
-        now = time.monotonic()
-        self.clock["seconds"] += now - self._since
-        self._since = now
+        if self._since is not None:
+            now = time.monotonic()
+            self.clock["seconds"] += now - self._since
+            self._since = now
         if self._device is not None and self.clock["device_seconds"] is not None:
             self.clock["device_seconds"] += self._device.taken()
 
