@@ -121,6 +121,16 @@ def random_teacher(path, num_classes):
     return path
 
 
+@pytest.fixture(scope="module")
+def few_queries():
+    """Half the time of an evaluation goes into one search; `interruptions` shortens it in the processes that it starts."""
+    from small_runs import few_queries
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ard.evaluation.suites.Squares", few_queries)
+        yield
+
+
 @pytest.fixture
 def above_chance(monkeypatch):
     """Every epoch counts as above chance, also of a network that was trained for two steps."""

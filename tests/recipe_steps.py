@@ -1,5 +1,7 @@
 """Whole training steps of a recipe of configs/methods on tiny networks, without a trainer."""
 
+from functools import reduce
+
 import torch
 from shipped_recipes import content, parts
 from tiny import run_facts, tiny_net
@@ -17,16 +19,19 @@ BALL = Linf(eps=0.1)
 
 
 class Steps:
-    """Called with a number it takes that step; gives what `take` gives, or of replays the perturbation."""
+    """Called with a number it takes that step; gives what `take` gives, or of replays the perturbation.
 
-    def __init__(self, recipe, attack_batch=attack_batch, device="cpu"):
+    Objectives that go around others are put around the recipe's, in the order of `around`.
+    """
+
+    def __init__(self, recipe, attack_batch=attack_batch, device="cpu", around=()):
         said, self.device = parts(recipe), device
         self.attack_batch, self.mode = attack_batch, said.get("attack_mode", "eval")
         self.clean_pass, self.clamped = said.get("clean_pass"), said.get("clamped", "image")
         self.replays = said["replays"] if "replays" in said else 8 * recipe_is_free(recipe)
         self.student = tiny_net()
-        self.teacher = loaded(Frozen.of(tiny_net(1))) if "teacher" in said else None
-        self.objective = build(Objective, said["objective"])
+        self.teacher = loaded(Frozen.of(tiny_net(1))) if "teacher" in said or around else None
+        self.objective = reduce(lambda base, option: option(base=base), around, build(Objective, said["objective"]))
         for number, part in enumerate(self.objective.modules()):
             if isinstance(part, Frozen):
                 part.weights, part._given = "in memory", [tiny_net(number)]

@@ -31,7 +31,10 @@ def fake(monkeypatch):
 @pytest.fixture
 def study(study_place, capsys, monkeypatch):
     """study(**changes): status, stdout, stderr of the study with changed keys; no picture, which takes a second."""
+    from parsed_configs import remembered
     from small_runs import cli, write_yaml
+
+    monkeypatch.setattr("ard.cli.lightning.resolve_config", remembered)
 
     def run(*, picture=False, **changes):
         write_yaml(study_place / "tiny.yaml", {**STUDY, **changes})

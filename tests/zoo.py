@@ -145,14 +145,14 @@ def _state(name: str) -> dict[str, Tensor]:
         return train(small(), attack, steps=80 if attack is None else 200).state_dict()
 
 
-def train(network: nn.Module, attack: Attack | None, steps: int) -> nn.Module:
+def train(network: nn.Module, attack: Attack | None, steps: int, batch: int = 128) -> nn.Module:
     images = Digits().training_images()
     x, y = to_pixels(images.pixels), images.labels
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, steps)
     for _ in range(steps):
-        chosen = torch.randint(len(y), (128,), generator=generator)
+        chosen = torch.randint(len(y), (batch,), generator=generator)
         images, labels = x[chosen], y[chosen]
         if attack is not None:
             with frozen_mode(network):

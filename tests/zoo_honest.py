@@ -87,4 +87,4 @@ def built(kind: str) -> nn.Module:
 def _state(kind: str) -> dict[str, Tensor]:
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        return train(built(kind), PGD(BALL, steps=4, relative_step=0.4), steps=120).state_dict()
+        return train(built(kind), PGD(BALL, steps=4, relative_step=0.4), steps=120, batch=64).state_dict()

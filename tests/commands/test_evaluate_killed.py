@@ -12,6 +12,8 @@ import pytest
 from interruptions import NO_CHECKOUT, ended, lying, said, start, timeless
 from small_runs import write_weights
 
+pytestmark = pytest.mark.usefixtures("few_queries")
+
 LIMIT = ("--limit", 250)  # two and a half blocks
 RESULTS = [f"evaluation.{kind}" for kind in ("json", "md", "robustbench.json", "shown.safetensors")]
 LEFT = [*RESULTS, "student.safetensors"]
@@ -55,14 +57,15 @@ def test_killed_at_any_time_it_ends_with_the_same_record(weights, uninterrupted)
 
 
 @pytest.mark.slow
-def test_killed_while_it_writes_its_results_it_leaves_them_whole_and_nothing_beside_them(weights):
+@pytest.mark.parametrize("each", [3, pytest.param(1, marks=pytest.mark.campaign)])
+def test_killed_while_it_writes_its_results_it_leaves_them_whole_and_nothing_beside_them(each, weights):
     """The last moments: images, card, entry and record are written, blocks and lock removed, one after the other."""
-    options, died = ("--limit", 100, "--save-adversarial"), 0
+    options, died = ("--limit", 20, "--save-adversarial"), 0
     assert ended(start(weights, *options)) == [0]
     expected, left = record_beside(weights), lying(weights.parent)
     take_results(weights)
     while ended(start(weights, *options, dies_at=CHANGES_OF_A_BLOCK + died + 1)) != [0]:
-        died += 1
+        died += each
         if (weights.parent / "evaluation.json").exists():  # then everything else does
             assert record_beside(weights) == expected
             assert set(left) <= set(lying(weights.parent))

@@ -16,7 +16,9 @@ from ard.evaluation import Evaluation, Store
 from ard.evaluation.adversaries import GradientAdversary
 from ard.evaluation.cascade import BLOCK
 
-N = 150  # a block and a half
+pytestmark = pytest.mark.usefixtures("few_queries")
+
+N = 110  # a block and a tenth
 STEPS = ["clean", "FGSM", "PGD-20", "CW", "Targeted", "Squares", "recheck"]  # a block is written after each
 GRADIENTS = [step for step in STEPS[1:-1] if step != "Squares"]
 

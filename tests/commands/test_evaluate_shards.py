@@ -14,6 +14,8 @@ from ard.attacks import Linf
 from ard.evaluation import Evaluation, Store, evaluate_images
 from ard.evaluation.adversaries import GradientAdversary
 
+pytestmark = pytest.mark.usefixtures("few_queries")
+
 LIMIT = ("--limit", 250)  # two and a half blocks
 RESULTS = [f"evaluation.{kind}" for kind in ("json", "md", "robustbench.json", "shown.safetensors")]
 LEFT = [*RESULTS, "student.safetensors"]

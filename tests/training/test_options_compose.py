@@ -2,47 +2,40 @@
 
 import pytest
 import torch
-import yaml
 from recipe_steps import Steps
-from shipped_recipes import RECIPES, content, parts
+from shipped_recipes import RECIPES, parts
 from tiny import images, labels
 
+from ard.objectives.head_scale import HeadScale
+from ard.objectives.interval_sensitivity import IntervalSensitivity
+from ard.objectives.node_alignment import NodeAlignment
+from ard.objectives.norm_bias import NormBias
+from ard.objectives.rank_projection import RankProjection
+from ard.objectives.region_at import RegionAT
+from ard.objectives.weissi import WEISSI
+
 AROUND = {
-    "norm_bias.NormBias": "norm_bias",
-    "weissi.WEISSI": "weissi",
-    "rank_projection.RankProjection": None,
-    "interval_sensitivity.IntervalSensitivity": "interval",
-    "node_alignment.NodeAlignment": "nodes",
-    "head_scale.HeadScale": None,
+    NormBias: "norm_bias",
+    WEISSI: "weissi",
+    RankProjection: None,
+    IntervalSensitivity: "interval",
+    NodeAlignment: "nodes",
+    HeadScale: None,
 }
-REGION = "ard.objectives.region_at.RegionAT"
 
 
 def inside():
     """One recipe of each objective that is no option itself, and one that replays."""
-    options = {f"ard.objectives.{name}" for name in AROUND} | {REGION}
+    options = {f"{option.__module__}.{option.__name__}" for option in (*AROUND, RegionAT)}
     kinds = {parts(path)["objective"]["class_path"]: path for path in reversed(RECIPES)}
     chosen = [path for kind, path in kinds.items() if kind not in options]
     return sorted({*chosen, next(path for path in RECIPES if path.stem == "fast_ard")})
 
 
-def wrapped(recipe, names, place):
-    """The recipe with each of the classes around its objective, in the order named, as a file."""
-    tree = content(recipe)
-    arguments = tree["model"]["init_args"]
-    for name in names:
-        arguments["objective"] = {"class_path": name, "init_args": {"base": arguments["objective"]}}
-    arguments.setdefault("teacher", {"class_path": "ard.models.Frozen"})
-    path = place / recipe.name
-    path.write_text(yaml.safe_dump(tree))
-    return path
-
-
 @pytest.mark.parametrize("recipe", inside(), ids=lambda path: path.stem)
-def test_every_option_at_once_around_every_method(recipe, tmp_path):
-    names = [f"ard.objectives.{name}" for name in AROUND]
+def test_every_option_at_once_around_every_method(recipe):
     attacks = recipe.stem not in ("natural", "kd", "fast_ard")
-    steps = Steps(wrapped(recipe, [REGION] * attacks + names, tmp_path))
+    steps = Steps(recipe, around=[*[RegionAT] * attacks, *AROUND])
     torch.manual_seed(0)
     for number in range(2):
         taken = steps(number, images(4, seed=number), labels(4))

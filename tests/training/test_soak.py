@@ -1,12 +1,10 @@
-"""Sixty short epochs: memory and file handles at the end are what they were after twenty."""
+"""Many short epochs: memory and file handles at the end are what they were after a third of them."""
 
 import gc
 import os
 
 import pytest
 from pytorch_lightning import Callback
-
-EPOCHS, SETTLED = 60, 20
 
 
 class Gauge(Callback):
@@ -25,11 +23,13 @@ class Gauge(Callback):
 
 @pytest.mark.slow
 @pytest.mark.fault(42)
-def test_memory_and_handles_are_flat(fit, tmp_path, observed):
+@pytest.mark.parametrize("epochs", [24, pytest.param(60, marks=pytest.mark.campaign)])
+def test_memory_and_handles_are_flat(epochs, fit, tmp_path, observed):
     options = ["--model.init_args.training.average=0.99", "--data.init_args.crop_padding=1"]
-    fit(tmp_path, "ard", f"--trainer.max_epochs={EPOCHS}", *options, callbacks=[gauge := Gauge()])
-    assert len(gauge.memory) == EPOCHS
-    assert gauge.memory[-1] <= 1.05 * gauge.memory[SETTLED]
-    assert gauge.handles[-1] == gauge.handles[SETTLED]
-    assert gauge.objects[-1] <= 1.01 * gauge.objects[SETTLED]
-    observed(f"{EPOCHS} epochs: memory within 5 %, living objects within 1 % and as many open files as after 20")
+    fit(tmp_path, "ard", f"--trainer.max_epochs={epochs}", *options, callbacks=[gauge := Gauge()])
+    assert len(gauge.memory) == epochs
+    settled = epochs // 3
+    assert gauge.memory[-1] <= 1.05 * gauge.memory[settled]
+    assert gauge.handles[-1] == gauge.handles[settled]
+    assert gauge.objects[-1] <= 1.01 * gauge.objects[settled]
+    observed(f"{epochs} epochs: memory within 5 %, living objects within 1 % and as many open files as after {settled}")
