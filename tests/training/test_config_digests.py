@@ -28,6 +28,7 @@ def record(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
+@cache
 def teachers() -> dict[str, str]:
     """Where the teachers of the stored runs lay, and what they were: their records outlive the weights."""
     records = {path.parent.relative_to(RESULTS): record(path) for path in RESULTS.glob(f"*/teachers/*/{RECORDS[0]}")}
@@ -63,11 +64,13 @@ def setting(config: dict[str, Any]) -> str:
     return json.dumps(config, sort_keys=True)
 
 
+@cache  # there are thousands of configs, and the parameters of tests ask once for each
 def settings() -> list[Path]:
     """One config of each, the first by name."""
     return list({setting(loaded(path)): path for path in reversed(CONFIGS)}.values())[::-1]
 
 
+@cache
 def spread() -> list[Path]:
     """A few of them in which every class occurs that is not an objective."""
     seen: set[str] = set()
@@ -129,8 +132,20 @@ def test_every_stored_objective_resolves_to_itself():
         assert by_contents({"init_args": {}, **found}, {}) == by_contents({"init_args": {}, **objective}, {})
 
 
+def others() -> list[Any]:
+    """The settings outside the spread: the first of each study here, all of them as a campaign."""
+    first: dict[str, Path] = {}
+    left = [path for path in settings() if path not in spread()]
+    return [
+        pytest.param(
+            path, marks=() if first.setdefault(named(path).partition("/")[0], path) == path else pytest.mark.campaign
+        )
+        for path in left
+    ]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [path for path in settings() if path not in spread()], ids=named)
+@pytest.mark.parametrize("path", others(), ids=lambda path: named(path))
 def test_each_other_stored_config_resolves_to_its_digest(path):
     check_resolved(path)
 
