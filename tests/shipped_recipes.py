@@ -13,7 +13,7 @@ RECIPES = sorted((CONFIGS / "methods").glob("*.yaml"))
 
 
 def content(path):
-    return yaml.safe_load(Path(path).read_text())
+    return yaml.load(Path(path).read_text(), yaml.CSafeLoader)
 
 
 def parts(path):

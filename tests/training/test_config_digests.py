@@ -136,16 +136,13 @@ def others() -> list[Any]:
     """The settings outside the spread: the first of each study here, all of them as a campaign."""
     first: dict[str, Path] = {}
     left = [path for path in settings() if path not in spread()]
-    return [
-        pytest.param(
-            path, marks=() if first.setdefault(named(path).partition("/")[0], path) == path else pytest.mark.campaign
-        )
-        for path in left
-    ]
+    for path in left:
+        first.setdefault(path.relative_to(RESULTS).parts[0], path)
+    return [pytest.param(path, marks=() if path in first.values() else pytest.mark.campaign) for path in left]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", others(), ids=lambda path: named(path))
+@pytest.mark.parametrize("path", others(), ids=named)
 def test_each_other_stored_config_resolves_to_its_digest(path):
     check_resolved(path)
 
