@@ -34,7 +34,7 @@ NOT_CAPTURED = {
     "ard_another_image": "LessKnown reads generator of each step for its attack",
     "grad_align": "GradAlign reads generator of each step for its attack",
     "kd": "KD attacks nothing",
-    **dict.fromkeys(["kd_one_hot", "kd_class_mean", "kd_another_image"], "LessKnown attacks nothing"),
+    **dict.fromkeys(["kd_one_hot", "kd_same_odds", "kd_class_mean", "kd_another_image"], "LessKnown attacks nothing"),
     **dict.fromkeys(["liet", "liet_ard", "liet_rslad"], "LIET reads epoch, generator of each step for its attack"),
     **dict.fromkeys(["nuat", "nuat-as-released"], "NuAT reads batch, epoch, generator of each step for its attack"),
     "natural": "Natural attacks nothing",

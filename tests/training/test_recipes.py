@@ -61,7 +61,7 @@ def without_weights(tree):
 
 
 # Without train/robust_acc: all but one attack nothing, that one is given two points an image.
-UNHEARD = {"natural", "kd", "kd_one_hot", "kd_class_mean", "kd_another_image", "rslad_region", "cgard"}
+UNHEARD = {"natural", "kd", "kd_one_hot", "kd_same_odds", "kd_class_mean", "kd_another_image", "rslad_region", "cgard"}
 
 
 class Start(Callback):
