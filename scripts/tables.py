@@ -30,7 +30,8 @@ DOCUMENTS = [
     ),
 ]
 RESULTS = ROOT / "docs" / "results"
-BASELINES = {"digits-pruned": "ard", "wrong-labels-autoattack": "pgd_at_ema", "inherited-autoattack": "natural"}  # of comparisons that no study made
+# Of comparisons that no study made.
+BASELINES = {"digits-pruned": "ard", "wrong-labels-autoattack": "pgd_at_ema", "inherited-autoattack": "natural"}
 SUMMARY = ("Method", "Teacher", "Clean", "PGD-20", "AA", "Worst", "params")
 BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
