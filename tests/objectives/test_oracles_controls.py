@@ -9,6 +9,7 @@ from tiny import generator, run_facts, user_error
 from ard.objectives.adaad import AdaAD
 from ard.objectives.ard import ARD
 from ard.objectives.base import Step
+from ard.objectives.kd import KD
 from ard.objectives.less_known import LessKnown
 from ard.objectives.mart import MART
 from ard.objectives.norm_bias import NormBias
@@ -21,17 +22,17 @@ T = 5.0
 NUMBERS = Y.numpy()
 
 
-def made(told, **step):
-    objective = LessKnown(base=ARD(temperature=T), told=told)
+def made(told, base=ARD, **step):
+    objective = LessKnown(base=base(temperature=T), told=told)
     objective.setup_all(run_facts(num_classes=CLASSES))
     objective.double()
     objective.begin(Step(generator=generator(), **step))
     return objective
 
 
-def told_to(student, terms, target):
-    """The training loss is ARD's, with `target` in the teacher's place."""
-    formula = lambda _, adv: T**2 * kl(softmax(target, T), softmax(adv, T)).mean()  # noqa: E731
+def told_to(student, terms, target, attacked=True):
+    """The training loss is ARD's, or KD's of images as they are, with `target` in the teacher's place."""
+    formula = lambda x, adv: T**2 * kl(softmax(target, T), softmax(adv if attacked else x, T)).mean()  # noqa: E731
     assert_loss_and_gradient(terms["kl"], formula, student)
 
 
@@ -67,6 +68,14 @@ def test_what_is_told_is_the_mean_over_all_that_was_shown(told):
     terms = pair(objective, student, second)[1](X_ADV)
     both = np.concatenate([first.numbers(1)[0], second.numbers(1)[0]])
     told_to(student, terms, expected(told, both, np.concatenate([NUMBERS, NUMBERS])))
+
+
+@pytest.mark.parametrize("told", ["one_hot", "same_odds", "class_mean"])
+def test_kd_is_told_the_same_and_attacks_nothing(told):
+    student, teacher = LogitTable(X, X_ADV), LogitTable(X, seed=5)
+    attack_loss, training_loss = pair(made(told, KD), student, teacher)
+    assert attack_loss is None
+    told_to(student, training_loss(X), expected(told, teacher.numbers(1)[0], NUMBERS), attacked=False)
 
 
 def test_the_temperature_is_found_inside_another_method():
