@@ -1,0 +1,158 @@
+"""The tables of documents that are of a study's records: its comparison, the steps it is about, when a teacher helps."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from ard.artifacts.paths import StudyFolder
+from ard.core.text import in_points, markdown_table
+from ard.report.comparison import compare_records, of_last_epochs
+from ard.report.differences import decided, difference_of
+from ard.report.grouping import group, load_records
+from ard.report.rows import Row
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDIES = ROOT / "configs" / "studies"
+RESULTS = ROOT / "docs" / "results"
+# Of comparisons that no study made.
+BASELINES = {"digits-pruned": "ard", "wrong-labels-autoattack": "pgd_at_ema", "inherited-autoattack": "natural"}
+SUMMARY = ("Method", "Teacher", "Clean", "PGD-20", "AA", "Worst", "params")
+# Which labels students train on, and who they learn from: the folder of records and its methods, in the order of COLUMNS.
+ALONE, FIRST, HARD, RSLAD, ARD = COLUMNS = (
+    "PGD-AT",
+    "PGD-AT on a first student's labels",
+    "PGD-AT on the teacher's labels",
+    "RSLAD",
+    "ARD, t = 5",
+)
+REGIMES: dict[str, dict[str, str]] = {
+    "1,097, all right": {
+        ALONE: "teacher-or-tricks/pgd_at-label_smoothing-0",
+        HARD: "teacher-or-tricks/pgd_at_teacher_labels",
+        RSLAD: "teacher-or-tricks/rslad",
+        ARD: "teacher-or-tricks/ard-temperature-5",
+    },
+    "100, and 997 images without": {
+        ALONE: "unlabelled-images/pgd_at_ema",
+        FIRST: "unlabelled-images/pgd_at_teacher_labels-robust_labeller",
+        HARD: "unlabelled-images/pgd_at_teacher_labels-robust",
+        RSLAD: "unlabelled-images/rslad-robust",
+        ARD: "unlabelled-images/ard-robust",
+    },
+    "1,097, 40 % wrong, the teacher's too": {
+        ALONE: "noisy-teacher/pgd_at_ema",
+        FIRST: "noisy-student/pgd_at_teacher_labels",
+        HARD: "noisy-teacher/pgd_at_teacher_labels",
+        RSLAD: "noisy-teacher/rslad",
+        ARD: "noisy-teacher/ard",
+    },
+}
+
+
+def results(folder: Path, place: Path) -> str:
+    """What `ard compare` says of the records below a folder."""
+    table, picture = compared(folder)
+    return f"\n{table}\n\n![clean and worst-case accuracy]({(folder / picture).relative_to(place)})\n\n"
+
+
+def compared(folder: Path, **more: Any) -> tuple[str, str]:
+    """The comparison of the records below a folder, or of a condition with those under none, and the name of its picture."""
+    of = {ROOT / study.get("results", ""): study for study in studies().values()}
+    study = of.get(folder) or of.get(folder.parent) or {"baseline": BASELINES.get(folder.name)}  # of its conditions
+    options = {key: study[key] for key in ("baseline", "ladders", "last") if key in study} | more
+    folders = [folder] if folder in of or folder.parent not in of else of_condition(folder, study)
+    with TemporaryDirectory() as scratch:
+        table, _, rest = compare_records(folders, Path(scratch), **options).partition("\n\nPicture: ")
+    return table, Path(f"{rest.partition('.png')[0]}.png").name
+
+
+def of_condition(folder: Path, study: dict[str, Any]) -> list[Path]:
+    """The folders that the table of one of a study's conditions is of."""
+    return StudyFolder(folder.parent).of_condition(folder.name, study["conditions"])
+
+
+def last(folder: Path) -> str:
+    """The differences between last epochs alone, and the steps of the ladder between them."""
+    parts = compared(folder, last=True)[0].split("\n\n")
+    tables = [part for part in parts if part.startswith(("| Method − ", "| Step "))]
+    return "\n" + "\n\n".join(tables) + "\n\n"
+
+
+def summary(folder: Path) -> str:
+    """The main columns of students and teachers, the worst case's difference to the baseline, and the conditions."""
+    main, conditions, *others = compared(folder)[0].split("\n\n")
+    (heads, rule, *rows), differences = cells(main), [cells(other) for other in others if other.startswith("| Method − ")]
+    kept, names = [heads.index(name) for name in SUMMARY if name in heads], {row[0] for row in rows}
+    rows = [row for row in rows if not (row[0].endswith(" (last)") and row[0].removesuffix(" (last)") in names)]
+    lines = [[row[place] for place in kept] for row in (heads, rule, *rows)]
+    for (what, *_), (mark, *_), *rest in differences:
+        apart = {heads[0]: f"Worst{what.removeprefix('Method')}", rule[0]: mark, **{name: worst for name, worst, *_ in rest}}
+        lines = [[*line, apart.get(line[0], "–")] for line in lines]
+    return "\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{conditions}\n\n"
+
+
+def steps() -> str:
+    """What each study is about and whether it is decided: its steps in the worst case, between last epochs."""
+    lines = [
+        [f"`{'` `'.join(folder.relative_to(RESULTS).parts)}`", step.replace(" (last)", ""), worst]
+        for study in studies().values()
+        if "ladders" in study and (ROOT / study["results"]).is_dir()
+        for folder in folders_of(study)
+        for step, worst, *_ in steps_of(folder)
+    ]
+    return f"\n{markdown_table(['Study', 'Step', 'Worst case'], lines)}\n\n"
+
+
+def steps_of(folder: Path) -> Iterator[list[str]]:
+    """The cells of each step of a study's ladders, or of those of one of its conditions."""
+    for part in compared(folder, last=True)[0].split("\n\n"):
+        if part.startswith("| Step "):
+            yield from cells(part)[2:]
+
+
+def folders_of(study: dict[str, Any]) -> list[Path]:
+    """A study's folder with records, or those of its conditions."""
+    results = ROOT / study["results"]
+    return [results / condition for condition in study["conditions"]] if "conditions" in study else [results]
+
+
+def studies() -> dict[str, dict[str, Any]]:
+    """The study files by name, those of the page about evidence first and in its order."""
+    text = (ROOT / "docs" / "evidence.md").read_text()
+    files = sorted(STUDIES.glob("*.yaml"), key=lambda path: (len(text.partition(f"`ard study {path.stem}`")[0]), path))
+    return {path.stem: yaml.safe_load(path.read_text()) for path in files}
+
+
+def when() -> str:
+    """The worst case of last epochs, by the labels there are and by whom a student learns from."""
+    header = ["Labels of the training images", *COLUMNS, f"RSLAD − {HARD}"]
+    return f"\n{markdown_table(header, [[name, *when_line(regime)] for name, regime in REGIMES.items()])}\n\n"
+
+
+def when_line(regime: dict[str, str]) -> list[str]:
+    """A cell for each column, and the difference that softness makes."""
+    found = {column: last_epochs(path) for column, path in regime.items()}
+    means = [f"{100 * found[column].mean('worst'):.1f}" if column in found else "–" for column in COLUMNS]
+    return [*means, alone(found[RSLAD], found[HARD]) if HARD in found else "–"]
+
+
+def last_epochs(path: str) -> Row:
+    """Of a method of a study, such as noisy-teacher/rslad, or of one of its conditions."""
+    folder, _, method = path.rpartition("/")
+    (row,) = [row for row in of_last_epochs(group(load_records([RESULTS / folder]))) if row.method == method]
+    return row
+
+
+def alone(a: Row, b: Row) -> str:
+    """The difference of a to b in points, with its interval, corrected for nothing."""
+    difference = difference_of(a, b, "worst")
+    mean, low, high = map(in_points, (difference.mean, difference.low, difference.high))
+    return f"{mean} [{low}, {high}]" + ("" if difference.low * difference.high > 0 else f" {decided(difference)}")
+
+
+def cells(table: str) -> list[list[str]]:
+    """Of each line of a table."""
+    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines()]
