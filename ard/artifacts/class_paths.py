@@ -14,7 +14,7 @@ from ard.core.errors import UserError
 from ard.core.suggestions import did_you_mean
 
 TEACHERS_FROM_FILES = ("ard.models.Frozen", "ard.models.Cached")  # their weights are an argument
-HARMLESS = re.compile(r"\w*|[\d\s./eE+-]+")  # a word, or a number: no parser finds a module in it
+HARMLESS = re.compile(r"\w*|[-+]?\d+(\.\d+)?([eE][-+]\d+)?|\d+/\d+")  # a word or a number: no parser finds a module in it
 
 
 def exported_classes(package: ModuleType, kind: type) -> dict[str, type]:
@@ -40,22 +40,33 @@ def is_ours(network: Mapping[str, Any]) -> bool:
 
 def class_paths(tree: Any, known: Mapping[str, type]) -> Iterator[str]:
     """Every name in a tree that a parser may import, outer ones first: class paths, and texts where a class is expected."""
-    if isinstance(tree, dict):
-        if "class_path" in tree:
-            yield str(tree["class_path"])
-            yield from _texts(tree, known.get(str(tree["class_path"])))
-        for value in tree.values():
-            yield from class_paths(value, known)
+    return _names(tree, known, text=False)
+
+
+def _names(tree: Any, known: Mapping[str, type], *, text: bool) -> Iterator[str]:
+    """Of a part that is `text` by its type or not: where it is not, a parser reads text as a name, or as YAML of such."""
+    if isinstance(tree, str) and not text and not HARMLESS.fullmatch(tree):
+        yield tree
     elif isinstance(tree, list | tuple):
         for value in tree:
-            yield from class_paths(value, known)
+            yield from _names(value, known, text=text)
+    elif isinstance(tree, dict):
+        if "class_path" in tree:
+            yield str(tree["class_path"])
+        for key, value in _parts(tree):
+            yield from _names(value, known, text=_is_text(known.get(str(tree.get("class_path"))), key))
 
 
-def _texts(tree: dict[str, Any], cls: type | None) -> Iterator[str]:
-    """Arguments that are text though their type is none: a parser reads them as names of classes, or as YAML of such."""
+def _parts(tree: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What a dict holds beside its class path, its arguments by their own names."""
+    for key, value in tree.items():
+        if key in ("init_args", "dict_kwargs") and isinstance(value, dict):
+            yield from value.items()
+        elif key != "class_path" or isinstance(value, dict | list):
+            yield key, value
+
+
+def _is_text(cls: type | None, argument: str) -> bool:
+    """Whether a class's argument is text by its annotation."""
     expected = signature(cls).parameters if cls is not None else {}
-    for section in (tree, tree.get("init_args"), tree.get("dict_kwargs")):
-        for key, value in section.items() if isinstance(section, dict) else ():
-            of_text = key in expected and "str" in str(expected[key].annotation)
-            if isinstance(value, str) and key != "class_path" and not of_text and not HARMLESS.fullmatch(value):
-                yield value
+    return argument in expected and "str" in str(expected[argument].annotation)

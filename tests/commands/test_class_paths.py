@@ -13,6 +13,7 @@ def mixed(base, **arguments):
     return {"class_path": "ard.data.Mixed", "init_args": {"base": base, "others": "more.npz", **arguments}}
 
 
+NUMBERS = "e.E", "ee.eE", "E.e", "1.e5", "1.5/2", "2.e"  # of which a parser makes none: they may name a file in this folder
 HOSTILE = [
     {"class_path": "helper.Data"},
     mixed({"class_path": "helper.Data"}),
@@ -35,16 +36,21 @@ HOSTILE = [
     mixed({"class_path": "ard.data.Digits", "init_args": {"seed": [[{"x": {"class_path": "helper.Data"}}]]}}),
     {"class_path": "ard.data.Mixed", "init_args.base": {"class_path": "helper.Data"}, "init_args": {"others": "x"}},
     {"class_path": "ard.data.Mixed", "init_args.base": "helper.Data", "init_args": {"others": "x"}},
+    mixed(["helper.Data"]),
+    mixed({"init_args": {"base": "helper.Data"}}),
+    *(mixed(name) for name in NUMBERS),
 ]
 
 
 @pytest.fixture
 def helper(place, monkeypatch):
     """A module in the current folder that leaves a mark when it is imported."""
-    (place / "helper.py").write_text("open('marker', 'w')\nclass Data: pass\n")
+    modules = {"helper", *(name.partition(".")[0] for name in NUMBERS)}
+    for name in modules:
+        (place / f"{name}.py").write_text("open('marker', 'w')\nclass Data: pass\n")
     monkeypatch.syspath_prepend(place)
     yield place
-    assert "helper" not in sys.modules
+    assert not modules & set(sys.modules)
     assert not (place / "marker").exists()
 
 
