@@ -15,6 +15,7 @@ from ard.core.logits import check_logits
 from ard.core.randomness import keyed_generator
 from ard.core.same_bits import copied, same_bits, tensors_of
 from ard.evaluation.adversaries import Adversary
+from ard.losses import margin
 
 BLOCK = 100  # images on a CPU; fixed, so that a verdict depends neither on batching nor on sharding
 ON_GPU = 500  # of 32×32, fewer of larger ones: 100 are over before the next kernel is launched
@@ -32,7 +33,7 @@ class Block:
     correct: Tensors = field(default_factory=dict)  # by adversary, "clean" first: the model was right, (n,) booleans
     facts: dict[str, dict[str, float]] = field(default_factory=dict)
     moved: Tensor | None = None  # (n,) booleans: some attack moved the image by a tenth of eps
-    x_adv: Tensor | None = None  # the image that fooled the model, else the last attack's attempt
+    x_adv: Tensor | None = None  # the image that fooled the model, else the attempt that came closest to it
     whole: bool = False
 
     def to(self, device: torch.device) -> "Block":
@@ -182,9 +183,12 @@ def _attack(
             x_adv = finish(x_adv, x[remaining], adversary.ball)
         predicted, finite = predict(model, x_adv)
         facts |= _measured(adversary, x_adv, x[remaining], finite)
+        withstood = predicted == y[remaining]
         if not adversary.probe:
-            _remember(block, adversary, x_adv, x, remaining)
-        correct[remaining] = predicted == y[remaining]
+            assert block.x_adv is not None
+            near = _closer(model, x_adv, block.x_adv[remaining], x[remaining], y[remaining])
+            _remember(block, adversary, x_adv, x, remaining, ~withstood | near)
+        correct[remaining] = withstood
     block.correct[adversary.name] = correct
     block.facts[adversary.name] = {**facts, "seconds": time.monotonic() - start}
 
@@ -200,12 +204,21 @@ def _measured(adversary: Adversary, x_adv: Tensor, x: Tensor, finite: Tensor) ->
     return facts
 
 
-def _remember(block: Block, adversary: Adversary, x_adv: Tensor, x: Tensor, remaining: Tensor) -> None:
-    """Keep the adversarial images of those not yet misclassified, and note which images were moved at all."""
+@torch.no_grad()
+def _closer(model: nn.Module, x_adv: Tensor, kept: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Per image: an attempt as close to the boundary as the one that is kept; not the image itself, which some attacks give
+    back where they fail.
+    """
+    moved = (x_adv != x).flatten(1).any(dim=1)
+    return moved & (margin(model(x_adv), y) >= margin(model(kept), y))
+
+
+def _remember(block: Block, adversary: Adversary, x_adv: Tensor, x: Tensor, remaining: Tensor, better: Tensor) -> None:
+    """Keep what is better for images not yet misclassified, and note which images were moved at all."""
     assert block.x_adv is not None
     assert block.moved is not None
     assert adversary.ball is not None
-    fresh = block.worst[remaining]
+    fresh = block.worst[remaining] & better
     block.x_adv[remaining[fresh]] = x_adv[fresh]
     far = adversary.ball.distance(x_adv - x[remaining]) > max(1e-6, 0.1 * adversary.ball.eps)
     block.moved[remaining] |= far

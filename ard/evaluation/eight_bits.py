@@ -9,12 +9,16 @@ from ard.core.errors import UserError
 ROUNDING = 1e-3  # of a level: what float32 may be off
 
 
+def of_eight_bits(x: Tensor) -> Tensor:
+    """Which images (n, C, H, W) in [0, 1] lie on levels of 8 bits themselves."""
+    return ((x * 255) - (x * 255).round()).abs().flatten(1).amax(dim=1) <= ROUNDING
+
+
 def check_levels(x: Tensor) -> None:
     """Raises UserError for images in [0, 1] that are not of 8 bits themselves."""
-    off = ((x * 255) - (x * 255).round()).abs().flatten(1).amax(dim=1) > ROUNDING
-    if off.any():
+    if not (there := of_eight_bits(x)).all():
         raise UserError(
-            f"image {int(off.nonzero()[0])} lies between levels of 8 bits; expected pixels k/255 for 8-bit attacks"
+            f"image {int((~there).nonzero()[0])} lies between levels of 8 bits; expected pixels k/255 for 8-bit attacks"
         )
 
 

@@ -36,7 +36,7 @@ class Verdicts:
 
     @property
     def x_adv(self) -> Tensor:
-        """For each image the adversarial image that fooled the model, else the last attempt."""
+        """For each image the adversarial image that fooled the model, else the attempt that came closest to it."""
         return torch.cat([block.x_adv.cpu() for block in self.blocks if block.x_adv is not None])
 
     @property

@@ -24,6 +24,13 @@ class Bright(nn.Module):
         return torch.stack([-height, height], dim=1)
 
 
+class Flat(nn.Module):
+    """Class 0 whatever it sees, always as sure of it."""
+
+    def forward(self, x):
+        return torch.eye(2)[0].expand(len(x), 2) + 0 * x.mean()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scripted(Adversary):
     """Turns its victims bright, and knows them by their grey; keeps who was shown, in `shown`."""
@@ -53,8 +60,9 @@ def block_of_images():
     return x, torch.tensor([int(i in WRONG) for i in range(N)])
 
 
-def judged(adversaries, keep=lambda _: None, block=None):
-    return judge_block(Bright(), [], *block_of_images(), adversaries, seed=0, block=block or Block(0), keep=keep)
+def judged(adversaries, keep=lambda _: None, block=None, model=None):
+    block = block or Block(0)
+    return judge_block(model or Bright(), [], *block_of_images(), adversaries, seed=0, block=block, keep=keep)
 
 
 def indices(bits):
@@ -90,6 +98,20 @@ def test_who_is_shown_who_falls_and_what_is_kept(seed):
     first = {i: next(a for a in plan if not a.probe and i in a.shown and i in a.fells) for i in right["clean"] - worst}
     for i, adversary in first.items():
         assert block.x_adv[i, 0, 0, 0] == pytest.approx(0.6 + int(adversary.name[1]) / 1000)
+
+
+class GivesUp(Scripted):
+    """Gives back the image itself, as AutoAttack does where it fails."""
+
+    def __call__(self, model, x, y, generator):  # noqa: ARG002
+        return x.clone()
+
+
+def test_of_an_image_that_withstands_the_closest_attempt_is_kept():
+    nobody = {"fells": frozenset()}
+    attacks = Scripted(name="a9", **nobody), Scripted(name="a1", **nobody), GivesUp(name="a0", **nobody)
+    assert judged(attacks).x_adv[0].unique().tolist() == pytest.approx([0.209])
+    assert judged(attacks, model=Flat()).x_adv[0].unique().tolist() == pytest.approx([0.201])  # of equals the last
 
 
 def test_probes_change_nothing_of_the_worst_case():

@@ -173,6 +173,28 @@ def test_gradients_that_are_not_finite_are_found_in_any_block(block):
     json.loads(written(record, record.schema), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
+class RightInside(nn.Module):
+    """Class 0 in the ball around the images that it was made of, class 1 outside."""
+
+    def __init__(self, x, ball):
+        super().__init__()
+        self.x, self.ball = x, ball
+
+    def forward(self, x):
+        room = 1.001 * self.ball.eps - self.ball.distance(x - self.x[: len(x)])
+        return torch.stack([room, -room], dim=1)
+
+
+@pytest.mark.parametrize("levels", [3.4, 7.65, 8, 38.25])
+def test_attempts_on_levels_stay_in_the_ball(levels):
+    """A radius may lie between two levels, and what is outside says nothing of a network."""
+    x, ball = digits(40)[0], Linf(eps=levels / 255)
+    attempts = ball.project(x + 1, x)
+    verdicts = Verdicts.of([Block(0, {"clean": torch.ones(40, dtype=torch.bool)}, {"clean": {}}, x_adv=attempts)])
+    evidence = Evidence(RightInside(x, ball), x, torch.zeros(40, dtype=torch.long), ball, verdicts, [], Given(), 0, 10)
+    assert CHECKS["O21"].run(evidence).verdict == "pass"
+
+
 def test_pixels_between_the_levels_are_not_trusted():
     """An image that was resized or normalised after quantisation is not the image that was published."""
     x, y = digits(100)

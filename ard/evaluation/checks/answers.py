@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ard.evaluation.cascade import evaluation_mode
 from ard.evaluation.checks.evidence import Evidence
 from ard.evaluation.checks.result import CheckResult, at_most, by_chance, check, skipped
+from ard.evaluation.eight_bits import of_eight_bits, on_levels
 from ard.evaluation.witnesses import answers_of, distance
 
 Ask = Callable[[nn.Module, Tensor], Tensor]
@@ -40,8 +41,9 @@ def one_answer(e: Evidence) -> CheckResult:
 
 @check("O21", first="quick")
 def robust_on_the_levels(e: Evidence) -> CheckResult:
-    """O21 (fail): rounded to levels of 8 bits, the attempts on images that withstood fool an untouched copy no more often
-    than by chance (0.5 % of them), and half a level to either side of a clean image the logits are what lies between.
+    """O21 (fail): on levels of 8 bits, still in the ball, the attempts on images that withstood fool an untouched copy no
+    more often than by chance (0.5 % of them), and half a level to either side of a clean image the logits are what lies
+    between. Attempts on images that are not of 8 bits themselves stay as they are.
     """
     x, y = e.sample
     with evaluation_mode(e.model), torch.no_grad():
@@ -54,12 +56,12 @@ def robust_on_the_levels(e: Evidence) -> CheckResult:
     worst = e.verdicts.worst
     if not worst.any() or not e.ball.eps:
         return skipped("no image withstood every attack")
-    tried = e.verdicts.x_adv[worst].to(e.x.device)
-    rounded = ((tried * 255).round() / 255).clamp(0, 1)
+    tried, images = e.verdicts.x_adv[worst].to(e.x.device), e.x[worst.to(e.x.device)]
+    rounded = torch.where(of_eight_bits(images).view(-1, 1, 1, 1), on_levels(tried, images, e.ball), tried)
     copied = e.copies.fresh()
     with evaluation_mode(copied):
         fooled = int((answers_of(copied, rounded).argmax(dim=1) != e.y[worst.to(e.y.device)]).sum())
-    reason = "images that withstood every attack, but not their last attempt rounded to 8 bits"
+    reason = "images that withstood every attack, but not their closest attempt on levels of 8 bits"
     return at_most(fooled, reason, fail=by_chance(int(worst.sum()), 0.005))
 
 
