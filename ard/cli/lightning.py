@@ -196,7 +196,7 @@ class CLI(LightningCLI):
             check_images_of(card, start.path, self.datamodule, allow_mismatch=allow_mismatch)
             resume.check_fits(start, self.model, files.run(trainer))
             if self.subcommand == "fit":
-                resume.check_same(start, files.run(trainer), allow_changes=self.config.fit.allow_changes)
+                files.resumed_with(resume.check_same(start, files.run(trainer), allow_changes=self.config.fit.allow_changes))
             self.config_init[self.subcommand]["ckpt_path"] = str(start.path)
         return trainer
 

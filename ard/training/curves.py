@@ -18,13 +18,15 @@ class RateCurve(LambdaLR):
     Args:
         optimizer: What is stepped.
         curve: Steps done, from 0 -> share of the highest rate.
+        steps: How many steps the curve goes over; a resumed run finds in `total_steps`, one more, as torch's curves have it.
         momentum: The highest momentum.
         least: The lowest; None leaves every momentum alone.
     """
 
     def __init__(
-        self, optimizer: Optimizer, curve: Callable[[int], float], momentum: float, least: float | None = None
+        self, optimizer: Optimizer, curve: Callable[[int], float], steps: int, momentum: float, least: float | None = None
     ) -> None:
+        self.total_steps = steps + 1
         self.moving = moving(optimizer, momentum, least)
         super().__init__(optimizer, curve)
 

@@ -19,6 +19,7 @@ from ard.training.engine import Engine
 
 NAMES = (BEST, PREVIOUS, LAST)  # of the same step, the later one knows more
 MAY_CHANGE = ("data.init_args.workers", "data.init_args.root")  # and max_epochs may grow
+RESUMED_WITH = "resumed_with"  # the changes that a run has been through: it is not one that had them from its start
 
 
 @dataclass(frozen=True)
@@ -114,12 +115,15 @@ def check_fits(start: Start, engine: Engine, run: dict[str, Any]) -> None:
         raise UserError(f"{start.path} holds {_parts(_run_info(start.content))}, this run trains {_parts(run)}: {wrong}")
 
 
-def check_same(start: Start, run: dict[str, Any], *, allow_changes: bool) -> None:
-    """Raises UserError where a checkpoint was written by a run of another configuration; warns of other versions."""
+def check_same(start: Start, run: dict[str, Any], *, allow_changes: bool) -> list[str]:
+    """The changes that the run has been through once it is resumed; warns of other versions.
+
+    Raises UserError where a checkpoint was written by a run of another configuration.
+    """
     was = _run_info(start.content)
     if was is None:
         _tell(f"{start.path} does not say what it was trained with: its options could not be compared")
-        return
+        return ["not known"]
     for package, version in run["versions"].items():
         if was["versions"].get(package) != version:
             _tell(
@@ -133,20 +137,28 @@ def check_same(start: Start, run: dict[str, Any], *, allow_changes: bool) -> Non
         )
     if changed:
         _tell(f"resuming with changes: {', '.join(changed)}")
+    earlier = was["config"].get(RESUMED_WITH)
+    return [*(earlier if isinstance(earlier, list) else []), *changed, *_longer(was, run)]
 
 
 def changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What differs between two runs, as `dotted.name: was -> is`; a run may be made longer."""
     both = [name for name in ("processes", "precision") if name in was]
     before, after = (dict(_flat({**run["config"], **{name: run[name] for name in both}})) for run in (was, now))
-    epochs = "trainer.max_epochs"
-    if isinstance(before.get(epochs), int) and isinstance(after[epochs], int) and after[epochs] > before[epochs]:
-        after[epochs] = before[epochs]
+    may = (*MAY_CHANGE, RESUMED_WITH, *(change.partition(":")[0] for change in _longer(was, now)))
     return [
         f"{name}: {before.get(name, 'not set')} -> {after.get(name, 'not set')}"
         for name in {**before, **after}
-        if before.get(name, "not set") != after.get(name, "not set") and name not in MAY_CHANGE
+        if before.get(name, "not set") != after.get(name, "not set") and name not in may
     ]
+
+
+def _longer(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """By how much a run was made longer, in the words of `changes`; empty where it was not."""
+    epochs = "trainer.max_epochs"
+    before, after = (dict(_flat(run["config"])).get(epochs) for run in (was, now))
+    grew = isinstance(before, int) and isinstance(after, int) and after > before
+    return [f"{epochs}: {before} -> {after}"] if grew else []
 
 
 def describe(config: dict[str, Any], trainer: pl.Trainer) -> dict[str, Any]:
@@ -156,13 +168,16 @@ def describe(config: dict[str, Any], trainer: pl.Trainer) -> dict[str, Any]:
 
 
 def check_schedule(trainer: pl.Trainer, engine: Engine) -> None:
-    """Raises UserError where the learning rate's schedule was made for another number of steps and cannot be stretched."""
+    """Raises UserError where rate, radius or attack steps were to move over another number of steps: they would go back."""
+    block = engine.training_block
+    moving = [name for name in ("eps_ramp", "first_steps") if getattr(block, name) is not None]
     for config in trainer.lr_scheduler_configs:
         steps = getattr(config.scheduler, "total_steps", engine.optimizer_steps + 1) - 1
-        if steps != engine.optimizer_steps:
+        if steps != engine.optimizer_steps and (block.schedule != "multistep" or moving):
+            what = " and ".join([f"{block.schedule} schedule", *moving])
             raise UserError(
-                f"the {engine.training_block.schedule} schedule of the checkpoint ends after {steps} steps, this run has "
-                f"{engine.optimizer_steps}: expected the same max_epochs and batch_size; multistep can be made longer"
+                f"the {what} of the checkpoint ends after {steps} steps, this run has {engine.optimizer_steps}: expected "
+                "the same max_epochs and batch_size; multistep without eps_ramp and first_steps can be made longer"
             )
 
 

@@ -123,9 +123,11 @@ class Training:
         if self.schedule == "one_cycle":
             return one_cycle(optimizer, steps, self.warmup, self.momentum, self.least_momentum)
         if self.schedule == "multistep":
-            return MultiStepLR(optimizer, [round(m * steps) for m in self.milestones], self.gamma)
+            falling = MultiStepLR(optimizer, [round(m * steps) for m in self.milestones], self.gamma)
+            vars(falling)["total_steps"] = steps + 1  # for a resumed run to find, as of the curves
+            return falling
         curve = triangle(steps, self.warmup) if self.schedule == "triangular" else cosine(steps, self.warmup)
-        return RateCurve(optimizer, curve, self.momentum, self.least_momentum)
+        return RateCurve(optimizer, curve, steps, self.momentum, self.least_momentum)
 
     def radius_share(self, done: float) -> float:
         """The share of the threat's radius, from 0 to 1, in an epoch at whose end the share `done` of training is done.

@@ -8,6 +8,7 @@ from pytorch_lightning import Callback
 from small_runs import cli
 from tiny import user_error
 
+from ard.artifacts.weights import read_weights
 from ard.training.resume import changes
 
 OPTIONS = ["--trainer.max_epochs=2", "--model.init_args.training.schedule=multistep"]
@@ -98,18 +99,39 @@ def test_a_perturbation_of_other_images_is_not_taken_over(fit, tmp_path):
 
 
 @pytest.mark.fault(45)
-def test_a_run_may_become_longer_unless_its_schedule_ends(fit, run, tmp_path, observed):
-    longer = [*OPTIONS[1:], "--trainer.max_epochs=3", "--trainer.log_every_n_steps=2"]
+@pytest.mark.parametrize(
+    "moving", ["schedule=one_cycle", "schedule=cosine", "schedule=triangular", "eps_ramp=[0, 1]", "first_steps=1"]
+)
+def test_a_run_may_become_longer_unless_something_moves_to_its_end(moving, fit, tmp_path, observed):
+    """Else it would go back: a rate that is down would be up again, a radius that is whole a part."""
+    option = ["--model.init_args.training.schedule=multistep", f"--model.init_args.training.{moving}"]
+    fit(tmp_path, "pgd_at", *option)
+    before, said = contents(tmp_path), "schedule" if "schedule" in moving else moving.partition("=")[0]
+    with user_error(f"{said} of the checkpoint ends after 2 steps, this run has 6: expected the same") as caught:
+        fit(tmp_path, "pgd_at", *option, "--trainer.max_epochs=3", "--resume=auto")
+    assert contents(tmp_path) == before
+    if "one_cycle" in moving:
+        observed(f"max_epochs may grow under multistep; exit 2: {caught.value}")
+
+
+def test_a_run_that_was_changed_under_way_is_not_taken_for_one_that_never_was(fit, run, tmp_path):
+    """Its digest is its own, also when it is resumed once more without a change."""
+    longer = [OPTIONS[1], "--trainer.max_epochs=3", "--trainer.log_every_n_steps=2"]
     assert fit(run, "pgd_at", *longer, "--resume=auto").trainer.global_step == 6
-    one_cycle = "--model.init_args.training.schedule=one_cycle"
-    fit(tmp_path / "cycle", "pgd_at", one_cycle)
-    before = contents(tmp_path / "cycle")
-    with user_error(
-        "the one_cycle schedule of the checkpoint ends after 2 steps, this run has 6: expected the same"
-    ) as caught:
-        fit(tmp_path / "cycle", "pgd_at", one_cycle, "--trainer.max_epochs=3", "--resume=auto")
-    assert contents(tmp_path / "cycle") == before
-    observed(f"max_epochs may grow under multistep; exit 2: {caught.value}")
+    grown = digest_of_card(run)
+    fit(tmp_path / "straight", "pgd_at", *longer)
+    assert grown != digest_of_card(tmp_path / "straight")
+    changed = [OPTIONS[1], "--trainer.max_epochs=4", "--model.init_args.training.lr=0.2"]
+    fit(run, "pgd_at", *changed, "--resume=auto", "--allow_changes=true")
+    assert digest_of_card(run) not in (grown, digest_of_card(tmp_path / "straight"))
+    longest = [*changed, "--trainer.max_epochs=5"]
+    fit(tmp_path / "other", "pgd_at", *longest, f"--ckpt_path={run / 'last.ckpt'}")
+    fit(run, "pgd_at", *longest, "--resume=auto")
+    assert digest_of_card(tmp_path / "other") == digest_of_card(run)
+
+
+def digest_of_card(folder):
+    return read_weights(folder / "last.safetensors")[1].training.config_digest
 
 
 @pytest.mark.fault(14)

@@ -26,7 +26,7 @@ from ard.training.config_digest import START, as_before, by_contents, digest_of,
 from ard.training.device_clock import DeviceClock
 from ard.training.engine import Engine
 from ard.training.metrics_csv import MetricsCSV
-from ard.training.resume import check_schedule, describe
+from ard.training.resume import RESUMED_WITH, check_schedule, describe
 from ard.training.selection import cut_short
 
 
@@ -40,6 +40,7 @@ class RunFiles(SaveConfigCallback):
         objective = self.resolved["model"]["init_args"]["objective"]["class_path"]
         self.configs = [shown(str(path)) for path in config.get("config") or ()]
         self.method = method_of(self.configs, objective)
+        self.changes: list[str] = []  # those that the run has been through, where it was resumed with other options
         self.teachers: dict[str, str] = {}  # the SHA-256 of the files that the teachers were read from, by path
         self.clock: dict[str, Any] = {
             "seconds": 0.0,
@@ -60,7 +61,13 @@ class RunFiles(SaveConfigCallback):
     @cached_property
     def essentials(self) -> dict[str, Any]:
         """What the result depends on; teachers are read once, however often a checkpoint is written."""
-        return essentials(self.resolved, self.teachers)
+        changed = {RESUMED_WITH: self.changes} if self.changes else {}
+        return essentials(self.resolved, self.teachers) | changed
+
+    def resumed_with(self, changes: list[str]) -> None:
+        """From now on the run is one that began otherwise: its digest is not that of a run with these options throughout."""
+        self.changes = changes
+        vars(self).pop("essentials", None)
 
     def run(self, trainer: pl.Trainer) -> dict[str, Any]:
         """The description of the run that checkpoints hold."""
@@ -81,8 +88,7 @@ class RunFiles(SaveConfigCallback):
     def _know(self, engine: Engine) -> None:
         """From now on teachers count as what was read, whatever their files become; a resumed run has looked before."""
         self.teachers = {path: digest for one in engine.teachers().values() for path, digest in one.files.items()}
-        used = essentials(self.resolved, self.teachers)
-        if vars(self).setdefault("essentials", used) != used:
+        if vars(self).pop("essentials", None) not in (None, self.essentials):
             raise UserError("a teacher was replaced while the run began: expected one teacher; start it again")
 
     def _write_config(self, folder: RunFolder) -> None:
