@@ -26,6 +26,7 @@ from ard.data.idbh import ERASED, Redrawn, check_shape
 from ard.data.loading import Batch, Images, Loader, MemoryImages, Mixture, Subset
 from ard.data.splitting import stratified_split
 
+Taken = Literal["none", "soft", "class"]  # the labels that a method takes, see Objective.labels
 IMAGES_SHARE = 0.25  # of a GPU's free memory, at most, for the images
 
 
@@ -133,6 +134,11 @@ class DataModule(pl.LightningDataModule, ABC):
     def num_classes(self) -> int:
         """How many classes the labels distinguish."""
         return len(self.classes)
+
+    @property
+    def training_labels(self) -> Tensor:
+        """Of all images that training may show, (n,); −1 for one without a label."""
+        return self.splits[0].labels
 
     @property
     def class_counts(self) -> Sequence[float]:
@@ -270,7 +276,7 @@ def to_pixels(images: Tensor) -> Tensor:
     return pixels.contiguous(memory_format=torch.channels_last)
 
 
-def check_batch(x: Tensor, y: Tensor, *, num_classes: int, labels: Literal["none", "soft", "class"]) -> None:
+def check_batch(x: Tensor, y: Tensor, *, num_classes: int, labels: Taken) -> None:
     """Raises UserError for images or labels that a method cannot train on.
 
     Args:
@@ -285,6 +291,11 @@ def check_batch(x: Tensor, y: Tensor, *, num_classes: int, labels: Literal["none
         if labels == "class":
             raise UserError("images with shares of several classes: expected a method that does not ask for one class")
         return
+    check_known(y, num_classes, labels)
+
+
+def check_known(y: Tensor, num_classes: int, labels: Taken) -> None:
+    """Raises UserError for labels (n,) of no class, and for images without one where a method takes others than "none"."""
     check_labels(y, num_classes, unlabelled=True)
-    if labels != "none" and int(y.min()) == -1:
+    if labels != "none" and len(y) and int(y.min()) == -1:
         raise UserError("images without labels: expected a method that needs none, such as RSLAD or AdaAD")

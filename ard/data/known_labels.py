@@ -56,6 +56,7 @@ class KnownLabels(DataModule):
         if base.augmentation not in get_args(Augmentation):  # of the base alone, such as Photos'
             settings["augmentation"] = "crop_flip"
         super().__init__(**settings, seed=seed, split_seed=base.split_seed)
+        self.augmentation = base.augmentation
         self.base, self.fold = base, base.fold
         self.labelled, self.unlabelled, self.wrong, self.wrong_as = labelled, unlabelled, wrong, wrong_as
 

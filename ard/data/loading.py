@@ -82,9 +82,10 @@ class Mixture:
 
     def __getitems__(self, indices: list[int]) -> Batch:
         first = len(self.own)
-        own = self.own.__getitems__([index for index in indices if index < first])
-        others = self.others.__getitems__([index - first for index in indices if index >= first])
-        return torch.cat([own[0], others[0]]), torch.cat([own[1], others[1]])
+        own, others = [index for index in indices if index < first], [index - first for index in indices if index >= first]
+        asked = [(self.own, own), (self.others, others)]  # of one of them a process may need no image
+        pixels, labels = zip(*(source.__getitems__(places) for source, places in asked if places), strict=True)
+        return torch.cat(pixels), torch.cat(labels)
 
 
 class Loader(DataLoader):

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ard.core.errors import UserError
 from ard.core.files import open_regular
@@ -80,13 +81,21 @@ class Mixed(DataModule):
                 f"fraction = {fraction}: expected between 0 and 1, the share of each batch that is not the base's"
             )
         self.classes, self.input_shape, self.additional = base.classes, base.input_shape, True
+        if own_count(base.batch_size, fraction) == base.batch_size:
+            raise UserError(f"fraction = {fraction} of a batch of {base.batch_size} is no image; expected a larger one")
         switches = {"padding_mode": padding_mode, "rotation": rotation, "augmentation": augmentation, "cutmix": cutmix}
+        told = {name: value for name, value in switches.items() if value is not None}
+        self.as_base = not told.keys() - {"cutmix"}
         names = ("batch_size", "val_size", "crop_padding", "flip", "workers", *switches)
         settings = {name: getattr(base, name) for name in names}
         if base.augmentation not in get_args(Augmentation):  # of the base alone, such as Photos'
             settings["augmentation"] = "crop_flip"
-        settings |= {name: value for name, value in switches.items() if value is not None}
-        super().__init__(**settings, seed=seed, split_seed=base.split_seed)
+            if not self.as_base:
+                raise UserError(
+                    f"{next(iter(told))}: {type(base).__name__} augments in its own way; expected to leave it out"
+                )
+        super().__init__(**settings | told, seed=seed, split_seed=base.split_seed)
+        self.augmentation = augmentation or base.augmentation
         self.base, self.path, self.fraction = base, written_out(others), fraction
         self.fold = base.fold
 
@@ -113,6 +122,10 @@ class Mixed(DataModule):
         return self.base.splits
 
     @property
+    def training_labels(self) -> Tensor:
+        return torch.cat([super().training_labels, self.others.labels])
+
+    @property
     def class_counts(self) -> Sequence[float]:
         """Images of each class in an epoch: every one of the base's, and of the others as many as are drawn on average."""
         own = own_count(self.batch_size, self.fraction)
@@ -125,6 +138,10 @@ class Mixed(DataModule):
     def image_count(self) -> int:
         """Training images of both; the places of the others follow those of the base."""
         return super().image_count + len(self.others)
+
+    def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """As the base does, where this is not told otherwise."""
+        return self.base.augment(x, generator) if self.as_base else super().augment(x, generator)
 
     def training_images(self) -> Images:
         return self.base.training_images()

@@ -11,6 +11,7 @@ from ard.attacks import AttackFactory, Ball, frozen_mode
 from ard.core.errors import UserError
 from ard.core.randomness import key_seed, keyed_generator
 from ard.data import DataModule, check_batch
+from ard.data.base import check_known
 from ard.data.foreign import ForeignData
 from ard.data.loading import Loader
 from ard.models import Cached, Frozen, Network
@@ -120,6 +121,8 @@ class Engine(Validated):
         self._check_accumulation()
         self.settle(self.data.input_shape)
         self.num_classes = class_count(self.student, self.data.input_shape, self.num_classes or expected)
+        if isinstance(self.data, DataModule):  # all at once: a batch may be hours away
+            check_known(self.data.training_labels, self.num_classes, self.objective.labels)
         for place, teacher in self.teachers().items():
             option = f"--model.{place}.weights".replace(".init_args", "")
             teacher.load(num_classes=self.num_classes, input_shape=self.data.input_shape, option=option).to(self.device)

@@ -7,12 +7,13 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
+from image_files import image_folder
 from tiny import user_error
 from torch import nn
 
 from ard.artifacts.weights import read_weights
 from ard.attacks import PGD
-from ard.data import Digits, Mixed
+from ard.data import Digits, KnownLabels, Mixed, Photos
 from ard.data.loading import Order
 from ard.objectives.fair_ard import FairARD
 from ard.training.distillation import Distillation
@@ -20,9 +21,11 @@ from ard.training.distillation import Distillation
 COUNT = 300
 
 
-def archive(path, *, labels=True, save=np.savez, shape=(COUNT, 8, 8, 1), dtype=np.uint8):
+def archive(path, *, labels=True, save=np.savez, shape=(COUNT, 8, 8, 1), dtype=np.uint8, unknown=0):
+    """Of which the last `unknown` have no label."""
     pixels = np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
-    save(path, image=pixels, **({"label": np.arange(len(pixels)) % 10} if labels else {}))
+    known = np.where(np.arange(len(pixels)) < len(pixels) - unknown, np.arange(len(pixels)) % 10, -1)
+    save(path, image=pixels, **({"label": known} if labels else {}))
     return pixels
 
 
@@ -116,8 +119,10 @@ def test_a_student_trains_on_both(fit, tmp_path, recipe, labels):
     assert card.data["class_path"] == "ard.data.Mixed"
 
 
-def test_images_without_labels_need_a_method_without(fit, tmp_path):
-    archive(tmp_path / "others.npz", labels=False)
+@pytest.mark.parametrize("unknown", [COUNT, 1])
+def test_images_without_labels_need_a_method_without(unknown, fit, tmp_path):
+    """Also where there is one such image among many, which the first batch does not show."""
+    archive(tmp_path / "others.npz", unknown=unknown)
     section = {
         "base": {"class_path": "ard.data.Digits", "init_args": {"batch_size": 32}},
         "others": str(tmp_path / "others.npz"),
@@ -125,6 +130,33 @@ def test_images_without_labels_need_a_method_without(fit, tmp_path):
     (tmp_path / "data.yaml").write_text(yaml.safe_dump({"data": {"class_path": "ard.data.Mixed", "init_args": section}}))
     with user_error("without labels"):
         fit(tmp_path / "run", "pgd_at", base=tmp_path / "data.yaml")
+
+
+def test_a_process_may_need_no_image_of_one_source(mixed):
+    """Of a batch of 40 one image is of the others, and goes to one of two processes."""
+    data, _ = mixed(fraction=0.03)
+    loader = data.train_dataloader()
+    images = loader.dataset
+    assert [len(images.__getitems__(places)[1]) for places in ([0, 1], [len(images) - 1], [0, len(images) - 1])] == [2, 1, 2]
+
+
+def test_a_share_of_no_image_is_refused(mixed):
+    with user_error("fraction = 0.003 of a batch of 40 is no image"):
+        mixed(fraction=0.003)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_photographs_are_augmented_as_alone(known, tmp_path):
+    """What is drawn for them is of the base alone, whatever is around it."""
+    base = Photos(root=str(image_folder(tmp_path / "photos")), size=16)
+    inner = KnownLabels(base=base) if known else base
+    archive(tmp_path / "others.npz", shape=(COUNT, 16, 16, 3))
+    data, x = Mixed(base=inner, others=str(tmp_path / "others.npz")), torch.rand(4, 3, 16, 16)
+    alone, around = (one.augment(x, torch.Generator().manual_seed(3)) for one in (base, data))
+    assert torch.equal(alone, around)
+    assert not torch.equal(alone, x)
+    with user_error("rotation: .* augments in its own way"):
+        Mixed(base=inner, others=str(tmp_path / "others.npz"), rotation=10)
 
 
 @pytest.mark.parametrize(
