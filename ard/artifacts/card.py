@@ -10,7 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from ard.artifacts.facts import Pruned, Recipe, Threat, TrainingFacts, fold_of
+from ard.artifacts.facts import Pruned, Recipe, Threat, TrainingFacts, said
 from ard.artifacts.typed_json import OMITTED, Count, Fraction, check_size, from_tree, parsed, to_tree
 from ard.core.errors import UserError
 
@@ -108,13 +108,17 @@ def check_images_of(card: Card, path: str | Path, data: Any, *, allow_mismatch: 
 
 def check_fold(card: Card, path: str | Path, data: Any) -> None:
     """Raises UserError where the weights at `path` may have learned the images that `data` keep for test."""
-    theirs, ours = fold_of(card.data), getattr(data, "fold", None)
-    if card.data and theirs != ours:
-        raise UserError(
-            f"{path} was trained with fold = {_shown(theirs)}, and may have learned what is for test with "
-            f"fold = {_shown(ours)}: expected weights of the same fold, or --allow-mismatch"
-        )
+    ours = getattr(data, "test_images_by", {"fold": getattr(data, "fold", None)})
+    theirs = said(card.data, list(ours))
+    drawn = "test_size" in theirs  # else another kind of data set, whose other settings mean something else
+    for key, our in ours.items():
+        their = theirs.get(key)
+        if card.data and their != our and (key == "fold" or drawn):
+            raise UserError(
+                f"{path} was trained with {key} = {_shown(their)}, and may have learned what is for test with "
+                f"{key} = {_shown(our)}: expected weights of the same {key}, or --allow-mismatch"
+            )
 
 
-def _shown(fold: int | None) -> str:
-    return "null" if fold is None else str(fold)
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)

@@ -109,8 +109,8 @@ class TrainingFacts:
         """What the table compares between rows: training block, precision, epochs, augmentation beyond the plain, labels."""
         known = {**self.block, "precision": self.precision, "epochs": self.epochs}
         for name, keys in (("extra augmentation", SWITCHES), ("labels", LABELS)):
-            if said := _said((self.config or {}).get("data"), keys):
-                known[name] = ", ".join(f"{key} {value}" for key, value in said.items()).replace("augmentation ", "")
+            if found := said((self.config or {}).get("data"), keys):
+                known[name] = ", ".join(f"{key} {value}" for key, value in found.items()).replace("augmentation ", "")
         return known
 
 
@@ -150,17 +150,17 @@ def teachers_by_place(teacher: str | None, recipe: Recipe | None) -> dict[str, s
 
 def fold_of(data: Any) -> int | None:
     """Which fold of all images a configuration of the data keeps for test; None for the data set's own test split."""
-    fold = _said(data, ("fold",)).get("fold")
+    fold = said(data, ("fold",)).get("fold")
     return fold if isinstance(fold, int) else None
 
 
-def _said(data: Any, keys: Sequence[str]) -> dict[str, Any]:
+def said(data: Any, keys: Sequence[str]) -> dict[str, Any]:
     """What a configuration of the data says for these keys; where it has another data set inside, as that one does."""
     arguments = data.get("init_args") if isinstance(data, dict) else None
     if not isinstance(arguments, dict):
         return {}
     named = {key: arguments[key] for key in keys if arguments.get(key) is not None}
-    return _said(arguments.get("base"), keys) | named
+    return said(arguments.get("base"), keys) | named
 
 
 def _hashes(tree: Any, place: str) -> Iterator[tuple[str, str]]:

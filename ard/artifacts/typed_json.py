@@ -113,7 +113,7 @@ def from_tree(kind: Any, value: Any, where: str = "", schema: int = 1, *, strict
         return _fields_from(kind, value, where, schema, strict)
     if origin is Annotated:
         plain, limits = get_args(kind)
-        number = from_tree(plain, value, where, schema)
+        number = from_tree(plain, value, where, schema, strict=strict)
         return _expect(limits.low <= number <= limits.high, number, where, f"{limits.low:g} to {limits.high:g}")
     if origin in (Union, UnionType):
         return _one_of(get_args(kind), value, where, schema, strict)
@@ -123,10 +123,11 @@ def from_tree(kind: Any, value: Any, where: str = "", schema: int = 1, *, strict
     if origin is tuple:
         _expect(isinstance(value, list | tuple), value, where, "a list")
         part = get_args(kind)[0]
-        return tuple(from_tree(part, each, f"{where}[{at}]", schema) for at, each in enumerate(value))
+        return tuple(from_tree(part, each, f"{where}[{at}]", schema, strict=strict) for at, each in enumerate(value))
     if origin is dict:
         _expect(isinstance(value, dict), value, where, "a mapping")
-        return {key: from_tree(get_args(kind)[1], each, f"{where}.{key}", schema) for key, each in value.items()}
+        parts = {key: (each, f"{where}.{key}") for key, each in value.items()}
+        return {key: from_tree(get_args(kind)[1], *part, schema, strict=strict) for key, part in parts.items()}
     return value if kind is Any else _plain(kind, value, where)
 
 
@@ -141,7 +142,7 @@ def _fields_from(kind: type, value: Any, where: str, schema: int, strict: bool) 
     for key, rule in rules.items():
         if key in value and (strict or value[key] is not None):
             _expect(not (rule.omitted and value[key] is None), None, f"{within}{key}", "a value or no such key")
-            values[rule.name] = from_tree(rule.kind, value[key], f"{within}{key}", schema)
+            values[rule.name] = from_tree(rule.kind, value[key], f"{within}{key}", schema, strict=strict)
         elif strict and not rule.omitted:
             raise KeyError(f"{within}{key}")
     return kind(**values)

@@ -26,6 +26,8 @@ def predictions(weights: str, paths: Sequence[str], network: str | None) -> Iter
     shape, card = stored.card.input_shape, stored.card
     if shape is None or len(shape) != 3:
         raise UserError(f"{weights} does not say what images it is for: expected weights that `ard fit` wrote")
+    if shape[0] not in (1, 3):
+        raise UserError(f"{weights} is for images of {shape[0]} channels; expected 1, grey, or 3, as files have them")
     model = network_with(stored, weights, named_network(network))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     settle(model, shape)

@@ -27,6 +27,19 @@ def open_regular(path: str | Path) -> BufferedReader:
     raise ValueError(f"{FILE_KINDS.get(kind, 'a device')}, no regular file")
 
 
+def no_link(path: str, flags: int) -> int:
+    """An `opener` for files that are written where they lie: a folder from somebody else may hold a link to another file.
+
+    Raises UserError for a link.
+    """
+    try:
+        return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError as error:
+        if os.path.islink(path):
+            raise UserError(f"{path} is a link; expected a file, or nothing: remove it") from error
+        raise
+
+
 def small_text(path: str | Path, most: int = SMALL) -> str:
     """The text of a small file; raises OSError or ValueError for anything but UTF-8 in a regular file of that size."""
     with open_regular(path) as file:
@@ -148,10 +161,13 @@ def existing(path: str | Path, expected: str = WEIGHTS) -> Path:
     return Path(path)
 
 
-def kind_of(path: str | Path) -> int:
-    """What a path names, as a file mode, 0 where nothing is there; raises UserError where that may not be known."""
+def kind_of(path: str | Path, *, follow: bool = True) -> int:
+    """What a path names, as a file mode, 0 where nothing is there; raises UserError where that may not be known.
+
+    Links are followed, unless told otherwise.
+    """
     try:
-        return os.stat(path).st_mode
+        return os.stat(path, follow_symlinks=follow).st_mode
     except PermissionError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); expected a folder that this user may read") from error
     except (OSError, ValueError):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from ard.core.errors import UserError
-from ard.core.files import discard, or_user_error
+from ard.core.files import discard, no_link, or_user_error
 from ard.core.terminal import say
 
 try:
@@ -63,7 +63,7 @@ def _waited_for(lock: Path, refusal: str, patience: float) -> IO[str]:
 def _locked(lock: Path) -> IO[str] | str:
     """The open lock file, or what its holder wrote; the lock is the process's: it ends with it, no worker inherits it."""
     while True:
-        file = open(lock, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        file = open(lock, "a+", encoding="utf-8", errors="replace", opener=no_link)  # noqa: SIM115
         try:
             if fcntl is not None:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -136,6 +136,11 @@ class DataModule(pl.LightningDataModule, ABC):
         return len(self.classes)
 
     @property
+    def test_images_by(self) -> dict[str, Any]:
+        """The arguments that choose which images are for test; weights trained with others may have learned them."""
+        return {"fold": self.fold}
+
+    @property
     def training_labels(self) -> Tensor:
         """Of all images that training may show, (n,); −1 for one without a label."""
         return self.splits[0].labels

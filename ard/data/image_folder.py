@@ -175,7 +175,7 @@ def decode(path: str, shape: tuple[int, int, int]) -> Tensor:
                 raise ValueError(f"decompression bomb: {file.width} × {file.height} pixels, expected at most {LARGEST:,}")
             with _one_large if count > LARGE else nullcontext():
                 image = _plain(_upright(file)).convert("L" if channels == 1 else "RGB")
-                if image.size != tuple(size):
+                if image.size != (size[1], size[0]):  # Pillow says the width first
                     image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: {not_an_image(path)}; replace or delete it") from error

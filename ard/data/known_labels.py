@@ -64,6 +64,10 @@ class KnownLabels(DataModule):
     def title(self) -> str:
         return self.base.title
 
+    @property
+    def test_images_by(self) -> dict[str, Any]:
+        return self.base.test_images_by
+
     @cached_property
     def splits(self) -> tuple[Subset, Subset]:
         """Training images with the labels that are known, and validation images with their own."""

@@ -116,6 +116,10 @@ class Mixed(DataModule):
             raise UserError(f"{self.path}: {error}") from error
         return images
 
+    @property
+    def test_images_by(self) -> dict[str, Any]:
+        return self.base.test_images_by
+
     @cached_property
     def splits(self) -> tuple[Subset, Subset]:
         """Those of the base."""

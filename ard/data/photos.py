@@ -78,6 +78,12 @@ class Photos(ImageFolder):
         self.val_size = max(round(val_size * sum(map(len, self.train_files.values()))), self.num_classes)
         self._batch_idx = 0
 
+    @property
+    def test_images_by(self) -> dict[str, Any]:
+        """Nothing where a folder has them."""
+        drawn = {} if is_split(self.root) else {"test_size": self.test_size, "split_seed": self.split_seed}
+        return super().test_images_by | drawn
+
     def _folders(self, split: Literal["train", "test"]) -> ClassFolders:
         if is_split(self.root):
             return super()._folders(split)

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from ard.artifacts.tensors import digest_of_tensors
 from ard.artifacts.typed_json import parsed
 from ard.core.errors import UserError
-from ard.core.files import discard, or_user_error, readable, write_whole
+from ard.core.files import discard, no_link, or_user_error, readable, write_whole
 from ard.evaluation.cascade import Block
 
 try:
@@ -71,7 +71,7 @@ class Store:
         """Let one process at a time write the record; yields whether the record is still to be written."""
         lock = self.folder.with_suffix(".lock")
         with or_user_error(lock):
-            file = open(lock, "a+b")  # noqa: SIM115  # which does not wait where a pipe lies there
+            file = open(lock, "a+b", opener=no_link)  # noqa: SIM115  # which does not wait where a pipe lies there
         try:
             with file:
                 if fcntl is not None:

@@ -98,6 +98,6 @@ def _weights(count: int) -> Tensor:
 
 
 def _regular(path: Path) -> None:
-    """Raises UserError where something else than a file is in the table's place, such as a pipe."""
-    if (kind := kind_of(path)) and not stat.S_ISREG(kind):
+    """Raises UserError where something else than a file is in the table's place, such as a pipe or a link."""
+    if (kind := kind_of(path, follow=False)) and not stat.S_ISREG(kind):
         raise UserError(f"{path} is no regular file; expected a table of logits, or nothing: move it away")

@@ -14,7 +14,7 @@ from ard.artifacts.record import Record
 from ard.artifacts.record_file import read_record, readable_record, write_record
 from ard.artifacts.run_name import RunName, write_run_name
 from ard.core.errors import UserError
-from ard.core.files import discard, or_user_error, write_whole
+from ard.core.files import discard, no_link, or_user_error, write_whole
 from ard.core.locks import LOCK, alone
 from ard.study.devices import Devices
 from ard.study.display import Display
@@ -129,7 +129,7 @@ class Job:
     def _process(self, arguments: list[str], accept: Sequence[int] = (0,)) -> str | None:
         log = self.run.folder.log
         with self.devices.place() as place:
-            with or_user_error(log), open(log, "a", encoding="utf-8") as file:
+            with or_user_error(log), open(log, "a", encoding="utf-8", opener=no_link) as file:
                 file.write(f"$ {shlex.join(['ard', *arguments])}\n")
             begun = log.stat().st_size
             status = self.processes.run(arguments, log, place)

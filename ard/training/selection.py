@@ -39,9 +39,10 @@ def why_none(validations: Sequence[Validation]) -> str:
 
 def cut_short(trainer: pl.Trainer) -> str:
     """Which options made the run too short to show what it can learn; empty for a whole one."""
+    limit = trainer.limit_train_batches
     epochs = (trainer.max_epochs or 0) * getattr(trainer.lightning_module, "replays", 1)  # as the trainer was told
     found = {
-        f"limit_train_batches {trainer.limit_train_batches}": trainer.limit_train_batches != 1.0,
+        f"limit_train_batches {limit}": limit != 1.0 or isinstance(limit, int),  # 1 is one batch
         f"max_steps {trainer.max_steps}": trainer.max_steps != -1,
         f"max_epochs {trainer.max_epochs}": 0 <= epochs < FEWEST,
         "max_time": any(_is_over(callback) for callback in trainer.callbacks if isinstance(callback, Timer)),  # type: ignore[attr-defined]

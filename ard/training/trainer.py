@@ -57,8 +57,10 @@ class Trainer(pl.Trainer):
 def check_options(options: Mapping[str, Any]) -> None:
     """Raises UserError for options of the trainer that would silently change what a run means."""
     for name, (expected, instead) in FIXED.items():
-        if options[name] not in (expected, None):
-            raise UserError(f"trainer.{name} = {options[name]}: expected {expected}: {instead}")
+        value = options[name]
+        is_count = isinstance(value, int) and isinstance(expected, float) and value != 0  # 1 is a batch, 1.0 an epoch
+        if value not in (expected, None) or is_count:
+            raise UserError(f"trainer.{name} = {value}: expected {expected}: {instead}")
     if options["max_epochs"] is None or options["max_epochs"] < 0:  # Lightning would make 1,000 of none
         raise UserError(f"trainer.max_epochs = {options['max_epochs']}: expected a number of epochs: --epochs N")
     if options["log_every_n_steps"] == 0:

@@ -73,7 +73,8 @@ def _gradients(
     buffers = [*network.buffers(), *_moving_statistics(beside)]
     statistics = [buffer.clone() for buffer in buffers]
     with torch.random.fork_rng({weight.device for weight in weights if weight.is_cuda}):
-        gradients = torch.autograd.grad(loss(), weights)
+        # A weight that has no part in the answer, as of heads that are left out, stays where it is.
+        gradients = torch.autograd.grad(loss(), weights, allow_unused=True, materialize_grads=True)
     for buffer, old in zip(buffers, statistics, strict=True):
         buffer.copy_(old)
     return gradients

@@ -312,3 +312,10 @@ def test_a_named_network_that_cannot_be_built_is_not_the_files_fault(tmp_path):
     save_weights(tmp_path / "student.safetensors", small(), CARD)
     with user_error("the network named for .*student.safetensors cannot be built"):
         load(tmp_path / "student.safetensors", partial(ResNet, depth=3))
+
+
+def test_what_a_later_version_says_more_is_ignored_at_any_depth():
+    """Else one new fact would make all weights of that version unreadable here."""
+    section = {"norm": "Linf", "eps": 0.03, "shape": "a cube"}
+    card = card_from({"num_classes": 3, "threat": section, "colour": "blue"}, "w")
+    assert (card.num_classes, card.threat.eps) == (3, 0.03)

@@ -102,6 +102,18 @@ class TwoReaders(nn.Module):
         return (self.norm(features) + features).mean(dim=(2, 3))
 
 
+class Gated(TwoReaders):
+    """The second reader counts nothing yet: a gate that is 0, or nearly, when training begins."""
+
+    def __init__(self, gate=0.0):
+        super().__init__()
+        self.gate = nn.Parameter(torch.tensor(gate))
+
+    def forward(self, x):
+        features = self.conv(x)
+        return (self.norm(features) + self.gate * features).mean(dim=(2, 3))
+
+
 class Shared(nn.Module):
     """One convolution in front of two norms."""
 
@@ -174,6 +186,28 @@ def test_what_cannot_be_folded_stays_as_it_is(kind):
     with folded(network):
         assert torch.equal(network(x), logits)
         assert torch.equal(network(x), logits)
+
+
+@pytest.mark.parametrize("gate", [0.0, 1e-6])
+def test_a_second_reader_that_counts_later_is_seen_at_once(gate):
+    network, x = Gated(gate).eval(), pixels()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with folded(network):
+        network(x)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    nn.init.ones_(network.gate)
+    logits = network(x)
+    with folded(network):
+        assert torch.equal(network(x), logits)
+
+
+def test_looking_for_pairs_breaks_no_graph():
+    """An objective may have asked the network, with a gradient, before it is attacked."""
+    network, x = moved("resnet"), pixels()
+    loss = network(x).sum()
+    with folded(network):
+        network(x)
+    loss.backward()
 
 
 def test_weights_are_folded_anew_after_every_step():

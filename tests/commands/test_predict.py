@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from image_files import image_folder
@@ -54,6 +55,17 @@ def test_a_photograph_is_upright_and_square_as_in_training(capsys):
     upright.transpose(Image.Transpose.ROTATE_90).save("b.png", exif=exif)
     first, second = cli(capsys, "predict", "run", "a.png", "b.png")[1].splitlines()
     assert first.split(": ")[1] == second.split(": ")[1]
+
+
+def test_height_and_width_are_not_taken_for_each_other(tmp_path):
+    """Of a network for images of 4×8, an image that is 4 wide and 8 high, half black."""
+    tall = np.zeros((8, 4), np.uint8)
+    tall[:, 2:] = 255
+    Image.fromarray(tall).save(tmp_path / "tall.png")
+    halves = decode(str(tmp_path / "tall.png"), (1, 4, 8))[0]
+    assert halves.shape == (4, 8)
+    assert (halves[:, 0] == 0).all()
+    assert (halves[:, -1] == 255).all()
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,11 @@ def test_what_is_no_file_is_not_read(teacher):
     os.mkfifo(file)
     with user_error("no regular file"):
         opened(teacher)
+    file.unlink()
+    file.symlink_to(other := teacher.parent / "of another")
+    with user_error("no regular file"):
+        opened(teacher)
+    assert not other.exists()
 
 
 def test_images_it_was_not_told_about_go_to_the_network_with_their_gradient(teacher):

@@ -55,6 +55,18 @@ def test_a_directory_that_was_made_for_nothing_goes_again(tmp_path):
 
 
 @pytest.mark.fault(3)
+def test_a_link_in_place_of_the_lock_leads_nowhere(command, capsys, tmp_path):
+    """A folder from somebody else: the file that the link names would be emptied."""
+    run, other = tmp_path / "run", tmp_path / "precious"
+    run.mkdir()
+    other.write_text("precious")
+    (run / ".lock").symlink_to(other)
+    status, _, err = cli(capsys, *command(run, "natural"))
+    assert (status, err.count("\n")) == (2, 1)
+    assert "/run/.lock is a link; expected a file, or nothing: remove it" in err
+    assert other.read_text() == "precious"
+
+
 def test_what_a_killed_writer_left_is_swept(fit, tmp_path):
     for name in (".last.ckpt.tmp", ".metrics.csv.tmp", ".last.ckpt.sha256.123.tmp"):
         (tmp_path / name).write_bytes(b"half")

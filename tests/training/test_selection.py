@@ -124,6 +124,7 @@ def test_resumed_after_its_end_it_says_the_same(constant, command, capsys):
     ("option", "said"),
     [
         ("--trainer.limit_train_batches=2", "limit_train_batches 2"),
+        ("--trainer.limit_train_batches=1", "limit_train_batches 1"),
         ("--trainer.max_epochs=2", "max_epochs 2"),
         ("--trainer.max_time=00:00:00:01 --trainer.max_epochs=400", "max_time"),
     ],

@@ -1,6 +1,7 @@
 """Ensembles of teachers, and teachers by their name in RobustBench."""
 
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -8,12 +9,15 @@ from types import ModuleType
 import pytest
 import torch
 import yaml
+from image_files import image_folder
 from tiny import generator, user_error
 from torch import nn
 
+from ard.artifacts.card import Card, check_fold
 from ard.artifacts.weights import card_of, save_weights
 from ard.cli.lightning import resolve_config
 from ard.core.files import sha256
+from ard.data import KnownLabels, Photos
 from ard.models import Ensemble, Frozen, RobustBench, load
 from ard.training.config_digest import config_digest
 
@@ -127,6 +131,29 @@ def test_a_teacher_of_another_fold_is_refused_as_it_may_know_the_test_images(fit
     with user_error("was trained with fold = null.*fold = 1: expected weights of the same fold"):
         fit(tmp_path / "run", "rslad", "--data.fold=1", f"--model.teacher.weights={known}")
     fit(tmp_path / "run", "rslad", "--data.fold=1", f"--model.teacher.weights={known}", "--allow_mismatch=true")
+
+
+PHOTOS = {"test_size": 0.15, "split_seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "told"),
+    [
+        (PHOTOS, ""),
+        (PHOTOS | {"test_size": 0.05}, "was trained with test_size = 0.05.*test_size = 0.15: expected weights of the same"),
+        (PHOTOS | {"split_seed": 1}, "was trained with split_seed = 1.*split_seed = 0"),
+        ({"split_seed": 1}, ""),  # of another data set, whose split is its own
+    ],
+)
+@pytest.mark.parametrize("around", [False, True])
+def test_what_chooses_photographs_for_test_is_compared(theirs, told, around, tmp_path):
+    image_folder(tmp_path / "made")
+    data = Photos(root=str(tmp_path / "made" / "train"), size=16)
+    data = KnownLabels(base=data) if around else data
+    card = Card(data={"class_path": "ard.data.Photos", "init_args": theirs})
+    with user_error(told) if told else nullcontext():
+        check_fold(card, "teacher.safetensors", data)
+    check_fold(card, "teacher.safetensors", Photos(root=str(tmp_path / "made"), size=16))  # test images in a folder
 
 
 def test_weights_of_another_fold_are_no_start_either(fit, tmp_path, teacher_file):

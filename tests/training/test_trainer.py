@@ -100,6 +100,7 @@ def test_an_unknown_precision_is_one_line(capsys):
         ("max_epochs=null", "trainer.max_epochs = None: expected a number of epochs: --epochs N"),
         ("accumulate_grad_batches=2", "trainer.accumulate_grad_batches = 2: expected 1: guards and objectives count whole"),
         ("val_check_interval=0.25", "trainer.val_check_interval = 0.25: expected 1.0: what is validated is the epoch"),
+        ("val_check_interval=1", "trainer.val_check_interval = 1: expected 1.0: what is validated is the epoch"),
         ("overfit_batches=3", "trainer.overfit_batches = 3: expected 0.0: --trainer.limit_train_batches N trains on few"),
         ("num_sanity_val_steps=2", "trainer.num_sanity_val_steps = 2: expected 0: `ard doctor` tries every part"),
         ("log_every_n_steps=0", "trainer.log_every_n_steps = 0: expected 1 or more"),

@@ -60,6 +60,15 @@ def test_a_network_that_learns_beside_does_not_see_the_pass_that_finds_the_way_u
     assert not torch.equal(state(beside)["0.running_mean"], before["0.running_mean"])
 
 
+def test_a_weight_that_has_no_part_in_the_answer_stays():
+    """As of a network's heads that are left out."""
+    net = nn.ModuleDict({"used": tiny_net().train(), "unused": nn.Linear(3, 3)})
+    before = state(net)
+    AWP(gamma=0.1)(net, loss_of(net["used"], images(), labels()))
+    moved = {name.partition(".")[0] for name, value in state(net).items() if not torch.equal(value, before[name])}
+    assert moved == {"used"}
+
+
 def test_no_radius_changes_nothing():
     net = tiny_net().train()
     before = state(net)

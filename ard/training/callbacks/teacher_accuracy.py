@@ -53,7 +53,7 @@ def same_split(theirs: dict[str, Any] | None, section: dict[str, Any]) -> bool:
     theirs, ours = _own(theirs), _own(section)
     one, other = (_mapping(part.get("init_args")) for part in (theirs, ours))
     names = (Path(str(part.get("root") or "")).name for part in (one, other))
-    kept = all(one.get(key) == other.get(key) for key in ("size", "grey", "val_size", "split_seed", "fold"))
+    kept = all(one.get(key) == other.get(key) for key in ("size", "grey", "val_size", "test_size", "split_seed", "fold"))
     return bool(theirs) and theirs.get("class_path") == ours.get("class_path") and len(set(names)) == 1 and kept
 
 
