@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from ard.core.errors import UserError
+from ard.core.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,8 +17,15 @@ LOST = (OSError, ValueError, AttributeError)  # no reader or room; closed, or no
 
 
 def say(text: object, *, error: bool = False) -> None:
-    """One or more lines on stdout, or with `error` on stderr, at once and in one piece; never raises."""
-    stream = _Heard(sys.stderr if error else sys.stdout)
+    """One or more lines on stdout, or with `error` on stderr, at once and in one piece; never raises.
+
+    What a terminal would obey is written out: names may be of files of anybody.
+    """
+    _write("\n".join(map(printable, str(text).split("\n"))), sys.stderr if error else sys.stdout)
+
+
+def _write(text: str, to: Any) -> None:
+    stream = _Heard(to)
     stream.write(f"{text}\n")
     stream.flush()
 
@@ -27,7 +35,7 @@ def hand_out(text: str) -> None:
 
     A reader that went away has seen what it wanted.
     """
-    say(text.removesuffix("\n"))
+    _write(text.removesuffix("\n"), sys.stdout)
     failed = getattr(getattr(getattr(sys.stdout, "buffer", None), "raw", None), "failed", None)
     if failed is not None and failed.errno != errno.EPIPE:
         raise UserError(f"the output cannot be written ({failed.strerror}): what was written of it is not all")

@@ -7,9 +7,13 @@ DASH = "–"
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """One line a row below the header; a bar inside a cell is escaped."""
+    """One line a row below the header; a bar inside a cell is escaped, and no cell begins a line of its own."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return printable(" ".join(text.split())).replace("|", "\\|")
 
 
 def printable(line: str) -> str:

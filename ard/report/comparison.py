@@ -7,6 +7,7 @@ from pathlib import Path
 from ard.artifacts.paths import StudyFolder, runs_without_record
 from ard.core.errors import UserError
 from ard.core.files import or_user_error, write_whole
+from ard.report.attack_sets import attack_sets_line
 from ard.report.differences import DifferenceTable, differences_table, rungs_of, students
 from ard.report.grouping import differing, group, load_records
 from ard.report.pictures.formats import PNG
@@ -79,7 +80,7 @@ class Comparison:
         """The table, and below it what a reader has to know."""
         rows, differ = self.rows, self.differ
         lines = [settings_line(rows, differ) + spread_words(rows), overestimation_line(rows, differ)]
-        lines += [upper_bounds_line(rows, differ), warnings_line(rows, differ)]
+        lines += [upper_bounds_line(rows, differ), warnings_line(rows, differ), attack_sets_line(rows)]
         parts = [main_table(rows, differ), *(line for line in (*lines, folders_line(rows), self.left_out) if line)]
         if self.published is not None:
             parts.append(published_part(rows, self.published))

@@ -52,13 +52,18 @@ def differing(records: Sequence[StoredRecord], *, mixed: bool) -> list[str]:
 
 
 def _check_folds(records: Sequence[StoredRecord]) -> None:
-    """Raises UserError where records of one fold of the same data are of other images."""
+    """Raises UserError where records of one fold of the same data are of other images, or of fewer."""
     seen: dict[tuple[object, ...], StoredRecord] = {}
     for stored in records:
         record = stored.record
         if record.fold is None:
             continue
-        other = seen.setdefault((record.dataset.name, record.fold, record.n), stored)
+        other = seen.setdefault((record.dataset.name, record.fold), stored)
+        if other.record.n != record.n:
+            raise UserError(
+                f"{other.path} and {stored.path} are of fold {record.fold}, one of {other.record.n} images, the other of "
+                f"{record.n}: expected as many, evaluated with the same --limit"
+            )
         if other.record.dataset.digest != record.dataset.digest:
             raise UserError(
                 f"{other.path} and {stored.path} are of fold {record.fold}, but of other images: expected the same split"

@@ -134,8 +134,13 @@ def write_csv(rows: Sequence[Row], differ: Sequence[str], path: Path, more: Sequ
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow([name for column in all_columns for name in column.csv_names])
-    writer.writerows([cell for column in all_columns for cell in column.csv_cells(row)] for row in rows)
+    writer.writerows([_plain_cell(cell) for column in all_columns for cell in column.csv_cells(row)] for row in rows)
     write_whole(path, text.getvalue())
+
+
+def _plain_cell(cell: Any) -> Any:
+    """Text that a spreadsheet would take for a formula is marked as text: a name may be of a file of anybody."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def settings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
-from small_records import cells, differences, first, write, write_study
+from small_records import attack, cells, differences, first, write, write_study
 
 from ard.core.errors import UserError
 from ard.report.comparison import compare_records
@@ -51,7 +51,13 @@ def test_last_epochs_are_compared_where_they_are_asked_for(study: Path) -> None:
 
 
 def folded(
-    root: Path, method: str, accuracies: list[float], seeds: int = 2, digest: str = "abcdef0123456789", own: bool = False
+    root: Path,
+    method: str,
+    accuracies: list[float],
+    seeds: int = 2,
+    digest: str = "abcdef0123456789",
+    own: bool = False,
+    n: int = 500,
 ) -> None:
     for fold, accuracy in enumerate(accuracies):
         for seed in range(fold * seeds, (fold + 1) * seeds) if own else range(seeds):
@@ -63,7 +69,7 @@ def folded(
                 "digest": f"{fold}{digest[1:]}",
             }
             run = {"study": "folds", "method": method, "role": "student", "checkpoint": "best", "seed": seed}
-            write(place, first(0.9), first(accuracy), dataset=data, run={**run, "swept": {}, "teachers": {}})
+            write(place, first(0.9, n), first(accuracy, n), dataset=data, run={**run, "swept": {}, "teachers": {}})
 
 
 def test_rows_of_fewer_folds_say_so_and_the_best_is_bold_by_the_runs_of_both_alone(tmp_path: Path) -> None:
@@ -118,6 +124,31 @@ def test_a_fold_of_other_images_is_not_compared(tmp_path: Path) -> None:
     write(tmp_path / "whole/seed0/evaluation.json", first(0.9), first(0.5))
     with pytest.raises(UserError, match="differ in dataset"):
         compare_records([tmp_path / "ard", tmp_path / "whole"], tmp_path / "out")
+
+
+def test_a_fold_of_fewer_images_is_not_compared(tmp_path: Path) -> None:
+    folded(tmp_path, "pgd_at", [0.7, 0.7])
+    folded(tmp_path, "ard", [0.8, 0.8], n=200)
+    with pytest.raises(UserError, match=r"are of fold 0, one of (200|500) images, the other of (200|500): expected as many"):
+        compare_records([tmp_path], tmp_path / "out", mixed=True)
+
+
+def test_rows_that_were_attacked_by_more_are_named(study: Path) -> None:
+    """Only how many transfers there were: each row has others."""
+    text = compare_records([study], study / "out")
+    assert "Attacked by more" not in text
+    names = ["FGSM", "Odd-7", "Transfer a.safetensors (0)", "Transfer b.safetensors (1)", "KL to teacher"]
+    more = tuple(attack(name, 0.8, settings={}) for name in names)
+    write(study / "ard/seed0/evaluation.json", first(0.9), first(0.8), attacks=more)
+    for method in ("more", "same"):
+        write(
+            study / f"{method}/seed0/evaluation.json", first(0.9), first(0.8), attacks=more[: 3 if method == "more" else 2]
+        )
+    text = compare_records([study], study / "out")
+    said = "Attacked by more than the others, with which the worst case may be lower: "
+    assert said in text
+    assert "ard (2 × Transfer, KL to teacher)" in text
+    assert "more (Transfer)" in text
 
 
 def test_equal_is_only_what_lies_within_a_point_and_what_is_not_decided_says_what_it_needs(tmp_path: Path) -> None:

@@ -239,3 +239,12 @@ def test_without_autoattack_nothing_speaks_of_it(study: Path) -> None:
     assert "AA" not in cells(text, "ard")
     assert "overestimates" not in text
     assert "AA" not in (study / "out/table.csv").read_text()
+
+
+@pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)"])
+def test_a_name_is_no_formula_in_a_spreadsheet(tmp_path: Path, name: str) -> None:
+    run = {"study": "odd", "method": name, "role": "student", "checkpoint": "best", "seed": 0, "swept": {}, "teachers": {}}
+    write(tmp_path / "odd/seed0/evaluation.json", first(0.9), first(0.7), run=run)
+    compare_records([tmp_path / "odd"], tmp_path / "out")
+    cells = next(csv.reader((tmp_path / "out/table.csv").read_text().splitlines()[1:]))
+    assert cells[0] == f"'{name}"

@@ -1,0 +1,18 @@
+"""Numbers, tables and lines: names in them may be of files of anybody."""
+
+import pytest
+
+from ard.core.terminal import say
+from ard.core.text import markdown_table
+
+
+def test_a_name_stays_in_its_cell():
+    table = markdown_table(["Method", "Clean"], [["odd\n\n**all sound** | yes\x1b[2J", "98.1 ± 0.2"]])
+    assert table.splitlines()[2] == "| odd **all sound** \\| yes\\x1b[2J | 98.1 ± 0.2 |"
+    assert len(table.splitlines()) == 3
+
+
+@pytest.mark.parametrize("error", [False, True])
+def test_a_terminal_is_told_nothing(error, capsys):
+    say("cat \x1b[2J 98 %\nβ = 6 …", error=error)
+    assert capsys.readouterr()[error] == "cat \\x1b[2J 98 %\nβ = 6 …\n"
