@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ard.artifacts.paths import StudyFolder
+from ard.artifacts.paths import RECORD, TRIALS
 from ard.core.text import in_points, markdown_table
 from ard.report.comparison import compare_records, of_last_epochs
 from ard.report.differences import decided, difference_of
@@ -71,7 +71,8 @@ def compared(folder: Path, **more: Any) -> tuple[str, str]:
 
 def of_condition(folder: Path, study: dict[str, Any]) -> list[Path]:
     """The folders that the table of one of a study's conditions is of."""
-    return StudyFolder(folder.parent).of_condition(folder.name, study["conditions"])
+    beside = [path for path in sorted(folder.parent.iterdir()) if path.name not in {*study["conditions"], TRIALS}]
+    return [path for path in [folder, *beside] if any(path.rglob(RECORD))]
 
 
 def last(folder: Path) -> str:

@@ -1,7 +1,7 @@
 """The paths of files: the names of everything in a run's folder, beside a record and in a study's folder."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -161,11 +161,6 @@ class StudyFolder:
         first = self.root.with_name(f"{self.root.name}{REPLACED}") / name
         names = chain([first], (first.with_name(f"{first.name}-{number}") for number in count(2)))
         return next(path for path in names if not path.exists())
-
-    def of_condition(self, condition: str, conditions: Collection[str]) -> list[Path]:
-        """The folders with records that a condition's table is of: its own, then those under none, such as teachers."""
-        beside = [path for path in sorted(self.root.iterdir()) if path.name not in {*conditions, TRIALS}]
-        return [path for path in [self.root / condition, *beside] if any(path.rglob(RECORD))]
 
     @property
     def tuning(self) -> Path:

@@ -37,15 +37,18 @@ def study(config: str, jobs_per_device: int | None = None, devices: int | None =
 
 
 def _compared(
-    directories: list[Path], output: Path, *, baseline: str | None, ladders: Sequence[Sequence[str]], last: bool
+    runs: list[Path], folder: Path, output: Path, *, baseline: str | None, ladders: Sequence[Sequence[str]], last: bool
 ) -> str:
-    """The table, and where the page is; a page that cannot be written takes nothing from the study."""
+    """The table of these runs, and where the page is: that of `folder`, of those of them that are below it.
+
+    A page that cannot be written takes nothing from the study.
+    """
     from ard.report.comparison import compare_records
     from ard.report.page.writing import write_pages
 
-    table = compare_records(directories, output, baseline=baseline, ladders=ladders, last=last)
+    table = compare_records(runs, output, baseline=baseline, ladders=ladders, last=last)
     try:
-        return f"{table}\nPage: {write_pages(directories[0], baseline=baseline)[0]}, and one of each run."
+        return f"{table}\nPage: {write_pages(folder, runs, baseline=baseline, last=last)[0]}, and one of each run."
     except UserError as error:
         say(f"ard: warning: no page, {error}", error=True)
         return table

@@ -107,11 +107,8 @@ def autoattack(ball: Ball, num_classes: int) -> list[AutoAttackPart]:
     return [AutoAttackPart(name=name, ball=ball, after=tuple(parts[:i]), targets=targets) for i, name in enumerate(parts)]
 
 
-def torch_attack(name: str, ball: Ball, num_classes: int) -> TorchAttack:
-    """torchattacks.<name> with the ball's norm and eps; its step size keeps the library's ratio to eps.
-
-    Raises UserError for names that the library lacks, attacks of another norm, and the library's AutoAttack.
-    """
+def library_attack(name: str) -> Any:
+    """The class torchattacks.<name>; raises UserError for names that the library lacks, and for its AutoAttack."""
     library = _require("torchattacks")
     if name == "AutoAttack":
         raise UserError(
@@ -122,6 +119,15 @@ def torch_attack(name: str, ball: Ball, num_classes: int) -> TorchAttack:
     if kind is None:
         near = get_close_matches(name, library.__all__, n=1)
         raise UserError(f"torchattacks has no attack {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return kind
+
+
+def torch_attack(name: str, ball: Ball, num_classes: int) -> TorchAttack:
+    """torchattacks.<name> with the ball's norm and eps; its step size keeps the library's ratio to eps.
+
+    Raises UserError as `library_attack` does, and for attacks of another norm.
+    """
+    kind = library_attack(name)
     measured = re.search(r"Distance Measure\s*:\s*(.*)", kind.__doc__ or "")
     if measured is None or ball.norm not in re.findall(r"\w+", measured[1]):
         norms = measured[1] if measured else "no norm"

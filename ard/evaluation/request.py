@@ -88,6 +88,14 @@ class Request:
             guess = "Linf" if Radius(self.eps) > 4 else "L2"  # the weights may say L2, but no L2 radius in use is that large
             ball_of(self.norm or guess, self.eps)
 
+    def check_attacks(self) -> None:
+        """Raises UserError for a name that torchattacks does not have; imports it for that."""
+        if names := split_commas(self.attacks):
+            from ard.evaluation.library_attacks import library_attack
+
+            for name in names:
+                library_attack(name)
+
     def with_files(self) -> "Request":
         """The same, with the files of weights in place of the folders of runs."""
         transfer = ",".join(map(weights_file, split_commas(self.transfer)))

@@ -1,6 +1,7 @@
 """What a study's runs cost, before they begin: PFLOP from the passes of every recipe, hours where a GPU was measured."""
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from ard.artifacts.class_paths import is_ours
+from ard.artifacts.paths import weights_file
 from ard.artifacts.record_file import readable_record
+from ard.artifacts.weights import card_of
 from ard.bench.measured import passes, speeds
 from ard.configs.building import build
 from ard.core.device_name import device_name
@@ -168,7 +172,8 @@ def flops_per_image(run: StudyRun, config: Mapping[str, Any]) -> float | None:
     counted = passes().get(Path(run.configs[1]).stem) or passes().get(PASSES_OF.get(objective, ""))
     student = _forward(json.dumps(arguments["student"]), json.dumps(config["data"]))
     taught = [_forward(spec, json.dumps(config["data"])) for spec in _teachers(run, arguments)]
-    if counted is None or student is None or None in taught:
+    unknown = counted is not None and counted.get("teacher", {}).get("F") and not taught
+    if counted is None or student is None or None in taught or unknown:
         return None
     steps, total = _attack_steps(arguments), 0.0
     for network, count in counted.items():
@@ -195,6 +200,9 @@ def _teachers(run: StudyRun, arguments: Mapping[str, Any]) -> list[str]:
     known = given.get("init_args") or {}
     if str(given.get("class_path")).endswith(".RobustBench"):
         found.append(json.dumps(architecture(known["name"], known["dataset"])[0]))
+    elif not found and os.path.isfile(file := weights_file(known.get("weights") or "")):
+        network = card_of(file).network or {}
+        found += [json.dumps(network)] if network and is_ours(network) else []
     return found
 
 

@@ -89,11 +89,14 @@ class Job:
 
     def _settle(self) -> str | None:
         with alone(self.run.directory, PATIENCE):  # before anything is read or written; `ard fit` holds it itself
+            if self._is_of_another():
+                self._move_aside()
             done = self.finished and (self.run.weights.is_file() or all(student.finished for student in self.students))
             if not done:
                 self._begin()
             elif not self._is_in(self.run.folder):
                 _copy(self.run.places(self.study.results)[-1], self.run.folder)
+                write_whole(self.run.folder.begun, self.digest)
         if done:
             self.display.skipped(self.run.name)
         else:
@@ -120,7 +123,7 @@ class Job:
 
     def _evaluate(self) -> str | None:
         asked = {**self.study.evaluate, "replace": True}  # the study's file decides what its table compares
-        options = [f"--{key}={value}" for key, value in asked.items()]
+        options = [f"--{key}={value}" for key, value in asked.items() if value is not None]
         if not is_ours(self.resolved["model"]["init_args"]["student"]):
             options.append(f"--network={self.run.folder.config}")
         files = [str(self.run.weights), str(self.run.folder.weights(LAST))]
@@ -163,12 +166,17 @@ class Job:
         mark, digest = self.run.folder.begun, self.digest
         if not mark.is_file() and self.run.folder.checkpoints:
             raise UserError(f"{self.run.directory} holds a run that no study began: move it away, or name another directory")
-        if not mark.is_file() or mark.read_bytes() != digest.encode():
+        if not mark.is_file() or self._is_of_another():
             self._move_aside()
         write_whole(mark, digest)
         run = self.run
         name = RunName(study=run.study, method=run.method, role=run.role, swept=run.swept, config_digest=digest)
         write_run_name(run.folder, name)
+
+    def _is_of_another(self) -> bool:
+        """Whether the folder holds what was begun with another config or other teachers."""
+        mark = self.run.folder.begun
+        return mark.is_file() and mark.read_bytes() != self.digest.encode()
 
     def _move_aside(self) -> None:
         """What a marker says is not enough to delete a run; the folder is new and empty afterwards."""

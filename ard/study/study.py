@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ard.artifacts.paths import StudyFolder
+from ard.artifacts.paths import RECORDS
 from ard.configs.catalogue import root
 from ard.core.errors import UserError
 from ard.core.locks import alone
@@ -60,7 +60,7 @@ def run_study(path: Path, resolve: Resolve, compare: Callable[..., str], places:
         failures = _finish(planned, places)
         if failed := _say_failures(failures, planned):
             return 1, failed
-        return int(bool(failures)), _tables(study, directory, compare)
+        return int(bool(failures)), _tables(planned, failures, compare)
 
 
 def rehearse_study(path: Path, resolve: Resolve, compare: Callable[..., str], places: Places = Places()) -> tuple[int, str]:
@@ -78,7 +78,7 @@ def rehearse_study(path: Path, resolve: Resolve, compare: Callable[..., str], pl
         planned = _plan(replace(rehearsal.study, jobs=min(MOST_REHEARSED, os.cpu_count() or 1)), own, resolve)
         failures = _finish(planned, places)
         real = _real_costs(study, directory, planned, resolve)
-        table = _say_failures(failures, planned) or _tables(planned.study, own, compare)
+        table = _say_failures(failures, planned) or _tables(planned, failures, compare)
         forget_weights(own)
     return int(bool(failures)), f"{table}\n\n{real}"
 
@@ -159,25 +159,36 @@ def _finish(planned: Planned, places: Places) -> dict[str, str]:
         return {name: reason for name, future in futures.items() if (reason := future.result())}
 
 
-def _tables(study: Study, directory: Path, compare: Callable[..., str]) -> str:
-    """Of all runs; with conditions one for the runs under each, and for those under none."""
+def _tables(planned: Planned, failures: Mapping[str, str], compare: Callable[..., str]) -> str:
+    """Of the runs that ended well; with conditions one for the runs under each, and for those under none."""
+    study, directory = planned.study, planned.directory
     output = Path(study.results) if study.results else directory
+    done = [run.directory for run in planned.runs if not run.tried and run.name not in failures]
+    if others := sorted(_evaluated(directory) - set(done)):
+        say(f"in no table, as this study has no such run that ended well: {', '.join(map(str, others))}", error=True)
     if not study.conditions:
-        return _table(study, [directory], output, compare)
+        return _table(study, done, (directory, output), compare)
     tables = []
     for condition in study.conditions:
-        folders = StudyFolder(directory).of_condition(condition, study.conditions)
-        if directory / condition in folders:
-            tables.append(f"{condition}:\n\n{_table(study, folders, output / condition, compare)}")
+        apart = {directory / other for other in study.conditions if other != condition}
+        folders = [folder for folder in done if not apart & set(folder.parents)]
+        if any(directory / condition in folder.parents for folder in folders):
+            places = directory / condition, output / condition
+            tables.append(f"{condition}:\n\n{_table(study, folders, places, compare)}")
     return "\n\n".join(tables)
 
 
-def _table(study: Study, folders: list[Path], output: Path, compare: Callable[..., str]) -> str:
-    """Of the runs that have a record; where the baseline's or a rung's failed, without the differences to it."""
+def _evaluated(directory: Path) -> set[Path]:
+    """The folders below a study's that hold a record."""
+    return {file.parent for record in RECORDS for file in directory.rglob(record)}
+
+
+def _table(study: Study, folders: list[Path], places: tuple[Path, Path], compare: Callable[..., str]) -> str:
+    """Of runs in `folders`; where the baseline's or a rung's failed, without the differences to it."""
     try:
-        return compare(folders, output, baseline=study.baseline, ladders=study.ladders, last=study.last)
+        return compare(folders, *places, baseline=study.baseline, ladders=study.ladders, last=study.last)
     except UserError as error:
-        table = compare(folders, output, baseline=None, ladders=(), last=study.last)
+        table = compare(folders, *places, baseline=None, ladders=(), last=study.last)
         say(f"the table is without the study's baseline and ladders: {error}", error=True)
         return table
 

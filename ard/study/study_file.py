@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -118,14 +119,18 @@ class Study:
         natural = {} if self.natural_teacher is None else {"natural_teacher": self.natural_teacher}
         return natural | self.other_teachers
 
-    @property
+    @cached_property
     def request(self) -> Request:
-        """The request that the record of every run must answer."""
+        """The request that the record of every run must answer; raises UserError for what `ard evaluate` would refuse."""
         known = {field.name for field in fields(Request)}
         for key in set(self.evaluate) - known:
             raise UserError(f"evaluate: unknown key {key!r}; expected some of {', '.join(sorted(known))}")
         values: dict[str, Any] = {key: str(value) if key == "eps" else value for key, value in self.evaluate.items()}
-        return Request(**values)
+        try:
+            request: Request = build(Request, values)
+        except UserError as error:
+            raise UserError(f"evaluate: {error}") from error
+        return request
 
 
 def read_study(path: Path) -> Study:
@@ -146,6 +151,7 @@ def read_study(path: Path) -> Study:
             raise UserError(f"{name}: evaluate: {key}: expected none, each run has its own; `ard evaluate` takes another")
     study.request.check()
     study.request.check_ball()
+    study.request.check_attacks()
     stems = [Path(recipe).stem for recipe in study.recipes]
     once: list[tuple[str, Sequence[object]]] = [("recipes", stems)]
     for what, values in once + [("seeds", study.seeds_of(fold)) for fold in study.every_fold]:

@@ -65,6 +65,19 @@ def test_differences_and_notes_are_those_of_compare(study):
     assert "dataset Digits, split test, n 500, threat Linf 0.15, suite quick, 1 to 2 seeds." in page.text
 
 
+def test_last_epochs_are_compared_where_they_are_asked_for(study):
+    for method, accuracy in (("pgd_at", 0.76), ("ard", 0.72)):
+        write(study / method / "seed0/last.evaluation.json", first(0.9), first(accuracy))
+    names = [line[0][0] for line in page_of(study, last=True).table(MAIN)[1:]]
+    assert [name for name in names if name.startswith(("ard", "pgd_at")) and "(last)" not in name] == []
+    assert "Method − pgd_at (last)" in page_of(study, last=True).text
+
+
+def test_a_page_is_of_the_runs_that_belong_to_the_study(study):
+    path, *_ = write_pages(study, [study / "pgd_at/seed0"])
+    assert [line[0][0].partition(" seed")[0] for line in Page.of(path).table(MAIN)[1:]] == ["pgd_at"]
+
+
 def test_a_rehearsal_says_on_every_page_that_it_is_no_result(study):
     assert "ehearsal" not in page_of(study).text
     write(study / "toy/seed0/evaluation.json", first(0.9), first(0.876), notes=(NOTE,))

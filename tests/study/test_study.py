@@ -277,6 +277,37 @@ def rows_of(text):
     return [line for line in text.splitlines() if line.startswith("| ")]
 
 
+def test_a_table_holds_the_runs_of_the_study_as_it_is_alone(study_place, fake, study):
+    """Neither a seed that it has no more, nor what learned from a teacher that failed when it was to be trained anew."""
+    study(seeds=[0, 1])
+    status, _, err = study(seeds=[0])
+    assert status == 0
+    assert "in no table, as this study has no such run that ended well: " in err
+    assert "checkpoints/tiny/ard/seed1" in err
+    assert "one seed" in (study_place / "checkpoints/tiny/table.md").read_text()
+    fake.broken = {"robust"}
+    status, _, err = study(seeds=[0], overrides={**STUDY["overrides"], "robust": {"trainer.max_epochs": 3}})
+    table = (study_place / "checkpoints/tiny/table.md").read_text()
+    assert (status, "| pgd_at" in table, "| ard" in table) == (1, True, False)
+    assert "checkpoints/tiny/ard/seed0" in err
+
+
+def test_published_results_do_not_stand_for_other_weights_in_the_runs_folder(study_place, fake, study):
+    """Changed, interrupted while it was evaluated, and changed back."""
+    study(results="results")
+    folder = study_place / "checkpoints/tiny/ard/seed0"
+    for name in RECORDS:
+        (folder / name).unlink()
+    for name in ("last.ckpt", "student.safetensors", "last.safetensors", "digest.txt"):
+        (folder / name).write_bytes(b"of another config")
+    fake.commands = []
+    status, _, err = study(results="results")
+    assert (status, err, fake.commands) == (0, "", [])
+    assert {"student.safetensors", "last.ckpt"} & set(files_below(folder)) == set()
+    assert "of another config" not in (folder / "digest.txt").read_text()
+    assert "| ard" in (study_place / "results/table.md").read_text()
+
+
 def test_no_student_learns_from_a_teacher_that_is_not_above_chance(study, study_place, monkeypatch):
     """Nor is it compared: `ard fit` ends with status 3 and says why."""
 

@@ -3,9 +3,12 @@
 import pytest
 from small_runs import ROOT, workplace
 
+from ard.artifacts.card import Card
 from ard.artifacts.record_file import read_record
+from ard.artifacts.weights import save_weights
 from ard.bench.measured import speeds
 from ard.cli.lightning import resolve_config
+from ard.models import ResNet
 from ard.study.costs import costs, costs_table, repeated
 from ard.study.plan import plan
 from ard.study.rehearsal import once
@@ -36,6 +39,24 @@ def test_a_cost_is_what_runs_counted(rows):
         assert row.pflop == pytest.approx(counted, rel=0.08), name
         assert row.pflop > counted
         assert row.runs == (1 if row.method.startswith("teachers/") else 3)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_teacher_that_is_a_file_costs_what_its_network_does(there, tmp_path, monkeypatch):
+    """Where there is no such file yet, nobody knows."""
+    workplace(tmp_path, monkeypatch)
+    wide = {"in_channels": 1, "width": 64, "blocks": [2, 2]}
+    card = Card(class_path="ard.models.ResNet", init_args=wide, num_classes=10)
+    if there:
+        save_weights(tmp_path / "teacher.safetensors", ResNet(num_classes=10, **wide), card)
+    given = {"class_path": "ard.models.Frozen", "init_args": {"weights": "teacher.safetensors"}}
+    resolve, found = Resolver(resolve_config), {}
+    for name, named in (("given", {"given_teacher": given}), ("trained", {"teachers": {"robust": "digits_resnet"}})):
+        study = Study(base="digits", recipes=["rslad"], **named)
+        runs = plan(once(study), tmp_path / f"checkpoints/{name}", resolve)
+        found[name] = {row.method: row for row in costs(runs, {run.name: resolve(run) for run in runs})}
+    cost = found["given"]["rslad"].flops_per_image
+    assert cost > found["trained"]["rslad"].flops_per_image if there else cost is None
 
 
 def test_trials_of_unlike_length_and_one_fold_and_growing_steps_cost_what_they_are(tmp_path, monkeypatch):

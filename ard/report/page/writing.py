@@ -20,17 +20,20 @@ from ard.report.page.stored_run import StoredRun, is_run, load_run
 from ard.report.page.study_page import study_context
 
 
-def write_pages(folder: Path, *, baseline: str | None = None) -> list[Path]:
+def write_pages(
+    folder: Path, among: Sequence[Path] | None = None, *, baseline: str | None = None, last: bool = False
+) -> list[Path]:
     """Write report.html of a run, or of a study and each of its runs; the first path is that of the folder itself.
 
-    `baseline` names the method that differences are taken to. Raises UserError where there is nothing to show, or a record
-    is damaged.
+    `among` are the runs that belong to the study, where not all below the folder do; `baseline` names the method that
+    differences are taken to; with `last` the students compared are those of last epochs. Raises UserError where there is
+    nothing to show, or a record is damaged.
     """
     if is_run(folder):
         pages = {RunFolder(folder).report: page_of_run(load_run(folder))}
     else:
-        runs = [load_run(path) for path in runs_below(folder)]
-        pages = {StudyFolder(folder).report: page_of_study(folder, runs, baseline)}
+        runs = [load_run(path) for path in runs_below(folder) if among is None or path in among]
+        pages = {StudyFolder(folder).report: page_of_study(folder, runs, baseline, last=last)}
         pages |= {run.folder.report: page_of_run(run) for run in runs}
     for path, page in pages.items():
         write_whole(path, page)
@@ -57,12 +60,12 @@ def page_of_run(run: StoredRun) -> str:
     return _rendered("run.html", run_context(run))
 
 
-def page_of_study(folder: Path, runs: Sequence[StoredRun], baseline: str | None) -> str:
+def page_of_study(folder: Path, runs: Sequence[StoredRun], baseline: str | None, *, last: bool = False) -> str:
     """The HTML of a study; without comparison where no record is of the weights beside it."""
     records = [stored for run in runs for stored in run.records if stored.path.name in RECORDS]
     compared = None
     if any(not stored.is_stale for stored in records):
-        compared = Comparison.of(records, mixed=True, baseline=baseline, folders=[folder])
+        compared = Comparison.of(records, mixed=True, last=last, baseline=baseline, folders=[folder])
     return _rendered("study.html", study_context(folder, runs, compared))
 
 
