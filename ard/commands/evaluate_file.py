@@ -128,7 +128,7 @@ def _has_work(weights: Path, request: Request, key: str, blocks: int) -> bool:
 
 def _attack(evaluation: Evaluation, request: Request, weights: Path) -> None:
     n, of = len(evaluation.y), request.part[1]
-    announce_cost(evaluation.estimate(of), request.suite, n)
+    announce_cost(evaluation.estimate(request.part), request.suite, n)
     with progress_bar(str(weights), evaluation.passes * n / of, n) as progress:
         evaluation.judge(request.part, progress)
 

@@ -101,13 +101,17 @@ class Evaluation:
 
     def judge(self, shard: tuple[int, int] = (1, 1), progress: Callable[[float], None] = lambda _: None) -> None:
         """Attack the blocks of one shard; `progress` is called with the image-passes done."""
-        k, of = shard
-        for start in range(0, len(self.x), self.block_size)[k - 1 :: of]:
+        for start in self._starts(shard):
             self._judge(self._read(start), progress)
+
+    def _starts(self, shard: tuple[int, int] = (1, 1)) -> range:
+        """Where the blocks of a shard begin."""
+        k, of = shard
+        return range(0, len(self.x), self.block_size)[k - 1 :: of]
 
     def record(self) -> Record | None:
         """The record, or None as long as other shards have not judged all their blocks."""
-        blocks = [self._read(start) for start in range(0, len(self.x), self.block_size)]
+        blocks = [self._read(start) for start in self._starts()]
         if not all(block.whole for block in blocks):
             return None
         judged = sum(len(block.correct["clean"]) for block in blocks)
@@ -138,9 +142,11 @@ class Evaluation:
             **({"sample_size": SAMPLED} if self.rehearse else {}),
         )
 
-    def estimate(self, of: int) -> float:
-        """An upper bound on the seconds of one of so many shards: images that are misclassified early cost less."""
-        self.estimated_seconds = round(self.passes * self.seconds_a_pass() * len(self.y) / self.block_size / of, 2)
+    def estimate(self, shard: tuple[int, int] = (1, 1)) -> float:
+        """An upper bound on the seconds that a shard still takes: images that are misclassified early cost less."""
+        left = [start for start in self._starts(shard) if not self._read(start).whole]
+        images = sum(len(self.y[start : start + self.block_size]) for start in left)
+        self.estimated_seconds = round(self.passes * self.seconds_a_pass() * images / self.block_size, 2) if left else 0.0
         return self.estimated_seconds
 
     def _time_taken(self) -> TimeTaken:

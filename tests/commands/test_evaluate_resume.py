@@ -91,6 +91,16 @@ def test_whatever_was_written_last_nothing_of_it_is_done_again(tmp_path, attacks
         assert_same(verdicts(again), expected)
 
 
+def test_what_is_whole_is_not_announced_again(tmp_path, monkeypatch):
+    """Of a block, a tenth and their two shards: the seconds that are left, not those of the whole."""
+    monkeypatch.setattr(Evaluation, "seconds_a_pass", lambda _: 10.0)
+    with pytest.raises(Interrupted):
+        judged(Dying(tmp_path / "half", len(STEPS)))
+    whole, half = (evaluation(Store(tmp_path / name)) for name in ("none", "half"))
+    assert half.estimate() == whole.estimate((2, 2)) == pytest.approx(whole.estimate() * (N - BLOCK) / N)
+    assert half.estimate((1, 2)) == 0
+
+
 def damages(blocks, other):
     """Contents that a file of a block must not be believed with."""
     first, second = (path.read_bytes() for path in sorted(blocks.iterdir()))

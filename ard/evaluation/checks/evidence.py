@@ -15,7 +15,8 @@ from ard.evaluation.suites import Given
 from ard.evaluation.verdicts import Verdicts
 from ard.evaluation.witnesses import Copies
 
-BLIND = ("Square", "Squares", "Noise")  # attacks that use no gradient
+LIBRARY = (f"torchattacks.{name}" for name in ("Square", "Pixle", "OnePixel", "SPSA", "GN"))
+BLIND = ("Square", "Squares", "Squares × 5,000", "Noise", *LIBRARY)  # attacks that use no gradient of the model
 SAMPLE = 100  # images for checks that run the model again
 
 
