@@ -18,7 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "configs" / "studies"
 RESULTS = ROOT / "docs" / "results"
 # Of comparisons that no study made.
-BASELINES = {"digits-pruned": "ard", "wrong-labels-autoattack": "pgd_at_ema", "inherited-autoattack": "natural"}
+BASELINES = {
+    "digits-pruned": "ard",
+    "wrong-labels-autoattack": "pgd_at_ema",
+    "inherited-autoattack": "natural",
+    "inherited-ladder-autoattack": "kd-robust",
+}
 SUMMARY = ("Method", "Teacher", "Clean", "PGD-20", "AA", "Worst", "params")
 # Which labels students train on, and who they learn from: the folder of records and its methods, in the order of COLUMNS.
 ALONE, FIRST, HARD, RSLAD, ARD = COLUMNS = (
