@@ -9,7 +9,7 @@ import yaml
 
 from ard.artifacts.paths import RECORD, TRIALS
 from ard.core.text import in_points, markdown_table
-from ard.report.comparison import compare_records, of_last_epochs
+from ard.report.comparison import compare_records
 from ard.report.differences import decided, difference_of
 from ard.report.grouping import group, load_records
 from ard.report.rows import Row
@@ -34,20 +34,20 @@ ALONE, FIRST, HARD, RSLAD, ARD = COLUMNS = (
     "ARD, t = 5",
 )
 REGIMES: dict[str, dict[str, str]] = {
-    "1,097, all right": {
+    "all right": {
         ALONE: "teacher-or-tricks/pgd_at-label_smoothing-0",
         HARD: "teacher-or-tricks/pgd_at_teacher_labels",
         RSLAD: "teacher-or-tricks/rslad",
         ARD: "teacher-or-tricks/ard-temperature-5",
     },
-    "100, and 997 images without": {
+    "of 100 images; the others have none": {
         ALONE: "unlabelled-images/pgd_at_ema",
         FIRST: "unlabelled-images/pgd_at_teacher_labels-robust_labeller",
         HARD: "unlabelled-images/pgd_at_teacher_labels-robust",
         RSLAD: "unlabelled-images/rslad-robust",
         ARD: "unlabelled-images/ard-robust",
     },
-    "1,097, 40 % wrong, the teacher's too": {
+    "40 % wrong, the teacher's too": {
         ALONE: "noisy-teacher/pgd_at_ema",
         FIRST: "noisy-student/pgd_at_teacher_labels",
         HARD: "noisy-teacher/pgd_at_teacher_labels",
@@ -101,7 +101,7 @@ def summary(folder: Path) -> str:
 
 
 def steps() -> str:
-    """What each study is about and whether it is decided: its steps in the worst case, between last epochs."""
+    """What each study is about and whether it is decided: its steps in the worst case, of the epochs that it compares."""
     lines = [
         [f"`{'` `'.join(folder.relative_to(RESULTS).parts)}`", step.replace(" (last)", ""), worst]
         for study in studies().values()
@@ -114,7 +114,7 @@ def steps() -> str:
 
 def steps_of(folder: Path) -> Iterator[list[str]]:
     """The cells of each step of a study's ladders, or of those of one of its conditions."""
-    for part in compared(folder, last=True)[0].split("\n\n"):
+    for part in compared(folder)[0].split("\n\n"):
         if part.startswith("| Step "):
             yield from cells(part)[2:]
 
@@ -133,23 +133,24 @@ def studies() -> dict[str, dict[str, Any]]:
 
 
 def when() -> str:
-    """The worst case of last epochs, by the labels there are and by whom a student learns from."""
+    """The worst case, by the labels there are and by whom a student learns from."""
     header = ["Labels of the training images", *COLUMNS, f"RSLAD − {HARD}"]
     return f"\n{markdown_table(header, [[name, *when_line(regime)] for name, regime in REGIMES.items()])}\n\n"
 
 
 def when_line(regime: dict[str, str]) -> list[str]:
     """A cell for each column, and the difference that softness makes."""
-    found = {column: last_epochs(path) for column, path in regime.items()}
+    found = {column: row_of(path) for column, path in regime.items()}
     means = [f"{100 * found[column].mean('worst'):.1f}" if column in found else "–" for column in COLUMNS]
     return [*means, alone(found[RSLAD], found[HARD]) if HARD in found else "–"]
 
 
-def last_epochs(path: str) -> Row:
-    """Of a method of a study, such as noisy-teacher/rslad, or of one of its conditions."""
+def row_of(path: str) -> Row:
+    """A method of a study, such as noisy-teacher/rslad, or of one of its conditions, of the epochs that are compared there."""
     folder, _, method = path.rpartition("/")
-    (row,) = [row for row in of_last_epochs(group(load_records([RESULTS / folder]))) if row.method == method]
-    return row
+    last = studies()[Path(folder).parts[0]].get("last", False)
+    rows = [row for row in group(load_records([RESULTS / folder])) if row.method == method and row.is_last is last]
+    return rows[0]
 
 
 def alone(a: Row, b: Row) -> str:
