@@ -146,7 +146,7 @@ def when_line(regime: dict[str, str]) -> list[str]:
 
 
 def row_of(path: str) -> Row:
-    """A method of a study, such as noisy-teacher/rslad, or of one of its conditions, of the epochs that are compared there."""
+    """A method of a study, such as noisy-teacher/rslad, or of one of its conditions; of the epochs compared there."""
     folder, _, method = path.rpartition("/")
     last = studies()[Path(folder).parts[0]].get("last", False)
     rows = [row for row in group(load_records([RESULTS / folder])) if row.method == method and row.is_last is last]
