@@ -1,6 +1,7 @@
 """The tables of documents that are of a study's records: its comparison, the steps it is about, when a teacher helps."""
 
-from collections.abc import Iterator
+from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,14 +10,13 @@ import yaml
 
 from ard.artifacts.paths import RECORD, TRIALS
 from ard.core.text import in_points, markdown_table
-from ard.report.comparison import compare_records
-from ard.report.differences import decided, difference_of
+from ard.report.comparison import compare_records, of_last_epochs
+from ard.report.differences import DifferenceTable, decided, difference_of
 from ard.report.grouping import group, load_records
 from ard.report.rows import Row
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "configs" / "studies"
-RESULTS = ROOT / "docs" / "results"
 # Of comparisons that no study made.
 BASELINES = {
     "digits-pruned": "ard",
@@ -68,15 +68,15 @@ def compared(folder: Path, **more: Any) -> tuple[str, str]:
     of = {ROOT / study.get("results", ""): study for study in studies().values()}
     study = of.get(folder) or of.get(folder.parent) or {"baseline": BASELINES.get(folder.name)}  # of its conditions
     options = {key: study[key] for key in ("baseline", "ladders", "last") if key in study} | more
-    folders = [folder] if folder in of or folder.parent not in of else of_condition(folder, study)
+    folders = [folder] if folder in of or folder.parent not in of else of_condition(folder, study["conditions"])
     with TemporaryDirectory() as scratch:
         table, _, rest = compare_records(folders, Path(scratch), **options).partition("\n\nPicture: ")
     return table, Path(f"{rest.partition('.png')[0]}.png").name
 
 
-def of_condition(folder: Path, study: dict[str, Any]) -> list[Path]:
+def of_condition(folder: Path, conditions: Collection[str]) -> list[Path]:
     """The folders that the table of one of a study's conditions is of."""
-    beside = [path for path in sorted(folder.parent.iterdir()) if path.name not in {*study["conditions"], TRIALS}]
+    beside = [path for path in sorted(folder.parent.iterdir()) if path.name not in {*conditions, TRIALS}]
     return [path for path in [folder, *beside] if any(path.rglob(RECORD))]
 
 
@@ -103,28 +103,25 @@ def summary(folder: Path) -> str:
 def steps() -> str:
     """What each study is about and whether it is decided: its steps in the worst case, of the epochs that it compares."""
     lines = [
-        [f"`{'` `'.join(folder.relative_to(RESULTS).parts)}`", step.replace(" (last)", ""), worst]
-        for study in studies().values()
-        if "ladders" in study and (ROOT / study["results"]).is_dir()
-        for folder in folders_of(study)
-        for step, worst, *_ in steps_of(folder)
+        [f"`{study}`{f' `{condition}`' if condition else ''}", step.replace(" (last)", ""), worst]
+        for study, content in studies().items()
+        if "ladders" in content and (ROOT / content["results"]).is_dir()
+        for condition in content.get("conditions", [""])
+        for step, worst, *_ in DifferenceTable.of_ladders(rows_of(study, condition), content["ladders"]).lines
     ]
     return f"\n{markdown_table(['Study', 'Step', 'Worst case'], lines)}\n\n"
 
 
-def steps_of(folder: Path) -> Iterator[list[str]]:
-    """The cells of each step of a study's ladders, or of those of one of its conditions."""
-    for part in compared(folder)[0].split("\n\n"):
-        if part.startswith("| Step "):
-            yield from cells(part)[2:]
+@cache
+def rows_of(study: str, condition: str = "") -> list[Row]:
+    """What a study, or one of its conditions, compares: selected epochs or last ones."""
+    content = studies()[study]
+    folder = ROOT / content["results"]
+    rows = group(load_records(of_condition(folder / condition, content["conditions"]) if condition else [folder]))
+    return of_last_epochs(rows) if content.get("last") else [row for row in rows if not row.is_last]
 
 
-def folders_of(study: dict[str, Any]) -> list[Path]:
-    """A study's folder with records, or those of its conditions."""
-    results = ROOT / study["results"]
-    return [results / condition for condition in study["conditions"]] if "conditions" in study else [results]
-
-
+@cache
 def studies() -> dict[str, dict[str, Any]]:
     """The study files by name, those of the page about evidence first and in its order."""
     text = (ROOT / "docs" / "evidence.md").read_text()
@@ -147,10 +144,8 @@ def when_line(regime: dict[str, str]) -> list[str]:
 
 def row_of(path: str) -> Row:
     """A method of a study, such as noisy-teacher/rslad, or of one of its conditions; of the epochs compared there."""
-    folder, _, method = path.rpartition("/")
-    last = studies()[Path(folder).parts[0]].get("last", False)
-    rows = [row for row in group(load_records([RESULTS / folder])) if row.method == method and row.is_last is last]
-    return rows[0]
+    *study, method = path.split("/")
+    return next(row for row in rows_of(*study) if row.method == method)
 
 
 def alone(a: Row, b: Row) -> str:

@@ -78,6 +78,7 @@ class TrainingFacts:
     CPU those of all threads, with those that wait for each other, on a GPU by the clock, times the number of processes.
 
     `config_digest` names everything the result depends on; `config` is what it is the digest of, where that is known.
+    `resumed_with` are the changes of its options that the run has been through.
     """
 
     block: dict[str, Any]
@@ -93,6 +94,7 @@ class TrainingFacts:
     seed: int
     config_digest: str
     config: dict[str, Any] | None = field(default=None, metadata=OMITTED)
+    resumed_with: tuple[str, ...] | None = field(default=None, metadata=OMITTED)
 
     @property
     def of_last_epoch(self) -> bool:
@@ -111,6 +113,8 @@ class TrainingFacts:
         for name, keys in (("extra augmentation", SWITCHES), ("labels", LABELS)):
             if found := said((self.config or {}).get("data"), keys):
                 known[name] = ", ".join(f"{key} {value}" for key, value in found.items()).replace("augmentation ", "")
+        if self.resumed_with:
+            known["resumed with"] = ", ".join(self.resumed_with)
         return known
 
 

@@ -44,4 +44,8 @@ def quiet() -> None:
 
 
 def _one_line(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> str:
-    return f"ard: warning: {message}\n" if filename.startswith(PACKAGE) else USUAL(message, category, filename, *place)
+    return (
+        f"ard: warning: {printable(str(message))}\n"
+        if filename.startswith(PACKAGE)
+        else USUAL(message, category, filename, *place)
+    )

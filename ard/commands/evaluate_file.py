@@ -40,7 +40,7 @@ from ard.evaluation.gallery import gallery_of
 from ard.evaluation.measurement import versions
 from ard.evaluation.rehearsed import check_place
 from ard.evaluation.request import Request, split_commas
-from ard.training.config_digest import digest_of, essentials
+from ard.training.config_digest import RESUMED_WITH, digest_of, essentials
 
 RESNET18_RECORD = 0.5850  # AutoAttack, CIFAR-10 at 8/255: RobustBench's best network of ResNet-18's size
 RESNET18_PARAMETERS = 12e6
@@ -223,7 +223,8 @@ def training_with_config(weights: Path, card: Card) -> TrainingFacts | None:
     try:
         resolved = read_yaml(str(file))
         known = dict(_teachers_in(resolved["model"]["init_args"], teachers_by_place(card.teacher, card.recipe)))
-        config = essentials(resolved, known, look=False)
+        changed = {RESUMED_WITH: list(training.resumed_with)} if training.resumed_with else {}
+        config = essentials(resolved, known, look=False) | changed
     except (UserError, KeyError, TypeError, AttributeError):  # not a configuration of ours
         return training
     return replace(training, config=config) if digest_of(config) == training.config_digest else training

@@ -1,6 +1,7 @@
 """Numbers and tables as people read them."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 DASH = "–"
@@ -17,8 +18,13 @@ def _cell(text: str) -> str:
 
 
 def printable(line: str) -> str:
-    """The line with what a terminal would obey, such as the sequence that clears it, written out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    """The line with what a terminal would obey, such as the sequence that clears it, written out; any space stays."""
+    return "".join(c if c.isprintable() or _is_harmless(c) else c.encode("unicode_escape").decode() for c in line)
+
+
+def _is_harmless(character: str) -> bool:
+    """Spaces of other widths, and what joins letters or keeps them apart."""
+    return unicodedata.category(character) == "Zs" or character in "\u200c\u200d"
 
 
 def first_line(error: object) -> str:

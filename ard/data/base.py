@@ -26,7 +26,7 @@ from ard.data.idbh import ERASED, Redrawn, check_shape
 from ard.data.loading import Batch, Images, Loader, MemoryImages, Mixture, Subset
 from ard.data.splitting import stratified_split
 
-Taken = Literal["none", "soft", "class"]  # the labels that a method takes, see Objective.labels
+LabelsTaken = Literal["none", "soft", "class"]  # the labels that a method takes, see Objective.labels
 IMAGES_SHARE = 0.25  # of a GPU's free memory, at most, for the images
 
 
@@ -281,7 +281,7 @@ def to_pixels(images: Tensor) -> Tensor:
     return pixels.contiguous(memory_format=torch.channels_last)
 
 
-def check_batch(x: Tensor, y: Tensor, *, num_classes: int, labels: Taken) -> None:
+def check_batch(x: Tensor, y: Tensor, *, num_classes: int, labels: LabelsTaken) -> None:
     """Raises UserError for images or labels that a method cannot train on.
 
     Args:
@@ -299,7 +299,7 @@ def check_batch(x: Tensor, y: Tensor, *, num_classes: int, labels: Taken) -> Non
     check_known(y, num_classes, labels)
 
 
-def check_known(y: Tensor, num_classes: int, labels: Taken) -> None:
+def check_known(y: Tensor, num_classes: int, labels: LabelsTaken) -> None:
     """Raises UserError for labels (n,) of no class, and for images without one where a method takes others than "none"."""
     check_labels(y, num_classes, unlabelled=True)
     if labels != "none" and len(y) and int(y.min()) == -1:

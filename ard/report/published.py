@@ -91,7 +91,7 @@ def _is_as_shipped(record: Record, method: str) -> bool:
     """Whether a run's objective has the arguments of the recipe that names it, and it saw the data set and nothing else."""
     section = read_yaml(find(method, "methods"), "methods")["model"]["init_args"]["objective"]
     recipe, training = record.recipe, record.training
-    if recipe is None or recipe.class_path != section["class_path"]:
+    if recipe is None or recipe.class_path != section["class_path"] or (training and training.resumed_with):
         return False
     mine, shipped = recipe.init_args or {}, section.get("init_args") or {}
     scalars = {key: value for key, value in shipped.items() if not isinstance(value, dict | list)}

@@ -133,7 +133,7 @@ def write_csv(rows: Sequence[Row], differ: Sequence[str], path: Path, more: Sequ
     all_columns = [*columns(rows, differ), *more]
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow([name for column in all_columns for name in column.csv_names])
+    writer.writerow([_plain_cell(name) for column in all_columns for name in column.csv_names])
     writer.writerows([_plain_cell(cell) for column in all_columns for cell in column.csv_cells(row)] for row in rows)
     write_whole(path, text.getvalue())
 

@@ -174,9 +174,13 @@ class Job:
         write_run_name(run.folder, name)
 
     def _is_of_another(self) -> bool:
-        """Whether the folder holds what was begun with another config or other teachers."""
+        """Whether the folder holds what was begun with another config or other teachers, or was changed by hand since."""
         mark = self.run.folder.begun
-        return mark.is_file() and mark.read_bytes() != self.digest.encode()
+        if not mark.is_file():
+            return False
+        found = (finished_record(path) for path in self.run.folder.records)
+        changed = any(record.training.resumed_with for record in found if record is not None and record.training)
+        return changed or mark.read_bytes() != self.digest.encode()
 
     def _move_aside(self) -> None:
         """What a marker says is not enough to delete a run; the folder is new and empty afterwards."""

@@ -136,7 +136,8 @@ def _say_failures(failures: Mapping[str, str], planned: Planned) -> str:
     """A line for each failed run; not empty where nothing is left to compare."""
     for name, reason in failures.items():
         say(f"failed: {name}: {reason}", error=True)
-    return "no run was finished, so there is nothing to compare" if len(failures) == len(planned.runs) else ""
+    finished = [run for run in planned.runs if not run.tried and run.name not in failures]
+    return "" if finished else "no run was finished, so there is nothing to compare"
 
 
 def _finish(planned: Planned, places: Places) -> dict[str, str]:

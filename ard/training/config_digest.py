@@ -49,6 +49,7 @@ LATER: dict[str, dict[str, Any]] = {
     "weight_perturbation": {"restore": "before_step"},
 }
 
+RESUMED_WITH = "resumed_with"  # the changes that a run has been through: it is not one that had them from its start
 GUARDS = "guards"  # change no run in which nothing goes wrong
 
 

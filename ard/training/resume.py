@@ -15,11 +15,11 @@ from ard.models.loading import mismatch
 from ard.objectives.base import Objective
 from ard.training.callbacks.ranks import is_first
 from ard.training.checkpoints import sign
+from ard.training.config_digest import RESUMED_WITH
 from ard.training.engine import Engine
 
 NAMES = (BEST, PREVIOUS, LAST)  # of the same step, the later one knows more
 MAY_CHANGE = ("data.init_args.workers", "data.init_args.root")  # and max_epochs may grow
-RESUMED_WITH = "resumed_with"  # the changes that a run has been through: it is not one that had them from its start
 
 
 @dataclass(frozen=True)
@@ -123,12 +123,13 @@ def check_same(start: Start, run: dict[str, Any], *, allow_changes: bool) -> lis
     was = _run_info(start.content)
     if was is None:
         _tell(f"{start.path} does not say what it was trained with: its options could not be compared")
-        return ["not known"]
+        return []
     for package, version in run["versions"].items():
         if was["versions"].get(package) != version:
             _tell(
                 f"{start.path} was written with {package} {was['versions'].get(package)}, this is {version}: bits may differ"
             )
+    _check_length(start, was, run)
     changed = [change.replace("init_args.", "") for change in changes(was, run)]  # as options name them
     if changed and not allow_changes:
         raise UserError(
@@ -151,6 +152,20 @@ def changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
         for name in {**before, **after}
         if before.get(name, "not set") != after.get(name, "not set") and name not in may
     ]
+
+
+def _check_length(start: Start, was: dict[str, Any], run: dict[str, Any]) -> None:
+    """Raises UserError for a run made longer in which something moves to its end, and would go back."""
+    block = dict(_flat(run["config"]))
+    names = {name: block.get(f"model.init_args.training.{name}") for name in ("schedule", "eps_ramp", "first_steps")}
+    moving = [
+        str(value) if name == "schedule" else name for name, value in names.items() if value not in (None, "multistep")
+    ]
+    if moving and (longer := _longer(was, run)):
+        raise UserError(
+            f"{start.path}: {longer[0]}, but {' and '.join(moving)} would go back: expected the same max_epochs; multistep "
+            "without eps_ramp and first_steps can be made longer"
+        )
 
 
 def _longer(was: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -102,16 +102,22 @@ class TwoReaders(nn.Module):
         return (self.norm(features) + features).mean(dim=(2, 3))
 
 
-class Gated(TwoReaders):
-    """The second reader counts nothing yet: a gate that is 0, or nearly, when training begins."""
+class Gated(nn.Module):
+    """Residual blocks whose convolution has a second reader that counts nothing yet: gates that are 0, or nearly."""
 
-    def __init__(self, gate=0.0):
+    def __init__(self, gate, depth, nested):
         super().__init__()
-        self.gate = nn.Parameter(torch.tensor(gate))
+        self.stem, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 5)
+        self.convolutions = nn.ModuleList(nn.Conv2d(8, 8, 3, padding=1) for _ in range(depth))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(8) for _ in range(depth))
+        self.gates = nn.Parameter(torch.full((depth, 1 + nested), gate))
 
     def forward(self, x):
-        features = self.conv(x)
-        return (self.norm(features) + self.gate * features).mean(dim=(2, 3))
+        x = self.stem(x)
+        for conv, norm, gates in zip(self.convolutions, self.norms, self.gates, strict=True):
+            features = conv(x)
+            x = x + norm(features).relu() + gates.prod() * features
+        return self.head(x.mean(dim=(2, 3)))
 
 
 class Shared(nn.Module):
@@ -188,14 +194,21 @@ def test_what_cannot_be_folded_stays_as_it_is(kind):
         assert torch.equal(network(x), logits)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("depth", [1, 6])
 @pytest.mark.parametrize("gate", [0.0, 1e-6])
-def test_a_second_reader_that_counts_later_is_seen_at_once(gate):
-    network, x = Gated(gate).eval(), pixels()
+def test_a_second_reader_that_counts_later_is_seen_at_once(gate, depth, nested):
+    with torch.random.fork_rng([]):
+        torch.manual_seed(depth)
+        network, x = Gated(gate, depth, nested), pixels()
+        for _ in range(3):
+            network(pixels(16))
+    network.eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with folded(network):
         network(x)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    nn.init.ones_(network.gate)
+    nn.init.ones_(network.gates)
     logits = network(x)
     with folded(network):
         assert torch.equal(network(x), logits)

@@ -3,13 +3,20 @@
 import pytest
 
 from ard.core.terminal import say
-from ard.core.text import markdown_table
+from ard.core.text import markdown_table, printable
 
 
 def test_a_name_stays_in_its_cell():
     table = markdown_table(["Method", "Clean"], [["odd\n\n**all sound** | yes\x1b[2J", "98.1 ± 0.2"]])
     assert table.splitlines()[2] == "| odd **all sound** \\| yes\\x1b[2J | 98.1 ± 0.2 |"
     assert len(table.splitlines()) == 3
+
+
+def test_spaces_of_any_width_and_joiners_stay():
+    """As in the names that a Mac gives its pictures, and in Persian words."""
+    name = "9.41.07\u202fAM\u00a0می\u200cخواهم"
+    assert printable(name) == name
+    assert printable("\u202e\x9b\u2028") == r"\u202e\x9b\u2028"
 
 
 @pytest.mark.parametrize("error", [False, True])

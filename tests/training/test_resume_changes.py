@@ -8,7 +8,10 @@ from pytorch_lightning import Callback
 from small_runs import cli
 from tiny import user_error
 
-from ard.artifacts.weights import read_weights
+from ard.artifacts.record_file import read_record
+from ard.artifacts.weights import card_of, read_weights, save_weights
+from ard.models import load
+from ard.training import resume
 from ard.training.resume import changes
 
 OPTIONS = ["--trainer.max_epochs=2", "--model.init_args.training.schedule=multistep"]
@@ -106,8 +109,8 @@ def test_a_run_may_become_longer_unless_something_moves_to_its_end(moving, fit, 
     """Else it would go back: a rate that is down would be up again, a radius that is whole a part."""
     option = ["--model.init_args.training.schedule=multistep", f"--model.init_args.training.{moving}"]
     fit(tmp_path, "pgd_at", *option)
-    before, said = contents(tmp_path), "schedule" if "schedule" in moving else moving.partition("=")[0]
-    with user_error(f"{said} of the checkpoint ends after 2 steps, this run has 6: expected the same") as caught:
+    before, said = contents(tmp_path), moving.removeprefix("schedule=").partition("=")[0]
+    with user_error(f"trainer.max_epochs: 1 -> 3, but {said} would go back: expected the same max_epochs") as caught:
         fit(tmp_path, "pgd_at", *option, "--trainer.max_epochs=3", "--resume=auto")
     assert contents(tmp_path) == before
     if "one_cycle" in moving:
@@ -128,6 +131,38 @@ def test_a_run_that_was_changed_under_way_is_not_taken_for_one_that_never_was(fi
     fit(tmp_path / "other", "pgd_at", *longest, f"--ckpt_path={run / 'last.ckpt'}")
     fit(run, "pgd_at", *longest, "--resume=auto")
     assert digest_of_card(tmp_path / "other") == digest_of_card(run)
+
+
+def test_where_it_was_changed_is_told_and_its_config_is_known(fit, run, capsys):
+    """Beside a row with these options throughout a table says so."""
+    fit(run, "pgd_at", OPTIONS[1], "--trainer.max_epochs=3", "--resume=auto")
+    assert cli(capsys, "evaluate", run / "last.safetensors", "--limit", "20")[0] in (0, 3, 4)
+    training = read_record(run / "last.evaluation.json").training
+    assert training.resumed_with == ("trainer.max_epochs: 2 -> 3",)
+    assert training.config["trainer"]["max_epochs"] == 3
+    assert training.settings["resumed with"] == "trainer.max_epochs: 2 -> 3"
+
+
+def test_a_teacher_that_is_replaced_while_a_resumed_run_begins_is_noticed(fit, teacher_of, tmp_path, monkeypatch):
+    teacher = tmp_path / "teacher.safetensors"
+    teacher.write_bytes(teacher_of(10).read_bytes())
+    options = [*OPTIONS, f"--model.teacher.weights={teacher}"]
+    fit(tmp_path / "run", "rslad", *options)
+    check = resume.check_same
+
+    def replaced(*given, **more):
+        found = check(*given, **more)
+        save_weights(teacher, load(teacher).double().float().apply(moved), card_of(teacher))
+        return found
+
+    monkeypatch.setattr(resume, "check_same", replaced)
+    with user_error("a teacher was replaced while the run began"):
+        fit(tmp_path / "run", "rslad", *options[1:], "--trainer.max_epochs=3", "--resume=auto")
+
+
+def moved(part):
+    for parameter in part.parameters(recurse=False):
+        parameter.data += 0.1
 
 
 def digest_of_card(folder):

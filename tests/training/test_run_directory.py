@@ -54,7 +54,6 @@ def test_a_directory_that_was_made_for_nothing_goes_again(tmp_path):
     assert (tmp_path / "a").is_dir()
 
 
-@pytest.mark.fault(3)
 def test_a_link_in_place_of_the_lock_leads_nowhere(command, capsys, tmp_path):
     """A folder from somebody else: the file that the link names would be emptied."""
     run, other = tmp_path / "run", tmp_path / "precious"
@@ -67,6 +66,7 @@ def test_a_link_in_place_of_the_lock_leads_nowhere(command, capsys, tmp_path):
     assert other.read_text() == "precious"
 
 
+@pytest.mark.fault(3)
 def test_what_a_killed_writer_left_is_swept(fit, tmp_path):
     for name in (".last.ckpt.tmp", ".metrics.csv.tmp", ".last.ckpt.sha256.123.tmp"):
         (tmp_path / name).write_bytes(b"half")

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ard.attacks import Ball
 from ard.evaluation.cascade import evaluation_mode
 from ard.evaluation.checks.evidence import Evidence
 from ard.evaluation.checks.result import CheckResult, at_most, by_chance, check, skipped
 from ard.evaluation.eight_bits import of_eight_bits, on_levels
-from ard.evaluation.witnesses import answers_of, distance
+from ard.evaluation.witnesses import answers_of, distance, in_parts
 
 Ask = Callable[[nn.Module, Tensor], Tensor]
 ALONE = 8  # images that are asked for one by one
@@ -56,13 +57,19 @@ def robust_on_the_levels(e: Evidence) -> CheckResult:
     worst = e.verdicts.worst
     if not worst.any() or not e.ball.eps:
         return skipped("no image withstood every attack")
-    tried, images = e.verdicts.x_adv[worst].to(e.x.device), e.x[worst.to(e.x.device)]
-    rounded = torch.where(of_eight_bits(images).view(-1, 1, 1, 1), on_levels(tried, images, e.ball), tried)
-    copied = e.copies.fresh()
+    copied, fooled = e.copies.fresh(), 0
     with evaluation_mode(copied):
-        fooled = int((answers_of(copied, rounded).argmax(dim=1) != e.y[worst.to(e.y.device)]).sum())
+        for places in in_parts(worst.nonzero().squeeze(1)):
+            here = places.to(e.x.device)
+            rounded = _rounded(e.verdicts.x_adv[places].to(e.x.device), e.x[here], e.ball)
+            fooled += int((answers_of(copied, rounded).argmax(dim=1) != e.y[here.to(e.y.device)]).sum())
     reason = "images that withstood every attack, but not their closest attempt on levels of 8 bits"
     return at_most(fooled, reason, fail=by_chance(int(worst.sum()), 0.005))
+
+
+def _rounded(tried: Tensor, x: Tensor, ball: Ball) -> Tensor:
+    """On levels of 8 bits where the image is; else as it is."""
+    return torch.where(of_eight_bits(x).view(-1, 1, 1, 1), on_levels(tried, x, ball), tried)
 
 
 def _from(first: Tensor, ask: Ask, model: nn.Module, x: Tensor) -> float:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from ard.artifacts.paths import RunFolder
 from ard.core.statistics import accuracy_interval
+from ard.report.attack_sets import attack_sets_line
 from ard.report.comparison import Comparison
 from ard.report.differences import DifferenceTable
 from ard.report.page.charts import (
@@ -173,7 +174,8 @@ def _best_on_top(places: Sequence[Placed]) -> list[Placed]:
 def _compared(folder: Path, compared: Comparison, looks: Mapping[str, Look]) -> dict[str, Any]:
     rows, differ = compared.rows, compared.differ
     lines = [rehearsed_line(rows), settings_line(rows, differ), overestimation_line(rows, differ)]
-    lines += [upper_bounds_line(rows, differ), warnings_line(rows, differ), folders_line(rows), compared.left_out]
+    lines += [upper_bounds_line(rows, differ), warnings_line(rows, differ), attack_sets_line(rows), folders_line(rows)]
+    lines.append(compared.left_out)
     left_out = ", ".join(row.label for row in rows if row.warning)
     places, note = placed(rows, differ, looks), _settings(compared)
     return {

@@ -65,7 +65,9 @@ def page_of_study(folder: Path, runs: Sequence[StoredRun], baseline: str | None,
     records = [stored for run in runs for stored in run.records if stored.path.name in RECORDS]
     compared = None
     if any(not stored.is_stale for stored in records):
-        compared = Comparison.of(records, mixed=True, last=last, baseline=baseline, folders=[folder])
+        compared = Comparison.of(
+            records, mixed=True, last=last, baseline=baseline, folders=[run.folder.root for run in runs]
+        )
     return _rendered("study.html", study_context(folder, runs, compared))
 
 

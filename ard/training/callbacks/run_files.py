@@ -22,11 +22,11 @@ from ard.core.files import replaced_since, write_whole
 from ard.core.flops import FlopCounter
 from ard.training.callbacks.outcome import announce_weights
 from ard.training.checkpoints import selected_by
-from ard.training.config_digest import START, as_before, by_contents, digest_of, essentials
+from ard.training.config_digest import RESUMED_WITH, START, as_before, by_contents, digest_of, essentials
 from ard.training.device_clock import DeviceClock
 from ard.training.engine import Engine
 from ard.training.metrics_csv import MetricsCSV
-from ard.training.resume import RESUMED_WITH, check_schedule, describe
+from ard.training.resume import check_schedule, describe
 from ard.training.selection import cut_short
 
 
@@ -61,13 +61,17 @@ class RunFiles(SaveConfigCallback):
     @cached_property
     def essentials(self) -> dict[str, Any]:
         """What the result depends on; teachers are read once, however often a checkpoint is written."""
+        return self._essentials()
+
+    def _essentials(self) -> dict[str, Any]:
         changed = {RESUMED_WITH: self.changes} if self.changes else {}
         return essentials(self.resolved, self.teachers) | changed
 
     def resumed_with(self, changes: list[str]) -> None:
         """From now on the run is one that began otherwise: its digest is not that of a run with these options throughout."""
-        self.changes = changes
-        vars(self).pop("essentials", None)
+        if changes:
+            vars(self)["essentials"] = {**self.essentials, RESUMED_WITH: changes}
+            self.changes = changes
 
     def run(self, trainer: pl.Trainer) -> dict[str, Any]:
         """The description of the run that checkpoints hold."""
@@ -88,7 +92,8 @@ class RunFiles(SaveConfigCallback):
     def _know(self, engine: Engine) -> None:
         """From now on teachers count as what was read, whatever their files become; a resumed run has looked before."""
         self.teachers = {path: digest for one in engine.teachers().values() for path, digest in one.files.items()}
-        if vars(self).pop("essentials", None) not in (None, self.essentials):
+        used = self._essentials()
+        if vars(self).setdefault("essentials", used) != used:
             raise UserError("a teacher was replaced while the run began: expected one teacher; start it again")
 
     def _write_config(self, folder: RunFolder) -> None:
@@ -211,6 +216,7 @@ class RunFiles(SaveConfigCallback):
             epoch=epoch,
             seed=engine.seed,
             config_digest=digest_of(self.essentials),
+            resumed_with=tuple(self.changes) or None,
         )
 
     def device_seconds(self, trainer: pl.Trainer) -> float | None:
