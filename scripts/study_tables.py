@@ -26,8 +26,9 @@ BASELINES = {
 }
 SUMMARY = ("Method", "Teacher", "Clean", "PGD-20", "AA", "Worst", "params")
 # Which labels students train on, and who they learn from: the folder of records and its methods, in the order of COLUMNS.
-ALONE, FIRST, HARD, RSLAD, ARD = COLUMNS = (
+ALONE, TRADES, FIRST, HARD, RSLAD, ARD = COLUMNS = (
     "PGD-AT",
+    "TRADES",
     "PGD-AT on a first student's labels",
     "PGD-AT on the teacher's labels",
     "RSLAD",
@@ -36,12 +37,14 @@ ALONE, FIRST, HARD, RSLAD, ARD = COLUMNS = (
 REGIMES: dict[str, dict[str, str]] = {
     "all right": {
         ALONE: "teacher-or-tricks/pgd_at-label_smoothing-0",
+        TRADES: "teacher-or-tricks/trades",
         HARD: "teacher-or-tricks/pgd_at_teacher_labels",
         RSLAD: "teacher-or-tricks/rslad",
         ARD: "teacher-or-tricks/ard-temperature-5",
     },
     "of 100 images; the others have none": {
         ALONE: "unlabelled-images/pgd_at_ema",
+        TRADES: "unlabelled-images/trades",
         FIRST: "unlabelled-images/pgd_at_teacher_labels-robust_labeller",
         HARD: "unlabelled-images/pgd_at_teacher_labels-robust",
         RSLAD: "unlabelled-images/rslad-robust",
@@ -49,6 +52,7 @@ REGIMES: dict[str, dict[str, str]] = {
     },
     "40 % wrong, the teacher's too": {
         ALONE: "noisy-teacher/pgd_at_ema",
+        TRADES: "noisy-teacher/trades",
         FIRST: "noisy-student/pgd_at_teacher_labels",
         HARD: "noisy-teacher/pgd_at_teacher_labels",
         RSLAD: "noisy-teacher/rslad",
@@ -136,7 +140,7 @@ def when() -> str:
 
 
 def when_line(regime: dict[str, str]) -> list[str]:
-    """A cell for each column, and the difference that softness makes."""
+    """A cell for each column, and the difference of RSLAD to a labeller."""
     found = {column: row_of(path) for column, path in regime.items()}
     means = [f"{100 * found[column].mean('worst'):.1f}" if column in found else "–" for column in COLUMNS]
     return [*means, alone(found[RSLAD], found[HARD]) if HARD in found else "–"]
