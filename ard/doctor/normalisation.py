@@ -18,18 +18,35 @@ CONSTANTS = {
 
 
 def better_ways(teacher: nn.Module, x: Tensor, logits: Tensor, y: Tensor) -> str:
-    """Which normalisation or order of classes is clearly more accurate; empty where none is."""
+    """Which normalisation or order of classes is clearly more accurate, the better of both; empty where none is.
+
+    Any teacher that is far off has an order that fits a little better, so the one is not asked before the other.
+    """
+    found = [better_order(logits, y), better_normalisation(teacher, x, logits, y)]
+    return max(filter(None, found), default=(0.0, ""))[1]
+
+
+def better_order(logits: Tensor, y: Tensor) -> tuple[float, str] | None:
+    """The accuracy with another order of classes, and which."""
     order, right = best_order(logits, y)
     gain = right - float((logits.argmax(dim=1) == y).double().mean())
-    if gain > SWAPPED and right > KNOWN:
-        other = next(index for index, label in enumerate(order) if index != label)
-        return f"{100 * gain:.0f} points more if class {other} of it is our class {order[other]}: another order of classes"
+    if gain <= SWAPPED or right <= KNOWN:
+        return None
+    other = next(index for index, label in enumerate(order) if index != label)
+    what = f"class {other} of it is our class {order[other]}: another order of classes"
+    return right, f"{100 * gain:.0f} points more if {what}"
+
+
+def better_normalisation(teacher: nn.Module, x: Tensor, logits: Tensor, y: Tensor) -> tuple[float, str] | None:
+    """The accuracy on some of the images with another normalisation, and which."""
     few, theirs = x[:: -(-len(x) // ASKED)], y[:: -(-len(x) // ASKED)]
     usual = float((logits[:: -(-len(x) // ASKED)].argmax(dim=1) == theirs).double().mean())
     accuracies = {way: _right(teacher, asked, theirs) for way, asked in _normalised(few)}
     way = max(accuracies, key=lambda way: accuracies[way])
-    better = f"{100 * accuracies[way]:.0f} % {way}: its normalisation is another (ard.models.Normalized)"
-    return better if accuracies[way] - usual > CLEARLY else ""
+    if accuracies[way] - usual <= CLEARLY:
+        return None
+    said = f"{100 * accuracies[way]:.0f} % {way}: its normalisation is another (ard.models.Normalized)"
+    return accuracies[way], said
 
 
 def _normalised(x: Tensor) -> Iterator[tuple[str, Tensor]]:

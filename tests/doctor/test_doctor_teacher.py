@@ -16,6 +16,7 @@ from ard.artifacts.weights import save_weights
 from ard.attacks import Linf
 from ard.data import Digits
 from ard.doctor import teacher_checks as doctor
+from ard.doctor.normalisation import better_ways
 from ard.models import Frozen, Normalized
 
 IMAGENET, CIFAR = ([0.449], [0.226]), ([0.473], [0.251])
@@ -188,3 +189,15 @@ def test_one_whose_training_had_no_epoch_above_chance(tmp_path, network, verdict
     assert found.verdict == verdict
     assert "no epoch of its training was above chance (its card: selected_by none)" in found.message
     assert "normalisation" not in found.message
+
+
+def test_of_two_ways_the_better_one_is_named():
+    """For a teacher that is far off some order fits better, here 50 % for 40; a normalisation makes 100 of it."""
+    y = torch.arange(10).repeat(10)
+    wrong = torch.where(torch.arange(100) < 40, y, (y + 1) % 10)
+    wrong[40:50] = (y[40:50] + torch.tensor([1, -1] * 5)) % 10
+    logits, right = (torch.nn.functional.one_hot(classes, 10).float() for classes in (wrong, y))
+    x = torch.zeros(100, 1, 1, 1)
+    assert better_ways(lambda asked: right if asked.min() < 0 else logits, x, logits, y).startswith("100 % with ")
+    swapped = torch.nn.functional.one_hot((y + 1) % 10, 10).float()
+    assert "another order of classes" in better_ways(lambda _: swapped, x, swapped, y)
