@@ -6,7 +6,7 @@ from typing import Any, Literal
 from ard.artifacts.check_names import with_name
 from ard.artifacts.facts import Threat
 from ard.artifacts.typed_json import OMITTED, SINCE_2, Count, Fraction, Size
-from ard.core.text import duration
+from ard.core.text import duration, one_line
 
 Verdict = Literal["pass", "warn", "fail", "skipped"]
 Overall = Literal["sound", "upper bound", "warnings", "unreliable"]
@@ -29,6 +29,9 @@ class DatasetSpec:
     class_path: str
     init_args: dict[str, Any] | None = field(default=None, metadata=OMITTED)
     digest: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", one_line(self.name))  # it stands in titles, tables and on the terminal
 
 
 @dataclass(frozen=True, kw_only=True)

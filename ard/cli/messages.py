@@ -44,8 +44,6 @@ def quiet() -> None:
 
 
 def _one_line(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> str:
-    return (
-        f"ard: warning: {printable(str(message))}\n"
-        if filename.startswith(PACKAGE)
-        else USUAL(message, category, filename, *place)
-    )
+    if filename.startswith(PACKAGE):
+        return f"ard: warning: {printable(str(message))}\n"
+    return USUAL(message, category, filename, *place)

@@ -9,6 +9,7 @@ from ard.artifacts.record import Record
 from ard.artifacts.record_file import readable_record
 from ard.commands.subject import Subject
 from ard.core.errors import UserError
+from ard.core.text import first_few
 from ard.evaluation.request import Request
 
 
@@ -32,7 +33,7 @@ def check_nothing_lost(subject: Subject, request: Request, attacks: Collection[s
     now = f"{subject.section['name']} {request.split}, {threat.words}"
     then = f"{existing.dataset.name} {existing.split}, {existing.threat.words}"
     if lost or existing.n > len(subject.y) or now != then:
-        beyond = f" ({', '.join(lost[:3])}{', …' if len(lost) > 3 else ''} would be lost)" if lost else ""
+        beyond = f" ({first_few(lost, 3)} would be lost)" if lost else ""
         raise UserError(
             f"{path} holds suite {existing.suite}, n = {existing.n}, {then}{beyond}; suite {request.suite}, "
             f"n = {len(subject.y)}, {now} would replace it: add --replace, or evaluate a copy of the weights elsewhere"

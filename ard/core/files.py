@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ard.core.errors import UserError
 from ard.core.terminal import say
+from ard.core.text import first_few
 
 FILE_KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 WAITLESS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # else a pipe waits until somebody opens its other end
@@ -181,5 +182,5 @@ def _weights_below(folder: Path) -> str:
         found = (file.relative_to(folder).as_posix() for suffix in SUFFIXES for file in folder.glob(pattern + suffix))
         files = sorted(name for name in found if not name.endswith(BESIDE))
         if files:
-            return f"{', '.join(files[:5])}{', …' if len(files) > 5 else ''}: name one of these"
+            return f"{first_few(files)}: name one of these"
     return "none: name a file, or the folder of a run that has ended"

@@ -1,11 +1,14 @@
 """What images and labels must be, wherever they come from: pixels in [0, 1], channels first, classes from 0."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ard.core.errors import UserError
+
+Labels = Literal["none", "soft", "class"]  # what a method takes of them: see Objective.labels
 
 
 def check_pixels(x: Tensor, shape: Sequence[int] | None = None, places: Sequence[int] | Tensor | None = None) -> None:
@@ -43,3 +46,28 @@ def check_labels(y: Tensor, num_classes: int, *, unlabelled: bool = False) -> No
             f"image {first} has the label {int(y[first])} ({int(wrong.sum())} of {len(y)} are wrong); "
             f"expected 0 to {num_classes - 1}" + (", or -1 for none" if unlabelled else "")
         )
+
+
+def check_batch(x: Tensor, y: Tensor, *, num_classes: int, labels: Labels) -> None:
+    """Raises UserError for images or labels that a method cannot train on.
+
+    Args:
+        x: Images, refused where a pixel is outside [0, 1].
+        y: Classes, shape (batch,), refused where there is no such class; −1 is an image without a label. Or shares of
+            classes, shape (batch, C).
+        num_classes: Number of classes C.
+        labels: What the method takes: all but "none" refuse −1, and "class" refuses shares.
+    """
+    check_pixels(x)
+    if y.ndim == 2:
+        if labels == "class":
+            raise UserError("images with shares of several classes: expected a method that does not ask for one class")
+        return
+    check_known(y, num_classes, labels)
+
+
+def check_known(y: Tensor, num_classes: int, labels: Labels) -> None:
+    """Raises UserError for labels (n,) of no class, and for images without one where a method takes others than "none"."""
+    check_labels(y, num_classes, unlabelled=True)
+    if labels != "none" and len(y) and int(y.min()) == -1:
+        raise UserError("images without labels: expected a method that needs none, such as RSLAD or AdaAD")

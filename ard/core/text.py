@@ -14,7 +14,12 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return printable(" ".join(text.split())).replace("|", "\\|")
+    return one_line(text).replace("|", "\\|")
+
+
+def one_line(text: str) -> str:
+    """On one line, and printable: a name of a file of anybody begins no paragraph of its own."""
+    return printable(" ".join(text.split()))
 
 
 def printable(line: str) -> str:
@@ -25,6 +30,11 @@ def printable(line: str) -> str:
 def _is_harmless(character: str) -> bool:
     """Spaces of other widths, and what joins letters or keeps them apart."""
     return unicodedata.category(character) == "Zs" or character in "\u200c\u200d"
+
+
+def first_few(names: Sequence[object], most: int = 5) -> str:
+    """The first names of many, separated by commas."""
+    return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
 
 
 def first_line(error: object) -> str:

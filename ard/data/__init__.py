@@ -1,6 +1,7 @@
 """Data modules: uint8 in memory, float in [0, 1] on the device."""
 
-from ard.data.base import DataModule, check_batch, to_pixels
+from ard.core.pixels import check_batch
+from ard.data.base import DataModule, to_pixels
 from ard.data.cifar import CIFAR10, CIFAR100
 from ard.data.digits import Digits
 from ard.data.image_folder import ImageFolder

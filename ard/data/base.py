@@ -3,14 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from ard.core.errors import UserError
-from ard.core.pixels import check_labels, check_pixels
+from ard.core.pixels import check_labels
 from ard.core.ranges import at_least
 from ard.data.augmentation import (
     Augmentation,
@@ -26,7 +26,6 @@ from ard.data.idbh import ERASED, Redrawn, check_shape
 from ard.data.loading import Batch, Images, Loader, MemoryImages, Mixture, Subset
 from ard.data.splitting import stratified_split
 
-LabelsTaken = Literal["none", "soft", "class"]  # the labels that a method takes, see Objective.labels
 IMAGES_SHARE = 0.25  # of a GPU's free memory, at most, for the images
 
 
@@ -279,28 +278,3 @@ def to_pixels(images: Tensor) -> Tensor:
     """uint8 -> float32 in [0, 1]; floats pass, for data modules that hold pixels already."""
     pixels = images.float() / 255 if images.dtype == torch.uint8 else images
     return pixels.contiguous(memory_format=torch.channels_last)
-
-
-def check_batch(x: Tensor, y: Tensor, *, num_classes: int, labels: LabelsTaken) -> None:
-    """Raises UserError for images or labels that a method cannot train on.
-
-    Args:
-        x: Images, refused where a pixel is outside [0, 1].
-        y: Classes, shape (batch,), refused where there is no such class; −1 is an image without a label. Or shares of
-            classes, shape (batch, C).
-        num_classes: Number of classes C.
-        labels: What the method takes: all but "none" refuse −1, and "class" refuses shares.
-    """
-    check_pixels(x)
-    if y.ndim == 2:
-        if labels == "class":
-            raise UserError("images with shares of several classes: expected a method that does not ask for one class")
-        return
-    check_known(y, num_classes, labels)
-
-
-def check_known(y: Tensor, num_classes: int, labels: LabelsTaken) -> None:
-    """Raises UserError for labels (n,) of no class, and for images without one where a method takes others than "none"."""
-    check_labels(y, num_classes, unlabelled=True)
-    if labels != "none" and len(y) and int(y.min()) == -1:
-        raise UserError("images without labels: expected a method that needs none, such as RSLAD or AdaAD")

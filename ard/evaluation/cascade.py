@@ -154,7 +154,15 @@ def _modes_and_random_states(models: Sequence[nn.Module]) -> tuple[bytes, ...]:
 @torch.no_grad()
 def predict(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """The predicted class of each image, and whether its logits are finite."""
-    logits = check_logits(model(x), len(x), "the model")
+    return _read(_logits(model, x))
+
+
+@torch.no_grad()
+def _logits(model: nn.Module, x: Tensor) -> Tensor:
+    return check_logits(model(x), len(x), "the model")
+
+
+def _read(logits: Tensor) -> tuple[Tensor, Tensor]:
     return logits.argmax(dim=1), logits.isfinite().all(dim=1)
 
 
@@ -181,13 +189,16 @@ def _attack(
         x_adv = adversary(model, x[remaining], y[remaining], generator).detach()
         if finish is not None and adversary.ball is not None:
             x_adv = finish(x_adv, x[remaining], adversary.ball)
-        predicted, finite = predict(model, x_adv)
+        logits = _logits(model, x_adv)
+        predicted, finite = _read(logits)
         facts |= _measured(adversary, x_adv, x[remaining], finite)
         withstood = predicted == y[remaining]
         if not adversary.probe:
             assert block.x_adv is not None
-            near = _closer(model, x_adv, block.x_adv[remaining], x[remaining], y[remaining])
-            _remember(block, adversary, x_adv, x, remaining, ~withstood | near)
+            moved = (x_adv != x[remaining]).flatten(1).any(dim=1)  # some attacks give the image back where they fail
+            before = margin(_logits(model, block.x_adv[remaining]), y[remaining])
+            closer = moved & (margin(logits, y[remaining]) >= before)
+            _remember(block, adversary, x_adv, x, remaining, ~withstood | closer)
         correct[remaining] = withstood
     block.correct[adversary.name] = correct
     block.facts[adversary.name] = {**facts, "seconds": time.monotonic() - start}
@@ -204,17 +215,8 @@ def _measured(adversary: Adversary, x_adv: Tensor, x: Tensor, finite: Tensor) ->
     return facts
 
 
-@torch.no_grad()
-def _closer(model: nn.Module, x_adv: Tensor, kept: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Per image: an attempt as close to the boundary as the one that is kept; not the image itself, which some attacks give
-    back where they fail.
-    """
-    moved = (x_adv != x).flatten(1).any(dim=1)
-    return moved & (margin(model(x_adv), y) >= margin(model(kept), y))
-
-
 def _remember(block: Block, adversary: Adversary, x_adv: Tensor, x: Tensor, remaining: Tensor, better: Tensor) -> None:
-    """Keep what is better for images not yet misclassified, and note which images were moved at all."""
+    """Keep what came closer to the boundary, of images not yet misclassified, and note which were moved at all."""
     assert block.x_adv is not None
     assert block.moved is not None
     assert adversary.ball is not None

@@ -3,17 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self, final
+from typing import Any, Protocol, Self, final
 
 import torch
 from torch import Tensor, nn
 
 from ard import losses
 from ard.core.errors import UserError
+from ard.core.pixels import Labels
 from ard.models.building import passes_gradient, some_images
 
 TrainingLoss = Callable[[Tensor], dict[str, Tensor]]  # x' -> {term: scalar, or a vector that is only observed}
-Labels = Literal["none", "soft", "class"]
 Pair = tuple[losses.Loss | None, TrainingLoss]  # the attack loss, None where there is no attack; and the training loss
 
 

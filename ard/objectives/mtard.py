@@ -5,10 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ard.core.pixels import Labels
 from ard.core.ranges import at_least
 from ard.losses import kl, log_softmax
 from ard.models.frozen import Frozen
-from ard.objectives.base import Labels, Objective, Pair, RunFacts, attack_labels
+from ard.objectives.base import Objective, Pair, RunFacts, attack_labels
 
 
 class MTARD(Objective):

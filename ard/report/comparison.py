@@ -7,6 +7,7 @@ from pathlib import Path
 from ard.artifacts.paths import StudyFolder, runs_without_record
 from ard.core.errors import UserError
 from ard.core.files import or_user_error, write_whole
+from ard.core.text import first_few, one_line
 from ard.report.attack_sets import attack_sets_line
 from ard.report.differences import DifferenceTable, differences_table, rungs_of, students
 from ard.report.grouping import differing, group, load_records
@@ -29,11 +30,10 @@ from ard.report.table import (
     spread_words,
     upper_bounds_line,
     warnings_line,
-    write_csv,
 )
+from ard.report.table_csv import write_csv
 
 MOST_IN_PLANE = 14  # methods whose names still find a place in the plane of clean and worst-case accuracy
-MOST_NAMED = 5  # runs that are left out
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Comparison:
         rows, differ = self.rows, self.differ
         lines = [settings_line(rows, differ) + spread_words(rows), overestimation_line(rows, differ)]
         lines += [upper_bounds_line(rows, differ), warnings_line(rows, differ), attack_sets_line(rows)]
-        parts = [main_table(rows, differ), *(line for line in (*lines, folders_line(rows), self.left_out) if line)]
+        parts = [main_table(rows, differ), *(one_line(line) for line in (*lines, folders_line(rows), self.left_out) if line)]
         if self.published is not None:
             parts.append(published_part(rows, self.published))
         if not differ:
@@ -156,8 +156,7 @@ def left_out_line(directories: Sequence[Path], stale: Sequence[Path] = ()) -> st
 
 def _named(paths: Iterable[Path], what: str) -> str:
     names = list(dict.fromkeys(path.as_posix() for path in paths))
-    shown = ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
-    return f"{len(names)} {what}: {shown}" if names else ""
+    return f"{len(names)} {what}: {first_few(names)}" if names else ""
 
 
 def _picture(rows: Sequence[Row], differ: Sequence[str], output: Path, formats: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from ard.artifacts.record import Repetition
 from ard.core.errors import UserError
 from ard.core.statistics import Difference, folded_difference, holm, paired_difference
-from ard.core.text import in_points, markdown_table
+from ard.core.text import in_points, markdown_table, one_line
 from ard.report.rows import Kind, Row, by_one_checkpoint
 
 MEASURED: tuple[Kind, Kind] = ("worst", "clean")
@@ -116,7 +116,7 @@ class DifferenceTable:
 
     def to_markdown(self) -> str:
         """The table, and below it what a reader has to know."""
-        return "\n\n".join([markdown_table(self.header, self.lines), *self.notes])
+        return "\n\n".join([markdown_table(self.header, self.lines), *map(one_line, self.notes)])
 
 
 def differences_table(rows: Sequence[Row], baseline: str | None) -> str:

@@ -7,7 +7,7 @@ from ard.artifacts.check_names import with_name
 from ard.artifacts.record import Record
 from ard.artifacts.record_parts import AttackResult
 from ard.core.statistics import wilson_interval
-from ard.core.text import DASH, duration, in_points, markdown_table, radius
+from ard.core.text import DASH, duration, in_points, markdown_table, one_line, radius
 
 REACH = {
     "Linf": "may move every pixel value by up to {eps} (Linf)",
@@ -39,7 +39,7 @@ def images_used(record: Record) -> str:
 
 
 def _head(record: Record) -> str:
-    head = f"# {record.model.architecture} on {record.dataset.name}"
+    head = one_line(f"# {record.model.architecture} on {record.dataset.name}")
     return f"{head}\n\n**Threat model.** {threat_model(record)}\n\n**Images.** {images_used(record)}"
 
 
@@ -119,7 +119,7 @@ def verdict_explained(record: Record) -> str:
 
 def _provenance(record: Record) -> str:
     lines = [*training_facts(record), *measurement_facts(record)]
-    return "## Where it comes from\n\n" + "\n".join(f"- {name}: {text}." for name, text in lines)
+    return "## Where it comes from\n\n" + "\n".join(one_line(f"- {name}: {text}.") for name, text in lines)
 
 
 def training_facts(record: Record) -> list[tuple[str, str]]:
@@ -132,6 +132,8 @@ def training_facts(record: Record) -> list[tuple[str, str]]:
             "of the last epoch, as none was above chance" if training.of_no_epoch else f"selected by {training.selected_by}"
         )
         selected = f"{chosen}; {epoch}"
+        if training.resumed_with:
+            selected += f"; resumed with {', '.join(training.resumed_with)}"
         digest, seed = training.config_digest, str(training.seed)
     no_teacher = "none" if training is not None else UNKNOWN
     return [
@@ -175,7 +177,7 @@ def _whole_time(record: Record) -> str:
 
 
 def _limits(record: Record) -> str:
-    return "## Limits\n\n" + "\n".join(f"- {line}" for line in what_it_does_not_say(record))
+    return "## Limits\n\n" + "\n".join(one_line(f"- {line}") for line in what_it_does_not_say(record))
 
 
 def what_it_does_not_say(record: Record) -> list[str]:

@@ -12,6 +12,7 @@ from ard.artifacts.paths import RECORD
 from ard.artifacts.record import Record, Repetition, warning_of
 from ard.artifacts.record_parts import Overall
 from ard.artifacts.run_name import row_name
+from ard.core.text import one_line
 
 Kind = Literal["clean", "worst"]
 TEACHER_PREFIX = "teachers/"  # in front of the name of a teacher's row
@@ -43,9 +44,9 @@ class StoredRecord:
         """The method, what was swept, and first how its start was pruned; by the folder where the record does not say."""
         run = self.record.run
         if run is None:
-            return self.home.name
+            return one_line(self.home.name)
         start = [self.record.pruned.words, "then"] if self.record.pruned else []
-        return "-".join([*start, row_name(run.method, run.swept)])
+        return one_line("-".join([*start, row_name(run.method, run.swept)]))
 
     @property
     def is_last(self) -> bool:

@@ -3,15 +3,11 @@
 A column is an attribute of a row or a record, and a line in `columns`.
 """
 
-import csv
-import io
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ard.artifacts.check_names import by_number, with_name
-from ard.core.files import write_whole
 from ard.core.statistics import mean_and_spread
 from ard.core.text import DASH, duration, in_points, markdown_table
 from ard.report.differences import leader
@@ -126,21 +122,6 @@ def main_table(rows: Sequence[Row], differ: Sequence[str]) -> str:
     """Accuracies in percent, mean ± standard deviation over seeds; the best student bold where significant."""
     shown = [column for column in columns(rows, differ) if column.name]
     return markdown_table([column.name for column in shown], [[column.cell(row) for column in shown] for row in rows])
-
-
-def write_csv(rows: Sequence[Row], differ: Sequence[str], path: Path, more: Sequence[Column] = ()) -> None:
-    """The same rows with accuracies as fractions, and `more` columns; an unreliable robust number is marked here, too."""
-    all_columns = [*columns(rows, differ), *more]
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow([_plain_cell(name) for column in all_columns for name in column.csv_names])
-    writer.writerows([_plain_cell(cell) for column in all_columns for cell in column.csv_cells(row)] for row in rows)
-    write_whole(path, text.getvalue())
-
-
-def _plain_cell(cell: Any) -> Any:
-    """Text that a spreadsheet would take for a formula is marked as text: a name may be of a file of anybody."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def settings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:

@@ -1,7 +1,6 @@
 """What a study's runs cost, before they begin: PFLOP from the passes of every recipe, hours where a GPU was measured."""
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ard.artifacts.class_paths import is_ours
-from ard.artifacts.paths import weights_file
 from ard.artifacts.record_file import readable_record
-from ard.artifacts.weights import card_of
 from ard.bench.measured import passes, speeds
 from ard.configs.building import build
 from ard.core.device_name import device_name
@@ -26,7 +22,7 @@ from ard.core.flops import count_flops
 from ard.core.text import markdown_table
 from ard.data import CIFAR10, CIFAR100, DataModule, ImageFolder
 from ard.data.cifar import nothing_fetched
-from ard.models import MobileNetV2, Network, ResNet
+from ard.models import MobileNetV2, Network, ResNet, load
 from ard.study.architectures import architecture
 from ard.study.rehearsal import BATCH, BATCHES
 from ard.study.study_file import Study
@@ -171,9 +167,8 @@ def flops_per_image(run: StudyRun, config: Mapping[str, Any]) -> float | None:
     objective = arguments["objective"]["class_path"].rpartition(".")[2]
     counted = passes().get(Path(run.configs[1]).stem) or passes().get(PASSES_OF.get(objective, ""))
     student = _forward(json.dumps(arguments["student"]), json.dumps(config["data"]))
-    taught = [_forward(spec, json.dumps(config["data"])) for spec in _teachers(run, arguments)]
-    unknown = counted is not None and counted.get("teacher", {}).get("F") and not taught
-    if counted is None or student is None or None in taught or unknown:
+    taught = _taught(run, arguments, json.dumps(config["data"]))
+    if counted is None or student is None or None in taught:
         return None
     steps, total = _attack_steps(arguments), 0.0
     for network, count in counted.items():
@@ -193,16 +188,16 @@ def _attack_steps(arguments: Mapping[str, Any]) -> float:
     return steps if first is None else (first + steps) / 2
 
 
-def _teachers(run: StudyRun, arguments: Mapping[str, Any]) -> list[str]:
-    """The networks of a run's teachers, as configs name them."""
-    found = [json.dumps(teacher.student) for teacher in run.teachers.values()]
+def _taught(run: StudyRun, arguments: Mapping[str, Any], section: str) -> list[float | None]:
+    """The operations of a forward pass of each of a run's teachers; None for one that nobody knows before it is there."""
+    found = [_forward(json.dumps(teacher.student), section) for teacher in run.teachers.values()]
     given = arguments.get("teacher") or {}
     known = given.get("init_args") or {}
     if str(given.get("class_path")).endswith(".RobustBench"):
-        found.append(json.dumps(architecture(known["name"], known["dataset"])[0]))
-    elif not found and os.path.isfile(file := weights_file(known.get("weights") or "")):
-        network = card_of(file).network or {}
-        found += [json.dumps(network)] if network and is_ours(network) else []
+        found.append(_forward(json.dumps(architecture(known["name"], known["dataset"])[0]), section))
+    elif given and not found:
+        weights = known.get("weights")
+        found.append(_forward_of_file(str(Path(weights).absolute()), section) if weights else None)
     return found
 
 
@@ -222,9 +217,22 @@ def _forward(network: str, section: str) -> float | None:
     data = _data(section)
     if data is None:
         return None
-    model: nn.Module = build(Network, json.loads(network))(num_classes=data.num_classes)
+    return _counted(build(Network, json.loads(network))(num_classes=data.num_classes), data)
+
+
+@cache
+def _forward_of_file(weights: str, section: str) -> float | None:
+    """The same of the network that a file of weights is of; a name in it builds none but ours."""
+    data = _data(section)
+    try:
+        return None if data is None else _counted(load(weights), data)
+    except UserError:
+        return None
+
+
+def _counted(network: nn.Module, data: DataModule) -> float:
     with torch.no_grad():
-        return float(count_flops(partial(model.eval(), torch.rand(1, *data.input_shape))))
+        return float(count_flops(partial(network.eval(), torch.rand(1, *data.input_shape))))
 
 
 @cache

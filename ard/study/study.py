@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ard.artifacts.paths import RECORDS
+from ard.artifacts.paths import records_below
 from ard.configs.catalogue import root
 from ard.core.errors import UserError
 from ard.core.locks import alone
 from ard.core.terminal import say
+from ard.core.text import first_few
 from ard.evaluation.rehearsed import FOLDER, MARK
 from ard.study.costs import costs, costs_line, costs_table, counted, repeated
 from ard.study.devices import Devices
@@ -165,8 +166,8 @@ def _tables(planned: Planned, failures: Mapping[str, str], compare: Callable[...
     study, directory = planned.study, planned.directory
     output = Path(study.results) if study.results else directory
     done = [run.directory for run in planned.runs if not run.tried and run.name not in failures]
-    if others := sorted(_evaluated(directory) - set(done)):
-        say(f"in no table, as this study has no such run that ended well: {', '.join(map(str, others))}", error=True)
+    if others := sorted({path.parent for path in records_below(directory)} - set(done)):
+        say(f"{len(others)} in no table, as this study has no such run that ended well: {first_few(others)}", error=True)
     if not study.conditions:
         return _table(study, done, (directory, output), compare)
     tables = []
@@ -177,11 +178,6 @@ def _tables(planned: Planned, failures: Mapping[str, str], compare: Callable[...
             places = directory / condition, output / condition
             tables.append(f"{condition}:\n\n{_table(study, folders, places, compare)}")
     return "\n\n".join(tables)
-
-
-def _evaluated(directory: Path) -> set[Path]:
-    """The folders below a study's that hold a record."""
-    return {file.parent for record in RECORDS for file in directory.rglob(record)}
 
 
 def _table(study: Study, folders: list[Path], places: tuple[Path, Path], compare: Callable[..., str]) -> str:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ard.attacks import AttackFactory, Ball, frozen_mode
 from ard.core.errors import UserError
+from ard.core.pixels import check_known
 from ard.core.randomness import key_seed, keyed_generator
 from ard.data import DataModule, check_batch
-from ard.data.base import check_known
 from ard.data.foreign import ForeignData
 from ard.data.loading import Loader
 from ard.models import Cached, Frozen, Network

@@ -158,9 +158,7 @@ def _check_length(start: Start, was: dict[str, Any], run: dict[str, Any]) -> Non
     """Raises UserError for a run made longer in which something moves to its end, and would go back."""
     block = dict(_flat(run["config"]))
     names = {name: block.get(f"model.init_args.training.{name}") for name in ("schedule", "eps_ramp", "first_steps")}
-    moving = [
-        str(value) if name == "schedule" else name for name, value in names.items() if value not in (None, "multistep")
-    ]
+    moving = [value if name == "schedule" else name for name, value in names.items() if value not in (None, "multistep")]
     if moving and (longer := _longer(was, run)):
         raise UserError(
             f"{start.path}: {longer[0]}, but {' and '.join(moving)} would go back: expected the same max_epochs; multistep "
@@ -183,16 +181,13 @@ def describe(config: dict[str, Any], trainer: pl.Trainer) -> dict[str, Any]:
 
 
 def check_schedule(trainer: pl.Trainer, engine: Engine) -> None:
-    """Raises UserError where rate, radius or attack steps were to move over another number of steps: they would go back."""
-    block = engine.training_block
-    moving = [name for name in ("eps_ramp", "first_steps") if getattr(block, name) is not None]
+    """Raises UserError where the learning rate's schedule was made for another number of steps, as of other batches."""
     for config in trainer.lr_scheduler_configs:
         steps = getattr(config.scheduler, "total_steps", engine.optimizer_steps + 1) - 1
-        if steps != engine.optimizer_steps and (block.schedule != "multistep" or moving):
-            what = " and ".join([f"{block.schedule} schedule", *moving])
+        if steps != engine.optimizer_steps:
             raise UserError(
-                f"the {what} of the checkpoint ends after {steps} steps, this run has {engine.optimizer_steps}: expected "
-                "the same max_epochs and batch_size; multistep without eps_ramp and first_steps can be made longer"
+                f"the {engine.training_block.schedule} schedule of the checkpoint ends after {steps} steps, this run has "
+                f"{engine.optimizer_steps}: expected the same max_epochs and batch_size, or multistep"
             )
 
 

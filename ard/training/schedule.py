@@ -123,9 +123,7 @@ class Training:
         if self.schedule == "one_cycle":
             return one_cycle(optimizer, steps, self.warmup, self.momentum, self.least_momentum)
         if self.schedule == "multistep":
-            falling = MultiStepLR(optimizer, [round(m * steps) for m in self.milestones], self.gamma)
-            vars(falling)["total_steps"] = steps + 1  # for a resumed run to find, as of the curves
-            return falling
+            return MultiStepLR(optimizer, [round(m * steps) for m in self.milestones], self.gamma)
         curve = triangle(steps, self.warmup) if self.schedule == "triangular" else cosine(steps, self.warmup)
         return RateCurve(optimizer, curve, steps, self.momentum, self.least_momentum)
 

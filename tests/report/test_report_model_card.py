@@ -103,7 +103,7 @@ def test_odd_names_stay_data() -> None:
     front, text = parts(model_card(record, "- x: 1"))
     (index,) = front["model-index"]
     assert index["name"] == "- x: 1"
-    assert index["results"][0]["dataset"]["name"] == "a: [b]\n---\n# c"
+    assert index["results"][0]["dataset"]["name"] == "a: [b] --- # c"  # a name is one line
     assert 'ard.load("\\"); import os #\\n.pt")' in text
 
 

@@ -1,6 +1,7 @@
 """ard.report.table: what a table says must follow from the bits of the records, and no more is claimed."""
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from small_records import (
 
 from ard.artifacts.facts import TrainingFacts
 from ard.report.comparison import compare_records
+from ard.report.evidence_card import evidence_card
 
 
 @pytest.fixture
@@ -248,3 +250,16 @@ def test_a_name_is_no_formula_in_a_spreadsheet(tmp_path: Path, name: str) -> Non
     compare_records([tmp_path / "odd"], tmp_path / "out")
     cells = next(csv.reader((tmp_path / "out/table.csv").read_text().splitlines()[1:]))
     assert cells[0] == f"'{name}"
+
+
+def test_no_name_begins_a_paragraph_of_its_own(tmp_path: Path) -> None:
+    """Neither in the table and below it, nor on the card, nor in what a record says of itself."""
+    lie = "odd $\\frac{$\n\n**Above all, significantly**\x1b[2J"  # half a formula, too, for who draws it
+    run = {"study": "odd", "method": lie, "role": "student", "checkpoint": "best", "seed": 0, "swept": {}, "teachers": {}}
+    data = {"name": lie, "class_path": "ard.data.Digits", "init_args": {}, "digest": "0123456789abcdef"}
+    for name, changes in (("odd", {"run": run}), ("pgd_at", {})):
+        record = write(tmp_path / f"odd/{name}/seed0/evaluation.json", first(0.9), first(0.7), dataset=data, **changes)
+    for text in (compare_records([tmp_path / "odd"], tmp_path / "out"), evidence_card(record), str(record)):
+        assert "Above all" in text
+        assert not re.search(r"^[*]*Above all", text, re.MULTILINE)
+        assert "\x1b" not in text

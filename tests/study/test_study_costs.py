@@ -2,6 +2,7 @@
 
 import pytest
 from small_runs import ROOT, workplace
+from torch import nn
 
 from ard.artifacts.card import Card
 from ard.artifacts.record_file import read_record
@@ -57,6 +58,26 @@ def test_a_teacher_that_is_a_file_costs_what_its_network_does(there, tmp_path, m
         found[name] = {row.method: row for row in costs(runs, {run.name: resolve(run) for run in runs})}
     cost = found["given"]["rslad"].flops_per_image
     assert cost > found["trained"]["rslad"].flops_per_image if there else cost is None
+
+
+def test_a_name_in_a_teachers_file_is_not_called(tmp_path, monkeypatch):
+    """One that only begins as ours do: its network is then not known, nor its cost."""
+    workplace(tmp_path, monkeypatch)
+    called = []
+
+    def recorded(path: str = "", num_classes: int = 10) -> nn.Module:
+        called.append(path)
+        return nn.Flatten()
+
+    monkeypatch.setattr("ard.models.recorded", recorded, raising=False)
+    card = Card(class_path="ard.models.recorded", init_args={"path": "anything"}, num_classes=10)
+    save_weights(tmp_path / "teacher.safetensors", ResNet(num_classes=10, in_channels=1, width=8, blocks=[1]), card)
+    given = {"class_path": "ard.models.Frozen", "init_args": {"weights": "teacher.safetensors"}}
+    resolve, study = Resolver(resolve_config), Study(base="digits", recipes=["rslad"], given_teacher=given)
+    runs = plan(once(study), tmp_path / "checkpoints/given", resolve)
+    (cost,) = costs(runs, {run.name: resolve(run) for run in runs})
+    assert cost.flops_per_image is None
+    assert not called
 
 
 def test_trials_of_unlike_length_and_one_fold_and_growing_steps_cost_what_they_are(tmp_path, monkeypatch):

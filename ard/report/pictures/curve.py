@@ -9,11 +9,12 @@ from ard.artifacts.record import Record
 from ard.core.errors import UserError
 from ard.core.statistics import wilson_interval
 from ard.core.text import radius
-from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend, save
+from ard.report.pictures.style import COLOURS, GREY, as_written, empty_axes, legend, save
 
 LINE, CLEAN = COLOURS[0], COLOURS[1]
 
 
+@as_written
 def draw_curve(record: Record, *paths: Path, through: Path | None = None) -> None:
     """Draw accuracy after PGD-20 against the radius, with 95 % Wilson intervals; raises UserError without a curve.
 

@@ -13,7 +13,7 @@ from ard.core.text import markdown_table
 from ard.report.differences import students
 from ard.report.pictures.labels import place_labels
 from ard.report.pictures.marks import MARKERS, TEACHER_MARK, Mark, bars, marks_of, title
-from ard.report.pictures.style import COLOURS, GREY, empty_axes, legend, save, settle_layout
+from ard.report.pictures.style import COLOURS, GREY, as_written, empty_axes, legend, save, settle_layout
 from ard.report.rows import Row, by_one_checkpoint
 
 
@@ -41,6 +41,7 @@ def knobs_of(rows: Sequence[Row]) -> list[Knob]:
     return [Knob(*names, dict(sorted(swept.items()))) for names, swept in sorted(groups.items()) if len(swept) > 2]
 
 
+@as_written
 def draw_frontier(rows: Sequence[Row], differ: Sequence[str], *paths: Path) -> None:
     """Write the picture to each path: the students of every knob, joined in the order of its values."""
     figure, axes = empty_axes(title(rows, differ), "clean accuracy (%)", "worst-case accuracy (%)")

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from ard.core.text import in_points
 from ard.report.differences import SAME, difference_of
 from ard.report.pictures.marks import marks_of, title
-from ard.report.pictures.style import COLOURS, GREY, empty_figure, plain_axes, save
+from ard.report.pictures.style import COLOURS, GREY, as_written, empty_figure, plain_axes, save
 from ard.report.rows import Row
 
 
@@ -19,6 +19,7 @@ def reliable(ladders: Sequence[Sequence[Row]]) -> list[list[Row]]:
     return [rungs for rungs in kept if rungs]
 
 
+@as_written
 def draw_ladders(ladders: Sequence[Sequence[Row]], *paths: Path) -> None:
     """Write the picture to each path: worst-case accuracy of each rung from top to bottom, and between two the difference.
 

@@ -10,12 +10,13 @@ from matplotlib.lines import Line2D
 
 from ard.report.pictures.breaks import Interval, spans
 from ard.report.pictures.marks import bars, marks_of, title
-from ard.report.pictures.style import COLOURS, GREY, empty_figure, legend, plain_axes, save
+from ard.report.pictures.style import COLOURS, GREY, as_written, empty_figure, legend, plain_axes, save
 from ard.report.rows import Row
 
 WORST, CLEAN = COLOURS[0], COLOURS[1]
 
 
+@as_written
 def draw_ranking(rows: Sequence[Row], differ: Sequence[str], *paths: Path) -> None:
     """Write the picture to each path: worst-case accuracy, and beside it clean accuracy, each on its own scale.
 

@@ -12,7 +12,7 @@ from ard.core.errors import UserError
 from ard.report.differences import students
 from ard.report.pictures.labels import place_labels
 from ard.report.pictures.marks import Mark, bars, marks_of, title
-from ard.report.pictures.style import GREY, empty_axes, legend, save, settle_layout
+from ard.report.pictures.style import GREY, as_written, empty_axes, legend, save, settle_layout
 from ard.report.rows import Row
 from ard.report.table import device_seconds
 
@@ -29,6 +29,7 @@ def timed_rows(rows: Sequence[Row]) -> list[Row]:
     return timed if len(devices) == 1 else []
 
 
+@as_written
 def draw_seconds(rows: Sequence[Row], differ: Sequence[str], *paths: Path) -> None:
     """Write the picture to each path: mean over the runs of a row, its runs' least and most seconds, its interval.
 

@@ -24,6 +24,9 @@ SAME_NAMES: Any = {
 }  # names inside an SVG; fonts as printers and conferences take them
 
 
+as_written = matplotlib.rc_context({"text.parse_math": False})  # a decorator: a name with two dollar signs is no formula
+
+
 def empty_figure(title: str) -> Figure:
     """A figure with its title and nothing else."""
     figure = Figure(figsize=(6.4, 4.8), dpi=200, layout="constrained")

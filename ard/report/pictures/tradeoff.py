@@ -14,12 +14,13 @@ from ard.report.pictures.apart import apart
 from ard.report.pictures.breaks import spans, stacked
 from ard.report.pictures.labels import place_labels
 from ard.report.pictures.marks import Mark, bars, marks_of, title
-from ard.report.pictures.style import GREY, empty_figure, legend, save, settle_layout
+from ard.report.pictures.style import GREY, as_written, empty_figure, legend, save, settle_layout
 from ard.report.rows import Row
 
 KEPT_APART = 7.5  # points between the middles of two marks
 
 
+@as_written
 def draw_tradeoff(rows: Sequence[Row], differ: Sequence[str], *paths: Path) -> None:
     """Write the picture to each path; rows without reliable robust numbers are left out.
 
