@@ -66,7 +66,7 @@ def test_a_name_in_a_teachers_file_is_not_called(tmp_path, monkeypatch):
     called = []
 
     def recorded(path: str = "", num_classes: int = 10) -> nn.Module:
-        called.append(path)
+        called.append((path, num_classes))
         return nn.Flatten()
 
     monkeypatch.setattr("ard.models.recorded", recorded, raising=False)
