@@ -45,8 +45,9 @@ def variances(difference: np.ndarray) -> dict[str, float]:
 def visible(parts: dict[str, float], images: int, seeds: int, folds: int = 1) -> tuple[float, float]:
     """Half the interval, and the difference that is found four times out of five; a fold's runs count as one."""
     over_images = (parts["image"] + parts["image_of_a_run"] / seeds) / images
-    if folds == 1:
-        one = Difference(mean=0.0, shift=0.0, over_runs=parts["run"] / seeds, over_images=over_images, runs=seeds)
+    if folds == 1:  # an interval takes its part of the runs from their means, in which is what images have anew in each
+        over_runs = (parts["run"] + parts["image_of_a_run"] / images) / seeds
+        one = Difference(mean=0.0, shift=0.0, over_runs=over_runs, over_images=over_images, runs=seeds)
     else:
         over = over_images + parts["run"] / (seeds * folds)
         one = Difference(mean=0.0, shift=0.0, over_runs=over, over_images=over_images, runs=folds, has_folds=True)
