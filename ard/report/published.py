@@ -1,11 +1,11 @@
 """Published accuracies beside ours: with which number a row may be compared, and how far the two are apart.
 
-The numbers are those of configs/published.yaml. Nothing is compared where recipe, arguments of its objective, data, network,
-threat, checkpoint or attack differ. Schedules and what else a study overrides are not looked at, teachers only in the
-question whether a published number is met.
+The numbers are those of configs/published.yaml. Nothing is compared where recipe, arguments of its objective (the recipe's,
+or those that a number was made with), data, network, threat, checkpoint or attack differ. Schedules and what else a study
+overrides are not looked at, teachers only in the question whether a published number is met.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isclose, sqrt
@@ -28,6 +28,7 @@ class Entry:
     """What one source says of one method on one data set with one student.
 
     Accuracies are fractions, one a seed where the source has them; `networks` says what its names of networks are here.
+    `arguments` are those of the objective that are not the recipe's own.
     `spread` is the standard deviation over seeds where it is printed, `tolerance` one standard error of a number without.
     """
 
@@ -42,6 +43,7 @@ class Entry:
     eps: float = 8 / 255
     checkpoint: str = "best"
     averaged: bool | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
     seeds: int | None = None
     spread: dict[str, float] = field(default_factory=dict)
     note: str = ""
@@ -56,7 +58,7 @@ class Entry:
         record, run = row.first, row.first.run
         if run is None or run.role != "student" or run.swept or record.pruned or run.method not in self.recipes:
             return False
-        if not _is_as_shipped(record, run.method):
+        if not _is_made_with(record, run.method, self.arguments):
             return False
         whole = record.dataset.name == self.data and record.split == "test" and record.fold is None
         threat = record.threat
@@ -87,16 +89,24 @@ class Entry:
         return all(network.init_args.get(key, value) == value for key, value in known["settings"].items())
 
 
-def _is_as_shipped(record: Record, method: str) -> bool:
-    """Whether a run's objective has the arguments of the recipe that names it, and it saw the data set and nothing else."""
+def _is_made_with(record: Record, method: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether a run's objective has the recipe's arguments but for these, and it saw the data set and nothing else."""
     section = read_yaml(find(method, "methods"), "methods")["model"]["init_args"]["objective"]
     recipe, training = record.recipe, record.training
     if recipe is None or recipe.class_path != section["class_path"] or (training and training.resumed_with):
         return False
-    mine, shipped = recipe.init_args or {}, section.get("init_args") or {}
-    scalars = {key: value for key, value in shipped.items() if not isinstance(value, dict | list)}
+    wanted = {**(section.get("init_args") or {}), **arguments}
     data = ((training.config if training else None) or {}).get("data", {}).get("init_args") or {}
-    return "base" not in data and all(mine.get(key, value) == value for key, value in scalars.items())
+    return "base" not in data and _agrees(recipe.init_args or {}, wanted)
+
+
+def _agrees(mine: Any, wanted: Any) -> bool:
+    """Whether an argument is as wanted, of what either says; a class is known by its own name."""
+    if isinstance(mine, dict) and isinstance(wanted, dict):
+        return all(_agrees(mine.get(key, value), value) for key, value in wanted.items())
+    if isinstance(mine, str) and isinstance(wanted, str):
+        return mine.rpartition(".")[2] == wanted.rpartition(".")[2]
+    return bool(mine == wanted)
 
 
 @dataclass(frozen=True)

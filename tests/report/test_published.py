@@ -209,6 +209,33 @@ def test_an_objective_with_other_arguments_is_not_the_papers(tmp_path: Path) -> 
         assert bool(pairs(tmp_path / str(beta), entry(recipes=["trades"]))) == fitting
 
 
+@pytest.mark.parametrize(
+    ("method", "arguments", "other"),
+    [
+        ("liet", {"smoothing": 0.8, "strength": 200.0}, {"smoothing": 0.8}),
+        ("adr", {"temperatures": [1.5, 1.0]}, {"temperatures": [1.5, 2.0]}),
+        ("lbgat", {"clean_learner": {"class_path": "ard.models.resnet.ResNet", "init_args": {"width": 64}}}, {}),
+        ("rslad_igdm", {}, {"base": {"class_path": "ard.objectives.rslad.RSLAD", "init_args": {"alpha": 0.5}}}),
+    ],
+)
+def test_a_number_made_with_other_arguments_than_the_recipes_is_compared_with_those(tmp_path, method, arguments, other):
+    said = {**arguments, **({"clean_learner": {"class_path": "ard.models.ResNet"}} if method == "lbgat" else {})}
+    known = entry(recipes=[method], arguments=said)
+    path = f"cifar/{method}/seed0/evaluation.json"
+    ours(tmp_path / "theirs", path=path, recipe=recipe_of(method, **arguments))
+    ours(tmp_path / "other", path=path, recipe=recipe_of(method, **other))
+    assert pairs(tmp_path / "theirs", known)
+    assert not pairs(tmp_path / "other", known)
+
+
+@pytest.mark.parametrize("number", KNOWN, ids=lambda one: f"{one.recipes[0]}, {one.source[:20]}")
+def test_arguments_of_a_number_are_arguments_of_its_recipes_and_others_than_theirs(number: Any) -> None:
+    for method in number.recipes:
+        shipped = recipe_of(method).init_args
+        assert set(number.arguments) <= set(shipped)
+        assert all(shipped[key] != value for key, value in number.arguments.items())
+
+
 def test_an_attack_is_compared_with_itself_alone(tmp_path: Path) -> None:
     ours(tmp_path, aa=None)
     assert list(pairs(tmp_path, entry())[0].gaps) == ["clean", "PGD-20"]
