@@ -11,7 +11,7 @@ from ard.objectives.base import Objective
 
 
 class Passes(pl.Callback):
-    """Counts the second batch of every epoch: {F, B} of each network. Of two steps in a run it is the later one."""
+    """Counts the second batch of every epoch: {F, B} of each network."""
 
     def __init__(self) -> None:
         self.counts: dict[str, Counter[str]] = {}

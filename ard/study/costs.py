@@ -165,20 +165,28 @@ def flops_per_image(run: StudyRun, config: Mapping[str, Any]) -> float | None:
     """Of a training step, for one image: a forward pass is f, a backward pass to the pixels f, one to the weights 2 f."""
     arguments = config["model"]["init_args"]
     objective = arguments["objective"]["class_path"].rpartition(".")[2]
-    counted = passes().get(Path(run.configs[1]).stem) or passes().get(PASSES_OF.get(objective, ""))
-    student = _forward(json.dumps(arguments["student"]), json.dumps(config["data"]))
-    taught = _taught(run, arguments, json.dumps(config["data"]))
-    if counted is None or student is None or None in taught:
+    counts = passes().get(Path(run.configs[1]).stem) or passes().get(PASSES_OF.get(objective, ""))
+    section, steps = json.dumps(config["data"]), _attack_steps(arguments)
+    student, taught = _forward(json.dumps(arguments["student"]), section), _taught(run, arguments, section)
+    if counts is None or student is None or None in taught:
         return None
-    steps, total = _attack_steps(arguments), 0.0
-    for network, count in counted.items():
-        f = sum(taught) / len(taught) if network == "teacher" and taught else student  # type: ignore[arg-type]
-        more = steps - COUNTED_STEPS if steps > 1 and count["B"] >= COUNTED_STEPS else 0
-        forward, backward = count["F"] + more, count["B"] + more
-        inner = steps if backward > steps else max(0.0, backward - 1)
-        inner = {"student": inner, "teacher": backward}.get(network, 0)
-        total += f * (forward + inner + 2 * (backward - inner))
-    return total
+    teacher = sum(taught) / len(taught) if taught else student  # type: ignore[arg-type]
+    return sum(
+        _of_network(name, count, steps) * (teacher if name == "teacher" else student) for name, count in counts.items()
+    )
+
+
+def passes_with(steps: float, count: Mapping[str, float]) -> dict[str, float]:
+    """{F, B} of a training step with so many steps of attack, from those with ten; some ask a network twice in each."""
+    return {kind: n + n // COUNTED_STEPS * (steps - COUNTED_STEPS) for kind, n in count.items()}
+
+
+def _of_network(network: str, count: Mapping[str, float], steps: float) -> float:
+    """Of all passes through a network, in forward passes; backward ones of the attack go to the pixels alone."""
+    forward, backward = passes_with(steps, count).values()
+    of_attack = steps if backward > steps else max(0.0, backward - 1)
+    to_pixels = {"teacher": backward, "student": of_attack}.get(network, 0.0)
+    return forward + to_pixels + 2 * (backward - to_pixels)
 
 
 def _attack_steps(arguments: Mapping[str, Any]) -> float:

@@ -22,6 +22,7 @@ from ard.cli.lightning import resolve_config
 from ard.configs.catalogue import names
 from ard.core.files import sha256
 from ard.objectives.base import Objective
+from ard.study.costs import passes_with
 from ard.training.config_digest import config_digest
 
 BASES = sorted(CONFIGS / f"{name}.yaml" for name in names("bases"))
@@ -85,10 +86,10 @@ def test_every_objective_has_a_recipe():
 
 @each("recipe", RECIPES)
 def test_a_recipe_trains_and_costs_what_the_table_of_methods_says(recipe, teacher_file, tmp_path):
-    """One fit of two batches, its passes counted; scripts/costs.py adds a recipe to the table that is not there yet."""
+    """One fit of a few batches, its passes counted; scripts/costs.py adds a recipe to the table that is not there yet."""
     options = [*TINY, *FAST, *costs.teacher_options(recipe, teacher_file), "--trainer.limit_val_batches=1"]
     engine, found = costs.counted(recipe, tmp_path, options, callbacks=[before := Start()])
-    assert engine.trainer.global_step == 2 * costs.epochs_of(recipe)
+    assert engine.trainer.global_step == costs.BATCHES * costs.epochs_of(recipe)
     after = engine.student.state_dict()
     assert all(value.isfinite().all() for value in after.values())
     assert [name for name, _ in engine.student.named_parameters() if torch.equal(before.state[name], after[name])] == []
@@ -107,6 +108,15 @@ def assert_is_what_the_recipe_says(config, recipe):
     arguments = found["init_args"]["objective"].get("init_args") or {}
     assert without_weights(arguments) == expected["init_args"]["objective"].get("init_args", {})
     assert found["init_args"]["training"]["monitor"] == expected["init_args"]["training"]["monitor"]
+
+
+@pytest.mark.parametrize("name", ["pgd_at", "adaad", "cgard"])
+def test_with_fewer_steps_a_recipe_costs_what_is_computed_from_ten(name, teacher_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(costs, "PGD_STEPS", 3)
+    (recipe,) = (path for path in RECIPES if path.stem == name)
+    options = [*TINY, *FAST, *costs.teacher_options(recipe, teacher_file)]
+    found = costs.counted(recipe, tmp_path, options)[1]
+    assert found == {network: passes_with(3, count) for network, count in WRITTEN[name].items()}
 
 
 def test_the_script_of_costs_counts_as_the_test_does(tmp_path, monkeypatch):
