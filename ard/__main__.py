@@ -29,6 +29,11 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         say(f"ard: {error}", error=True)
         return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        say(f"ard: {error.filename}: cannot be used ({error.strerror})", error=True)
+        return 2
     except KeyboardInterrupt:
         say("ard: interrupted", error=True)
         return 130

@@ -228,7 +228,13 @@ def records_below(folder: Path) -> list[Path]:
 
 
 def _files_below(folder: Path, name: str) -> Iterator[Path]:
-    """The files of one name, without those of runs that a study moved aside."""
-    for path in folder.rglob(name):
-        if not any(part.endswith(REPLACED) for part in path.relative_to(folder).parts[:-1]):
-            yield path
+    """The files of one name, without runs that a study moved aside; a closed folder is an error, and not empty."""
+    for place, folders, files in os.walk(folder, onerror=_refuse_what_is_closed):
+        folders[:] = [one for one in folders if not one.endswith(REPLACED)]
+        if name in files or name in folders:
+            yield Path(place, name)
+
+
+def _refuse_what_is_closed(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); expected a folder that this user may read")

@@ -32,6 +32,7 @@ from ard.data import DataModule
 from ard.models.building import bounded, check_answers, copyable
 from ard.models.loading import check_export
 from ard.training import resume
+from ard.training.callbacks.about import run_files
 from ard.training.callbacks.guards import Guards
 from ard.training.callbacks.logged_run import LoggedRun
 from ard.training.callbacks.ranks import Ranks, is_first, know_rank, lost
@@ -185,20 +186,25 @@ class CLI(LightningCLI):
         if self.subcommand == "fit" and is_first():
             self.held.enter_context(alone(Path(directory)))
             check_room(Path(directory), self.model)
-        start = resume.start(self.config[self.subcommand], Path(directory), fit=self.subcommand == "fit")
-        named = [callback for callback in trainer.callbacks if isinstance(callback, RunFiles)]  # type: ignore[attr-defined]
-        for files in named:
-            name_runs(trainer.loggers, lambda files=files: files.name(RunFolder.of(directory)), self.model.seed)  # type: ignore[misc]
-        if start is not None:
-            (files,) = named
-            card = card_from(start.content.get("ard", {}), start.path)
-            allow_mismatch = self._get(self.config_init, "allow_mismatch")
-            check_images_of(card, start.path, self.datamodule, allow_mismatch=allow_mismatch)
-            resume.check_fits(start, self.model, files.run(trainer))
-            if self.subcommand == "fit":
-                files.resumed_with(resume.check_same(start, files.run(trainer), allow_changes=self.config.fit.allow_changes))
-            self.config_init[self.subcommand]["ckpt_path"] = str(start.path)
+        if (files := run_files(trainer)) is not None:
+            name_runs(trainer.loggers, lambda: files.name(RunFolder.of(directory)), self.model.seed)
+        self._go_on(trainer, Path(directory), files)
         return trainer
+
+    def _go_on(self, trainer: pl.Trainer, directory: Path, files: RunFiles | None) -> None:
+        """From the checkpoint that the options name, where they name one; a trial run of Lightning's writes no files."""
+        fits = self.subcommand == "fit"
+        start = resume.start(self.config[self.subcommand], directory, fit=fits)
+        if start is None:
+            return
+        card = card_from(start.content.get("ard", {}), start.path)
+        allow_mismatch = self._get(self.config_init, "allow_mismatch")
+        check_images_of(card, start.path, self.datamodule, allow_mismatch=allow_mismatch)
+        if files is not None:
+            resume.check_fits(start, self.model, files.run(trainer))
+        if files is not None and fits:
+            files.resumed_with(resume.check_same(start, files.run(trainer), allow_changes=self.config.fit.allow_changes))
+        self.config_init[self.subcommand]["ckpt_path"] = str(start.path)
 
     def _watchers(self, config: dict[str, Any]) -> list[pl.Callback]:
         """The screen first, so that an epoch has its line before a guard ends it."""
@@ -221,7 +227,8 @@ class CLI(LightningCLI):
     @property
     def status(self) -> int:
         """The exit status of a command that has ended; that of a run is in the process that writes its files."""
-        return max((one.status for one in self.trainer.callbacks if isinstance(one, RunFiles)), default=0)  # type: ignore[attr-defined]
+        files = run_files(self.trainer)
+        return 0 if files is None else files.status
 
 
 class DryRun(CLI):

@@ -62,7 +62,7 @@ def write_whole(path: Path, data: bytes | str, *, through: Path | None = None) -
     with or_user_error(path):
         try:
             with open(temporary, "wb") as file:
-                file.write(data.encode() if isinstance(data, str) else data)
+                file.write(data.encode(errors="backslashreplace") if isinstance(data, str) else data)  # any name of a file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

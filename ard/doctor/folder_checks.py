@@ -11,7 +11,7 @@ from ard.artifacts.paths import RunFolder
 from ard.doctor.advice import Advice
 from ard.doctor.planned_run import PlannedRun
 from ard.training.loggers import FallbackLogger, why_offline
-from ard.training.run_folder import KEPT, checkpoint_size
+from ard.training.run_folder import checkpoint_size, checkpoints_to_come
 
 
 def folder(run: PlannedRun) -> Iterator[Advice]:
@@ -28,7 +28,7 @@ def folder(run: PlannedRun) -> Iterator[Advice]:
 
 def disk(run: PlannedRun) -> Iterator[Advice]:
     """There is space for the checkpoints of the run."""
-    needed = (KEPT + 1) * checkpoint_size(run.engine)  # and the one that is being written
+    needed = checkpoints_to_come(run.directory) * checkpoint_size(run.engine)
     free = shutil.disk_usage(_existing(run.directory)).free
     message = f"{needed / 1e6:,.3g} MB for checkpoints, {free / 1e9:,.3g} GB are free"
     yield Advice("disk", message, "ok" if needed < free else "error")

@@ -21,11 +21,15 @@ def checkpoint_size(model: nn.Module) -> int:
     return SLACK + momentum + sum(getattr(value, "nbytes", 0) for value in model.state_dict().values())
 
 
+def checkpoints_to_come(directory: Path) -> int:
+    """How many need room: those that are kept, and the next last and the next best one, before others go."""
+    return max(KEPT + 2 - len(RunFolder(directory).checkpoints), 2)
+
+
 def check_room(directory: Path, model: nn.Module) -> None:
-    """Raises UserError where the checkpoints to come do not fit: those that are kept, and the next before one goes."""
+    """Raises UserError where the checkpoints to come do not fit."""
     size = checkpoint_size(model)
-    count = KEPT + 2 - len(RunFolder(directory).checkpoints)
-    files = [directory / f".room{number}.tmp" for number in range(max(count, 2))]
+    files = [directory / f".room{number}.tmp" for number in range(checkpoints_to_come(directory))]
     try:
         for file in files:
             _reserve(file, size)

@@ -6,6 +6,7 @@ import zipfile
 import pytest
 import torch
 from in_time import in_time
+from small_records import first, write
 from small_runs import cli, trained, write_weights
 from tiny import user_error
 
@@ -19,17 +20,17 @@ def closed(monkeypatch):
     """closed(folder): for everybody but the superuser, who runs these tests where nobody else does."""
 
     def close(folder):
-        def guarded(call):
+        def guarded(call, *, listed):
             def refuse(path, *arguments, **options):
-                inside = isinstance(path, str | bytes | os.PathLike) and os.fsdecode(path).startswith(f"{folder}/")
-                if inside:
-                    raise PermissionError(13, "Permission denied", os.fsdecode(path))
+                name = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
+                if name.startswith(f"{folder}/") or (listed and name == str(folder)):
+                    raise PermissionError(13, "Permission denied", name)
                 return call(path, *arguments, **options)
 
             return refuse
 
-        for name in ("stat", "lstat", "open"):
-            monkeypatch.setattr(os, name, guarded(getattr(os, name)))
+        for name in ("stat", "lstat", "open", "listdir", "scandir"):
+            monkeypatch.setattr(os, name, guarded(getattr(os, name), listed=name in ("listdir", "scandir")))
 
     return close
 
@@ -50,6 +51,47 @@ def test_a_folder_that_may_not_be_read(what, place, closed, command, capsys, obs
     status, out, err = cli(capsys, *words)
     assert (status, out, err.count("\n")) == (2, "", 1), err
     observed(f"exit {status}: {err}")
+
+
+@pytest.mark.fault(64)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["compare", "runs"],
+        ["compare", "runs/open", "--output", "runs/closed/out"],
+        ["report", "runs"],
+        ["report", "runs/closed/run"],
+        ["predict", "student.safetensors", "runs/closed/photo.png"],
+        ["predict", "student.safetensors", "runs"],
+        ["doctor", "image_folder", "pgd_at", "--data-dir", "photos"],
+    ],
+    ids=" ".join,
+)
+def test_a_folder_that_may_not_be_listed_is_not_taken_for_an_empty_one(words, place, closed, capsys, monkeypatch):
+    monkeypatch.chdir(place)
+    write_weights(place / "student.safetensors")
+    record(place / "runs/open/evaluation.json")
+    record(place / "runs/closed/run/evaluation.json")
+    for name in ("cat", "dog"):
+        (place / "photos/train" / name).mkdir(parents=True)
+    shut = "photos/train/cat" if "photos" in words else "runs/closed"
+    closed(place / shut)
+    closed(shut)
+    status, out, err = cli(capsys, *words)
+    assert (status, out, err.count("\n")) == (2, "", 1), err
+    assert "Permission denied" in err
+
+
+def test_a_name_that_is_too_long_is_told_in_one_line(place, capsys, monkeypatch):
+    monkeypatch.chdir(place)
+    for words in (["compare", "a" * 300], ["predict", "b" * 300, "c.png"], ["compare", ".", "--output", "a" * 300]):
+        record(place / "evaluation.json")
+        status, out, err = cli(capsys, *words)
+        assert (status, out, err.count("\n")) == (2, "", 1), err
+
+
+def record(path):
+    write(path, first(0.8, 10), first(0.5, 10))
 
 
 def checkpoint(path, **changes):

@@ -6,7 +6,7 @@ import socket
 import pytest
 from in_time import in_time
 
-from ard.core.files import SMALL, open_regular, replaced_since, sha256, small_text
+from ard.core.files import SMALL, open_regular, replaced_since, sha256, small_text, write_whole
 
 
 def pipe(path):
@@ -63,3 +63,9 @@ def test_a_file_that_changed_is_said_and_one_that_did_not_is_not(tmp_path):
     changed, gone = replaced_since(read)
     assert f"other was replaced while it was in use: SHA-256 {sha256(tmp_path / 'same')[:12]}… was used" in changed
     assert gone.endswith("gone was replaced while it was in use: SHA-256 0967115f2813… was used, nothing… is there now")
+
+
+def test_a_text_with_a_name_that_is_no_utf_8_is_written(tmp_path):
+    """As a folder may be called, and as JSON may say."""
+    write_whole(tmp_path / "table.md", os.fsdecode(b"caf\xe9"))
+    assert (tmp_path / "table.md").read_text() == "caf\\udce9"

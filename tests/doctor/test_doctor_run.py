@@ -14,6 +14,7 @@ from ard.doctor import folder_checks as places
 from ard.doctor import trial_step
 from ard.objectives.base import Objective
 from ard.training.loggers import FallbackLogger, fallback_logger
+from ard.training.run_folder import check_room
 
 TEACHER = "--model.init_args.teacher.init_args.weights"
 
@@ -118,7 +119,11 @@ def test_folders_and_disks(tmp_path, monkeypatch, observed):
     assert [f.verdict for check in (places.folder, places.disk) for f in check(run)] == ["ok", "ok"]
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=30e6))
     (full,) = places.disk(run)
-    assert (full.verdict, full.message) == ("error", "32.3 MB for checkpoints, 0.03 GB are free")
+    assert (full.verdict, full.message) == ("error", "40.4 MB for checkpoints, 0.03 GB are free")
+    asked: list[int] = []
+    monkeypatch.setattr("os.posix_fallocate", lambda descriptor, offset, size: asked.append(size))  # noqa: ARG005
+    check_room(tmp_path, run.engine)  # what a run asks for
+    assert sum(asked) / 1e6 == pytest.approx(40.4, abs=0.05)
     observed(f"the doctor: error: {full.message}")
     monkeypatch.setattr("os.access", lambda *_: False)
     (closed,) = places.folder(run)

@@ -24,6 +24,7 @@ from ard.core.errors import UserError
 from ard.core.text import duration, radius
 from ard.report.comparison import compare_records
 from ard.report.grouping import group, load_records
+from ard.report.page.writing import write_pages
 from ard.report.pictures.style import save
 
 
@@ -263,3 +264,14 @@ def test_lone_runs_of_one_recipe_are_told_apart_by_their_folders(tmp_path: Path)
 def rows_of(text: str) -> list[str]:
     """The rows of the first table."""
     return [line for line in text.partition("\n\n")[0].splitlines() if line.startswith("| ")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_runs_in_a_folder_whose_name_is_no_utf_8_are_compared_and_have_pages(tmp_path: Path) -> None:
+    study = write_study(tmp_path / os.fsdecode(b"caf\xe9"))
+    table = compare_records([study], tmp_path / "out")
+    assert "| ard | " in table
+    assert (tmp_path / "out/table.md").read_text().startswith(table[:20])
+    assert write_pages(study)
+    compare_records([study], study)
+    assert "caf\\udce9" in (study / "table.md").read_text()

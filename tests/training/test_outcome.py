@@ -62,6 +62,14 @@ def test_a_run_that_trains_nothing_says_so(command, tmp_path, capsys, one_parser
     assert not list(tmp_path.rglob("*.*"))
 
 
+def test_a_validation_in_rehearsal_reads_the_checkpoint(command, tmp_path, capsys, one_parser):  # noqa: ARG001
+    """Lightning then leaves out every callback that writes."""
+    assert cli(capsys, *command(tmp_path, "natural"))[0] == 0
+    words = command(tmp_path, "natural", "--ckpt_path=best", "--trainer.fast_dev_run=true", verb="validate")
+    status, out, err = cli(capsys, *words)
+    assert (status, "val/clean_acc" in out) == (0, True), err
+
+
 def test_a_profiler_is_heard(command, tmp_path, caplog, one_parser):  # noqa: ARG001
     assert main(command(tmp_path, "natural", "--trainer.profiler=simple")) == 0
     assert "run_training_batch" in caplog.text
