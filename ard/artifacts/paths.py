@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ard.core.errors import UserError
 from ard.core.files import SUFFIXES
+from ard.core.text import first_few
 from ard.core.user_paths import written_out
 
 LAST, BEST, PREVIOUS = "last", "best", "previous"  # the checkpoints of a run
@@ -223,7 +224,9 @@ def records_below(folder: Path) -> list[Path]:
     """Every record below a folder of runs; raises UserError where there is none."""
     files = sorted(path for name in RECORDS for path in _files_below(folder, name))
     if not files:
-        raise UserError(f"{folder}: found no {' or '.join(RECORDS)}; expected folders of runs: ard evaluate first")
+        names = [path.name for path in sorted(folder.glob(f"*.{RECORD}"))]
+        way = f"but {first_few(names)}: name those weights student or last" if names else "expected folders of runs"
+        raise UserError(f"{folder}: found no {' or '.join(RECORDS)}; {way}: ard evaluate first")
     return files
 
 

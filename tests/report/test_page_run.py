@@ -70,6 +70,18 @@ def test_the_commands_of_the_page_are_commands(folder):
     assert parse("diagnose", diagnose_weights, commands[2][2:])["weights"] == ["again"]
 
 
+def test_weights_of_another_name_are_named_where_they_are_measured_again_and_no_table_is_of_them(folder, capsys):
+    write(folder / "best.evaluation.json", np.arange(480) < 400, np.arange(480) < 300)
+    (folder / "best.pt").touch()
+    assert f"ard evaluate {folder}/best.pt --suite" in page_of(folder).text
+    for words in (["compare", folder], ["report", folder, "--model-card"]):
+        status, out, err = cli(capsys, *words)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert (
+            "found no evaluation.json or last.evaluation.json; but best.evaluation.json: name those weights student" in err
+        )
+
+
 def test_accuracy_against_the_radius_has_every_point_with_its_interval(folder):
     record = write_run(folder)
     tips = [one["data-tip"] for one in page_of(folder).all_of("g") if "data-tip" in one]

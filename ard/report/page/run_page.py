@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ard.artifacts.diagnosis import diagnosis_of
+from ard.artifacts.paths import weights_beside
 from ard.artifacts.record import REHEARSED, Record
 from ard.artifacts.record_parts import AttackResult
 from ard.core.statistics import wilson_interval
@@ -215,7 +216,7 @@ def _commands(run: StoredRun) -> list[tuple[str, str]]:
     if run.folder.config.is_file():
         config = shlex.quote(run.folder.config.as_posix())
         commands.append(("train it again", f"ard fit -c {config} --trainer.default_root_dir {AGAIN}"))
-    weights = AGAIN if commands else shlex.quote(run.folder.root.as_posix())
+    weights = AGAIN if commands else shlex.quote(_weights(run))
     if record is not None:
         options = {
             "--suite": record.suite,
@@ -231,6 +232,12 @@ def _commands(run: StoredRun) -> list[tuple[str, str]]:
     if run.diagnosis is not None:
         commands.append(("look inside again", f"ard diagnose {weights} --seed {run.diagnosis.seed}"))
     return commands
+
+
+def _weights(run: StoredRun) -> str:
+    """Their folder, which stands for the student in it; their file where they have another name."""
+    own = weights_beside(run.first.path) if run.first and run.first.path != run.folder.records[0] else []
+    return (own[0] if own else run.folder.root).as_posix()
 
 
 def _words(key: str, value: object) -> str:
