@@ -291,6 +291,4 @@ class Engine(Validated):
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]  # of the next epoch already
         self.objective.begin(replace(self.objective.step, next_lr_factor=rate / self.training_block.lr))
         self.objective.on_epoch_end_all()
-        if self.trainer.world_size > 1:  # under manual optimisation BatchNorm statistics drift apart between ranks
-            for buffer in (*self.student.buffers(), *self.selected.buffers(), *self.objective.buffers()):
-                torch.distributed.broadcast(buffer, 0)
+        self.share_buffers()  # once more: an epoch may end without validation

@@ -44,6 +44,9 @@ class Probe(Callback):
     def on_train_batch_start(self, trainer, engine, batch, batch_idx):  # noqa: ARG002
         self.found["labels"].append(batch[1].tolist())
 
+    def on_validation_batch_end(self, trainer, engine, *_):  # noqa: ARG002
+        self.found["validated"] = [value.double().sum().item() for value in engine.selected.state_dict().values()]
+
     def on_fit_end(self, trainer, engine):
         self.found["weights"] = {name: value.double().sum().item() for name, value in engine.student.state_dict().items()}
         self.found["delta"] = None if getattr(engine, "delta", None) is None else engine.delta.flatten(1).sum(1).tolist()
@@ -78,6 +81,12 @@ def test_both_processes_end_with_the_same_weights(run):
     saved = torch.load(run.files / "last.ckpt", weights_only=True)["state_dict"]
     for name, total in first.items():
         assert saved[f"student.{name}"].double().sum().item() == total
+
+
+def test_both_processes_validate_the_network_that_is_saved(run):
+    saved = torch.load(run.files / "last.ckpt", weights_only=True)["state_dict"]
+    expected = [value.double().sum().item() for name, value in saved.items() if name.startswith("student.")]
+    assert [rank["validated"] for rank in run.ranks] == [expected, expected]
 
 
 def test_the_weights_are_written_once(run):
