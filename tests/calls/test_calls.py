@@ -55,6 +55,17 @@ def test_what_a_run_gives(run):
     assert result.model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
 
 
+@pytest.mark.parametrize(("gpus", "devices", "said"), [(1, None, None), (4, None, "1"), (4, 2, "2"), (4, "auto", "auto")])
+def test_a_run_is_on_one_device_unless_more_are_asked_for(gpus, devices, said, monkeypatch):
+    """On several, what follows in a script would run several times."""
+    words = []
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    monkeypatch.setattr("ard.calls.fitting.fit_student", words.extend)
+    monkeypatch.setattr("ard.calls.fitting.FitResult.of", lambda folder: folder)
+    ard.fit("natural", data="digits", devices=devices)
+    assert [word for word in words if word.startswith("--devices")] == ([f"--devices={said}"] if said else [])
+
+
 @pytest.mark.parametrize(
     ("eps", "text"), [(8 / 255, "8/255"), ("8/255", "8/255"), (0.15, "0.15"), (0.123456789, "0.123456789")]
 )

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import TINY
+from ddp_pair import fit_by_call
 from prepared import pair_environments, rank, start, statuses
 from pytorch_lightning import Callback
 from tiny import user_error
@@ -132,6 +134,13 @@ def test_validation_counts_every_image_once(run, observed):
     assert float(row["val/chance"]) == pytest.approx(chance_level(labels.bincount().tolist()), abs=1e-6)
     assert float(row["val/loss"]) == pytest.approx(F.cross_entropy(logits, labels).item(), rel=0.02)  # of shares' means
     observed(f"two processes count {VAL_SIZE} validation images once each: the accuracy of one process")
+
+
+def test_a_call_gives_its_result_in_every_process(tmp_path):
+    """The first writes the weights, which the second waits for."""
+    words = [*TINY, "--trainer.accelerator=cpu", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]
+    pair = [start(fit_by_call, environment, tmp_path / "run", words) for environment in pair_environments()]
+    assert statuses(*pair) == [0, 0]
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
