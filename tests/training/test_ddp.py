@@ -148,3 +148,10 @@ def test_a_batch_that_cannot_be_shared_is_refused():
     data.trainer = SimpleNamespace(world_size=2, global_rank=0, current_epoch=0)
     with user_error("batch_size = 33 is the global one: expected a multiple of 2 processes"):
         data.train_dataloader()
+
+
+def test_a_process_without_a_validation_image_is_refused():
+    data = Digits(batch_size=48, val_size=10)
+    data.trainer = SimpleNamespace(world_size=12, global_rank=0, current_epoch=0)
+    with user_error("val_size = 10: expected one validation image or more for each of 12 processes"):
+        data.val_dataloader()
