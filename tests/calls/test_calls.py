@@ -52,6 +52,7 @@ def test_what_a_run_gives(run):
     assert (result.folder, result.weights) == (folder / "call", folder / "call" / "student.safetensors")
     assert set(result.accuracies) == {"clean", "robust"}
     assert 0 <= result.accuracies["robust"] <= 1
+    assert card_of(result.weights).training.processes is None  # one
     assert result.model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
 
 

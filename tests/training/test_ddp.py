@@ -14,6 +14,7 @@ from pytorch_lightning import Callback
 from tiny import user_error
 
 from ard.artifacts.metrics import read_metrics
+from ard.artifacts.weights import card_of
 from ard.core.files import sha256
 from ard.core.statistics import chance_level
 from ard.data import Digits
@@ -95,6 +96,7 @@ def test_the_weights_are_written_once(run):
     names = {file.name for file in run.files.iterdir()}
     assert {"student.safetensors", "last.safetensors", "last.ckpt", "metrics.csv", "config.yaml"} <= names
     assert [name for name in names if name.endswith(".tmp") or "-v1" in name] == []
+    assert card_of(run.files / "student.safetensors").training.processes == 2
     assert (run.files / "last.ckpt.sha256").read_text().split()[0] == sha256(run.files / "last.ckpt")
 
 

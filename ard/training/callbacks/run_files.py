@@ -222,6 +222,7 @@ class RunFiles(SaveConfigCallback):
             seed=engine.seed,
             config_digest=digest_of(self.essentials),
             resumed_with=tuple(self.changes) or None,
+            processes=trainer.world_size if trainer.world_size > 1 else None,
         )
 
     def device_seconds(self, trainer: pl.Trainer) -> float | None:
