@@ -78,7 +78,8 @@ class TrainingFacts:
     CPU those of all threads, with those that wait for each other, on a GPU by the clock, times the number of processes.
 
     `config_digest` names everything the result depends on; `config` is what it is the digest of, where that is known.
-    `resumed_with` are the changes of its options that the run has been through.
+    `resumed_with` are the changes of its options that the run has been through. `processes` is how many trained together,
+    each with BatchNorm statistics of its share of a batch; None for one, and where an older version did not say it.
     """
 
     block: dict[str, Any]
@@ -95,6 +96,7 @@ class TrainingFacts:
     config_digest: str
     config: dict[str, Any] | None = field(default=None, metadata=OMITTED)
     resumed_with: tuple[str, ...] | None = field(default=None, metadata=OMITTED)
+    processes: Count | None = field(default=None, metadata=OMITTED)
 
     @property
     def of_last_epoch(self) -> bool:
@@ -108,13 +110,15 @@ class TrainingFacts:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the table compares between rows: training block, precision, epochs, augmentation beyond the plain, labels."""
+        """What the table compares between rows: training block, precision, epochs, and what is not as usual."""
         known = {**self.block, "precision": self.precision, "epochs": self.epochs}
         for name, keys in (("extra augmentation", SWITCHES), ("labels", LABELS)):
             if found := said((self.config or {}).get("data"), keys):
                 known[name] = ", ".join(f"{key} {value}" for key, value in found.items()).replace("augmentation ", "")
         if self.resumed_with:
             known["resumed with"] = ", ".join(self.resumed_with)
+        if self.processes:
+            known["processes"] = self.processes
         return known
 
 

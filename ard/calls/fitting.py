@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ard.artifacts.metrics import read_metrics
@@ -87,7 +88,8 @@ def fit(
         data_dir: Where the images are, or are downloaded to.
         out: The run's folder; by default checkpoints/<data>/<method>/seed<seed>.
         seed: Of every random draw.
-        devices: How many GPUs; by default all.
+        devices: How many GPUs, or processes on a CPU; by default one, since with several the whole script runs
+            in the process of each.
         precision: "auto", "32-true", "bf16-mixed" or "16-mixed".
         logger: "wandb", "tensorboard" or the path of a class; metrics.csv is always written.
         average: The decay of averaged weights, such as 0.9995.
@@ -102,6 +104,8 @@ def fit(
     folder = RunFolder.of(default_folder([base, recipe], seed) if out is None else out).root
     chosen: dict[str, Any] = {"student": student, "teacher": teacher and weights_of(teacher), "epochs": epochs, "lr": lr}
     chosen |= {"eps": None if eps is None else written_radius(eps), "batch-size": batch_size, "data-dir": data_dir}
+    if devices is None and torch.cuda.device_count() > 1:  # else what a base says is one, and the run that of the verb
+        devices = 1
     chosen |= {"out": folder, "seed": seed, "devices": devices, "precision": precision, "logger": logger}
     chosen |= {"average": average, "init": init and weights_of(init)}
     words = [f"--{name}={value}" for name, value in chosen.items() if value is not None] + ["--resume"] * resume

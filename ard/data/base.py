@@ -241,6 +241,10 @@ class DataModule(pl.LightningDataModule, ABC):
             )
         if train and len(images) < self.batch_size:
             raise UserError(f"batch_size = {self.batch_size}: expected at most the {len(images)} training images")
+        if len(images) < world_size:
+            raise UserError(
+                f"val_size = {len(images)}: expected one validation image or more for each of {world_size} processes"
+            )
         most = min(self.input_shape[1:]) - (self.padding_mode == "reflect")  # the edge itself is not mirrored
         if train and self.crop_padding > most:
             what = "below" if self.padding_mode == "reflect" else "at most"

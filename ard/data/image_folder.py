@@ -1,5 +1,7 @@
 """Images in one folder a class: decoded once where they fit into memory, else batch by batch in DataLoader workers."""
 
+import hashlib
+import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -151,6 +153,17 @@ class DiskImages:
 
     def __getitems__(self, indices: list[int]) -> Batch:
         return torch.stack([decode(self.paths[i], self.shape) for i in indices]), self.labels[indices]
+
+    def fingerprint(self) -> str:
+        """Of names, sizes and times: nobody reads a large folder for it."""
+        root, digest = os.path.commonpath(self.paths), hashlib.sha256()
+        for path in self.paths:
+            try:
+                found = os.stat(path)
+            except OSError as error:
+                raise UserError(f"{path}: not a readable image ({error.strerror}); replace or delete it") from error
+            digest.update(os.fsencode(f"{path[len(root) :]}\0{found.st_size} {found.st_mtime_ns}\0"))
+        return digest.hexdigest()
 
     def in_memory(self) -> MemoryImages:
         """All images, decoded now."""

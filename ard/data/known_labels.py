@@ -12,7 +12,7 @@ from torch import Tensor
 from ard.core.errors import UserError
 from ard.data.augmentation import Augmentation
 from ard.data.base import DataModule
-from ard.data.loading import Batch, Images, MemoryImages, Subset
+from ard.data.loading import Batch, Images, MemoryImages, Subset, fingerprint
 from ard.data.splitting import stratified_split
 
 WrongAs = Literal["any", "next"]
@@ -145,6 +145,9 @@ class _Relabelled:
 
     def __getitems__(self, indices: list[int]) -> Batch:
         return self.images.__getitems__(indices)[0], self.labels[indices]
+
+    def fingerprint(self) -> str:
+        return fingerprint(self.images)
 
 
 def _with_labels(images: Images, labels: Tensor) -> Images:

@@ -1,5 +1,6 @@
 """Images in memory or on disk, and a loader whose order depends on seed and epoch alone."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from ard.core.pixels import check_pixels
 from ard.core.randomness import key_seed, keyed_generator
 
 Batch = tuple[Tensor, Tensor]  # uint8 images (batch, C, H, W), labels (batch,)
+HASHED_AT_ONCE = 1024  # images, so that no second copy of all is made
 
 
 class Images(Protocol):
@@ -66,6 +68,10 @@ class Subset:
         check_pixels(pixels, self.shape, places)
         return pixels, labels
 
+    def fingerprint(self) -> str:
+        """Also of which images these are, and in which order."""
+        return hashlib.sha256(f"{fingerprint(self.images)} {self.indices.tolist()}".encode()).hexdigest()
+
 
 class Mixture:
     """Images of two sources; the second one's indices follow the first one's."""
@@ -86,6 +92,17 @@ class Mixture:
         asked = [(self.own, own), (self.others, others)]  # of one of them a process may need no image
         pixels, labels = zip(*(source.__getitems__(places) for source, places in asked if places), strict=True)
         return torch.cat(pixels), torch.cat(labels)
+
+
+def fingerprint(images: Images) -> str:
+    """Another text for other images: of all pixels, unless images that are slow to read say it without them."""
+    if hasattr(images, "fingerprint"):
+        return str(images.fingerprint())
+    digest = hashlib.sha256()
+    for start in range(0, len(images), HASHED_AT_ONCE):
+        pixels, _ = images.__getitems__(list(range(start, min(start + HASHED_AT_ONCE, len(images)))))
+        digest.update(pixels.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 class Loader(DataLoader):

@@ -22,10 +22,11 @@ PRIME = 2**31 - 1
 class Cached(Frozen):
     """Frozen, whose logits on training images are looked up: for every crop and flip of every image, in float16.
 
-    The table is beside the weights (194 MB for CIFAR-10: 50,000 images × 81 crops × 2 × 10 logits and their check word), is
-    filled as views are first seen, and is shared by all students of the teacher. A view whose check word does not fit, as it
-    was never seen, half-written by a process that was killed, or damaged, is computed anew. For other images, such as
-    attacked ones, the network is called, with gradient. Raises UserError when the table holds the logits of another network.
+    The table is beside the weights (194 MB for CIFAR-10: 50,000 images × 81 crops × 2 × 10 logits and their check word),
+    is filled as views are first seen, and is shared by all students of the teacher; images that were replaced have
+    another one. A view whose check word does not fit, as it was never seen, half-written by a process that was killed,
+    or damaged, is computed anew. For other images, such as attacked ones, the network is called, with gradient. Raises
+    UserError when the table holds the logits of another network.
     """
 
     def __init__(self, **options: Any) -> None:

@@ -25,8 +25,8 @@ class LessKnown(Composed):
       are those that T(x) gives j on average: m = mean of T(x)_j − t log Σ_{k≠j} exp(T(x)_k/t) + t log(C − 1). As sure of the
       label as the teacher is of j; a margin to the runner-up alone is less sure, as other classes are further away.
     - "class_mean": the mean of T(x) over the images of class y: how classes are alike, and nothing of an image.
-    - "another_image": T of another image of class y in the batch, drawn anew each time; an image that is alone in its class
-      keeps its own answer.
+    - "another_image": T of another image of class y in the batch, of this process where there are several, drawn anew each
+      time; an image that is alone in its class keeps its own answer.
 
     Means are over all images that training has shown so far, on all processes, and over this process's present batch: after
     an epoch they hardly move. Attack loss and training loss are those of `base`.

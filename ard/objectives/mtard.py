@@ -122,7 +122,8 @@ class CIARD(BMTARD):
     over the images of which N gets x' wrong: there the student is pushed away from N. s is `push` times the power of ten
     that gives the third loss the order of magnitude of the smaller of the others, a constant. For T, from the fraction
     `start` of training on, mean CE(T(x'), y). T(x') is detached in the student's losses; T is in train mode, as the
-    student is. The temperatures move as in B-MTARD, until the fraction `freeze` of training.
+    student is. The temperatures move as in B-MTARD, until the fraction `freeze` of training. On several devices each
+    has an s and a mean over such images of its own.
 
     Args:
         natural_teacher: N.

@@ -25,12 +25,12 @@ class NodeAlignment(Composed):
     over images x' and places, of the teacher's node j and the student's node k of the pair of layers l; no gradient
     reaches the teacher, nor nodes that do not move.
 
-    The nodes are what a convolution or linear layer is given, so channels after activations and sums; the images
-    themselves do not count. What a shortcut's layer is given counts once more where that layer runs after its block, as in
+    The nodes are what a convolution or linear layer is given, so channels after activations and sums; the images themselves
+    do not count. What a shortcut's layer is given counts once more where that layer runs after its block, as in
     ard.models.ResNet, and not where it runs just before. Layers are paired by their share of the depth, the last ones with
     each other; of two grids the larger is pooled to the smaller. A linear layer's grid is one pixel. Where the student has
-    fewer nodes than the teacher, some share the same one. Costs another pass of both networks over x', so that the
-    student's BatchNorm sees x' twice.
+    fewer nodes than the teacher, some share the same one. On several devices each has the correlations of its own images.
+    Costs another pass of both networks over x', so that the student's BatchNorm sees x' twice.
 
     Args:
         base: The method; RSLAD by default.

@@ -14,7 +14,8 @@ class SAAD(Objective):
     follows the teacher's slope at x.
     Training loss: mean w (KL(T(x') ‖ S(x')) + α e KL(T(x') − T(2x − x') ‖ S(x') − S(2x − x'))) + β (1 − ŵ) KL(T(x) ‖ S(x)),
     where e is the progress of training. With H the entropies of T(x') in the batch, w = `sharpness` (H − min H) and
-    ŵ = w / max w. Logits are subtracted before the softmax. The teacher is a constant.
+    ŵ = w / max w. Logits are subtracted before the softmax. The teacher is a constant. On several devices each has the least
+    and the largest of its own images.
 
     Args:
         alpha: α.

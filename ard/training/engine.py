@@ -13,7 +13,7 @@ from ard.core.pixels import check_known
 from ard.core.randomness import key_seed, keyed_generator
 from ard.data import DataModule, check_batch
 from ard.data.foreign import ForeignData
-from ard.data.loading import Loader
+from ard.data.loading import Loader, fingerprint
 from ard.models import Cached, Frozen, Network
 from ard.objectives.base import Objective, RunFacts, Step, total_loss
 from ard.training.given_student import class_count, reads_channels_last, student_factory
@@ -173,10 +173,9 @@ class Engine(Validated):
     def _remember(self, teacher: Cached) -> None:
         if not isinstance(self.data, DataModule) or self.data.additional:
             raise UserError("ard.models.Cached knows images by their place in one data set: expected ard.models.Frozen")
-        labels, fold = self.data.splits[0].labels, () if self.data.fold is None else (self.data.fold,)
-        mode = () if self.data.padding_mode == "zeros" else (self.data.padding_mode,)  # older tables know no other
-        about: tuple[object, ...] = (self.data.title, self.data.split_seed, self.data.input_shape, *fold, *mode)
-        teacher.remember(labels=labels, views=self.data.view_count, num_classes=self.num_classes, about=about)
+        images, views = self.data.splits[0], self.data.view_count
+        about = self.data.input_shape, self.data.padding_mode, fingerprint(images)
+        teacher.remember(labels=images.labels, views=views, num_classes=self.num_classes, about=about)
 
     def teachers(self) -> dict[str, Frozen]:
         """The teacher and those of the objective, by their key in the config."""
@@ -292,6 +291,4 @@ class Engine(Validated):
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]  # of the next epoch already
         self.objective.begin(replace(self.objective.step, next_lr_factor=rate / self.training_block.lr))
         self.objective.on_epoch_end_all()
-        if self.trainer.world_size > 1:  # under manual optimisation BatchNorm statistics drift apart between ranks
-            for buffer in (*self.student.buffers(), *self.selected.buffers(), *self.objective.buffers()):
-                torch.distributed.broadcast(buffer, 0)
+        self.share_buffers()  # once more: an epoch may end without validation

@@ -47,6 +47,13 @@ class Validated(pl.LightningModule, ABC):
 
     def on_validation_epoch_start(self) -> None:
         self.shown = torch.zeros((), device=self.device)
+        self.share_buffers()  # all measure the network that is saved
+
+    def share_buffers(self) -> None:
+        """Give every process those of the first: under manual optimisation BatchNorm statistics drift apart."""
+        if self.trainer.world_size > 1:
+            for buffer in self.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Accuracies on clean and attacked images; what it returns is for the guards. Wrong labels are refused."""

@@ -52,7 +52,19 @@ def test_what_a_run_gives(run):
     assert (result.folder, result.weights) == (folder / "call", folder / "call" / "student.safetensors")
     assert set(result.accuracies) == {"clean", "robust"}
     assert 0 <= result.accuracies["robust"] <= 1
+    assert card_of(result.weights).training.processes is None  # one
     assert result.model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(("gpus", "devices", "said"), [(1, None, None), (4, None, "1"), (4, 2, "2"), (4, "auto", "auto")])
+def test_a_run_is_on_one_device_unless_more_are_asked_for(gpus, devices, said, monkeypatch):
+    """On several, what follows in a script would run several times."""
+    words = []
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    monkeypatch.setattr("ard.calls.fitting.fit_student", words.extend)
+    monkeypatch.setattr("ard.calls.fitting.FitResult.of", lambda folder: folder)
+    ard.fit("natural", data="digits", devices=devices)
+    assert [word for word in words if word.startswith("--devices")] == ([f"--devices={said}"] if said else [])
 
 
 @pytest.mark.parametrize(

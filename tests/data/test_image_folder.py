@@ -16,6 +16,7 @@ from tiny import user_error
 
 from ard.data import ImageFolder
 from ard.data.image_folder import DiskImages, decode
+from ard.data.loading import fingerprint
 
 
 def small(root: Path, **changes) -> ImageFolder:
@@ -43,6 +44,30 @@ def test_images_above_the_memory_limit_are_the_same(tmp_path: Path) -> None:
         for mine, same in zip(getattr(held, loader)(), getattr(read, loader)(), strict=True):
             assert torch.equal(mine[0], same[0])
             assert torch.equal(mine[1], same[1])
+
+
+@pytest.mark.parametrize("memory_limit_mb", [0, 2000])
+def test_a_fingerprint_tells_images_that_were_replaced_and_no_place(memory_limit_mb: int, tmp_path: Path) -> None:
+    def found(root: Path) -> str:
+        return fingerprint(small(root, memory_limit_mb=memory_limit_mb).splits[0])
+
+    first, folder = image_folder(tmp_path / "first"), shutil.copytree(tmp_path / "first", tmp_path / "second")
+    expected, cats = found(first), folder / "train" / "cat"
+    assert found(folder) == expected
+    image, time = cats / "1.png", (cats / "1.png").stat().st_mtime_ns
+    Image.new("RGB", (8, 8), "red").save(image)
+    os.utime(image, ns=(time, time + 1))
+    replaced = found(folder)
+    image.rename(cats / "1b.png")  # the same place in the order
+    Image.new("RGB", (8, 8), "blue").save(cats / "1b.png")
+    assert len({expected, replaced, found(folder)}) == 3
+
+
+def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    images = small(image_folder(tmp_path), memory_limit_mb=0).splits[0]
+    (tmp_path / "train" / "cat" / "1.png").unlink()
+    with user_error(r"cat/1.png: not a readable image \(No such file or directory\)"):
+        fingerprint(images)
 
 
 def test_training_does_without_the_test_folder(tmp_path: Path) -> None:

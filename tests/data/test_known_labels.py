@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from image_files import image_folder
 from tiny import user_error
 
-from ard.data import Digits, KnownLabels, Mixed
-from ard.data.loading import MemoryImages
+from ard.data import Digits, ImageFolder, KnownLabels, Mixed
+from ard.data.loading import MemoryImages, fingerprint
 
 TRAIN, VAL = Digits().splits
 RIGHT = dict(zip(TRAIN.indices.tolist(), TRAIN.labels.tolist(), strict=True))
@@ -82,6 +83,14 @@ def test_views_are_those_of_the_base():
     drawn = [part.views(7, torch.Generator().manual_seed(0)) for part in (base, data)]
     assert data.view_count == base.view_count == 9
     assert torch.equal(*drawn)
+
+
+def test_the_fingerprint_is_that_of_the_images_whatever_their_labels(tmp_path):
+    folder = ImageFolder(root=str(image_folder(tmp_path)), size=8, val_size=6, batch_size=4, memory_limit_mb=0)
+    for base in (Digits(), folder):
+        expected = fingerprint(base.splits[0])
+        assert fingerprint(KnownLabels(base=base, wrong=0.5).splits[0]) == expected
+        assert fingerprint(KnownLabels(base=base, labelled=10).splits[0]) != expected
 
 
 def test_no_class_is_left_without_a_label(monkeypatch):

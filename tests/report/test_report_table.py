@@ -140,6 +140,12 @@ def test_a_row_of_all_labels_says_so_beside_one_of_few(study: Path) -> None:
     assert cells(text, "ard")["Training"] == "labels all"
 
 
+def test_a_row_of_several_processes_says_so_beside_one_of_one(study: Path) -> None:
+    write(study / "kd/seed0/evaluation.json", first(0.9), first(0.1), training=replace(TRAINING, processes=8))
+    text = compare_records([study], study / "out")
+    assert [cells(text, name)["Training"] for name in ("kd", "ard")] == ["processes 8", "processes 1"]
+
+
 def test_training_column_names_what_differs(study: Path) -> None:
     other = replace(TRAINING, block={"lr": 9})
     write(study / "teachers/robust/evaluation.json", first(1), first(0.9), training=other)

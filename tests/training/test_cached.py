@@ -78,6 +78,19 @@ def test_every_view_is_asked_about_once(fit, tmp_path, teacher):
     assert second - TEACHER_IMAGES <= 32 + images - first % 32
 
 
+def test_images_that_were_replaced_have_a_table_of_their_own(fit, tmp_path, teacher, monkeypatch):
+    """Labels and counts are as before, and the first batch may hold none of them."""
+    run(fit, tmp_path / "first", teacher, CACHED, epochs=1)
+    run(fit, tmp_path / "again", teacher, CACHED, epochs=1)
+    assert len(list(teacher.parent.glob("*.logits"))) == 1
+    images = Digits().training_images()
+    place = Digits().splits[0].indices[-1]
+    images.pixels[place] = 255 - images.pixels[place]
+    monkeypatch.setattr(Digits, "training_images", lambda self: images)  # noqa: ARG005
+    run(fit, tmp_path / "replaced", teacher, CACHED, epochs=1)
+    assert len(list(teacher.parent.glob("*.logits"))) == 2
+
+
 def test_what_it_says_of_a_known_image_is_what_the_network_says(teacher):
     network, cached = load(teacher), opened(teacher)
     x, indices, views = torch.rand(5, 1, 8, 8, generator=generator()), torch.arange(5), torch.tensor([0, 1, 2, 3, 0])

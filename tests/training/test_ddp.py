@@ -7,11 +7,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import TINY
+from ddp_pair import fit_by_call
 from prepared import pair_environments, rank, start, statuses
 from pytorch_lightning import Callback
 from tiny import user_error
 
 from ard.artifacts.metrics import read_metrics
+from ard.artifacts.weights import card_of
 from ard.core.files import sha256
 from ard.core.statistics import chance_level
 from ard.data import Digits
@@ -43,6 +46,9 @@ class Probe(Callback):
 
     def on_train_batch_start(self, trainer, engine, batch, batch_idx):  # noqa: ARG002
         self.found["labels"].append(batch[1].tolist())
+
+    def on_validation_batch_end(self, trainer, engine, *_):  # noqa: ARG002
+        self.found["validated"] = [value.double().sum().item() for value in engine.selected.state_dict().values()]
 
     def on_fit_end(self, trainer, engine):
         self.found["weights"] = {name: value.double().sum().item() for name, value in engine.student.state_dict().items()}
@@ -80,10 +86,17 @@ def test_both_processes_end_with_the_same_weights(run):
         assert saved[f"student.{name}"].double().sum().item() == total
 
 
+def test_both_processes_validate_the_network_that_is_saved(run):
+    saved = torch.load(run.files / "last.ckpt", weights_only=True)["state_dict"]
+    expected = [value.double().sum().item() for name, value in saved.items() if name.startswith("student.")]
+    assert [rank["validated"] for rank in run.ranks] == [expected, expected]
+
+
 def test_the_weights_are_written_once(run):
     names = {file.name for file in run.files.iterdir()}
     assert {"student.safetensors", "last.safetensors", "last.ckpt", "metrics.csv", "config.yaml"} <= names
     assert [name for name in names if name.endswith(".tmp") or "-v1" in name] == []
+    assert card_of(run.files / "student.safetensors").training.processes == 2
     assert (run.files / "last.ckpt.sha256").read_text().split()[0] == sha256(run.files / "last.ckpt")
 
 
@@ -125,8 +138,22 @@ def test_validation_counts_every_image_once(run, observed):
     observed(f"two processes count {VAL_SIZE} validation images once each: the accuracy of one process")
 
 
+def test_a_call_gives_its_result_in_every_process(tmp_path):
+    """The first writes the weights, which the second waits for."""
+    words = [*TINY, "--trainer.accelerator=cpu", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]
+    pair = [start(fit_by_call, environment, tmp_path / "run", words) for environment in pair_environments()]
+    assert statuses(*pair) == [0, 0]
+
+
 def test_a_batch_that_cannot_be_shared_is_refused():
     data = Digits(batch_size=33)
     data.trainer = SimpleNamespace(world_size=2, global_rank=0, current_epoch=0)
     with user_error("batch_size = 33 is the global one: expected a multiple of 2 processes"):
         data.train_dataloader()
+
+
+def test_a_process_without_a_validation_image_is_refused():
+    data = Digits(batch_size=48, val_size=10)
+    data.trainer = SimpleNamespace(world_size=12, global_rank=0, current_epoch=0)
+    with user_error("val_size = 10: expected one validation image or more for each of 12 processes"):
+        data.val_dataloader()

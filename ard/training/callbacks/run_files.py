@@ -154,8 +154,13 @@ class RunFiles(SaveConfigCallback):
             self.clock["device_seconds"] += self._device.taken()
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.is_global_zero or trainer.interrupted:
-            return
+        try:
+            if trainer.is_global_zero and not trainer.interrupted:
+                self._write_weights(trainer, pl_module)
+        finally:  # no process ends, or goes on in a script, before the files are there
+            trainer.strategy.barrier()
+
+    def _write_weights(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for line in replaced_since(self.teachers):
             warnings.warn(f"{line}; the student was trained with the first", stacklevel=1)
         folder, written = RunFolder.of(trainer.default_root_dir), []
@@ -217,6 +222,7 @@ class RunFiles(SaveConfigCallback):
             seed=engine.seed,
             config_digest=digest_of(self.essentials),
             resumed_with=tuple(self.changes) or None,
+            processes=trainer.world_size if trainer.world_size > 1 else None,
         )
 
     def device_seconds(self, trainer: pl.Trainer) -> float | None:
