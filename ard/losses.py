@@ -33,7 +33,7 @@ class AttackLoss:
         *,
         start: Tensor | None = None,
         centre: Tensor | None = None,
-        allowed: Loss | None = None,
+        allowed: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.loss, self.start, self.centre, self.allowed = loss, start, centre, allowed
         self.seen: Tensor | None = None

@@ -23,7 +23,7 @@ from zoo_gradients import ISSUE, OWN, PUBLISHED  # noqa: E402
 from zoo_honest import KINDS, network  # noqa: E402
 
 from ard.core.errors import UserError  # noqa: E402
-from ard.evaluation import evaluate_images  # noqa: E402
+from ard.evaluation.evaluation import evaluate_images  # noqa: E402
 
 OUTPUT = ROOT / "docs" / "results" / "misleading.json"
 IMAGES = 100

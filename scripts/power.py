@@ -34,9 +34,8 @@ def variances(difference: np.ndarray) -> dict[str, float]:
     seeds, images = difference.shape
     of_run = difference.var(axis=1, ddof=1).mean()
     of_mean = difference.mean(axis=0).var(ddof=1)
-    anew = max(
-        0.0, float(of_run - of_mean) * seeds / (seeds - 1)
-    )  # E of_run = image + anew, E of_mean = image + anew / seeds
+    # E of_run = image + anew, E of_mean = image + anew / seeds
+    anew = max(0.0, float(of_run - of_mean) * seeds / (seeds - 1))
     image = max(0.0, float(of_run) - anew)
     run = max(0.0, float(difference.mean(axis=1).var(ddof=1)) - anew / images)
     return {"image": image, "image_of_a_run": anew, "run": run}

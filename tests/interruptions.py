@@ -41,13 +41,8 @@ def timeless(record):
         return [timeless(part) for part in record]
     if not isinstance(record, dict):
         return record
-    clock = (
-        "seconds",
-        "device_seconds",
-        "images_per_s",
-        "time",
-        *(["digest"] if "schema" in record else []),
-    )  # its digest is of these, too
+    # its digest is of these, too
+    clock = ("seconds", "device_seconds", "images_per_s", "time", *(["digest"] if "schema" in record else []))
     return {key: timeless(value) for key, value in record.items() if key not in clock}
 
 

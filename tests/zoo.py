@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from ard.attacks import FGSM, PGD, Attack, Ball, Linf, frozen_mode
 from ard.data import Digits, to_pixels
-from ard.evaluation import Evaluation, Given
 from ard.evaluation.adversaries import Adversary, GradientAdversary
-from ard.evaluation.suites import SUITES, full, quick
+from ard.evaluation.evaluation import Evaluation
+from ard.evaluation.suites import SUITES, Given, full, quick
 from ard.losses import cross_entropy
 
 pyautoattack = pytest.importorskip("pyautoattack")

@@ -6,7 +6,7 @@ import torch
 from zoo import WIDE, Subject, undefended
 
 from ard.attacks import PGD
-from ard.evaluation import Given
+from ard.evaluation.suites import Given
 
 
 def in_another_ball(change):

@@ -6,7 +6,7 @@ from torch import nn
 from zoo import EPS, Subject, Through, honest, quickly_trained, undefended
 
 from ard.attacks import Linf
-from ard.evaluation import Given
+from ard.evaluation.suites import Given
 
 
 def through(change, network=undefended):

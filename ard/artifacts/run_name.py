@@ -32,7 +32,12 @@ class RunName:
 
 def row_name(method: str, swept: Mapping[str, float]) -> str:
     """What tables call the runs of a method with these swept settings."""
-    return "-".join([method, *(f"{key.rpartition('.')[2]}-{value:g}" for key, value in swept.items())])
+    return "-".join([method, swept_words(swept)]) if swept else method
+
+
+def swept_words(settings: Mapping[str, float]) -> str:
+    """What names of rows and folders call settings: lr-0.1 of model.init_args.training.lr."""
+    return "-".join(f"{key.rpartition('.')[2]}-{value:g}" for key, value in settings.items())
 
 
 def write_run_name(folder: RunFolder, name: RunName) -> None:

@@ -33,9 +33,9 @@ def read_bytes(path: Path) -> bytes:
         return file.read(size)
 
 
-def plain_from(content: bytes, path: Path, kind: str = "a plain file of weights") -> Any:
+def plain_from(content: bytes, path: Path) -> Any:
     """What torch wrote: tensors and plain values, or a UserError that names what else it wants to import."""
-    return _loaded(io.BytesIO(content), path, kind, len(content), mmap=False)
+    return _loaded(io.BytesIO(content), path, "a plain file of weights", len(content), mmap=False)
 
 
 def read_plain(path: Path, *, kind: str, mmap: bool = False) -> Any:

@@ -42,12 +42,10 @@ def attacking(student: nn.Module, objective: nn.Module, *, mode: Literal["eval",
         RuntimeError: When the student is called with grad mode on and an input that needs no gradient: the answer would
             have no graph, and a loss built on it would lose that gradient in silence while every parameter still gets one.
     """
-    guard = student.register_forward_pre_hook(_refuse_lost_gradient)
-    try:
-        with frozen_mode(student, objective, train=mode == "train"), folded(student) if mode == "eval" else nullcontext():
-            yield
-    finally:
-        guard.remove()
+    guarded = student.register_forward_pre_hook(_refuse_lost_gradient)
+    frozen = frozen_mode(student, objective, train=mode == "train")
+    with guarded, frozen, folded(student) if mode == "eval" else nullcontext():
+        yield
 
 
 def _refuse_lost_gradient(_: nn.Module, inputs: tuple[Any, ...]) -> None:

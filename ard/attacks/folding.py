@@ -1,7 +1,7 @@
 """BatchNorm folded into the convolution before it, for as long as a network is attacked in eval mode."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -140,12 +140,10 @@ def _pairs(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
         elif type(module) is nn.BatchNorm2d and module.track_running_stats and not module.training:
             pairs.extend((conv, module) for conv, answer in answers if inputs and answer is inputs[0])
 
-    hooks = [module.register_forward_hook(note) for module in network.modules()]
-    try:
+    with ExitStack() as hooks:
+        for module in network.modules():
+            hooks.enter_context(module.register_forward_hook(note))
         network(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
     ran = [conv for conv, _ in answers]
     return [(conv, norm) for conv, norm in pairs if ran.count(conv) == 1 and [n for _, n in pairs].count(norm) == 1]
 

@@ -24,8 +24,9 @@ from ard.core.terminal import say
 from ard.data import DataModule, to_pixels
 from ard.data.foreign import ForeignData
 from ard.data.loading import balanced
-from ard.evaluation import Given, evaluate_images
+from ard.evaluation.evaluation import evaluate_images
 from ard.evaluation.request import Request, split_commas
+from ard.evaluation.suites import Given
 from ard.training.method import threat_of
 
 Pairs = tuple[Tensor, Tensor]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import fields, is_dataclass
-from inspect import signature
+from inspect import Parameter, signature
 from itertools import zip_longest
 from typing import Any
 
@@ -15,24 +15,24 @@ def parse(verb: str, function: Callable[..., Any], argv: list[str]) -> dict[str,
 
     A dataclass among the parameters is replaced by its fields, each an option of its own.
     """
+    parameters = signature(function).parameters
+    grouped: dict[str, Any] = {name: p.annotation for name, p in parameters.items() if is_dataclass(p.annotation)}
+    kinds: dict[str, Any] = {name: p.annotation for name, p in parameters.items() if name not in grouped}
+    needed = [name for name in kinds if parameters[name].default is Parameter.empty]
+    kinds |= {field.name: field.type for group in grouped.values() for field in fields(group)}
     parser = OneLineErrors(prog=f"ard {verb}", description=(function.__doc__ or "").split("\n")[0])
-    parameters = signature(function).parameters.values()
-    grouped: dict[str, Any] = {p.name: p.annotation for p in parameters if is_dataclass(p.annotation)}
-    options = {name: [field.name for field in fields(kind)] for name, kind in grouped.items()}
-    parser.words = [p.name for p in parameters] + [name for names in options.values() for name in names]
-    needed = [p for p in parameters if p.default is p.empty and p.name not in grouped]
-    for p in needed:
-        count: dict[str, Any] = {"nargs": "+"} if p.annotation == list[str] else {"type": p.annotation}
-        parser.add_argument(p.name, metavar=p.name.upper(), **count)
-    for kind in grouped.values():
-        parser.add_class_arguments(kind, None)
-    parser.add_function_arguments(function, fail_untyped=True, skip={*grouped, *(p.name for p in needed)})
-    flags = {p.name for p in parameters if p.annotation is bool}
-    flags |= {field.name for kind in grouped.values() for field in fields(kind) if field.type in (bool, bool | None)}
+    parser.words = list(kinds)
+    for name in needed:
+        count: dict[str, Any] = {"nargs": "+"} if kinds[name] == list[str] else {"type": kinds[name]}
+        parser.add_argument(name, metavar=name.upper(), **count)
+    for group in grouped.values():
+        parser.add_class_arguments(group, None)
+    parser.add_function_arguments(function, fail_untyped=True, skip={*grouped, *needed})
+    flags = [name for name, kind in kinds.items() if kind in (bool, bool | None)]
     words = [_normalized_word(word, after, flags) for word, after in zip_longest(argv, argv[1:])]
-    arguments = written_out(parser.parse_args(words))
-    built = {name: kind(**{option: arguments[option] for option in options[name]}) for name, kind in grouped.items()}
-    return {p.name: built[p.name] if p.name in built else arguments[p.name] for p in parameters}
+    given = written_out(parser.parse_args(words))
+    made = {name: group(**{field.name: given[field.name] for field in fields(group)}) for name, group in grouped.items()}
+    return {name: made[name] if name in made else given[name] for name in parameters}
 
 
 def _normalized_word(word: str, after: str | None, flags: Collection[str]) -> str:

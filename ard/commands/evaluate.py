@@ -7,13 +7,8 @@ from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_config, check_weights
 from ard.evaluation.request import Request, split_commas
 
-EXIT_STATUS = {
-    "sound": 0,
-    "upper bound": 0,
-    None: 0,
-    "warnings": 3,
-    "unreliable": 4,
-}  # None: a shard that is done before others
+# None: a shard that is done before others
+EXIT_STATUS = {"sound": 0, "upper bound": 0, None: 0, "warnings": 3, "unreliable": 4}
 
 
 def evaluate_weights(weights: list[str], request: Request) -> int:

@@ -34,12 +34,14 @@ from ard.configs.files import read_yaml
 from ard.core.errors import UserError
 from ard.core.files import or_user_error, replaced_since, write_whole
 from ard.core.terminal import say
-from ard.evaluation import Evaluation, Given, Store
+from ard.evaluation.blocks import Store
 from ard.evaluation.cascade import as_memory_allows
+from ard.evaluation.evaluation import Evaluation
 from ard.evaluation.gallery import gallery_of
 from ard.evaluation.measurement import versions
 from ard.evaluation.rehearsed import check_place
 from ard.evaluation.request import Request, split_commas
+from ard.evaluation.suites import Given
 from ard.training.config_digest import RESUMED_WITH, digest_of, essentials
 
 RESNET18_RECORD = 0.5850  # AutoAttack, CIFAR-10 at 8/255: RobustBench's best network of ResNet-18's size

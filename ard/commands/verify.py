@@ -41,9 +41,8 @@ def verify_images(
         if Path(f"{file}.minisig").exists():
             say(f"{file}.minisig was not looked at: --public-key KEY checks it")
         return status
-    signed = (
-        Path(file) / CLAIM if Path(file).is_dir() else Path(file)
-    )  # of a folder of images the claim, which has their digest
+    # of a folder of images the claim, which has their digest
+    signed = Path(file) / CLAIM if Path(file).is_dir() else Path(file)
     used = {str(signed): sha256(existing(signed, "a record, or adversarial images"))}
     comment = check_signature(signed, public_key)
     status = _verify(file, weights, request)

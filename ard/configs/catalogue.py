@@ -44,9 +44,8 @@ def find(name: str | Path, *kinds: str) -> Path:
     wanted: str = written_out(str(name))
     kinds = kinds or tuple(KINDS)
     for file in (wanted, f"{wanted}.yaml"):
-        if isfile(
-            file
-        ):  # not Path.is_file, which raises OSError for a name too long and a folder that may not be looked into
+        # not Path.is_file, which raises OSError for a name too long and a folder that may not be looked into
+        if isfile(file):
             return Path(file)
     ours = _ours(wanted, kinds)
     if len(ours) == 1:

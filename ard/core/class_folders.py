@@ -179,17 +179,17 @@ def _sorted_out(paths: list[str]) -> tuple[list[str], list[str]]:
         if os.path.basename(name) in LEFT_BY_SYSTEMS or suffix in SIDECARS:
             return True
         # IMG_1.MOV and IMG_1.jpg.json beside IMG_1.jpg, which cameras and clouds write
-        return not _is_of_an_image(name) and (stem in stems or any(stem.startswith(f"{s}.") for s in stems & _begun(stem)))
+        return not _is_of_an_image(name) and not stems.isdisjoint(_begun(stem))
 
     litter = {path for path in paths if is_litter(path)}
     return [path for path in paths if path not in litter], [path for path in paths if path in litter]
 
 
 def _begun(stem: str) -> set[str]:
-    """What a name with dots in it may be called after."""
+    """What a name may be called after: itself, and where it has dots in it all that ends before one."""
     folder, name = os.path.split(stem)
     parts = name.split(".")
-    return {os.path.join(folder, ".".join(parts[:count])) for count in range(1, len(parts))}
+    return {os.path.join(folder, ".".join(parts[:count])) for count in range(1, len(parts) + 1)}
 
 
 @cache

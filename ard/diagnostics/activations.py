@@ -1,7 +1,7 @@
 """What the layers of any network say: the results of its activation functions, seen wherever these are called."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,7 +122,7 @@ def _watched(network: nn.Module, x: Tensor, note: Note) -> None:
 @contextmanager
 def _running(network: nn.Module) -> Iterator[Callable[[], str]]:
     """Yields a function: the name of the module whose forward runs."""
-    stack, hooks = [type(network).__name__], []
+    stack = [type(network).__name__]
 
     def enter(name: str) -> Callable[[nn.Module, Any], None]:
         return lambda *_: stack.append(name)
@@ -130,13 +130,11 @@ def _running(network: nn.Module) -> Iterator[Callable[[], str]]:
     def leave(*_: Any) -> None:
         stack.pop()
 
-    for name, module in network.named_modules():
-        hooks += [module.register_forward_pre_hook(enter(name or stack[0])), module.register_forward_hook(leave)]
-    try:
+    with ExitStack() as hooks:
+        for name, module in network.named_modules():
+            hooks.enter_context(module.register_forward_pre_hook(enter(name or stack[0])))
+            hooks.enter_context(module.register_forward_hook(leave))
         yield lambda: stack[-1]
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 @dataclass

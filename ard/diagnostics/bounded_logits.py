@@ -1,6 +1,7 @@
 """What interval bounds say of logits, and of the lead of a label over every other."""
 
 import math
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,14 +49,13 @@ def bounded_logits(network: nn.Module, x: Tensor, radius: float) -> BoundedLogit
     def note(layer: nn.Linear, inputs: tuple[Any, ...], answer: Any) -> None:
         met.append((layer, inputs[0], answer))
 
-    hooks = [layer.register_forward_hook(note) for layer in network.modules() if isinstance(layer, nn.Linear)]
-    try:
-        with torch.no_grad():
+    with ExitStack() as hooks, torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, nn.Linear):
+                hooks.enter_context(layer.register_forward_hook(note))
+        try:
             logits = interval_bounds(network, x, radius)
-    except (UserError, TypeError, RuntimeError) as error:  # the last two from a scripted network, which takes tensors alone
-        raise NotApplicableError(first_line(error)) from error
-    finally:
-        for hook in hooks:
-            hook.remove()
+        except (UserError, TypeError, RuntimeError) as error:  # the last two from a scripted network, which takes tensors
+            raise NotApplicableError(first_line(error)) from error
     heads = [BoundedLogits(logits, layer, read) for layer, read, answer in met if answer is logits]
     return heads[-1] if heads else BoundedLogits(logits)

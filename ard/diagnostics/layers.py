@@ -1,6 +1,7 @@
 """The layers of a network as an image meets them: their weights with BatchNorm folded in, and the grids they see."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -46,14 +47,11 @@ def layers_of(network: nn.Module, x: Tensor) -> list[Layer]:
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         found[names[module]] = _seen(names[module], module, inputs[0], output)
 
-    kinds = nn.Conv2d | nn.Linear | BATCH_NORMS
-    hooks = [module.register_forward_hook(note) for module in names if isinstance(module, kinds)]
-    try:
-        with torch.no_grad(), folded(network):
-            network(x)  # finds what can be folded by passes of its own; the last one is folded, and is what stays noted
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, torch.no_grad(), folded(network):
+        for module in names:
+            if isinstance(module, nn.Conv2d | nn.Linear | BATCH_NORMS):
+                hooks.enter_context(module.register_forward_hook(note))
+        network(x)  # finds what can be folded by passes of its own; the last one is folded, and is what stays noted
     layers = [layer for layer in found.values() if layer is not None]
     if all(layer.norm for layer in layers):
         raise NotApplicableError("no Conv2d or Linear layer runs in this network")

@@ -20,7 +20,8 @@ CONSTANTS = {
 def better_ways(teacher: nn.Module, x: Tensor, logits: Tensor, y: Tensor) -> str:
     """Which normalisation or order of classes is clearly more accurate, the better of both; empty where none is.
 
-    Any teacher that is far off has an order that fits a little better, so the one is not asked before the other.
+    Both are tried, and the one that makes it more accurate is named: for any teacher that is far off some order of classes
+    fits a little better, which must not hide a wrong normalisation.
     """
     found = [better_order(logits, y), better_normalisation(teacher, x, logits, y)]
     return max(filter(None, found), default=(0.0, ""))[1]

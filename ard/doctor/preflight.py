@@ -38,7 +38,6 @@ def run_check(name: str, check: Callable[[PlannedRun], Iterator[Advice]], run: P
         yield from check(run)
     except UserError as error:
         yield Advice(name, str(error), "error")
-    except (
-        Exception
-    ) as error:  # whatever data and networks of others raise becomes an error of this check; the other checks follow
+    # whatever data and networks of others raise becomes an error of this check; the other checks follow
+    except Exception as error:
         yield Advice(name, f"{type(error).__name__}: {error}".strip().splitlines()[0], "error")

@@ -24,10 +24,8 @@ from ard.training.callbacks.teacher_accuracy import Accuracy, same_split, teache
 CLEAN, ATTACKED = 1000, 500  # images at most
 TEACHER_SECONDS = 12.0  # for each of the two
 AT_A_TIME = 50
-ROBUST, SHARE = (
-    0.2,
-    0.4,
-)  # below, or below that share of the clean accuracy, a teacher is too weak to be worth distilling from
+# below, or below that share of the clean accuracy, a teacher is too weak to be worth distilling from
+ROBUST, SHARE = 0.2, 0.4
 POINTS = 0.03  # between what was declared and what is measured, beside the error of the measurement
 
 

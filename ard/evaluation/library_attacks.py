@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from ard.attacks import Ball
 from ard.core.errors import UserError
+from ard.core.suggestions import did_you_mean
 from ard.evaluation.adversaries import Adversary
 
 AUTOATTACK_PARTS = {"APGD-CE": "apgd-ce", "APGD-T": "apgd-t", "FAB-T": "fab-t", "Square": "square"}
@@ -117,8 +117,7 @@ def library_attack(name: str) -> Any:
         )
     kind = getattr(library, name, None) if name in library.__all__ else None
     if kind is None:
-        near = get_close_matches(name, library.__all__, n=1)
-        raise UserError(f"torchattacks has no attack {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        raise UserError(f"torchattacks has no attack {name!r}{did_you_mean(name, library.__all__)}")
     return kind
 
 

@@ -1,7 +1,7 @@
 """BPDA with the identity (Athalye et al., ICML 2018): for the pieces of a network whose gradients are wrong."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -47,13 +47,11 @@ def wrong_pieces(model: nn.Module, x: Tensor) -> tuple[str, ...]:
 
         return note
 
-    hooks = [module.register_forward_hook(noting(name)) for name, module in model.named_modules() if name]
-    try:
-        with evaluation_mode(model), torch.no_grad():
-            model(x[:IMAGES])
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, evaluation_mode(model), torch.no_grad():
+        for name, module in model.named_modules():
+            if name:
+                hooks.enter_context(module.register_forward_hook(noting(name)))
+        model(x[:IMAGES])
     wrong = [name for name, given in inputs.items() if _is_wrong(model.get_submodule(name), given)]
     return tuple(name for name in wrong if not any(other.startswith(f"{name}.") for other in wrong))
 
@@ -75,9 +73,7 @@ def _straight(model: nn.Module, pieces: tuple[str, ...]) -> Iterator[None]:
     def through(_: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor:
         return given[0] + (output - given[0]).detach()
 
-    hooks = [model.get_submodule(name).register_forward_hook(through) for name in pieces]
-    try:
+    with ExitStack() as hooks:
+        for name in pieces:
+            hooks.enter_context(model.get_submodule(name).register_forward_hook(through))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()

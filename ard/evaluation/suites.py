@@ -53,9 +53,8 @@ def pgd(
     ball: Ball, steps: int, *, loss: Callable = cross_entropy, name: str = "", runs: int = 1, **place: object
 ) -> GradientAdversary:
     """PGD with a step of eps/4 that keeps the best point of its path, from `runs` random starts."""
-    attack = PGD(ball, steps=steps, relative_step=0.25, keep_best=True)
     goals = [untargeted(loss)] * runs
-    return GradientAdversary(name=name or f"PGD-{steps}", ball=ball, attack=attack, loss=loss.__name__, goals=goals, **place)  # type: ignore[arg-type]
+    return _by_pgd(name or f"PGD-{steps}", ball, steps, loss.__name__, goals, **place)
 
 
 def basic(ball: Ball) -> list[Adversary]:
@@ -164,11 +163,14 @@ def _targeted(
     ball: Ball, num_classes: int, after: tuple[str, ...], ranks: int = 9, steps: int = 30, every: int = 1
 ) -> GradientAdversary:
     goals = [targeted(rank) for rank in range(1, min(ranks, num_classes - 1) + 1)]
-    attack = PGD(ball, steps=steps, relative_step=0.25, keep_best=True)
-    loss = "targeted margin"
-    return GradientAdversary(name="Targeted", ball=ball, attack=attack, loss=loss, goals=goals, after=after, every=every)
+    return _by_pgd("Targeted", ball, steps, "targeted margin", goals, after=after, every=every)
 
 
 def _pgd_30(name: str, ball: Ball, goals: Sequence[Goal], loss: str, after: tuple[str, ...] = ()) -> GradientAdversary:
-    attack = PGD(ball, steps=30, relative_step=0.25, keep_best=True)
-    return GradientAdversary(name=name, ball=ball, attack=attack, loss=loss, goals=goals, after=after)
+    return _by_pgd(name, ball, 30, loss, goals, after=after)
+
+
+def _by_pgd(name: str, ball: Ball, steps: int, loss: str, goals: Sequence[Goal], **place: object) -> GradientAdversary:
+    """With a step of eps/4, and the best point of the path."""
+    attack = PGD(ball, steps=steps, relative_step=0.25, keep_best=True)
+    return GradientAdversary(name=name, ball=ball, attack=attack, loss=loss, goals=goals, **place)  # type: ignore[arg-type]

@@ -44,11 +44,8 @@ class Witnesses:
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
         """Note every call whose number is a power of two, counted from the last `restart`."""
-        handle = model.register_forward_hook(self._note)
-        try:
+        with model.register_forward_hook(self._note):
             yield
-        finally:
-            handle.remove()
 
     def restart(self, *, gradients: bool) -> None:
         """The next attack begins; `gradients`: its loss depends on the pixels through the logits alone."""

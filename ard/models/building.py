@@ -37,11 +37,8 @@ def bounded(tensors: int = TENSORS, numbers: int | None = None) -> Iterator[None
                 f"expected at most {most:,} in {tensors:,}"
             )
 
-    handle = register_module_parameter_registration_hook(count)
-    try:
+    with register_module_parameter_registration_hook(count):
         yield
-    finally:
-        handle.remove()
 
 
 def check_sizes(*parameters: nn.Parameter) -> None:

@@ -54,9 +54,6 @@ class Ensemble(Frozen):
     def learner(self) -> nn.Module:
         raise UserError(f"the teacher that learns on is an ensemble, {self.weights}: expected one network")
 
-    def fingerprint(self) -> str:
-        return hashlib.sha256("".join(member.fingerprint() for member in self._members).encode()).hexdigest()
-
     def forward(self, x: Tensor) -> Tensor:
         answers = torch.stack([member(x).float().log_softmax(dim=1) for member in self._members])
         return answers.logsumexp(dim=0) - math.log(len(answers))

@@ -1,16 +1,15 @@
 """Teachers: pretrained networks that are never trained."""
 
 import copy
-import hashlib
 import warnings
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
 from ard.artifacts.paths import weights_file
+from ard.artifacts.tensors import digest_of_tensors
 from ard.artifacts.weights import read_stored
 from ard.core.errors import UserError
 from ard.core.files import sha256
@@ -67,8 +66,9 @@ class Frozen(nn.Module):
     def read(self, num_classes: int) -> nn.Module:
         """The network with its weights, from its file; `num_classes` where that does not say how many there are."""
         stored = read_stored(self.weights)
-        if vars(self).setdefault("sha256", stored.sha256) != stored.sha256:
+        if "sha256" in vars(self) and self.sha256 != stored.sha256:
             raise UserError(f"{self.weights} was replaced while the run began: expected one teacher; start it again")
+        self.sha256 = stored.sha256
         return network_with(stored, self.weights, self._factory, option=self._option, num_classes=num_classes)
 
     @property
@@ -89,20 +89,14 @@ class Frozen(nn.Module):
     @cached_property
     def sha256(self) -> str:
         """Digest of the file of weights, of the bytes that were read once they were; without a file, of the network."""
-        return self.fingerprint() if self._given else sha256(self.weights)
+        if not self._given:
+            return sha256(self.weights)
+        network = self._given[0]
+        return digest_of_tensors(dict([*network.named_parameters(), *network.named_buffers()]), "")
 
     def learner(self) -> nn.Module:
         """A copy of the network whose parameters may learn."""
         return copy.deepcopy(copyable(self._held[0])).requires_grad_(True)
-
-    def fingerprint(self) -> str:
-        """SHA-256 of every parameter and buffer as it is now; a sum of bits would not see two that swap places."""
-        digest = hashlib.sha256()
-        for network in self._held:
-            for name, value in (*network.named_parameters(), *network.named_buffers()):
-                digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
 
     def forward(self, x: Tensor) -> Tensor:
         if not self._held:

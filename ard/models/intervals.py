@@ -1,4 +1,4 @@
-"""TensorInterval bounds: a box of images in, for every logit a lower and an upper bound out."""
+"""Interval bounds: a box of images in, for every logit a lower and an upper bound out."""
 
 from collections.abc import Callable
 from typing import Any, Self

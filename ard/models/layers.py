@@ -1,7 +1,7 @@
 """The layers that a pass through a network meets, in their order: what each is given and what follows it."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -67,13 +67,13 @@ def layers_met(network: nn.Module) -> Iterator[list[Met]]:
             if isinstance(module, _BatchNorm) and layer.answer is inputs[0]:
                 layer.norm = module
 
-    handles = [module.register_forward_hook(note) for module in names if isinstance(module, Weighted)]
-    handles += [module.register_forward_pre_hook(follow) for module in names if isinstance(module, _BatchNorm)]
-    try:
+    with ExitStack() as hooks:
+        for module in names:
+            if isinstance(module, Weighted):
+                hooks.enter_context(module.register_forward_hook(note))
+            if isinstance(module, _BatchNorm):
+                hooks.enter_context(module.register_forward_pre_hook(follow))
         yield met
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def layers_in_order(network: nn.Module, image_shape: Sequence[int]) -> list[Met]:

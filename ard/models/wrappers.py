@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ard.core.errors import UserError
 from ard.core.ranges import at_least
+from ard.core.suggestions import did_you_mean
 from ard.core.text import first_line
 
 
@@ -128,7 +129,4 @@ class Timm(nn.Module):
 
 def _check_listed(name: str, names: Sequence[str], library: str) -> None:
     if name not in names:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, names, n=1)
-        raise UserError(f"{library} lists no model {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        raise UserError(f"{library} lists no model {name!r}{did_you_mean(name, names)}")

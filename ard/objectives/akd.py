@@ -8,7 +8,7 @@ from ard.objectives.base import Objective, Pair, attack_labels
 
 
 class AKD(Objective):
-    """AKD2 with the adversarially trained teacher alone.
+    """AKD, Chen et al., ICLR 2021: AKD2 with the adversarially trained teacher alone.
 
     Attack loss: CE(S(x'), y).
     Training loss: mean (1 − α) CE(S(x'), y) + α t² KL(T(x')/t ‖ S(x')/t).

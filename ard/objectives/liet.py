@@ -153,8 +153,5 @@ def _heard(student: nn.Module, x: Tensor) -> Iterator[list[Tensor]]:
         if inputs and inputs[0] is x and output.requires_grad:
             answers.append(output)
 
-    handle = student.register_forward_hook(listen)
-    try:
+    with student.register_forward_hook(listen):
         yield answers
-    finally:
-        handle.remove()

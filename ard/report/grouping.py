@@ -7,7 +7,7 @@ one name, the study is put in front, or as many folders as are needed to disting
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from pathlib import Path
 
 from ard.artifacts.paths import records_below, weights_beside
@@ -73,21 +73,24 @@ def _check_folds(records: Sequence[StoredRecord]) -> None:
 def group(records: Sequence[StoredRecord]) -> list[Row]:
     """Rows over seeds: teachers first, then by mean worst-case accuracy; those at chance come late, unreliable ones last."""
     taught = {stored.record.teacher for stored in records}
-    teachers = {stored.path: _is_teacher(stored.record, taught) for stored in records}
-    methods: dict[tuple[object, ...], list[StoredRecord]] = defaultdict(list)
-    for stored in sorted(records, key=lambda stored: (_order(stored.record), str(stored.path))):
-        methods[teachers[stored.path], stored.name, stored.study or stored.home].append(stored)
-    runs = [part for members in methods.values() for part in _separated(members)]
-    names = _names([(f"{TEACHER_PREFIX if teachers[part[0].path] else ''}{part[0].name}", part) for part in runs])
-    shown = {s.record.weights.sha256: s.name for s in records if teachers[s.path]}
-    rows = []
-    for name, members in zip(names, runs, strict=True):
-        kinds: dict[tuple[object, ...], list[StoredRecord]] = defaultdict(list)
-        for stored in members:
-            kinds[stored.is_last, *stored.record.settings.values()].append(stored)
-        rows += [Row(name, tuple(part), _teachers_of(part, shown), teachers[part[0].path]) for part in kinds.values()]
-    rows.sort(key=lambda row: (row.method, row.is_last, *row.first.settings.values()))
-    return sorted(rows, key=lambda row: (not row.is_teacher, bool(row.warning), not row.is_above_chance, -row.mean("worst")))
+    teachers = {stored.path for stored in records if _is_teacher(stored.record, taught)}
+    shown = {stored.record.weights.sha256: stored.name for stored in records if stored.path in teachers}
+    ordered = sorted(records, key=lambda stored: (_order(stored.record), str(stored.path)))
+    methods = _by(lambda stored: (stored.path in teachers, stored.name, stored.study or stored.home), ordered)
+    runs = [part for members in methods for part in _separated(members)]
+    names = _names([(f"{TEACHER_PREFIX * (part[0].path in teachers)}{part[0].name}", part) for part in runs])
+    rows = [
+        Row(name, tuple(part), _teachers_of(part, shown), is_teacher=part[0].path in teachers)
+        for name, members in zip(names, runs, strict=True)
+        for part in _by(lambda stored: (stored.is_last, *stored.record.settings.values()), members)
+    ]
+    return sorted(rows, key=_place)
+
+
+def _place(row: Row) -> tuple[object, ...]:
+    """What a row's place among the others depends on, its name last."""
+    late = (not row.is_teacher, bool(row.warning), not row.is_above_chance, -row.mean("worst"))
+    return *late, row.method, row.is_last, *row.first.settings.values()
 
 
 def _order(record: Record) -> tuple[int, int]:
@@ -126,10 +129,11 @@ def _repeats_a_seed(members: Sequence[StoredRecord]) -> bool:
     return max(keys.values()) > 1
 
 
-def _by(place: Callable[[StoredRecord], Path], members: Sequence[StoredRecord]) -> list[list[StoredRecord]]:
-    parts: dict[Path, list[StoredRecord]] = defaultdict(list)
+def _by(key: Callable[[StoredRecord], Hashable], members: Sequence[StoredRecord]) -> list[list[StoredRecord]]:
+    """Those of one key together, in the order in which they come."""
+    parts: dict[Hashable, list[StoredRecord]] = defaultdict(list)
     for stored in members:
-        parts[place(stored)].append(stored)
+        parts[key(stored)].append(stored)
     return list(parts.values())
 
 

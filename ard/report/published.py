@@ -18,8 +18,9 @@ from ard.configs.files import read_yaml
 from ard.core.radius import Radius
 from ard.core.statistics import mean_and_spread
 from ard.report.rows import Row
+from ard.report.table import AUTOATTACK
 
-CLEAN, AUTOATTACK = "clean", "AA"
+CLEAN = "clean"
 MET = 2  # standard errors within which a published number is met
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ard.core.text import DASH, in_points, markdown_table
-from ard.report.published import AUTOATTACK, CLEAN, MET, Entry, Gap, Match, matches, met
+from ard.report.published import CLEAN, MET, Entry, Gap, Match, matches, met
 from ard.report.rows import Row
-from ard.report.table import Column
+from ard.report.table import AUTOATTACK, Column
 
 NOTHING = (
     "Published numbers: no row has one to be compared with. One row and one entry of configs/published.yaml must agree in "

@@ -12,6 +12,7 @@ from ard.artifacts.paths import RECORD
 from ard.artifacts.record import Record, Repetition, warning_of
 from ard.artifacts.record_parts import Overall
 from ard.artifacts.run_name import row_name
+from ard.core.statistics import accuracy_interval
 from ard.core.text import one_line
 
 Kind = Literal["clean", "worst"]
@@ -142,6 +143,15 @@ class Row:
         for record, value in zip(self.records, values, strict=True):
             folds[record.fold].append(value)
         return [float(np.mean(part)) for part in folds.values()]
+
+    def interval(self, accuracies: Sequence[float]) -> tuple[float, float]:
+        """The 95 % interval of the mean of accuracies, one a run."""
+        return accuracy_interval(self.by_fold(accuracies), self.n)
+
+    def percent(self, kind: Kind) -> tuple[float, float, float]:
+        """The mean over the seeds and the two ends of its interval."""
+        low, high = self.interval(self.accuracies(kind))
+        return 100 * self.mean(kind), 100 * low, 100 * high
 
     @property
     def seeds(self) -> int:

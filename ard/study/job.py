@@ -44,7 +44,7 @@ class Job:
     students: Sequence["Job"] = ()  # the runs that need this run's weights
 
     def execute(self, teachers: Sequence[Future[str | None]], trials: Sequence[Future[str | None]] = ()) -> str | None:
-        """An empty string where all went well, else the reason in one line."""
+        """None where all went well, else the reason in one line."""
         if any(teacher.result() for teacher in teachers):
             return "its teacher failed"
         if any(trial.result() for trial in trials):

@@ -8,7 +8,7 @@ from typing import Any
 
 from ard.artifacts.class_paths import is_ours
 from ard.artifacts.paths import TRIALS
-from ard.artifacts.run_name import row_name
+from ard.artifacts.run_name import row_name, swept_words
 from ard.configs.catalogue import find, shown
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
@@ -120,7 +120,8 @@ def _runs(
     config = _config_of(recipe)
     conditions = study.conditions_of(recipe)
     condition = next(iter(conditions)) if condition is None else condition
-    for name, swept in _settings(study, config.stem):
+    for swept in _settings(study, config.stem):
+        name = row_name(config.stem, swept)
         for mine in chosen:
             teacher = f"-{mine['teacher'].method}" if "teacher" in mine and len(study.teachers) > 1 else ""
             label = Path(condition, f"{name}{teacher}", "" if fold is None else f"fold{fold}").as_posix()
@@ -150,8 +151,7 @@ def _trials(study: Study, directory: Path, run: StudyRun, label: str) -> tuple[S
     settings = [dict(zip(study.tune, values, strict=True)) for values in product(*study.tune.values())] if study.tune else []
     trials = []
     for setting in settings:
-        words = "-".join(f"{key.rpartition('.')[2]}-{value:g}" for key, value in setting.items())
-        name = f"{TRIALS}/{label}/{words}"
+        name = f"{TRIALS}/{label}/{swept_words(setting)}"
         overrides = {**run.overrides, **setting}
         trials.append(replace(run, name=name, directory=directory / name, overrides=overrides, tried=setting))
     return tuple(trials)
@@ -184,10 +184,6 @@ def _choices(
     return [{"teacher": teachers[teacher], **beside} for teacher in mine]
 
 
-def _settings(study: Study, method: str) -> Iterator[tuple[str, dict[str, float]]]:
-    """A folder's name and the swept setting, for each value of each sweep of a recipe; without a sweep once."""
-    swept = [(key, value) for key, values in study.sweeps.get(method, {}).items() for value in values]
-    for key, value in swept:
-        yield f"{method}-{key.rpartition('.')[2]}-{value:g}", {key: value}
-    if not swept:
-        yield method, {}
+def _settings(study: Study, method: str) -> list[dict[str, float]]:
+    """The swept setting of each value of each sweep of a recipe; without a sweep one that sets nothing."""
+    return [{key: value} for key, values in study.sweeps.get(method, {}).items() for value in values] or [{}]

@@ -22,32 +22,39 @@ MOST_JOBS = 1000  # processes at a time
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A study's file. `teachers` and `recipes` name configs; `overrides` set keys of one recipe (or teacher).
+    """A study's file: which runs there are, with which settings, and what its tables compare.
 
-    Each of `teachers` in turn is the `teacher` of a recipe that wants one, or each of those that `taught_by` names for that
-    recipe. `given_teacher` stands in their place for one that is not trained here: {class_path, init_args}, such as
-    ard.models.RobustBench with a name. Teachers that some methods want beside it are of `other_teachers`, argument ->
-    config; the usual one, trained on clean images, has a key of its own, `natural_teacher`.
-
-    `schedules` gives a recipe (or teacher) a schedule of its own: recipe -> config, read after the recipe.
-    `common` sets keys of every run, teachers too; where a run's own `overrides` set the same key, they win.
-    `sweeps` gives keys of a recipe several numbers, a run for each: recipe -> key -> numbers.
-
-    With `tune`, the first seed of every recipe, and fold, is first trained with each of its numbers, key -> numbers, all
-    combinations where there are several keys; all seeds then take the one with the highest accuracy on validation images.
-
-    With `conditions`, every recipe is trained under each of them, a name and the keys that it sets, and each has a table of
-    its own; the teachers know nothing of them. Neither do the recipes of `without_condition`: they are trained once, and are
-    in every table.
-
-    With `folds`, every method and every teacher is trained for each of so many folds of the data, each of which is for test
-    once: `data.fold` says which; `only_fold` is one of them alone. `seeds` are then those of every fold or, as a list for
-    each fold, its own: with the same ones, intervals over folds know nothing of how a training depends on its first weights.
-
-    `baseline` is the row that the table's differences are taken to; each row of a list of `ladders` is compared with the
-    one before it. With `last`, the table is of last epochs alone, which nobody selected.
-
-    With `results`, finished records are copied there, and a run whose record is there already is not trained again.
+    Args:
+        base: The config of data, student and trainer that every run begins with.
+        recipes: The configs of the methods, each a row of the table.
+        teachers: Of the teachers that are trained here, name -> config. Each in turn is the `teacher` of a recipe that wants
+            one.
+        taught_by: The teachers of one recipe, where it is not to have all: recipe -> names.
+        given_teacher: In their place, one that is not trained here: {class_path, init_args}, such as ard.models.RobustBench
+            with a name.
+        natural_teacher: The config of the usual teacher beside the first, trained on clean images, for methods that want it.
+        other_teachers: Of more teachers beside it, argument -> config.
+        seeds: Of every recipe, and of every fold; or, as a list for each fold, its own: with the same ones, intervals over
+            folds know nothing of how a training depends on its first weights.
+        folds: Of the data: every method and every teacher is trained for each, which is for test once; `data.fold` says
+            which. null: the data set's own test split.
+        only_fold: One of them alone.
+        jobs: How many runs are trained at once.
+        schedules: A schedule of its own for a recipe (or teacher), name -> config, read after the recipe.
+        common: Keys of every run, teachers too.
+        overrides: Keys of one recipe (or teacher), name -> key -> value; they win over `common`.
+        sweeps: Several numbers for keys of a recipe, a run for each: recipe -> key -> numbers.
+        tune: Numbers to choose among, key -> numbers. The first seed of every recipe, and fold, is first trained with each,
+            all combinations where there are several keys; all seeds then take the one with the highest accuracy on
+            validation images.
+        conditions: Names and the keys that each sets. Every recipe is trained under each of them, and each has a table of
+            its own; the teachers know nothing of them.
+        without_condition: Recipes that know nothing of them either: they are trained once, and are in every table.
+        evaluate: Options of `ard evaluate` for every record, without their hyphens.
+        results: A folder to which finished records are copied; a run whose record is there already is not trained again.
+        baseline: The row that the table's differences are taken to.
+        ladders: Lists of rows, each of which is compared with the one before it.
+        last: Whether the table is of last epochs alone, which nobody selected.
     """
 
     base: str

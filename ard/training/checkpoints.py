@@ -182,9 +182,8 @@ def best_and_last(directory: str, monitor: str) -> list[ModelCheckpoint]:
     shared: dict[str, Any] = {"dirpath": directory, "enable_version_counter": False, "save_on_train_epoch_end": True}
     best = Kept(filename=BEST, monitor=monitor, mode="max", **shared)
     last = Kept(filename=LAST, twin=best, **shared)
-    last.best_model_path = str(
-        Path(str(last.dirpath), f"{LAST}{last.FILE_EXTENSION}")
-    )  # so that best.ckpt knows it from the start
+    # so that best.ckpt knows it from the start
+    last.best_model_path = str(Path(str(last.dirpath), f"{LAST}{last.FILE_EXTENSION}"))
     return [best, last]
 
 

@@ -152,11 +152,8 @@ def listening(student: nn.Module, x_adv: Tensor) -> Iterator[list[Tensor]]:
         if inputs and inputs[0] is x_adv:
             answers.append(output.detach())
 
-    handle = student.register_forward_hook(listen)
-    try:
+    with student.register_forward_hook(listen):
         yield answers
-    finally:
-        handle.remove()
 
 
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:

@@ -47,9 +47,8 @@ class Trainer(pl.Trainer):
         if options.get("benchmark") is None and not options.get("deterministic") and device_type(accelerator) == "cuda":
             options["benchmark"] = True  # every batch of a run has one shape, so that cuDNN's trials are soon paid back
         super().__init__(precision=precision, accelerator=accelerator, **options)
-        spawns = (
-            getattr(self.strategy, "_start_method", None) == "spawn"
-        )  # what a run holds cannot be sent to such processes
+        # what a run holds cannot be sent to such processes
+        spawns = getattr(self.strategy, "_start_method", None) == "spawn"
         if spawns or type(self.strategy) not in (SingleDeviceStrategy, DDPStrategy):  # others shard weights or checkpoints
             raise UserError(f"strategy = {options['strategy']!r}: expected auto or ddp")
 

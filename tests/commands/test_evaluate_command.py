@@ -12,8 +12,8 @@ import torch
 from scipy.stats import binomtest
 from small_runs import DATA, NETWORK, cli, files_below, trained, write_weights, write_yaml
 
+from ard.core.bits import unpack
 from ard.data import Digits
-from ard.evaluation import unpack
 from ard.evaluation.request import Request
 
 

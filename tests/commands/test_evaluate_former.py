@@ -8,7 +8,7 @@ from interruptions import lying
 from small_runs import cli, narrow, write_weights
 
 from ard.artifacts.record_file import read_record, write_record
-from ard.evaluation import Evaluation
+from ard.evaluation.evaluation import Evaluation
 
 
 @pytest.fixture

@@ -175,7 +175,7 @@ def test_transfer_through_two_files_of_one_name_is_through_both(place, capsys, m
     weights = write_weights(place / "here" / "student.safetensors")
     others = [write_weights(place / name / "student.safetensors", narrow()) for name in "ab"]
     monkeypatch.chdir(place / "here")
-    monkeypatch.setattr("ard.evaluation.Evaluation.judge", lambda self, *_: seen.extend(self.given.transfer))
+    monkeypatch.setattr("ard.evaluation.evaluation.Evaluation.judge", lambda self, *_: seen.extend(self.given.transfer))
     seen = []
     cli(capsys, "evaluate", weights, "--suite", "full", "--transfer", ",".join(map(str, others)), "--limit", 20)
     assert len(seen) == 2

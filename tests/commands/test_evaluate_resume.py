@@ -12,9 +12,10 @@ from small_runs import NETWORK, cli, digits, narrow, trained, write_weights, wri
 from tiny import user_error
 
 from ard.attacks import Linf
-from ard.evaluation import Evaluation, Store
 from ard.evaluation.adversaries import GradientAdversary
+from ard.evaluation.blocks import Store
 from ard.evaluation.cascade import BLOCK
+from ard.evaluation.evaluation import Evaluation
 
 pytestmark = pytest.mark.usefixtures("few_queries")
 

@@ -11,8 +11,9 @@ from interruptions import NO_CHECKOUT, lying, timeless
 from small_runs import cli, digits, trained, write_weights
 
 from ard.attacks import Linf
-from ard.evaluation import Evaluation, Store, evaluate_images
 from ard.evaluation.adversaries import GradientAdversary
+from ard.evaluation.blocks import Store
+from ard.evaluation.evaluation import Evaluation, evaluate_images
 
 pytestmark = pytest.mark.usefixtures("few_queries")
 

@@ -13,7 +13,7 @@ from ard.artifacts.card import Card
 from ard.artifacts.record import SCHEMA
 from ard.artifacts.record_file import read_record, write_record
 from ard.artifacts.weights import card_of, read_weights, save_weights
-from ard.evaluation import Evaluation
+from ard.evaluation.evaluation import Evaluation
 
 DATASET = {"class_path": "ard.data.Digits", "init_args": {}, "digest": "0123456789abcdef"}
 

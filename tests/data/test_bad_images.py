@@ -9,7 +9,7 @@ from ard.__main__ import main
 from ard.attacks import Linf
 from ard.data import Digits
 from ard.data.loading import MemoryImages
-from ard.evaluation import evaluate_images
+from ard.evaluation.evaluation import evaluate_images
 
 WHERE = 700  # far behind the first batch
 

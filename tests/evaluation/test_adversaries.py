@@ -156,9 +156,8 @@ def test_first_success_keeps_it_and_shows_a_fallen_image_to_nobody_again():
     assert shown == [[0, 1, 2, 3, 4, 5], [0, 2, 3, 5], [2, 3, 5], [2, 3, 5], [5]]  # and the sixth attempt is not made
     np.testing.assert_allclose(found[:, 0, 0, 0], [0.61, 0.60, 0.63, 0.63, 0.60, 0.64], atol=1e-6)
     last = first_success(Bright(), x, y, [lambda x, y, k=k: attempt(k, x, y) for k in (0, 2)])
-    np.testing.assert_allclose(
-        last[:, 0, 0, 0], [0.22, 0.60, 0.22, 0.22, 0.60, 0.22], atol=1e-6
-    )  # a failure stays an attempt
+    # a failure stays an attempt
+    np.testing.assert_allclose(last[:, 0, 0, 0], [0.22, 0.60, 0.22, 0.22, 0.60, 0.22], atol=1e-6)
 
 
 def test_restarts_start_elsewhere():

@@ -11,8 +11,8 @@ from small_runs import cli, digits, trained, write_weights
 from tiny import generator, user_error
 
 from ard.attacks import L2, Linf
-from ard.evaluation import evaluate_images
 from ard.evaluation.eight_bits import on_levels
+from ard.evaluation.evaluation import evaluate_images
 
 
 def images(seed, n=20):

@@ -18,7 +18,7 @@ from ard.artifacts.facts import Threat
 from ard.artifacts.record_file import read_record, write_record
 from ard.attacks import L2, Linf
 from ard.core.files import write_whole
-from ard.evaluation import Evaluation, evaluate_images
+from ard.evaluation.evaluation import Evaluation, evaluate_images
 from ard.evaluation.measurement import count_macs
 
 N = 200

@@ -11,11 +11,11 @@ from torch import nn
 
 from ard.artifacts.typed_json import written
 from ard.attacks import L2, Attack, Linf
-from ard.evaluation import evaluate_images
 from ard.evaluation.adversaries import GradientAdversary, untargeted
 from ard.evaluation.cascade import Block
 from ard.evaluation.checks import CHECKS, Evidence, checks_of
 from ard.evaluation.checks.order import above_chance, more_steps_no_weaker
+from ard.evaluation.evaluation import evaluate_images
 from ard.evaluation.suites import SUITES, Given, pgd
 from ard.evaluation.verdicts import Verdicts
 from ard.losses import cross_entropy

@@ -9,8 +9,8 @@ from small_runs import digits, narrow, trained
 from tiny import few_queries, generator, images, tiny_net, user_error
 
 from ard.attacks import L2, Linf
-from ard.evaluation import evaluate_images
 from ard.evaluation.cascade import Block, judge_block
+from ard.evaluation.evaluation import evaluate_images
 from ard.evaluation.library_attacks import autoattack
 
 library = pytest.importorskip("pyautoattack")

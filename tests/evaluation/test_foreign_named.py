@@ -13,8 +13,8 @@ from tiny import few_queries, generator, labels, user_error
 from torch import nn
 
 from ard.attacks import L2, Linf
-from ard.evaluation import evaluate_images
 from ard.evaluation.cascade import Block, judge_block
+from ard.evaluation.evaluation import evaluate_images
 from ard.evaluation.library_attacks import AUTOATTACK_PARTS, autoattack, torch_attack
 from ard.evaluation.suites import Given
 

@@ -12,7 +12,7 @@ from ard.artifacts.paths import RecordFiles
 from ard.artifacts.record_file import read_record
 from ard.artifacts.shown import read_shown, write_shown
 from ard.attacks import Linf
-from ard.evaluation import Evaluation
+from ard.evaluation.evaluation import Evaluation
 from ard.evaluation.gallery import chosen, gallery_of
 
 

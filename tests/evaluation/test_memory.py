@@ -7,8 +7,9 @@ from tiny import user_error
 from torch import nn
 from zoo import BALL, honest
 
-from ard.evaluation import cascade, evaluate_images
+from ard.evaluation import cascade
 from ard.evaluation.cascade import BLOCK, block_sizes
+from ard.evaluation.evaluation import evaluate_images
 
 
 class Pixels(torch.Tensor):

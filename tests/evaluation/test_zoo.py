@@ -12,12 +12,12 @@ from zoo_gradients import GRADIENTS
 from zoo_honest import KINDS, built, network
 from zoo_models import MODELS
 
-from ard.evaluation import Evaluation, Given
 from ard.evaluation.cascade import BLOCK
 from ard.evaluation.checks import CHECKS, Evidence
 from ard.evaluation.checks.result import by_chance
+from ard.evaluation.evaluation import Evaluation
 from ard.evaluation.slopes import WRONG, gradient_errors
-from ard.evaluation.suites import MORE, adversaries_of, pgd
+from ard.evaluation.suites import MORE, Given, adversaries_of, pgd
 from ard.evaluation.verdicts import Verdicts
 from ard.evaluation.witnesses import Copies, asked
 from ard.losses import margin

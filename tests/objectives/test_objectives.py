@@ -68,9 +68,8 @@ class Scene:
         self.x_adv = (centre + 0.2 * (images(len(centre), seed=1) - 0.5)).clamp(0, 1)
 
     def pair(self):
-        self.objective.begin(
-            Step(generator=generator(), epoch=1, batch=1, progress=0.5, eps=0.1)
-        )  # some terms fade in from 0
+        # some terms fade in from 0
+        self.objective.begin(Step(generator=generator(), epoch=1, batch=1, progress=0.5, eps=0.1))
         with attacking(self.student, self.objective):
             teacher = self.teacher if self.objective.needs_teacher else None
             attack_loss, training_loss = self.objective(self.student, teacher, self.x, self.y)

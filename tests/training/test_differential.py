@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ard.attacks import FGSM, L2, PGD, Linf
 from ard.data import Digits, to_pixels
-from ard.evaluation import Evaluation
+from ard.evaluation.evaluation import Evaluation
 from ard.evaluation.library_attacks import AUTOATTACK_PARTS
 from ard.losses import cross_entropy
 

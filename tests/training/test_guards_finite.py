@@ -14,10 +14,8 @@ from ard.data import Digits
 
 FIT = ["--trainer.limit_train_batches=3", "--trainer.max_epochs=2"]
 FREE = ["--trainer.limit_train_batches=3", "--trainer.max_epochs=4", "--model.init_args.replays=2"]
-FREE += [
-    "--model.init_args.threat=ard.attacks.L2",
-    "--model.init_args.threat.init_args.eps=1",
-]  # NaN / NaN stays, sign(NaN) is 0
+# NaN / NaN stays, sign(NaN) is 0
+FREE += ["--model.init_args.threat=ard.attacks.L2", "--model.init_args.threat.init_args.eps=1"]
 BEST = "--model.init_args.training.average=0.9"
 
 

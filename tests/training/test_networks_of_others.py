@@ -16,7 +16,8 @@ from ard.artifacts.card import Card
 from ard.artifacts.weights import save_weights
 from ard.attacks import Linf
 from ard.data import Digits
-from ard.evaluation import Given, evaluate_images
+from ard.evaluation.evaluation import evaluate_images
+from ard.evaluation.suites import Given
 from ard.models import Cached, Ensemble, Frozen, load
 from ard.models.average import MovingAverage
 from ard.models.building import another, settle

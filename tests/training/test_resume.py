@@ -27,10 +27,8 @@ RUNS = {
         "--data.init_args.crop_padding=1",
         "--model.init_args.training.average=0.9",
     ],
-    "pgd_at_awp-as-released": [
-        *WHOLE,
-        "--trainer.max_epochs=3",
-    ],  # moved weights, and a pass of clean images, after each step
+    # moved weights, and a pass of clean images, after each step
+    "pgd_at_awp-as-released": [*WHOLE, "--trainer.max_epochs=3"],
     "fast_ard": [*WHOLE, "--trainer.max_epochs=6", "--model.init_args.replays=2"],
 }
 
@@ -120,9 +118,8 @@ def test_a_run_killed_after_its_last_step_is_told_as_if_it_had_been_left_alone(r
         assert replace(resumed, **dict.fromkeys(CLOCKS)) == replace(alone, **dict.fromkeys(CLOCKS))
 
 
-@pytest.mark.filterwarnings(
-    "ignore:Be aware that when using `ckpt_path`, callbacks"
-)  # the one that wrote it has done its work
+# the one that wrote it has done its work
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks")
 @pytest.mark.parametrize("step", [1, 3])
 def test_a_run_resumes_inside_an_epoch(fit, tmp_path, step):
     """From a checkpoint of Lightning's own callback, after `step` of an epoch's three steps; images are mixed and turned."""

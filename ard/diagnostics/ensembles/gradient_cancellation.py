@@ -1,11 +1,12 @@
 """How much the gradients of an ensemble's members cancel."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ard.attacks import ascent
 from ard.diagnostics.base import Found, NotApplicableError, diagnostic
 from ard.diagnostics.inspected import Inspected
+from ard.losses import cross_entropy
 from ard.models.combined_teachers import Ensemble
 
 AT_ONCE = 100  # images, whose passes are kept for their gradients
@@ -43,5 +44,4 @@ def _shares_left(teacher: Ensemble, x: Tensor, y: Tensor) -> Tensor:
 
 def _gradient(member: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Of one member alone, so that no more than its own pass is held."""
-    x = x.clone().requires_grad_()
-    return torch.autograd.grad(F.cross_entropy(member(x), y, reduction="sum"), x)[0]
+    return ascent(lambda x: cross_entropy(member(x), y), x)[1]

@@ -1,13 +1,14 @@
 """Accuracy and loss around the images: the picture that shows catastrophic overfitting."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ard.artifacts.diagnosis import Plane
+from ard.attacks import ascent
 from ard.diagnostics.base import Found, diagnostic
 from ard.diagnostics.inspected import Inspected
 from ard.diagnostics.other_weights import loss_and_accuracy
+from ard.losses import cross_entropy
 
 SIDE, IMAGES = 21, 100
 FARTHEST = 2.0  # in eps
@@ -42,8 +43,7 @@ def input_plane(of: Inspected) -> Found:
 
 
 def _steepest(of: Inspected, x: Tensor, y: Tensor) -> Tensor:
-    x = x.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(F.cross_entropy(of.student(x), y, reduction="sum"), x)
+    _, gradient = ascent(lambda x: cross_entropy(of.student(x), y), x)
     return of.ball.steepest(gradient)
 
 

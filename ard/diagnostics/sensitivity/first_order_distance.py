@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ard.attacks import Ball, Linf
+from ard.attacks import Ball, Linf, ascent
 from ard.diagnostics.base import Found, NotApplicableError, diagnostic
 from ard.diagnostics.inspected import Inspected
 from ard.losses import margin
@@ -34,10 +34,8 @@ def first_order_distance(of: Inspected) -> Found:
 
 
 def _distances(of: Inspected, x: Tensor, y: Tensor) -> Tensor:
-    x = x.clone().requires_grad_()
-    value = -margin(of.student(x), y)
-    (gradient,) = torch.autograd.grad(value.sum(), x)
-    length, value = _dual_norm(of.ball, gradient), value.detach()
+    value, gradient = ascent(lambda x: -margin(of.student(x), y), x)
+    length = _dual_norm(of.ball, gradient)
     return torch.where(length > 0, value / length, value.sign() * torch.inf)
 
 

@@ -1,8 +1,6 @@
 """M2, O21: is one image given one answer, whatever the way in which it is asked for?"""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +25,7 @@ def one_answer(e: Evidence) -> CheckResult:
     """
     x = e.sample[0]
     first = e.logits()
-    apart = {name: _from(first, ask, e.model, x) for name, ask in _ways()}
+    apart = {name: _from(first, ask, e.model, x) for name, ask in _ways().items()}
     with torch.no_grad(), evaluation_mode(e.model):
         apart["again"] = distance(first, e.model(x))
     copied = e.copies.fresh()
@@ -80,34 +78,31 @@ def _from(first: Tensor, ask: Ask, model: nn.Module, x: Tensor) -> float:
             return 0.0
 
 
-def _ways() -> Iterator[tuple[str, Ask]]:
+def _ways() -> dict[str, Ask]:
     """Ways to ask for the logits of the same images."""
-    yield "when called twice", lambda model, x: _under(torch.no_grad(), lambda: (model(x), model(x))[1])
-    yield "when called five times", lambda model, x: _under(torch.no_grad(), lambda: [model(x) for _ in range(5)][-1])
-    yield "with a gradient", lambda model, x: _under(torch.enable_grad(), lambda: model(x.clone().requires_grad_()))
-    yield "under enable_grad", lambda model, x: _under(torch.enable_grad(), lambda: model(x))
-    yield "under inference mode", lambda model, x: _under(torch.inference_mode(), lambda: model(x)).clone()
-    yield "of a view", lambda model, x: _under(torch.enable_grad(), lambda: model(x.clone().requires_grad_() + 0))
-    yield "alone", lambda model, x: _batches(model, x[:ALONE], 1)
-    yield "in small batches", lambda model, x: _batches(model, x, 7)
-    yield "alone with a gradient", lambda model, x: _alone(model, x[:ALONE])
-    yield "in another order", lambda model, x: _under(torch.no_grad(), lambda: model(x.flip(0)).flip(0))
-    yield "beside other images", lambda model, x: _under(torch.no_grad(), lambda: model(torch.cat([x, 1 - x]))[: len(x)])
-    yield "after other images", lambda model, x: _under(torch.no_grad(), lambda: (model(1 - x), model(x))[1])
-    yield (
-        "with channels last",
-        lambda model, x: _under(torch.no_grad(), lambda: model(x.contiguous(memory_format=torch.channels_last))),
-    )
-    yield (
-        "from strided memory",
-        lambda model, x: _under(torch.no_grad(), lambda: model(x.transpose(2, 3).contiguous().transpose(2, 3))),
-    )
-    yield "with parameters that need a gradient", _unfrozen
+    still, graded = torch.no_grad(), torch.enable_grad()
+    return {
+        "when called twice": still(lambda model, x: (model(x), model(x))[1]),
+        "when called five times": still(lambda model, x: [model(x) for _ in range(5)][-1]),
+        "with a gradient": graded(lambda model, x: model(x.clone().requires_grad_())),
+        "under enable_grad": graded(lambda model, x: model(x)),
+        "under inference mode": lambda model, x: _inferred(model, x).clone(),
+        "of a view": graded(lambda model, x: model(x.clone().requires_grad_() + 0)),
+        "alone": lambda model, x: _batches(model, x[:ALONE], 1),
+        "in small batches": lambda model, x: _batches(model, x, 7),
+        "alone with a gradient": lambda model, x: _alone(model, x[:ALONE]),
+        "in another order": still(lambda model, x: model(x.flip(0)).flip(0)),
+        "beside other images": still(lambda model, x: model(torch.cat([x, 1 - x]))[: len(x)]),
+        "after other images": still(lambda model, x: (model(1 - x), model(x))[1]),
+        "with channels last": still(lambda model, x: model(x.contiguous(memory_format=torch.channels_last))),
+        "from strided memory": still(lambda model, x: model(x.transpose(2, 3).contiguous().transpose(2, 3))),
+        "with parameters that need a gradient": _unfrozen,
+    }
 
 
-def _under(mode: AbstractContextManager[Any], ask: Callable[[], Tensor]) -> Tensor:
-    with mode:
-        return ask()
+@torch.inference_mode()
+def _inferred(model: nn.Module, x: Tensor) -> Tensor:
+    return model(x)
 
 
 @torch.enable_grad()

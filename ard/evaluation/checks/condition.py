@@ -1,6 +1,7 @@
 """M1, M3–M8: is the model in the right state to be evaluated?"""
 
 import sys
+from contextlib import ExitStack
 from types import FrameType
 from typing import Any
 
@@ -58,13 +59,10 @@ def float32(e: Evidence) -> CheckResult:
     def note(_: nn.Module, __: Any, output: Any) -> None:
         dtypes.update([output.dtype] if isinstance(output, Tensor) and output.is_floating_point() else [])
 
-    hooks = [module.register_forward_hook(note) for module in e.model.modules()]
-    try:
-        with _Dtypes() as inside:
-            e.logits()
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, _Dtypes() as inside:
+        for module in e.model.modules():
+            hooks.enter_context(module.register_forward_hook(note))
+        e.logits()
     dtypes |= inside.seen - {torch.float64}
     with evaluation_mode(e.model):
         lowered = torch.is_autocast_enabled(e.x.device.type) or torch.backends.cudnn.allow_tf32

@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import quote
 
 from ard.artifacts.paths import RunFolder
-from ard.core.statistics import accuracy_interval
 from ard.report.attack_sets import attack_sets_line
 from ard.report.comparison import Comparison
 from ard.report.differences import DifferenceTable
@@ -31,7 +30,7 @@ from ard.report.page.run_page import title_of
 from ard.report.page.stored_run import StoredRun
 from ard.report.page.tables import Table, cost_table, difference_table_of, main_table_of
 from ard.report.pictures.marks import over_runs
-from ard.report.rows import Kind, Row
+from ard.report.rows import Row
 from ard.report.table import (
     folders_line,
     overestimation_line,
@@ -106,8 +105,8 @@ def placed(rows: Sequence[Row], differ: Sequence[str], looks: Mapping[str, Look]
             ", ".join([row.method, *(row.first.settings[key] for key in differ)]),
             row,
             looks[row.method],
-            _interval(row, "clean"),
-            _interval(row, "worst"),
+            row.percent("clean"),
+            row.percent("worst"),
         )
         for row in rows
         if not row.warning
@@ -259,11 +258,6 @@ def _settings(compared: Comparison) -> str:
 def _bars_explained(rows: Sequence[Row]) -> str:
     """What the lines through a mark are."""
     return f"Lines through marks: 95 % intervals over test images (Wilson){over_runs(rows)}."
-
-
-def _interval(row: Row, kind: Kind) -> tuple[float, float, float]:
-    low, high = accuracy_interval(row.by_fold(row.accuracies(kind)), row.n)
-    return 100 * row.mean(kind), 100 * low, 100 * high
 
 
 def _short(name: str) -> str:

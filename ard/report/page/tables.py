@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ard.artifacts.record import Record
-from ard.core.statistics import accuracy_interval, wilson_interval
+from ard.core.statistics import wilson_interval
 from ard.core.text import DASH, duration
 from ard.report.differences import DifferenceTable
 from ard.report.evidence_card import setting_in_words
@@ -116,7 +116,7 @@ def _cell(column: Column, row: Row) -> Cell:
         return Cell(text, float(value) if isinstance(value, int | float) else text)
     if not value or (column.robust and row.warning):
         return Cell(text)
-    interval = _interval(*accuracy_interval(row.by_fold(value), row.n))
+    interval = _interval(*row.interval(value))
     return Cell(text.strip("*"), sum(value) / len(value), interval, strong=text.startswith(BOLD))
 
 

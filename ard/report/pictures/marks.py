@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ard.core.statistics import accuracy_interval
 from ard.report.pictures.style import COLOURS
-from ard.report.rows import TEACHER_PREFIX, Kind, Row
+from ard.report.rows import TEACHER_PREFIX, Row
 from ard.report.table import shared_settings
 
 MARKERS = "osD^vP"
@@ -44,7 +43,7 @@ def marks_of(rows: Sequence[Row], differ: Sequence[str]) -> list[Mark]:
     for name, row in zip(names, rows, strict=True):
         k = 0 if row.is_teacher else methods.index(name)
         colour, marker = TEACHER_MARK if row.is_teacher else (COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)])
-        clean, worst = _interval(row, "clean"), _interval(row, "worst")
+        clean, worst = row.percent("clean"), row.percent("worst")
         marks.append(Mark(name, clean, worst, colour, marker, row.is_last, row.is_teacher, row.is_above_chance))
     return marks
 
@@ -72,8 +71,3 @@ def caption(rows: Sequence[Row]) -> str:
     """What the error bars are, and which rows are missing because a check failed."""
     left_out = ", ".join(row.label for row in rows if row.warning)
     return f"Error bars: {bars(rows)}." + (f" Left out as unreliable: {left_out}." if left_out else "")
-
-
-def _interval(row: Row, kind: Kind) -> tuple[float, float, float]:
-    low, high = accuracy_interval(row.by_fold(row.accuracies(kind)), row.n)
-    return 100 * row.mean(kind), 100 * low, 100 * high

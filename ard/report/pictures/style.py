@@ -18,10 +18,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 GREY = "#555555"
 LINE = 125  # letters of small print
 UNDATED = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}  # metadata: the same records, the same bytes
-SAME_NAMES: Any = {
-    "svg.hashsalt": "ard",
-    "pdf.fonttype": 42,
-}  # names inside an SVG; fonts as printers and conferences take them
+# names inside an SVG; fonts as printers and conferences take them
+SAME_NAMES: Any = {"svg.hashsalt": "ard", "pdf.fonttype": 42}
 
 
 as_written = matplotlib.rc_context({"text.parse_math": False})  # a decorator: a name with two dollar signs is no formula

@@ -23,11 +23,22 @@ IMAGES = 1000  # of the validation split are enough
 
 
 def judged(pgd: float, fgsm: float, best: float, images: int, *, suspected: bool) -> Literal["well", "suspected", "fooled"]:
-    """Whether PGD finds what a single step no longer does: by accuracies now, PGD's best, and the verdict before.
+    """Whether PGD finds what a single step no longer does.
 
     In 12,342 healthy epochs of published logs accuracy under PGD fell by at most 9.4 points on 10,000 images; on fewer the
     thresholds rise to four standard errors of a difference: the best is the highest of many epochs, luck included. Short of
     a collapse to nothing two validations in a row must agree, because networks have come back from one.
+
+    Args:
+        pgd: Accuracy under PGD now.
+        fgsm: Accuracy under FGSM now.
+        best: The highest accuracy under PGD so far.
+        images: How many images these are of.
+        suspected: Whether the validation before found anything but "well".
+
+    Returns:
+        "well" for a network that is as it was; "suspected" where PGD has fallen and FGSM finds it no more, for the first
+        time; "fooled" where that is so again, or where next to nothing is left under PGD.
     """
     noise = 4 * math.sqrt(0.5 / images)
     if pgd < 0.05 and best > max(0.15, 0.05 + noise):

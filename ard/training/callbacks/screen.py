@@ -20,7 +20,7 @@ from ard.training.callbacks.panel import panel
 from ard.training.engine import Engine
 from ard.training.selection import is_above_chance
 
-NAMES = {"loss": None, "robust_acc": None}.keys()  # of what every method measures in a step
+NAMES = "loss", "robust_acc"  # of what every method measures in a step
 ESTIMATE = 5.0  # seconds of steps after which the duration of the run is said, where no epoch has ended by then
 
 
@@ -84,8 +84,9 @@ class Screen(ProgressBar):
         self._pace.end_step(extract_batch_size(batch) * trainer.world_size)
         measured: dict[str, Tensor] = getattr(pl_module, "measured", {})
         if not getattr(pl_module, "skipped", False):
-            for name in NAMES & measured.keys():
-                self._steps[name].append(measured[name])
+            for name in NAMES:
+                if name in measured:
+                    self._steps[name].append(measured[name])
         if self.enabled:
             self._show(trainer, batch_idx + 1)
 
