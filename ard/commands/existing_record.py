@@ -14,10 +14,10 @@ from ard.core.text import first_few
 from ard.evaluation.request import Request
 
 
-def finished_by_another(path: Path, key: str) -> Record | None:
-    """The record of this very evaluation, written by another process."""
+def finished_by_another(path: Path, keys: Collection[str]) -> Record | None:
+    """The record of this very evaluation, by one of its keys, written by another process."""
     record = readable_record(path)
-    return record if record is not None and record.key == key else None
+    return record if record is not None and record.key in keys else None
 
 
 def check_nothing_lost(subject: Subject, request: Request, attacks: Collection[str]) -> None:
