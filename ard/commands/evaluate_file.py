@@ -15,7 +15,7 @@ import torch
 
 import ard
 from ard.artifacts.adversarial import AdversarialImages, claim_of, write_adversarial
-from ard.artifacts.adversarial_pngs import remove_pngs, write_pngs
+from ard.artifacts.adversarial_pngs import check_pngs, remove_pngs, write_pngs
 from ard.artifacts.card import Card
 from ard.artifacts.facts import TrainingFacts, teachers_by_place
 from ard.artifacts.paths import RecordFiles, RunFolder, record_of
@@ -76,6 +76,8 @@ def recorded(weights: Path, request: Request) -> Record | None:
     """
     if request.rehearse:
         check_place(weights)
+    if request.save_adversarial and request.eight_bit:
+        check_pngs(RecordFiles(record_of(weights)).adversarial_pngs)
     subject = Subject.of(weights, request)
     others = _given(subject, request)
     return as_memory_allows(partial(_recorded, subject, request, *others), subject.x)
