@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ard.artifacts.tensors import digest_of_tensors
 from ard.artifacts.typed_json import from_tree, parsed, to_tree
 from ard.core.errors import UserError
 from ard.core.files import discard, open_regular, or_user_error, small_text, sync_folder
+from ard.core.text import first_few
 
 LARGEST = 4096  # pixels of a side
 
@@ -31,6 +33,7 @@ def write_pngs(folder: Path, images: AdversarialImages, *, through: Path) -> Non
     digest = digest_of_tensors({"x_adv": x, "y": y, "robust": robust}, claim)
     about = {"claim": json.loads(claim), "y": y.tolist(), "robust": robust.tolist(), "digest": digest}
     made = through / folder.name
+    _check_place(folder, free=[CLAIM, *map(_name, range(len(x)))])
     with or_user_error(folder):
         shutil.rmtree(made, ignore_errors=True)
         for place_of_both in (made, folder):
@@ -38,16 +41,44 @@ def write_pngs(folder: Path, images: AdversarialImages, *, through: Path) -> Non
         for place, pixels in enumerate((x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()):
             Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(made / _name(place))
         (made / CLAIM).write_text(json.dumps(about, indent=1), encoding="utf-8")
-        for file in sorted(made.iterdir()):  # the claim comes last: without it there are no images
+        for file in sorted(made.iterdir(), key=lambda file: file.name != CLAIM):  # first: it says that the others are ours
             os.replace(file, folder / file.name)
         sync_folder(folder)
 
 
-def remove_pngs(folder: Path) -> None:
-    """Remove what write_pngs wrote, by the names in its claim, and nothing else that lies there."""
+def check_pngs(folder: Path) -> None:
+    """Raises UserError where write_pngs would write among files that are not ours."""
+    _check_place(folder, free=[])
+    if folder.exists() and not folder.is_dir():
+        raise _foreign(folder, "is a file")
+    with or_user_error(folder):
+        if folder.is_dir() and any(folder.iterdir()) and _count(folder) is None:
+            raise _foreign(folder, f"holds files, but no {CLAIM} of ours")
+
+
+def _check_place(folder: Path, free: Sequence[str]) -> None:
+    if folder.is_symlink():
+        raise _foreign(folder, "is a link")
+    if taken := [name for name in free if os.path.lexists(folder / name)]:
+        raise _foreign(folder, f"holds {first_few(taken, 3)}, which is not of an evaluation")
+
+
+def _foreign(folder: Path, what: str) -> UserError:
+    return UserError(f"{folder} {what}; expected a folder of adversarial images, or nothing: move it away")
+
+
+def _count(folder: Path) -> int | None:
+    """How many images the claim of a folder is of; None where it has none of ours."""
     try:
-        count = len(parsed(small_text(folder / CLAIM))["y"])
-    except (OSError, ValueError, KeyError, TypeError):  # not ours
+        return len(parsed(small_text(folder / CLAIM))["y"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def remove_pngs(folder: Path) -> None:
+    """Remove what write_pngs wrote, by the names in its claim, and nothing else that lies there or that a link leads to."""
+    count = None if folder.is_symlink() else _count(folder)
+    if count is None:
         return
     with or_user_error(folder):
         (folder / CLAIM).unlink()

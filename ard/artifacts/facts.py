@@ -127,8 +127,8 @@ class Pruned:
     """How weights were pruned, by `ard prune`; which of them were is in the weights: every exact zero stays one.
 
     `keep` is the share that was asked for, `of` the SHA-256 of the file that was pruned, `nonzero` the number of parameters
-    that were not zero then, biases and BatchNorm included; `method` the one of the run that was pruned, where its folder
-    names it; `teacher` the SHA-256 of the network that was compared with.
+    that were not zero then, biases and BatchNorm included, without channels that were cut out; `method` the one of the run
+    that was pruned, where its folder names it; `teacher` the SHA-256 of the network that was compared with.
     """
 
     how: str

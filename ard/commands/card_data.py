@@ -6,6 +6,7 @@ from typing import Any
 
 from ard.core.errors import UserError
 from ard.core.terminal import say
+from ard.core.text import printable
 from ard.core.user_paths import written_out
 
 PLACES = ("root", "others")  # arguments of data that name a file or folder
@@ -36,5 +37,5 @@ def _place(path: str, weights: Path) -> str:
             f"{weights} was trained on {path!r}: seen from the weights that is {there}, from here {Path(path).resolve()}; "
             "expected one of them: name it in a config, --data FILE.yaml"
         )
-    say(f"ard: the images of {weights} are taken from {there}", error=True)
+    say(printable(f"ard: the images of {weights} are taken from {there}"), error=True)
     return str(there)

@@ -5,7 +5,7 @@ import json
 import math
 import shlex
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 
 import ard
 from ard.artifacts.adversarial import AdversarialImages, claim_of, write_adversarial
-from ard.artifacts.adversarial_pngs import remove_pngs, write_pngs
+from ard.artifacts.adversarial_pngs import check_pngs, remove_pngs, write_pngs
 from ard.artifacts.card import Card
 from ard.artifacts.facts import TrainingFacts, teachers_by_place
 from ard.artifacts.paths import RecordFiles, RunFolder, record_of
@@ -29,11 +29,13 @@ from ard.attacks import Radius
 from ard.cli.network_section import network_section
 from ard.commands.display import announce_cost, progress_bar, summary
 from ard.commands.existing_record import check_nothing_lost, finished_by_another
+from ard.commands.shared_blocks import SharedBlocks
 from ard.commands.subject import Subject, short_path
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
 from ard.core.files import or_user_error, replaced_since, write_whole
 from ard.core.terminal import say
+from ard.evaluation import cascade
 from ard.evaluation.blocks import Store
 from ard.evaluation.cascade import as_memory_allows
 from ard.evaluation.evaluation import Evaluation
@@ -77,6 +79,8 @@ def recorded(weights: Path, request: Request) -> Record | None:
     """
     if request.rehearse:
         check_place(weights)
+    if request.save_adversarial and request.eight_bit:
+        check_pngs(RecordFiles(record_of(weights)).adversarial_pngs)
     subject = Subject.of(weights, request)
     others = _given(subject, request)
     return as_memory_allows(partial(_recorded, subject, request, *others), subject.x)
@@ -86,8 +90,10 @@ def _recorded(
     subject: Subject, request: Request, given: Given, files: GivenFiles, read: dict[str, str], block_size: int
 ) -> Record | None:
     """The same, so many images at once."""
-    weights, key = subject.weights, _key(subject, request, files, block_size)
-    store = Store(RecordFiles(record_of(weights)).blocks(key))
+    weights = subject.weights
+    keys = {size: _key(subject, request, files, size) for size in cascade.block_sizes(subject.x)}
+    stores = {size: Store(RecordFiles(record_of(weights)).blocks(key)) for size, key in keys.items()}
+    shared = SharedBlocks(stores, block_size, request.part)
     evaluation = Evaluation(
         subject.model,
         subject.x,
@@ -97,7 +103,7 @@ def _recorded(
         seed=request.seed,
         classes=list(subject.data.classes),
         given=given,
-        store=store,
+        store=shared.store,
         eight_bit=request.eight_bit,
         rehearse=request.rehearse,
         block_size=block_size,
@@ -105,30 +111,32 @@ def _recorded(
     names = [adversary.name for adversary in evaluation.adversaries]
     check_nothing_lost(subject, request, names)
     record = None
-    if _has_work(weights, request, key, math.ceil(len(subject.y) / block_size)):
-        store.open()
+    if _has_work(weights, request, keys.values(), math.ceil(len(subject.y) / block_size)):
         try:
-            _attack(evaluation, request, weights)
+            _attack(evaluation, request, weights, shared)
+            with shared.store.alone() as unfinished:
+                shared.check_size()
+                measured = evaluation.record() if unfinished else None
+                if measured is not None:
+                    check_nothing_lost(subject, request, names)  # a longer evaluation may have ended meanwhile
+                    record = _complete(measured, subject, request, files, keys[block_size], replaced_since(read))
+                    _write(record, subject, evaluation, request, shared.store.folder)
+                    shared.remove()
         except torch.OutOfMemoryError:
-            store.remove()  # blocks of this size are nobody's
+            shared.without_memory(len(subject.y))
             raise
-        with store.alone() as unfinished:
-            measured = evaluation.record() if unfinished else None
-            if measured is not None:
-                check_nothing_lost(subject, request, names)  # a longer evaluation may have ended meanwhile
-                record = _complete(measured, subject, request, files, key, replaced_since(read))
-                _write(record, subject, evaluation, request, store.folder)
-                store.remove()
-    return record or finished_by_another(record_of(weights), key)
+    return record or finished_by_another(record_of(weights), keys.values())
 
 
-def _has_work(weights: Path, request: Request, key: str, blocks: int) -> bool:
+def _has_work(weights: Path, request: Request, keys: Collection[str], blocks: int) -> bool:
     """Whether there is anything to do: not for a shard beyond the blocks, nor where the record is finished."""
     shard, of = request.part
-    return shard <= blocks and (of == 1 or finished_by_another(record_of(weights), key) is None)
+    return shard <= blocks and (of == 1 or finished_by_another(record_of(weights), keys) is None)
 
 
-def _attack(evaluation: Evaluation, request: Request, weights: Path) -> None:
+def _attack(evaluation: Evaluation, request: Request, weights: Path, shared: SharedBlocks) -> None:
+    shared.check_size()
+    shared.store.open()
     n, of = len(evaluation.y), request.part[1]
     announce_cost(evaluation.estimate(request.part), request.suite, n)
     with progress_bar(str(weights), evaluation.passes * n / of, n) as progress:

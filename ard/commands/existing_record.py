@@ -4,29 +4,34 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ard.artifacts.facts import Threat
-from ard.artifacts.paths import record_of
+from ard.artifacts.paths import record_of, weights_beside
 from ard.artifacts.record import Record
 from ard.artifacts.record_file import readable_record
 from ard.commands.subject import Subject
 from ard.core.errors import UserError
+from ard.core.files import sha256
 from ard.core.text import first_few
 from ard.evaluation.request import Request
 
 
-def finished_by_another(path: Path, key: str) -> Record | None:
-    """The record of this very evaluation, written by another process."""
+def finished_by_another(path: Path, keys: Collection[str]) -> Record | None:
+    """The record of this very evaluation, by one of its keys, written by another process."""
     record = readable_record(path)
-    return record if record is not None and record.key == key else None
+    return record if record is not None and record.key in keys else None
 
 
 def check_nothing_lost(subject: Subject, request: Request, attacks: Collection[str]) -> None:
     """Raises UserError where the record of these weights holds results that `attacks` on these images would not give again.
 
-    That is more images, other attacks, other data or another threat. Records of earlier weights do not count.
+    That is more images, other attacks, other data or another threat; of other weights whose record belongs in the same
+    place, whatever it holds. Records of weights that are no longer there do not count.
     """
     path = record_of(subject.weights)
     existing = readable_record(path)
-    if existing is None or request.replace or existing.weights.sha256 != subject.sha256:
+    if existing is None or request.replace:
+        return
+    if existing.weights.sha256 != subject.sha256:
+        _check_no_others(path, existing, subject)
         return
     lost = [attack.name for attack in existing.attacks if attack.name not in attacks]
     threat = Threat(norm=subject.ball.norm, eps=subject.ball.eps, eight_bit=request.eight_bit)
@@ -38,3 +43,13 @@ def check_nothing_lost(subject: Subject, request: Request, attacks: Collection[s
             f"{path} holds suite {existing.suite}, n = {existing.n}, {then}{beyond}; suite {request.suite}, "
             f"n = {len(subject.y)}, {now} would replace it: add --replace, or evaluate a copy of the weights elsewhere"
         )
+
+
+def _check_no_others(path: Path, existing: Record, subject: Subject) -> None:
+    """Raises UserError where the weights of the record are still there, as those of last.safetensors beside last.ckpt."""
+    for file in weights_beside(path):
+        if sha256(file) == existing.weights.sha256:
+            raise UserError(
+                f"{path} is the record of {file}, other weights than those that {subject.weights} held; that of these would "
+                "replace it: add --replace, or evaluate a copy of the weights elsewhere"
+            )

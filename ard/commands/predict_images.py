@@ -9,7 +9,7 @@ from ard.cli.network_option import named_network
 from ard.core.errors import UserError
 from ard.core.logits import logits_of
 from ard.data import to_pixels
-from ard.data.image_folder import decode
+from ard.data.image_folder import check_side, decode
 from ard.models.building import settle
 from ard.models.loading import network_with
 
@@ -30,6 +30,7 @@ def predictions(weights: str, paths: Sequence[str], network: str | None) -> Iter
         raise UserError(f"{weights} is for images of {shape[0]} channels; expected 1, grey, or 3, as files have them")
     model = network_with(stored, weights, named_network(network))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    check_side(*shape[1:], name=f"{weights}: images")
     settle(model, shape)
     count = logits_of(model, torch.zeros(1, *shape), weights, len(card.classes) if card.classes else None).shape[1]
     model = model.to(device)
@@ -37,5 +38,8 @@ def predictions(weights: str, paths: Sequence[str], network: str | None) -> Iter
     for first in range(0, len(paths), AT_ONCE):
         batch = paths[first : first + AT_ONCE]
         x = to_pixels(torch.stack([decode(path, shape) for path in batch])).to(device)
-        for path, shares in zip(batch, model(x).softmax(dim=1).tolist(), strict=True):
+        for path, logits in zip(batch, model(x), strict=True):
+            if not logits.isfinite().all():
+                raise UserError(f"{path}: {weights} answers with numbers that are not finite; expected trained weights")
+            shares = logits.softmax(dim=0).tolist()
             yield path, sorted(zip(names, shares, strict=True), key=lambda pair: -pair[1])

@@ -43,8 +43,8 @@ def prune_file(file: str, request: PruneRequest) -> None:
     lines = _summary(model, left)
     state = model.state_dict()
     if request.smaller:
-        state, card, count = cut_out(model, card, sight.images)
-        lines.append(f"without the channels that are zero: {count:,} parameters, the same answers")
+        state, card, count, some = cut_out(model, card, sight.images)
+        lines.append(f"without the channels that are zero: {count:,} parameters, {some:,} not zero, the same answers")
     with or_user_error(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     save_weights(target, state, card)

@@ -60,8 +60,8 @@ def _verify(file: str, weights: str, request: Request) -> int:
     with quick_imports():
         from ard.commands.verify_file import verify_file
 
-    claim, wrong = verify_file(Path(file), Path(weights_file(weights)), request)
-    say(f"{file}: {claim}: {'; '.join(wrong) or 'every image, label and verdict holds'}")
+    claim, wrong, held = verify_file(Path(file), Path(weights_file(weights)), request)
+    say(f"{file}: {claim}: {'; '.join(wrong) or held}")
     return DISPROVED if wrong else 0
 
 

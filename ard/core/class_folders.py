@@ -11,6 +11,7 @@ from pathlib import Path
 from ard.core.errors import UserError
 from ard.core.files import open_regular
 from ard.core.terminal import say
+from ard.core.text import printable
 from ard.core.user_paths import written_out
 
 DEEPEST = 8  # folders inside a class's folder; a link to a folder above would go on without end
@@ -31,11 +32,12 @@ class ClassFolders:
     def tell(self, folder: Path) -> None:
         """One line about what was left out, and one where folders are numbers that are not counted as people count."""
         if self.skipped:
-            say(f"{folder}: {len(self.skipped)} files that are no images were skipped: {_listed(self.skipped)}")
+            skipped = f"{len(self.skipped)} files that are no images were skipped: {_listed(self.skipped)}"
+            say(printable(f"{folder}: {skipped}"))
         names = list(self.files)
         if all(name.isdecimal() for name in names) and names != sorted(names, key=int):
             order = f"in the order of their texts: {_listed(names)}"
-            say(f"{folder}: the classes are numbers, {order}; a network from elsewhere may count them otherwise")
+            say(printable(f"{folder}: the classes are numbers, {order}; a network from elsewhere may count them otherwise"))
 
 
 def class_folders(folder: Path, *, at_least: int) -> ClassFolders:

@@ -81,8 +81,7 @@ class ImageFolder(DataModule):
         seed: int = 0,
         split_seed: int = 0,
     ) -> None:
-        if size < 1:
-            raise UserError(f"size = {size}: expected the side of the images in pixels, at least 1")
+        check_side(size, size, name="size")
         at_least(0, memory_limit_mb=memory_limit_mb, workers=workers)
         self.root, self.memory_limit_mb = Path(written_out(root)), memory_limit_mb
         self.label = name or self.root.name
@@ -176,6 +175,12 @@ class DiskImages:
         with ThreadPoolExecutor() as pool:  # threads do: Pillow decodes and resizes without holding the interpreter
             list(pool.map(fill, blocks))
         return MemoryImages(pixels, self.labels)
+
+
+def check_side(height: int, width: int, *, name: str) -> None:
+    """Raises UserError for images of no pixel, and of more than one that is read may have."""
+    if min(height, width) < 1 or height * width > LARGEST:
+        raise UserError(f"{name} = {height} × {width} pixels: expected at least 1 a side, and at most {LARGEST:,} together")
 
 
 def decode(path: str, shape: tuple[int, int, int]) -> Tensor:

@@ -9,6 +9,7 @@ from ard.core.randomness import keyed_generator
 from ard.core.ranges import at_least
 from ard.data.augmentation import Augmentation, PaddingMode
 from ard.data.base import DataModule
+from ard.data.image_folder import check_side
 from ard.data.loading import Batch
 
 
@@ -43,7 +44,8 @@ class RandomImages(DataModule):
         seed: int = 0,
         split_seed: int = 0,
     ) -> None:
-        at_least(1, count=count, classes=classes, size=size, channels=channels)
+        at_least(1, count=count, classes=classes, channels=channels)
+        check_side(size, size, name="size")
         self.count, self.input_shape = count, (channels, size, size)
         self.classes = tuple(f"class {index}" for index in range(classes))
         super().__init__(

@@ -16,11 +16,12 @@ NARROWED = "ard.models.Narrowed"
 
 
 class Smaller(NamedTuple):
-    """The tensors of a smaller network, the card that describes it, and how many parameters it has."""
+    """The tensors of a smaller network, the card that describes it, how many parameters it has and how many are not zero."""
 
     state: dict[str, Tensor]
     card: Card
     parameters: int
+    nonzero: int
 
 
 def cut_out(network: nn.Module, card: Card, x: Tensor) -> Smaller:
@@ -42,8 +43,9 @@ def cut_out(network: nn.Module, card: Card, x: Tensor) -> Smaller:
                 sizes[layer] = list(state[name].shape[:2])
     if not sizes:
         raise UserError("--smaller: no channel is zero that one layer alone reads; expected --how fanout or dpp first")
-    parameters = sum(state[name].numel() for name, _ in inner.named_parameters())
-    return Smaller(state, _described(card, sizes), parameters)
+    parameters = [state[name] for name, _ in inner.named_parameters()]
+    left = sum(int(part.count_nonzero()) for part in parameters)  # biases and BatchNorm of a zero channel need not be zero
+    return Smaller(state, _described(card, sizes, left), sum(part.numel() for part in parameters), left)
 
 
 def _cuts(network: nn.Module, channels: Channels) -> list[tuple[str, Tensor, int]]:
@@ -61,9 +63,11 @@ def _cuts(network: nn.Module, channels: Channels) -> list[tuple[str, Tensor, int
     return [*((name, stay, 0) for name in (*channels.rows, *statistics)), (channels.reader, spans, 1)]
 
 
-def _described(card: Card, sizes: dict[str, list[int]]) -> Card:
+def _described(card: Card, sizes: dict[str, list[int]], nonzero: int) -> Card:
     """Of a network that was cut before the same one, with the new sizes on top."""
     arguments: dict[str, Any] = {"network": card.network, "sizes": {}}
     if card.class_path == NARROWED and card.init_args is not None:
         arguments = card.init_args
-    return replace(card, class_path=NARROWED, init_args={**arguments, "sizes": {**arguments["sizes"], **sizes}})
+    pruned = replace(card.pruned, nonzero=nonzero) if card.pruned else None
+    init_args = {**arguments, "sizes": {**arguments["sizes"], **sizes}}
+    return replace(card, class_path=NARROWED, init_args=init_args, pruned=pruned)

@@ -4,8 +4,9 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from interruptions import lying
-from small_runs import cli, narrow, write_weights
+from small_runs import CARD, cli, narrow, write_weights
 
 from ard.artifacts.record_file import read_record, write_record
 from ard.evaluation.evaluation import Evaluation
@@ -86,6 +87,24 @@ def test_a_record_of_former_weights_or_a_damaged_one_holds_nobody_up(weights, ca
     assert said(weights)[0] == 20
     claim(weights, lambda record: record.update(n=400))
     assert cli(capsys, "evaluate", weights, "--limit", 10)[0] in (0, 3)
+
+
+def test_the_record_of_weights_that_lie_beside_under_the_same_name_is_kept(weights, capsys, monkeypatch):
+    other = weights.with_suffix(".pt")
+    torch.save({"state_dict": narrow().state_dict(), "ard": CARD}, other)
+    before = weights.with_name("evaluation.json").read_bytes()
+    for limit in (5, 100, 200):
+        with monkeypatch.context() as patched:
+            patched.setattr(Evaluation, "judge", pytest.fail)
+            status, out, err = cli(capsys, "evaluate", other, "--limit", limit)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert f"evaluation.json is the record of {weights}, other weights than those that {other} held" in err
+        assert "add --replace" in err
+    assert weights.with_name("evaluation.json").read_bytes() == before
+    assert cli(capsys, "evaluate", other, "--limit", 10, "--replace")[0] in (0, 3)
+    other.unlink()
+    assert cli(capsys, "evaluate", weights, "--limit", 5)[0] in (0, 3)
+    assert said(weights)[0] == 5
 
 
 def test_a_bigger_one_that_ends_meanwhile_is_not_replaced_and_no_work_is_lost(place, capsys, monkeypatch):

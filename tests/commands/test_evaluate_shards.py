@@ -7,8 +7,9 @@ import shutil
 import threading
 
 import pytest
+import torch
 from interruptions import NO_CHECKOUT, lying, timeless
-from small_runs import cli, digits, trained, write_weights
+from small_runs import cli, digits, files_below, trained, write_weights
 
 from ard.attacks import Linf
 from ard.evaluation.adversaries import GradientAdversary
@@ -65,6 +66,66 @@ def test_a_shard_without_a_block_waits_for_nobody_and_leaves_nothing(weights, ca
     assert lying(weights.parent) == [weights.name]
     for shard in ("1/4", "2/4", "3/4", "4/4"):
         assert cli(capsys, "evaluate", weights, *LIMIT, "--shard", shard)[0] == 0
+    assert lying(weights.parent) == LEFT
+
+
+FORTY = ("--limit", 40)
+
+
+@pytest.fixture
+def short_of_memory(monkeypatch):
+    """Blocks of 20 images where memory suffices, else of 10; a set of sizes for which it does not."""
+    monkeypatch.setattr("ard.evaluation.cascade.block_sizes", lambda _: [20, 10])
+    judge, sizes = Evaluation.judge, set()
+
+    def limited(self, *given):
+        if self.block_size in sizes:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        judge(self, *given)
+
+    monkeypatch.setattr(Evaluation, "judge", limited)
+    return sizes
+
+
+def test_a_shard_without_memory_leaves_what_others_did_and_says_so(weights, capsys, short_of_memory):
+    assert cli(capsys, "evaluate", weights, *FORTY, "--shard", "1/2")[0] == 0
+    done = files_below(weights.parent)
+    short_of_memory.add(20)
+    status, out, err = cli(capsys, "evaluate", weights, *FORTY, "--shard", "2/2")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "shard 2/2 has no memory to attack 20 images at once, as others did: call it again where more memory is" in err
+    assert files_below(weights.parent) == done
+    short_of_memory.clear()
+    assert cli(capsys, "evaluate", weights, *FORTY, "--shard", "2/2")[0] == 0
+    assert lying(weights.parent) == LEFT
+
+
+def test_shards_without_memory_all_attack_fewer_at_once(weights, capsys, short_of_memory):
+    """The first goes on with fewer, as no other is done; the other has memory, and comes to the same size."""
+    short_of_memory.add(20)
+    assert cli(capsys, "evaluate", weights, *FORTY, "--shard", "1/2")[0] == 0
+    short_of_memory.clear()
+    status, out, err = cli(capsys, "evaluate", weights, *FORTY, "--shard", "2/2")
+    assert (status, err, "worst case" in out) == (0, "", True)
+    assert lying(weights.parent) == LEFT
+    assert "worst case" in cli(capsys, "evaluate", weights, *FORTY, "--shard", "1/2")[1]
+
+
+def test_a_shard_that_ends_after_another_began_smaller_blocks_comes_to_them(weights, capsys, short_of_memory, monkeypatch):
+    judge = Evaluation.judge
+
+    def meanwhile(self, *given):
+        judge(self, *given)
+        if self.block_size == 20:
+            monkeypatch.setattr(Evaluation, "judge", judge)
+            for block in weights.parent.glob(".*.blocks/*"):
+                block.unlink()  # it began before this one was done with a block
+            short_of_memory.add(20)
+            assert cli(capsys, "evaluate", weights, *FORTY, "--shard", "2/2")[0] == 0
+
+    monkeypatch.setattr(Evaluation, "judge", meanwhile)
+    status, out, _ = cli(capsys, "evaluate", weights, *FORTY, "--shard", "1/2")
+    assert (status, "worst case" in out) == (0, True)
     assert lying(weights.parent) == LEFT
 
 

@@ -90,6 +90,36 @@ def test_mistakes_are_one_line(words, message, capsys):
     assert message in err
 
 
+def weights_for(place, network=None, classes=("cat", "dog", "owl"), shape=(1, 8, 8)):
+    card = {"num_classes": 3, "classes": list(classes), "input_shape": list(shape)}
+    write_weights(place / "other" / "student.safetensors", network or narrow(3), **card)
+    return "other"
+
+
+def test_answers_that_are_no_numbers_are_refused(place, capsys):
+    network = narrow(3)
+    torch.nn.init.constant_(network.head.weight, torch.nan)
+    status, out, err = cli(capsys, "predict", weights_for(place, network), "photos/cat/3.png")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "photos/cat/3.png: other/student.safetensors answers with numbers that are not finite" in err
+
+
+@pytest.mark.parametrize("shape", [(3, 200_000, 200_000), (3, 2**40, 2**40), (1, 0, 8)])
+def test_images_that_are_too_large_or_empty_are_refused_before_memory_is_taken(shape, place, capsys):
+    status, out, err = cli(capsys, "predict", weights_for(place, shape=shape), "photos/cat/3.png")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert f"other/student.safetensors: images = {shape[1]} × {shape[2]} pixels: expected at least 1 a side, and at" in err
+
+
+def test_names_of_files_and_classes_begin_no_line(place, capsys):
+    name = "odd\nforged.png: cat 100.0 %"
+    (place / "photos" / "cat" / "3.png").rename(place / "photos" / f"{name}.png")
+    weights = weights_for(place, classes=("cat\nforged.png: dog 100.0 %", "d\x1b[2Jog", "=1+1"))
+    status, out, _ = cli(capsys, "predict", weights, f"photos/{name}.png")
+    assert (status, out.count("\n"), out.startswith(r"photos/odd\nforged.png: cat 100.0 %.png: ")) == (0, 1, True)
+    assert r"cat\nforged.png: dog 100.0 %" in out
+
+
 @pytest.mark.usefixtures("place")
 def test_weights_that_say_nothing_of_images_are_refused(capsys):
     torch.save(narrow(3).state_dict(), "plain.pt")

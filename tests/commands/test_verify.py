@@ -117,6 +117,24 @@ def flip_one(tensors, _):
     tensors["robust"][0] ^= True
 
 
+def forge_one(tensors, told):
+    flip_one(tensors, told)
+    told["robust_acc"] = float(tensors["robust"].double().mean())
+
+
+def at_the_boundary(tensors, told):
+    """An image whose two largest logits are equal up to rounding, with the verdict of another machine."""
+    y = digits(400)[1]
+    place = int((~tensors["robust"] & (trained()(digits(400)[0]).argmax(1) == y)).nonzero()[0])
+    right, wrong = digits(400)[0][place], tensors["x_adv"][place].clone()
+    for _ in range(14):
+        middle = (right + wrong) / 2
+        is_right = trained()(middle[None]).argmax(1)[0] == y[place]
+        right, wrong = (middle, wrong) if is_right else (right, middle)
+    tensors["x_adv"][place], tensors["robust"][place] = wrong, True
+    told["robust_acc"] = float(tensors["robust"].double().mean())
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -128,6 +146,7 @@ def flip_one(tensors, _):
         (clean_images, "verdicts could not be reproduced"),
         (claim_more, "robust accuracy that is claimed"),
         (flip_one, "robust accuracy that is claimed"),
+        (forge_one, "1 of 400 verdicts could not be reproduced"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -154,6 +173,15 @@ def test_an_image_at_the_very_edge_of_the_ball_is_inside(evaluated, tampered, ca
     file = tampered(stay)
     status, out, _ = cli(capsys, "verify", file, evaluated / "student.safetensors")
     assert (status, "holds" in out) == (0, True)
+
+
+def test_a_verdict_that_rounding_decides_may_differ_and_is_told(evaluated, tampered, capsys):
+    status, out, _ = cli(capsys, "verify", tampered(at_the_boundary), evaluated / "student.safetensors")
+    assert status == 0
+    assert out.endswith(
+        "every image and label holds; 1 of 400 verdicts could not be reproduced, as the largest logits are equal up to "
+        "rounding\n"
+    )
 
 
 def test_other_weights_are_refused(evaluated, tmp_path, capsys):

@@ -14,7 +14,7 @@ from image_files import image_folder
 from PIL import Image
 from tiny import user_error
 
-from ard.data import ImageFolder
+from ard.data import ImageFolder, RandomImages
 from ard.data.image_folder import DiskImages, decode
 from ard.data.loading import fingerprint
 
@@ -149,9 +149,12 @@ def test_damage_met_by_a_worker_is_one_line(tmp_path: Path) -> None:
         list(module.train_dataloader()) + list(module.val_dataloader())
 
 
-def test_a_size_below_one_is_refused(tmp_path: Path) -> None:
-    with user_error("size = 0"):
-        small(image_folder(tmp_path), size=0)
+@pytest.mark.parametrize("size", [0, 200_000])
+def test_a_size_of_no_pixel_or_of_more_than_an_image_may_have_is_refused(tmp_path: Path, size: int) -> None:
+    with user_error(f"size = {size} × {size} pixels: expected at least 1 a side"):
+        small(image_folder(tmp_path), size=size)
+    with user_error(f"size = {size} × {size} pixels: expected at least 1 a side"):
+        RandomImages(size=size)
 
 
 def saved(image: Image.Image, path: Path, **options: Any) -> str:
@@ -251,13 +254,14 @@ def test_what_systems_cameras_and_clouds_leave_is_skipped_in_one_line(tmp_path: 
     assert capsys.readouterr().out == ""
     for name in LITTER:
         (tmp_path / "train" / "dog" / name).write_bytes(b"x")
+    (tmp_path / "train" / "dog" / "!\nard: done.xmp").write_bytes(b"x")
     (tmp_path / "train" / "__MACOSX").mkdir()
     (tmp_path / "train" / "dog" / "@eaDir").mkdir()
     (tmp_path / "train" / "dog" / "@eaDir" / "0.png").write_bytes(b"x")
     found = small(tmp_path)
     assert torch.equal(found.training_images().pixels, expected.pixels)
     out = capsys.readouterr().out
-    assert out.startswith(f"{tmp_path}: 8 files that are no images were skipped: ")
+    assert out.startswith(f"{tmp_path}: 9 files that are no images were skipped: ")
     assert out.count("\n") == 1
 
 

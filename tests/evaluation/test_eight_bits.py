@@ -1,7 +1,9 @@
 """Attacks with images of 8 bits: inside the ball, on levels, and the same after a round trip through PNGs."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import minisign
 import pytest
@@ -12,7 +14,7 @@ from tiny import generator, user_error
 
 from ard.attacks import L2, Linf
 from ard.evaluation.eight_bits import on_levels
-from ard.evaluation.evaluation import evaluate_images
+from ard.evaluation.evaluation import Evaluation, evaluate_images
 
 
 def images(seed, n=20):
@@ -126,6 +128,62 @@ def test_evaluated_again_the_folder_is_replaced_and_nothing_else_there_goes(eval
     assert (folder / "mine.txt").read_text() == (folder / "2024.png").read_text() == "mine"
     assert (status, err) == (0, "")
     assert cli(capsys, "verify", folder, evaluated)[0] == 0
+
+
+SAVED = ("--limit=40", "--save-adversarial", "--eight-bit")
+
+
+@pytest.mark.parametrize("what", ["link", "foreign", "file"])
+def test_nothing_is_written_through_a_link_or_among_files_of_somebody_else(what, tmp_path, capsys, monkeypatch):
+    weights, theirs = write_weights(tmp_path / "student.safetensors"), tmp_path / "theirs"
+    folder = tmp_path / "evaluation.adversarial"
+    theirs.mkdir()
+    (theirs / "00007.png").write_text("mine")
+    if what == "link":
+        folder.symlink_to(theirs)
+    elif what == "foreign":
+        theirs = theirs.rename(folder)
+    else:
+        folder.write_text("mine")
+    monkeypatch.setattr(Evaluation, "judge", lambda *_: pytest.fail("attacked"))
+    status, out, err = cli(capsys, "evaluate", weights, *SAVED)
+    said = {"link": "is a link; expected", "foreign": "holds files, but no claim.json of ours", "file": "is a file"}
+    assert (status, out, err.count("\n"), said[what] in err) == (2, "", 1, True)
+    assert folder.is_file() or [file.read_text() for file in theirs.iterdir()] == ["mine"]
+
+
+def test_a_link_that_appears_meanwhile_is_not_followed(evaluated, tmp_path, capsys, monkeypatch):
+    run = shutil.copytree(evaluated, tmp_path / "run")
+    folder, judge = run / "evaluation.adversarial", Evaluation.judge
+    before = sorted(file.name for file in folder.iterdir())
+
+    def linked(self, *given):
+        judge(self, *given)
+        folder.rename(tmp_path / "theirs")
+        folder.symlink_to(tmp_path / "theirs")
+
+    monkeypatch.setattr(Evaluation, "judge", linked)
+    status, _, err = cli(capsys, "evaluate", run, *SAVED, "--seed=1", "--replace")
+    assert (status, err.count("\n"), "evaluation.adversarial is a link" in err) == (2, 1, True)
+    assert sorted(file.name for file in (tmp_path / "theirs").iterdir()) == before
+
+
+def test_a_folder_that_was_half_written_is_written_again(evaluated, tmp_path, capsys, monkeypatch):
+    """The claim goes first, so that the rest is known to be ours."""
+    run, moved, replace = shutil.copytree(evaluated, tmp_path / "run"), [], os.replace
+    shutil.rmtree(run / "evaluation.adversarial")
+
+    def killed(source, target):
+        moved.extend([target] if Path(target).suffix == ".png" else [])
+        if len(moved) == 20:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed)
+        assert cli(capsys, "evaluate", run, *SAVED)[0] == 130
+    assert cli(capsys, "evaluate", run, *SAVED)[0] == 0
+    assert cli(capsys, "verify", run / "evaluation.adversarial", run)[0] == 0
 
 
 def test_a_record_of_other_images_is_not_replaced_unasked(evaluated, capsys):

@@ -1,5 +1,7 @@
 """A network without its zero channels: fewer numbers, fewer operations, the same answers, and a card that builds it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from pruning_networks import content, pixels, prunable, seeded, small_mobilenet
@@ -9,6 +11,7 @@ from tiny import user_error
 from torch import nn
 
 from ard.artifacts.card import Card
+from ard.artifacts.facts import Pruned
 from ard.artifacts.weights import read_stored, save_weights
 from ard.evaluation.measurement import count_macs
 from ard.models import Narrowed, ResNet, load
@@ -52,7 +55,7 @@ def test_any_network_whose_channels_are_found_can_be_cut(name):
     of, x = prunable(make(), 0.7, pixels(8, shape)), pixels(8, shape)
     prune_network(of, "fanout")
     card = Card(class_path="ard.models.ResNet", init_args={})
-    state, described, count = cut_out(of.network, card, x)
+    state, described, count, _ = cut_out(of.network, card, x)
     smaller = Narrowed(network=lambda *, num_classes: make(), sizes=described.init_args["sizes"], num_classes=4).eval()  # noqa: ARG005
     smaller.network.load_state_dict(state)
     with torch.no_grad():
@@ -119,12 +122,22 @@ def test_the_last_channel_stays():
     assert cut_out(network, Card(class_path="ard.models.MobileNetV2"), pixels(2)).state["2.weight"].shape == (2, 1, 3, 3)
 
 
+def test_what_is_not_zero_is_counted_in_what_is_left():
+    """Nobody reads the first channel, whose filter and bias are not zero."""
+    network = seeded(lambda: nn.Sequential(nn.Conv2d(1, 3, 1), nn.ReLU(), nn.Conv2d(3, 2, 3), nn.Flatten()))
+    network[2].weight.data[:, 0].zero_()
+    pruned = Pruned(how="magnitude", keep=0.5, of="ab" * 32, nonzero=44, seed=0, method=None, teacher=None)
+    smaller = cut_out(network, Card(class_path="ard.models.MobileNetV2", pruned=pruned), pixels(2))
+    assert (smaller.parameters, smaller.nonzero, smaller.card.pruned) == (42, 42, replace(pruned, nonzero=42))
+
+
 def test_the_command_prunes_and_cuts_and_cuts_what_was_pruned(place, capsys):
     write_weights(place / "runs/net/student.safetensors")
     assert cli(capsys, "prune", "runs/net", "--how", "fanout", "--keep", "0.6")[0] == 0
     status, out, _ = cli(capsys, "prune", "runs/net-fanout-0.6", "--keep", "1", "--smaller")
     assert status == 0
-    assert "parameters, the same answers" in out
+    left = read_stored("runs/net-fanout-0.6-smaller").card.pruned.nonzero
+    assert f"parameters, {left:,} not zero, the same answers" in out
     assert "--init" not in out
     first = content(place / "runs/net-fanout-0.6-smaller")
     assert cli(capsys, "prune", "runs/net", "--how", "fanout", "--keep", "0.6", "--smaller", "--replace")[0] == 0
