@@ -26,7 +26,7 @@ REQUIRED = {
     "lr": 0.1,
     "others": "",
     "name": "",
-    "size": 100_000,
+    "size": 8,
 }
 LATER = {"num_classes", "val_size"}  # nobody types the one; only the images tell how many the other may be
 PUBLIC = {

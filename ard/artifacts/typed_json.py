@@ -60,9 +60,12 @@ def rules_of(kind: type) -> tuple[FieldRule, ...]:
 
 
 def parsed(text: str) -> Any:
-    """Parse JSON without NaN and infinities; raises ValueError for anything else, and for a tree deeper than any of ours."""
+    """Parse JSON whose every number is a finite float or a whole number no larger than one.
+
+    Raises ValueError for anything else, and for a tree deeper than any of ours.
+    """
     try:
-        tree = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        tree = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_whole_number)
     except RecursionError as error:
         raise ValueError(f"nested deeper than {DEEPEST}") from error
     check_size(tree)
@@ -179,5 +182,10 @@ def _finite(text: str) -> float:
     return number if math.isfinite(number) else _refuse(text)
 
 
+def _whole_number(text: str) -> int:
+    _finite(text)
+    return int(text)
+
+
 def _refuse(text: str) -> Any:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text[:20]}{'…' if len(text) > 20 else ''} is no number")

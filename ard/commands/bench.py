@@ -8,7 +8,7 @@ from ard.artifacts.typed_json import parsed
 from ard.cli.messages import show
 from ard.cli.quick_imports import quick_imports
 from ard.core.errors import UserError
-from ard.core.files import small_text, write_whole
+from ard.core.files import check_writable, small_text, write_whole
 
 
 def bench(
@@ -33,14 +33,21 @@ def bench(
         from ard.bench.benchmark import benchmark
         from ard.bench.report import bench_table
 
+    check_writable(Path(output))
     onto = _earlier(Path(output)) if only and Path(output).exists() else None
     files = [Path(name) for name in weights.split(",") if name]
 
+    measured: dict[str, Any] = {}
+
     def keep(record: dict[str, Any]) -> None:
+        measured.update(record)
         write_whole(Path(output), json.dumps(record, indent=1) + "\n")
 
-    record = benchmark(batch_size=batch_size, steps=steps, count=rounds, only=only, onto=onto, files=files, keep=keep)
-    show(bench_table(record))
+    try:
+        benchmark(batch_size=batch_size, steps=steps, count=rounds, only=only, onto=onto, files=files, keep=keep)
+    finally:
+        if measured:  # also where the last of it could not be written
+            show(bench_table(measured))
     return 0
 
 

@@ -19,6 +19,7 @@ def diagnose_weights(
     eps: str | None = None,
     seed: int = 0,
     exact: bool = False,
+    replace: bool = False,
     allow_mismatch: bool = False,
 ) -> int:
     """Look inside networks: sensitivity, weights, likeness to the teacher; writes diagnosis.json beside each file.
@@ -34,12 +35,13 @@ def diagnose_weights(
         eps: radius such as 8/255; by default the one the weights were trained against.
         seed: of everything that is drawn.
         exact: compute in full what is otherwise sampled.
+        replace: write over a diagnosis that says more, or something else.
         allow_mismatch: allow other classes or sizes than the weights name.
     """
     names = named(split_commas(only)) if only else None
     if limit < 2:
         raise UserError(f"--limit {limit}: expected at least 2 images")
-    request = Request(data=data, network=network, eps=eps, seed=seed, allow_mismatch=allow_mismatch)
+    request = Request(data=data, network=network, eps=eps, seed=seed, replace=replace, allow_mismatch=allow_mismatch)
     request.check()
     teachers = [weights_file(path) for path in split_commas(teacher)]
     check_weights(*weights, *teachers)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,17 +17,18 @@ from ard.artifacts.facts import Threat
 from ard.artifacts.paths import record_of
 from ard.artifacts.record_parts import WeightsFile
 from ard.commands.diagnosis_table import side_by_side
+from ard.commands.existing_diagnosis import EarlierDiagnosis, earlier_levels, together
 from ard.commands.initial_student import initial_student
 from ard.commands.subject import Other, Subject, short_path
 from ard.configs.building import build
 from ard.configs.files import read_yaml
 from ard.core.device_name import device_name
 from ard.core.errors import UserError
-from ard.core.files import or_user_error, write_whole
+from ard.core.files import check_writable, or_user_error, write_whole
 from ard.core.terminal import console, say
 from ard.data import DataModule, to_pixels
 from ard.data.loading import balanced
-from ard.diagnostics.diagnosing import diagnose_images
+from ard.diagnostics.diagnosing import default_names, diagnose_images
 from ard.diagnostics.inspected import PGD_STEPS, Inspected, Track
 from ard.evaluation.measurement import versions
 from ard.evaluation.request import Request
@@ -47,39 +49,56 @@ def diagnose_files(
     limit: int,
     exact: bool,
 ) -> None:
-    """Diagnose each file of weights, write what was found beside it, and print all of it."""
-    found = []
+    """Diagnose each file of weights, write what was found beside it, and print all of it, also where that fails."""
     for file in files:
-        subject = Subject.of(Path(file), request, at_most=limit)
-        others = [subject.other(path) for path in teachers]
-        with _tracked() as track:
-            of = Inspected(
-                student=subject.model,
-                x=subject.x,
-                y=subject.y,
-                ball=subject.ball,
-                teacher=_teacher(others, subject),
-                initial=initial_student(subject),
-                weight_decay=_weight_decay(subject),
-                other=None if other is None else _images_of(other, subject, limit),
-                seed=request.seed,
-                exact=exact,
-                track=track,
-            )
+        check_writable(diagnosis_of(record_of(file)))
+    found: list[tuple[str, Diagnosis]] = []
+    try:
+        for file in files:
+            subject = Subject.of(Path(file), request, at_most=limit)
+            others = [subject.other(path) for path in teachers]
+            of = _inspected(subject, request, others, other=other, limit=limit, exact=exact)
+            earlier = EarlierDiagnosis(subject, request, _named(others))
+            earlier.kept(list(default_names(of)) if names is None else names)  # before anything is measured
             diagnosis, pictures = _diagnosed(of, subject, request, others, names)
-        path = diagnosis_of(record_of(subject.weights))
-        _write_pictures(pictures_of(path), pictures)
-        write_diagnosis(path, diagnosis)
-        say(f"{file}: {path}")
-        found.append((file, diagnosis))
-    say(side_by_side(found))
+            found.append((file, diagnosis))
+            _write(earlier, diagnosis, pictures)
+            say(f"{file}: {earlier.path}")
+    finally:
+        if found:
+            say(side_by_side(found))
+
+
+def _inspected(
+    subject: Subject, request: Request, others: Sequence[Other], *, other: str | None, limit: int, exact: bool
+) -> Inspected:
+    return Inspected(
+        student=subject.model,
+        x=subject.x,
+        y=subject.y,
+        ball=subject.ball,
+        teacher=_teacher(others, subject),
+        initial=initial_student(subject),
+        weight_decay=_weight_decay(subject),
+        other=None if other is None else _images_of(other, subject, limit),
+        seed=request.seed,
+        exact=exact,
+    )
+
+
+def _write(earlier: EarlierDiagnosis, diagnosis: Diagnosis, pictures: Pictures) -> None:
+    there = earlier.kept([result.name for result in diagnosis.results])  # fewer than were asked for, or another ended first
+    levels = earlier_levels(earlier.path, there, diagnosis) if there else {}
+    _write_pictures(pictures_of(earlier.path), levels, pictures)
+    write_diagnosis(earlier.path, together(there, diagnosis) if there else diagnosis)
 
 
 def _diagnosed(
     of: Inspected, subject: Subject, request: Request, teachers: Sequence[Other], names: Sequence[str] | None
 ) -> tuple[Diagnosis, Pictures]:
     start = time.perf_counter()
-    diagnosed = diagnose_images(of, names)
+    with _tracked() as track:
+        diagnosed = diagnose_images(replace(of, track=track), names)
     if not diagnosed.results:
         reasons = "; ".join(f"{skipped.name}: {skipped.reason}" for skipped in diagnosed.skipped)
         raise UserError(f"{subject.weights}: nothing could be measured ({reasons})")
@@ -104,9 +123,9 @@ def _diagnosed(
     return diagnosis, diagnosed.pictures
 
 
-def _write_pictures(file: Path, pictures: Pictures) -> None:
-    """As levels of 8 bits; without any, a file of an earlier diagnosis goes."""
-    levels = {
+def _write_pictures(file: Path, earlier: dict[str, Tensor], pictures: Pictures) -> None:
+    """As levels of 8 bits, beside `earlier` ones; without any, a file of an earlier diagnosis goes."""
+    levels = earlier | {
         f"{diagnostic}/{name}": (picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu().contiguous()
         for diagnostic, found in pictures.items()
         for name, picture in found.items()

@@ -7,6 +7,7 @@ from ard.artifacts.facts import Threat
 from ard.artifacts.paths import record_of, weights_beside
 from ard.artifacts.record import Record
 from ard.artifacts.record_file import readable_record
+from ard.artifacts.record_parts import WeightsFile
 from ard.commands.subject import Subject
 from ard.core.errors import UserError
 from ard.core.files import sha256
@@ -31,7 +32,7 @@ def check_nothing_lost(subject: Subject, request: Request, attacks: Collection[s
     if existing is None or request.replace:
         return
     if existing.weights.sha256 != subject.sha256:
-        _check_no_others(path, existing, subject)
+        check_weights_gone(path, path, existing.weights, subject)
         return
     lost = [attack.name for attack in existing.attacks if attack.name not in attacks]
     threat = Threat(norm=subject.ball.norm, eps=subject.ball.eps, eight_bit=request.eight_bit)
@@ -45,11 +46,14 @@ def check_nothing_lost(subject: Subject, request: Request, attacks: Collection[s
         )
 
 
-def _check_no_others(path: Path, existing: Record, subject: Subject) -> None:
-    """Raises UserError where the weights of the record are still there, as those of last.safetensors beside last.ckpt."""
-    for file in weights_beside(path):
-        if sha256(file) == existing.weights.sha256:
+def check_weights_gone(path: Path, record: Path, theirs: WeightsFile, subject: Subject) -> None:
+    """Raises UserError where the weights that `path` is of are still there, as those of last.safetensors beside last.ckpt.
+
+    `record` is where the record of both belongs.
+    """
+    for file in weights_beside(record):
+        if sha256(file) == theirs.sha256:
             raise UserError(
-                f"{path} is the record of {file}, other weights than those that {subject.weights} held; that of these would "
-                "replace it: add --replace, or evaluate a copy of the weights elsewhere"
+                f"{path} is of {file}, other weights than those that {subject.weights} held; what is found in these would "
+                "replace it: add --replace, or look at a copy of the weights elsewhere"
             )

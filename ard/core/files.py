@@ -1,5 +1,6 @@
 """Reading and writing files: what is read is a regular file of a bounded size, what is written is whole or absent."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -7,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from ard.core.errors import UserError
 from ard.core.terminal import say
@@ -69,6 +71,15 @@ def write_whole(path: Path, data: bytes | str, *, through: Path | None = None) -
             sync_folder(path.parent)
         finally:
             discard(temporary)
+
+
+def check_writable(path: Path) -> None:
+    """Raises UserError where write_whole could not write `path`: before the work of which the result is to be kept."""
+    with or_user_error(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+            pass
 
 
 def discard(path: Path) -> None:

@@ -18,6 +18,7 @@ from ard.bench.levers import every_row
 from ard.bench.measure import huge_pages, peak_memory, ratio, rounds
 from ard.bench.report import bench_table, short
 from ard.bench.timed_step import TimedStep
+from ard.core.errors import UserError
 from ard.core.flops import count_flops
 from ard.models import MobileNetV2, ResNet
 from ard.training.captured import Graphs
@@ -232,6 +233,25 @@ def test_what_was_measured_is_written_before_the_next_group_is(place, capsys, mo
     assert {row["group"] for row in record["rows"]} == {"RSLAD, MobileNetV2"}
     assert record["cost_laws"] is None
     assert "RSLAD, MobileNetV2" in bench_table(record)
+
+
+def test_what_cannot_be_written_is_said_first_and_what_was_measured_is_shown(place, capsys, monkeypatch):
+    def full(path, _):
+        raise UserError(f"{path}: cannot be written (No space left on device)")
+
+    words = ["bench", "--batch-size", 2, "--steps", 1, "--rounds", 1, "--only", "RSLAD, MobileNetV2"]
+    monkeypatch.setattr("ard.commands.bench.write_whole", full)
+    status, out, err = cli(capsys, *words)
+    assert (status, "RSLAD, MobileNetV2: " in out, err.splitlines()[-1]) == (
+        2,
+        True,
+        "ard: benchmark.json: cannot be written (No space left on device)",
+    )
+    monkeypatch.setattr(benchmark, "measured_rows", pytest.fail)
+    (place / "benchmark.json").mkdir()
+    for output in ("benchmark.json", "nowhere/benchmark.json"):
+        status, out, err = cli(capsys, *words, "--output", output)
+        assert (status, out, err.count("\n"), f"{output}: cannot be written" in err) == (2, "", 1, True)
 
 
 def test_a_group_that_does_not_exist_is_one_line(place, capsys):

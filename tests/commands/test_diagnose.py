@@ -4,13 +4,16 @@ import json
 import math
 
 import pytest
-from small_runs import NETWORK, cli, narrow, write_weights
+import torch
+from safetensors.torch import load_file
+from small_runs import CARD, NETWORK, cli, narrow, write_weights
 from tiny import user_error
 from torch import nn
 
 from ard.artifacts.diagnosis import diagnosis_of, read_diagnosis
 from ard.artifacts.paths import record_of
 from ard.commands.subject import Subject
+from ard.core.errors import UserError
 from ard.evaluation.request import Request
 
 FEW = ["--limit", "20"]
@@ -72,6 +75,73 @@ def test_what_was_changed_after_it_was_written_is_refused(weights, capsys):
     path.write_text(json.dumps(tree))
     with user_error("changed after it was written"):
         read_diagnosis(path)
+
+
+ONE, TWO, PICTURED = "output_sensitivity", "first_order_distance", "universal_perturbation"
+
+
+def found_beside(weights):
+    diagnosis = read_diagnosis(weights.with_name("diagnosis.json"))
+    return diagnosis.n, [result.name for result in diagnosis.results]
+
+
+def test_what_was_measured_alike_is_kept_beside_the_new(weights, capsys):
+    pictures = weights.with_name("diagnosis.pictures.safetensors")
+    for only, names in ((PICTURED, [PICTURED]), (ONE, [PICTURED, ONE]), (PICTURED, [PICTURED, ONE])):
+        status, out, _ = cli(capsys, "diagnose", weights, "--only", only, *FEW)
+        assert (status, found_beside(weights), f"| {only}: " in out) == (0, (20, names), True)
+        assert {name.partition("/")[0] for name in load_file(pictures)} == {PICTURED}
+    kept = read_diagnosis(weights.with_name("diagnosis.json")).results[1].values
+    cli(capsys, "diagnose", weights, "--only", ONE, *FEW)
+    assert read_diagnosis(weights.with_name("diagnosis.json")).results[1].values == kept
+    assert cli(capsys, "diagnose", weights, "--only", TWO, *FEW, "--replace")[0] == 0
+    assert (found_beside(weights), pictures.exists()) == ((20, [TWO]), False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--only", ONE, *FEW], "holds n = 30, Digits test, Linf 0.1 (first_order_distance would be lost); n = 20, Digits"),
+        (["--only", f"{ONE},{TWO}", *FEW], "n = 30, Digits test, Linf 0.1; n = 20, Digits test, Linf 0.1 would replace it"),
+        (["--only", TWO, "--limit", "30", "--seed", "1"], "(output_sensitivity would be lost)"),
+        (["--only", f"{ONE},{TWO}", "--limit", "30", "--eps", "4/255"], "Linf 0.1; n = 30, Digits test, Linf 4/255 would"),
+    ],
+    ids=str,
+)
+def test_a_larger_diagnosis_is_not_replaced_unasked(words, said, weights, capsys, monkeypatch):
+    cli(capsys, "diagnose", weights, "--only", f"{ONE},{TWO}", "--limit", "30")
+    before = found_beside(weights)
+    with monkeypatch.context() as patched:
+        patched.setattr("ard.commands.diagnose_files.diagnose_images", pytest.fail)
+        err = refused(capsys, weights, *words)
+    assert (said in err, "add --replace" in err, found_beside(weights)) == (True, True, before)
+    assert cli(capsys, "diagnose", weights, *words, "--replace")[0] == 0
+    assert found_beside(weights) != before or words[-1] == "4/255"
+
+
+def test_the_diagnosis_of_weights_that_lie_beside_is_kept_and_of_former_ones_not(weights, capsys):
+    cli(capsys, "diagnose", weights, "--only", ONE, *FEW)
+    other = weights.with_suffix(".pt")
+    torch.save({"state_dict": narrow().state_dict(), "ard": CARD}, other)
+    assert f"diagnosis.json is of {weights}, other weights" in refused(capsys, other, "--only", ONE, *FEW)
+    weights.unlink()
+    assert cli(capsys, "diagnose", other, "--only", TWO, "--limit", "10")[0] == 0
+    assert found_beside(weights) == (10, [TWO])
+
+
+def test_what_cannot_be_written_is_said_before_anything_is_measured(weights, capsys, monkeypatch):
+    weights.with_name("diagnosis.json").mkdir()
+    monkeypatch.setattr("ard.commands.diagnose_files.diagnose_images", pytest.fail)
+    assert "diagnosis.json: cannot be written (Is a directory)" in refused(capsys, weights, "--only", ONE, *FEW)
+
+
+def test_where_writing_fails_the_table_is_shown(weights, capsys, monkeypatch):
+    def full(path, _):
+        raise UserError(f"{path}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr("ard.commands.diagnose_files.write_diagnosis", full)
+    status, out, err = cli(capsys, "diagnose", weights, "--only", ONE, *FEW)
+    assert (status, f"| {ONE}: " in out, "No space left" in err) == (2, True, True)
 
 
 @pytest.mark.parametrize(

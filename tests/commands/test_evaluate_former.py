@@ -98,7 +98,7 @@ def test_the_record_of_weights_that_lie_beside_under_the_same_name_is_kept(weigh
             patched.setattr(Evaluation, "judge", pytest.fail)
             status, out, err = cli(capsys, "evaluate", other, "--limit", limit)
         assert (status, out, err.count("\n")) == (2, "", 1)
-        assert f"evaluation.json is the record of {weights}, other weights than those that {other} held" in err
+        assert f"evaluation.json is of {weights}, other weights than those that {other} held" in err
         assert "add --replace" in err
     assert weights.with_name("evaluation.json").read_bytes() == before
     assert cli(capsys, "evaluate", other, "--limit", 10, "--replace")[0] in (0, 3)
