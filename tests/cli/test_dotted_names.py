@@ -23,6 +23,7 @@ WRONG = {  # misspelt, foreign or yet to be written, on purpose: tests ask what 
     "ard.models.Resnet",
     "ard.models._secret",
     "ard.models.nn.Linear",
+    "ard.models.recorded",
     "ard.modelsevil.ResNet",
     "ard.objectives.pgd_at.PGDA",
     "ard.seed0.evaluation.json",  # a file
