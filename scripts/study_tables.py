@@ -1,19 +1,18 @@
 """The tables of documents that are of a study's records: its comparison, the steps it is about, when a teacher helps."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 
-from ard.artifacts.paths import RECORD, TRIALS
+from ard.artifacts.paths import RECORD, TRIALS, records_below
 from ard.core.text import in_points, markdown_table
-from ard.report.comparison import compare_records, of_last_epochs
+from ard.report.comparison import Comparison, of_last_epochs
 from ard.report.differences import DifferenceTable, decided, difference_of
-from ard.report.grouping import group, load_records
-from ard.report.rows import Row
+from ard.report.grouping import group, stored_record
+from ard.report.rows import Row, StoredRecord
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "configs" / "studies"
@@ -73,9 +72,19 @@ def compared(folder: Path, **more: Any) -> tuple[str, str]:
     study = of.get(folder) or of.get(folder.parent) or {"baseline": BASELINES.get(folder.name)}  # of its conditions
     options = {key: study[key] for key in ("baseline", "ladders", "last") if key in study} | more
     folders = [folder] if folder in of or folder.parent not in of else of_condition(folder, study["conditions"])
-    with TemporaryDirectory() as scratch:
-        table, _, rest = compare_records(folders, Path(scratch), **options).partition("\n\nPicture: ")
-    return table, Path(f"{rest.partition('.png')[0]}.png").name
+    found = Comparison.of(records_of(folders), folders=folders, **options)
+    return found.to_markdown().rstrip("\n"), f"{found.picture}.png"
+
+
+def records_of(folders: Sequence[Path]) -> list[StoredRecord]:
+    """Every record below the folders, each read once however many tables are of it."""
+    return [stored(path) for path in dict.fromkeys(path for folder in folders for path in records_below(folder))]
+
+
+@cache
+def stored(path: Path) -> StoredRecord:
+    """One of them."""
+    return stored_record(path)
 
 
 def of_condition(folder: Path, conditions: Collection[str]) -> list[Path]:
@@ -121,7 +130,7 @@ def rows_of(study: str, condition: str = "") -> list[Row]:
     """What a study, or one of its conditions, compares: selected epochs or last ones."""
     content = studies()[study]
     folder = ROOT / content["results"]
-    rows = group(load_records(of_condition(folder / condition, content["conditions"]) if condition else [folder]))
+    rows = group(records_of(of_condition(folder / condition, content["conditions"]) if condition else [folder]))
     return of_last_epochs(rows) if content.get("last") else [row for row in rows if not row.is_last]
 
 

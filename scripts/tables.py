@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Write the tables between the documents' markers anew, from records and from code; --check only says whether they agree.
 
+scripts/tables.py [NAME...], such as methods.md, does it in the documents named alone.
 A recipe that the table of methods has no row for is no disagreement, so that who adds a method touches no document: the next
 run of this script adds the row.
 """
@@ -66,17 +67,21 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
     return BLOCK.sub(lambda match: match[1] + made(match[2]) + match[3], text)
 
 
-def main() -> int:
+def main(*names: str, check: bool = False) -> int:
     """0 where the documents agree with records and code."""
+    if unknown := set(names) - {document.name for document in DOCUMENTS}:
+        raise SystemExit(f"{', '.join(unknown)}: expected {', '.join(document.name for document in DOCUMENTS)}")
     differ = 0
     for document in DOCUMENTS:
+        if names and document.name not in names:
+            continue
         text = document.read_text()
-        new = rewritten(text, document.parent, grow="--check" not in sys.argv)
+        new = rewritten(text, document.parent, grow=not check)
         differ |= int(new != text)
-        if "--check" not in sys.argv:
+        if not check:
             document.write_text(new)
-    return differ if "--check" in sys.argv else 0
+    return differ if check else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*(word for word in sys.argv[1:] if word != "--check"), check="--check" in sys.argv))

@@ -26,7 +26,7 @@ def main(todo):
     from ard.__main__ import main as ard
 
     costs.main(["logit_pairing"])
-    tables.main()
+    tables.main("methods.md", "evaluation.md")
     fake_fashion(Path("data"), 128)
     for command in todo["commands"]:
         words = shlex.split(command)

@@ -18,7 +18,8 @@ def read_record(path: Path) -> Record:
     Whole means: every key of its schema and no other, each of its kind, and accuracies that are those of its verdicts.
     """
     try:
-        return _undamaged(_checked(_record_from(parsed(small_text(path)))))
+        text = small_text(path)
+        return _undamaged(_checked(_record_from(parsed(text))), text)
     except (KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         reason = f"has no {error.args[0]}" if isinstance(error, KeyError) else f"is damaged ({str(error)[:200]})"
         raise UserError(f"{path} {reason}; expected a record of `ard evaluate`: evaluate the weights again") from error
@@ -42,8 +43,10 @@ def _digest(record: Record) -> str:
     return hashlib.sha256(written(replace(record, digest=""), record.schema).encode()).hexdigest()
 
 
-def _undamaged(record: Record) -> Record:
-    if record.schema >= SINCE_4["since"] and record.digest != _digest(record):
+def _undamaged(record: Record, text: str) -> Record:
+    """The record; raises ValueError where its digest is not that of its text, nor of what it says in another layout."""
+    as_written = hashlib.sha256(text.replace(f'"{record.digest}"', '""', 1).encode()).hexdigest()
+    if record.schema >= SINCE_4["since"] and record.digest != as_written and record.digest != _digest(record):
         raise ValueError("digest: that of another content, so it was changed after it was written")
     return record
 

@@ -34,6 +34,7 @@ from ard.report.table import (
 from ard.report.table_csv import write_csv
 
 MOST_IN_PLANE = 14  # methods whose names still find a place in the plane of clean and worst-case accuracy
+DRAWN = {"frontier": draw_frontier, "ranking": draw_ranking, "tradeoff": draw_tradeoff}
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Comparison:
         table = self.to_markdown()
         with or_user_error(output):
             output.mkdir(parents=True, exist_ok=True)
-        said = [_picture(self.rows, self.differ, output, formats), _time_picture(self.rows, self.differ, output, formats)]
+        said = [self._draw(output, formats), _time_picture(self.rows, self.differ, output, formats)]
         text = table + "\n" + "\n\n".join(filter(None, said)) + "\n"
         if ladders := reliable(rungs_of(self.rows, self.ladders)):
             steps = [StudyFolder(output).picture("ladder", kind) for kind in formats]
@@ -109,6 +110,21 @@ class Comparison:
         more = published_columns(self.rows, self.published or ())
         write_csv(self.rows, self.differ, StudyFolder(output).table_csv, more if self.published is not None else ())
         return text
+
+    @property
+    def picture(self) -> str:
+        """Which suits the rows: knobs that were swept, methods in the plane, or in lines where they are too many for it."""
+        if knobs_of(self.rows):
+            return "frontier"
+        return "ranking" if len({row.method for row in self.rows}) > MOST_IN_PLANE else "tradeoff"
+
+    def _draw(self, output: Path, formats: Sequence[str]) -> str:
+        """None of one run alone, which has nothing to be compared with."""
+        if len({(row.method, *(row.first.settings[key] for key in self.differ)) for row in self.rows}) == 1:
+            return "No picture: there is one run alone."
+        pictures = [StudyFolder(output).picture(self.picture, kind) for kind in formats]
+        DRAWN[self.picture](self.rows, self.differ, *pictures)
+        return f"Picture: {', '.join(map(str, pictures))}. {caption(self.rows)}"
 
     __str__ = _repr_markdown_ = to_markdown
 
@@ -157,22 +173,6 @@ def left_out_line(directories: Sequence[Path], stale: Sequence[Path] = ()) -> st
 def _named(paths: Iterable[Path], what: str) -> str:
     names = list(dict.fromkeys(path.as_posix() for path in paths))
     return f"{len(names)} {what}: {first_few(names)}" if names else ""
-
-
-def _picture(rows: Sequence[Row], differ: Sequence[str], output: Path, formats: Sequence[str]) -> str:
-    """The one picture that suits the rows: knobs that were swept, methods in the plane, or too many for it in lines.
-
-    None of one run alone, which has nothing to be compared with.
-    """
-    if len({(row.method, *(row.first.settings[key] for key in differ)) for row in rows}) == 1:
-        return "No picture: there is one run alone."
-    crowded = len({row.method for row in rows}) > MOST_IN_PLANE
-    name, draw = ("ranking", draw_ranking) if crowded else ("tradeoff", draw_tradeoff)
-    if knobs_of(rows):
-        name, draw = "frontier", draw_frontier
-    pictures = [StudyFolder(output).picture(name, kind) for kind in formats]
-    draw(rows, differ, *pictures)
-    return f"Picture: {', '.join(map(str, pictures))}. {caption(rows)}"
 
 
 def _time_picture(rows: Sequence[Row], differ: Sequence[str], output: Path, formats: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """`ard evaluate` where a record lies already: what says more is not lost to a quick look, unless that is meant."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -8,16 +9,24 @@ import torch
 from interruptions import lying
 from small_runs import CARD, cli, narrow, write_weights
 
+from ard.__main__ import main
 from ard.artifacts.record_file import read_record, write_record
 from ard.evaluation.evaluation import Evaluation
 
 
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """A folder of weights with the record of 100 images beside them."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    assert main(["evaluate", str(write_weights(folder / "student.safetensors")), "--limit", "100"]) == 0
+    return folder
+
+
 @pytest.fixture
-def weights(place, capsys):
-    """Weights with the record of 100 images beside them."""
-    weights = write_weights(place / "student.safetensors")
-    assert cli(capsys, "evaluate", weights, "--limit", 100)[0] == 0
-    return weights
+def weights(evaluated, place):
+    """Those weights, for one test to do as it likes."""
+    shutil.copytree(evaluated, place, dirs_exist_ok=True)
+    return place / "student.safetensors"
 
 
 def said(weights):
