@@ -40,7 +40,7 @@ def study(study_place, capsys, monkeypatch):
         write_yaml(study_place / "tiny.yaml", {**STUDY, **changes})
         with monkeypatch.context() as patch:
             if not picture:
-                patch.setattr("ard.report.comparison._picture", lambda *_: "no picture")
+                patch.setattr("ard.report.comparison.Comparison._draw", lambda *_: "no picture")
                 patch.setattr("ard.report.differences.differences_table", lambda *_: "no differences")
             return cli(capsys, "study", "tiny.yaml")
 

@@ -48,7 +48,7 @@ def test_a_run_in_a_home_is_found_again_by_every_verb(home, fit, teacher_file, c
     words = ["evaluate", "~/runs/mine", "--data=~/data.yaml", "--undefended=$RUNS/mine/last.safetensors", "--limit=10"]
     status, _, err = cli(capsys, *words)
     assert (status in (0, 3), err) == (True, "")
-    monkeypatch.setattr("ard.report.comparison._picture", lambda *_: "no picture")
+    monkeypatch.setattr("ard.report.comparison.Comparison._draw", lambda *_: "no picture")
     assert cli(capsys, "compare", "~/runs", "--output=~/table")[0] == 0
     assert (home / "table" / "table.md").is_file()
     assert len(load("~/runs/mine").state_dict()) > 0

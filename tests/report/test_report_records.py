@@ -145,7 +145,9 @@ def test_runs_that_were_moved_aside_are_not_compared(study: Path) -> None:
 
 @pytest.mark.fault(65)
 def test_whatever_fails_on_disk_a_table_is_whole_or_as_before(study: Path, monkeypatch, observed) -> None:
-    monkeypatch.setattr("ard.report.comparison._picture", lambda _, __, output, ___: str(save(Figure(), output / "p.png")))
+    monkeypatch.setattr(
+        "ard.report.comparison.Comparison._draw", lambda _, output, __: str(save(Figure(), output / "p.png"))
+    )
     compare_records([study], study)
     before = {name: (study / name).read_bytes() for name in ("table.md", "table.csv", "p.png")}
     write(study / "ard/seed0/evaluation.json", first(0.9), first(0.75))
