@@ -25,7 +25,10 @@ LARGEST = 4096  # pixels of a side
 
 
 def write_pngs(folder: Path, images: AdversarialImages, *, through: Path) -> None:
-    """Write 00000.png and so on with the claim, whole or not at all; `through` is a folder of the same file system."""
+    """Write the claim, and then 00000.png and so on: a folder that is half written is known as ours, and is no proof.
+
+    `through` is a folder of the same file system.
+    """
     x = images.x_adv.cpu()
     if x.shape[1] not in (1, 3):
         raise UserError(f"images of {x.shape[1]} channels: PNGs hold 1 or 3")
@@ -81,9 +84,9 @@ def remove_pngs(folder: Path) -> None:
     if count is None:
         return
     with or_user_error(folder):
-        (folder / CLAIM).unlink()
         for place in range(count):
             discard(folder / _name(place))
+        (folder / CLAIM).unlink()  # last: without it nobody knows whose images these are
         with suppress(OSError):
             folder.rmdir()
 

@@ -15,8 +15,10 @@ from ard.artifacts.record_parts import WeightsFile
 from ard.artifacts.tensors import read_bytes
 from ard.commands.existing_record import check_weights_gone
 from ard.commands.subject import Subject
+from ard.core.device_name import device_name
 from ard.core.errors import UserError
 from ard.core.text import first_few
+from ard.evaluation.measurement import versions
 from ard.evaluation.request import Request
 
 
@@ -54,8 +56,9 @@ class EarlierDiagnosis:
         return None
 
     def _is_alike(self, there: Diagnosis) -> bool:
-        """Of the same images, radius, seed and teacher, where both had one: results of both make one diagnosis."""
+        """Of the same images, radius, seed, versions, device and teacher, where both had one: together they are one."""
         same = (there.dataset.digest, there.n, there.seed) == (self.subject.digest, len(self.subject.y), self.request.seed)
+        same &= (there.versions, there.device) == (versions(), device_name(self.subject.x.device))
         teachers = {teacher.sha256 for teacher in (there.teacher, self.teacher) if teacher}
         return same and there.threat == self._threat and len(teachers) < 2
 

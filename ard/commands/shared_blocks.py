@@ -63,8 +63,5 @@ class SharedBlocks:
 
     def remove(self) -> None:
         """Delete the blocks of every size, once the record is written."""
-        self.store.remove()
-        for store in self.stores.values():
-            if store.folder.is_dir():  # begun by a shard before another had no memory for it
-                with store.alone():
-                    store.remove()
+        for store in self.stores.values():  # of others, too: begun by a shard before another had no memory for it
+            store.remove()

@@ -82,8 +82,9 @@ class Store:
                 discard(lock)
 
     def remove(self) -> None:
-        """Delete the blocks, once the record is written."""
+        """Delete the blocks, once the record is written, and the lock that went with them."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        discard(self.folder.with_suffix(".lock"))
 
     def _path(self, start: int) -> Path:
         return self.folder / f"block-{start:08d}.safetensors"

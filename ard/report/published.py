@@ -103,11 +103,11 @@ def _is_made_with(record: Record, method: str, arguments: Mapping[str, Any]) -> 
 
 def _agrees(mine: Any, wanted: Any) -> bool:
     """Whether an argument is as wanted, of what either says; a class is known by its own name."""
-    if isinstance(mine, dict) and isinstance(wanted, dict):
-        return all(_agrees(mine.get(key, value), value) for key, value in wanted.items())
-    if isinstance(mine, str) and isinstance(wanted, str):
-        return mine.rpartition(".")[2] == wanted.rpartition(".")[2]
-    return bool(mine == wanted)
+    if not (isinstance(mine, dict) and isinstance(wanted, dict)):
+        return bool(mine == wanted)
+    named = str(mine.get("class_path")).rpartition(".")[2] == str(wanted.get("class_path")).rpartition(".")[2]
+    rest = [(key, value) for key, value in wanted.items() if key != "class_path"]
+    return named and all(_agrees(mine.get(key, value), value) for key, value in rest)
 
 
 @dataclass(frozen=True)

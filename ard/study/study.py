@@ -166,8 +166,11 @@ def _tables(planned: Planned, failures: Mapping[str, str], compare: Callable[...
     study, directory = planned.study, planned.directory
     output = Path(study.results) if study.results else directory
     done = [run.directory for run in planned.runs if not run.tried and run.name not in failures]
-    if others := sorted({path.parent for path in records_below(directory)} - set(done)):
-        say(f"{len(others)} in no table, as this study has no such run that ended well: {first_few(others)}", error=True)
+    try:
+        if others := sorted({path.parent for path in records_below(directory)} - set(done)):
+            say(f"{len(others)} in no table, as this study has no such run that ended well: {first_few(others)}", error=True)
+    except UserError as error:  # of a folder that is nobody's run
+        say(f"ard: warning: {error}", error=True)
     if not study.conditions:
         return _table(study, done, (directory, output), compare)
     tables = []

@@ -181,7 +181,12 @@ def describe(config: dict[str, Any], trainer: pl.Trainer) -> dict[str, Any]:
 
 
 def check_schedule(trainer: pl.Trainer, engine: Engine) -> None:
-    """Raises UserError where the learning rate's schedule was made for another number of steps, as of other batches."""
+    """Raises UserError where the learning rate's schedule was made for another number of steps, as of other batches.
+
+    Not of multistep, though older checkpoints say of it how many steps there were: it may be made longer.
+    """
+    if engine.training_block.schedule == "multistep":
+        return
     for config in trainer.lr_scheduler_configs:
         steps = getattr(config.scheduler, "total_steps", engine.optimizer_steps + 1) - 1
         if steps != engine.optimizer_steps:

@@ -1,6 +1,7 @@
 """A run resumes with its own options: others are refused by name, other versions are reported."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -225,3 +226,15 @@ def test_the_config_of_a_resumed_run_starts_it_anew(fit, run):
     after = [line for line in (run / "config.yaml").read_text().splitlines() if "default_root_dir" not in line]
     before = before.replace("max_epochs: 2", "max_epochs: 3").splitlines()
     assert after == [line for line in before if "default_root_dir" not in line]
+
+
+def test_multistep_is_made_longer_also_from_a_checkpoint_that_says_how_many_steps_it_has():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [5])
+    scheduler.load_state_dict(scheduler.state_dict() | {"total_steps": 11})  # as versions before wrote it
+    trainer = SimpleNamespace(lr_scheduler_configs=[SimpleNamespace(scheduler=scheduler)])
+    engine = SimpleNamespace(optimizer_steps=20, training_block=SimpleNamespace(schedule="multistep"))
+    resume.check_schedule(trainer, engine)
+    engine.training_block.schedule = "cosine"
+    with user_error("the cosine schedule of the checkpoint ends after 10 steps, this run has 20"):
+        resume.check_schedule(trainer, engine)

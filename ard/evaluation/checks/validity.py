@@ -44,8 +44,8 @@ def moved(e: Evidence) -> CheckResult:
 @check("V5", first="quick")
 def same_again(e: Evidence) -> CheckResult:
     """V5 (fail): the stored adversarial images get the same verdicts in batches of another size, and from a copy of the
-    network that was made before its first call, as `ard verify` asks in a fresh process, without a tie of the largest
-    logits; 1, or 1 in 1,000, may differ.
+    network that was made before its first call, without a tie of the largest logits; 1, or 1 in 1,000, may differ. In a
+    fresh process `ard verify` lets only ties differ.
     """
     changed = e.verdicts.total("clean", "changed")
     copied = e.copies.fresh()
