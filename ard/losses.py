@@ -89,6 +89,11 @@ def cross_entropy(logits: Tensor, y: Tensor, label_smoothing: float = 0.0) -> Te
     return -(shares * F.log_softmax(logits, dim=1)).sum(dim=1)
 
 
+def attack_labels(student: Callable[[Tensor], Tensor], y: Tensor) -> Loss:
+    """The attack loss of PGD-AT and ARD: cross entropy with the true label, never smoothed."""
+    return lambda x_adv: cross_entropy(student(x_adv), y)
+
+
 def shares_of(y: Tensor, num_classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Classes (batch,) as shares (batch, C), a row of zeros for −1; shares as they are.
 

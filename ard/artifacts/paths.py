@@ -215,14 +215,14 @@ def weights_file(path: str | Path) -> str:
 def runs_without_record(folder: Path) -> list[Path]:
     """The folders at or below one in which a run has trained, and nothing has been evaluated; without trials of settings."""
     run = RunFolder(folder)
-    trained = {file.parent for own in (run.metrics, run.weights()) for file in _files_below(folder, own.name)}
+    trained = {file.parent for file in _files_below(folder, run.metrics.name, run.weights().name)}
     trained = {path for path in trained if TRIALS not in path.relative_to(folder).parts}
     return sorted(path for path in trained if not any(record.is_file() for record in RunFolder(path).records))
 
 
 def records_below(folder: Path) -> list[Path]:
     """Every record below a folder of runs; raises UserError where there is none."""
-    files = sorted(path for name in RECORDS for path in _files_below(folder, name))
+    files = sorted(_files_below(folder, *RECORDS))
     if not files:
         names = [path.name for path in sorted(folder.glob(f"*.{RECORD}"))]
         way = f"but {first_few(names)}: name those weights student or last" if names else "expected folders of runs"
@@ -230,12 +230,11 @@ def records_below(folder: Path) -> list[Path]:
     return files
 
 
-def _files_below(folder: Path, name: str) -> Iterator[Path]:
-    """The files of one name, without runs that a study moved aside; a closed folder is an error, and not empty."""
+def _files_below(folder: Path, *names: str) -> Iterator[Path]:
+    """The files of these names, without runs that a study moved aside; a closed folder is an error, and not empty."""
     for place, folders, files in os.walk(folder, onerror=_refuse_what_is_closed):
         folders[:] = [one for one in folders if not one.endswith(REPLACED)]
-        if name in files or name in folders:
-            yield Path(place, name)
+        yield from (Path(place, name) for name in names if name in files or name in folders)
 
 
 def _refuse_what_is_closed(error: OSError) -> None:

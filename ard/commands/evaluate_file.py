@@ -37,7 +37,6 @@ from ard.core.files import or_user_error, replaced_since, write_whole
 from ard.core.terminal import say
 from ard.evaluation import cascade
 from ard.evaluation.blocks import Store
-from ard.evaluation.cascade import as_memory_allows
 from ard.evaluation.evaluation import Evaluation
 from ard.evaluation.gallery import gallery_of
 from ard.evaluation.measurement import versions
@@ -83,7 +82,7 @@ def recorded(weights: Path, request: Request) -> Record | None:
         check_pngs(RecordFiles(record_of(weights)).adversarial_pngs)
     subject = Subject.of(weights, request)
     others = _given(subject, request)
-    return as_memory_allows(partial(_recorded, subject, request, *others), subject.x)
+    return cascade.as_memory_allows(partial(_recorded, subject, request, *others), subject.x)
 
 
 def _recorded(

@@ -43,8 +43,9 @@ def prune_file(file: str, request: PruneRequest) -> None:
     lines = _summary(model, left)
     state = model.state_dict()
     if request.smaller:
-        state, card, count, some = cut_out(model, card, sight.images)
-        lines.append(f"without the channels that are zero: {count:,} parameters, {some:,} not zero, the same answers")
+        smaller = cut_out(model, card, sight.images)
+        state, card, sizes = smaller.state, smaller.card, f"{smaller.parameters:,} parameters, {smaller.nonzero:,} not zero"
+        lines.append(f"without the channels that are zero: {sizes}, the same answers")
     with or_user_error(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     save_weights(target, state, card)

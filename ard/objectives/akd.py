@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
-from ard.losses import kl
+from ard.losses import attack_labels, kl
 from ard.models.frozen import Frozen
-from ard.objectives.base import Objective, Pair, attack_labels
+from ard.objectives.base import Objective, Pair
 
 
 class AKD(Objective):

@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from ard.core.errors import UserError
-from ard.losses import kl
-from ard.objectives.base import Objective, Pair, attack_labels
+from ard.losses import attack_labels, kl
+from ard.objectives.base import Objective, Pair
 
 
 class ARD(Objective):

@@ -295,8 +295,3 @@ class Composed(Objective):
 def total_loss(terms: dict[str, Tensor]) -> Tensor:
     """The loss that the optimiser minimises: the sum of the scalar terms."""
     return torch.stack([term for term in terms.values() if term.ndim == 0]).sum()
-
-
-def attack_labels(student: nn.Module, y: Tensor) -> losses.Loss:
-    """The attack loss of PGD-AT and ARD: cross entropy with the true label, never smoothed."""
-    return lambda x_adv: losses.cross_entropy(student(x_adv), y)

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ard.core.ranges import at_least
-from ard.losses import cross_entropy
-from ard.objectives.base import Objective, Pair, attack_labels
+from ard.losses import attack_labels, cross_entropy
+from ard.objectives.base import Objective, Pair
 
 
 class GradAlign(Objective):

@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
-from ard.losses import cross_entropy, kl
+from ard.losses import attack_labels, cross_entropy, kl
 from ard.models.frozen import Frozen
-from ard.objectives.base import Objective, Pair, attack_labels
+from ard.objectives.base import Objective, Pair
 
 
 def trust(guide: Tensor, y: Tensor, beta: float) -> Tensor:

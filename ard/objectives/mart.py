@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ard.core.ranges import at_least
-from ard.losses import cross_entropy, kl, log_softmax
-from ard.objectives.base import Objective, Pair, attack_labels
+from ard.losses import attack_labels, cross_entropy, kl, log_softmax
+from ard.objectives.base import Objective, Pair
 
 
 class MART(Objective):

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from ard.core.pixels import Labels
 from ard.core.ranges import at_least
-from ard.losses import kl, log_softmax
+from ard.losses import attack_labels, kl, log_softmax
 from ard.models.frozen import Frozen
-from ard.objectives.base import Objective, Pair, RunFacts, attack_labels
+from ard.objectives.base import Objective, Pair, RunFacts
 
 
 class MTARD(Objective):

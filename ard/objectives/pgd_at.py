@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from ard.objectives.base import Objective, Pair, attack_labels
+from ard.losses import attack_labels
+from ard.objectives.base import Objective, Pair
 
 
 class PGDAT(Objective):

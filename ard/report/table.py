@@ -14,11 +14,8 @@ from ard.report.differences import leader
 from ard.report.rows import Kind, Row, by_one_checkpoint
 
 AUTOATTACK = "AA"
-UNSET = {
-    "optimizer": "SGD",
-    "labels": "all",
-    "processes": "1 or not said",
-}  # what a setting of training is that nobody set, if not none
+# What a setting of training is that nobody set, if not none.
+UNSET = {"optimizer": "SGD", "labels": "all", "processes": "1 or not said"}
 Leaders = dict[Kind, tuple[Row, str] | None]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from small_runs import CARD, NETWORK, cli, narrow, write_weights
 from tiny import user_error
 from torch import nn
 
-from ard.artifacts.diagnosis import diagnosis_of, read_diagnosis
+from ard.artifacts.diagnosis import diagnosis_of, read_diagnosis, write_diagnosis
 from ard.artifacts.paths import record_of
 from ard.commands.subject import Subject
 from ard.core.errors import UserError
@@ -96,6 +97,16 @@ def test_what_was_measured_alike_is_kept_beside_the_new(weights, capsys):
     assert read_diagnosis(weights.with_name("diagnosis.json")).results[1].values == kept
     assert cli(capsys, "diagnose", weights, "--only", TWO, *FEW, "--replace")[0] == 0
     assert (found_beside(weights), pictures.exists()) == ((20, [TWO]), False)
+
+
+@pytest.mark.parametrize("other", [{"device": "another"}, {"versions": {"torch": "1.0"}}], ids=str)
+def test_what_was_measured_elsewhere_is_not_put_under_these_versions(other, weights, capsys):
+    assert cli(capsys, "diagnose", weights, "--only", ONE, *FEW)[0] == 0
+    path = weights.with_name("diagnosis.json")
+    write_diagnosis(path, replace(read_diagnosis(path), **other))
+    assert "would be lost" in refused(capsys, weights, "--only", TWO, *FEW)
+    assert cli(capsys, "diagnose", weights, "--only", f"{ONE},{TWO}", *FEW)[0] == 0
+    assert sorted(found_beside(weights)[1]) == sorted([ONE, TWO])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from PIL import Image
 from small_runs import cli, digits, trained, write_weights
 from tiny import generator, user_error
 
+from ard.artifacts import adversarial_pngs
 from ard.attacks import L2, Linf
 from ard.evaluation.eight_bits import on_levels
 from ard.evaluation.evaluation import Evaluation, evaluate_images
@@ -184,6 +185,26 @@ def test_a_folder_that_was_half_written_is_written_again(evaluated, tmp_path, ca
         assert cli(capsys, "evaluate", run, *SAVED)[0] == 130
     assert cli(capsys, "evaluate", run, *SAVED)[0] == 0
     assert cli(capsys, "verify", run / "evaluation.adversarial", run)[0] == 0
+
+
+def test_a_folder_that_was_half_removed_is_still_known_as_ours(evaluated, tmp_path, monkeypatch):
+    """The claim goes last."""
+    folder, removed = shutil.copytree(evaluated / "evaluation.adversarial", tmp_path / "images"), []
+
+    def killed(path):
+        removed.append(path)
+        if len(removed) == 3:
+            raise KeyboardInterrupt
+        path.unlink()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(adversarial_pngs, "discard", killed)
+        with pytest.raises(KeyboardInterrupt):
+            adversarial_pngs.remove_pngs(folder)
+    adversarial_pngs.check_pngs(folder)
+    adversarial_pngs.remove_pngs(folder)
+    assert not list(folder.glob("000*.png"))
+    assert not (folder / "claim.json").exists()
 
 
 def test_a_record_of_other_images_is_not_replaced_unasked(evaluated, capsys):

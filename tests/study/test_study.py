@@ -11,6 +11,7 @@ from ard.artifacts.paths import RECORDS
 from ard.artifacts.record_file import read_record
 from ard.cli.lightning import resolve_config
 from ard.configs.catalogue import root
+from ard.core.errors import UserError
 from ard.report.comparison import compare_records
 
 RUNS_OF_A_SWEEP = ["teachers/robust", "pgd_at/seed0", "ard-temperature-1/seed0", "ard-temperature-30/seed0"]
@@ -275,6 +276,20 @@ def test_a_record_says_what_its_study_calls_the_run(study_place, study):
 
 def rows_of(text):
     return [line for line in text.splitlines() if line.startswith("| ")]
+
+
+def test_a_closed_folder_among_the_runs_takes_nothing_from_the_table(fake, study, monkeypatch):  # noqa: ARG001
+    def closed(folder):
+        raise UserError(f"{folder}/lost+found: cannot be read (Permission denied)")
+
+    monkeypatch.setattr("ard.study.study.records_below", closed)
+    status, out, err = study(seeds=[0])
+    assert (status, "| pgd_at |" in out, "ard: warning: " in err, "lost+found: cannot be read" in err) == (
+        0,
+        True,
+        True,
+        True,
+    )
 
 
 def test_a_table_holds_the_runs_of_the_study_as_it_is_alone(study_place, fake, study):

@@ -5,7 +5,8 @@ import torch
 from tiny import generator, images, labels, tiny_net
 
 from ard.attacks import PGD, Linf
-from ard.objectives.base import Objective, Step, attack_labels
+from ard.losses import attack_labels
+from ard.objectives.base import Objective, Step
 from ard.training.step import accuracy, take
 from ard.training.weight_perturbation import AWP
 
