@@ -26,9 +26,10 @@ def alone(directory: Path, patience: float = 0.0, refusal: str = RUN) -> Iterato
     """Hold a directory, swept of what a killed process left; raises UserError where another process holds it.
 
     Waits `patience` seconds for the other one to end; then `refusal` says what to do, and {holder} who it is.
-    Raises UserError where nothing can be written, too. A directory that is still empty at the end, because the run was
-    refused, goes again.
+    Raises UserError where nothing can be written, or not be read again, too. A directory that is still empty at the end,
+    because the run was refused, goes again.
     """
+    _check_name(directory)
     made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     lock = directory / LOCK
     with or_user_error(directory):
@@ -45,6 +46,14 @@ def alone(directory: Path, patience: float = 0.0, refusal: str = RUN) -> Iterato
         with suppress(OSError):
             for folder in made:
                 folder.rmdir()
+
+
+def _check_name(directory: Path) -> None:
+    """A run would end, hours later, with checkpoints that torch cannot open."""
+    try:
+        str(directory.resolve()).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{directory}: a name in its path is not UTF-8; expected one that is: rename it") from error
 
 
 def _waited_for(lock: Path, refusal: str, patience: float) -> IO[str]:

@@ -108,6 +108,15 @@ def test_the_room_is_what_a_checkpoint_takes(fit, tmp_path, monkeypatch):
     assert len(asked) == 5 + 5 - len(list(tmp_path.glob("*.ckpt")))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_a_folder_whose_name_is_no_utf_8_is_refused_before_the_training(command, capsys, tmp_path):
+    """torch cannot open a checkpoint in it."""
+    status, out, err = cli(capsys, *command(tmp_path / os.fsdecode(b"caf\xe9"), "natural"))
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "a name in its path is not UTF-8" in err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture
 def little_room():
     """little_room(bytes): no file of this process may grow longer from now on, as under a quota."""
