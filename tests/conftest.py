@@ -3,6 +3,7 @@
 Imports neither torch nor Lightning, for the tests that need none of them; a fixture imports what it uses.
 """
 
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,20 @@ def few_queries():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ard.evaluation.suites.Squares", few_queries)
         yield
+
+
+@pytest.fixture(scope="module")
+def small_blocks():
+    """An evaluation attacks 20 images at once, not 100: where it is asked what blocks are for, not what they cost."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ard.evaluation.cascade.block_sizes", lambda _: [20])
+        yield
+
+
+@pytest.fixture
+def no_picture(monkeypatch):
+    """A comparison names its picture and does not draw it, which takes most of the time and has tests of its own."""
+    monkeypatch.setattr("ard.report.comparison.DRAWN", defaultdict(lambda: lambda *_: None))
 
 
 @pytest.fixture

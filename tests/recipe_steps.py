@@ -1,5 +1,6 @@
 """Whole training steps of a recipe of configs/methods on tiny networks, without a trainer."""
 
+from copy import copy
 from functools import reduce
 
 import torch
@@ -24,8 +25,8 @@ class Steps:
     Objectives that go around others are put around the recipe's, in the order of `around`.
     """
 
-    def __init__(self, recipe, attack_batch=attack_batch, device="cpu", around=()):
-        said, self.device = parts(recipe), device
+    def __init__(self, recipe, attack_batch=attack_batch, device="cpu", around=(), ball=BALL):
+        said, self.device, self.ball = parts(recipe), device, ball
         self.attack_batch, self.mode = attack_batch, said.get("attack_mode", "eval")
         self.clean_pass, self.clamped = said.get("clean_pass"), said.get("clamped", "image")
         self.replays = said["replays"] if "replays" in said else 8 * recipe_is_free(recipe)
@@ -37,9 +38,9 @@ class Steps:
                 part.weights, part._given = "in memory", [tiny_net(number)]
                 loaded(part)
         self.objective.build_all(student=lambda *, num_classes: tiny_net(7, classes=num_classes), num_classes=4)
-        self.objective.setup_all(run_facts(student=self.student, teacher=self.teacher))
+        self.objective.setup_all(run_facts(student=self.student, teacher=self.teacher, threat=ball, eps=ball.eps))
         attack = build(AttackFactory, said["attack"]) if "attack" in said else PGD
-        self.attack = attack(ball=Linf(eps=BALL.eps))  # a test may change it
+        self.attack = attack(ball=copy(ball))  # a test may change it
         self.attack.steps = min(self.attack.steps, 3)
         self.awp = build(AWP, said["weight_perturbation"]) if "weight_perturbation" in said else None
         for network in (*self.networks(), self.objective):
@@ -61,12 +62,13 @@ class Steps:
         self.student.train()
         self.objective.train()
         draws, shown = self.drawing(number), torch.arange(4, device=self.device)
-        step = Step(epoch=number // 5, batch=number % 5, progress=number / STEPS, eps=0.1, generator=draws, shown=shown)
+        at = {"epoch": number // 5, "batch": number % 5, "progress": number / STEPS, "eps": self.ball.eps}
+        step = Step(**at, generator=draws, shown=shown)
         moving = self.student, self.teacher, self.objective
         if self.replays:
             loss = replayed_loss(*moving, x, y, step, mode=self.mode)
             options = {"count": self.replays, "descend": self.descend, "clamped": self.clamped}
-            self.delta = replay(loss, x, self.delta, ball=BALL, **options)
+            self.delta = replay(loss, x, self.delta, ball=self.ball, **options)
             return self.delta
         options = {"generator": self.drawing(100 + number), "mode": self.mode, "weight_perturbation": self.awp}
         options["clean_pass"], self.clean = self.clean_pass, x

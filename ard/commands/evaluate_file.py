@@ -7,7 +7,7 @@ import shlex
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +275,7 @@ def _write(record: Record, subject: Subject, evaluation: Evaluation, request: Re
     write_record(files.record, record, through=through)
 
 
+@cache
 def _code() -> str:
     """A digest of our own modules: an evaluation begun by other code is not continued."""
     digest = hashlib.sha256()

@@ -1,5 +1,6 @@
 """Handwritten digits that come with scikit-learn: real images, nothing to download. A smoke test, not a benchmark."""
 
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def _digits(fold: int | None, *, test: bool) -> MemoryImages:
     return MemoryImages(pixels[chosen], labels[chosen])
 
 
+@cache
 def _table() -> np.ndarray:
     """Pixels and label of each digit, from scikit-learn's own file: importing scikit-learn for it takes a second."""
     spec = find_spec("sklearn")

@@ -16,6 +16,8 @@ from ard.artifacts.record_file import read_record
 from ard.artifacts.weights import card_of
 from ard.calls.fitting import written_radius
 
+pytestmark = pytest.mark.usefixtures("few_queries")
+
 FEW = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.accelerator=cpu"]
 FEW += ["--trainer.enable_progress_bar=false"]
 TIMES = {"seconds": 0, "time": None, "images_per_s": None, "attacks": (), "key": None, "digest": ""}

@@ -9,6 +9,8 @@ import pytest
 import torch
 from small_runs import cli, write_weights, write_yaml
 
+pytestmark = pytest.mark.usefixtures("few_queries")
+
 TEACHER = "--model.init_args.teacher.init_args.weights"
 
 

@@ -16,6 +16,8 @@ from ard.core.bits import unpack
 from ard.data import Digits
 from ard.evaluation.request import Request
 
+pytestmark = pytest.mark.usefixtures("few_queries")
+
 
 def record_of(path):
     return json.loads(path.read_text())

@@ -13,6 +13,8 @@ from ard.__main__ import main
 from ard.artifacts.record_file import read_record, write_record
 from ard.evaluation.evaluation import Evaluation
 
+pytestmark = pytest.mark.usefixtures("few_queries")
+
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):

@@ -9,6 +9,8 @@ from torch import nn
 from ard.data import Digits
 from ard.data.loading import MemoryImages
 
+pytestmark = pytest.mark.usefixtures("few_queries")
+
 TAUGHT = ["--suite", "full", "--teacher", "student.safetensors"]
 
 

@@ -14,12 +14,12 @@ from tiny import user_error
 from ard.attacks import Linf
 from ard.evaluation.adversaries import GradientAdversary
 from ard.evaluation.blocks import Store
-from ard.evaluation.cascade import BLOCK
 from ard.evaluation.evaluation import Evaluation
 
 pytestmark = pytest.mark.usefixtures("few_queries")
 
-N = 110  # a block and a tenth
+BLOCK = 20
+N = 22  # a block and a tenth
 STEPS = ["clean", "FGSM", "PGD-20", "CW", "Targeted", "Squares", "recheck"]  # a block is written after each
 GRADIENTS = [step for step in STEPS[1:-1] if step != "Squares"]
 
@@ -43,7 +43,7 @@ class Dying(Store):
 
 
 def evaluation(store=None):
-    return Evaluation(trained(), *digits(N), Linf(eps=0.1), store=store)
+    return Evaluation(trained(), *digits(N), Linf(eps=0.1), block_size=BLOCK, store=store)
 
 
 def judged(store=None):

@@ -16,9 +16,9 @@ from ard.evaluation.adversaries import GradientAdversary
 from ard.evaluation.blocks import Store
 from ard.evaluation.evaluation import Evaluation, evaluate_images
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("few_queries", "small_blocks")
 
-LIMIT = ("--limit", 250)  # two and a half blocks
+LIMIT = ("--limit", 50)  # two and a half blocks
 RESULTS = [f"evaluation.{kind}" for kind in ("json", "md", "robustbench.json", "shown.safetensors")]
 LEFT = [*RESULTS, "student.safetensors"]
 
@@ -138,16 +138,16 @@ def test_every_image_is_attacked_once(of, tmp_path, monkeypatch):
         return attack(self, model, x, y, generator)
 
     monkeypatch.setattr(GradientAdversary, "__call__", counted)
-    (x, y), store = digits(250), Store(tmp_path / "blocks")
+    (x, y), store = digits(50), Store(tmp_path / "blocks")
     for k in range(of, 0, -1):
-        evaluation = Evaluation(trained(), x, y, Linf(eps=0.1), store=store)
+        evaluation = Evaluation(trained(), x, y, Linf(eps=0.1), store=store, block_size=20)
         evaluation.judge((k, of))
     attacked = dict(shown)
     record = evaluation.record()
     right = int((trained()(x).argmax(1) == y).sum())
     assert attacked.pop("Targeted") < right / 2  # of every second image those that withstood the others
     assert attacked == {"FGSM": right, "PGD-20": right, "CW": right}
-    assert sum(row.n for row in record.per_class) == record.n == 250
+    assert sum(row.n for row in record.per_class) == record.n == 50
     assert {check.id: check.verdict for check in record.checks}["V8"] == "pass"
 
 
@@ -201,10 +201,10 @@ def test_a_folder_may_vanish_while_it_is_written_to_because_another_has_finished
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", replaced)
-    evaluation = Evaluation(trained(), *digits(100), Linf(eps=0.1), store=Store(tmp_path / "blocks"))
+    evaluation = Evaluation(trained(), *digits(20), Linf(eps=0.1), store=Store(tmp_path / "blocks"), block_size=20)
     evaluation.judge()
     assert len(written) == 7 + 2
-    assert timeless(evaluation.record()) == timeless(evaluate_images(trained(), *digits(100), Linf(eps=0.1)))
+    assert timeless(evaluation.record()) == timeless(evaluate_images(trained(), *digits(20), Linf(eps=0.1)))
 
 
 def test_where_nothing_can_be_written_is_one_line(place, capsys):

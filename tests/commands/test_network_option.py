@@ -9,6 +9,8 @@ import pytest
 import torch
 from small_runs import cli, workplace, write_yaml
 
+pytestmark = pytest.mark.usefixtures("few_queries")
+
 MODULE = """
 import torch
 from torch import nn

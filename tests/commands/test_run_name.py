@@ -14,6 +14,8 @@ from ard.artifacts.record_parts import RunInfo
 from ard.artifacts.run_name import RunName, method_of, read_run_name, run_of, write_run_name
 from ard.artifacts.typed_json import written
 
+pytestmark = pytest.mark.usefixtures("few_queries")
+
 NAME = RunName(
     study="digits", method="ard", role="student", swept={"model.init_args.a": 0.5}, config_digest=TRAINING.config_digest
 )

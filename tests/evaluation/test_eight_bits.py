@@ -17,6 +17,8 @@ from ard.attacks import L2, Linf
 from ard.evaluation.eight_bits import on_levels
 from ard.evaluation.evaluation import Evaluation, evaluate_images
 
+pytestmark = pytest.mark.usefixtures("few_queries")
+
 
 def images(seed, n=20):
     return torch.randint(256, (n, 3, 6, 6), generator=generator(seed)) / 255

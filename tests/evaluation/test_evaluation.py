@@ -21,12 +21,14 @@ from ard.core.files import write_whole
 from ard.evaluation.evaluation import Evaluation, evaluate_images
 from ard.evaluation.measurement import count_macs
 
+pytestmark = pytest.mark.usefixtures("few_queries")
+
 N = 200
 BALL = Linf(eps=0.1)
 NAMES = ["FGSM", "PGD-20", "CW", "Targeted", "Squares"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def record():
     return evaluate_images(trained(), *digits(N), BALL)
 

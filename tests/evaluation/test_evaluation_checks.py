@@ -20,6 +20,8 @@ from ard.evaluation.suites import SUITES, Given, pgd
 from ard.evaluation.verdicts import Verdicts
 from ard.losses import cross_entropy
 
+pytestmark = pytest.mark.usefixtures("few_queries")
+
 BALL = Linf(eps=0.1)
 
 

@@ -15,6 +15,8 @@ from ard.attacks import Linf
 from ard.evaluation.evaluation import Evaluation
 from ard.evaluation.gallery import chosen, gallery_of
 
+pytestmark = pytest.mark.usefixtures("few_queries")
+
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):

@@ -11,6 +11,8 @@ from ard.evaluation import cascade
 from ard.evaluation.cascade import BLOCK, block_sizes
 from ard.evaluation.evaluation import evaluate_images
 
+pytestmark = pytest.mark.usefixtures("few_queries")
+
 
 class Pixels(torch.Tensor):
     is_cuda = True

@@ -14,6 +14,8 @@ from ard.artifacts.weights import read_stored
 from ard.models import load
 from ard.report.grouping import load_records
 
+pytestmark = pytest.mark.usefixtures("few_queries")
+
 SEEDS = "runs/net/seed3"
 RUN = RunInfo(study=None, method="ard", role="student", checkpoint="best", seed=3, swept={}, teachers={})
 

@@ -14,6 +14,8 @@ from ard.report.pictures.ladders import _places
 from ard.report.pictures.marks import bars
 from ard.report.pictures.ranking import _Point
 
+pytestmark = pytest.mark.usefixtures("no_picture")
+
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:

@@ -27,6 +27,8 @@ from ard.report.grouping import group, load_records
 from ard.report.page.writing import write_pages
 from ard.report.pictures.style import save
 
+pytestmark = pytest.mark.usefixtures("no_picture")
+
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:

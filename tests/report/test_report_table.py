@@ -25,13 +25,16 @@ from ard.artifacts.facts import TrainingFacts
 from ard.report.comparison import compare_records
 from ard.report.evidence_card import evidence_card
 
+pytestmark = pytest.mark.usefixtures("no_picture")
+
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     return write_study(tmp_path / "digits")
 
 
-def test_rows_order_and_names(study: Path) -> None:
+def test_rows_order_and_names(study: Path, monkeypatch) -> None:
+    monkeypatch.undo()  # with its picture
     text = compare_records([study], study / "out")
     methods = [line.split(" | ")[0].strip("| ") for line in text.splitlines() if line.startswith("| ")]
     assert methods[2:6] == ["teachers/robust", "ard", "ard (last)", "pgd_at"]
@@ -258,8 +261,9 @@ def test_a_name_is_no_formula_in_a_spreadsheet(tmp_path: Path, name: str) -> Non
     assert cells[0] == f"'{name}"
 
 
-def test_no_name_begins_a_paragraph_of_its_own(tmp_path: Path) -> None:
+def test_no_name_begins_a_paragraph_of_its_own(tmp_path: Path, monkeypatch) -> None:
     """Neither in the table and below it, nor on the card, nor in what a record says of itself."""
+    monkeypatch.undo()  # with its picture
     lie = "odd $\\frac{$\n\n**Above all, significantly**\x1b[2J"  # half a formula, too, for who draws it
     run = {"study": "odd", "method": lie, "role": "student", "checkpoint": "best", "seed": 0, "swept": {}, "teachers": {}}
     data = {"name": lie, "class_path": "ard.data.Digits", "init_args": {}, "digest": "0123456789abcdef"}

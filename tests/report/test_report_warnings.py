@@ -7,6 +7,7 @@ from small_records import cells, checks, differences, first, write
 
 from ard.report.comparison import compare_records
 
+pytestmark = pytest.mark.usefixtures("no_picture")
 HEAD = "Warnings of the soundness checks (docs/evaluation.md)"
 
 

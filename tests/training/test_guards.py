@@ -16,7 +16,7 @@ from ard.training.callbacks.finite import Finite
 from ard.training.callbacks.guards import Guards
 from ard.training.config_digest import config_digest
 
-EPOCHS = ["--trainer.limit_train_batches=1.0", "--data.init_args.batch_size=300"]
+EPOCHS = ["--trainer.limit_train_batches=1.0", "--data.init_args.val_size=1300"]
 FREE = ["--trainer.max_epochs=4", "--model.init_args.replays=2"]
 RUNS = [("ard", ["--model.init_args.training.average=0.9", "--trainer.max_epochs=2"]), ("b_mtard", []), ("fast_ard", FREE)]
 

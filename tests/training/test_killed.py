@@ -14,7 +14,7 @@ from ard.training.resume import newest
 STEPS, EPOCHS = 3, 4
 OPTIONS = [
     "--trainer.limit_train_batches=1.0",
-    "--data.init_args.batch_size=300",
+    "--data.init_args.val_size=1300",
     f"--trainer.max_epochs={EPOCHS}",
     "--data.init_args.crop_padding=1",
     "--model.init_args.training.average=0.9",

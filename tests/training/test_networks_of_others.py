@@ -23,6 +23,8 @@ from ard.models.average import MovingAverage
 from ard.models.building import another, settle
 from ard.objectives.peeraid import PeerAiD
 
+pytestmark = pytest.mark.usefixtures("few_queries")
+
 SHAPE = (1, 8, 8)
 KNOWN = {"num_classes": 10, "input_shape": SHAPE}
 WRITING = [InPlace, InPlaceWithoutGradient, InPlaceSameValues]

@@ -19,7 +19,7 @@ from ard.training.config_digest import config_digest
 CLOCKS = ("seconds", "images_per_s", "device_seconds")
 EIGHT = "--trainer.max_epochs=8"  # one epoch of eight replays
 TIMES = ("train/images_per_s", "train/attack_share")
-WHOLE = ["--trainer.limit_train_batches=1.0", "--data.init_args.batch_size=300"]  # three steps an epoch
+WHOLE = ["--trainer.limit_train_batches=1.0", "--data.init_args.val_size=1300"]  # three steps an epoch
 RUNS = {
     "pgd_at": [
         *WHOLE,

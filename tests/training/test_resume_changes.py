@@ -15,6 +15,8 @@ from ard.models import load
 from ard.training import resume
 from ard.training.resume import changes
 
+pytestmark = pytest.mark.usefixtures("few_queries")
+
 OPTIONS = ["--trainer.max_epochs=2", "--model.init_args.training.schedule=multistep"]
 
 

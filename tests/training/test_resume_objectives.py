@@ -9,7 +9,7 @@ from killed_runs import differences, states, timeless
 from test_resume import Order, killed
 
 WITH_STATE = ["adr", "fair_ard", "absld", "peeraid", "mtard", "b_mtard", "ciard", "lbgat", "ikl_at", "liet"]
-OPTIONS = ["--trainer.limit_train_batches=1.0", "--data.init_args.batch_size=300", "--trainer.max_epochs=3"]
+OPTIONS = ["--trainer.limit_train_batches=1.0", "--data.init_args.val_size=1300", "--trainer.max_epochs=3"]
 
 
 class Hit(Order):
