@@ -49,6 +49,11 @@ def files(kind):
 
 
 FILES, MODULES = files("yaml"), files("python")
+WIDE_RESNET = """
+class WideResNet(Ours):
+    def __init__(self, depth=34, num_classes=10, widen_factor=10):
+        super().__init__(depth=depth, num_classes=num_classes, widen=widen_factor)
+"""
 
 
 @pytest.fixture
@@ -58,7 +63,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mine.yaml").symlink_to(ROOT / "configs/methods/rslad.yaml")  # `ard config methods/rslad > mine.yaml`
     for name, content in (FILES | MODULES).items():
         (tmp_path / name).write_text(content)
-    for name in MODULES:
+    (tmp_path / "wideresnet.py").write_text("from ard.models import WideResNet as Ours\n" + WIDE_RESNET)  # somebody else's
+    for name in (*MODULES, "wideresnet.py"):
         monkeypatch.delitem(sys.modules, Path(name).stem, raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path

@@ -165,7 +165,9 @@ class DataModule(pl.LightningDataModule, ABC):
             raise UserError(f"class {name} has {int(counts.min())} training images; expected 2 or more: one to validate on")
         most = len(images) - self.num_classes
         if not self.num_classes <= self.val_size <= most:
-            raise UserError(f"val_size = {self.val_size}: expected {self.num_classes} (one a class) to {most} images")
+            raise UserError(
+                f"val_size = {self.val_size}: expected {self.num_classes} (one a class) to {most} images: --data.val_size N"
+            )
         train, val = stratified_split(images.labels.numpy(), self.val_size, self.split_seed)
         self._check_split(images.labels, train, val)
         return tuple(Subset(images, torch.as_tensor(part), self.input_shape) for part in (train, val))  # type: ignore[return-value]

@@ -9,6 +9,8 @@ from ard.core.errors import UserError
 from ard.core.user_paths import written_out
 from ard.models.frozen import Frozen
 
+INSTALL = "pip install git+https://github.com/RobustBench/robustbench"  # PyPI's 1.1.1 lacks the `autoattack` that it imports
+
 
 class RobustBench(Frozen):
     """A model of RobustBench by its name there, such as Chen2021LTD_WRN34_10; its own normalisation is part of it.
@@ -39,7 +41,8 @@ class RobustBench(Frozen):
         try:
             from robustbench.utils import load_model
         except ImportError as error:
-            raise UserError("ard.models.RobustBench needs the package: pip install robustbench") from error
+            reason = str(error).splitlines()[0]  # on PyPI the package lacks what it imports
+            raise UserError(f"ard.models.RobustBench needs the package `robustbench` ({reason}): {INSTALL}") from error
         try:
             return load_model(self.name, model_dir=self.folder, dataset=self.dataset, threat_model=self.threat)
         except KeyError as error:

@@ -12,6 +12,7 @@ from ard import losses
 from ard.core.errors import UserError
 from ard.core.pixels import Labels
 from ard.models.building import passes_gradient, some_images
+from ard.objectives.own_networks import check_awaited, check_own
 
 TrainingLoss = Callable[[Tensor], dict[str, Tensor]]  # x' -> {term: scalar, or a vector that is only observed}
 Pair = tuple[losses.Loss | None, TrainingLoss]  # the attack loss, None where there is no attack; and the training loss
@@ -120,7 +121,7 @@ class Objective(nn.Module, ABC):
     and losses do not read `step`, CUDA replays them as graphs without running their Python again. Buffers are
     saved with the run, parameters are optimised. A buffer that is empty at first gets its shape from `setup` or from a
     checkpoint; networks that only `setup` can make, from the teacher, are listed in `awaits`. More teachers are `Frozen`
-    arguments of the constructor.
+    arguments of the constructor. A part of the student or of a teacher is never an attribute.
 
     Attributes:
         needs_teacher: Whether the method wants a teacher; others are called with None in its place.
@@ -207,7 +208,10 @@ class Objective(nn.Module, ABC):
                 "differentiable from pixels to logits, without no_grad or detach"
             )
         for part in self.parts():
+            before = dict(part.named_children())
             part.setup(run)
+            check_own(part, run.student, run.teacher)
+            check_awaited(part, before, part.awaits)
 
     @final
     @property

@@ -19,7 +19,7 @@ USE = """## Use
 ```python
 import ard
 
-network = ard.load({weights})  # an nn.Module: pixels in [0, 1], (images, channels, height, width) -> logits
+network = ard.load({arguments})  # an nn.Module: pixels in [0, 1], (images, channels, height, width) -> logits
 ```"""
 
 
@@ -44,7 +44,10 @@ def model_card(record: Record, name: str | None = None) -> str:
         "model-index": [{"name": called, "results": [_result(record)]}],
     }
     front = yaml.safe_dump(about, sort_keys=False, allow_unicode=True, width=120)
-    use = USE.format(weights=json.dumps(PurePath(record.weights.path).name))
+    arguments = json.dumps(PurePath(record.weights.path).name)
+    if not record.model.class_path.startswith("ard.models."):  # a name read from a file is never imported
+        arguments += f", network={record.model.class_name}"
+    use = USE.format(arguments=arguments)
     return f"---\n{front}---\n\n{evidence_card(record)}\n{use}\n"
 
 

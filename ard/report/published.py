@@ -188,11 +188,18 @@ def matches(rows: Iterable[Row], known: Sequence[Entry]) -> list[Match]:
 
 
 def met(found: Iterable[Match], rows: Sequence[Row]) -> list[Match]:
-    """Those of them that are met; a teacher is known by its own record among the rows."""
+    """Those of them that are met; a teacher is known by its own record among the rows, or by the config of the run."""
     networks = {record.weights.sha256: record.model for row in rows for record in row.records}
-    unknown = NetworkSpec(class_path="unknown", init_args={})
-    taught = [(pair, pair.row.first.teacher) for pair in found]
-    return [pair for pair, sha256 in taught if pair.is_met(None if sha256 is None else networks.get(sha256, unknown))]
+    return [pair for pair in found if pair.is_met(_teacher_of(pair.row.first, networks))]
+
+
+def _teacher_of(record: Record, networks: Mapping[str, NetworkSpec]) -> NetworkSpec | None:
+    """The network that taught a run; one of no known class where neither a record nor the run's config names it."""
+    if record.teacher is None or record.teacher in networks:
+        return None if record.teacher is None else networks[record.teacher]
+    config = ((record.training.config if record.training else None) or {}).get("model", {}).get("init_args") or {}
+    teacher = config.get("teacher") or {}
+    return NetworkSpec(class_path=str(teacher.get("class_path")), init_args=teacher.get("init_args") or {}).innermost
 
 
 def _fractions(percent: Any) -> tuple[float, ...]:

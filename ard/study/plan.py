@@ -14,7 +14,7 @@ from ard.configs.files import read_yaml
 from ard.core.errors import UserError
 from ard.study.resolving import Resolver
 from ard.study.studied_data import innermost_data
-from ard.study.study_file import Study, short_name
+from ard.study.study_file import Study, plain_key, short_name
 from ard.study.study_run import StudyRun
 from ard.study.teachers import missing_teachers
 
@@ -66,12 +66,17 @@ def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, Stud
             role="teacher",
             directory=directory / f"teachers/{name}{below}",
             configs=(_config(study.base, "bases"), _config(config, "teachers"), *_schedule(study, name)),
-            overrides={**study.common, **study.overrides.get(name, {})},
+            overrides={**_of_teachers(study.common), **study.overrides.get(name, {})},
             fold=_of_fold(study, fold),
             seed=study.teacher_seed(fold),
         )
         for name, config in configs.items()
     }
+
+
+def _of_teachers(common: dict[str, Any]) -> dict[str, Any]:
+    """The common keys without those of the student, which would be the teacher, too, in place of its own network."""
+    return {key: value for key, value in common.items() if not f"{plain_key(key)}.".startswith("model.student.")}
 
 
 def _of_fold(study: Study, fold: int | None) -> dict[str, int]:

@@ -33,7 +33,9 @@ class Processes:
 
     def run(self, arguments: list[str], log: Path, environment: dict[str, str]) -> int:
         """The exit status of an `ard` command that writes to the log, 130 where the study was interrupted before it."""
-        process = CONTEXT.Process(target=ard_command, args=(arguments, log, {**os.environ, **environment}))  # type: ignore[attr-defined]
+        # A run is none of the tasks that SLURM started, of which Lightning would take it for one.
+        inherited = {name: value for name, value in os.environ.items() if name != "SLURM_NTASKS"}
+        process = CONTEXT.Process(target=ard_command, args=(arguments, log, inherited | environment))  # type: ignore[attr-defined]
         with self._lock:
             if self._stopped:
                 return 130

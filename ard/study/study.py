@@ -28,11 +28,11 @@ from ard.study.resolving import Resolver
 from ard.study.study_file import Study, read_study
 from ard.study.study_run import StudyRun
 from ard.study.tuning import Tuning, check_tuned
+from ard.training.callbacks.signals import STATUS
 
 MOST_REHEARSED = 8  # runs at a time
 MANY = 100  # runs, of which checking the configs takes long enough to be told
 STUDY = "another study is running here ({holder}); expected one at a time: wait for it, or give this one's file another name"
-ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 Resolve = Callable[[list[str]], dict[str, Any]]  # arguments of `ard fit` -> the resolved config; trains nothing
 
 
@@ -205,18 +205,18 @@ def _ended_by_errors(pool: Executor, processes: Processes) -> Iterator[None]:
 
 
 def _end_with_signals() -> None:
-    for number in ENDING:
+    for number in STATUS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _end_once)
 
 
 def _end_once(number: int, _: object) -> None:
     """The first signal ends the study and its runs, each with a checkpoint; a second one must not interrupt that."""
-    for each in ENDING:
+    for each in STATUS:
         signal.signal(each, signal.SIG_IGN)
     if number == signal.SIGINT:
         raise KeyboardInterrupt
-    sys.exit(128 + number)
+    sys.exit(STATUS[signal.Signals(number)])
 
 
 def _without_the_repositorys_results(study: Study, path: Path, directory: Path) -> Study:

@@ -51,6 +51,15 @@ class Trainer(pl.Trainer):
         spawns = getattr(self.strategy, "_start_method", None) == "spawn"
         if spawns or type(self.strategy) not in (SingleDeviceStrategy, DDPStrategy):  # others shard weights or checkpoints
             raise UserError(f"strategy = {options['strategy']!r}: expected auto or ddp")
+        self._check_started()
+
+    def _check_started(self) -> None:
+        """Raises UserError where a launcher, such as srun, started more or fewer processes than devices are asked for."""
+        if self.world_size != (wanted := self.num_devices * self.num_nodes):
+            raise UserError(
+                f"--devices {self.num_devices} on {self.num_nodes} node(s) are {wanted} processes, but the launcher started "
+                f"{self.world_size}: expected `srun --ntasks-per-node={self.num_devices}` in a job of SLURM, or --devices 1"
+            )
 
 
 def check_options(options: Mapping[str, Any]) -> None:

@@ -308,6 +308,27 @@ def test_a_distilled_number_is_met_from_such_a_teacher_alone(tmp_path: Path, tea
     assert published_cells(said(tmp_path, [number]), "ard")["Met"] == ("yes" if reached else "no")
 
 
+@pytest.mark.parametrize(
+    ("class_path", "init_args", "reached"),
+    [
+        ("ard.models.RobustBench", {"name": "Zhang2019Theoretically"}, True),
+        ("ard.models.RobustBench", {"name": "Chen2021LTD_WRN34_10"}, False),
+        ("ard.models.Frozen", {"network": {"class_path": TEACHER.class_path, "init_args": TEACHER.init_args}}, True),
+        ("ard.models.Frozen", {"network": None}, False),
+    ],
+)
+def test_a_teacher_that_has_no_record_is_known_by_the_config_of_the_run(
+    tmp_path: Path, class_path: str, init_args: Any, reached: bool
+) -> None:
+    """One of RobustBench is never evaluated here."""
+    number = entry(recipes=["ard"], teacher="WideResNet-34-10 (TRADES; Zhang2019Theoretically)")
+    taught = {"model": {"init_args": {"teacher": {"class_path": class_path, "init_args": init_args}}}}
+    run = {"training": replace(TRAINING, config=taught), "teacher": "f" * 64}
+    ours(tmp_path, path="cifar/ard/seed0/evaluation.json", **run)
+    assert len(pairs(tmp_path, number)) == 1
+    assert published_cells(said(tmp_path, [number]), "ard")["Met"] == ("yes" if reached else "no")
+
+
 def test_the_list_of_methods_says_verified_where_a_record_meets_a_number_of_the_file(tmp_path: Path, monkeypatch) -> None:
     assert " verified" not in method_table.methods({"pgd_at"})
     ours(tmp_path, clean=0.8248, pgd=0.5010, aa=0.4632)  # RSLAD, table 3

@@ -13,7 +13,7 @@ from test_study_processes import overrides, wait_until
 
 from ard.artifacts.metrics import read_metrics
 from ard.study.processes import Processes
-from ard.study.study import ENDING
+from ard.training.callbacks.signals import STATUS
 
 EPOCHS = 12
 
@@ -62,7 +62,7 @@ def test_killed_a_study_takes_its_trainings_along_and_goes_on(tmp_path, monkeypa
 
 @pytest.mark.usefixtures("study_place")
 @pytest.mark.fault(70)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_second_signal_does_not_keep_a_study_from_ending_its_runs(study, monkeypatch, observed, number):
     """It came while the first one's work was done, and the study went on to its end."""
     begun, stop = [], Processes.stop
@@ -80,7 +80,7 @@ def test_a_second_signal_does_not_keep_a_study_from_ending_its_runs(study, monke
 
     monkeypatch.setattr(Processes, "run", run)
     monkeypatch.setattr(Processes, "stop", interrupted)
-    handlers = {each: signal.getsignal(each) for each in ENDING}
+    handlers = {each: signal.getsignal(each) for each in STATUS}
     try:
         status = study(jobs=1)[0]
     except SystemExit as ended:  # by any signal but Ctrl-C
@@ -88,5 +88,5 @@ def test_a_second_signal_does_not_keep_a_study_from_ending_its_runs(study, monke
     finally:
         for each, handler in handlers.items():
             signal.signal(each, handler)
-    assert (status, len(begun), begun[0]._stopped) == (128 + number, 1, True)
+    assert (status, len(begun), begun[0]._stopped) == (STATUS[number], 1, True)
     observed(f"{number.name}, then Ctrl-C: its one training was asked to end, no other began, exit {status}")

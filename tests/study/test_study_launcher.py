@@ -38,7 +38,9 @@ class Probe(Callback):
         atexit.register(self.file.with_suffix(".left").touch)
 
 
-def test_a_process_is_told_its_place_and_does_what_a_shell_would_do(command, tmp_path):
+def test_a_process_is_told_its_place_and_does_what_a_shell_would_do(command, tmp_path, monkeypatch):
+    """Also where the study is in a job of SLURM with tasks, of which its runs are none."""
+    monkeypatch.setenv("SLURM_NTASKS", "8")
     callback = ["--trainer.callbacks=test_study_launcher.Probe", f"--trainer.callbacks.file={tmp_path / 'probe.json'}"]
     words, log = command(tmp_path / "run", "natural", *callback), tmp_path / "log.txt"
     log.write_text("before\n")

@@ -170,6 +170,15 @@ def test_every_recipe_is_trained_under_every_condition_and_teachers_under_none(p
             planned(write_yaml(place / "wrong.yaml", asked | changes), place)
 
 
+def test_a_common_student_is_no_teachers_network(place):
+    """A large robust teacher would be trained at the student's size."""
+    network = {"class_path": "ard.models.ResNet", "init_args": {"in_channels": 1, "width": 4, "blocks": [1]}}
+    for common in ({"model.init_args.student": network}, {"student": network}, {"model.student.init_args.width": 0.25}):
+        write_yaml(place / "tiny.yaml", {**STUDY, "common": common})
+        runs = planned(place / "tiny.yaml", place)
+        assert {run.role: set(run.overrides) & set(common) for run in runs} == {"teacher": set(), "student": set(common)}
+
+
 def test_a_schedule_is_read_after_its_recipe_and_common_keys_are_everybodys(place):
     asked = {**STUDY, "schedules": {"ard": "ard", "robust": "one_cycle"}, "common": {"trainer.max_epochs": 7}}
     runs = planned(write_yaml(place / "tiny.yaml", asked), place)

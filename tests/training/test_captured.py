@@ -177,7 +177,11 @@ def replaced(steps):
     steps.student[0].weight = nn.Parameter(steps.student[0].weight.detach().clone())
 
 
-@pytest.mark.parametrize("change", [weaker, wider, cooler, replaced])
+def noted(steps):
+    steps.objective.settings = {"weight": [0.5]}  # an objective may keep its numbers in a dict
+
+
+@pytest.mark.parametrize("change", [weaker, wider, cooler, noted, replaced])
 def test_what_a_graph_holds_fast_may_change(change):
     eager, graph = Steps(ARD_RECIPE), Steps(ARD_RECIPE, graphs())
     for number in range(6):

@@ -2,6 +2,7 @@
 
 import pytest
 from pytorch_lightning.utilities import rank_zero_only
+from tiny import user_error
 
 import ard.cli.lightning
 from ard.cli.lightning import CLI
@@ -29,6 +30,33 @@ class Prepared(CLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         pass
+
+
+ONE_TASK = {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "words"),
+    [
+        (
+            ONE_TASK,
+            ["--trainer.devices=2"],
+            r"--devices 2 on 1 node\(s\) are 2 processes, but the launcher started 1: expected",
+        ),
+        (
+            {**TORCHRUN, "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"},
+            NODES[:2],
+            "are 2 processes, .* started 4: expected",
+        ),
+    ],
+)
+def test_as_many_processes_as_devices_or_none(environment, options, words, command, monkeypatch, tmp_path):
+    """Lightning would train on those that were started, whatever was asked for."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with user_error(words):
+        Prepared(command(tmp_path / "run", "natural", *options))
+    assert not list(tmp_path.glob("run/*.yaml"))
 
 
 @pytest.mark.parametrize("starter", STARTED)

@@ -114,7 +114,7 @@ def test_what_robustbench_cannot_give_is_one_line(package, error, told):
 
 def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "robustbench", None)
-    with user_error("pip install robustbench"):
+    with user_error(r"needs the package `robustbench` \(.*\): pip install git\+https"):
         RobustBench(name="Chen2021LTD_WRN34_10").load(**SHAPE)
 
 

@@ -28,7 +28,8 @@ def panel(trainer: pl.Trainer, engine: Engine, console: Console) -> RenderableTy
     """A box on a terminal, plain lines elsewhere: what is trained on what, against what, for how long, and where it goes."""
     rows = list(facts(trainer, engine))
     if not console.is_terminal:
-        return Text("\n".join(f"{name:<12}" + text.replace("\n", f"\n{'':<12}") for name, text in rows))
+        wide = max(11, *(len(name) for name, _ in rows)) + 1
+        return Text("\n".join(f"{name:<{wide}}" + text.replace("\n", f"\n{'':<{wide}}") for name, text in rows))
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
