@@ -49,6 +49,13 @@ REGIMES: dict[str, dict[str, str]] = {
         RSLAD: "unlabelled-images/rslad-robust",
         ARD: "unlabelled-images/ard-robust",
     },
+    "40 % wrong, the teacher's right": {
+        ALONE: "wrong-labels/any-40/pgd_at_ema",
+        TRADES: "wrong-labels/any-40/trades",
+        HARD: "wrong-labels/any-40/pgd_at_teacher_labels",
+        RSLAD: "wrong-labels/any-40/rslad",
+        ARD: "wrong-labels/any-40/ard",
+    },
     "40 % wrong, the teacher's too": {
         ALONE: "noisy-teacher/pgd_at_ema",
         TRADES: "noisy-teacher/trades",
