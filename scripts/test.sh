@@ -3,10 +3,11 @@
 # `scripts/test.sh fast` runs the tests of the mathematics and of the layout alone, in about a minute.
 # `scripts/test.sh kernels` runs these and the zoo of evaluations as on older processors: without vectors, and with AVX2.
 # `scripts/test.sh campaign` runs what takes minutes each.
-# Without arguments, as in CI, the fast part runs once more without vectors.
+# Without arguments, as in CI, the tests of mathematics run once more without vectors.
 source "$(dirname "$0")/setup.sh"
 export OMP_NUM_THREADS=1
 fast=(tests/{core,losses,attacks,models,objectives,artifacts} tests/test_architecture.py)
+numbers=(tests/{losses,attacks,models,objectives} tests/core/test_{statistics,flops,same_bits}.py)
 tests() { .venv/bin/python -m pytest -n 2 --dist worksteal "$@"; }
 plain() { ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 tests "$@"; }
 avx2() { ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 tests "$@"; }
@@ -31,6 +32,6 @@ command -v chromium >/dev/null || echo "no chromium: the tests of the pages in a
 .venv/bin/mypy
 ./scripts/docs.sh
 if [ $# = 0 ]; then
-  plain -m 'not slow' "${fast[@]}"
+  plain -m 'not slow' "${numbers[@]}"
 fi
 tests "$@"

@@ -8,9 +8,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from ard.core.float32 import whole_float32
 from ard.core.flops import uncounted
 
-ConvAndNorm = tuple[nn.Conv2d, nn.BatchNorm2d]
+NORMS = nn.BatchNorm2d, nn.SyncBatchNorm  # the second is the first in eval mode
+ConvAndNorm = tuple[nn.Conv2d, nn.BatchNorm2d | nn.SyncBatchNorm]
 
 _known: "WeakKeyDictionary[nn.Module, list[ConvAndNorm]]" = WeakKeyDictionary()
 
@@ -42,7 +44,7 @@ def folded(network: nn.Module) -> Iterator[None]:
             restore()
 
 
-def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Callable[[], None]:
+def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | nn.SyncBatchNorm) -> Callable[[], None]:
     weight, bias = conv.weight, conv.bias
     with torch.no_grad():
         assert norm.running_mean is not None
@@ -84,8 +86,7 @@ def _verified(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
     In float32: the rounding of bfloat16 or TF32 in a trained network is larger than the tolerance. With other weights: a
     second reader may not count yet, as behind a gate that is 0 when training begins.
     """
-    exact = torch.autocast(x.device.type, enabled=False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-    with exact[0], exact[1], _shaken(network):
+    with torch.autocast(x.device.type, enabled=False), whole_float32(), _shaken(network):
         pairs, expected = _pairs(network, x), network(x)
         if _answers(network, x, pairs, expected):
             return pairs
@@ -137,7 +138,7 @@ def _pairs(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(module, nn.Conv2d) and _plain(module):
             answers.append((module, output))
-        elif type(module) is nn.BatchNorm2d and module.track_running_stats and not module.training:
+        elif type(module) in NORMS and module.track_running_stats and not module.training:
             pairs.extend((conv, module) for conv, answer in answers if inputs and answer is inputs[0])
 
     with ExitStack() as hooks:

@@ -39,7 +39,7 @@ class ForeignData:
         """Take the shape of the images from the first training batch; warn of what is not promised."""
         trainer.fit_loop.setup_data()  # as Lightning itself does where somebody asks for the length of a schedule
         loader: Any = trainer.train_dataloader
-        with torch.random.fork_rng():
+        with torch.random.fork_rng([]):  # a loader draws on the CPU
             x, y = self.received(next(iter(loader)), 0)
         self.few, self.input_shape, self.batch_size = (x, y), tuple(x.shape[1:]), len(y)
         dataset = getattr(loader, "dataset", None)

@@ -227,6 +227,7 @@ def _already_batched(batch: Batch) -> Batch:
 
 def balanced(labels: Tensor, limit: int, seed: int = 0) -> Tensor:
     """Indices of `limit` images, as equally many of each class as there are, in the order of the data; fixed by seed."""
+    labels = labels.cpu()
     shuffled = torch.randperm(len(labels), generator=keyed_generator("cpu", "limit", seed))
     rank = torch.zeros_like(labels)  # an image's turn among those of its class
     for label in labels.unique():

@@ -114,7 +114,7 @@ class Photos(ImageFolder):
         change, images = _transforms(self.augmentation, x.shape[-1]), []
         with torch.random.fork_rng([]):
             for image, seed in zip(x, self._seeds(len(x), generator), strict=True):
-                torch.manual_seed(seed)
+                torch.default_generator.manual_seed(seed)  # the others, of GPUs, are not put back
                 images.append(change(image))
         return torch.stack(images).clamp(0, 1).contiguous(memory_format=torch.channels_last)
 

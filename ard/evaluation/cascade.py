@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ard.attacks import Ball, frozen_mode
 from ard.core.errors import UserError
+from ard.core.float32 import whole_float32
 from ard.core.logits import check_logits
 from ard.core.randomness import keyed_generator
 from ard.core.same_bits import copied, same_bits, tensors_of
@@ -120,26 +121,8 @@ def evaluation_mode(*models: nn.Module) -> Iterator[Callable[[], bool]]:
         stack.enter_context(frozen_mode(*models))
         for device in ("cpu", "cuda"):
             stack.enter_context(torch.autocast(device, enabled=False))
-        stack.enter_context(_same_convolutions())
+        stack.enter_context(whole_float32())
         yield lambda: rest != _modes_and_random_states(models) or not same_bits(tensors, tensors_of(*models))
-
-
-@contextmanager
-def _same_convolutions() -> Iterator[None]:
-    """No TF32, which keeps 10 bits of a float32's 23, and no algorithm that was chosen by the clock.
-
-    Both are good enough to train with, but may change the predicted class of an image.
-    """
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    switches: tuple[tuple[Any, str], ...] = ((cudnn, "allow_tf32"), (cudnn, "benchmark"), (matmul, "allow_tf32"))
-    before = [getattr(backend, name) for backend, name in switches]
-    for backend, name in switches:
-        setattr(backend, name, False)
-    try:
-        yield
-    finally:
-        for (backend, name), value in zip(switches, before, strict=True):
-            setattr(backend, name, value)
 
 
 def _modes_and_random_states(models: Sequence[nn.Module]) -> tuple[bytes, ...]:

@@ -63,6 +63,8 @@ def _is_wrong(module: nn.Module, given: Tensor) -> bool:
     try:
         with evaluation_mode(piece):
             seen = asked(piece, moved, lambda out: (out * torch.randn(out.shape, generator=generator).to(out)).sum(dim=1))
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:  # no gradient at all
         return True
     return float(differences(Copies(piece), seen, generator).median()) > GROSS / COARSE

@@ -87,6 +87,8 @@ class Copies:
             model = self.fresh().double()
             with evaluation_mode(model):
                 answers = answers_of(model, x.double())
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, TypeError, ValueError):
             return None
         return model if answers.dtype == torch.float64 and distance(answers, logits) < 1e-3 else None

@@ -91,13 +91,14 @@ class BMTARD(MTARD):
     ) -> None:
         super().__init__(natural_teacher=natural_teacher, rate=rate, mean_over_classes=mean_over_classes)
         self.temperature_rate = temperature_rate
-        self.temperatures = nn.Buffer(torch.ones(2))  # of the robust and of the natural teacher
+        # Of the robust and of the natural teacher. Each is taken as a vector of one: a number would be rounded to bfloat16.
+        self.temperatures = nn.Buffer(torch.ones(2))
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
-        natural = self.natural_teacher(x).detach() / self.temperatures[1]
+        natural = self.natural_teacher(x).detach() / self.temperatures[1:]
 
         def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
-            robust = teacher(x_adv).detach() / self.temperatures[0]
+            robust = teacher(x_adv).detach() / self.temperatures[:1]
             observed = {"entropy_adv": entropy(robust), "entropy_natural": entropy(natural)}
             return self.terms(robust, natural, student(x_adv), student(x)) | observed
 
@@ -175,11 +176,11 @@ class CIARD(BMTARD):
         return [{"params": self.own_parameters(), "lr": self.teacher_lr, "momentum": 0.1, "weight_decay": 0.0}]
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
-        natural = self.natural_teacher(x).detach() / self.temperatures[1]
+        natural = self.natural_teacher(x).detach() / self.temperatures[1:]
 
         def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             learned, misled = self.learner(x_adv), self.natural_teacher(x_adv).detach()
-            robust, adv = learned.detach() / self.temperatures[0], student(x_adv)
+            robust, adv = learned.detach() / self.temperatures[:1], student(x_adv)
             terms = self.terms(robust, natural, adv, student(x))
             terms["push"] = -self.push * self._pushed(misled, adv, y, like=terms)
             terms["teacher_ce"] = float(self.progress >= self.start) * self.hard_label(learned, y)

@@ -40,7 +40,8 @@ class SAAD(Objective):
 
         def attack_loss(x_adv: Tensor) -> Tensor:
             rise = (slope * (x_adv - x)).flatten(1).sum(dim=1, keepdim=True)
-            return kl(logits.scatter_add(1, true, rise.to(logits.dtype)), student(x_adv))
+            wide = torch.promote_types(logits.dtype, torch.float32)  # in bfloat16 a small rise would be none
+            return kl(logits.to(wide).scatter_add(1, true, rise.to(wide)), student(x_adv))
 
         def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             opposite = 2 * x - x_adv

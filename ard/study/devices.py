@@ -9,13 +9,16 @@ from ard.core.errors import UserError
 
 
 class Devices:
-    """Places for processes: `jobs` anywhere, or with `jobs_per_device` that many on each GPU, which then sees no other.
+    """Places for processes: `jobs` of them, each on one GPU in turn, of which it sees no other.
 
-    With `devices` on so many of the GPUs, one process on each unless `jobs_per_device` says more. Raises UserError where
-    there are fewer.
+    With `jobs_per_device` that many on each GPU; with `devices` on so many of the GPUs, one process on each unless
+    `jobs_per_device` says more. Raises UserError where there are fewer. Where a run is `shared` among GPUs, and neither is
+    said, every process sees all.
     """
 
-    def __init__(self, jobs: int, jobs_per_device: int | None = None, devices: int | None = None) -> None:
+    def __init__(
+        self, jobs: int, jobs_per_device: int | None = None, devices: int | None = None, *, shared: bool = False
+    ) -> None:
         self._free: Queue[str | None] = Queue()
         there = visible_gpus()
         if devices is not None and devices > len(there):
@@ -23,7 +26,10 @@ class Devices:
         if devices is not None and jobs_per_device is None:
             jobs_per_device = 1
         gpus: list[str | None] = [*there[:devices]] or [None]
-        places = [None] * jobs if jobs_per_device is None else gpus * jobs_per_device  # one on each before a second on any
+        if jobs_per_device is not None:
+            places = gpus * jobs_per_device  # one on each before a second on any
+        else:
+            places = [None] * jobs if shared else [gpus[job % len(gpus)] for job in range(jobs)]
         self.count = len(places)
         for place in places:
             self._free.put(place)

@@ -76,6 +76,7 @@ def _make_empty(folder: Path) -> None:
 def _small(study: Study, data: dict[str, Any] | None) -> dict[str, Any]:
     """The keys of every run that make it small; random images where there are no others."""
     keys = {
+        "trainer.devices": 1,
         "trainer.max_epochs": 1,
         "trainer.check_val_every_n_epoch": 1,
         "trainer.limit_train_batches": BATCHES,

@@ -144,7 +144,8 @@ def _say_failures(failures: Mapping[str, str], planned: Planned) -> str:
 def _finish(planned: Planned, places: Places) -> dict[str, str]:
     """Run what is not finished; why runs failed, by their name."""
     study, runs = planned.study, planned.runs
-    processes, devices = Processes(), Devices(study.jobs, places.jobs_per_device, places.devices)
+    processes, shared = Processes(), any(_takes_several(config) for config in planned.resolved.values())
+    devices = Devices(study.jobs, places.jobs_per_device, places.devices, shared=shared)
     tuning = _tuning(planned)
     with Display(len(runs)) as display, ThreadPoolExecutor(devices.count) as pool, _ended_by_errors(pool, processes):
         jobs: dict[str, Job] = {}
@@ -159,6 +160,11 @@ def _finish(planned: Planned, places: Places) -> dict[str, str]:
             tried = [futures[trial.name] for trial in run.trials]
             futures[run.name] = pool.submit(jobs[run.name].execute, teachers, tried)
         return {name: reason for name, future in futures.items() if (reason := future.result())}
+
+
+def _takes_several(config: Mapping[str, Any]) -> bool:
+    """Whether a run asks for more devices than one; "auto", all there are, is one in a study."""
+    return config["trainer"].get("devices", "auto") not in ("auto", 1, "1")
 
 
 def _tables(planned: Planned, failures: Mapping[str, str], compare: Callable[..., str]) -> str:

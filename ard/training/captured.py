@@ -84,6 +84,8 @@ class Graphs:
                 now.lesson = None if self.training_reason else CapturedLoss(self.record, student, objective, attacked)
             except RuntimeError as error:
                 self.training_reason = cause(error)
+                if isinstance(error, torch.OutOfMemoryError):  # the attack's graph holds what the loss needs
+                    self._refuse(self.training_reason)
             if now.lesson is None:
                 self._warn(f"the training loss is not captured as a CUDA graph: {self.training_reason}")
                 return learn(student, objective, attacked, step)

@@ -16,6 +16,7 @@ from ard.core.statistics import chance_level
 from ard.data.foreign import outside_inference
 from ard.losses import cross_entropy
 from ard.models import Frozen
+from ard.training.callbacks.ranks import over_all
 
 
 class Validated(pl.LightningModule, ABC):
@@ -82,7 +83,7 @@ class Validated(pl.LightningModule, ABC):
 
     def reduced(self, term: Tensor) -> Tensor:
         """Of all processes: the mean of a number, the sum of several."""
-        return torch.as_tensor(self.trainer.strategy.reduce(term, reduce_op="sum" if term.ndim else "mean"))
+        return over_all(self.trainer, term, mean=not term.ndim)
 
     def _count(self, name: str, logits: Tensor, y: Tensor) -> None:
         if not self.accuracies:  # here, because a network of a user's own says only now how many classes it knows

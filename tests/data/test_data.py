@@ -176,6 +176,16 @@ def test_resume_inside_an_epoch_yields_the_remaining_batches(workers: int) -> No
     assert resumed.state_dict() == {"epoch": 0, "yielded": len(batches())}
 
 
+class Elsewhere(torch.Tensor):
+    """On a GPU: what is on the CPU is no index into it."""
+
+    def __getitem__(self, index: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor")
+
+    def cpu(self) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
+
+
 def test_balanced_takes_equally_many_of_each_class() -> None:
     labels = torch.randint(3, (500,), generator=generator())
     chosen = balanced(labels, 61)
@@ -186,6 +196,7 @@ def test_balanced_takes_equally_many_of_each_class() -> None:
     scarce = torch.tensor([0] * 50 + [1] * 4)
     assert torch.bincount(scarce[balanced(scarce, 20)]).tolist() == [16, 4]
     assert torch.equal(balanced(labels, 900), torch.arange(500))
+    assert torch.equal(balanced(labels.as_subclass(Elsewhere), 61), chosen)
 
 
 def pixels_of(images) -> torch.Tensor:

@@ -81,7 +81,8 @@ def shown(data, epoch, batch_idx, x, indices):
 
 
 @pytest.mark.parametrize("augmentation", ["crop", "trivial"])
-def test_what_is_shown_depends_on_seed_epoch_and_image(folder, augmentation):
+def test_what_is_shown_depends_on_seed_epoch_and_image(folder, augmentation, monkeypatch):
+    monkeypatch.setattr("torch.cuda.manual_seed_all", lambda _: pytest.fail("only the CPU's random state is put back"))
     data, x = (
         photos(folder, augmentation=augmentation),
         torch.rand(1, 3, 16, 16, generator=generator()).expand(4, -1, -1, -1),

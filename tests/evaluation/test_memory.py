@@ -9,7 +9,9 @@ from zoo import BALL, honest
 
 from ard.evaluation import cascade
 from ard.evaluation.cascade import BLOCK, block_sizes
-from ard.evaluation.evaluation import evaluate_images
+from ard.evaluation.checks import answers
+from ard.evaluation.evaluation import Evaluation, evaluate_images
+from ard.evaluation.witnesses import Copies
 
 pytestmark = pytest.mark.usefixtures("few_queries")
 
@@ -38,6 +40,29 @@ class Limited(nn.Module):
         if len(x) > self.most and torch.is_grad_enabled():
             raise torch.OutOfMemoryError("CUDA out of memory")
         return self.network(x)
+
+
+class Short(nn.Module):
+    """No memory where nothing is learned."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = honest()
+
+    def forward(self, x):
+        if x.is_inference() or x.dtype == torch.float64:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.network(x)
+
+
+def test_memory_that_runs_out_is_no_answer_of_the_network():
+    """A check would pass, or take a weaker way, without a word."""
+    x, y = digits(20)
+    evaluation = Evaluation(Short(), x, y, BALL)
+    with pytest.raises(torch.OutOfMemoryError):
+        answers._from(honest()(x), answers._inferred, evaluation.model, x)
+    with pytest.raises(torch.OutOfMemoryError):
+        Copies(evaluation.model).in_float64(x, honest()(x))
 
 
 def test_where_memory_does_not_suffice_fewer_are_attacked_at_once(monkeypatch):

@@ -1,7 +1,6 @@
 """Teachers: never trained, never saved, never in train mode, but they follow their student and pass gradients."""
 
 import copy
-import hashlib
 from functools import partial
 
 import pytest
@@ -102,15 +101,6 @@ def test_the_wrong_number_of_classes_states_both(path, observed):
     with user_error(r"teacher\.safetensors.*\b3\b.*data has 10 classes") as caught:
         Frozen(weights=str(path)).load(num_classes=10, input_shape=SHAPE)
     observed(caught.value)
-
-
-@pytest.mark.fault(13, 22)
-def test_of_a_teacher_a_checkpoint_holds_the_digest_alone(fit, tmp_path, teacher_file, observed):
-    student = fit(tmp_path, "ard").model.student
-    content = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    assert content["ard"]["teacher"] == hashlib.sha256(teacher_file.read_bytes()).hexdigest()
-    assert content["state_dict"].keys() == {f"student.{name}" for name in student.state_dict()}
-    observed("a teacher in safetensors trains; its student's checkpoint holds the teacher's SHA-256 and only own tensors")
 
 
 @pytest.mark.parametrize("error", [None, AssertionError, ValueError, RuntimeError])

@@ -8,6 +8,7 @@ import pytest
 from small_runs import cli, workplace, write_yaml
 
 from ard.study.devices import Devices, visible_gpus
+from ard.study.study import _takes_several
 
 
 @pytest.fixture
@@ -34,11 +35,24 @@ def test_without_a_gpu_nothing_is_bound(gpus, jobs, per_device, count):
         assert list(place) == ["OMP_NUM_THREADS"]
 
 
-def test_without_the_option_every_job_sees_every_gpu(gpus):
+def test_without_the_option_every_job_has_one_gpu_in_turn(gpus):
+    """All of them would share each batch, and BatchNorm would see a part of it."""
     gpus("0", "1")
-    with Devices(2).place() as place:
+    devices = Devices(3)
+    with ExitStack() as stack:
+        taken = [stack.enter_context(devices.place())["CUDA_VISIBLE_DEVICES"] for _ in range(devices.count)]
+    assert taken == ["0", "1", "0"]
+
+
+def test_runs_that_are_shared_among_gpus_see_all(gpus):
+    gpus("0", "1")
+    with Devices(2, shared=True).place() as place:
         assert "CUDA_VISIBLE_DEVICES" not in place
     assert visible_gpus() == ["0", "1"]
+    assert [_takes_several({"trainer": {"devices": value}}) for value in ("auto", 1, "1", 2, "2", -1, [0, 1])] == [
+        *[False] * 3,
+        *[True] * 4,
+    ]
 
 
 def test_a_third_process_waits_until_a_place_is_free(gpus):

@@ -217,6 +217,24 @@ def test_a_capture_that_fails_is_said_once_and_costs_nothing():
     assert lines == [f"{wish}: operation not permitted when stream is capturing"]
 
 
+def test_without_memory_for_the_graph_of_the_loss_that_of_the_attack_goes_too():
+    """It holds what the loss needs without a graph."""
+    runs = []
+
+    def full(run):
+        runs.append(run)
+        if len(runs) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return recorded(run)
+
+    eager, graph, lines = Steps(ARD_RECIPE), Steps(ARD_RECIPE, Graphs(full, "cpu")), []
+    with said(lines):
+        for number in range(5):
+            assert_same(graph(number, *batch(number)), eager(number, *batch(number)))
+    assert (len(runs), graph.attack_batch._held, len(lines)) == (2, {}, 2)
+    assert all("CUDA out of memory" in line for line in lines)
+
+
 class Waiting(nn.Module):
     """A student that looks at its own answers."""
 

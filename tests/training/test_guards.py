@@ -1,6 +1,7 @@
 """Guards change nothing in a healthy run; collapse, teachers that move, memory that runs out."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from ard.__main__ import main
 from ard.attacks import PGD
 from ard.cli.lightning import resolve_config
+from ard.training import out_of_memory
 from ard.training.callbacks.finite import Finite
 from ard.training.callbacks.guards import Guards
 from ard.training.config_digest import config_digest
@@ -178,6 +180,15 @@ def test_memory_that_runs_out_is_one_line(command, tmp_path, capsys, monkeypatch
     assert "batch_size: 32" in (tmp_path / "run" / "config.yaml").read_text()
     assert not (tmp_path / "run" / "last.ckpt").exists()
     observed(f"exit 2: {line}")
+
+
+@pytest.mark.parametrize(("graphs", "kind"), [(True, "cuda"), (False, "cuda"), (True, "cpu")])
+def test_on_a_gpu_the_memory_of_graphs_is_a_way_out(graphs, kind):
+    data, attack = SimpleNamespace(batch_size=32), SimpleNamespace(steps=7)
+    strategy = SimpleNamespace(root_device=torch.device(kind))
+    trainer = SimpleNamespace(strategy=strategy, global_step=2, world_size=1, precision="bf16-mixed")
+    said = out_of_memory._message(trainer, SimpleNamespace(data=data, attack=attack, cuda_graph=graphs))
+    assert ("--model.cuda_graph false" in said) == (graphs and kind == "cuda")
 
 
 def test_other_errors_are_not_taken_for_it(fit, tmp_path, monkeypatch):

@@ -19,14 +19,11 @@ class Pair:
     precision_plugin = SimpleNamespace()
 
     def __init__(self, finite, theirs):
-        self.callbacks, self.saved = [finite], []
-        self.strategy = SimpleNamespace(reduce=lambda counts, reduce_op: counts + self.other(counts, theirs))  # noqa: ARG005
+        self.callbacks, self.saved, self.theirs = [finite], [], theirs
 
-    def other(self, counts, theirs):
-        other = torch.zeros_like(counts)
-        if theirs:
-            other[2 + theirs] = 1
-        return other
+    def all_reduce(self, counts):
+        if self.theirs:
+            counts[2 + self.theirs] += 1
 
     def save_checkpoint(self, path):
         self.saved.append(path)
@@ -40,7 +37,7 @@ def run(tmp_path, monkeypatch, *, ours=0, theirs=0, late=False):
     trainer = Pair(finite, theirs)
     monkeypatch.setattr("ard.training.callbacks.finite.Engine", torch.nn.Module)
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    monkeypatch.setattr("torch.distributed.all_reduce", lambda *_: pytest.fail("a message of its own"))
+    monkeypatch.setattr("torch.distributed.barrier", lambda *_, **__: pytest.fail("NCCL's barrier waits for the GPU"))
     if late:
         event = SimpleNamespace(synchronize=lambda: None)
         monkeypatch.setattr("ard.training.callbacks.finite._verdict", lambda counts: NonFinite(counts, event))
@@ -49,7 +46,9 @@ def run(tmp_path, monkeypatch, *, ours=0, theirs=0, late=False):
         stop._note(ours, None)
     for _ in range(1 + late):
         assert trainer.saved == []
+        monkeypatch.setattr("torch.distributed.all_reduce", trainer.all_reduce)
         finite.on_before_optimizer_step(trainer, engine, optimizer)
+        monkeypatch.setattr("torch.distributed.all_reduce", lambda *_: pytest.fail("a message of its own"))
         with nobody_waits():
             stop.on_train_batch_end(trainer)
     return stop, trainer

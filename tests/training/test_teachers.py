@@ -172,3 +172,12 @@ def test_weights_of_another_fold_are_no_start_either(fit, tmp_path, teacher_file
             *options,
             *(f"--model.student.{key}={value}" for key, value in card.init_args.items()),
         )
+
+
+@pytest.mark.fault(13, 22)
+def test_of_a_teacher_a_checkpoint_holds_the_digest_alone(fit, tmp_path, teacher_file, observed):
+    student = fit(tmp_path, "ard").model.student
+    content = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert content["ard"]["teacher"] == sha256(teacher_file)
+    assert content["state_dict"].keys() == {f"student.{name}" for name in student.state_dict()}
+    observed("a teacher in safetensors trains; its student's checkpoint holds the teacher's SHA-256 and only own tensors")

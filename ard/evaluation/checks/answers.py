@@ -74,6 +74,8 @@ def _from(first: Tensor, ask: Ask, model: nn.Module, x: Tensor) -> float:
     with evaluation_mode(model):  # one guard around each: it puts the random state back
         try:
             return distance(first[: len(answer := ask(model, x).detach())], answer)
+        except torch.OutOfMemoryError:  # is one, and says nothing about the network
+            raise
         except RuntimeError:  # a network may refuse inference mode, or a layout; the attacks use neither
             return 0.0
 

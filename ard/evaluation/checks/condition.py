@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ard.attacks import ascent
+from ard.core.float32 import is_whole_float32
 from ard.evaluation.cascade import BLOCK, evaluation_mode
 from ard.evaluation.checks.evidence import Evidence
 from ard.evaluation.checks.result import CheckResult, at_most, check, holds
@@ -65,8 +66,7 @@ def float32(e: Evidence) -> CheckResult:
         e.logits()
     dtypes |= inside.seen - {torch.float64}
     with evaluation_mode(e.model):
-        lowered = torch.is_autocast_enabled(e.x.device.type) or torch.backends.cudnn.allow_tf32
-        lowered = lowered or torch.backends.cuda.matmul.allow_tf32
+        lowered = torch.is_autocast_enabled(e.x.device.type) or not is_whole_float32()
     return holds(dtypes == {torch.float32} and not lowered, "everything is computed in float32")
 
 

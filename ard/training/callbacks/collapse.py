@@ -7,7 +7,8 @@ import pytorch_lightning as pl
 import torch
 
 from ard.core.errors import StoppedError
-from ard.training.callbacks.guard import Guard, summed
+from ard.training.callbacks.guard import Guard
+from ard.training.callbacks.ranks import over_all
 from ard.training.engine import Engine
 
 PATIENCE = 3  # validations in a row: of published runs that sat there, one came back and those with a wrong option never
@@ -31,7 +32,7 @@ class Collapse(Guard):
     def on_validation_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:  # noqa: ARG002
         if trainer.sanity_checking:
             return
-        answers, guessing = summed(trainer, self._answers), math.log(len(self._answers))
+        answers, guessing = over_all(trainer, self._answers), math.log(len(self._answers))
         loss = float(trainer.callback_metrics["val/loss"])
         if trainer.global_step < BEGINNING or int((answers > 0).sum()) > 1 or abs(loss - guessing) > 0.01 * guessing:
             self.seen["collapsed_in_a_row"] = 0

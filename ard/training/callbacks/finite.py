@@ -12,7 +12,8 @@ from torch.nn.utils import get_total_norm
 from ard.core.errors import StoppedError
 from ard.objectives.base import total_loss
 from ard.training.callbacks.crash_report import OptimizerStep, described, write_crash
-from ard.training.callbacks.guard import Guard, summed
+from ard.training.callbacks.guard import Guard
+from ard.training.callbacks.ranks import over_all
 from ard.training.engine import Engine
 
 OVERFLOWS = 20  # in a row: the scale, halved each time, has then fallen by a factor of a million
@@ -70,7 +71,7 @@ class Finite(Guard):
         counts = torch.stack([~loss.isfinite(), ~norm.isfinite()]).float()
         if trainer.world_size > 1:
             counts = torch.cat([counts, self._signals(counts)])
-        verdict = _verdict(summed(trainer, counts))
+        verdict = _verdict(over_all(trainer, counts))
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         terms = {name: term.detach() for name, term in engine.terms.items() if term.ndim == 0}
         step = OptimizerStep(trainer.global_step, self._batch, optimizer.param_groups[0]["lr"], scaler, loss, norm, terms)

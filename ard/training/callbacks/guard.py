@@ -3,8 +3,6 @@
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from torch import Tensor
 
 from ard.core.terminal import say
 
@@ -26,8 +24,3 @@ class Guard(pl.Callback):
         self.seen["warnings"].append(text)
         if trainer.is_global_zero:
             say(f"ard: warning: {text}", error=True)
-
-
-def summed(trainer: pl.Trainer, values: Tensor) -> Tensor:
-    """Over all ranks; a single process does not wait for its device."""
-    return torch.as_tensor(trainer.strategy.reduce(values, reduce_op="sum"))

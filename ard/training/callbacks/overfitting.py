@@ -14,7 +14,8 @@ from ard.core.errors import StoppedError
 from ard.core.randomness import keyed_generator
 from ard.data import DataModule
 from ard.losses import cross_entropy
-from ard.training.callbacks.guard import Guard, summed
+from ard.training.callbacks.guard import Guard
+from ard.training.callbacks.ranks import over_all
 from ard.training.checkpoints import AtomicCheckpointIO
 from ard.training.engine import Engine
 from ard.training.selection import is_above_chance
@@ -98,7 +99,7 @@ class CatastrophicOverfitting(Guard):
         self._counts += counts
 
     def on_validation_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:  # noqa: ARG002
-        images, fgsm, pgd = summed(trainer, self._counts).tolist()
+        images, fgsm, pgd = over_all(trainer, self._counts).tolist()
         if not images or trainer.sanity_checking:
             return
         now = pgd / images, fgsm / images

@@ -14,9 +14,9 @@ from torch import Tensor
 from ard.core.terminal import console
 from ard.core.text import duration
 from ard.training.callbacks.epoch_line import LEGEND, EpochLine, header
-from ard.training.callbacks.guard import summed
 from ard.training.callbacks.pace import Pace
 from ard.training.callbacks.panel import panel
+from ard.training.callbacks.ranks import over_all
 from ard.training.engine import Engine
 from ard.training.selection import is_above_chance
 
@@ -166,7 +166,7 @@ class Screen(ProgressBar):
             values = torch.stack(steps).float() if steps else torch.empty(0, device=pl_module.device)
             rows.append(torch.stack([values.nan_to_num(0).sum(), values.isfinite().sum()]))
             steps.clear()
-        sums, counts = summed(trainer, torch.stack(rows)).T.tolist()
+        sums, counts = over_all(trainer, torch.stack(rows)).T.tolist()
         return [total / count if count else None for total, count in zip(sums, counts, strict=True)]
 
     def _say(self, text: str) -> None:
