@@ -1,6 +1,7 @@
 """Teachers: never trained, never saved, never in train mode, but they follow their student and pass gradients."""
 
 import copy
+import hashlib
 from functools import partial
 
 import pytest
