@@ -164,7 +164,7 @@ def _finish(planned: Planned, places: Places) -> dict[str, str]:
 
 def _takes_several(config: Mapping[str, Any]) -> bool:
     """Whether a run asks for more devices than one; "auto", all there are, is one in a study."""
-    return config["trainer"].get("devices", "auto") not in ("auto", 1, "1")
+    return config["trainer"].get("devices", "auto") not in ("auto", None, 1, "1")
 
 
 def _tables(planned: Planned, failures: Mapping[str, str], compare: Callable[..., str]) -> str:

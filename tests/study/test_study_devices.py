@@ -49,8 +49,8 @@ def test_runs_that_are_shared_among_gpus_see_all(gpus):
     with Devices(2, shared=True).place() as place:
         assert "CUDA_VISIBLE_DEVICES" not in place
     assert visible_gpus() == ["0", "1"]
-    assert [_takes_several({"trainer": {"devices": value}}) for value in ("auto", 1, "1", 2, "2", -1, [0, 1])] == [
-        *[False] * 3,
+    assert [_takes_several({"trainer": {"devices": value}}) for value in ("auto", None, 1, "1", 2, "2", -1, [0, 1])] == [
+        *[False] * 4,
         *[True] * 4,
     ]
 
