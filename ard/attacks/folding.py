@@ -138,7 +138,7 @@ def _pairs(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(module, nn.Conv2d) and _plain(module):
             answers.append((module, output))
-        elif type(module) in NORMS and module.track_running_stats and not module.training:
+        elif isinstance(module, NORMS) and type(module) in NORMS and module.track_running_stats and not module.training:
             pairs.extend((conv, module) for conv, answer in answers if inputs and answer is inputs[0])
 
     with ExitStack() as hooks:

@@ -1,7 +1,7 @@
 """Products and convolutions in whole float32, whatever torch has been told before."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -17,9 +17,11 @@ def whole_float32() -> Iterator[None]:
     with ExitStack() as stack:
         stack.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
         torch.backends.cudnn.benchmark = False
-        try:
+        restore: Callable[[], None] = lambda: None  # noqa: E731
+        with suppress(RuntimeError):
             restore = _by_older_names()
-        except RuntimeError:
+        if not is_whole_float32():  # the newer names say what the older ones cannot
+            restore()
             restore = _by_newer_names()
         stack.callback(restore)
         yield

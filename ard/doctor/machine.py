@@ -110,7 +110,7 @@ def device() -> Iterator[Advice]:
     """What training would run on, and in which precision."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     yield Advice("device", ", ".join(gpus) or f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
-    trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer = Trainer(devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     yield Advice("precision: auto", str(trainer.precision))
     known = {row["device"] for row in speeds()}
     here = f"{gpus[0]}: measured" if gpus and gpus[0] in known else "this device: not measured"

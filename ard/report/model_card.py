@@ -45,8 +45,9 @@ def model_card(record: Record, name: str | None = None) -> str:
     }
     front = yaml.safe_dump(about, sort_keys=False, allow_unicode=True, width=120)
     arguments = json.dumps(PurePath(record.weights.path).name)
-    if not record.model.class_path.startswith("ard.models."):  # a name read from a file is never imported
-        arguments += f", network={record.model.class_name}"
+    network = record.model.innermost
+    if not network.class_path.startswith("ard.models."):  # a name read from a file is never imported
+        arguments += f", network={network.class_name if network.class_name.isidentifier() else 'YourNetwork'}"
     use = USE.format(arguments=arguments)
     return f"---\n{front}---\n\n{evidence_card(record)}\n{use}\n"
 

@@ -193,13 +193,17 @@ def met(found: Iterable[Match], rows: Sequence[Row]) -> list[Match]:
     return [pair for pair in found if pair.is_met(_teacher_of(pair.row.first, networks))]
 
 
-def _teacher_of(record: Record, networks: Mapping[str, NetworkSpec]) -> NetworkSpec | None:
+def _teacher_of(record: Record, networks: Mapping[str | None, NetworkSpec]) -> NetworkSpec | None:
     """The network that taught a run; one of no known class where neither a record nor the run's config names it."""
     if record.teacher is None or record.teacher in networks:
         return None if record.teacher is None else networks[record.teacher]
-    config = ((record.training.config if record.training else None) or {}).get("model", {}).get("init_args") or {}
-    teacher = config.get("teacher") or {}
-    return NetworkSpec(class_path=str(teacher.get("class_path")), init_args=teacher.get("init_args") or {}).innermost
+    section: Any = (record.training.config if record.training else None) or {}
+    for key in ("model", "init_args", "teacher"):
+        section = section.get(key) if isinstance(section, dict) else None
+    said = section if isinstance(section, dict) else {}
+    init_args = said.get("init_args")
+    spec = NetworkSpec(class_path=str(said.get("class_path")), init_args=init_args if isinstance(init_args, dict) else {})
+    return spec.innermost
 
 
 def _fractions(percent: Any) -> tuple[float, ...]:

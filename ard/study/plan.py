@@ -66,7 +66,7 @@ def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, Stud
             role="teacher",
             directory=directory / f"teachers/{name}{below}",
             configs=(_config(study.base, "bases"), _config(config, "teachers"), *_schedule(study, name)),
-            overrides={**_of_teachers(study.common), **study.overrides.get(name, {})},
+            overrides={**_of_teacher(study.common, config), **study.overrides.get(name, {})},
             fold=_of_fold(study, fold),
             seed=study.teacher_seed(fold),
         )
@@ -74,8 +74,11 @@ def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, Stud
     }
 
 
-def _of_teachers(common: dict[str, Any]) -> dict[str, Any]:
-    """The common keys without those of the student, which would be the teacher, too, in place of its own network."""
+def _of_teacher(common: dict[str, Any], config: str) -> dict[str, Any]:
+    """The common keys; without those of the student where the teacher's config says its own network."""
+    arguments = (read_yaml(find(config, "teachers"), "teachers").get("model") or {}).get("init_args") or {}
+    if "student" not in arguments:
+        return common
     return {key: value for key, value in common.items() if not f"{plain_key(key)}.".startswith("model.student.")}
 
 

@@ -41,7 +41,7 @@ class Study:
         only_fold: One of them alone.
         jobs: How many runs are trained at once.
         schedules: A schedule of its own for a recipe (or teacher), name -> config, read after the recipe.
-        common: Keys of every run; of teachers too, but for the network, which they have from their own configs.
+        common: Keys of every run; of teachers too, but for the network where their own configs say one.
         overrides: Keys of one recipe (or teacher), name -> key -> value; they win over `common`.
         sweeps: Several numbers for keys of a recipe, a run for each: recipe -> key -> numbers.
         tune: Numbers to choose among, key -> numbers. The first seed of every recipe, and fold, is first trained with each,

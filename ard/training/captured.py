@@ -88,6 +88,8 @@ class Graphs:
                     self._refuse(self.training_reason)
             if now.lesson is None:
                 self._warn(f"the training loss is not captured as a CUDA graph: {self.training_reason}")
+                self._now = None
+                del now
                 return learn(student, objective, attacked, step)
         return now.lesson()
 

@@ -27,7 +27,7 @@ def _message(trainer: pl.Trainer, engine: Engine) -> str:
     attack = f"{type(engine.attack).__name__} of {steps} step{'s' * (steps != 1)}"
     place = f"{trainer.strategy.root_device} is out of memory in step {trainer.global_step}"
     less = "" if "mixed" in str(trainer.precision) else " --precision bf16-mixed, or"
-    if trainer.strategy.root_device.type == "cuda" and engine.cuda_graph:
+    if trainer.strategy.root_device.type == "cuda" and getattr(engine, "cuda_graph", False):
         less += " --model.cuda_graph false (graphs hold memory of their own), or"
     return (
         f"{place}: batch_size {size} on {trainer.world_size} device(s), {attack}, precision {trainer.precision}; try{less} "

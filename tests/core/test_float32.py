@@ -54,7 +54,10 @@ def test_what_was_set_comes_back_and_means_nothing_inside():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("setting", SETTINGS[-2:])
+BOTH = 'torch.backends.fp32_precision = "tf32"; torch.set_float32_matmul_precision("high")'
+
+
+@pytest.mark.parametrize("setting", [*SETTINGS[-2:], BOTH, 'torch.backends.mkldnn.conv.fp32_precision = "bf16"'])
 def test_the_newer_names_alone(setting):
     done = subprocess.run([sys.executable, "-c", CODE, setting], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
