@@ -12,7 +12,7 @@ from ard import losses
 from ard.core.errors import UserError
 from ard.core.pixels import Labels
 from ard.models.building import passes_gradient, some_images
-from ard.objectives.own_networks import check_awaited, check_own
+from ard.objectives.own_networks import own_networks
 
 TrainingLoss = Callable[[Tensor], dict[str, Tensor]]  # x' -> {term: scalar, or a vector that is only observed}
 Pair = tuple[losses.Loss | None, TrainingLoss]  # the attack loss, None where there is no attack; and the training loss
@@ -208,10 +208,8 @@ class Objective(nn.Module, ABC):
                 "differentiable from pixels to logits, without no_grad or detach"
             )
         for part in self.parts():
-            before = dict(part.named_children())
-            part.setup(run)
-            check_own(part, run.student, run.teacher)
-            check_awaited(part, before, part.awaits)
+            with own_networks(part, run.student, run.teacher):
+                part.setup(run)
 
     @final
     @property

@@ -1,6 +1,8 @@
 """The networks that an objective holds: its own, and made where a run that goes on can read them back."""
 
-from collections.abc import Collection
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
 
@@ -8,9 +10,26 @@ from ard.core.errors import UserError
 from ard.models.frozen import Frozen
 
 
-def check_own(part: nn.Module, student: nn.Module, teacher: nn.Module | None) -> None:
-    """Raises UserError where an attribute is a layer of the student or of the teacher, which are lent to each step."""
-    lent = [student, *(teacher.networks if isinstance(teacher, Frozen) else [])]
+@contextmanager
+def own_networks(part: Any, student: nn.Module, teacher: nn.Module | None) -> Iterator[None]:
+    """Around an objective's `setup`; raises UserError for what it may not hold afterwards.
+
+    That is a layer of the student or of the teacher, which are lent to each step, and state that `awaits` does not name:
+    `--resume` compares a checkpoint with the objective as it is before `setup`.
+    """
+    before = part.state_dict().keys()
+    yield
+    _check_lent(part, [student, *(teacher.networks if isinstance(teacher, Frozen) else [])])
+    made = dict.fromkeys(key.partition(".")[0] for key in part.state_dict() if key not in before)
+    if missing := [name for name in made if name not in part.awaits]:
+        names = ", ".join(f'"{name}"' for name in missing)
+        raise UserError(
+            f"{type(part).__name__}.setup made {', '.join(missing)}, which --resume would not look for: expected "
+            f"`awaits = ({names},)` in the class, or to make it in `build`"
+        )
+
+
+def _check_lent(part: nn.Module, lent: list[nn.Module]) -> None:
     theirs = {id(parameter) for network in lent for parameter in network.parameters()}
     for name, parameter in part.named_parameters():
         if id(parameter) in theirs:
@@ -18,14 +37,3 @@ def check_own(part: nn.Module, student: nn.Module, teacher: nn.Module | None) ->
                 f"{type(part).__name__}.{name} is a parameter of the student or of its teacher, which would be trained and "
                 "stored twice: look for the layer in each batch, or keep it in a list"
             )
-
-
-def check_awaited(part: nn.Module, before: Collection[str], awaits: Collection[str]) -> None:
-    """Raises UserError where `setup` made a network that a run which goes on would not expect in its checkpoint."""
-    made = [name for name, module in part.named_children() if name not in before and module.state_dict()]
-    if missing := [name for name in made if name not in awaits]:
-        names = ", ".join(f'"{name}"' for name in missing)
-        raise UserError(
-            f"{type(part).__name__}.setup made {', '.join(missing)}, with which no run could be resumed: expected "
-            f"`awaits = ({names},)` in the class, or the network in `build`"
-        )

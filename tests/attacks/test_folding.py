@@ -251,3 +251,14 @@ def test_a_trained_network_is_folded_under_bfloat16_as_well(name):
     with torch.autocast("cpu", torch.bfloat16), folded(network), torch.no_grad():
         network(x)
         assert norms > counted(network, x, "bfloat16") == 0
+
+
+def test_batchnorm_of_several_processes_is_folded_like_any_other():
+    """In eval mode it is the same function."""
+    network, x = nn.SyncBatchNorm.convert_sync_batchnorm(moved("resnet")), pixels()
+    logits, _ = answer(network, x)
+    with folded(network):
+        answer(network, x)
+        found, _ = answer(network, x)
+        assert counted(network, x, "norm") == 0
+    assert torch.allclose(found, logits, rtol=1e-3, atol=1e-3)

@@ -189,6 +189,8 @@ def test_on_a_gpu_the_memory_of_graphs_is_a_way_out(graphs, kind):
     trainer = SimpleNamespace(strategy=strategy, global_step=2, world_size=1, precision="bf16-mixed")
     said = out_of_memory._message(trainer, SimpleNamespace(data=data, attack=attack, cuda_graph=graphs))
     assert ("--model.cuda_graph false" in said) == (graphs and kind == "cuda")
+    free = out_of_memory._message(trainer, SimpleNamespace(data=data, attack=attack))  # replays have no graphs to leave out
+    assert "--model.cuda_graph" not in free
 
 
 def test_other_errors_are_not_taken_for_it(fit, tmp_path, monkeypatch):
