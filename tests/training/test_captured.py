@@ -178,7 +178,7 @@ def replaced(steps):
 
 
 def noted(steps):
-    steps.objective.settings = {"weight": [0.5]}  # an objective may keep its numbers in a dict
+    steps.objective.settings = {"weight": [0.5], "classes": {1}}  # an objective may keep its numbers in a dict, or a set
 
 
 @pytest.mark.parametrize("change", [weaker, wider, cooler, noted, replaced])
