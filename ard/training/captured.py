@@ -231,6 +231,6 @@ def _state(device_type: str, student: nn.Module, teacher: Any, objective: Object
 def _is_plain(value: Any) -> bool:
     if isinstance(value, dict):
         return _is_plain([*value, *value.values()])
-    return (
-        all(map(_is_plain, value)) if isinstance(value, list | tuple | set) else isinstance(value, int | float | str | None)
-    )
+    if isinstance(value, list | tuple | set):
+        return all(map(_is_plain, value))
+    return isinstance(value, int | float | str | None)
