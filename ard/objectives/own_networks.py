@@ -14,13 +14,13 @@ from ard.models.frozen import Frozen
 def own_networks(part: Any, student: nn.Module, teacher: nn.Module | None) -> Iterator[None]:
     """Around an objective's `setup`; raises UserError for what it may not hold afterwards.
 
-    That is a layer of the student or of the teacher, which are lent to each step, and state that `awaits` does not name:
-    `--resume` compares a checkpoint with the objective as it is before `setup`.
+    That is a layer of the student or of the teacher, which are lent to each step, and parameters that `awaits` does not
+    name: `--resume` compares a checkpoint with the objective as it is before `setup`.
     """
-    before = part.state_dict().keys()
+    before = {name for name, _ in part.named_parameters()}
     yield
     _check_lent(part, [student, *(teacher.networks if isinstance(teacher, Frozen) else [])])
-    made = dict.fromkeys(key.partition(".")[0] for key in part.state_dict() if key not in before)
+    made = dict.fromkeys(key.partition(".")[0] for key, _ in part.named_parameters() if key not in before)
     if missing := [name for name in made if name not in part.awaits]:
         names = ", ".join(f'"{name}"' for name in missing)
         raise UserError(
