@@ -10,7 +10,7 @@ import yaml
 from ard.artifacts.paths import RECORD, TRIALS, records_below
 from ard.core.text import in_points, markdown_table
 from ard.report.comparison import Comparison, of_last_epochs
-from ard.report.differences import DifferenceTable, decided, difference_of
+from ard.report.differences import DifferenceTable, difference_of
 from ard.report.grouping import group, stored_record
 from ard.report.rows import Row, StoredRecord
 
@@ -24,13 +24,18 @@ BASELINES = {
     "inherited-autoattack": "natural",
     "inherited-ladder-autoattack": "kd-robust",
 }
-SUMMARY = ("Method", "Teacher", "Clean", "PGD-20", "AA", "Worst", "params")
+# Steps of a study that were named when its runs were there, about predictions made before.
+NAMED_LATER = {
+    "ard-temperature-5 → ard_one_hot": "teacher-or-tricks",
+    "ard_one_hot → ard_class_mean": "teacher-or-tricks",
+}
 # Which labels students train on, and who they learn from: the folder of records and its methods, in the order of COLUMNS.
-ALONE, TRADES, FIRST, HARD, RSLAD, ARD = COLUMNS = (
+ALONE, TRADES, FIRST, HARD, TRADES_HARD, RSLAD, ARD = COLUMNS = (
     "PGD-AT",
     "TRADES",
     "PGD-AT on a first student's labels",
     "PGD-AT on the teacher's labels",
+    "TRADES on them",
     "RSLAD",
     "ARD, t = 5",
 )
@@ -47,6 +52,7 @@ REGIMES: dict[str, dict[str, str]] = {
         TRADES: "unlabelled-images/trades",
         FIRST: "unlabelled-images/pgd_at_teacher_labels-robust_labeller",
         HARD: "unlabelled-images/pgd_at_teacher_labels-robust",
+        TRADES_HARD: "unlabelled-images/trades_teacher_labels-robust",
         RSLAD: "unlabelled-images/rslad-robust",
         ARD: "unlabelled-images/ard-robust",
     },
@@ -54,6 +60,7 @@ REGIMES: dict[str, dict[str, str]] = {
         ALONE: "wrong-labels/any-40/pgd_at_ema",
         TRADES: "wrong-labels/any-40/trades",
         HARD: "wrong-labels/any-40/pgd_at_teacher_labels",
+        TRADES_HARD: "wrong-labels/any-40/trades_teacher_labels",
         RSLAD: "wrong-labels/any-40/rslad",
         ARD: "wrong-labels/any-40/ard",
     },
@@ -62,6 +69,7 @@ REGIMES: dict[str, dict[str, str]] = {
         TRADES: "noisy-teacher/trades",
         FIRST: "noisy-student/pgd_at_teacher_labels",
         HARD: "noisy-teacher/pgd_at_teacher_labels",
+        TRADES_HARD: "noisy-teacher/trades_teacher_labels",
         RSLAD: "noisy-teacher/rslad",
         ARD: "noisy-teacher/ard",
     },
@@ -108,38 +116,40 @@ def last(folder: Path) -> str:
     return "\n" + "\n\n".join(tables) + "\n\n"
 
 
-def summary(folder: Path) -> str:
-    """The main columns of students and teachers, the worst case's difference to the baseline, and the conditions."""
-    main, conditions, *others = compared(folder)[0].split("\n\n")
-    (heads, rule, *rows), differences = cells(main), [cells(other) for other in others if other.startswith("| Method − ")]
-    kept, names = [heads.index(name) for name in SUMMARY if name in heads], {row[0] for row in rows}
-    rows = [row for row in rows if not (row[0].endswith(" (last)") and row[0].removesuffix(" (last)") in names)]
-    lines = [[row[place] for place in kept] for row in (heads, rule, *rows)]
-    for (what, *_), (mark, *_), *rest in differences:
-        apart = {heads[0]: f"Worst{what.removeprefix('Method')}", rule[0]: mark, **{name: worst for name, worst, *_ in rest}}
-        lines = [[*line, apart.get(line[0], "–")] for line in lines]
-    return "\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{conditions}\n\n"
-
-
 def steps() -> str:
     """What each study is about and whether it is decided: its steps in the worst case, of the epochs that it compares."""
     lines = [
-        [f"`{study}`{f' `{condition}`' if condition else ''}", step.replace(" (last)", ""), worst]
+        [f"`{study}`{condition}", f"{step} †" if NAMED_LATER.get(step) == study else step, worst]
         for study, content in studies().items()
         if "ladders" in content and (ROOT / content["results"]).is_dir()
-        for condition in content.get("conditions", [""])
-        for step, worst, *_ in DifferenceTable.of_ladders(rows_of(study, condition), content["ladders"]).lines
+        for (step, worst), condition in steps_of(study, content).items()
     ]
     return f"\n{markdown_table(['Study', 'Step', 'Worst case'], lines)}\n\n"
+
+
+def steps_of(study: str, content: dict[str, Any]) -> dict[tuple[str, str], str]:
+    """Each step of a study with its difference, and the words for its condition; of the same runs under all, once."""
+    found: dict[tuple[str, str], str] = {}
+    for condition in content.get("conditions", [""]):
+        for step, worst, *_ in DifferenceTable.of_ladders(rows_of(study, condition), content["ladders"]).lines:
+            key = (step.replace(" (last)", ""), worst)
+            found[key] = ", any condition" if key in found else f" `{condition}`" if condition else ""
+    return found
 
 
 @cache
 def rows_of(study: str, condition: str = "") -> list[Row]:
     """What a study, or one of its conditions, compares: selected epochs or last ones."""
+    rows = all_rows_of(study, condition)
+    return of_last_epochs(rows) if studies()[study].get("last") else [row for row in rows if not row.is_last]
+
+
+@cache
+def all_rows_of(study: str, condition: str = "") -> list[Row]:
+    """Every row of its table."""
     content = studies()[study]
     folder = ROOT / content["results"]
-    rows = group(records_of(of_condition(folder / condition, content["conditions"]) if condition else [folder]))
-    return of_last_epochs(rows) if content.get("last") else [row for row in rows if not row.is_last]
+    return group(records_of(of_condition(folder / condition, content["conditions"]) if condition else [folder]))
 
 
 @cache
@@ -151,7 +161,7 @@ def studies() -> dict[str, dict[str, Any]]:
 
 
 def when() -> str:
-    """The worst case, by the labels there are and by whom a student learns from."""
+    """The worst case of last epochs, by the labels there are and by whom a student learns from."""
     header = ["Labels of the training images", *COLUMNS, f"RSLAD − {HARD}"]
     return f"\n{markdown_table(header, [[name, *when_line(regime)] for name, regime in REGIMES.items()])}\n\n"
 
@@ -164,18 +174,13 @@ def when_line(regime: dict[str, str]) -> list[str]:
 
 
 def row_of(path: str) -> Row:
-    """A method of a study, such as noisy-teacher/rslad, or of one of its conditions; of the epochs compared there."""
+    """A method of a study, such as noisy-teacher/rslad, or of one of its conditions; of last epochs."""
     *study, method = path.split("/")
-    return next(row for row in rows_of(*study) if row.method == method)
+    return next(row for row in of_last_epochs(all_rows_of(*study)) if row.method == method)
 
 
 def alone(a: Row, b: Row) -> str:
-    """The difference of a to b in points, with its interval, corrected for nothing."""
+    """The difference of a to b in points, with its interval; without a word on whether it is 0, as nothing is corrected."""
     difference = difference_of(a, b, "worst")
     mean, low, high = map(in_points, (difference.mean, difference.low, difference.high))
-    return f"{mean} [{low}, {high}]" + ("" if difference.low * difference.high > 0 else f" {decided(difference)}")
-
-
-def cells(table: str) -> list[list[str]]:
-    """Of each line of a table."""
-    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines()]
+    return f"{mean} [{low}, {high}]"

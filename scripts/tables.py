@@ -14,7 +14,7 @@ import code_tables
 import measured_tables
 from method_table import methods
 from selection_noise import selection_noise
-from study_tables import last, results, steps, summary, when
+from study_tables import last, results, steps, when
 
 from ard.evaluation.checks import CHECKS
 
@@ -59,7 +59,7 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
             return makers[name]()
         kind, _, folder = name.rpartition(":")
         if kind:
-            of_study = {"summary": summary, "last": last, "rates": measured_tables.rates, "selection": selection_noise}
+            of_study = {"last": last, "rates": measured_tables.rates, "selection": selection_noise}
             return of_study[kind](place / folder)
         return results(place / folder, place)
 
