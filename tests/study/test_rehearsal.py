@@ -138,6 +138,8 @@ def test_what_is_not_there_is_made_up_and_said(tmp_path, monkeypatch):
     ("name", "dataset", "network", "known"),
     [
         ("Chen2021LTD_WRN34_10", "cifar10", {"depth": 34, "widen": 10}, True),
+        ("Zhang2019Theoretically", "cifar10", {"depth": 34, "widen": 10}, True),
+        ("Gowal2020Uncovering", "cifar100", {"depth": 70, "widen": 16}, True),
         ("Rebuffi2021Fixing_70_16_cutmix_extra", "cifar10", {"depth": 70, "widen": 16}, True),
         ("Salman2020Do_R50", "imagenet", {"name": "resnet50"}, True),
         ("Addepalli2022Efficient_RN18", "cifar10", {}, False),
