@@ -23,9 +23,12 @@ HEADER = [
 def bench_table(record: dict[str, Any]) -> str:
     """Markdown: one row a step, each group's reference first; ratios are medians over interleaved rounds, with range."""
     lines = [_cells(row, record["ceilings_flops"]) for row in record["rows"]]
-    parts = [markdown_table(HEADER, lines), _conditions(record)]
+    parts = [markdown_table(HEADER, lines)] if lines else []
+    parts.append(_conditions(record))
     if record["cost_laws"]:
-        parts.append(_laws(record))
+        parts.append(_laws(record["cost_laws"]))
+    if record["overhead"]:
+        parts.append(_overhead(record["overhead"]))
     return "\n\n".join(parts)
 
 
@@ -66,22 +69,23 @@ def _conditions(record: dict[str, Any]) -> str:
     conditions += f"PGD-{record['pgd_steps']}, {record['rounds']} interleaved rounds, {record['clock']} seconds, "
     conditions += f"networks trained: {record['trained']}; " if "trained" in record else "networks never trained; "
     conditions += "float32 convolutions in TF32; " if record["clock"] == "wall" else ""
-    return f"{conditions}ceilings in GFLOP/s: {limits}."
+    return f"{conditions}ceilings in GFLOP/s: {limits}." if limits else f"{conditions.removesuffix('; ')}."
 
 
-def _laws(record: dict[str, Any]) -> str:
+def _laws(laws: dict[str, dict[str, Any]]) -> str:
     lines = []
-    for over, law in record["cost_laws"].items():
+    for over, law in laws.items():
         measured = ", ".join(f"{at}: {seconds:.2f} s" for at, seconds in zip(law["at"], law["seconds"], strict=True))
         line = f"{law['intercept']:.2f} s + {law['slope']:.3g} s × {over}"
         lines.append([f"over {over}", measured, line, f"{law['r_squared']:.3f}"])
-    table = markdown_table(["Cost of a step (shipped ARD, MobileNetV2)", "measured", "line", "R²"], lines)
-    cost = record["overhead"]
-    sentence = f"A step of a network of next to nothing takes {cost['ours_ms']:.2f} ms in our loop "
-    sentence += (
+    return markdown_table(["Cost of a step (shipped ARD, MobileNetV2)", "measured", "line", "R²"], lines)
+
+
+def _overhead(cost: dict[str, float]) -> str:
+    return (
+        f"A step of a network of next to nothing takes {cost['ours_ms']:.2f} ms in our loop "
         f"and {cost['plain_loop_ms']:.2f} ms in a plain one: the framework costs {cost['overhead_ms']:.2f} ms a step."
     )
-    return f"{table}\n\n{sentence}"
 
 
 def _plain(lever: str) -> str:

@@ -29,6 +29,9 @@ def bench(
         only: groups whose name contains this, such as MobileNetV2 or RSLAD.
         weights: trained networks to time, comma-separated files; by default they are trained for a moment.
     """
+    for option, number in (("batch-size", batch_size), ("steps", steps), ("rounds", rounds)):
+        if number < 1:
+            raise UserError(f"--{option} {number}: expected at least 1")
     with quick_imports():
         from ard.bench.benchmark import benchmark
         from ard.bench.report import bench_table

@@ -205,6 +205,19 @@ def test_laws_and_overhead_are_told(monkeypatch):
     assert "the framework costs" in bench_table(record)
 
 
+LINE = {"at": [1, 2], "seconds": [0.1, 0.2], "slope": 0.1, "intercept": 0.0, "r_squared": 1.0}
+LOOP = {"ours_ms": 2.0, "plain_loop_ms": 1.0, "overhead_ms": 1.0}
+
+
+@pytest.mark.parametrize("laws", [None, {"PGD steps": LINE}], ids=["no laws", "laws"])
+@pytest.mark.parametrize("cost", [None, LOOP], ids=["no overhead", "overhead"])
+def test_laws_and_overhead_are_told_each_where_it_was_measured(laws, cost):
+    made = {"batch_size": 2, "pgd_steps": 1, "rounds": 1, "rows": [], "ceilings_flops": {}}
+    text = bench_table({**benchmark.conditions(CPU), **made, "cost_laws": laws, "overhead": cost})
+    assert ("| over PGD steps | 1: 0.10 s, 2: 0.20 s |" in text) == bool(laws)
+    assert ("the framework costs 1.00 ms a step." in text) == bool(cost)
+
+
 def test_one_group_is_measured_again_onto_a_record_made_alike(place, capsys):
     words = ["bench", "--batch-size", 2, "--rounds", 1, "--only", "RSLAD, MobileNetV2"]
     cli(capsys, *words, "--steps", 1)
@@ -257,6 +270,14 @@ def test_what_cannot_be_written_is_said_first_and_what_was_measured_is_shown(pla
     for output in ("benchmark.json", "nowhere/benchmark.json"):
         status, out, err = cli(capsys, *words, "--output", output)
         assert (status, out, err.count("\n"), f"{output}: cannot be written" in err) == (2, "", 1, True)
+
+
+@pytest.mark.parametrize("option", ["--batch-size", "--steps", "--rounds"])
+def test_what_is_counted_begins_at_one(option, place, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "benchmark", pytest.fail)
+    status, out, err = cli(capsys, "bench", option, 0)
+    assert (status, out, err) == (2, "", f"ard: {option} 0: expected at least 1\n")
+    assert not (place / "benchmark.json").exists()
 
 
 def test_a_group_that_does_not_exist_is_one_line(place, capsys):
