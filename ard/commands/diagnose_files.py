@@ -30,6 +30,7 @@ from ard.data import DataModule, to_pixels
 from ard.data.loading import balanced
 from ard.diagnostics.diagnosing import default_names, diagnose_images
 from ard.diagnostics.inspected import PGD_STEPS, Inspected, Track
+from ard.evaluation.cascade import evaluation_mode
 from ard.evaluation.measurement import versions
 from ard.evaluation.request import Request
 from ard.models.combined_teachers import Ensemble
@@ -98,10 +99,13 @@ def _diagnosed(
 ) -> tuple[Diagnosis, Pictures]:
     start = time.perf_counter()
     with _tracked() as track:
-        diagnosed = diagnose_images(replace(of, track=track), names)
+        of = replace(of, track=track)
+        diagnosed = diagnose_images(of, names)
     if not diagnosed.results:
         reasons = "; ".join(f"{skipped.name}: {skipped.reason}" for skipped in diagnosed.skipped)
         raise UserError(f"{subject.weights}: nothing could be measured ({reasons})")
+    with evaluation_mode(*of.networks):
+        accuracies = {"clean_acc": _accuracy(of.logits, of.y), "robust_acc": _accuracy(of.attacked_logits, of.y)}
     diagnosis = Diagnosis(
         weights=subject.weights_file,
         model=subject.network_spec,
@@ -112,8 +116,7 @@ def _diagnosed(
         threat=Threat(norm=of.ball.norm, eps=of.ball.eps),
         seed=of.seed,
         attack=f"PGD-{PGD_STEPS}",
-        clean_acc=_accuracy(of.logits, of.y),
-        robust_acc=_accuracy(of.attacked_logits, of.y),
+        **accuracies,
         results=diagnosed.results,
         skipped=diagnosed.skipped,
         versions=versions(),

@@ -13,8 +13,10 @@ from torch import nn
 
 from ard.artifacts.diagnosis import diagnosis_of, read_diagnosis, write_diagnosis
 from ard.artifacts.paths import record_of
+from ard.attacks import PGD
 from ard.commands.subject import Subject
 from ard.core.errors import UserError
+from ard.diagnostics import inspected
 from ard.evaluation.request import Request
 
 FEW = ["--limit", "20"]
@@ -46,6 +48,21 @@ def test_it_writes_what_it_found_beside_the_weights_and_shows_it_beside_the_accu
     cli(capsys, "diagnose", weights, "--only", "sensitivity", *FEW)
     again = read_diagnosis(path)
     assert [result.values for result in again.results] == [result.values for result in found.results]
+
+
+def test_images_are_attacked_once_and_in_float32(weights, capsys, monkeypatch):
+    halved = []
+
+    class Noted(PGD):
+        def begin(self, *given):
+            halved.append(torch.is_autocast_enabled("cpu"))
+            return super().begin(*given)
+
+    monkeypatch.setattr(inspected, "PGD", Noted)
+    with torch.autocast("cpu", torch.bfloat16):
+        for only in ("first_order_distance", "output_sensitivity"):  # one that attacks the images, and one that does not
+            cli(capsys, "diagnose", weights, "--only", only, *FEW, "--replace")
+    assert halved == [False, False]
 
 
 def test_the_digest_is_that_of_the_images_that_were_looked_at(weights, capsys):
