@@ -11,8 +11,9 @@ from ard.core.text import first_few, one_line
 from ard.report.attack_sets import attack_sets_line
 from ard.report.differences import DifferenceTable, differences_table, rungs_of, students
 from ard.report.grouping import differing, group, load_records
+from ard.report.knobs import knobs_of
 from ard.report.pictures.formats import PNG
-from ard.report.pictures.frontier import draw_frontier, knobs_of, matched_table
+from ard.report.pictures.frontier import draw_frontier, matched_table
 from ard.report.pictures.ladders import draw_ladders, reliable
 from ard.report.pictures.marks import caption
 from ard.report.pictures.ranking import draw_ranking

@@ -41,13 +41,17 @@ class StoredRecord:
         return folder
 
     @property
-    def name(self) -> str:
-        """The method, what was swept, and first how its start was pruned; by the folder where the record does not say."""
-        run = self.record.run
-        if run is None:
+    def method(self) -> str:
+        """The method, and first how its start was pruned; by the folder where the record does not say."""
+        if self.record.run is None:
             return one_line(self.home.name)
         start = [self.record.pruned.words, "then"] if self.record.pruned else []
-        return one_line("-".join([*start, row_name(run.method, run.swept)]))
+        return one_line("-".join([*start, self.record.run.method]))
+
+    @property
+    def name(self) -> str:
+        """The method with what was swept."""
+        return one_line(row_name(self.method, self.record.run.swept if self.record.run else {}))
 
     @property
     def is_last(self) -> bool:

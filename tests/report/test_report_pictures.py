@@ -13,13 +13,18 @@ from small_records import TRAINING, first, write, write_study
 from tiny import user_error
 
 from ard.__main__ import main
-from ard.report.comparison import MOST_IN_PLANE, compare_records
+from ard.artifacts.facts import Pruned
+from ard.artifacts.record_file import read_record
+from ard.report.comparison import MOST_IN_PLANE, Comparison, compare_records
 from ard.report.grouping import group, load_records
+from ard.report.knobs import knobs_of
+from ard.report.page.study_page import looks_of, placed
+from ard.report.page.study_page import tradeoff as tradeoff_chart
 from ard.report.pictures import frontier, ranking, seconds, tradeoff
 from ard.report.pictures.apart import RINGS, apart
 from ard.report.pictures.breaks import spans
 from ard.report.pictures.formats import formats_of
-from ard.report.pictures.frontier import knobs_of, matched_table
+from ard.report.pictures.frontier import matched_table
 from ard.report.pictures.marks import MARKERS, title
 from ard.report.pictures.seconds import draw_seconds
 from ard.report.pictures.style import save
@@ -198,6 +203,51 @@ def test_the_most_robust_setting_at_a_clean_accuracy(swept: Path) -> None:
     table = matched_table(group(load_records([swept])))
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1].strip("| ") for line in table.splitlines()[2:6]}
     assert rows == {"94.0": "70.0 (6)", "94.7": "70.0 (6)", "96.5": "60.0 (1)", "98.2": "50.0 (0.5)"}
+
+
+def lines_of(folder: Path, **options: Any) -> dict[str, list[float]]:
+    """The knobs' names and the worst case of their rows, in the table's order and in the page's."""
+    compared = Comparison.of(load_records([folder]), **options)
+    knobs = {knob.label: [100 * row.mean("worst") for _, row in knob.rows] for knob in knobs_of(compared.rows)}
+    lines = tradeoff_chart(placed(compared.rows, compared.differ, looks_of(compared.rows)), "").lines
+    assert {line.name: [y for _, y in line.points] for line in lines} == {
+        f"{label.removesuffix(')').replace(' (', ', ')} swept": values for label, values in knobs.items()
+    }
+    return knobs
+
+
+def test_a_sweep_of_two_studies_is_two_knobs(swept: Path) -> None:
+    for value, (clean, worst) in SWEPT.items():
+        write(swept / f"again/trades-beta-{value}/seed0/evaluation.json", first(clean), first(worst - 0.1))
+    assert lines_of(swept) == {
+        f"{swept.name}/trades (beta)": pytest.approx([50, 60, 70, 65]),
+        "again/trades (beta)": pytest.approx([40, 50, 60, 55]),
+    }
+
+
+def test_a_sweep_measured_in_two_ways_is_two_knobs(swept: Path) -> None:
+    for value, (clean, worst) in SWEPT.items():
+        path = swept / f"trades-beta-{value}/seed1/evaluation.json"
+        write(path, first(clean), first(worst - 0.1), threat={"norm": "Linf", "eps": 0.2})
+    assert lines_of(swept, mixed=True) == {
+        "trades, Linf 0.15 (beta)": pytest.approx([50, 60, 70, 65]),
+        "trades, Linf 0.2 (beta)": pytest.approx([40, 50, 60, 55]),
+    }
+
+
+def test_two_settings_that_end_alike_and_two_starts_are_knobs_of_their_own(swept: Path) -> None:
+    pruned = Pruned(how="magnitude", keep=0.5, of="f" * 64, nonzero=50, seed=0)
+    for value, (clean, worst) in SWEPT.items():
+        run = read_record(swept / f"trades-beta-{value}/seed0/evaluation.json").run
+        assert run is not None
+        other = replace(run, swept={"model.init_args.training.beta": float(value)})
+        write(swept / f"other-{value}/seed0/evaluation.json", first(clean), first(worst - 0.1), run=other)
+        write(swept / f"pruned-{value}/seed0/evaluation.json", first(clean), first(worst - 0.2), run=run, pruned=pruned)
+    assert lines_of(swept) == {
+        "magnitude-0.5-then-trades (beta)": pytest.approx([30, 40, 50, 45]),
+        "trades (model.init_args.objective.init_args.beta)": pytest.approx([50, 60, 70, 65]),
+        "trades (model.init_args.training.beta)": pytest.approx([40, 50, 60, 55]),
+    }
 
 
 def test_who_is_above_the_baseline_is_said(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from ard.artifacts.paths import RunFolder
 from ard.report.attack_sets import attack_sets_line
 from ard.report.comparison import Comparison
 from ard.report.differences import DifferenceTable
+from ard.report.knobs import knobs_of
 from ard.report.page.charts import (
     Chart,
     Legend,
@@ -227,17 +228,12 @@ def _legend(rows: Sequence[Row], looks: Mapping[str, Look]) -> list[Legend]:
 
 def _knobs(places: Sequence[Placed]) -> list[Line]:
     """A line through the best checkpoints of a method one of whose settings was swept, in the order of that."""
-    swept: dict[tuple[str, str], list[tuple[float, Placed]]] = {}
-    for one in places:
-        run = one.row.first.run
-        if run is not None and len(run.swept) == 1 and not one.row.is_last:
-            ((key, value),) = run.swept.items()
-            swept.setdefault((run.method, key), []).append((value, one))
+    looks = {one.row.method: one.look for one in places}
     lines = []
-    for (method, key), settings in swept.items():
-        ordered = [one for _, one in sorted(settings, key=lambda pair: pair[0])]
-        points = tuple((one.clean[0], one.worst[0]) for one in ordered)
-        lines.append(Line(f"{method}, {key.rpartition('.')[2]} swept", points, ordered[0].look))
+    for knob in knobs_of([one.row for one in places if not one.row.is_last], least=1):
+        rows = [row for _, row in knob.rows]
+        points = tuple((100 * row.mean("clean"), 100 * row.mean("worst")) for row in rows)
+        lines.append(Line(f"{knob.method}, {knob.name} swept", points, looks[rows[0].method]))
     return lines
 
 

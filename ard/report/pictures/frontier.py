@@ -1,7 +1,6 @@
 """Knobs that were swept: one line a knob through clean and worst-case accuracy, and both at matched clean accuracy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,35 +9,11 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from ard.core.text import markdown_table
-from ard.report.differences import students
+from ard.report.knobs import Knob, knobs_of
 from ard.report.pictures.labels import place_labels
 from ard.report.pictures.marks import MARKERS, TEACHER_MARK, Mark, bars, marks_of, title
 from ard.report.pictures.style import COLOURS, GREY, as_written, empty_axes, legend, save, settle_layout
 from ard.report.rows import Row, by_one_checkpoint
-
-
-@dataclass(frozen=True)
-class Knob:
-    """A method with one of its numbers swept: its rows by that number."""
-
-    method: str
-    name: str
-    rows: dict[float, Row]
-
-    @property
-    def label(self) -> str:
-        return f"{self.method} ({self.name})"
-
-
-def knobs_of(rows: Sequence[Row]) -> list[Knob]:
-    """Every knob that at least three reliable students were trained with."""
-    groups: dict[tuple[str, str], dict[float, Row]] = {}
-    for row in students(rows):
-        run = row.first.run
-        if run is not None and len(run.swept) == 1 and not row.warning:
-            ((key, value),) = run.swept.items()
-            groups.setdefault((run.method, key.rpartition(".")[2]), {})[value] = row
-    return [Knob(*names, dict(sorted(swept.items()))) for names, swept in sorted(groups.items()) if len(swept) > 2]
 
 
 @as_written
@@ -48,10 +23,10 @@ def draw_frontier(rows: Sequence[Row], differ: Sequence[str], *paths: Path) -> N
     handles, values = [], []
     for k, knob in enumerate(knobs_of(rows)):
         colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
-        marks = marks_of(list(knob.rows.values()), differ)
+        marks = marks_of([row for _, row in knob.rows], differ)
         points = np.array([mark.point for mark in marks])
         axes.plot(points[:, 0], points[:, 1], color=colour, marker=marker, linewidth=1, markersize=5, zorder=4)
-        for value, mark in zip(knob.rows, marks, strict=True):
+        for (value, _), mark in zip(knob.rows, marks, strict=True):
             _draw_bars(axes, mark, colour)
             values.append((f"{value:.3g}", mark.point, colour))
         handles.append(Line2D([], [], color=colour, marker=marker, lw=1, ms=5, label=knob.label))
@@ -69,7 +44,7 @@ def draw_frontier(rows: Sequence[Row], differ: Sequence[str], *paths: Path) -> N
 def matched_table(rows: Sequence[Row]) -> str:
     """The most robust setting of every knob among those that are at least so accurate on clean images."""
     knobs = knobs_of(rows)
-    clean = [100 * row.mean("clean") for knob in knobs for row in knob.rows.values()]
+    clean = [100 * row.mean("clean") for knob in knobs for _, row in knob.rows]
     levels = np.unique(np.floor(np.quantile(clean, [0, 0.25, 0.5, 0.75]) * 10) / 10)
     lines = [[f"{level:.1f}", *(_best(knob, level) for knob in knobs)] for level in levels]
     return markdown_table(["clean at least", *(knob.label for knob in knobs)], lines) + (
@@ -80,10 +55,15 @@ def matched_table(rows: Sequence[Row]) -> str:
 
 
 def _best(knob: Knob, level: float) -> str:
-    rows = {value: row for value, row in knob.rows.items() if row.is_above_chance and 100 * row.mean("clean") >= level}
-    fitting = {value: 100 * row.mean("worst") for value, row in rows.items()}
-    best = max(fitting, key=lambda value: fitting[value], default=None)
-    return "none" if best is None else f"{fitting[best]:.1f} ({best:.3g})"
+    fitting = [
+        (100 * row.mean("worst"), value)
+        for value, row in knob.rows
+        if row.is_above_chance and 100 * row.mean("clean") >= level
+    ]
+    if not fitting:
+        return "none"
+    accuracy, value = max(fitting, key=lambda pair: pair[0])
+    return f"{accuracy:.1f} ({value:.3g})"
 
 
 def _draw_bars(axes: Axes, mark: Mark, colour: str) -> None:
