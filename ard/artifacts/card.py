@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ard.artifacts.facts import Pruned, Recipe, Threat, TrainingFacts, said
-from ard.artifacts.typed_json import OMITTED, Count, Fraction, check_size, from_tree, parsed, to_tree
+from ard.artifacts.typed_json import OMITTED, Count, Fraction, from_tree, parsed, to_tree
 from ard.core.errors import UserError
+from ard.core.trees import check_size
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,13 +14,12 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from ard.artifacts.typed_json import check_size
 from ard.core.errors import UserError
 from ard.core.files import readable
 from ard.core.text import first_line
+from ard.core.trees import check_size
 
 LARGEST = 8 * 2**30  # bytes of a file of weights: it is held in memory twice while it is read
-PLACES = 10**6  # values in a checkpoint
 PLAIN: list[Any] = [Namespace]  # the options in checkpoints of timm and torchvision: names and values, no code
 
 
@@ -70,7 +69,7 @@ def _loaded(file: BinaryIO, path: Path, kind: str, size: int, *, mmap: bool) -> 
         # the message of torch about a damaged file is longer than one line
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(PLAIN):
             content = torch.load(path if mmap else file, map_location="cpu", weights_only=True, mmap=mmap)
-        check_size(content, PLACES)
+        check_size(content)
         return content
     except Exception as error:  # damaged and hostile files raise nearly anything
         raise _refused(path, kind, error, size) from error

@@ -11,9 +11,9 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from ard.core.trees import MOST_LEVELS, check_size
+
 LARGEST = 2**63
-DEEPEST = 50  # levels of a tree; records have 6, cards as many as networks are inside one another
-PLACES = 10**6  # values; a record has a few thousand
 OMITTED = {"omitted": True}
 SINCE_2 = {"since": 2}
 SINCE_4 = {"since": 4}
@@ -67,25 +67,9 @@ def parsed(text: str) -> Any:
     try:
         tree = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_whole_number)
     except RecursionError as error:
-        raise ValueError(f"nested deeper than {DEEPEST}") from error
+        raise ValueError(f"nested deeper than {MOST_LEVELS}") from error
     check_size(tree)
     return tree
-
-
-def check_size(tree: Any, places: int = PLACES) -> None:
-    """Raises ValueError for a tree that is deeper or larger than any of ours; one from a pickle may contain itself."""
-    level, count = [tree], 0
-    for _ in range(DEEPEST):
-        branches = [
-            part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list | tuple)
-        ]
-        count += sum(map(len, branches))
-        if count > places:
-            raise ValueError(f"more than {places:,} values")
-        level = [part for branch in branches for part in branch]
-        if not level:
-            return
-    raise ValueError(f"nested deeper than {DEEPEST}")
 
 
 def written(value: Any, schema: int = 1) -> str:

@@ -9,11 +9,11 @@ import yaml
 from ard.configs.catalogue import OF_A_RUN, find, shown
 from ard.core.errors import UserError
 from ard.core.files import small_text
+from ard.core.trees import check_size
 from ard.core.user_paths import written_out
 
 LARGEST = 2**20  # bytes of a config; shipped ones have a few thousand
-DEEPEST = 50  # levels; shipped ones have seven
-PLACES = 100_000  # values in a config; shipped ones have fewer than a hundred
+MOST_IN_CONFIG = 100_000  # values, aliases written out; shipped ones have fewer than a hundred
 
 
 def read_yaml(name: str | Path, *kinds: str) -> dict[str, Any]:
@@ -22,8 +22,7 @@ def read_yaml(name: str | Path, *kinds: str) -> dict[str, Any]:
     path = shown(file)
     try:
         content = yaml.load(small_text(file, LARGEST), _EachKeyOnce)
-        if _size(content, {}) > PLACES:
-            raise ValueError(f"more than {PLACES:,} values: aliases of aliases")
+        check_size(content, MOST_IN_CONFIG)
     except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path} is not YAML that can be used: {error}") from error
     if not isinstance(content, dict):
@@ -41,16 +40,6 @@ class _EachKeyOnce(yaml.SafeLoader):
                 raise ValueError(f"the key {key.value!r} is there twice, again in line {key.start_mark.line + 1}")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
-
-
-def _size(tree: Any, known: dict[int, int], depth: int = 0) -> int:
-    """How many values a tree has when every alias is written out; raises ValueError for one too deep, or inside itself."""
-    if depth > DEEPEST:
-        raise ValueError(f"nested deeper than {DEEPEST}, or in itself")
-    parts = [*tree, *tree.values()] if isinstance(tree, dict) else tree if isinstance(tree, list | set | tuple) else []
-    if id(tree) not in known:
-        known[id(tree)] = 1 + sum(_size(part, known, depth + 1) for part in parts)
-    return known[id(tree)]
 
 
 def is_base(tree: dict[str, Any]) -> bool:
