@@ -64,6 +64,6 @@ def read_validations(path: Path) -> list[Validation]:
     """Every validation in a metrics.csv, in the order of its epochs; none where it cannot be read."""
     try:
         rows = [row for row in read_metrics(path) if {"epoch", "val/clean_acc", "val/robust_acc"} <= row.keys()]
-    except UserError:
+        return [Validation.of(row) for row in rows]
+    except ValueError:  # a UserError, or a cell that is no number
         return []
-    return [Validation.of(row) for row in rows]

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from ard.artifacts.metrics import read_metrics
+from ard.artifacts.metrics import Validation, read_metrics, read_validations
 from ard.training.metrics_csv import MetricsCSV
 
 
@@ -69,3 +69,10 @@ def test_what_others_did_to_the_file_is_mended_with_the_next_row(tmp_path, harm)
     harm(metrics.path)
     log(metrics, 2)
     assert [int(row["step"]) for row in read_metrics(metrics.path)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("epoch", "found"), [("3", 1), ("3.0", 0), ("three", 0)])
+def test_validations_that_cannot_be_read_are_none(tmp_path, epoch, found):
+    path = tmp_path / "metrics.csv"
+    path.write_text(f"step,epoch,val/clean_acc,val/robust_acc\n9,{epoch},0.9,0.5\n")
+    assert read_validations(path) == [Validation(epoch=3, clean_acc=0.9, robust_acc=0.5)] * found
