@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ard.artifacts.metrics import read_metrics
+from ard.artifacts.metrics import read_validations
 from ard.artifacts.paths import RunFolder, weights_file
 from ard.artifacts.weights import card_of
 from ard.cli.config_option import default_folder
@@ -30,7 +30,8 @@ class FitResult:
     Attributes:
         folder: Its folder.
         weights: The weights of the epoch that was selected on the validation split.
-        accuracies: Of that epoch, on validation images: clean, and under the validation attack, as fractions.
+        accuracies: Of that epoch, on validation images: clean, and under the validation attack, as fractions; empty where
+            metrics.csv cannot be read.
     """
 
     folder: Path
@@ -47,10 +48,9 @@ class FitResult:
         """Of the files that a run has left in its folder."""
         weights = RunFolder(folder).weights()
         training = card_of(weights).training
-        rows = [row for row in read_metrics(RunFolder(folder).metrics) if "val/clean_acc" in row]
-        chosen = [row for row in rows if training is not None and int(row["epoch"]) == training.epoch][-1:]
-        accuracies = {name: float(row[f"val/{name}_acc"]) for row in chosen for name in ("clean", "robust")}
-        return cls(folder, weights, accuracies)
+        validations = read_validations(RunFolder(folder).metrics)
+        chosen = [one for one in validations if training is not None and one.epoch == training.epoch][-1:]
+        return cls(folder, weights, {"clean": chosen[0].clean_acc, "robust": chosen[0].robust_acc} if chosen else {})
 
 
 def fit(

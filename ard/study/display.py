@@ -3,16 +3,15 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ard.artifacts.metrics import read_metrics
+from ard.artifacts.metrics import read_validations
 from ard.artifacts.paths import RunFolder
-from ard.core.errors import UserError
 from ard.core.terminal import console, say
 
 
@@ -38,7 +37,7 @@ class Display:
     def skipped(self, name: str) -> None:
         """A run that a matching record makes unnecessary."""
         self._say(f"{name}: finished before")
-        self._advance(1.0)
+        self._advance()
 
     def moved(self, name: str, aside: Path) -> None:
         """A run of another configuration or teacher that was here before."""
@@ -58,21 +57,20 @@ class Display:
             stop.set()
             follower.join()
             self.progress.remove_task(task)
-            self._advance(1.0)
+            self._advance()
             self._say(f"{name}: ended after {time.monotonic() - start:.0f} s ({self.done}/{self.runs} runs)")
 
     def _follow(self, task: TaskID, directory: Path, epochs: int, stop: threading.Event) -> None:
-        rows: list[dict[str, str]] = []
+        done = 0
         while not stop.wait(1.0):
-            with suppress(UserError):  # the run itself refuses it
-                rows = [row for row in read_metrics(RunFolder(directory).metrics) if "val/clean_acc" in row]
-            state = "evaluating" if len(rows) >= epochs else f"epoch {len(rows)}/{epochs}"
-            self.progress.update(task, completed=len(rows), state=state)
+            done = len(read_validations(RunFolder(directory).metrics)) or done  # the run itself refuses a damaged file
+            state = "evaluating" if done >= epochs else f"epoch {done}/{epochs}"
+            self.progress.update(task, completed=done, state=state)
 
-    def _advance(self, amount: float) -> None:
+    def _advance(self) -> None:
         with self._lock:
             self.done += 1
-            self.progress.update(self.total, advance=amount, state=f"{self.done}/{self.runs} runs")
+            self.progress.update(self.total, advance=1, state=f"{self.done}/{self.runs} runs")
 
     def _say(self, line: str) -> None:
         if self.progress.disable:
