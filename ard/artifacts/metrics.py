@@ -1,4 +1,4 @@
-"""Reading metrics.csv."""
+"""Reading metrics.csv and summary.json."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from ard.artifacts.typed_json import parsed
 from ard.core.errors import UserError
 from ard.core.files import small_text
 
@@ -67,3 +68,9 @@ def read_validations(path: Path) -> list[Validation]:
         return [Validation.of(row) for row in rows]
     except ValueError:  # a UserError, or a cell that is no number
         return []
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """What a summary.json says; raises OSError or ValueError where there is none, or a damaged one."""
+    content = parsed(small_text(path))
+    return content if isinstance(content, dict) else {}

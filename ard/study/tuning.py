@@ -1,17 +1,27 @@
 """Settings that a study tunes on validation images: what each number came to, and which was taken."""
 
-import json
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ard.artifacts.metrics import read_validations
+from ard.artifacts.metrics import read_summary, read_validations
 from ard.artifacts.paths import RunFolder, StudyFolder
+from ard.artifacts.typed_json import Fraction, from_tree, parsed, written
 from ard.core.errors import UserError
-from ard.core.files import or_user_error, write_whole
+from ard.core.files import or_user_error, small_text, write_whole
 from ard.study.study_run import StudyRun
 from ard.training.selection import selected
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a setting came to on validation images, and the digest of the config that it was tried with."""
+
+    setting: dict[str, float]
+    accuracy: Fraction
+    config_digest: str
 
 
 class Tuning:
@@ -23,21 +33,21 @@ class Tuning:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.files = [StudyFolder(folder).tuning for folder in folders]
-        self.trials: dict[str, dict[str, Any]] = {}
+        self.trials: dict[str, Trial] = {}
         self._lock = threading.Lock()
         for file in reversed(self.files):
             self.trials |= _read(file)
 
     def accuracy(self, name: str, digest: str) -> float | None:
         """What a trial of this config came to; None where it has yet to run."""
-        trial = self.trials.get(name, {})
-        return trial["accuracy"] if trial.get("config_digest") == digest else None
+        trial = self.trials.get(name)
+        return None if trial is None or trial.config_digest != digest else trial.accuracy
 
     def add(self, name: str, digest: str, setting: Mapping[str, float], accuracy: float) -> None:
         """Remember a trial that has ended."""
         with self._lock:
-            self.trials[name] = {"setting": dict(setting), "accuracy": accuracy, "config_digest": digest}
-            text = json.dumps(dict(sorted(self.trials.items())), indent=1) + "\n"
+            self.trials[name] = Trial(setting=dict(setting), accuracy=accuracy, config_digest=digest)
+            text = written(dict(sorted(self.trials.items())))
             for file in self.files:
                 with or_user_error(file):
                     file.parent.mkdir(parents=True, exist_ok=True)
@@ -59,8 +69,8 @@ def validation_accuracy(folder: RunFolder, monitor: str) -> float:
 def was_stopped(folder: RunFolder) -> bool:
     """Whether a guard ended the run, such as one whose rate makes it diverge."""
     try:
-        return bool(json.loads(folder.summary.read_text(encoding="utf-8"))["stopped"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return bool(read_summary(folder.summary).get("stopped"))
+    except (OSError, ValueError):
         return False
 
 
@@ -77,13 +87,12 @@ def check_tuned(runs: Sequence[StudyRun], resolved: Mapping[str, dict[str, Any]]
                 part = part[word]
 
 
-def _read(file: Path) -> dict[str, dict[str, Any]]:
+def _read(file: Path) -> dict[str, Trial]:
     if not file.is_file():
         return {}
     try:
-        trials = json.loads(file.read_text(encoding="utf-8"))
-        assert all(isinstance(trial["accuracy"], float) and isinstance(trial["setting"], dict) for trial in trials.values())
-    except (OSError, ValueError, AssertionError, AttributeError, KeyError, TypeError) as error:
+        trials: dict[str, Trial] = from_tree(dict[str, Trial], parsed(small_text(file)))
+    except (OSError, KeyError, ValueError) as error:
         raise UserError(
             f"{file} is damaged: expected what a study wrote there; move it away, and its trials run again"
         ) from error

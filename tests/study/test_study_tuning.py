@@ -1,6 +1,7 @@
 """A study that tunes: trials on validation images choose the settings of all seeds; the processes are fakes."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -10,6 +11,7 @@ from tiny import user_error
 from tiny_study import STUDY
 
 from ard.study.study_file import read_study
+from ard.study.tuning import Tuning
 
 LR = "model.init_args.training.lr"
 REACHED = {"pgd_at": {0.1: 0.4, 0.3: 0.6, 1.0: None}, "ard": {0.1: 0.7, 0.3: 0.7, 1.0: 0.2}}  # None: never above chance
@@ -94,6 +96,26 @@ def test_what_the_trials_came_to_is_read_or_refused(study_place, trials, study):
     status, _, err = study(**TUNED)
     assert status == 2
     assert "tuning.json is damaged" in err
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        {"accuracy": math.nan},  # no number is larger: it would be the best of all
+        {"accuracy": 1.5},
+        {"setting": {LR: "0.1"}},
+        {"config_digest": None},
+    ],
+    ids=str,
+)
+def test_a_trial_of_which_a_value_cannot_be_is_refused(harm, tmp_path):
+    file, trial = tmp_path / "tuning.json", {"setting": {LR: 0.1}, "accuracy": 0.5, "config_digest": "d"}
+    Tuning([tmp_path]).add("a", "d", {LR: 0.1}, 0.5)
+    assert json.loads(file.read_text()) == {"a": trial}
+    assert Tuning([tmp_path]).accuracy("a", "d") == 0.5
+    file.write_text(json.dumps({"a": {**trial, **harm}}))
+    with user_error("tuning.json is damaged"):
+        Tuning([tmp_path])
 
 
 def test_a_trial_without_a_validation_fails_and_chooses_nothing(study_place, trials, study, monkeypatch):  # noqa: ARG001

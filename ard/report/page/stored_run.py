@@ -8,11 +8,10 @@ from typing import Any, TypeVar
 import yaml
 
 from ard.artifacts.diagnosis import Diagnosis, diagnosis_of, read_diagnosis
-from ard.artifacts.metrics import read_metrics
+from ard.artifacts.metrics import read_metrics, read_summary
 from ard.artifacts.paths import RECORD, RECORDS, RecordFiles, RunFolder, weights_beside
 from ard.artifacts.record import Record
 from ard.artifacts.shown import Shown, read_shown
-from ard.artifacts.typed_json import parsed
 from ard.core.errors import UserError
 from ard.core.files import small_text
 from ard.report.grouping import stored_record
@@ -106,11 +105,10 @@ def _summary(run: RunFolder, missing: list[str]) -> dict[str, Any]:
     if not run.summary.is_file():
         return {}
     try:
-        content = parsed(small_text(run.summary))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_summary(run.summary)
+    except (OSError, ValueError) as error:
         missing.append(f"summary.json is damaged ({error}).")
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _config(run: RunFolder, first: StoredRecord | None, missing: list[str]) -> str:
