@@ -17,7 +17,7 @@ from ard.calls.fitting import FitResult, config_named, weights_of, written_radiu
 from ard.commands.display import summary
 from ard.commands.evaluate_file import recorded
 from ard.configs.building import build
-from ard.configs.files import read_yaml
+from ard.configs.files import read_data
 from ard.core.errors import UserError
 from ard.core.radius import RadiusLike
 from ard.core.terminal import say
@@ -107,7 +107,7 @@ def _stored(weights: Path, request: Request) -> Record:
 def _in_memory(network: nn.Module, data: Any, ball: Ball | None, request: Request, teacher: Any) -> Record:
     if ball is None:
         raise UserError("a network in memory does not say what it withstands: expected threat=, such as ard.Linf(8/255)")
-    module = data if request.data is None else build(DataModule, read_yaml(request.data)["data"])
+    module = data if request.data is None else build(DataModule, read_data(request.data))
     x, y = images_of(module, request.limit, request.split)
     networks = [part for part in (network, teacher) if part is not None]
     homes = [next((weight.device for weight in part.parameters()), torch.device("cpu")) for part in networks]

@@ -15,7 +15,7 @@ from ard.cli.help_text import option_keys
 from ard.cli.short_words import split_words
 from ard.cli.source_keys import LIGHTNING, Source, annotated_class, class_source, function_keys, names_of
 from ard.configs.catalogue import OF_A_RUN
-from ard.configs.files import check_finite, check_order, read_yaml
+from ard.configs.files import check_finite, check_order, read_data, read_yaml
 from ard.core.class_folders import check_images
 from ard.core.errors import UserError
 from ard.core.files import existing
@@ -63,10 +63,10 @@ def check_weights(*files: str | None) -> None:
         existing(weights_file(file))
 
 
-def check_config(path: str | None, *, needs: str) -> None:
-    """Raises UserError where a config is not there, cannot be read, or lacks the section that is asked of it."""
-    if path is not None and not read_yaml(path, "bases").get(needs):
-        raise UserError(f"{path} has no `{needs}:` section; expected a base config such as configs/cifar10.yaml")
+def check_data(path: str | None) -> None:
+    """Raises UserError where a config is not there, cannot be read, or does not say which data these are."""
+    if path is not None:
+        read_data(path)
 
 
 class RunKeys:

@@ -2,7 +2,7 @@
 
 from ard.artifacts.paths import weights_file
 from ard.cli.quick_imports import quick_imports
-from ard.cli.refusals import check_config, check_weights
+from ard.cli.refusals import check_data, check_weights
 from ard.core.errors import UserError
 from ard.diagnostics.names import named
 from ard.evaluation.request import Request, split_commas
@@ -45,8 +45,8 @@ def diagnose_weights(
     request.check()
     teachers = [weights_file(path) for path in split_commas(teacher)]
     check_weights(*weights, *teachers)
-    check_config(data, needs="data")
-    check_config(other, needs="data")
+    check_data(data)
+    check_data(other)
     with quick_imports():
         from ard.commands.diagnose_files import diagnose_files
 

@@ -21,7 +21,7 @@ from ard.commands.existing_diagnosis import EarlierDiagnosis, earlier_levels, to
 from ard.commands.initial_student import initial_student
 from ard.commands.subject import Other, Subject, short_path
 from ard.configs.building import build
-from ard.configs.files import read_yaml
+from ard.configs.files import read_data
 from ard.core.device_name import device_name
 from ard.core.errors import UserError
 from ard.core.files import check_writable, or_user_error, write_whole
@@ -161,7 +161,7 @@ def _weight_decay(subject: Subject) -> float | None:
 
 
 def _images_of(config: str, subject: Subject, limit: int) -> tuple[Tensor, Tensor | None]:
-    data: DataModule = build(DataModule, read_yaml(config, "bases")["data"])
+    data: DataModule = build(DataModule, read_data(config))
     if data.input_shape != subject.data.input_shape:
         raise UserError(f"--other {config}: images of shape {data.input_shape}; expected {subject.data.input_shape}")
     images = data.test_images()

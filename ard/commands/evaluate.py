@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ard.artifacts.paths import weights_file
 from ard.cli.quick_imports import quick_imports
-from ard.cli.refusals import check_config, check_weights
+from ard.cli.refusals import check_data, check_weights
 from ard.evaluation.request import Request, split_commas
 
 # None: a shard that is done before others
@@ -21,7 +21,7 @@ def evaluate_weights(weights: list[str], request: Request) -> int:
     request.check()
     request = request.with_files()
     check_weights(*weights, request.teacher, request.undefended, *split_commas(request.transfer))
-    check_config(request.data, needs="data")
+    check_data(request.data)
     with quick_imports():
         from ard.commands.evaluate_file import evaluate_file
 

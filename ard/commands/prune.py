@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ard.artifacts.paths import weights_file
 from ard.cli.quick_imports import quick_imports
-from ard.cli.refusals import check_config, check_weights
+from ard.cli.refusals import check_data, check_weights
 from ard.core.errors import UserError
 from ard.pruning.names import check_way
 
@@ -60,7 +60,7 @@ def prune_weights(weights: str, request: PruneRequest) -> int:
     """
     request.check()
     check_weights(weights, request.teacher)
-    check_config(request.data, needs="data")
+    check_data(request.data)
     with quick_imports():
         from ard.commands.prune_file import prune_file
 

@@ -20,7 +20,7 @@ from ard.attacks import Ball
 from ard.cli.network_option import named_network
 from ard.commands.card_data import located
 from ard.configs.building import build
-from ard.configs.files import read_yaml
+from ard.configs.files import read_data
 from ard.core.errors import UserError
 from ard.core.pixels import check_labels, check_pixels
 from ard.data import DataModule, to_pixels
@@ -159,10 +159,7 @@ def _ball(card: Card, request: Request) -> Ball:
 def data_section(card: Card, request: Request, weights: Path) -> dict[str, Any]:
     """The `data:` section of the request's config, else that of the card; raises UserError where there is none of ours."""
     if request.data:
-        section = read_yaml(request.data, "bases").get("data")
-        if not section:
-            raise UserError(f"{request.data} has no `data:` section; expected a base config such as configs/cifar10.yaml")
-        return dict(section)
+        return read_data(request.data)
     if not card.data:
         raise UserError(f"{weights} does not say on which data it was trained: add --data configs/<data>.yaml")
     ours = exported_classes(ard.data, DataModule)

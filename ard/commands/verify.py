@@ -6,7 +6,7 @@ from ard.artifacts.paths import CLAIM, weights_file
 from ard.artifacts.record_file import read_record
 from ard.artifacts.signature import check_signature
 from ard.cli.quick_imports import quick_imports
-from ard.cli.refusals import check_config, check_weights
+from ard.cli.refusals import check_data, check_weights
 from ard.core.errors import UserError
 from ard.core.files import existing, replaced_since, sha256
 from ard.core.terminal import say
@@ -56,7 +56,7 @@ def _verify(file: str, weights: str, request: Request) -> int:
     if file.endswith(".json"):
         say(f"{file}: {verify_record(Path(file), Path(weights_file(weights)))}")
         return 0
-    check_config(request.data, needs="data")
+    check_data(request.data)
     with quick_imports():
         from ard.commands.verify_file import verify_file
 

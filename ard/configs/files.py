@@ -30,6 +30,17 @@ def read_yaml(name: str | Path, *kinds: str) -> dict[str, Any]:
     return dict(written_out(content))
 
 
+def read_data(name: str | Path) -> dict[str, Any]:
+    """The `data:` section of a base config; raises UserError where it does not say which data these are."""
+    tree = read_yaml(name, "bases")
+    if not is_base(tree):
+        raise UserError(
+            f"{name} has no `data:` section with a class_path; expected a base config such as configs/cifar10.yaml"
+        )
+    section = tree["data"]
+    return {"class_path": section} if isinstance(section, str) else dict(section)
+
+
 class _EachKeyOnce(yaml.SafeLoader):
     """Refuses equal keys, of which PyYAML silently takes the last."""
 

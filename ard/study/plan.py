@@ -76,7 +76,7 @@ def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, Stud
 
 def _of_teacher(common: dict[str, Any], config: str) -> dict[str, Any]:
     """The common keys; without those of the student where the teacher's config says its own network."""
-    arguments = (read_yaml(find(config, "teachers"), "teachers").get("model") or {}).get("init_args") or {}
+    arguments = (read_yaml(config, "teachers").get("model") or {}).get("init_args") or {}
     if "student" not in arguments:
         return common
     return {key: value for key, value in common.items() if not f"{plain_key(key)}.".startswith("model.student.")}

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ard.configs.catalogue import find
 from ard.configs.files import read_yaml
 from ard.study.study_file import Study, plain_key
 
@@ -12,7 +11,7 @@ Section = dict[str, Any]
 
 def studied_data(study: Study) -> Section:
     """The data of a study's runs before what recipes and conditions set: {class_path, init_args}."""
-    section: Section = read_yaml(find(study.base, "bases"), "bases").get("data") or {}
+    section: Section = read_yaml(study.base, "bases").get("data") or {}
     for key, value in study.common.items():
         first, *place = plain_key(key).split(".")
         if first == "data":

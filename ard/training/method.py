@@ -10,7 +10,7 @@ from torch import nn
 import ard.models
 from ard.attacks import PGD, AttackFactory, Ball, Linf
 from ard.configs.building import build
-from ard.configs.catalogue import find, names
+from ard.configs.catalogue import names
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
 from ard.core.radius import RadiusLike
@@ -47,7 +47,7 @@ class Method:
         """
         if isinstance(objective, Objective):
             return cls(objective=objective)
-        tree = read_yaml(find(same_name(objective, names("methods")) or objective, "methods"))
+        tree = read_yaml(same_name(objective, names("methods")) or objective, "methods")
         recipe, data = tree["model"], tree.get("data", {}).get("init_args", {})
         _check_engine(objective, recipe["class_path"].rpartition(".")[2], engine)
         arguments = {key: value for key, value in recipe["init_args"].items() if key != "teacher"}

@@ -151,6 +151,7 @@ def test_a_record_prints_itself(weights):
         ({"data": "digits"}, r"expected threat=, such as ard.Linf\(8/255\)"),
         ({"eps": 0.1}, "does not know its images: expected a Dataset, a loader"),
         ({"data": [], "eps": 0.1}, "loader is empty"),
+        ({"data": "configs/methods/rslad.yaml", "eps": 0.1}, "no `data:` section with a class_path; expected a base config"),
         ({"data": "digits", "eps": 0.1, "limit": 401}, "expected 1 to 400"),
         ({"data": "digits", "eps": 0.1, "suite": "fast"}, "expected one of quick, standard, full"),
         ({"data": "digits", "eps": 0.1, "teacher": trained()}, "teacher has no effect in the suite quick"),
