@@ -81,6 +81,9 @@ def other_classes(run: PlannedRun) -> Iterator[Advice]:
     """Training images of different classes whose balls of radius eps meet; of many images, as many as take two seconds."""
     train, ball = run.splits["train"], run.engine.threat
     known = (train.labels >= 0).nonzero().flatten()
+    if not len(known):
+        yield Advice("other classes", "no training image has a label")
+        return
     most = min(COMPARED, math.isqrt(int(PIXEL_PAIRS / math.prod(run.data.input_shape))))
     places = known[torch.linspace(0, len(known) - 1, min(most, len(known))).long()]
     x = to_pixels(read_levels(Subset(train, places, run.data.input_shape)))

@@ -35,7 +35,8 @@ class PlannedCLI(DryRun):
     def _settle_steps(arguments: Any) -> None:
         attack, training = arguments.attack.get("init_args") or {}, arguments.training
         if training.first_steps is not None and training.first_steps <= attack.get("steps", 1):  # else it is refused
-            attack["steps"] = round((training.first_steps + attack["steps"]) / 2)
+            if "steps" in attack:  # else it takes one
+                attack["steps"] = round((training.first_steps + attack["steps"]) / 2)
             training.first_steps = None
 
 

@@ -246,3 +246,14 @@ def test_images_without_a_label_are_of_no_class():
 
     (finding,) = said(data_checks.other_classes, Unlabelled())
     assert (finding.verdict, "100 training images" in finding.message) == ("ok", True)
+
+
+def test_images_of_which_none_has_a_label_are_said_to_have_none():
+    class Unlabelled(Digits):
+        @property
+        def splits(self):
+            train, val = super().splits
+            return MemoryImages(train.__getitems__(list(range(20)))[0], torch.full((20,), -1)), val
+
+    (finding,) = said(data_checks.other_classes, Unlabelled())
+    assert (finding.verdict, finding.message) == ("ok", "no training image has a label")

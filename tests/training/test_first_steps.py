@@ -117,12 +117,13 @@ def test_the_card_counts_every_step_as_long_as_it_was(run, fit, tmp_path):
 
 
 def test_a_preflight_tries_the_mean_and_a_run_without_growth_as_ever(command, tmp_path):
-    def planned(*options):
-        engine = PlannedRun.of(command(tmp_path, "pgd_at", *options)[1:]).engine
+    def planned(*options, recipe="pgd_at"):
+        engine = PlannedRun.of(command(tmp_path, recipe, *options)[1:]).engine
         return engine.attack.steps, engine.training_block.first_steps
 
     assert planned("--model.attack.init_args.steps=10", GROW) == (6, None)
     assert planned("--model.attack.init_args.steps=10") == (10, None)
+    assert planned("--model.training.first_steps=1", recipe="nfgsm") == (1, None)
     with user_error("first_steps = 2: the attack is PGD of 1 in all"):
         planned("--model.attack.init_args.steps=1", GROW)
 
