@@ -13,7 +13,7 @@ from ard.artifacts.facts import Threat
 from ard.artifacts.record import Record
 from ard.artifacts.record_parts import DatasetSpec, WeightsFile
 from ard.artifacts.tensors import digest_of_tensors
-from ard.artifacts.typed_json import Count, Fraction, from_tree, parsed, to_tree
+from ard.artifacts.typed_json import Count, Fraction, from_tree, parsed, reason_of, to_tree
 from ard.core.errors import UserError
 from ard.core.files import existing, readable, write_whole
 
@@ -73,9 +73,8 @@ def read_adversarial(path: Path) -> AdversarialImages:
     except UserError:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"its record has no {error.args[0]}" if isinstance(error, KeyError) else str(error)[:200]
         raise UserError(
-            f"{path} ({path.stat().st_size} bytes) holds no adversarial images: {reason}; "
+            f"{path} ({path.stat().st_size} bytes) holds no adversarial images: {reason_of(error)}; "
             "expected FILE.adversarial.safetensors, which `ard evaluate --save-adversarial` writes"
         ) from error
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ard.artifacts.adversarial import AdversarialImages, Claim, checked
 from ard.artifacts.paths import CLAIM
 from ard.artifacts.tensors import digest_of_tensors
-from ard.artifacts.typed_json import from_tree, parsed, to_tree
+from ard.artifacts.typed_json import from_tree, parsed, reason_of, to_tree
 from ard.core.errors import UserError
 from ard.core.files import discard, open_regular, or_user_error, small_text, sync_folder
 from ard.core.text import first_few
@@ -107,9 +107,8 @@ def read_pngs(folder: Path) -> AdversarialImages:
     except UserError:
         raise
     except Exception as error:  # on a damaged file Pillow raises nearly anything
-        reason = f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error)[:200]
         raise UserError(
-            f"{folder} holds no adversarial images: {reason}; expected a folder that "
+            f"{folder} holds no adversarial images: {reason_of(error)}; expected a folder that "
             "`ard evaluate --eight-bit --save-adversarial` wrote, or FILE.adversarial.safetensors"
         ) from error
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ard.artifacts.facts import Pruned, Recipe, Threat, TrainingFacts, said
-from ard.artifacts.typed_json import OMITTED, Count, Fraction, from_tree, parsed, to_tree
+from ard.artifacts.typed_json import OMITTED, Count, Fraction, from_tree, parsed, reason_of, to_tree
 from ard.core.errors import UserError
 from ard.core.trees import check_size
 
@@ -76,9 +76,10 @@ def card_from(content: Any, path: str | Path) -> Card:
         return card
     except UserError:
         raise
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        reason = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)[:200]
-        raise UserError(f"{path} describes its network wrongly ({reason}); expected what `ard fit` writes") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} describes its network wrongly ({reason_of(error)}); expected what `ard fit` writes"
+        ) from error
 
 
 def difference(card: Card, classes: Sequence[str], input_shape: Sequence[int]) -> str:

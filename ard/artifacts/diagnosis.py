@@ -1,13 +1,12 @@
 """The file of a diagnosis: what `ard diagnose` measured inside one network, typed as records are."""
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ard.artifacts.facts import NetworkSpec, Threat
 from ard.artifacts.record_parts import DatasetSpec, WeightsFile
-from ard.artifacts.typed_json import OMITTED, Count, Fraction, Size, from_tree, parsed, written
+from ard.artifacts.typed_json import OMITTED, Count, Fraction, Size, from_tree, own_digest, parsed, reason_of, written
 from ard.core.errors import UserError
 from ard.core.files import small_text, write_whole
 
@@ -111,18 +110,15 @@ def read_diagnosis(path: Path) -> Diagnosis:
     try:
         tree: Any = parsed(small_text(path))
         diagnosis: Diagnosis = from_tree(Diagnosis, tree)
-        if diagnosis.digest != _digest(diagnosis):
+        if diagnosis.digest != own_digest(diagnosis):
             raise ValueError("digest: that of another content, so it was changed after it was written")
-    except (KeyError, TypeError, ValueError, OSError, RecursionError) as error:
-        reason = f"has no {error.args[0]}" if isinstance(error, KeyError) else f"is damaged ({str(error)[:200]})"
-        raise UserError(f"{path} {reason}; expected what `ard diagnose` writes: diagnose the weights again") from error
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise UserError(
+            f"{path} is damaged ({reason_of(error)}); expected what `ard diagnose` writes: diagnose the weights again"
+        ) from error
     return diagnosis
 
 
 def write_diagnosis(path: Path, diagnosis: Diagnosis) -> None:
     """Write a diagnosis whole or not at all."""
-    write_whole(path, written(replace(diagnosis, digest=_digest(diagnosis))))
-
-
-def _digest(diagnosis: Diagnosis) -> str:
-    return hashlib.sha256(written(replace(diagnosis, digest="")).encode()).hexdigest()
+    write_whole(path, written(replace(diagnosis, digest=own_digest(diagnosis))))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ard.artifacts.record import SCHEMA, SINCE_4, Record
-from ard.artifacts.typed_json import from_tree, parsed, written
+from ard.artifacts.typed_json import from_tree, own_digest, parsed, reason_of, written
 from ard.core.bits import unpack
 from ard.core.errors import UserError
 from ard.core.files import small_text, write_whole
@@ -20,9 +20,10 @@ def read_record(path: Path) -> Record:
     try:
         text = small_text(path)
         return _undamaged(_checked(_record_from(parsed(text))), text)
-    except (KeyError, TypeError, ValueError, OSError, RecursionError) as error:
-        reason = f"has no {error.args[0]}" if isinstance(error, KeyError) else f"is damaged ({str(error)[:200]})"
-        raise UserError(f"{path} {reason}; expected a record of `ard evaluate`: evaluate the weights again") from error
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise UserError(
+            f"{path} is damaged ({reason_of(error)}); expected a record of `ard evaluate`: evaluate the weights again"
+        ) from error
 
 
 def readable_record(path: Path) -> Record | None:
@@ -35,18 +36,15 @@ def readable_record(path: Path) -> Record | None:
 
 def write_record(path: Path, record: Record, *, through: Path | None = None) -> None:
     """Write a record in its schema, whole or not at all; the temporary file is in `through`, by default beside it."""
-    record = replace(_checked(record), digest=_digest(record) if record.schema >= SINCE_4["since"] else "")
+    record = replace(_checked(record), digest=own_digest(record, record.schema) if record.schema >= SINCE_4["since"] else "")
     write_whole(path, written(record, record.schema), through=through)
-
-
-def _digest(record: Record) -> str:
-    return hashlib.sha256(written(replace(record, digest=""), record.schema).encode()).hexdigest()
 
 
 def _undamaged(record: Record, text: str) -> Record:
     """The record; raises ValueError where its digest is not that of its text, nor of what it says in another layout."""
     as_written = hashlib.sha256(text.replace(f'"{record.digest}"', '""', 1).encode()).hexdigest()
-    if record.schema >= SINCE_4["since"] and record.digest != as_written and record.digest != _digest(record):
+    has_one = record.schema >= SINCE_4["since"]
+    if has_one and record.digest != as_written and record.digest != own_digest(record, record.schema):
         raise ValueError("digest: that of another content, so it was changed after it was written")
     return record
 

@@ -4,7 +4,6 @@ A study writes its own name, the method, the role and the swept setting; a run w
 recipe. The name holds for the configuration whose digest it carries, and for no other that is trained in the same folder.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from ard.artifacts.card import Card
 from ard.artifacts.facts import teachers_by_place
 from ard.artifacts.paths import BEST, RunFolder
 from ard.artifacts.record_parts import RunInfo
-from ard.artifacts.typed_json import OMITTED, from_tree, parsed, written
+from ard.artifacts.typed_json import OMITTED, from_tree, own_digest, parsed, written
 from ard.core.files import small_text, write_whole
 
 
@@ -42,7 +41,7 @@ def swept_words(settings: Mapping[str, float]) -> str:
 
 def write_run_name(folder: RunFolder, name: RunName) -> None:
     """Write the name into the run's folder."""
-    write_whole(folder.name, written(replace(name, digest=_digest(name))))
+    write_whole(folder.name, written(replace(name, digest=own_digest(name))))
 
 
 def read_run_name(folder: RunFolder, config_digest: str) -> RunName | None:
@@ -51,12 +50,8 @@ def read_run_name(folder: RunFolder, config_digest: str) -> RunName | None:
         name: RunName = from_tree(RunName, parsed(small_text(folder.name)))
     except (OSError, KeyError, ValueError):
         return None
-    whole = name.digest in (None, _digest(name))  # earlier versions wrote none
+    whole = name.digest in (None, own_digest(name))  # earlier versions wrote none
     return replace(name, digest=None) if whole and name.config_digest == config_digest else None
-
-
-def _digest(name: RunName) -> str:
-    return hashlib.sha256(written(replace(name, digest=None)).encode()).hexdigest()
 
 
 def method_of(configs: Sequence[str], objective: str) -> str:

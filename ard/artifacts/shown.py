@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ard.artifacts.record import Record
-from ard.artifacts.typed_json import parsed
+from ard.artifacts.typed_json import parsed, reason_of
 from ard.core.errors import UserError
 from ard.core.files import existing, readable, write_whole
 
@@ -99,10 +99,9 @@ def read_shown(path: Path) -> Shown:
     except UserError:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error)[:200]
         raise UserError(
-            f"{path} ({path.stat().st_size} bytes) has nothing to show: {reason}; expected a file that `ard evaluate` "
-            "writes beside a record: evaluate the weights again"
+            f"{path} ({path.stat().st_size} bytes) has nothing to show: {reason_of(error)}; expected a file that "
+            "`ard evaluate` writes beside a record: evaluate the weights again"
         ) from error
 
 

@@ -4,9 +4,10 @@ Three things are declared in a field's metadata: another key than its name, that
 first schema that has it. A number stays what it was: an int under a key that takes any number is not made a float.
 """
 
+import hashlib
 import json
 import math
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -75,6 +76,17 @@ def parsed(text: str) -> Any:
 def written(value: Any, schema: int = 1) -> str:
     """The text of a dataclass: one space a level, ASCII, a line break at the end."""
     return json.dumps(to_tree(value, schema), indent=1, allow_nan=False) + "\n"
+
+
+def own_digest(value: Any, schema: int = 1) -> str:
+    """SHA-256 of the text of a dataclass without its own field `digest`."""
+    (blank,) = (part.default for part in fields(value) if part.name == "digest")
+    return hashlib.sha256(written(replace(value, digest=blank), schema).encode()).hexdigest()
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file is not what it should be, by the error of reading it."""
+    return f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error)[:200]
 
 
 def to_tree(value: Any, schema: int = 1) -> Any:
