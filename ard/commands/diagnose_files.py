@@ -105,7 +105,7 @@ def _diagnosed(
         reasons = "; ".join(f"{skipped.name}: {skipped.reason}" for skipped in diagnosed.skipped)
         raise UserError(f"{subject.weights}: nothing could be measured ({reasons})")
     with evaluation_mode(*of.networks):
-        accuracies = {"clean_acc": _accuracy(of.logits, of.y), "robust_acc": _accuracy(of.attacked_logits, of.y)}
+        accuracies = {"clean_acc": of.clean_acc, "robust_acc": of.robust_acc}
     diagnosis = Diagnosis(
         weights=subject.weights_file,
         model=subject.network_spec,
@@ -168,10 +168,6 @@ def _images_of(config: str, subject: Subject, limit: int) -> tuple[Tensor, Tenso
     levels, y = images.__getitems__(balanced(images.labels, min(limit, len(images))).tolist())
     same = list(data.classes) == list(subject.data.classes)
     return to_pixels(levels).to(subject.x.device), y.to(subject.y.device) if same else None
-
-
-def _accuracy(logits: Tensor, y: Tensor) -> float:
-    return float((logits.argmax(dim=1) == y).double().mean())
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """What is evaluated: a file of weights and a request, as a model, images and a ball."""
 
-import hashlib
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from ard.commands.card_data import located
 from ard.configs.building import build
 from ard.configs.files import read_data
 from ard.core.errors import UserError
-from ard.core.pixels import check_labels, check_pixels
+from ard.core.pixels import check_labels, check_pixels, digest_of_images
 from ard.data import DataModule, to_pixels
 from ard.data.cifar import nothing_fetched
 from ard.data.loading import balanced
@@ -79,14 +78,13 @@ class Subject:
         check_answers(model, data.input_shape, data.num_classes, str(weights), batch=2)
         check_images_of(card, weights, data, allow_mismatch=request.allow_mismatch)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        digest = hashlib.sha256(levels.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:16]
         return cls(
             weights=weights,
             sha256=stored.sha256,
             card=card,
             section={"name": data.title, **section},
             data=data,
-            digest=digest,
+            digest=digest_of_images(levels, y),
             model=model.to(device),
             x=to_pixels(levels).to(device),
             y=y.to(device),

@@ -1,4 +1,4 @@
-"""Does a network return one logit a class for these images, and leave them as they are?"""
+"""Does a network return one logit a class for these images, and leave them as they are? And how many are right?"""
 
 import torch
 from torch import Tensor, nn
@@ -50,3 +50,8 @@ def check_logits(logits: Tensor, count: int, name: str, num_classes: int | None 
     if num_classes is not None and logits.shape[1] != num_classes:
         raise UserError(f"{name} answers with {logits.shape[1]} classes, data has {num_classes} classes")
     return logits
+
+
+def accuracy_of(logits: Tensor, y: Tensor) -> float:
+    """The share of images whose largest logit is that of their label y (n,)."""
+    return float((logits.argmax(dim=1) == y).double().mean())

@@ -1,5 +1,6 @@
 """What images and labels must be, wherever they come from: pixels in [0, 1], channels first, classes from 0."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -32,6 +33,11 @@ def check_pixels(x: Tensor, shape: Sequence[int] | None = None, places: Sequence
             f"image {place} ({int(wrong.sum())} of {len(x)} are wrong): pixels in [{float(low[first]):g}, "
             f"{float(high[first]):g}]; expected [0, 1]: normalise inside the model (ard.models.Normalized)"
         )
+
+
+def digest_of_images(levels: Tensor, y: Tensor) -> str:
+    """What records name images by: uint8 levels (n, C, H, W) and their labels y (n,), both on the CPU."""
+    return hashlib.sha256(levels.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:16]
 
 
 def check_labels(y: Tensor, num_classes: int, *, unlabelled: bool = False) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ard.attacks import PGD, Ball
 from ard.attacks.attacking import frozen_mode
 from ard.core.errors import UserError
+from ard.core.logits import accuracy_of
 from ard.core.randomness import keyed_generator
 from ard.models.frozen import Frozen
 
@@ -107,6 +108,16 @@ class Inspected:
     def attacked_logits(self) -> Tensor:
         """The student's logits on the attacked images."""
         return self.answers(self.student, self.attacked)
+
+    @property
+    def clean_acc(self) -> float:
+        """The student's accuracy on the images."""
+        return accuracy_of(self.logits, self.y)
+
+    @property
+    def robust_acc(self) -> float:
+        """The student's accuracy on the attacked images."""
+        return accuracy_of(self.attacked_logits, self.y)
 
     @cached_property
     def noisy(self) -> Tensor:

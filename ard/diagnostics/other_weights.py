@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ard.core.errors import UserError
+from ard.core.logits import accuracy_of
 from ard.diagnostics.inspected import Inspected
 
 Weights = Mapping[str, Tensor]  # by the names of parameters; those that are missing are the network's own
@@ -24,7 +25,7 @@ def loss_and_accuracy(network: nn.Module, weights: Weights, x: Tensor, y: Tensor
     loss = float(F.cross_entropy(logits.double(), y))
     if not isfinite(loss):
         raise UserError(f"the loss is {loss}; expected finite numbers: are the weights and the answers finite?")
-    return loss, float((logits.argmax(dim=1) == y).double().mean())
+    return loss, accuracy_of(logits, y)
 
 
 def losses_with(of: Inspected, weights: Weights, chosen: Tensor | None = None) -> dict[str, tuple[float, float]]:

@@ -6,6 +6,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from ard.core.logits import accuracy_of
+
 CLEARLY = 0.1  # of all images: what another normalisation must gain
 SWAPPED = 0.05  # what another order of the classes must gain: two classes of ten that are swapped cost at most 0.2
 KNOWN = 0.4  # and the accuracy that it must reach: even for an untrained network some order fits a little
@@ -30,7 +32,7 @@ def better_ways(teacher: nn.Module, x: Tensor, logits: Tensor, y: Tensor) -> str
 def better_order(logits: Tensor, y: Tensor) -> tuple[float, str] | None:
     """The accuracy with another order of classes, and which."""
     order, right = best_order(logits, y)
-    gain = right - float((logits.argmax(dim=1) == y).double().mean())
+    gain = right - accuracy_of(logits, y)
     if gain <= SWAPPED or right <= KNOWN:
         return None
     other = next(index for index, label in enumerate(order) if index != label)
@@ -41,7 +43,7 @@ def better_order(logits: Tensor, y: Tensor) -> tuple[float, str] | None:
 def better_normalisation(teacher: nn.Module, x: Tensor, logits: Tensor, y: Tensor) -> tuple[float, str] | None:
     """The accuracy on some of the images with another normalisation, and which."""
     few, theirs = x[:: -(-len(x) // ASKED)], y[:: -(-len(x) // ASKED)]
-    usual = float((logits[:: -(-len(x) // ASKED)].argmax(dim=1) == theirs).double().mean())
+    usual = accuracy_of(logits[:: -(-len(x) // ASKED)], theirs)
     accuracies = {way: _right(teacher, asked, theirs) for way, asked in _normalised(few)}
     way = max(accuracies, key=lambda way: accuracies[way])
     if accuracies[way] - usual <= CLEARLY:
@@ -60,7 +62,7 @@ def _normalised(x: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 @torch.no_grad()
 def _right(teacher: nn.Module, x: Tensor, y: Tensor) -> float:
-    return float((teacher(x).argmax(dim=1) == y).double().mean())
+    return accuracy_of(teacher(x), y)
 
 
 def best_order(logits: Tensor, y: Tensor) -> tuple[list[int], float]:

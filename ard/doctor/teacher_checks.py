@@ -12,6 +12,7 @@ from ard.artifacts.card import difference
 from ard.artifacts.paths import RECORD, record_of
 from ard.artifacts.record_file import readable_record
 from ard.attacks import PGD, frozen_mode
+from ard.core.logits import accuracy_of
 from ard.core.randomness import keyed_generator
 from ard.core.text import percent, radius
 from ard.doctor.advice import Advice
@@ -47,7 +48,7 @@ def clean(run: PlannedRun, name: str, teacher: Frozen, x: Tensor, y: Tensor) -> 
     """Clean accuracy: above chance, near the declared one, and not better with another normalisation or order of classes."""
     logits = in_time(lambda x, _: teacher(x), x, y)
     x, y = x[: len(logits)], y[: len(logits)]
-    accuracy = Accuracy(float((logits.argmax(dim=1) == y).double().mean()), len(y))
+    accuracy = Accuracy(accuracy_of(logits, y), len(y))
     (low, high), declared = accuracy.bounds, clean_accuracy_of(teacher, run)
     message = f"{percent(accuracy.share)} of {accuracy.n:,} validation images"
     message += "" if declared is None else f" (declared: {percent(declared)})"

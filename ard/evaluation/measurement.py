@@ -1,6 +1,5 @@
 """The record of one evaluation: the number with everything needed to check it."""
 
-import hashlib
 import math
 import subprocess
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from ard.attacks import Ball, frozen_mode
 from ard.core.bits import pack
 from ard.core.device_name import device_name
 from ard.core.flops import count_flops
+from ard.core.pixels import digest_of_images
 from ard.evaluation.adversaries import Adversary
 from ard.evaluation.checks import Evidence, overall, soundness
 from ard.evaluation.library_attacks import AUTOATTACK_PARTS
@@ -132,8 +132,7 @@ def _class_path(model: nn.Module) -> str:
 
 def _digest(evidence: Evidence) -> str:
     """The digest of the images, as levels of 8 bits, and the labels: the same as that of the data set they are from."""
-    levels, y = (evidence.x * 255).round().to(torch.uint8).cpu(), evidence.y.cpu()
-    return hashlib.sha256(levels.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:16]
+    return digest_of_images((evidence.x * 255).round().to(torch.uint8).cpu(), evidence.y.cpu())
 
 
 def _curve(evidence: Evidence) -> tuple[CurvePoint, ...]:

@@ -56,7 +56,7 @@ def _sizes(of: Inspected) -> dict[str, Tensor]:
 
 def _kinds(of: Inspected) -> tuple[dict[str, Tensor], dict[str, float | str]]:
     """The images whose loss means something, and why others are left out."""
-    right = float((of.attacked_logits.argmax(dim=1) == of.y).double().mean())
+    right = of.robust_acc
     chance = chance_level(of.y.bincount().tolist())
     if right > chance:
         return {"clean": of.x, "robust": of.attacked}, {}
