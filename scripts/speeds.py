@@ -33,6 +33,7 @@ from ard.bench.networks import NETWORKS
 from ard.bench.timed_step import TimedStep
 from ard.cli.lightning import CLI
 from ard.cli.messages import quiet
+from ard.core.devices import gpu_or_cpu
 from ard.core.files import write_whole
 from ard.data import DataModule
 from ard.data.loading import Images, MemoryImages
@@ -117,7 +118,7 @@ def save_teacher(file: Path) -> Path:
 def main(names: list[str], *, batch_size: int, rounds: int) -> None:
     """Measure and write after every recipe, so that an interruption costs one."""
     quiet()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = gpu_or_cpu()
     made = {**conditions(device), "batch_size": batch_size, "pgd_steps": PGD_STEPS, "rounds": rounds}
     existing = json.loads(OUTPUT.read_text()) if OUTPUT.is_file() and names else {}
     speeds = existing.pop("relative_to_ard", {})

@@ -17,6 +17,7 @@ from ard.bench.measure import Seconds, ceilings, huge_pages, peak_memory, ratio,
 from ard.bench.networks import NetworkNamed, Trained, fresh
 from ard.bench.overhead import overhead
 from ard.bench.timed_step import TimedStep
+from ard.core.devices import gpu_or_cpu
 from ard.core.errors import UserError
 from ard.core.flops import count_flops
 from ard.core.terminal import say
@@ -46,7 +47,7 @@ def benchmark(
     chosen = [only] if only in parts else [part for part in parts if only in part]
     if not chosen:
         raise UserError(f"--only {only}: no such group; expected a part of {'; '.join(parts)}")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = gpu_or_cpu()
     trained = Trained(files, device)
     made = conditions(device) | {"batch_size": batch_size, "pgd_steps": steps, "rounds": count, "trained": trained.about}
     record = onto or {**made, "rows": [], "ceilings_flops": {}, "cost_laws": None, "overhead": None}

@@ -22,7 +22,7 @@ from ard.commands.initial_student import initial_student
 from ard.commands.subject import Other, Subject, short_path
 from ard.configs.building import build
 from ard.configs.files import read_data
-from ard.core.device_name import device_name
+from ard.core.devices import device_name
 from ard.core.errors import UserError
 from ard.core.files import check_writable, or_user_error, write_whole
 from ard.core.terminal import console, say

@@ -15,7 +15,7 @@ from ard.artifacts.record_parts import WeightsFile
 from ard.artifacts.tensors import read_bytes
 from ard.commands.existing_record import check_weights_gone
 from ard.commands.subject import Subject
-from ard.core.device_name import device_name
+from ard.core.devices import device_name
 from ard.core.errors import UserError
 from ard.core.text import first_few
 from ard.evaluation.measurement import versions

@@ -6,6 +6,7 @@ import torch
 
 from ard.artifacts.weights import read_stored
 from ard.cli.network_option import named_network
+from ard.core.devices import gpu_or_cpu
 from ard.core.errors import UserError
 from ard.core.logits import logits_of
 from ard.data import to_pixels
@@ -29,7 +30,7 @@ def predictions(weights: str, paths: Sequence[str], network: str | None) -> Iter
     if shape[0] not in (1, 3):
         raise UserError(f"{weights} is for images of {shape[0]} channels; expected 1, grey, or 3, as files have them")
     model = network_with(stored, weights, named_network(network))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = gpu_or_cpu()
     check_side(*shape[1:], name=f"{weights}: images")
     settle(model, shape)
     count = logits_of(model, torch.zeros(1, *shape), weights, len(card.classes) if card.classes else None).shape[1]

@@ -20,6 +20,7 @@ from ard.cli.network_option import named_network
 from ard.commands.card_data import located
 from ard.configs.building import build
 from ard.configs.files import read_data
+from ard.core.devices import gpu_or_cpu
 from ard.core.errors import UserError
 from ard.core.pixels import check_labels, check_pixels, digest_of_images
 from ard.data import DataModule, to_pixels
@@ -77,7 +78,7 @@ class Subject:
         settle(model, data.input_shape)
         check_answers(model, data.input_shape, data.num_classes, str(weights), batch=2)
         check_images_of(card, weights, data, allow_mismatch=request.allow_mismatch)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = gpu_or_cpu()
         return cls(
             weights=weights,
             sha256=stored.sha256,

@@ -19,6 +19,7 @@ from ard.bench import measure
 from ard.bench.levers import every_row
 from ard.bench.measured import speeds
 from ard.bench.timed_step import TimedStep
+from ard.core.devices import gpu_or_cpu
 from ard.doctor.advice import Advice
 from ard.training.trainer import Trainer, has_bfloat16
 
@@ -119,7 +120,7 @@ def device() -> Iterator[Advice]:
 
 def levers() -> Iterator[Advice]:
     """How much each speed-up brings here: a small ARD step on MobileNetV2 against the released step."""
-    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    place = gpu_or_cpu()
     rows = [row for row in every_row() if row.group == "ARD, MobileNetV2"][:6]
     rows = [row for row in rows if not row.bfloat16 or has_bfloat16(place.type)]
     with warnings.catch_warnings(action="ignore"):  # so few steps do not cross the ball: here they need not

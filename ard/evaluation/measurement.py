@@ -17,7 +17,7 @@ from ard.artifacts.record import Record, word_of
 from ard.artifacts.record_parts import AttackResult, ClassResult, CurvePoint, DatasetSpec, WeightsFile
 from ard.attacks import Ball, frozen_mode
 from ard.core.bits import pack
-from ard.core.device_name import device_name
+from ard.core.devices import device_name
 from ard.core.flops import count_flops
 from ard.core.pixels import digest_of_images
 from ard.evaluation.adversaries import Adversary

@@ -16,7 +16,7 @@ from torch import nn
 from ard.artifacts.record_file import readable_record
 from ard.bench.measured import passes, speeds
 from ard.configs.building import build
-from ard.core.device_name import device_name
+from ard.core.devices import device_name, gpu_or_cpu
 from ard.core.errors import UserError
 from ard.core.flops import count_flops
 from ard.core.text import markdown_table
@@ -149,7 +149,7 @@ def costs_line(rows: Sequence[RunCost]) -> str:
     left = len(rows) - len(pflop)
     out = f", not counting {left} of {len(rows)} rows" if left else ""
     hours = [row.hours * row.runs for row in rows if row.hours is not None]
-    device = device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    device = device_name(gpu_or_cpu())
     speed = f"{_rounded(sum(hours))} GPU-hours at what was measured on {device}" if hours else _unmeasured(device)
     runs = sum(row.runs for row in rows)
     what = f"Training {runs} run{'s' if runs > 1 else ''} costs {_rounded(sum(pflop))} PFLOP{out}"
@@ -263,7 +263,7 @@ def seconds_per_image(config: Mapping[str, Any], flops: float | None) -> float |
     student, data = config["model"]["init_args"]["student"], _data(json.dumps(config["data"]))
     if flops is None or data is None or tuple(data.input_shape) != MEASURED_SHAPE or not torch.cuda.is_available():
         return None
-    here = device_name(torch.device("cuda")).removeprefix("cuda: ")
+    here = torch.cuda.get_device_name()
     lever = "shipped" if _attack_steps(config["model"]["init_args"]) > 1 else "shipped, N-FGSM"
     wanted = (here, _measured_name(student), lever)
     rates = [row["tflops"] for row in speeds() if (row["device"], row["student"], row["lever"]) == wanted]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ard.core.device_name import device_name
+from ard.core.devices import device_name
 from ard.core.same_bits import copied, same_bits, tensors_of
 
 

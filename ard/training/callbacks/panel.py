@@ -14,7 +14,7 @@ from torch import nn
 from ard.artifacts.paths import record_of
 from ard.artifacts.record_file import readable_record
 from ard.attacks import Attack
-from ard.core.device_name import device_name
+from ard.core.devices import device_name
 from ard.core.text import percent, radius
 from ard.models.frozen import Frozen
 from ard.training.callbacks.about import batch_size, data_of, network_name, run_files, run_name

@@ -16,7 +16,7 @@ from ard.artifacts.paths import BEST, LAST, STUDENT, RunFolder
 from ard.artifacts.run_name import RunName, method_of, read_run_name, write_run_name
 from ard.artifacts.weights import read_weights, save_weights
 from ard.configs.catalogue import shown
-from ard.core.device_name import device_name
+from ard.core.devices import device_name
 from ard.core.errors import UserError
 from ard.core.files import replaced_since, write_whole
 from ard.core.flops import FlopCounter

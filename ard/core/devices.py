@@ -1,4 +1,4 @@
-"""What a result was computed on, as records name it."""
+"""The device that numbers are computed on, and how records name it."""
 
 import torch
 
@@ -6,3 +6,8 @@ import torch
 def device_name(device: torch.device) -> str:
     """The type of the device and, of a GPU, the model: "cpu", "cuda: NVIDIA H100 80GB HBM3"."""
     return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
+
+
+def gpu_or_cpu() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
