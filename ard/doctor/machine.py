@@ -7,7 +7,7 @@ import statistics
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from ard.bench.levers import every_row
 from ard.bench.measured import speeds
 from ard.bench.timed_step import TimedStep
 from ard.core.devices import gpu_or_cpu
+from ard.core.packages import installed_version
 from ard.doctor.advice import Advice
 from ard.training.trainer import Trainer, has_bfloat16
 
@@ -60,9 +61,8 @@ def packages() -> Iterator[Advice]:
         wanted = Requirement(line)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
-        try:
-            installed = version(wanted.name)
-        except PackageNotFoundError:
+        installed = installed_version(wanted.name)
+        if installed is None:
             yield Advice(wanted.name, f"missing: pip install '{wanted}'", "error")
             continue
         fits = wanted.specifier.contains(installed, prereleases=True)
@@ -79,21 +79,14 @@ def packages() -> Iterator[Advice]:
 def optional() -> Iterator[Advice]:
     """Packages that a run may do without, and what each is for."""
     for name, purpose in OPTIONAL_PACKAGES.items():
-        try:
-            installed = version(name)
-        except PackageNotFoundError:
-            installed = "not installed"
-        yield Advice(f"{name} (optional)", f"{installed}; for {purpose}")
+        yield Advice(f"{name} (optional)", f"{installed_version(name) or 'not installed'}; for {purpose}")
 
 
 def known_bad() -> Iterator[Advice]:
     """Installed versions that are known to be harmful."""
     for name, versions, why, verdict in BAD:
-        try:
-            installed = version(name)
-        except PackageNotFoundError:
-            continue
-        if SpecifierSet(versions).contains(installed, prereleases=True):
+        installed = installed_version(name)
+        if installed and SpecifierSet(versions).contains(installed, prereleases=True):
             yield Advice(f"{name} {installed}", why, verdict)
 
 

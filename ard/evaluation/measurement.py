@@ -4,7 +4,6 @@ import math
 import subprocess
 from collections.abc import Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from ard.attacks import Ball, frozen_mode
 from ard.core.bits import pack
 from ard.core.devices import device_name
 from ard.core.flops import count_flops
+from ard.core.packages import installed_version
 from ard.core.pixels import digest_of_images
 from ard.evaluation.adversaries import Adversary
 from ard.evaluation.checks import Evidence, overall, soundness
@@ -89,13 +89,9 @@ def count_macs(model: nn.Module, x: Tensor) -> int:
 
 def versions() -> dict[str, str]:
     """The versions of the packages that computed the numbers."""
-    packages = {"ard": ard.__version__}
-    for package in ("torch", "torchvision", "pytorch-lightning", "numpy", "pyautoattack", "torchattacks"):
-        try:
-            packages[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return packages
+    packages = ("torch", "torchvision", "pytorch-lightning", "numpy", "pyautoattack", "torchattacks")
+    found = {package: version for package in packages if (version := installed_version(package))}
+    return {"ard": ard.__version__, **found}
 
 
 def commit() -> str | None:

@@ -28,14 +28,8 @@ def test_a_healthy_machine(place, capsys):  # noqa: ARG001
     ("found", "told"), [("1.0", "expected >=2.6"), (None, "missing: pip install 'torch>=2.6'")], ids=["too old", "missing"]
 )
 def test_a_package_that_does_not_do(monkeypatch, capsys, found, told):
-    whole = machine.version
-
-    def version(name):
-        if name == "torch" and found is None:
-            raise machine.PackageNotFoundError
-        return found if name == "torch" else whole(name)
-
-    monkeypatch.setattr(machine, "version", version)
+    whole = machine.installed_version
+    monkeypatch.setattr(machine, "installed_version", lambda name: found if name == "torch" else whole(name))
     monkeypatch.setattr("ard.doctor.machine.levers", lambda: [])
     status, out, _ = cli(capsys, "doctor")
     (line,) = [line for line in out.splitlines() if line.startswith("| torch |")]
@@ -75,13 +69,9 @@ def test_bfloat16_is_not_measured_where_the_hardware_lacks_it(monkeypatch):
     ],
 )
 def test_versions_that_somebody_was_harmed_by(monkeypatch, name, found, verdict, told):
-    whole = machine.version
-
-    def version(asked):
-        return found if asked == name else whole(asked)
-
+    whole = machine.installed_version
     assert list(machine.known_bad()) == []
-    monkeypatch.setattr(machine, "version", version)
+    monkeypatch.setattr(machine, "installed_version", lambda asked: found if asked == name else whole(asked))
     (finding,) = machine.known_bad()
     assert finding.about == f"{name} {found}"
     assert finding.verdict == verdict
@@ -89,12 +79,7 @@ def test_versions_that_somebody_was_harmed_by(monkeypatch, name, found, verdict,
 
 
 def test_optional_packages_are_listed_with_what_they_are_for_and_harm_nobody_by_their_absence(monkeypatch):
-    def version(name):
-        if name == "pyautoattack":
-            raise machine.PackageNotFoundError
-        return "1.2"
-
-    monkeypatch.setattr(machine, "version", version)
+    monkeypatch.setattr(machine, "installed_version", lambda name: None if name == "pyautoattack" else "1.2")
     found = {finding.about: finding for finding in machine.optional()}
     assert found["pyautoattack (optional)"].message == "not installed; for AutoAttack: --suite standard and full"
     assert found["timm (optional)"].message == "1.2; for its networks: ard.models.Timm"
