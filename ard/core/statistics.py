@@ -5,7 +5,7 @@ squares (Banerjee 1960, whose intervals cover at least what they say). docs/eval
 Folds, of images, teachers and students of their own, are one sample that has both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf, sqrt
@@ -136,6 +136,12 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     if not len(values):
         raise ValueError("no values; expected at least one seed")
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def known_mean(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that are known; None where none is."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def wilson_interval(accuracy: float, n: int, *, level: float = 0.95) -> tuple[float, float]:

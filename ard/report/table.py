@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ard.artifacts.check_names import by_number, with_name
-from ard.core.statistics import mean_and_spread
+from ard.core.statistics import known_mean, mean_and_spread
 from ard.core.text import DASH, duration, in_points, markdown_table
 from ard.report.differences import leader
 from ard.report.rows import Kind, Row, by_one_checkpoint
@@ -233,8 +233,7 @@ def rehearsed_line(rows: Sequence[Row]) -> str:
 
 def training_seconds(row: Row) -> float | None:
     """Mean over the seeds of which it is known."""
-    seconds = [record.training.seconds for record in row.records if record.training]
-    return mean_and_spread(seconds)[0] if seconds else None
+    return known_mean(record.training.seconds for record in row.records if record.training)
 
 
 def device_seconds(row: Row) -> list[float]:
@@ -244,8 +243,7 @@ def device_seconds(row: Row) -> list[float]:
 
 def mean_device_seconds(row: Row) -> float | None:
     """Mean over the runs."""
-    seconds = device_seconds(row)
-    return mean_and_spread(seconds)[0] if seconds else None
+    return known_mean(device_seconds(row))
 
 
 def mean_percent(fractions: Sequence[float]) -> str:

@@ -1,6 +1,7 @@
 """One perturbation for all images that makes a network answer with a given class."""
 
 from collections.abc import Sequence
+from statistics import fmean
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +44,7 @@ def universal_perturbation(of: Inspected) -> Found:
     with_it = [float(_rate(of, judged, target, v)) for target, (v, judged) in found.items()]
     without = [float((of.logits[judged].argmax(dim=1) == target).double().mean()) for target, (_, judged) in found.items()]
     return Found(
-        values={"mean rate": _mean(with_it), "largest rate": max(with_it), "mean rate without": _mean(without)},
+        values={"mean rate": fmean(with_it), "largest rate": max(with_it), "mean rate without": fmean(without)},
         curves={"rates": _rates_by_class(list(found), with_it, without)},
         pictures={f"class {target}": _picture(v) for target, (v, _) in found.items()},
         settings={"passes at most": PASSES, "made from": len(some), "classes": len(found)},
@@ -84,7 +85,3 @@ def _rates_by_class(targets: Sequence[int], with_it: Sequence[float], without: S
 def _picture(v: Tensor) -> Tensor:
     """(C, H, W) in [0, 1]: grey where nothing changes, black and white at the largest change."""
     return 0.5 + v[0] / (2 * v.abs().max()).clamp_min(torch.finfo(v.dtype).tiny)
-
-
-def _mean(rates: Sequence[float]) -> float:
-    return sum(rates) / len(rates)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ard.artifacts.record import Record
-from ard.core.statistics import wilson_interval
+from ard.core.statistics import known_mean, wilson_interval
 from ard.core.text import DASH, duration
 from ard.report.differences import DifferenceTable
 from ard.report.evidence_card import setting_in_words
 from ard.report.rows import Row
-from ard.report.table import AccuracyColumn, Column, columns
+from ard.report.table import AccuracyColumn, Column, columns, training_seconds
 
 BOLD = "**"  # around what is significant, in the cells of Markdown
 
@@ -71,9 +71,8 @@ def cost_table(rows: Sequence[Row]) -> Table:
     lines = []
     for row in rows:
         facts = [record.training for record in row.records if record.training]
-        seconds, pflop, speed = (
-            _mean([getattr(fact, name) for fact in facts]) for name in ("seconds", "pflop", "images_per_s")
-        )
+        seconds, evaluation = training_seconds(row), known_mean(record.seconds for record in row.records)
+        pflop, speed = known_mean(fact.pflop for fact in facts), known_mean(fact.images_per_s for fact in facts)
         lines.append(
             [
                 Cell(row.label, row.label),
@@ -83,7 +82,7 @@ def cost_table(rows: Sequence[Row]) -> Table:
                 _known(speed, "" if speed is None else f"{speed:,.0f}"),
                 _known(pflop, "" if pflop is None else f"{pflop:.3g}"),
                 Cell(", ".join(dict.fromkeys(fact.device for fact in facts)) or DASH),
-                _known(_mean([record.seconds for record in row.records]), duration(_mean([r.seconds for r in row.records]))),
+                _known(evaluation, duration(evaluation)),
             ]
         )
     header = ["Method", "weights", "multiplications", "training time", "images/s", "PFLOP", "device", "evaluation"]
@@ -135,11 +134,6 @@ def _interval(low: float, high: float) -> str:
 
 def _sortable(value: float | None) -> float | None:
     return None if value is None or isinstance(value, bool) else float(value)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _known(value: float | None, text: str) -> Cell:
