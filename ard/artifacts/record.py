@@ -180,6 +180,12 @@ class Record:
         return fold_of({"init_args": self.dataset.init_args})
 
     @property
+    def accuracy_by_radius(self) -> dict[float, float]:
+        """After PGD-20 by its radius, 0 for the clean images, from the smallest up."""
+        points = {0.0: self.clean_acc} | {float(point.eps): point.accuracy for point in self.curve}
+        return dict(sorted(points.items()))
+
+    @property
     def repetition(self) -> Repetition:
         """Which of the runs of one method it is of."""
         return Repetition(self.training_seed, self.fold)

@@ -121,7 +121,7 @@ class Comparison:
 
     def _draw(self, output: Path, formats: Sequence[str]) -> str:
         """None of one run alone, which has nothing to be compared with."""
-        if len({(row.method, *(row.first.settings[key] for key in self.differ)) for row in self.rows}) == 1:
+        if len({row.among(self.differ) for row in self.rows}) == 1:
             return "No picture: there is one run alone."
         pictures = [StudyFolder(output).picture(self.picture, kind) for kind in formats]
         DRAWN[self.picture](self.rows, self.differ, *pictures)

@@ -97,6 +97,10 @@ class Row:
     def label(self) -> str:
         return f"{self.method} (last)" if self.is_last else self.method
 
+    def among(self, differ: Sequence[str], *, label: bool = False) -> str:
+        """Its method or label, and behind it the settings in which records differ."""
+        return ", ".join([self.label if label else self.method, *(self.first.settings[key] for key in differ)])
+
     @property
     def warning(self) -> str:
         """The text shown in place of robust numbers where a check failed; empty where none did."""

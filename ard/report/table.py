@@ -156,7 +156,7 @@ def overestimation_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
     parts = []
     for row in rows:
         if points := row.numbers(lambda record: record.overestimation):
-            parts.append(f"{_name(row, differ)} {row.warning or in_points(mean_and_spread(points)[0])}")
+            parts.append(f"{row.among(differ, label=True)} {row.warning or in_points(mean_and_spread(points)[0])}")
     head = f"PGD-20 overestimates robustness (PGD-20 − {AUTOATTACK}, in points, mean over seeds)"
     return f"{head}: {'; '.join(parts)}." if parts else ""
 
@@ -166,7 +166,7 @@ def warnings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
     parts, ids = [], set()
     for row in by_one_checkpoint(rows):
         if warned := {check.id for record in row.records for check in record.warned}:
-            parts.append(f"{_name(row, differ)} {' '.join(sorted(warned, key=by_number))}")
+            parts.append(f"{row.among(differ, label=True)} {' '.join(sorted(warned, key=by_number))}")
             ids |= warned
     failed = {check.id for row in rows if row.warning for record in row.records for check in record.failed}
     text = f"Warnings of the soundness checks (docs/evaluation.md): {'; '.join(parts)}." if parts else ""
@@ -177,7 +177,7 @@ def warnings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
 def upper_bounds_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
     """In which rows nothing failed but AutoAttack did not run, so that no number in them is called sound."""
     bounded = [row for row in rows if row.word == "upper bound"]
-    names = "all rows" if len(bounded) == len(rows) else ", ".join(_name(row, differ) for row in bounded)
+    names = "all rows" if len(bounded) == len(rows) else ", ".join(row.among(differ, label=True) for row in bounded)
     return f"No check failed, AutoAttack not run, the worst case an upper bound: {names}." if bounded else ""
 
 
@@ -252,10 +252,6 @@ def mean_percent(fractions: Sequence[float]) -> str:
         return DASH
     mean, spread = mean_and_spread(fractions)
     return f"{100 * mean:.1f}" if spread is None else f"{100 * mean:.1f} ± {100 * spread:.1f}"
-
-
-def _name(row: Row, differ: Sequence[str]) -> str:
-    return ", ".join([row.label, *(row.first.settings[key] for key in differ)])
 
 
 def _after(attack: str) -> Callable[[Row], list[float]]:

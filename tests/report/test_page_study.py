@@ -110,7 +110,7 @@ def test_a_method_looks_the_same_in_every_picture(study):
 
 def test_titles_of_pictures_say_what_was_measured(study):
     text = page_of(study).text
-    assert text.count("Digits, n = 500, Linf 0.15, suite quick. Lines through marks: 95 % intervals over test images") == 2
+    assert text.count("Digits, n = 500, suite quick, Linf 0.15. Lines through marks: 95 % interval over test images") == 2
 
 
 def test_an_unreliable_row_is_nowhere_shown_bare(study):

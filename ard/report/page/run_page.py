@@ -169,9 +169,8 @@ def _attacks(record: Record, entries: Sequence[AttackResult]) -> Table | None:
 
 def _radii(record: Record) -> Chart:
     """Accuracy after PGD-20 against the radius."""
-    points = {0.0: record.clean_acc} | {float(point.eps): point.accuracy for point in record.curve}
-    marks = []
-    for eps, accuracy in sorted(points.items()):
+    points, marks = record.accuracy_by_radius, []
+    for eps, accuracy in points.items():
         low, high = wilson_interval(accuracy, record.n)
         name = f"eps {radius(eps)}" if eps else "clean"
         words = f"{name}: {100 * accuracy:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"

@@ -30,14 +30,13 @@ from ard.report.page.learning import curves_over_each_other
 from ard.report.page.run_page import title_of
 from ard.report.page.stored_run import StoredRun
 from ard.report.page.tables import Table, cost_table, difference_table_of, main_table_of
-from ard.report.pictures.marks import over_runs
+from ard.report.pictures.marks import bars, over_runs, title
 from ard.report.rows import Row
 from ard.report.table import (
     folders_line,
     overestimation_line,
     rehearsed_line,
     settings_line,
-    shared_settings,
     upper_bounds_line,
     warnings_line,
 )
@@ -103,7 +102,7 @@ def placed(rows: Sequence[Row], differ: Sequence[str], looks: Mapping[str, Look]
     """The rows whose robust numbers may be shown."""
     return [
         Placed(
-            ", ".join([row.method, *(row.first.settings[key] for key in differ)]),
+            row.among(differ),
             row,
             looks[row.method],
             row.percent("clean"),
@@ -177,7 +176,7 @@ def _compared(folder: Path, compared: Comparison, looks: Mapping[str, Look]) -> 
     lines += [upper_bounds_line(rows, differ), warnings_line(rows, differ), attack_sets_line(rows), folders_line(rows)]
     lines.append(compared.left_out)
     left_out = ", ".join(row.label for row in rows if row.warning)
-    places, note = placed(rows, differ, looks), _settings(compared)
+    places, note = placed(rows, differ, looks), f"{title(rows, differ)}. Lines through marks: {bars(rows)}."
     return {
         "main": _table(folder, compared),
         "lines": [line for line in lines if line],
@@ -241,19 +240,6 @@ def _method(row: Row) -> str:
     """Without the setting that was swept."""
     run = row.first.run
     return row.method if run is None or not run.swept else run.method
-
-
-def _settings(compared: Comparison) -> str:
-    """What the title of a picture must say: data, number of images, threat, suite, as far as the rows share them."""
-    shared = shared_settings(compared.rows, compared.differ)
-    words = {"dataset": "{}", "n": "n = {}", "threat": "{}", "suite": "suite {}"}
-    said = ", ".join(text.format(shared[key]) for key, text in words.items() if key in shared)
-    return f"{said}. {_bars_explained(compared.rows)}"
-
-
-def _bars_explained(rows: Sequence[Row]) -> str:
-    """What the lines through a mark are."""
-    return f"Lines through marks: 95 % intervals over test images (Wilson){over_runs(rows)}."
 
 
 def _short(name: str) -> str:

@@ -23,12 +23,11 @@ def draw_curve(record: Record, *paths: Path, through: Path | None = None) -> Non
     if not record.curve:
         raise UserError(f"a record of suite {record.suite} has no curve; expected one of `--suite full`")
     n, eps = record.n, record.threat.eps
-    points = {0.0: record.clean_acc} | {float(point.eps): point.accuracy for point in record.curve}
     about = f"{record.dataset.name}, n = {n}, suite {record.suite}, {record.threat.words}"
     title = f"{record.model.architecture} on {about}"
     doubt = record.warning
     figure, axes = empty_axes(f"{title}\n{doubt}" if doubt else title, "radius of the attack", "accuracy (%)")
-    _draw_points(axes, dict(sorted(points.items())), n)
+    _draw_points(axes, record.accuracy_by_radius, n)
     axes.axvline(eps, color=GREY, linestyle="--", linewidth=0.7, zorder=1)
     handles = [_handle(LINE, "o", f"PGD-20, with 95 % intervals over {n:,} images"), _handle(CLEAN, "D", "clean")]
     handles.append(Line2D([], [], color=GREY, ls="--", lw=0.7, label=f"radius of the threat, {radius(eps)}"))
@@ -37,7 +36,7 @@ def draw_curve(record: Record, *paths: Path, through: Path | None = None) -> Non
         axes.axhline(chance, color=GREY, linestyle=":", linewidth=0.9, zorder=1)
         handles.append(Line2D([], [], color=GREY, ls=":", lw=0.9, label=f"chance, {chance:.3g} %"))
     legend(figure, handles)
-    _label_radii(axes, sorted(points), eps)
+    _label_radii(axes, list(record.accuracy_by_radius), eps)
     save(figure, *paths, through=through)
 
 

@@ -37,7 +37,7 @@ class Mark:
 def marks_of(rows: Sequence[Row], differ: Sequence[str]) -> list[Mark]:
     """A mark for every row whose robust numbers are reliable; best and last of a method look alike."""
     rows = [row for row in rows if not row.warning]
-    names = [", ".join([row.method, *(row.first.settings[key] for key in differ)]) for row in rows]
+    names = [row.among(differ) for row in rows]
     methods = list(dict.fromkeys(name for name, row in zip(names, rows, strict=True) if not row.is_teacher))
     marks = []
     for name, row in zip(names, rows, strict=True):
