@@ -27,7 +27,7 @@ from ard.core.errors import UserError
 from ard.core.files import check_writable, or_user_error, write_whole
 from ard.core.terminal import console, say
 from ard.data import DataModule, to_pixels
-from ard.data.loading import balanced
+from ard.data.loading import balanced_images
 from ard.diagnostics.diagnosing import default_names, diagnose_images
 from ard.diagnostics.inspected import PGD_STEPS, Inspected, Track
 from ard.evaluation.cascade import evaluation_mode
@@ -165,7 +165,7 @@ def _images_of(config: str, subject: Subject, limit: int) -> tuple[Tensor, Tenso
     if data.input_shape != subject.data.input_shape:
         raise UserError(f"--other {config}: images of shape {data.input_shape}; expected {subject.data.input_shape}")
     images = data.test_images()
-    levels, y = images.__getitems__(balanced(images.labels, min(limit, len(images))).tolist())
+    levels, y = balanced_images(images, limit)
     same = list(data.classes) == list(subject.data.classes)
     return to_pixels(levels).to(subject.x.device), y.to(subject.y.device) if same else None
 

@@ -22,7 +22,7 @@ from ard.core.files import or_user_error
 from ard.core.terminal import say
 from ard.data import DataModule, to_pixels
 from ard.data.cifar import nothing_fetched
-from ard.data.loading import balanced
+from ard.data.loading import balanced_images
 from ard.evaluation.request import Request
 from ard.models.building import check_answers
 from ard.models.loading import network_with
@@ -95,8 +95,7 @@ class _Sight:
     def images(self) -> Tensor:
         """Pixels (n, C, H, W) of the training split, equally many a class."""
         check_answers(self.model, self.data.input_shape, None, str(self.weights), batch=2)
-        images = self.data.splits[0]
-        levels, _ = images.__getitems__(balanced(images.labels, min(self.request.limit, len(images))).tolist())
+        levels, _ = balanced_images(self.data.splits[0], self.request.limit)
         return to_pixels(levels).contiguous()
 
     def teacher(self, stored: StoredWeights) -> nn.Module:

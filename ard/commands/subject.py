@@ -14,7 +14,7 @@ from ard.artifacts.card import Card, check_images_of
 from ard.artifacts.class_paths import check_classes, exported_classes
 from ard.artifacts.facts import NetworkSpec
 from ard.artifacts.record_parts import DatasetSpec, WeightsFile
-from ard.artifacts.weights import read_stored
+from ard.artifacts.weights import StoredWeights, read_stored
 from ard.attacks import Ball
 from ard.cli.network_option import named_network
 from ard.commands.card_data import located
@@ -29,6 +29,7 @@ from ard.data.loading import balanced
 from ard.evaluation.request import Request, ball_of
 from ard.models.building import check_answers, settle
 from ard.models.loading import network_with
+from ard.models.wrappers import Network
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,6 @@ class Subject:
     x: Tensor
     y: Tensor
     ball: Ball
-    network: str
     allow_mismatch: bool
 
     @classmethod
@@ -74,10 +74,7 @@ class Subject:
         with nullcontext() if request.data else nothing_fetched():
             data: DataModule = build(DataModule, section if request.data else located(section, weights))
             levels, y = _images(data, request, at_most)
-        model = network_with(stored, str(weights), network, num_classes=data.num_classes)
-        settle(model, data.input_shape)
-        check_answers(model, data.input_shape, data.num_classes, str(weights), batch=2)
-        check_images_of(card, weights, data, allow_mismatch=request.allow_mismatch)
+        model = _network_for(data, stored, weights, network, allow_mismatch=request.allow_mismatch)
         device = gpu_or_cpu()
         return cls(
             weights=weights,
@@ -90,7 +87,6 @@ class Subject:
             x=to_pixels(levels).to(device),
             y=y.to(device),
             ball=ball,
-            network=type(model).__name__,
             allow_mismatch=request.allow_mismatch,
         )
 
@@ -99,10 +95,7 @@ class Subject:
         stored = read_stored(path)
         if stored.card.network is None:
             raise UserError(f"{path} does not say which network it is for: expected weights of ours (.safetensors)")
-        model = network_with(stored, path, None)
-        settle(model, self.data.input_shape)
-        check_answers(model, self.data.input_shape, self.data.num_classes, path, batch=2)
-        check_images_of(stored.card, path, self.data, allow_mismatch=self.allow_mismatch)
+        model = _network_for(self.data, stored, path, None, allow_mismatch=self.allow_mismatch)
         return Other(path, model.to(self.x.device), stored.sha256)
 
     @property
@@ -113,7 +106,7 @@ class Subject:
     @property
     def network_spec(self) -> NetworkSpec:
         """The network as a record names it."""
-        return NetworkSpec(class_path=self.card.class_path or self.network, init_args=self.card.init_args or {})
+        return NetworkSpec(class_path=self.card.class_path or type(self.model).__name__, init_args=self.card.init_args or {})
 
     @property
     def dataset(self) -> DatasetSpec:
@@ -130,6 +123,17 @@ def short_path(path: str | Path) -> str:
     """A path below the current folder as it is, any other by its last part."""
     resolved = Path(path).resolve()
     return resolved.relative_to(Path.cwd()).as_posix() if resolved.is_relative_to(Path.cwd()) else resolved.name
+
+
+def _network_for(
+    data: DataModule, stored: StoredWeights, path: str | Path, network: Network | None, *, allow_mismatch: bool
+) -> nn.Module:
+    """The network of weights that were read; raises UserError where it does not answer these images, or others than them."""
+    model = network_with(stored, str(path), network, num_classes=data.num_classes)
+    settle(model, data.input_shape)
+    check_answers(model, data.input_shape, data.num_classes, str(path), batch=2)
+    check_images_of(stored.card, path, data, allow_mismatch=allow_mismatch)
+    return model
 
 
 def _check_all_known(weights: Path, card: Card, request: Request) -> None:

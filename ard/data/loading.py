@@ -234,3 +234,8 @@ def balanced(labels: Tensor, limit: int, seed: int = 0) -> Tensor:
         mine = shuffled[labels[shuffled] == label]
         rank[mine] = torch.arange(len(mine))
     return shuffled[torch.argsort(rank[shuffled], stable=True)][:limit].sort().values
+
+
+def balanced_images(images: Images, limit: int) -> Batch:
+    """`limit` of the images, as equally many of each class as there are, or all of them where there are fewer."""
+    return images.__getitems__(balanced(images.labels, limit).tolist())

@@ -16,7 +16,7 @@ from ard.artifacts.weights import card_of
 from ard.core.errors import UserError
 from ard.core.statistics import wilson_interval
 from ard.data import DataModule, to_pixels
-from ard.data.loading import balanced
+from ard.data.loading import balanced_images
 from ard.models.frozen import Frozen
 from ard.training.engine import Engine
 
@@ -42,9 +42,7 @@ class Accuracy:
 
 def validation_images(data: DataModule, limit: int) -> tuple[Tensor, Tensor]:
     """Images x (n, C, H, W) in [0, 1] and labels y (n,) of the validation split, as equally many a class as there are."""
-    val = data.splits[1]
-    chosen = torch.arange(len(val)) if limit >= len(val) else balanced(val.labels, limit)
-    levels, y = val.__getitems__(chosen.tolist())
+    levels, y = balanced_images(data.splits[1], limit)
     return to_pixels(levels), y
 
 
