@@ -25,7 +25,6 @@ from ard.artifacts.record_parts import GivenFiles
 from ard.artifacts.run_name import run_of
 from ard.artifacts.shown import write_shown
 from ard.artifacts.typed_json import to_tree
-from ard.attacks import Radius
 from ard.cli.network_section import network_section
 from ard.commands.display import announce_cost, progress_bar, summary
 from ard.commands.existing_record import check_nothing_lost, finished_by_another
@@ -170,7 +169,7 @@ def _given(subject: Subject, request: Request) -> tuple[Given, GivenFiles, dict[
 def _best_known(subject: Subject) -> float | None:
     parameters = sum(p.numel() for p in subject.model.parameters())
     is_cifar10 = subject.section["class_path"].endswith(".CIFAR10")
-    same = is_cifar10 and subject.ball.norm == "Linf" and abs(subject.ball.eps - float(Radius("8/255"))) < 1e-6
+    same = is_cifar10 and subject.ball.norm == "Linf" and abs(subject.ball.eps - 8 / 255) < 1e-6
     return RESNET18_RECORD if same and parameters <= RESNET18_PARAMETERS else None
 
 

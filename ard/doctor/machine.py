@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-import statistics
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
@@ -120,7 +119,7 @@ def levers() -> Iterator[Advice]:
         made = [TimedStep(row, batch_size=BATCH, steps=STEPS, device=place) for row in rows]
     seconds = measure.rounds(made, ROUNDS)
     for row, timing in zip(rows[1:], seconds[1:], strict=True):
-        faster = statistics.median(a / b for a, b in zip(seconds[0]["step"], timing["step"], strict=True))
+        faster = measure.ratio(seconds[0]["step"], timing["step"])["median"]
         yield Advice(row.lever, f"{faster:.1f} times the released step")
     compiler = shutil.which("c++") or shutil.which("g++")
     yield Advice("torch.compile", "a compiler is there" if compiler else "no C++ compiler: not available")

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -118,7 +117,7 @@ def in_time(call: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> T
     end, outputs = time.monotonic() + TEACHER_SECONDS, []
     for block in zip(x.split(AT_A_TIME), y.split(AT_A_TIME), strict=True):
         with torch.no_grad():
-            outputs.append(partial(call, *block)())
+            outputs.append(call(*block))
         if time.monotonic() > end:
             break
     return torch.cat(outputs)

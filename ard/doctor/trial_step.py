@@ -68,9 +68,7 @@ def try_step(run: PlannedRun) -> Iterator[Advice]:
     probe, passes, device = Probe(), Passes(), run.device
     memory = peak_memory(lambda: _fit(run, [probe, passes]), device)
     step = min(probe.seconds[1:]) * whole / size
-    losses = ", ".join(
-        f"{name.removeprefix('train/')} {value:.3g}" for name, value in probe.losses.items() if "per_s" not in name
-    )
+    losses = ", ".join(f"{name} {value:.3g}" for name, value in probe.losses.items())
     message = f"{losses}; gradient {probe.gradient:.3g}; {duration(step)}{part}"
     yield Advice("training step", f"{probe.wrong}: {message}" if probe.wrong else message, "error" if probe.wrong else "ok")
     yield room(memory and memory * whole // size, device)

@@ -108,18 +108,18 @@ def _attack_result(adversary: Adversary, evidence: Evidence) -> AttackResult:
     verdicts = evidence.verdicts
     return AttackResult(
         name=adversary.name,
-        group=adversary.group or None,
+        group=adversary.group,
         threat=_threat(adversary.ball) if adversary.probe and adversary.ball else None,
         settings=adversary.settings,
         accuracy=verdicts.accuracy(adversary.name),
         attacked=int(verdicts.total(adversary.name, "attacked")),
-        after=tuple(adversary.after),
+        after=adversary.after,
         seconds=round(verdicts.total(adversary.name, "seconds"), 2),
     )
 
 
 def _threat(ball: Ball) -> Threat:
-    return Threat(norm=ball.norm, eps=float(ball.eps))
+    return Threat(norm=ball.norm, eps=ball.eps)
 
 
 def _class_path(model: nn.Module) -> str:

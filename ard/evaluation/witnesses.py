@@ -148,10 +148,9 @@ def pulled(model: nn.Module, x: Tensor, pull: Tensor) -> Seen:
 
 
 def joined(seen: list[Seen]) -> Seen:
-    """All rows that have a gradient."""
-    whole = [one for one in seen if one.pull is not None and one.gradient is not None]
+    """The rows of several, all of which have a gradient."""
     names = ("x", "logits", "pull", "gradient")
-    return Seen(*(torch.cat([getattr(one, name) for one in whole]) for name in names))
+    return Seen(*(torch.cat([getattr(one, name) for one in seen]) for name in names))
 
 
 def _keeping(seen: dict[str, Tensor], name: str, rows: Tensor) -> Callable[[Tensor], None]:

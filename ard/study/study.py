@@ -115,12 +115,12 @@ def _plan(study: Study, directory: Path, resolve: Resolve) -> Planned:
     return planned
 
 
-def _tuning(planned: "Planned") -> Tuning:
+def _tuning(planned: Planned) -> Tuning:
     """The trials that ended before, here or where the study publishes."""
     return Tuning([planned.directory, *([Path(planned.study.results)] if planned.study.results else [])])
 
 
-def _missing(planned: "Planned") -> list[StudyRun]:
+def _missing(planned: Planned) -> list[StudyRun]:
     """The runs of which nothing is there yet, and their trials; whether the others are of this config is seen later."""
     missing = [run for run in planned.runs if not run.tried and not _has_records(run, planned.study)]
     trials = {trial.name: trial for run in missing for trial in run.trials}

@@ -13,7 +13,7 @@ from ard.evaluation.checks.evidence import Evidence
 from ard.evaluation.checks.result import CheckResult, at_most, check
 
 DEPTH = 4
-OF_TORCH = {name for name in vars(nn.Module()) if name != "training"} | {"training"}
+OF_TORCH = set(vars(nn.Module()))
 
 
 @check("M9", first="quick")
@@ -44,12 +44,10 @@ def state_of(model: nn.Module) -> dict[str, str]:
 
 def _leaves(path: str, value: Any, depth: int) -> Iterator[tuple[str, str]]:
     """What can be compared below a value; what is deeper than `depth`, a tensor or a module is left out."""
-    if isinstance(value, bool | int | float | complex | str | bytes | type(None)):
+    if isinstance(value, bool | int | float | complex | str | bytes | np.generic | None):
         yield path, repr(value)
     elif isinstance(value, torch.Generator):
         yield path, hashlib.sha256(value.get_state().numpy().tobytes()).hexdigest()
-    elif isinstance(value, np.generic):
-        yield path, repr(value)
     elif depth and not isinstance(value, Tensor | np.ndarray | nn.Module | type):
         for name, inner in _inside(value):
             yield from _leaves(f"{path}.{name}", inner, depth - 1)
