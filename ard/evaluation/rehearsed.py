@@ -1,6 +1,5 @@
 """Attacks of a few steps each: what a suite does, tried in seconds, for the rehearsal of a study. They measure nothing."""
 
-import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +19,8 @@ MARK = "rehearsal.txt"  # and what lies in it
 def rehearsed(adversary: Adversary) -> Adversary:
     """The same attack with a few steps or queries; one of a library that has no such setting here stays as it is."""
     if isinstance(adversary, GradientAdversary):
-        attack = copy.copy(adversary.attack)
-        attack.steps = min(attack.steps, STEPS)
-        return replace(adversary, attack=attack)
+        attack = adversary.attack
+        return replace(adversary, attack=attack.shortened(min(attack.steps, STEPS)))
     if isinstance(adversary, Squares):
         return replace(adversary, queries=min(adversary.queries, QUERIES))
     if isinstance(adversary, Noise):
