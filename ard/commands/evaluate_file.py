@@ -87,7 +87,7 @@ def recorded(weights: Path, request: Request) -> Record | None:
 def _recorded(
     subject: Subject, request: Request, given: Given, files: GivenFiles, read: dict[str, str], block_size: int
 ) -> Record | None:
-    """The same, so many images at once."""
+    """The record of what `recorded` has read, with so many images attacked at once."""
     weights = subject.weights
     keys = {size: _key(subject, request, files, size) for size in cascade.block_sizes(subject.x)}
     stores = {size: Store(RecordFiles(record_of(weights)).blocks(key)) for size, key in keys.items()}

@@ -99,7 +99,7 @@ class CIFAR(DataModule):
         except RuntimeError as error:
             if not _may_fetch.get():
                 raise UserError(
-                    f"{self.root}/ holds no intact {type(self).__name__}, and what a file of weights names is not fetched: "
+                    f"{self.root}/ holds no intact {type(self).__name__}; what a file of weights names is not fetched: "
                     f"add --data configs/{type(self).__name__.lower()}.yaml"
                 ) from error
             _fetch(self.source(), self.root)

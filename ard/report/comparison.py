@@ -120,7 +120,7 @@ class Comparison:
         return "ranking" if len({row.method for row in self.rows}) > MOST_IN_PLANE else "tradeoff"
 
     def _draw(self, output: Path, formats: Sequence[str]) -> str:
-        """None of one run alone, which has nothing to be compared with."""
+        """Draw the rows and say where, and what the bars are; one run alone has nothing to be compared with, and no picture."""
         if len({row.among(self.differ) for row in self.rows}) == 1:
             return "No picture: there is one run alone."
         pictures = [StudyFolder(output).picture(self.picture, kind) for kind in formats]
@@ -152,10 +152,10 @@ def compare_records(
     """Write table.md, table.csv and a picture of all records below `directories` into `output`; return table.md.
 
     With `last`, the students are those of last epochs, which nobody selected. `baseline` names the method that
-    differences are taken to (default: the strongest one without a teacher), `ladders` lists
-    of rows of which each is compared with the one before it, `formats` the kinds of files of the picture, `published` what
-    papers have, to be put beside ours. Raises UserError where there are no records, one is damaged, or, unless `mixed`, two
-    of them measured different things.
+    differences are taken to (default: the strongest one without a teacher), `ladders` are lists of rows of which each is
+    compared with the one before it, `formats` the kinds of files of the picture, `published` what papers have, to be put
+    beside ours. Raises UserError where there are no records, one is damaged, or, unless `mixed`, two of them measured
+    different things.
     """
     records = load_records(directories)
     compared = Comparison.of(

@@ -87,7 +87,10 @@ def _images_of_all_epochs(config: Mapping[str, Any]) -> int | None:
 
 
 def counted(rows: Sequence[RunCost], rehearsed: Sequence[StudyRun], **changes: Any) -> list[RunCost]:
-    """With what the first step of a rehearsal cost, for recipes whose passes nobody counted: some begin with less."""
+    """The rows, and where nobody counted the passes of a recipe, what the first steps of its rehearsal cost.
+
+    `changes` are the same for all rows. A recipe that begins with less, as attacks that grow, costs more than that.
+    """
     found = {}
     for run in rehearsed:
         record = readable_record(run.folder.records[0])
@@ -99,7 +102,7 @@ def counted(rows: Sequence[RunCost], rehearsed: Sequence[StudyRun], **changes: A
 
 
 def repeated(rows: Sequence[RunCost], study: Study) -> list[RunCost]:
-    """Of one seed, fold and trial: of all of the study."""
+    """The rows of a study of one seed, one fold and one trial, with as many runs as the whole study has."""
     folds, seeds = len(study.every_fold), len(study.seeds_of(study.every_fold[0]))
     trials = prod(len(numbers) for numbers in study.tune.values())
     times = {"trials": folds * trials}

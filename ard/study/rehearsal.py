@@ -135,7 +135,7 @@ def _data(study: Study) -> tuple[dict[str, Any] | None, list[str]]:
             data.prepare_data()
         return None, []
     except UserError as error:
-        reason = str(error).partition("; ")[0].partition(", and what a file")[0]
+        reason = str(error).partition("; ")[0]
     while isinstance(inner := arguments.get("base"), dict):
         name, arguments = str(inner["class_path"]), inner.get("init_args") or {}
     shape, classes = _shape(name, arguments), _classes(study, name)

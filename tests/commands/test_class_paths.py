@@ -83,7 +83,7 @@ def test_what_a_card_names_is_not_fetched_and_no_folder_is_made(section, place, 
     weights = write_weights(place / "student.safetensors", data=section)
     status, out, err = cli(capsys, "test", weights)
     assert (status, out, err.count("\n")) == (2, "", 1)
-    assert "made/by/a/card/ holds no intact CIFAR10, and what a file of weights names is not fetched: add --data" in err
+    assert "made/by/a/card/ holds no intact CIFAR10; what a file of weights names is not fetched: add --data" in err
     assert [path.name for path in place.iterdir()] == ["student.safetensors"]
     observed(f"exit {status}: {err}")
 
