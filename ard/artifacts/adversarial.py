@@ -67,7 +67,7 @@ def read_adversarial(path: Path) -> AdversarialImages:
         from ard.artifacts.adversarial_pngs import read_pngs
 
         return read_pngs(path)
-    existing(path, "what `ard evaluate --save_adversarial true` writes")
+    existing(path, "what `ard evaluate --save-adversarial` writes")
     try:
         return _read(path)
     except UserError:

@@ -116,7 +116,8 @@ class Evaluation:
             return None
         judged = sum(len(block.correct["clean"]) for block in blocks)
         if judged != len(self.y):
-            raise UserError(f"the stored blocks hold {judged} images of {len(self.y)}: delete them and evaluate again")
+            where = f" in {self.store.folder}" if self.store is not None else ""
+            raise UserError(f"the blocks{where} hold {judged} images of {len(self.y)}: delete them and evaluate again")
         gap = self._evidence(blocks).gap
         if gap is not None and gap > FAR and "APGD-CE" in self._names and not set(MORE) & self._names:
             self._attack_more(blocks)

@@ -14,6 +14,7 @@ from ard.core.errors import UserError
 from ard.core.suggestions import did_you_mean
 from ard.evaluation.adversaries import Adversary
 
+PINNED = {"pyautoattack": "pyautoattack==0.2.0", "torchattacks": "torchattacks==3.5.1"}  # as pyproject.toml has them
 AUTOATTACK_PARTS = {"APGD-CE": "apgd-ce", "APGD-T": "apgd-t", "FAB-T": "fab-t", "Square": "square"}
 PASSES = {"APGD-CE": 100, "APGD-T": 900, "FAB-T": 1000, "Square": 1700}
 APGD_STEPS = {"n_queries": 1 / 3, "steps": 1, "num_iter_set": 1, "max_iterations": 9}  # of torchattacks, in passes
@@ -150,4 +151,4 @@ def _require(library: str) -> Any:
     try:
         return import_module(library)
     except ImportError as error:
-        raise UserError(f"this needs {library}, which is not installed: pip install --no-deps {library}") from error
+        raise UserError(f"this needs {library}, which is not installed: pip install --no-deps {PINNED[library]}") from error

@@ -1,7 +1,9 @@
 """AutoAttack in parts and in blocks against the library's own run of it."""
 
 import sys
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from tiny import few_queries, generator, images, tiny_net, user_error
 from ard.attacks import L2, Linf
 from ard.evaluation.cascade import Block, judge_block
 from ard.evaluation.evaluation import evaluate_images
-from ard.evaluation.library_attacks import autoattack
+from ard.evaluation.library_attacks import PINNED, autoattack
 
 library = pytest.importorskip("pyautoattack")
 
@@ -152,5 +154,11 @@ def test_a_block_in_which_nobody_stands_needs_neither_attack_nor_library(seen, m
     block = judged(autoattack(Linf(eps=0.1), 10), model, x, wrong)
     assert seen == []
     assert not block.worst.any()
-    with user_error("pip install --no-deps pyautoattack"):
+    with user_error("pip install --no-deps pyautoattack==0.2.0"):
         judged(autoattack(Linf(eps=0.1), 10), model, x, y)
+
+
+def test_the_versions_that_are_advised_are_those_of_the_package():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert [extras["autoattack"], extras["torchattacks"]] == [[PINNED["pyautoattack"]], [PINNED["torchattacks"]]]

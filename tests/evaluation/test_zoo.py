@@ -1,5 +1,6 @@
 """The zoo tests the evaluator: whatever is broken on purpose is found out, by the checks that are there for it."""
 
+import re
 from contextlib import nullcontext
 
 import pytest
@@ -12,6 +13,7 @@ from zoo_gradients import GRADIENTS
 from zoo_honest import KINDS, built, network
 from zoo_models import MODELS
 
+from ard.evaluation.blocks import Store
 from ard.evaluation.cascade import BLOCK
 from ard.evaluation.checks import CHECKS, Evidence
 from ard.evaluation.checks.result import by_chance
@@ -136,13 +138,14 @@ def test_an_evaluation_that_was_killed_while_it_attacked_again_goes_on(monkeypat
     assert MORE[0] in evaluation.record().standalone
 
 
-def test_blocks_that_miss_images_make_no_record():
+def test_blocks_that_miss_images_make_no_record(tmp_path):
     evaluation = Evaluation(honest(), *digits(2 * BLOCK), BALL)
     evaluation.judge()
     block = evaluation.blocks[BLOCK]
     block.correct = {name: bits[:-1] for name, bits in block.correct.items()}
     block.moved, block.x_adv = block.moved[:-1], block.x_adv[:-1]
-    with user_error("the stored blocks hold 199 images of 200: delete them and evaluate again"):
+    evaluation.store = Store(tmp_path)
+    with user_error(f"the blocks in {re.escape(str(tmp_path))} hold 199 images of 200: delete them and evaluate again"):
         evaluation.record()
 
 
