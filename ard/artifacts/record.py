@@ -30,6 +30,7 @@ from ard.artifacts.record_parts import (
 from ard.artifacts.typed_json import OMITTED, SINCE_2, SINCE_4, Count, Fraction, Size
 from ard.core.bits import unpack
 from ard.core.statistics import wilson_interval
+from ard.core.text import percent, percent_within
 
 SCHEMA: Literal[4] = 4
 
@@ -207,12 +208,12 @@ class Record:
         split = "" if self.split == "in memory" else f" {self.split}"
         lines = [f"{self.dataset.name}{split}, n = {self.n}, {self.threat.words}{', A REHEARSAL' * self.is_rehearsed}"]
         if self.failed:
-            lines += [f"  clean {self.clean_acc:.1%}", f"  UNRELIABLE: {_in_words(self.failed)}"]
+            lines += [f"  clean {percent(self.clean_acc)}", f"  UNRELIABLE: {_in_words(self.failed)}"]
         else:
             attacks = self.standalone | ({} if self.autoattack_acc is None else {"AA": self.autoattack_acc})
-            shown = "  ".join(f"{name} {value:.1%}" for name, value in [("clean", self.clean_acc), *attacks.items()])
-            low, high = wilson_interval(self.robust_acc, self.n)
-            lines += [f"  {shown}", f"  worst case {self.robust_acc:.1%} [{low:.1%}, {high:.1%}]  ({self.verdict_in_words})"]
+            shown = "  ".join(f"{name} {percent(value)}" for name, value in [("clean", self.clean_acc), *attacks.items()])
+            worst = percent_within(self.robust_acc, *wilson_interval(self.robust_acc, self.n))
+            lines += [f"  {shown}", f"  worst case {worst}  ({self.verdict_in_words})"]
         return "\n".join([*lines, *([f"  warnings: {_in_words(self.warned)}"] if self.warned else [])])
 
     def _checks(self, verdict: Verdict) -> list[CheckResult]:

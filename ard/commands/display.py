@@ -10,6 +10,7 @@ from rich.text import Text
 from ard.artifacts.record import Record
 from ard.artifacts.record_parts import WORTH_SAYING
 from ard.core.terminal import console
+from ard.core.text import duration
 
 
 class _Rate(ProgressColumn):
@@ -30,10 +31,8 @@ def progress_bar(name: str, total: float, images: int) -> Iterator[Callable[[flo
 def announce_cost(seconds: float, suite: str, images: int) -> None:
     """An upper bound on the time, where that is long: images that are misclassified early cost less."""
     if seconds >= WORTH_SAYING:
-        minutes = seconds / 60
-        time = f"{minutes / 60:.1f} h" if minutes >= 90 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
-        text = f"suite {suite} on {images} images: at most about {time}; if interrupted, the same command continues"
-        console(error=True).print(text, highlight=False)
+        most = f"suite {suite} on {images} images: at most about {duration(seconds)}"
+        console(error=True).print(f"{most}; if interrupted, the same command continues", highlight=False)
 
 
 def summary(record: Record, weights: Path, path: Path) -> str:

@@ -6,7 +6,7 @@ from ard.cli.refusals import check_weights
 from ard.core.class_folders import files_of_images
 from ard.core.errors import UserError
 from ard.core.terminal import say
-from ard.core.text import printable
+from ard.core.text import percent, printable
 
 
 def predict_files(weights: str, images: list[str], network: str | None = None, top: int = 3) -> int:
@@ -28,5 +28,5 @@ def predict_files(weights: str, images: list[str], network: str | None = None, t
         from ard.commands.predict_images import predictions
 
     for path, classes in predictions(weights_file(weights), paths, network):
-        say(printable(f"{path}: {', '.join(f'{name} {100 * share:.1f} %' for name, share in classes[:top])}"))
+        say(printable(f"{path}: {', '.join(f'{name} {percent(share)}' for name, share in classes[:top])}"))
     return 0

@@ -11,7 +11,7 @@ from ard.attacks import Ball
 from ard.commands.subject import Subject
 from ard.core.errors import UserError
 from ard.core.logits import check_logits
-from ard.core.text import radius
+from ard.core.text import percent, radius
 from ard.evaluation.cascade import evaluation_mode
 from ard.evaluation.request import Request
 from ard.losses import margin
@@ -37,7 +37,7 @@ def verify_file(file: Path, weights: Path, request: Request) -> tuple[str, list[
         )
     if subject.digest != claim.dataset.digest or images.x_adv.shape != subject.x.shape:
         raise UserError(f"{file} was made from other images than those of {subject.section['name']}: name its --data")
-    text = f"{len(images.y)} images within {threat.words}, robust accuracy {claim.robust_acc:.1%}"
+    text = f"{len(images.y)} images within {threat.words}, robust accuracy {percent(claim.robust_acc)}"
     wrong, held = _answers(images, subject)
     return text, [*_wrong_images(images, subject, subject.ball), *wrong], held
 

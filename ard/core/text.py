@@ -53,6 +53,11 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
 
 
+def percent_within(fraction: float, low: float, high: float) -> str:
+    """An accuracy and its interval: 81.2 % [77.1, 84.7]."""
+    return f"{percent(fraction)} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
 def duration(seconds: float | None) -> str:
     """0.32 s, 1 min 12 s, 4 h 10 min; a dash where it is not known."""
     if seconds is None:

@@ -120,7 +120,7 @@ class Comparison:
         return "ranking" if len({row.method for row in self.rows}) > MOST_IN_PLANE else "tradeoff"
 
     def _draw(self, output: Path, formats: Sequence[str]) -> str:
-        """Draw the rows and say where, and what the bars are; one run alone has nothing to be compared with, and no picture."""
+        """Draw the rows, and say where, and what the bars are; one run alone has nothing beside it, and no picture."""
         if len({row.among(self.differ) for row in self.rows}) == 1:
             return "No picture: there is one run alone."
         pictures = [StudyFolder(output).picture(self.picture, kind) for kind in formats]

@@ -44,7 +44,7 @@ def test_a_record_says_what_was_measured_and_on_what(place, capsys):
     assert [row["class"] for row in record["per_class"]] == list("0123456789")
     low, high = binomtest(round(400 * record["robust_acc"]), 400).proportion_ci(0.95, method="wilson")
     words = "no check failed; quick look, AutoAttack not run: an upper bound"
-    assert f"worst case {record['robust_acc']:.1%} [{low:.1%}, {high:.1%}]  ({words})" in out
+    assert f"worst case {100 * record['robust_acc']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]  ({words})" in out
     assert record["verdict"] == "upper bound"
     evidence = [f"runs/evaluation.{kind}" for kind in ("json", "md", "robustbench.json", "shown.safetensors")]
     assert files_below(place) == [*evidence, "runs/student.safetensors"]

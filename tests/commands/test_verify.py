@@ -64,7 +64,7 @@ def test_what_was_saved_holds(evaluated, capsys):
     status, out, err = cli(capsys, "verify", evaluated / FILE, evaluated)  # the run's folder stands for its student
     assert (status, err) == (0, "")
     told = contents(evaluated / FILE)[1]
-    claim = f"{told['threat']['norm']} {told['threat']['eps']}, robust accuracy {told['robust_acc']:.1%}"
+    claim = f"{told['threat']['norm']} {told['threat']['eps']}, robust accuracy {100 * told['robust_acc']:.1f} %"
     assert out == f"{evaluated / FILE}: 400 images within {claim}: every image, label and verdict holds\n"
 
 

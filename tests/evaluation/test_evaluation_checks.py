@@ -78,7 +78,7 @@ def test_a_clean_accuracy_at_chance_is_a_warning(right, n, above):
     found = above_chance(evidence)
     interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
     assert found.verdict == ("pass" if above else "warn")
-    assert f"{right / n:.1%} [{interval.low:.1%}, {interval.high:.1%}]" in found.reason
+    assert f"{100 * right / n:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]" in found.reason
 
 
 def test_who_always_names_the_most_frequent_class_is_at_chance():

@@ -47,7 +47,7 @@ def epochs(directory):
 @pytest.mark.fault(36)
 @pytest.mark.usefixtures("above_chance")
 def test_the_run_stops_and_the_best_checkpoint_is_kept(fit, tmp_path, observed):
-    with user_error("epoch 2: catastrophic overfitting: on 200 validation images PGD leaves 0.0% right") as caught:
+    with user_error("epoch 2: catastrophic overfitting: on 200 validation images PGD leaves 0.0 % right") as caught:
         fit(tmp_path, "fgsm_rs", *EPOCHS, callbacks=[seen := Seen(), Fooled(2)])
     assert epochs(tmp_path)["last"] == 1
     assert epochs(tmp_path)["best"] in (0, 1)
@@ -168,6 +168,6 @@ def test_robust_overfitting_is_reported_once_at_the_end(fit, tmp_path, monkeypat
     )
     assert (summary["best"], summary["last"]) == (best, ended)
     if warned:
-        assert "ended at 45.6%, 7.9 points below the 53.5% of epoch 1" in lines[0]
+        assert "ended at 45.6 %, 7.9 points below the 53.5 % of epoch 1" in lines[0]
         assert "200 validation images: a difference under 10 points may be chance" in lines[0]
         observed(lines[0])

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ard.core.statistics import chance_level
+from ard.core.text import percent
 from ard.diagnostics.base import Found, NotApplicableError, diagnostic
 from ard.diagnostics.inspected import Inspected
 from ard.diagnostics.layers import layers_of
@@ -60,7 +61,7 @@ def _kinds(of: Inspected) -> tuple[dict[str, Tensor], dict[str, float | str]]:
     chance = chance_level(of.y.bincount().tolist())
     if right > chance:
         return {"clean": of.x, "robust": of.attacked}, {}
-    reason = f"not measured: {100 * right:.1f} % of the attacked images are answered rightly, not above chance"
+    reason = f"not measured: {percent(right)} of the attacked images are answered rightly, not above chance"
     return {"clean": of.x}, {"robust loss": reason}
 
 

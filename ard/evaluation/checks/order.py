@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 from ard.core.statistics import chance_level, wilson_interval
+from ard.core.text import percent, percent_within
 from ard.evaluation.adversaries import GradientAdversary
 from ard.evaluation.checks.evidence import Evidence
 from ard.evaluation.checks.result import CheckResult, at_most, by_chance, check, holds, skipped
@@ -168,9 +169,8 @@ def many_classes_predicted(e: Evidence) -> CheckResult:
 def above_chance(e: Evidence) -> CheckResult:
     """O20 (warn): the clean accuracy is above that of always predicting the most frequent class, with its whole interval."""
     accuracy = e.verdicts.accuracy("clean")
-    low, high = wilson_interval(accuracy, e.n)
-    counts = Counter(e.y.tolist()).values()
-    reason = f"the clean accuracy, {accuracy:.1%} [{low:.1%}, {high:.1%}], is above chance, {max(counts) / e.n:.1%}"
+    counts, shown = Counter(e.y.tolist()).values(), percent_within(accuracy, *wilson_interval(accuracy, e.n))
+    reason = f"the clean accuracy, {shown}, is above chance, {percent(max(counts) / e.n)}"
     return holds(accuracy > chance_level([*counts]), reason, otherwise="warn")
 
 

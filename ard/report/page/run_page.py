@@ -9,7 +9,7 @@ from ard.artifacts.paths import weights_beside
 from ard.artifacts.record import REHEARSED, Record
 from ard.artifacts.record_parts import AttackResult
 from ard.core.statistics import wilson_interval
-from ard.core.text import DASH, duration, radius
+from ard.core.text import DASH, duration, percent_within, radius
 from ard.report.evidence_card import (
     attack_cells,
     images_used,
@@ -173,7 +173,7 @@ def _radii(record: Record) -> Chart:
     for eps, accuracy in points.items():
         low, high = wilson_interval(accuracy, record.n)
         name = f"eps {radius(eps)}" if eps else "clean"
-        words = f"{name}: {100 * accuracy:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+        words = f"{name}: {percent_within(accuracy, low, high)}"
         marks.append(PlacedMark(eps, 100 * accuracy, words, LINE if eps else CLEAN, along=(100 * low, 100 * high)))
     line = Line("PGD-20", tuple((mark.x, mark.y) for mark in marks), LINE)
     return Chart(

@@ -12,6 +12,7 @@ from ard.attacks import FGSM
 from ard.attacks.folding import folded
 from ard.core.errors import StoppedError
 from ard.core.randomness import keyed_generator
+from ard.core.text import percent
 from ard.data import DataModule
 from ard.losses import cross_entropy
 from ard.training.callbacks.guard import Guard
@@ -108,8 +109,8 @@ class CatastrophicOverfitting(Guard):
         name, advice = diagnosed(*now)
         text = (
             f"epoch {trainer.current_epoch}: {'perhaps ' * (verdict == 'suspected')}{name}: "
-            f"on {int(images)} validation images PGD leaves {now[0]:.1%} right (best {self.seen['pgd_best']:.1%}), "
-            f"FGSM {now[1]:.1%}"
+            f"on {int(images)} validation images PGD leaves {percent(now[0])} right "
+            f"(best {percent(self.seen['pgd_best'])}), FGSM {percent(now[1])}"
         )
         if is_above_chance(trainer):
             self.seen["pgd_best"] = max(self.seen["pgd_best"], now[0])
@@ -172,7 +173,7 @@ class RobustOverfitting(Guard):
         elif best - last > 0.02 and engine.training_block.monitor == "val/robust_acc":
             self.warn(
                 trainer,
-                f"robust overfitting: val/robust_acc ended at {last:.1%}, {100 * (best - last):.1f} points below the "
-                f"{best:.1%} of epoch {self.seen['best_epoch']}; student.safetensors is the best, last.safetensors the last "
-                f"({n} validation images: a difference under {200 * math.sqrt(0.5 / n):.0f} points may be chance)",
+                f"robust overfitting: val/robust_acc ended at {percent(last)}, {100 * (best - last):.1f} points below the "
+                f"{percent(best)} of epoch {self.seen['best_epoch']}; student.safetensors is the best, last.safetensors "
+                f"the last ({n} validation images: a difference under {200 * math.sqrt(0.5 / n):.0f} points may be chance)",
             )

@@ -15,6 +15,7 @@ from ard.artifacts.card import Card, check_fold, check_images_of
 from ard.artifacts.weights import card_of
 from ard.core.errors import UserError
 from ard.core.statistics import wilson_interval
+from ard.core.text import percent
 from ard.data import DataModule, to_pixels
 from ard.data.loading import balanced_images
 from ard.models.frozen import Frozen
@@ -116,7 +117,7 @@ class TeacherCheck(pl.Callback):
             going_on = trainer.global_step > 0  # the warning was given when the run began
             if going_on:
                 continue
-            right = f"teacher {teacher.weights} is right on {accuracy.share:.0%} of {accuracy.n} {what} images"
+            right = f"teacher {teacher.weights} is right on {percent(accuracy.share)} of {accuracy.n} {what} images"
             cause, is_known = untaught(teacher), accuracy.beats_chance(pl_module.num_classes)
             if cause or not is_known:
                 cause = cause or "another normalisation, or another order of classes? `ard doctor` checks it"
