@@ -9,7 +9,7 @@ from ard.core.terminal import say
 from ard.core.text import printable
 from ard.core.user_paths import written_out
 
-PLACES = ("root", "others")  # arguments of data that name a file or folder
+PATH_ARGUMENTS = ("root", "others")  # arguments of data that name a file or folder
 
 
 def located(section: dict[str, Any], weights: Path) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def located(section: dict[str, Any], weights: Path) -> dict[str, Any]:
         key: located(value, weights)
         if isinstance(value, dict)
         else _place(written_out(value), weights)
-        if key in PLACES and isinstance(value, str)
+        if key in PATH_ARGUMENTS and isinstance(value, str)
         else value
         for key, value in section.items()
     }

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PLACES = ("LOCAL_RANK", "SLURM_LOCALID", "JSM_NAMESPACE_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK")  # whoever starts them
+RANK_VARIABLES = ("LOCAL_RANK", "SLURM_LOCALID", "JSM_NAMESPACE_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK")  # by any starter
 LAUNCHER, POLL_LAUNCHER = "ARD_LAUNCHER", 0.5  # the variable with the process that started this one; seconds
 
 
@@ -31,7 +31,7 @@ def supervised() -> Iterator[None]:
 
 def is_first_of_node() -> bool:
     """Whether this process is the first of a run on its machine, or alone; known before anything is connected."""
-    return next((os.environ[name] for name in PLACES if name in os.environ), "0") == "0"
+    return next((os.environ[name] for name in RANK_VARIABLES if name in os.environ), "0") == "0"
 
 
 def _end_with_parent(parent: int) -> None:

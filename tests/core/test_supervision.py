@@ -2,7 +2,7 @@
 
 import pytest
 
-from ard.core.supervision import PLACES, is_first_of_node
+from ard.core.supervision import RANK_VARIABLES, is_first_of_node
 
 STARTED_BY = {
     "nobody": {},
@@ -16,7 +16,7 @@ STARTED_BY = {
 
 @pytest.mark.parametrize("starter", STARTED_BY)
 def test_the_first_process_of_a_machine_is_known(starter, monkeypatch):
-    for name in PLACES:
+    for name in RANK_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     for local in (0, 1):
         for name, value in STARTED_BY[starter].items():

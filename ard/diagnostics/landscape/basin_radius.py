@@ -9,7 +9,7 @@ from ard.diagnostics.inspected import Inspected
 from ard.diagnostics.other_weights import along, filter_normalised, loss_and_accuracy
 
 DIRECTIONS, IMAGES = 8, 200
-FARTHEST, PLACES, HALVINGS = 2.0, 12, 6  # the farthest place is twice the weights away
+FARTHEST, RADII, HALVINGS = 2.0, 12, 6  # the farthest place is twice the weights away
 
 
 @diagnostic(
@@ -40,8 +40,8 @@ def basin_radius(of: Inspected) -> Found:
 def _first(loss: Callable[[float], float], cutoff: float, side: int) -> float:
     """The first place of the search beyond the cutoff, and the edge between it and the one before."""
     inside = 0.0
-    for place in range(1, PLACES + 1):
-        outside = FARTHEST * (place / PLACES) ** 2
+    for place in range(1, RADII + 1):
+        outside = FARTHEST * (place / RADII) ** 2
         if loss(side * outside) >= cutoff:
             break
         inside = outside
