@@ -105,7 +105,7 @@ def _diagnosed(
         reasons = "; ".join(f"{skipped.name}: {skipped.reason}" for skipped in diagnosed.skipped)
         raise UserError(f"{subject.weights}: nothing could be measured ({reasons})")
     with evaluation_mode(*of.networks):
-        accuracies = {"clean_acc": of.clean_acc, "robust_acc": of.robust_acc}
+        clean_acc, robust_acc = of.clean_acc, of.robust_acc
     diagnosis = Diagnosis(
         weights=subject.weights_file,
         model=subject.network_spec,
@@ -116,7 +116,8 @@ def _diagnosed(
         threat=Threat(norm=of.ball.norm, eps=of.ball.eps),
         seed=of.seed,
         attack=f"PGD-{PGD_STEPS}",
-        **accuracies,
+        clean_acc=clean_acc,
+        robust_acc=robust_acc,
         results=diagnosed.results,
         skipped=diagnosed.skipped,
         versions=versions(),
