@@ -9,6 +9,9 @@ from torch import Tensor
 from ard.attacks.balls import Ball
 from ard.attacks.base import Attack
 from ard.core.errors import UserError
+from ard.core.ranges import one_of
+
+PGDStart = Literal["uniform", "gaussian", "zero"]
 
 
 class PGD(Attack):
@@ -35,7 +38,7 @@ class PGD(Attack):
         *,
         steps: int = 10,
         relative_step: float | None = None,
-        start: Literal["uniform", "gaussian", "zero"] = "uniform",
+        start: PGDStart = "uniform",
         clamp_start: bool = True,
         keep_best: bool = False,
     ) -> None:
@@ -43,6 +46,7 @@ class PGD(Attack):
             raise UserError(f"PGD with steps = {steps}: expected at least 1")
         if keep_best and not clamp_start:
             raise UserError("PGD with keep_best and clamp_start = false may return its start: expected one of the two")
+        one_of(PGDStart, start=start)
         _check_step("PGD", relative_step, steps)
         step_size = ball.eps * (2.5 / steps if relative_step is None else relative_step)
         super().__init__(ball, steps=steps, step_size=step_size, keep_best=keep_best)

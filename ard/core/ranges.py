@@ -1,4 +1,6 @@
-"""Numbers out of range are refused by the name that the user typed."""
+"""Numbers out of range, and words that are none of a choice, are refused by the name that the user typed."""
+
+from typing import Any, get_args
 
 from ard.core.errors import UserError
 
@@ -8,3 +10,10 @@ def at_least(least: float, **options: float) -> None:
     for name, value in options.items():
         if not value >= least:
             raise UserError(f"{name} = {value}: expected at least {least:g}")
+
+
+def one_of(choice: Any, **options: str) -> None:
+    """Raises UserError for the first option that is none of a Literal's words: a parser keeps to them, Python does not."""
+    for name, value in options.items():
+        if value not in get_args(choice):
+            raise UserError(f"{name} = {value}: expected one of {', '.join(get_args(choice))}")

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ard.core.errors import UserError
 from ard.core.pixels import check_labels
-from ard.core.ranges import at_least
+from ard.core.ranges import at_least, one_of
 from ard.data.augmentation import (
     Augmentation,
     PaddingMode,
@@ -99,9 +99,8 @@ class DataModule(pl.LightningDataModule, ABC):
         for name, most in (("rotation", 180), ("cutmix", 1)):
             if not 0 <= getattr(self, name) <= most:
                 raise UserError(f"{name} = {getattr(self, name)}: expected 0 to {most}")
-        for name, choices in (("padding_mode", get_args(PaddingMode)), ("augmentation", get_args(Augmentation))):
-            if getattr(self, name) not in choices:
-                raise UserError(f"{name} = {getattr(self, name)}: expected one of {', '.join(choices)}")
+        one_of(PaddingMode, padding_mode=self.padding_mode)
+        one_of(Augmentation, augmentation=self.augmentation)
         if self.padding_mode == "reflect" and not self.crop_padding:
             raise UserError("padding_mode = reflect: nothing is padded; expected crop_padding = 1 or more")
         if self.augmentation in ERASED:

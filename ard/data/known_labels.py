@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from ard.core.errors import UserError
+from ard.core.ranges import one_of
 from ard.data.augmentation import Augmentation
 from ard.data.base import DataModule
 from ard.data.loading import Batch, Images, MemoryImages, Subset, fingerprint
 from ard.data.splitting import stratified_split
 
+Unlabelled = Literal["drop", "keep"]
 WrongAs = Literal["any", "next"]
 
 
@@ -31,7 +33,7 @@ class KnownLabels(DataModule):
         wrong_as: What a wrong label says: any other class alike, or always the next one.
 
     Raises:
-        UserError: For numbers out of range.
+        UserError: For numbers out of range, and words that are none of these.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class KnownLabels(DataModule):
         *,
         base: DataModule,
         labelled: int | None = None,
-        unlabelled: Literal["drop", "keep"] = "drop",
+        unlabelled: Unlabelled = "drop",
         wrong: float = 0.0,
         wrong_as: WrongAs = "any",
         seed: int = 0,
@@ -49,8 +51,8 @@ class KnownLabels(DataModule):
         self.classes, self.input_shape = base.classes, base.input_shape
         if not 0 <= wrong < 1:
             raise UserError(f"wrong = {wrong}: expected a share in [0, 1)")
-        if wrong_as not in get_args(WrongAs):
-            raise UserError(f"wrong_as = {wrong_as}: expected one of {', '.join(get_args(WrongAs))}")
+        one_of(Unlabelled, unlabelled=unlabelled)
+        one_of(WrongAs, wrong_as=wrong_as)
         names = ("batch_size", "val_size", "crop_padding", "flip", "workers", "padding_mode", "rotation", "cutmix")
         settings: dict[str, Any] = {name: getattr(base, name) for name in (*names, "augmentation")}
         if base.augmentation not in get_args(Augmentation):  # of the base alone, such as Photos'

@@ -10,9 +10,11 @@ from torch import Tensor
 from ard.core.class_folders import ClassFolders, class_folders, is_split
 from ard.core.errors import UserError
 from ard.core.randomness import key_seed
+from ard.core.ranges import one_of
 from ard.data.image_folder import ImageFolder
 from ard.data.loading import Batch
 
+PhotoAugmentation = Literal["crop", "trivial", "none"]
 SCALE = (0.4, 1.0)  # of an image's area that a random crop shows
 
 
@@ -46,7 +48,7 @@ class Photos(ImageFolder):
         batch_size: int = 32,
         val_size: float = 0.15,
         test_size: float = 0.15,
-        augmentation: Literal["crop", "trivial", "none"] = "crop",
+        augmentation: PhotoAugmentation = "crop",
         cutmix: float = 0.0,
         grey: bool = False,
         workers: int = 2,
@@ -55,6 +57,7 @@ class Photos(ImageFolder):
         seed: int = 0,
         split_seed: int = 0,
     ) -> None:
+        one_of(PhotoAugmentation, augmentation=augmentation)
         for key, share in (("val_size", val_size), ("test_size", test_size)):
             if not 0 < share < 1:
                 raise UserError(f"{key} = {share:g}: expected a share of the images, between 0 and 1")

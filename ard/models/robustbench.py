@@ -6,9 +6,12 @@ from typing import Literal
 from torch import nn
 
 from ard.core.errors import UserError
+from ard.core.ranges import one_of
 from ard.core.user_paths import written_out
 from ard.models.frozen import Frozen
 
+BenchDataset = Literal["cifar10", "cifar100", "imagenet"]
+BenchThreat = Literal["Linf", "L2"]
 INSTALL = "pip install git+https://github.com/RobustBench/robustbench"  # PyPI's 1.1.1 lacks the `autoattack` that it imports
 
 
@@ -29,10 +32,12 @@ class RobustBench(Frozen):
         self,
         *,
         name: str,
-        dataset: Literal["cifar10", "cifar100", "imagenet"] = "cifar10",
-        threat: Literal["Linf", "L2"] = "Linf",
+        dataset: BenchDataset = "cifar10",
+        threat: BenchThreat = "Linf",
         folder: str = "models",
     ) -> None:
+        one_of(BenchDataset, dataset=dataset)
+        one_of(BenchThreat, threat=threat)
         folder = written_out(folder)
         super().__init__(weights=str(Path(folder, dataset, threat, f"{name}.pt")))
         self.name, self.dataset, self.threat, self.folder = name, dataset, threat, folder

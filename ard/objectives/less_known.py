@@ -7,10 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ard.core.errors import UserError
+from ard.core.ranges import one_of
 from ard.losses import margin, shares_of
 from ard.models.given_answer import GivenAnswer
 from ard.objectives.ard import ARD
 from ard.objectives.base import Composed, Objective, Pair, RunFacts
+
+Told = Literal["one_hot", "same_odds", "class_mean", "another_image"]
 
 
 class LessKnown(Composed):
@@ -43,8 +46,9 @@ class LessKnown(Composed):
         self,
         *,
         base: Objective | None = None,
-        told: Literal["one_hot", "same_odds", "class_mean", "another_image"] = "class_mean",
+        told: Told = "class_mean",
     ) -> None:
+        one_of(Told, told=told)
         base = base or ARD(temperature=5.0)
         super().__init__(base)
         self.told, self.labels = told, "class"

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from ard.core.errors import UserError
-from ard.core.ranges import at_least
+from ard.core.ranges import at_least, one_of
 from ard.losses import AttackLoss, cross_entropy
 from ard.objectives.base import Objective, Pair, RunFacts
+
+Guide = Literal["eval", "train"]
 
 
 class NuAT(Objective):
@@ -43,10 +45,11 @@ class NuAT(Objective):
         strength: float = 4.5,
         rise: float = 0.9,
         batch_size: int | None = None,
-        guide: Literal["eval", "train"] = "eval",
+        guide: Guide = "eval",
     ) -> None:
         super().__init__()
         at_least(0, strength=strength)
+        one_of(Guide, guide=guide)
         if not 0 < rise <= 1:
             raise UserError(f"rise = {rise}: expected a share of the epochs in (0, 1]")
         if batch_size is not None:

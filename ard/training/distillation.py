@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ard.attacks import AttackFactory, Ball
 from ard.core.radius import RadiusLike
+from ard.core.ranges import one_of
 from ard.models import Frozen, Network
 from ard.objectives.base import Objective
 from ard.training.attack_schedule import AttackSchedule
@@ -92,12 +93,16 @@ class Distillation(Engine):
             seed=seed,
         )
         self.augmented_by, self.clean_pass = method.data, clean_pass or method.clean_pass
+        self._check_clean_pass()
         self.attacks = AttackSchedule(attack or method.attack, self.threat, self.attack, self.training_block.first_steps)
-        self.weight_perturbation = weight_perturbation or method.weight_perturbation
+        self.weight_perturbation, self.cuda_graph = weight_perturbation or method.weight_perturbation, cuda_graph
         self.taken: Taken | None = None  # the step under way, until its weights are at home
         self.stepping, self.unseen = False, list[Tensor]()  # whether a step follows this batch; what is shown after it
-        self.cuda_graph = cuda_graph
         self.attack_batch, self.learn = attack_batch, learn
+
+    def _check_clean_pass(self) -> None:
+        if self.clean_pass is not None:
+            one_of(CleanPass, clean_pass=self.clean_pass)
 
     @classmethod
     def from_config(

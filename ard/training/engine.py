@@ -11,6 +11,7 @@ from ard.attacks import AttackFactory, Ball, frozen_mode
 from ard.core.errors import UserError
 from ard.core.pixels import check_known
 from ard.core.randomness import key_seed, keyed_generator
+from ard.core.ranges import one_of
 from ard.data import DataModule, check_batch
 from ard.data.foreign import ForeignData
 from ard.data.loading import Loader, fingerprint
@@ -23,6 +24,7 @@ from ard.training.step import accuracy
 from ard.training.step_timer import StepTimer
 from ard.training.validation import Validated
 
+AttackMode = Literal["eval", "train"]
 UNENDING = 10**12  # steps, as the length of an epoch or a run that does not end
 
 
@@ -55,12 +57,13 @@ class Engine(Validated):
         val_attack: AttackFactory,
         training: Training,
         teacher: Frozen | None = None,
-        attack_mode: Literal["eval", "train"] = "eval",
+        attack_mode: AttackMode = "eval",
         init: str | None = None,
         num_classes: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        one_of(AttackMode, attack_mode=attack_mode)
         if num_classes is None and not isinstance(student, nn.Module):
             raise UserError("a student that is still to be made: expected num_classes, too, or the network itself")
         with torch.random.fork_rng([]):

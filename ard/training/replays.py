@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ard.attacks import AttackFactory, Ball, attacking
 from ard.core.errors import UserError
 from ard.core.radius import RadiusLike
+from ard.core.ranges import one_of
 from ard.losses import AttackLoss
 from ard.models import Frozen, Network
 from ard.objectives.base import Objective, Step, TrainingLoss, total_loss
@@ -16,6 +17,8 @@ from ard.training.engine import Engine
 from ard.training.method import Method, frozen_teacher, network_named, threat_of
 from ard.training.schedule import Training
 from ard.training.step import listening
+
+Clamped = Literal["image", "perturbation"]
 
 
 def replayed_loss(
@@ -50,7 +53,7 @@ def replay(
     ball: Ball,
     count: int,
     descend: Callable[[dict[str, Tensor]], None],
-    clamped: Literal["image", "perturbation"] = "image",
+    clamped: Clamped = "image",
 ) -> Tensor:
     """Minimise the training loss in `count` steps; after each, the perturbation takes a step of eps along its gradient.
 
@@ -113,7 +116,7 @@ class FreeDistillation(Engine):
         threat: Ball | None = None,
         eps: RadiusLike | None = None,
         replays: int | None = None,
-        clamped: Literal["image", "perturbation"] | None = None,
+        clamped: Clamped | None = None,
         val_attack: AttackFactory | None = None,
         training: Training | Mapping[str, Any] | None = None,
         attack_mode: Literal["eval", "train"] | None = None,
@@ -139,6 +142,7 @@ class FreeDistillation(Engine):
         self.replays = method.replays if replays is None else replays
         self._check_replays()
         self.clamped = clamped or method.clamped
+        one_of(Clamped, clamped=self.clamped)
         self.automatic_optimization = False
         self.clipping: float | None = None
         self.delta: Tensor | None = None  # not a buffer: DDP would overwrite every rank's with the first's
@@ -162,7 +166,7 @@ class FreeDistillation(Engine):
         teacher: Frozen | None = None,
         attack_mode: Literal["eval", "train"] = "eval",
         replays: int = 8,
-        clamped: Literal["image", "perturbation"] = "image",
+        clamped: Clamped = "image",
         init: str | None = None,
         num_classes: int = 10,
         seed: int = 0,

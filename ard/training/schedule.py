@@ -11,9 +11,13 @@ from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 from torch.optim.swa_utils import AveragedModel
 
 from ard.core.errors import UserError
+from ard.core.ranges import one_of
 from ard.models.average import MovingAverage
 from ard.training.curves import RateCurve, cosine, one_cycle, triangle
 from ard.training.optimizers import OptimizerFactory, check_groups, check_optimizer
+
+Schedule = Literal["multistep", "one_cycle", "triangular", "cosine"]
+Monitor = Literal["val/robust_acc", "val/clean_acc"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,18 +54,20 @@ class Training:
     weight_decay: float = 5e-4
     nesterov: bool = False
     optimizer: OptimizerFactory | None = None
-    schedule: Literal["multistep", "one_cycle", "triangular", "cosine"] = "multistep"
+    schedule: Schedule = "multistep"
     milestones: Sequence[float] = (0.5, 0.75)
     gamma: float = 0.1
     warmup: float = 0.3
     least_momentum: float | None = None
     label_smoothing: float = 0.0
     average: float | None = None
-    monitor: Literal["val/robust_acc", "val/clean_acc"] = "val/robust_acc"
+    monitor: Monitor = "val/robust_acc"
     eps_ramp: tuple[float, float] | None = None
     first_steps: int | None = None
 
     def __post_init__(self) -> None:
+        one_of(Schedule, schedule=self.schedule)
+        one_of(Monitor, monitor=self.monitor)
         if not all(0 < milestone <= 1 for milestone in self.milestones):
             raise UserError(f"milestones = {list(self.milestones)}: expected fractions of training in (0, 1], such as 0.5")
         for name, most in {

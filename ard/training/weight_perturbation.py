@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ard.core.errors import UserError
+from ard.core.ranges import one_of
+
+Restore = Literal["before_step", "after_step"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +32,14 @@ class AWP:
 
     gamma: float = 0.005
     start: float = 0.0
-    restore: Literal["before_step", "after_step"] = "before_step"
+    restore: Restore = "before_step"
 
     def __post_init__(self) -> None:
         if self.gamma < 0:
             raise UserError(f"gamma = {self.gamma}: expected at least 0, in units of each layer's norm")
         if not 0 <= self.start <= 1:
             raise UserError(f"start = {self.start}: expected a share of training, from 0 to 1")
+        one_of(Restore, restore=self.restore)
 
     def __call__(
         self, network: nn.Module, loss: Callable[[], Tensor], beside: nn.Module | None = None

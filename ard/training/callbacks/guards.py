@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ard.core.errors import UserError
+from ard.core.ranges import one_of
 from ard.training.callbacks.collapse import Collapse
 from ard.training.callbacks.finite import Finite
 from ard.training.callbacks.guard import Guard
-from ard.training.callbacks.overfitting import CatastrophicOverfitting, RobustOverfitting
+from ard.training.callbacks.overfitting import Action, CatastrophicOverfitting, RobustOverfitting
 from ard.training.callbacks.summary import Summary
 from ard.training.callbacks.unchanged_teachers import UnchangedTeachers
 
@@ -29,6 +30,7 @@ class Guards:
     def __post_init__(self) -> None:
         if self.skip_nonfinite < 0:
             raise UserError(f"skip_nonfinite = {self.skip_nonfinite}: expected at least 0 steps")
+        one_of(Action, on_overfitting=self.on_overfitting)
 
     def callbacks(self) -> list[Guard]:
         """The guards, for the trainer; the last one writes summary.json, in which the others' warnings are."""

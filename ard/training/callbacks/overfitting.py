@@ -13,6 +13,7 @@ from ard.attacks.folding import folded
 from ard.core.errors import StoppedError
 from ard.core.randomness import keyed_generator
 from ard.core.text import percent
+from ard.core.ranges import one_of
 from ard.data import DataModule
 from ard.losses import cross_entropy
 from ard.training.callbacks.guard import Guard
@@ -21,6 +22,7 @@ from ard.training.checkpoints import AtomicCheckpointIO
 from ard.training.engine import Engine
 from ard.training.selection import is_above_chance
 
+Action = Literal["stop", "rollback", "warn"]
 IMAGES = 1000  # of the validation split are enough
 
 
@@ -66,7 +68,8 @@ class CatastrophicOverfitting(Guard):
     back, accuracy under the whole one may fall without any fault.
     """
 
-    def __init__(self, action: Literal["stop", "rollback", "warn"] = "stop") -> None:
+    def __init__(self, action: Action = "stop") -> None:
+        one_of(Action, action=action)
         super().__init__(pgd=None, pgd_best=0.0, fgsm=None, suspected=False)
         self.action = action
 
