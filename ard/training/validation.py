@@ -35,7 +35,7 @@ class Validated(pl.LightningModule, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.accuracies = nn.ModuleDict()
-        self.shown = torch.zeros(())  # images of each class in the validation under way
+        self.validated_counts = torch.zeros(())  # images of each class in the validation under way, of this process
 
     @property
     @abstractmethod
@@ -47,7 +47,7 @@ class Validated(pl.LightningModule, ABC):
         """Pixels and labels of a batch."""
 
     def on_validation_epoch_start(self) -> None:
-        self.shown = torch.zeros((), device=self.device)
+        self.validated_counts = torch.zeros((), device=self.device)
         self.share_buffers()  # all measure the network that is saved
 
     def share_buffers(self) -> None:
@@ -68,7 +68,7 @@ class Validated(pl.LightningModule, ABC):
                 x_adv = self.val_attack(lambda x_adv: cross_entropy(network(x_adv), y), x, generator)
             attacked = network(x_adv)
             taught = self.teacher(x_adv) if self.teacher is not None and self.teacher.loaded else None
-        self.shown = self.shown + torch.bincount(y, minlength=logits.shape[1])
+        self.validated_counts = self.validated_counts + torch.bincount(y, minlength=logits.shape[1])
         self._count("clean", logits, y)
         self._count("robust", attacked, y)
         if taught is not None:
@@ -78,8 +78,8 @@ class Validated(pl.LightningModule, ABC):
 
     def on_validation_epoch_end(self) -> None:
         """What the clean accuracy must exceed to be above naming the most frequent class, see selection."""
-        if self.shown.ndim:
-            self.log("val/chance", chance_level(self.reduced(self.shown).tolist()), sync_dist=True)
+        if self.validated_counts.ndim:
+            self.log("val/chance", chance_level(self.reduced(self.validated_counts).tolist()), sync_dist=True)
 
     def reduced(self, term: Tensor) -> Tensor:
         """Of all processes: the mean of a number, the sum of several."""

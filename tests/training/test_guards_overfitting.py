@@ -2,19 +2,22 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import Callback
-from tiny import user_error
+from tiny import tiny_net, user_error
 from torch import nn
 
+from ard import Distillation
 from ard.core.randomness import keyed_generator
+from ard.data import Digits
 from ard.losses import cross_entropy
 from ard.training.callbacks import overfitting
 from ard.training.callbacks.guard import Guard
-from ard.training.callbacks.overfitting import CatastrophicOverfitting
+from ard.training.callbacks.overfitting import CatastrophicOverfitting, RobustOverfitting
 
 EPOCHS = ["--trainer.limit_train_batches=1", "--trainer.max_epochs=4", "--trainer.limit_val_batches=1.0"]
 
@@ -171,3 +174,14 @@ def test_robust_overfitting_is_reported_once_at_the_end(fit, tmp_path, monkeypat
         assert "ended at 45.6 %, 7.9 points below the 53.5 % of epoch 1" in lines[0]
         assert "200 validation images: a difference under 10 points may be chance" in lines[0]
         observed(lines[0])
+
+
+def test_the_images_that_were_validated_are_counted_also_where_they_are_a_part_of_the_split():
+    guard, engine = RobustOverfitting(), Distillation(student=tiny_net(), objective="pgd_at")
+    metrics = {"val/robust_acc": torch.tensor(0.5)}
+    trainer = SimpleNamespace(
+        datamodule=Digits(), sanity_checking=False, world_size=1, current_epoch=0, callback_metrics=metrics
+    )
+    engine._trainer, engine.validated_counts = trainer, torch.tensor([3, 4, 0, 9])
+    guard.on_validation_end(trainer, engine)
+    assert guard.seen["validation_images"] == 16

@@ -14,7 +14,6 @@ from ard.core.errors import StoppedError
 from ard.core.randomness import keyed_generator
 from ard.core.text import percent
 from ard.core.ranges import one_of
-from ard.data import DataModule
 from ard.losses import cross_entropy
 from ard.training.callbacks.guard import Guard
 from ard.training.callbacks.ranks import over_all
@@ -145,13 +144,6 @@ class RobustOverfitting(Guard):
 
     def __init__(self) -> None:
         super().__init__(best=None, best_epoch=None, last=None, last_above_chance=True, validation_images=0)
-        self._images = 0
-
-    def on_validation_start(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:  # noqa: ARG002
-        self._images = 0
-
-    def on_validation_batch_end(self, trainer: pl.Trainer, engine: pl.LightningModule, outputs: Any, *_: Any) -> None:  # noqa: ARG002
-        self._images += trainer.world_size * len(outputs["y"])
 
     def on_validation_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
         assert isinstance(engine, Engine)
@@ -161,7 +153,7 @@ class RobustOverfitting(Guard):
         is_above = is_above_chance(trainer)
         if is_above and (self.seen["best"] is None or value > self.seen["best"]):
             self.seen |= {"best": value, "best_epoch": trainer.current_epoch}
-        images = len(engine.data.splits[1]) if isinstance(engine.data, DataModule) else self._images
+        images = int(engine.reduced(engine.validated_counts).sum())
         self.seen |= {"last": value, "last_above_chance": is_above, "validation_images": images}
 
     def on_train_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
