@@ -26,10 +26,12 @@ def _message(trainer: pl.Trainer, engine: Engine) -> str:
     size, steps = engine.data.batch_size, engine.attack.steps
     attack = f"{type(engine.attack).__name__} of {steps} step{'s' * (steps != 1)}"
     place = f"{trainer.strategy.root_device} is out of memory in step {trainer.global_step}"
-    less = "" if "mixed" in str(trainer.precision) else " --precision bf16-mixed, or"
+    ways = [] if "mixed" in str(trainer.precision) else ["--precision bf16-mixed"]
     if trainer.strategy.root_device.type == "cuda" and getattr(engine, "cuda_graph", False):
-        less += " --model.cuda_graph false (graphs hold memory of their own), or"
+        ways.append("--model.cuda_graph false (graphs hold memory of their own)")
+    if half := size // 2 // trainer.world_size * trainer.world_size:
+        ways.append(f"--batch-size {half} (another run: scale the learning rate with it)")
     return (
-        f"{place}: batch_size {size} on {trainer.world_size} device(s), {attack}, precision {trainer.precision}; try{less} "
-        f"--batch-size {size // 2} (another run: scale the learning rate with it), or more devices"
+        f"{place}: batch_size {size} on {trainer.world_size} device(s), {attack}, precision {trainer.precision}; "
+        f"try {', or '.join([*ways, 'more devices'])}"
     )

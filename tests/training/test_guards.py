@@ -193,6 +193,16 @@ def test_on_a_gpu_the_memory_of_graphs_is_a_way_out(graphs, kind):
     assert "--model.cuda_graph" not in free
 
 
+@pytest.mark.parametrize(("size", "devices", "half"), [(32, 1, 16), (1, 1, None), (6, 2, 2), (12, 8, None)])
+def test_half_a_batch_is_one_that_the_devices_can_share(size, devices, half):
+    data, attack = SimpleNamespace(batch_size=size), SimpleNamespace(steps=7)
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    trainer = SimpleNamespace(strategy=strategy, global_step=2, world_size=devices, precision="32-true")
+    said = out_of_memory._message(trainer, SimpleNamespace(data=data, attack=attack))
+    way = f"--batch-size {half} (another run: scale the learning rate with it), or " if half else ""
+    assert said.endswith(f"precision 32-true; try --precision bf16-mixed, or {way}more devices")
+
+
 def test_other_errors_are_not_taken_for_it(fit, tmp_path, monkeypatch):
     monkeypatch.setattr(PGD, "__call__", lambda *_: (_ for _ in ()).throw(RuntimeError("shapes differ")))
     with pytest.raises(RuntimeError, match="shapes differ"):
