@@ -1,8 +1,19 @@
-"""The attack of training while its radius rises, or the number of its steps."""
+"""The attacks that an engine makes, and that of training while its radius rises, or the number of its steps."""
 
 from ard.attacks import Attack, AttackFactory, Ball
 from ard.core.errors import UserError
 from ard.training.step import Search, unattacked
+
+
+def attack_of(make: AttackFactory, threat: Ball, name: str) -> Attack:
+    """The attack within the threat; raises UserError where `make`, called `name` by the user, makes something else."""
+    attack = make(ball=threat)
+    if not isinstance(attack, Attack):
+        raise UserError(
+            f"{name} makes a {type(attack).__name__}: expected what makes an ard.attacks.Attack of the threat, such as "
+            "partial(PGD, steps=7)"
+        )
+    return attack
 
 
 class AttackSchedule:
@@ -15,13 +26,15 @@ class AttackSchedule:
         first_steps: With how many it will begin; None: with all.
 
     Raises:
-        UserError: Where it has not so many, or is none of ard.attacks.
+        UserError: Where it has not so many.
     """
 
     def __init__(self, make: AttackFactory, threat: Ball, whole: Attack, first_steps: int | None = None) -> None:
-        if first_steps is not None and not (isinstance(whole, Attack) and first_steps <= whole.steps):
-            found = f"{type(whole).__name__} of {whole.steps} in all" if isinstance(whole, Attack) else "none of ard.attacks"
-            raise UserError(f"first_steps = {first_steps}: the attack is {found}; expected one of at least {first_steps}")
+        if first_steps is not None and first_steps > whole.steps:
+            raise UserError(
+                f"first_steps = {first_steps}: the attack is {type(whole).__name__} of {whole.steps} in all; "
+                f"expected one of at least {first_steps}"
+            )
         self.make, self.threat, self.whole = make, threat, whole
         self.asked: tuple[float, int | None] = (threat.eps, None)  # last, for this radius and this number of steps
         self.given: Search = whole

@@ -17,6 +17,7 @@ from ard.data.foreign import ForeignData
 from ard.data.loading import Loader, fingerprint
 from ard.models import Cached, Frozen, Network
 from ard.objectives.base import Objective, RunFacts, Step, total_loss
+from ard.training.attack_schedule import attack_of
 from ard.training.given_student import class_count, reads_channels_last, student_factory
 from ard.training.schedule import Training
 from ard.training.starting_weights import start_from
@@ -73,7 +74,8 @@ class Engine(Validated):
             self.student = student if isinstance(student, nn.Module) else make(num_classes=num_classes)
             objective.build_all(student=make, num_classes=num_classes or 0)
         self.objective, self.training_block, self.teacher = objective, training, teacher
-        self.threat, self.attack, self.val_attack = threat, attack(ball=threat), val_attack(ball=threat)
+        self.threat = threat
+        self.attack, self.val_attack = attack_of(attack, threat, "attack"), attack_of(val_attack, threat, "val_attack")
         self.attack_mode, self.num_classes, self.seed = attack_mode, num_classes or 0, seed  # 0: to be asked of the student
         if objective.needs_teacher and teacher is None:
             raise UserError(

@@ -273,7 +273,6 @@ def called(attack_batch, number, *, objective=None, student=None, teacher=None, 
         ({"student": Waiting()}, "Tensor.__bool__ waits for the device"),
         ({"objective": Odd(start=False, centre=True)}, "Odd searches around other images than the batch's"),
         ({"objective": Odd(start=True, centre=False)}, None),
-        ({"attack": lambda loss, x, generator: x}, "the attack is none of ard.attacks"),  # noqa: ARG005
     ],
     ids=lambda value: value if isinstance(value, str) else next(iter(value or [None])),
 )

@@ -68,6 +68,12 @@ def test_a_student_may_begin_with_weights_for_other_classes(tmp_path):
     assert student.head.out_features == 10
 
 
+@pytest.mark.parametrize("name", ["attack", "val_attack"])
+def test_an_attack_that_is_none_of_ours_is_refused(name):
+    with user_error(f"^{name} makes a function: expected what makes an ard.attacks.Attack of the threat"):
+        Distillation(student=Plain(), objective="pgd_at", **{name: lambda ball: lambda *_: ball})
+
+
 @pytest.mark.fault(14)
 def test_init_from_another_network_is_refused(fit, tmp_path, teacher_file, observed):
     with user_error(
