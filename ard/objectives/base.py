@@ -239,6 +239,11 @@ class Objective(nn.Module, ABC):
         """`diagnostics` of every part."""
         return {name: value for part in self.parts() for name, value in part.diagnostics().items()}
 
+    @final
+    def wanted_teacher(self, teacher: nn.Module | None) -> nn.Module | None:
+        """The teacher that `forward` is called with: None where the method wants none, though a run may have one."""
+        return teacher if self.needs_teacher else None
+
     @property
     def epoch(self) -> int:
         return self.step.epoch

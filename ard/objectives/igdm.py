@@ -27,7 +27,7 @@ class IGDM(Composed):
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
-        attack_loss, training_loss = self.base(student, teacher if self.base.needs_teacher else None, x, y)
+        attack_loss, training_loss = self.base(student, self.base.wanted_teacher(teacher), x, y)
         centre = AttackLoss.centre_of(attack_loss, x)
 
         def matched(x_adv: Tensor) -> dict[str, Tensor]:

@@ -55,7 +55,7 @@ class NodeAlignment(Composed):
                 raise UserError(f"{name} has one layer: expected hidden layers, whose nodes can be compared")
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
-        attack_loss, training_loss = self.base(student, teacher if self.base.needs_teacher else None, x, y)
+        attack_loss, training_loss = self.base(student, self.base.wanted_teacher(teacher), x, y)
 
         def aligned(x_adv: Tensor) -> dict[str, Tensor]:
             terms = training_loss(x_adv)

@@ -34,7 +34,7 @@ class TeacherLabels(Composed):
             named = teacher(x).argmax(dim=1)
         if self.missing_only:
             named = self._filled(y, named)
-        return self.base(student, teacher if self.base.needs_teacher else None, x, named)
+        return self.base(student, self.base.wanted_teacher(teacher), x, named)
 
     def _filled(self, y: Tensor, named: Tensor) -> Tensor:
         """The labels that are there, and those that the teacher names for what has none: images, or parts of mixed ones."""

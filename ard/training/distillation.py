@@ -153,7 +153,7 @@ class Distillation(Engine):
         x, y = self.images(batch, batch_idx)
         self.taken = take(
             self.student,
-            self.teacher,
+            self.objective.wanted_teacher(self.teacher),
             self.objective,
             self.attacks(self.ball, self.attack_steps),
             x,

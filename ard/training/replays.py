@@ -217,7 +217,7 @@ class FreeDistillation(Engine):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         x, y = self.images(batch, batch_idx)
-        parts = self.student, self.teacher, self.objective
+        parts = self.student, self.objective.wanted_teacher(self.teacher), self.objective
         training_loss = replayed_loss(*parts, x, y, self.next_step(batch_idx), mode=self.attack_mode)
 
         def heard(x_adv: Tensor) -> dict[str, Tensor]:

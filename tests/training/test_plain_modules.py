@@ -17,6 +17,7 @@ from ard.data.foreign import labels_of
 from ard.models import Frozen, Normalized
 from ard.objectives.fair_ard import FairARD
 from ard.objectives.mtard import MTARD
+from ard.objectives.pgd_at import PGDAT
 from ard.objectives.rslad import RSLAD
 from ard.training.callbacks.guards import Guards
 from ard.training.callbacks.teacher_accuracy import TeacherCheck
@@ -250,6 +251,22 @@ def test_a_peer_of_a_network_is_another_network_of_its_kind():
     fitted(module)
     assert type(module.objective.peer) is Net
     assert not torch.equal(module.objective.peer.conv.weight, net.conv.weight)
+
+
+@FOREIGN
+@pytest.mark.parametrize("engine", [ard.Distillation, partial(ard.FreeDistillation, replays=1)], ids=["attack", "replays"])
+def test_a_method_that_wants_no_teacher_is_handed_none(engine):
+    """Though the run has one, which validation asks."""
+    teachers = []
+
+    class Alone(PGDAT):
+        def forward(self, student, teacher, x, y):
+            teachers.append(teacher)
+            return super().forward(student, teacher, x, y)
+
+    module = engine(student=Net(), teacher=Net(), objective=Alone(), eps=0.1)
+    fitted(module, trainer=plain_trainer(limit_train_batches=1, limit_val_batches=1))
+    assert teachers == [None]
 
 
 def test_a_name_brings_all_that_its_recipe_says():
