@@ -1,7 +1,5 @@
 """GradAlign: one-step adversarial training of a student that stays linear where the attack steps."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,10 +41,6 @@ class GradAlign(Objective):
             return {"ce": self.hard_label(student(x_adv), y), "align": self.strength * bend.mean()}
 
         return attack_labels(student, y), training_loss
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        state_dict.pop(f"{prefix}eps", None)  # of checkpoints from before eps came with the step
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 def _gradient(student: nn.Module, x: Tensor, y: Tensor, *, create_graph: bool = False) -> Tensor:

@@ -155,7 +155,7 @@ class Kept(ModelCheckpoint):
             scores = {path.replace(there, here, 1): score for path, score in state_dict["best_k_models"].items()}
             state_dict = {**state_dict, **paths, "best_k_models": scores}
         super().load_state_dict(state_dict)
-        self.is_above_chance = state_dict.get("is_above_chance", True)  # checkpoints of earlier versions do not say it
+        self.is_above_chance = state_dict["is_above_chance"]
 
     def _is_ours(self, file: Path, state_dict: dict[str, Any]) -> bool:
         """Whether a file is the best checkpoint that this state knows: whole, and with that score."""

@@ -183,12 +183,12 @@ def describe(config: dict[str, Any], trainer: pl.Trainer) -> dict[str, Any]:
 def check_schedule(trainer: pl.Trainer, engine: Engine) -> None:
     """Raises UserError where the learning rate's schedule was made for another number of steps, as of other batches.
 
-    Not of multistep, though older checkpoints say of it how many steps there were: it may be made longer.
+    Not of multistep, which may be made longer.
     """
     if engine.training_block.schedule == "multistep":
         return
     for config in trainer.lr_scheduler_configs:
-        steps = getattr(config.scheduler, "total_steps", engine.optimizer_steps + 1) - 1
+        steps = config.scheduler.total_steps - 1  # type: ignore[union-attr]
         if steps != engine.optimizer_steps:
             raise UserError(
                 f"the {engine.training_block.schedule} schedule of the checkpoint ends after {steps} steps, this run has "

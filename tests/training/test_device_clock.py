@@ -1,4 +1,4 @@
-"""What a run's device worked: its training steps alone, added up over resumes; of older runs nothing is said."""
+"""What a run's device worked: its training steps alone, added up over resumes."""
 
 import json
 from types import SimpleNamespace
@@ -10,7 +10,6 @@ from test_resume import killed
 
 from ard.artifacts.weights import read_weights
 from ard.training import device_clock
-from ard.training.callbacks.about import run_files
 from ard.training.device_clock import DeviceClock
 
 
@@ -75,22 +74,3 @@ def test_a_run_counts_its_steps_over_resumes_and_not_its_validation(fit, tmp_pat
     for name in ("student", "last"):
         assert read_weights(tmp_path / f"{name}.safetensors")[1].training.device_seconds == 6
     assert json.loads((tmp_path / "summary.json").read_text())["device_seconds"] == 6
-
-
-def test_a_clock_of_an_older_version_goes_on_and_says_nothing_of_the_device(fit, tmp_path):
-    files = run_files(fit(tmp_path, "natural").trainer)
-    before = files.state_dict()
-    old = {"seconds": 9.0, "images": 70, "flops_per_image": 2e12, "bare_images": 20, "bare_flops_per_image": 1e12}
-    files.load_state_dict(old)
-    assert files.clock == {
-        "seconds": 9.0,
-        "images": 70,
-        "flops": 50 * 2e12 + 20 * 1e12,
-        "flops_per_image": {},
-        "device_seconds": None,
-    }
-    assert files.device_seconds(SimpleNamespace(world_size=1)) is None
-    files.load_state_dict({key: old[key] for key in ("seconds", "images", "flops_per_image")})  # of before rising radii
-    assert files.clock["flops"] == 70 * 2e12
-    files.load_state_dict(before)
-    assert files.clock == before

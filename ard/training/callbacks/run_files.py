@@ -150,7 +150,7 @@ class RunFiles(SaveConfigCallback):
             now = time.monotonic()
             self.clock["seconds"] += now - self._since
             self._since = now
-        if self._device is not None and self.clock["device_seconds"] is not None:
+        if self._device is not None:
             self.clock["device_seconds"] += self._device.taken()
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -225,19 +225,14 @@ class RunFiles(SaveConfigCallback):
             processes=trainer.world_size if trainer.world_size > 1 else None,
         )
 
-    def device_seconds(self, trainer: pl.Trainer) -> float | None:
-        """What all devices worked on training steps up to now; None where an older version began the run."""
+    def device_seconds(self, trainer: pl.Trainer) -> float:
+        """What all devices worked on training steps up to now."""
         self._tick()
-        worked = self.clock["device_seconds"]
-        return None if worked is None else round(worked * trainer.world_size, 1)
+        return round(self.clock["device_seconds"] * trainer.world_size, 1)
 
     def state_dict(self) -> dict[str, Any]:
         self._tick()
         return {**self.clock, "flops_per_image": dict(self.clock["flops_per_image"])}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if "flops" not in state:  # as older versions wrote it
-            per_image, images, bare = (state.get(key, 0) for key in ("flops_per_image", "images", "bare_images"))
-            flops = per_image * (images - bare) + state.get("bare_flops_per_image", 0) * bare
-            state = {**state, "flops": flops, "flops_per_image": {}, "device_seconds": None}
         self.clock = {key: state[key] for key in self.clock}
