@@ -8,7 +8,7 @@ CONTRACT = (
     "a network is an nn.Module subclass, a function that names `num_classes` among its parameters, "
     "or a model function of torchvision or timm"
 )
-LIBRARIES = {"torchvision": ("torchvision.models", "list_models"), "timm": ("timm", "list_models")}
+LIBRARIES = {"torchvision": "torchvision.models", "timm": "timm"}  # where each has its `list_models`
 
 
 def makes_networks(target: Any) -> bool:
@@ -24,7 +24,7 @@ def makes_networks(target: Any) -> bool:
 def _is_listed(function: Any) -> bool:
     """Among the models of its library, whose functions pass `num_classes` on without naming it."""
     name, module = str(getattr(function, "__name__", "")), str(getattr(function, "__module__", ""))
-    library, listing = LIBRARIES.get(module.partition(".")[0], ("", ""))
-    if not library or not module.startswith(f"{library.partition('.')[0]}.models."):
+    library = module.partition(".")[0]
+    if library not in LIBRARIES or not module.startswith(f"{library}.models."):
         return False
-    return name in getattr(import_module(library), listing)()
+    return name in import_module(LIBRARIES[library]).list_models()

@@ -94,7 +94,7 @@ class Redrawn:
 
 def check_shape(augmentation: str, shape: tuple[int, ...]) -> None:
     """Raises UserError for images that IDBH cannot change."""
-    if augmentation in ERASED and (shape[0] != 3 or min(shape[1:]) <= MOST_SHIFT):
+    if shape[0] != 3 or min(shape[1:]) <= MOST_SHIFT:
         what = f"{shape[0]} × {shape[1]} × {shape[2]}"
         raise UserError(
             f"augmentation = {augmentation}: images are {what}; expected RGB ones, {MOST_SHIFT + 1} pixels or more"

@@ -37,9 +37,6 @@ class MemoryImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> Batch:
-        return self.pixels[index], self.labels[index]
-
     def __getitems__(self, indices: list[int]) -> Batch:
         chosen = torch.tensor(indices, dtype=torch.long)
         if self.pixels.is_cuda:  # a list would be copied to the device by a call that waits for it
@@ -225,10 +222,10 @@ def _already_batched(batch: Batch) -> Batch:
     return batch
 
 
-def balanced(labels: Tensor, limit: int, seed: int = 0) -> Tensor:
-    """Indices of `limit` images, as equally many of each class as there are, in the order of the data; fixed by seed."""
+def balanced(labels: Tensor, limit: int) -> Tensor:
+    """Indices of `limit` images, as equally many of each class as there are, in the order of the data; always the same."""
     labels = labels.cpu()
-    shuffled = torch.randperm(len(labels), generator=keyed_generator("cpu", "limit", seed))
+    shuffled = torch.randperm(len(labels), generator=keyed_generator("cpu", "limit", 0))
     rank = torch.zeros_like(labels)  # an image's turn among those of its class
     for label in labels.unique():
         mine = shuffled[labels[shuffled] == label]

@@ -190,7 +190,6 @@ def test_balanced_takes_equally_many_of_each_class() -> None:
     labels = torch.randint(3, (500,), generator=generator())
     chosen = balanced(labels, 61)
     assert torch.equal(chosen, balanced(labels, 61))
-    assert not torch.equal(chosen, balanced(labels, 61, seed=1))
     assert chosen.tolist() == sorted(set(chosen.tolist()))
     assert sorted(torch.bincount(labels[chosen]).tolist()) == [20, 20, 21]
     scarce = torch.tensor([0] * 50 + [1] * 4)
