@@ -27,6 +27,9 @@ class ForeignData:
     """
 
     additional = False
+    cutmix = 0.0
+    num_classes: int | None = None  # the student is asked
+    title: str | None = None
 
     def __init__(self) -> None:
         self.classes: Sequence[str] = ()
@@ -41,10 +44,11 @@ class ForeignData:
         loader: Any = trainer.train_dataloader
         with torch.random.fork_rng([]):  # a loader draws on the CPU
             x, y = self.received(next(iter(loader)), 0)
-        self.few, self.input_shape, self.batch_size = (x, y), tuple(x.shape[1:]), len(y)
+        self.few, self.input_shape = (x, y), tuple(x.shape[1:])
+        self.batch_size = len(y) * trainer.world_size
         dataset = getattr(loader, "dataset", None)
         labels = labels_of(dataset)
-        self.image_count = len(labels) if labels is not None else int(trainer.num_training_batches) * len(y)
+        self.image_count = len(labels) if labels is not None else int(trainer.num_training_batches) * self.batch_size
         self.class_counts = () if labels is None else torch.bincount(labels).tolist()
         self.classes = tuple(str(name) for name in getattr(dataset, "classes", ()))
         if trainer.is_global_zero:
@@ -63,6 +67,10 @@ class ForeignData:
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
         """Nothing: the loaders have done what their owner wanted."""
         return x
+
+    def mix(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Batch:  # noqa: ARG002
+        """Nothing either."""
+        return x, y
 
     def shown(self, batch_idx: int) -> None:  # noqa: ARG002
         """Nobody knows which images of which data set they show."""

@@ -121,11 +121,10 @@ class Engine(Validated):
         vars(self).pop("optimizer_steps", None)
         if isinstance(self.data, ForeignData):
             self.data.look(self.trainer)
-        expected = self.data.num_classes if isinstance(self.data, DataModule) else None
         self._check_augmentation()
         self._check_accumulation()
         self.settle(self.data.input_shape)
-        self.num_classes = class_count(self.student, self.data.input_shape, self.num_classes or expected)
+        self.num_classes = class_count(self.student, self.data.input_shape, self.num_classes or self.data.num_classes)
         if isinstance(self.data, DataModule):  # all at once: a batch may be hours away
             check_known(self.data.training_labels, self.num_classes, self.objective.labels)
         for place, teacher in self.teachers().items():
@@ -158,7 +157,7 @@ class Engine(Validated):
     def _check_augmentation(self) -> None:
         """Raises UserError where images are mixed for a method that wants one class for each, or not as its name says."""
         data, name = self.data, type(self.objective).__name__
-        if isinstance(data, DataModule) and data.cutmix and self.objective.labels == "class":
+        if data.cutmix and self.objective.labels == "class":
             raise UserError(
                 f"{name} wants one class for each image, and cutmix gives an image shares of two: leave cutmix out, or "
                 "take a method such as PGD-AT, TRADES, ARD or RSLAD"
@@ -258,9 +257,7 @@ class Engine(Validated):
         x = self.data.augment(x, self._views(batch_idx))
         if isinstance(self.teacher, Cached) and isinstance(self.data, DataModule):
             self.teacher.expect(x, self.data.shown(batch_idx), self.data.views(len(y), self._views(batch_idx)))
-        if isinstance(self.data, DataModule) and self.data.cutmix:
-            x, y = self.data.mix(x, y, keyed_generator("cpu", "cutmix", *self.step_key(batch_idx)))
-        return x, y
+        return self.data.mix(x, y, keyed_generator("cpu", "cutmix", *self.step_key(batch_idx)))
 
     def _views(self, batch_idx: int) -> torch.Generator:
         """Of augmentation, on the CPU: the same crops on every device, and nobody waits to know them."""

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 import ard
 from ard.attacks import PGD
 from ard.data import Digits
-from ard.data.foreign import labels_of
+from ard.data.foreign import ForeignData, labels_of
 from ard.models import Frozen, Normalized
 from ard.objectives.fair_ard import FairARD
 from ard.objectives.mtard import MTARD
@@ -219,6 +220,13 @@ def test_batches_of_another_form_are_refused():
     data = DataLoader([{"x": torch.zeros(1, 8, 8), "y": 0}] * 4, batch_size=2)
     with user_error("a batch is a dict; expected a pair of tensors"):
         plain_trainer().fit(ard.Distillation(student=Net(), objective="natural"), data, data)
+
+
+def test_the_batch_size_is_that_of_all_processes_together():
+    data, loop = ForeignData(), SimpleNamespace(setup_data=lambda: None)
+    about = {"num_training_batches": 3, "world_size": 2, "is_global_zero": False}
+    data.look(SimpleNamespace(fit_loop=loop, train_dataloader=loader(), **about))
+    assert (data.batch_size, data.image_count) == (64, 96)
 
 
 def test_labels_of_data_sets_are_found():

@@ -5,26 +5,25 @@ from torch import nn
 
 from ard.artifacts.paths import RunFolder
 from ard.artifacts.run_name import RunName
-from ard.data import DataModule
 from ard.training.callbacks.run_files import RunFiles
 from ard.training.engine import Engine
 
 
 def described_run(trainer: pl.Trainer, engine: Engine) -> dict[str, str | int | float | None]:
     """One plain value a fact, by the name under which loggers show it."""
-    name, data, training = run_name(trainer), data_of(trainer), engine.training_block
+    name, training = run_name(trainer), engine.training_block
     replays: int | None = getattr(engine, "replays", None)
     return {
         "study": name.study if name else None,
         "method": name.method if name else type(engine.objective).__name__,
-        "data": data.title if data else None,
+        "data": engine.data.title,
         "student": network_name(engine.student),
         "teacher": str(getattr(engine.teacher, "weights", "") or type(engine.teacher).__name__) if engine.teacher else None,
         "norm": engine.threat.norm,
         "eps": engine.threat.eps,
         "seed": engine.seed,
         "epochs": (trainer.max_epochs or 0) * (replays or 1),  # as the trainer was told
-        "batch_size": batch_size(trainer),
+        "batch_size": engine.data.batch_size,
         "lr": training.lr,
         "average": training.average,
         "engine": type(engine).__name__,
@@ -46,20 +45,6 @@ def run_name(trainer: pl.Trainer) -> RunName | None:
     """The name of the run; None where nobody has given it one."""
     files = run_files(trainer)
     return None if files is None else files.name(RunFolder.of(trainer.default_root_dir))
-
-
-def data_of(trainer: pl.Trainer) -> DataModule | None:
-    """The run's data where they are ours."""
-    data = getattr(trainer, "datamodule", None)
-    return data if isinstance(data, DataModule) else None
-
-
-def batch_size(trainer: pl.Trainer) -> int | None:
-    """Images of a step on all devices together; None where the loader does not say it."""
-    if (data := data_of(trainer)) is not None:
-        return data.batch_size
-    one = getattr(trainer.train_dataloader, "batch_size", None)
-    return one * trainer.world_size if one else None
 
 
 def network_name(network: nn.Module) -> str:

@@ -16,8 +16,9 @@ from ard.artifacts.record_file import readable_record
 from ard.attacks import Attack
 from ard.core.devices import device_name
 from ard.core.text import percent, radius
+from ard.data import DataModule
 from ard.models.frozen import Frozen
-from ard.training.callbacks.about import batch_size, data_of, network_name, run_files, run_name
+from ard.training.callbacks.about import network_name, run_files, run_name
 from ard.training.callbacks.teacher_accuracy import TeacherCheck
 from ard.training.engine import Engine
 
@@ -44,7 +45,7 @@ def facts(trainer: pl.Trainer, engine: Engine) -> Iterator[tuple[str, str]]:
     if files is not None and files.configs:
         yield "configs", ", ".join(files.configs)  # a name may mean a file of one's own, or ours
     yield "method", f"{name.method} ({kind})" if name else kind
-    yield "data", _data(trainer, engine)
+    yield "data", _data(engine)
     yield "student", _network(engine.student) + _start(engine)
     for place, teacher in engine.teachers().items():
         yield place.replace("objective.", "").replace("init_args.", "").replace("_", " "), _teacher(trainer, place, teacher)
@@ -58,10 +59,10 @@ def facts(trainer: pl.Trainer, engine: Engine) -> Iterator[tuple[str, str]]:
     yield "folder", str(trainer.default_root_dir)
 
 
-def _data(trainer: pl.Trainer, engine: Engine) -> str:
-    data = data_of(trainer)
-    if data is None:
-        return f"{engine.data.image_count:,} training images, {engine.num_classes} classes"
+def _data(engine: Engine) -> str:
+    data = engine.data
+    if not isinstance(data, DataModule):
+        return f"{data.image_count:,} training images, {engine.num_classes} classes"
     train, val = data.splits
     switches = "".join(f"; {name} {value}" for name, value in data.switches.items())
     return f"{data.title}: {len(train):,} training and {len(val):,} validation images, {data.num_classes} classes{switches}"
@@ -116,8 +117,8 @@ def _growth(engine: Engine) -> str:
 
 
 def _epochs(trainer: pl.Trainer, engine: Engine) -> str:
-    size, done, replays = batch_size(trainer), trainer.current_epoch, getattr(engine, "replays", 1)
-    batches = f"{trainer.num_training_batches} batches" + (f" of {size} images" if size else "")
+    done, replays = trainer.current_epoch, getattr(engine, "replays", 1)
+    batches = f"{trainer.num_training_batches} batches of {engine.data.batch_size} images"
     going_on = f", going on in epoch {done}" if trainer.global_step else ""
     updates = f"\nas many updates as {replays * (trainer.max_epochs or 0)} without replays" if replays > 1 else ""
     return f"{trainer.max_epochs} of {batches}, counted from 0{going_on}; lr {engine.training_block.lr:g}{updates}"
