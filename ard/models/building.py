@@ -119,6 +119,16 @@ def settle(network: nn.Module, shape: Sequence[int]) -> bool:
     return False
 
 
+def get_ready(network: nn.Module, shape: Sequence[int], num_classes: int, name: str) -> None:
+    """Settle a network that a method trains beside the student; it is in eval mode then, and the random state comes back.
+
+    Raises UserError where its answers are none for these data, see `check_answers`.
+    """
+    with torch.random.fork_rng([]):
+        settle(network.eval(), shape)
+        check_answers(network, shape, num_classes, name)
+
+
 def _writes_outside(part: nn.Module) -> bool:
     """Whether oneDNN's weight gradient of this layer in channels_last may write outside its memory, which ends the process.
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ard.losses import kl
-from ard.models.building import check_answers, settle
+from ard.models.building import get_ready
 from ard.models.wrappers import Network
 from ard.objectives.base import Objective, Pair, RunFacts
 
@@ -36,9 +36,7 @@ class LBGAT(Objective):
         self.clean_learner = (self.factory or student)(num_classes=num_classes)
 
     def setup(self, run: RunFacts) -> None:
-        with torch.random.fork_rng([]):
-            settle(self.clean_learner.eval(), run.image_shape)
-            check_answers(self.clean_learner, run.image_shape, run.num_classes, "the clean learner")
+        get_ready(self.clean_learner, run.image_shape, run.num_classes, "the clean learner")
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
         with torch.no_grad():

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ard.losses import kl
-from ard.models.building import check_answers, settle
+from ard.models.building import get_ready
 from ard.models.wrappers import Network
 from ard.objectives.base import Objective, Pair, RunFacts
 
@@ -49,9 +49,7 @@ class PeerAiD(Objective):
         self.peer = (self.factory or student)(num_classes=num_classes)
 
     def setup(self, run: RunFacts) -> None:
-        with torch.random.fork_rng([]):
-            settle(self.peer.eval(), run.image_shape)
-            check_answers(self.peer, run.image_shape, run.num_classes, "the peer")
+        get_ready(self.peer, run.image_shape, run.num_classes, "the peer")
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
         with torch.no_grad():
