@@ -82,7 +82,7 @@ def cross_entropy(logits: Tensor, y: Tensor, label_smoothing: float = 0.0) -> Te
     Returns:
         One number for each example, shape (batch,).
     """
-    logits = _at_least_float32(logits)
+    logits = at_least_float32(logits)
     if y.ndim == 1:
         return F.cross_entropy(logits, y, reduction="none", label_smoothing=label_smoothing)
     shares = (1 - label_smoothing) * y + label_smoothing / y.shape[1] * y.sum(dim=1, keepdim=True)
@@ -126,7 +126,7 @@ def kl(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
 
 def log_softmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
     """log softmax(logits/T) in at least float32; (batch, C) -> (batch, C)."""
-    return F.log_softmax(_at_least_float32(logits) / temperature, dim=1)
+    return F.log_softmax(at_least_float32(logits) / temperature, dim=1)
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     Returns:
         One number for each example, shape (batch,).
     """
-    logits, true = _at_least_float32(logits), y[:, None]
+    logits, true = at_least_float32(logits), y[:, None]
     return logits.scatter(1, true, -torch.inf).amax(dim=1) - logits.gather(1, true).squeeze(1)
 
 
@@ -160,9 +160,10 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
     """
     if logits.shape[1] < 3:
         raise ValueError(f"DLR of {logits.shape[1]} classes; expected at least 3")
-    highest = _at_least_float32(logits).topk(3, dim=1).values
+    highest = at_least_float32(logits).topk(3, dim=1).values
     return margin(logits, y) / (highest[:, 0] - highest[:, 2] + 1e-12)
 
 
-def _at_least_float32(logits: Tensor) -> Tensor:
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Half precision as float32, whose digits sums and small differences need; anything else as it is."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

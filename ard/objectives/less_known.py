@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ard.core.errors import UserError
 from ard.core.ranges import one_of
-from ard.losses import margin, shares_of
+from ard.losses import at_least_float32, margin, shares_of
 from ard.models.given_answer import GivenAnswer
 from ard.objectives.ard import ARD
 from ard.objectives.base import Composed, Objective, Pair, RunFacts
@@ -62,8 +62,7 @@ class LessKnown(Composed):
         self.margins, self.counts = (nn.Buffer(torch.zeros(run.num_classes, device=device)) for _ in range(2))
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
-        logits = teacher(x).detach()
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # sums of many
+        logits = at_least_float32(teacher(x).detach())  # sums of many
         of_class = shares_of(y, logits.shape[1], logits.dtype)
         with torch.autocast(x.device.type, enabled=False):
             answers, margins = of_class.T @ logits, of_class.T @ self._margin(logits)

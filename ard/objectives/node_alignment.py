@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ard.core.errors import UserError
 from ard.core.ranges import at_least
+from ard.losses import at_least_float32
 from ard.models.frozen import Frozen
 from ard.models.layers import Met, layers_in_order, layers_met
 from ard.objectives.base import Composed, Objective, Pair, RunFacts
@@ -96,7 +97,7 @@ def best_match(student: Tensor, teacher: Tensor) -> Tensor:
 
 def _on_a_grid(nodes: Tensor) -> Tensor:
     """(batch, nodes), (batch, places, nodes) or (batch, nodes, height, width) -> the last of these, at least in float32."""
-    nodes = nodes.float() if nodes.dtype in (torch.float16, torch.bfloat16) else nodes
+    nodes = at_least_float32(nodes)
     return nodes if nodes.ndim == 4 else nodes.flatten(1, -2).mT[..., None] if nodes.ndim > 2 else nodes[..., None, None]
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ard.core.errors import UserError
 from ard.core.ranges import at_least, one_of
-from ard.losses import AttackLoss, cross_entropy
+from ard.losses import AttackLoss, at_least_float32, cross_entropy
 from ard.objectives.base import Objective, Pair, RunFacts
 
 Guide = Literal["eval", "train"]
@@ -98,7 +98,7 @@ def nuclear_norm(matrix: Tensor) -> Tensor:
     Args:
         matrix: D, shape (rows, columns).
     """
-    wide = matrix.float() if matrix.dtype in (torch.float16, torch.bfloat16) else matrix
+    wide = at_least_float32(matrix)
     with torch.no_grad(), torch.autocast(matrix.device.type, enabled=False):
         try:
             left, values, right = torch.linalg.svd(wide.detach(), full_matrices=False)

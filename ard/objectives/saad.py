@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ard.losses import kl, log_softmax
+from ard.losses import at_least_float32, kl, log_softmax
 from ard.objectives.base import Objective, Pair
 
 
@@ -36,12 +36,11 @@ class SAAD(Objective):
             at = x.detach().requires_grad_()
             logits = teacher(at)
             (slope,) = torch.autograd.grad(logits.gather(1, true).sum(), at)
-        logits = logits.detach()
+        logits = at_least_float32(logits.detach())  # in bfloat16 a small rise would be none
 
         def attack_loss(x_adv: Tensor) -> Tensor:
             rise = (slope * (x_adv - x)).flatten(1).sum(dim=1, keepdim=True)
-            wide = torch.promote_types(logits.dtype, torch.float32)  # in bfloat16 a small rise would be none
-            return kl(logits.to(wide).scatter_add(1, true, rise.to(wide)), student(x_adv))
+            return kl(logits.scatter_add(1, true, rise.to(logits.dtype)), student(x_adv))
 
         def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             opposite = 2 * x - x_adv
