@@ -8,25 +8,22 @@ import torch
 from torch import Tensor, nn
 
 from ard.attacks.folding import folded
+from ard.core.modes import in_mode
 
 
 @contextmanager
 def frozen_mode(*roots: nn.Module, train: bool = False) -> Iterator[None]:
     """Every network in eval (or train) mode with frozen parameters; modes, parameters and random state come back."""
-    modes = {module: module.training for root in roots for module in root.modules()}
     trainable = [parameter for root in roots for parameter in root.parameters() if parameter.requires_grad]
-    try:
-        with torch.random.fork_rng({p.device for root in roots for p in root.parameters() if p.is_cuda}):
-            for root in roots:
-                root.train(train)
+    gpus = {p.device for root in roots for p in root.parameters() if p.is_cuda}
+    with in_mode(*roots, train=train), torch.random.fork_rng(gpus):
+        try:
             for parameter in trainable:
                 parameter.requires_grad_(False)
             yield
-    finally:
-        for parameter in trainable:
-            parameter.requires_grad_(True)
-        for module, training in modes.items():
-            module.training = training
+        finally:
+            for parameter in trainable:
+                parameter.requires_grad_(True)
 
 
 @contextmanager

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ard.core.errors import UserError
+from ard.core.modes import in_mode
 from ard.losses import at_least_float32
-from ard.models.layers import in_eval_mode
 
 Part = Callable[[Tensor], Tensor]
 Factor = Tensor | float
@@ -157,7 +157,7 @@ def interval_bounds(network: nn.Module, x: Tensor, radius: Factor, *, of_batch: 
     Raises:
         UserError: For a network with other parts.
     """
-    with in_eval_mode(network), torch.autocast(x.device.type, enabled=False):
+    with in_mode(network), torch.autocast(x.device.type, enabled=False):
         x = at_least_float32(x)
         box = TensorInterval((x - radius).clamp(0, 1), (x + radius).clamp(0, 1), of_batch=of_batch)
         return network.forward(box)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ard.core.errors import UserError
+from ard.core.modes import in_mode
 from ard.models.building import some_images
 
 Weighted = nn.Conv2d | nn.Linear
@@ -81,20 +82,8 @@ def layers_in_order(network: nn.Module, image_shape: Sequence[int]) -> list[Met]
 
     Raises UserError where there is no convolution and no linear layer.
     """
-    with torch.no_grad(), in_eval_mode(network), layers_met(network) as met:
+    with torch.no_grad(), in_mode(network), layers_met(network) as met:
         network(some_images(network, 2, image_shape))
     if not met:
         raise UserError(f"{type(network).__name__} has no Conv2d and no Linear layer: expected a network with some")
     return met
-
-
-@contextmanager
-def in_eval_mode(network: nn.Module) -> Iterator[None]:
-    """Eval mode inside the block; every module's own mode comes back."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

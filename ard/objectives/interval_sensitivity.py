@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from ard.core.errors import UserError
+from ard.core.modes import in_mode
 from ard.core.ranges import at_least
 from ard.models.building import some_images
 from ard.models.intervals import interval_bounds
-from ard.models.layers import in_eval_mode
 from ard.objectives.base import Composed, Objective, Pair, RunFacts
 from ard.objectives.pgd_at import PGDAT
 
@@ -49,7 +49,7 @@ class IntervalSensitivity(Composed):
     def setup(self, run: RunFacts) -> None:
         self.radius.fill_(self.reach * run.eps)
         x = some_images(run.student, 8, run.image_shape)
-        with in_eval_mode(run.student):
+        with in_mode(run.student):
             spread = run.student(x).std(dim=0).mean()
         bounds = interval_bounds(run.student, x, self.radius)
         ratio = float((bounds.upper - bounds.lower).mean() / spread.clamp_min(LEAST))

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ard.core.errors import UserError
+from ard.core.modes import in_mode
 from ard.core.ranges import at_least
 from ard.losses import AttackLoss, cross_entropy, kl, log_softmax
-from ard.models.layers import in_eval_mode
 from ard.objectives.base import Composed, Objective, Pair, RunFacts
 from ard.objectives.pgd_at import PGDAT
 
@@ -70,7 +70,7 @@ class LIET(Composed):
         self.threat, self.batches, self.epochs = run.threat, run.batches, max(1, run.max_epochs)
         device = next(run.student.parameters()).device
         self.table = nn.Buffer(torch.zeros(run.num_classes, *run.image_shape, device=device))
-        with in_eval_mode(run.student):
+        with in_mode(run.student):
             self._look(run.student, torch.Generator(device).manual_seed(0))
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:

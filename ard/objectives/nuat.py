@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ard.core.errors import UserError
+from ard.core.modes import in_mode
 from ard.core.ranges import at_least, one_of
 from ard.losses import AttackLoss, at_least_float32, cross_entropy
 from ard.objectives.base import Objective, Pair, RunFacts
@@ -82,11 +83,8 @@ class NuAT(Objective):
 
     @torch.no_grad()
     def _guide(self, student: nn.Module, x: Tensor) -> Tensor:
-        mode = student.training
-        student.train(mode or self.guide == "train")
-        answer = student(x)
-        student.train(mode)
-        return answer
+        with in_mode(student, train=student.training or self.guide == "train"):
+            return student(x)
 
 
 def nuclear_norm(matrix: Tensor) -> Tensor:

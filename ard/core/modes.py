@@ -1,0 +1,19 @@
+"""Train and eval mode of networks, for a while."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+@contextmanager
+def in_mode(*networks: nn.Module, train: bool = False) -> Iterator[None]:
+    """Every network in eval (or train) mode inside the block; every module's own mode comes back."""
+    modes = {module: module.training for network in networks for module in network.modules()}
+    try:
+        for network in networks:
+            network.train(train)
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
