@@ -12,6 +12,13 @@ def at_least(least: float, **options: float) -> None:
             raise UserError(f"{name} = {value}: expected at least {least:g}")
 
 
+def above(bound: float, **options: float | None) -> None:
+    """Raises UserError for the first option that is not above `bound`; None is no number, and passes."""
+    for name, value in options.items():
+        if value is not None and not value > bound:
+            raise UserError(f"{name} = {value}: expected above {bound:g}")
+
+
 def one_of(choice: Any, **options: str) -> None:
     """Raises UserError for the first option that is none of a Literal's words: a parser keeps to them, Python does not."""
     for name, value in options.items():

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ard.core.errors import UserError
-from ard.core.ranges import at_least
+from ard.core.ranges import above, at_least
 
 CIFAR_STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
@@ -94,8 +94,7 @@ def _conv_norm(in_channels: int, out_channels: int, *, kernel: int, stride: int 
 
 
 def _check(width: float, stages: Sequence[Sequence[int]]) -> None:
-    if not width > 0:
-        raise UserError(f"width = {width}: expected above 0")
+    above(0, width=width)
     for stage in stages:
         if len(stage) != 4 or min(stage) < 1:
             raise UserError(f"stages with {list(stage)}: expected (expansion, channels, blocks, stride), each at least 1")

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ard.core.errors import UserError
+from ard.core.ranges import above
 from ard.losses import attack_labels, kl
 from ard.objectives.base import Objective, Pair
 
@@ -35,10 +35,7 @@ class ARD(Objective):
         teacher_temperature: float | None = None,
     ) -> None:
         super().__init__()
-        if teacher_temperature is not None and not teacher_temperature > 0:
-            raise UserError(
-                f"teacher_temperature = {teacher_temperature}: expected above 0, or null for that of the student"
-            )
+        above(0, teacher_temperature=teacher_temperature)
         self.alpha, self.temperature, self.mean_over_classes = alpha, temperature, mean_over_classes
         self.teacher_temperature = teacher_temperature
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ard.core.errors import UserError
+from ard.core.ranges import above
 from ard.models.layers import layers_in_order
 from ard.objectives.base import Composed, Objective, Pair, RunFacts
 from ard.objectives.pgd_at import PGDAT
@@ -27,8 +27,7 @@ class HeadScale(Composed):
 
     def __init__(self, *, base: Objective | None = None, scale: float = 0.1) -> None:
         super().__init__(base or PGDAT())
-        if not scale > 0:
-            raise UserError(f"scale = {scale}: expected above 0")
+        above(0, scale=scale)
         self.scale = scale
 
     @torch.no_grad()

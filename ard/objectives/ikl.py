@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ard.core.errors import UserError
+from ard.core.ranges import above
 from ard.losses import kl, log_softmax
 from ard.objectives.base import Objective, Pair, RunFacts
 
@@ -31,8 +31,7 @@ class IKLAT(Objective):
         self, *, alpha: float = 4.0, beta: float = 20.0, attack_beta: float = 0.0, temperature: float = 4.0
     ) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise UserError(f"temperature = {temperature}: expected above 0")
+        above(0, temperature=temperature)
         self.alpha, self.beta, self.attack_beta, self.temperature = alpha, beta, attack_beta, temperature
         self.prior, self.sums = nn.Buffer(torch.empty(0)), nn.Buffer(torch.empty(0))  # a row for each class
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ard.core.errors import UserError
 from ard.core.modes import in_mode
-from ard.core.ranges import at_least
+from ard.core.ranges import above, at_least
 from ard.models.building import some_images
 from ard.models.intervals import interval_bounds
 from ard.objectives.base import Composed, Objective, Pair, RunFacts
@@ -40,8 +40,7 @@ class IntervalSensitivity(Composed):
     def __init__(self, *, base: Objective | None = None, strength: float = 0.05, reach: float = 0.1) -> None:
         super().__init__(base or PGDAT())
         at_least(0, strength=strength)
-        if not reach > 0:
-            raise UserError(f"reach = {reach}: expected above 0, in units of eps")
+        above(0, reach=reach)
         self.strength, self.reach = strength, reach
         self.radius = nn.Buffer(torch.tensor(0.0))
 

@@ -4,8 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ard.core.errors import UserError
-from ard.core.ranges import at_least
+from ard.core.ranges import above, at_least
 from ard.objectives.base import Composed, Objective, Pair, RunFacts
 from ard.objectives.pgd_at import PGDAT
 
@@ -42,9 +41,7 @@ class NormBias(Composed):
     ) -> None:
         super().__init__(base or PGDAT())
         at_least(0, strength=strength)
-        for name, value in {"squared_norm": squared_norm, "ratio": ratio, "width": width}.items():
-            if value is not None and not value > 0:
-                raise UserError(f"{name} = {value}: expected above 0")
+        above(0, squared_norm=squared_norm, ratio=ratio, width=width)
         self.strength, self.squared_norm, self.ratio = strength, squared_norm, ratio
         self.width, self.weights_only = width, weights_only
         self.target = nn.Buffer(torch.tensor(0.0))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ard.core.errors import UserError
+from ard.core.ranges import above
 from ard.models.layers import layers_in_order
 from ard.objectives.base import Composed, Objective, Pair, RunFacts
 from ard.objectives.pgd_at import PGDAT
@@ -44,8 +45,7 @@ class RankProjection(Composed):
         after: Sequence[float] | None = (0.15, 0.3, 0.4),
     ) -> None:
         super().__init__(base or PGDAT())
-        if clip_above is not None and not clip_above > 0:
-            raise UserError(f"clip_above = {clip_above}: expected above 0, or null")
+        above(0, clip_above=clip_above)
         if not 0 <= zero_below < (clip_above or inf):
             raise UserError(f"zero_below = {zero_below}: expected at least 0, below clip_above = {clip_above}")
         if after is not None and not all(0 < share <= 1 for share in after):

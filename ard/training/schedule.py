@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 from torch.optim.swa_utils import AveragedModel
 
 from ard.core.errors import UserError
-from ard.core.ranges import one_of
+from ard.core.ranges import above, one_of
 from ard.models.average import MovingAverage
 from ard.training.curves import RateCurve, cosine, one_cycle, triangle
 from ard.training.optimizers import OptimizerFactory, check_groups, check_optimizer
@@ -82,8 +82,7 @@ class Training:
                 raise UserError(
                     f"{name} = {getattr(self, name)}: expected at least 0" + (f", at most {most}" if most == 1 else "")
                 )
-        if not self.lr:
-            raise UserError(f"lr = {self.lr}: expected above 0")
+        above(0, lr=self.lr)
         if self.average is not None and not 0 < self.average < 1:
             raise UserError(f"average = {self.average}: expected a decay in (0, 1), or null for no averaging")
         self._check_momentum()

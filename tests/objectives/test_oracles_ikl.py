@@ -157,7 +157,7 @@ def test_it_wants_one_class_an_image():
     assert IKLAT().labels == "class"
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0])
-def test_a_temperature_below_zero_is_refused(temperature):
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+def test_a_temperature_that_is_not_above_0_is_refused(temperature):
     with user_error(rf"temperature = {temperature}: expected above 0"):
         IKLAT(temperature=temperature)
