@@ -11,7 +11,7 @@ from pathlib import Path
 from ard.core.errors import UserError
 from ard.core.files import open_regular
 from ard.core.terminal import say
-from ard.core.text import printable
+from ard.core.text import first_few, printable
 from ard.core.user_paths import written_out
 
 DEEPEST = 8  # folders inside a class's folder; a link to a folder above would go on without end
@@ -67,9 +67,8 @@ def class_folders(folder: Path, *, at_least: int) -> ClassFolders:
 def check_same_classes(root: Path, train: Sequence[str], test: Sequence[str]) -> None:
     """Raises UserError where train/ and test/ hold other classes; names are shown so that a space at an end is seen."""
     if differing := sorted(set(train) ^ set(test)):
-        names = ", ".join(repr(name) if name != name.strip() else name for name in differing[:SHOWN])
-        more = ", …" if len(differing) > SHOWN else ""
-        raise UserError(f"{root}: {names}{more} only in one of train/ and test/; expected the same classes in both")
+        names = first_few([repr(name) if name != name.strip() else name for name in differing], SHOWN)
+        raise UserError(f"{root}: {names} only in one of train/ and test/; expected the same classes in both")
 
 
 def check_images(root: Path) -> None:

@@ -42,6 +42,12 @@ def first_line(error: object) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else "empty"
 
 
+def named_error(error: BaseException) -> str:
+    """The name of an exception, and the first line of what it says, where it says anything."""
+    name = type(error).__name__
+    return f"{name}: {first_line(error)}" if str(error).strip() else name
+
+
 def first_sentence(text: str) -> str:
     """Up to a full stop or question mark that ends a line or stands before a new sentence; all of it where there is none."""
     match = re.match(r"(?s).+?[.?](?=\n|$| [^a-z\d(])", text)

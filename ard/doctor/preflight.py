@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from ard.core.errors import UserError
+from ard.core.text import named_error
 from ard.doctor import data_checks, folder_checks, machine, teacher_checks, trial_step
 from ard.doctor.advice import Advice
 from ard.doctor.planned_run import PlannedRun
@@ -40,4 +41,4 @@ def run_check(name: str, check: Callable[[PlannedRun], Iterator[Advice]], run: P
         yield Advice(name, str(error), "error")
     # whatever data and networks of others raise becomes an error of this check; the other checks follow
     except Exception as error:
-        yield Advice(name, f"{type(error).__name__}: {error}".strip().splitlines()[0], "error")
+        yield Advice(name, named_error(error), "error")

@@ -7,6 +7,7 @@ from torch import nn
 
 from ard.core.errors import UserError
 from ard.core.ranges import one_of
+from ard.core.text import first_line
 from ard.core.user_paths import written_out
 from ard.models.frozen import Frozen
 
@@ -46,12 +47,12 @@ class RobustBench(Frozen):
         try:
             from robustbench.utils import load_model
         except ImportError as error:
-            reason = str(error).splitlines()[0]  # on PyPI the package lacks what it imports
+            reason = first_line(str(error) or type(error).__name__)  # on PyPI the package lacks what it imports
             raise UserError(f"ard.models.RobustBench needs the package `robustbench` ({reason}): {INSTALL}") from error
         try:
             return load_model(self.name, model_dir=self.folder, dataset=self.dataset, threat_model=self.threat)
         except KeyError as error:
             raise UserError(f"RobustBench lists no {self.threat} model {self.name!r} for {self.dataset}") from error
         except Exception as error:  # no network, no quota, half a file: each its own exception
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = first_line(str(error) or type(error).__name__)
             raise UserError(f"{self.weights}: {reason}; expected the file from RobustBench's table there") from error

@@ -15,7 +15,7 @@ from torch.fx import Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ard.core.errors import UserError
-from ard.core.text import first_line
+from ard.core.text import named_error
 
 # Operations that leave each channel to itself; what else lies between two layers joins or moves channels.
 ELEMENTWISE = {"relu", "relu6", "hardtanh", "leaky_relu", "elu", "silu", "gelu", "hardswish", "sigmoid", "tanh", "dropout"}
@@ -76,9 +76,8 @@ def channels_of(network: nn.Module, x: Tensor) -> tuple[Channels, ...]:
         with torch.no_grad():
             graph = make_fx(answers, pre_dispatch=True)(parameters, x).graph
     except Exception as error:  # whatever somebody's forward does to a tensor that is traced
-        reason = f"{type(error).__name__}: {first_line(error)}"
         raise UserError(
-            f"{type(network).__name__} cannot be traced ({reason}): expected --how magnitude or random"
+            f"{type(network).__name__} cannot be traced ({named_error(error)}): expected --how magnitude or random"
         ) from error
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     names = dict(zip(inputs, parameters, strict=False))  # the last input is the images

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ard.core.errors import UserError
-from ard.core.text import first_line
+from ard.core.text import first_few, first_line
 from ard.losses import cross_entropy
 from ard.models.building import copyable
 
@@ -44,5 +44,4 @@ def check_gradients(network: nn.Module, shape: tuple[int, ...], batch: int, *, t
         raise explained(error) or UserError(f"the student cannot be trained: {first_line(error)}") from error
     unused = [name for name, part in tried.named_parameters() if part.requires_grad and part.grad is None]
     if together and unused:
-        more = ", …" if len(unused) > 3 else ""
-        raise UserError(f"the student has {UNUSED}: {', '.join(unused[:3])}{more}; {FIND_UNUSED}")
+        raise UserError(f"the student has {UNUSED}: {first_few(unused, 3)}; {FIND_UNUSED}")

@@ -21,6 +21,7 @@ from pytorch_lightning.loggers.logger import DummyLogger, Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from ard.artifacts.run_name import RunName
+from ard.core.text import named_error
 
 PROBE, START = 4.0, "5"  # seconds that a server has to answer in, and wandb to begin in; by itself it waits for two minutes
 QUESTION = json.dumps({"query": "query { serverInfo { cliVersionInfo } }"}).encode()  # wandb's own, which needs no key
@@ -195,11 +196,6 @@ def unreachable(url: str, seconds: float = PROBE) -> str | None:
     if probe.is_alive():
         return f"gives no answer within {seconds:g} s"
     return trouble[0] if trouble else None
-
-
-def named_error(error: BaseException) -> str:
-    """The name of an exception, and the first line of its message."""
-    return f"{type(error).__name__}: {error}".strip().splitlines()[0]
 
 
 def _has_key(settings: Any) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 
 from ard.core.terminal import say
-from ard.core.text import markdown_table, printable
+from ard.core.text import markdown_table, named_error, printable
 
 
 def test_a_name_stays_in_its_cell():
@@ -17,6 +17,13 @@ def test_spaces_of_any_width_and_joiners_stay():
     name = "9.41.07\u202fAM\u00a0می\u200cخواهم"
     assert printable(name) == name
     assert printable("\u202e\x9b\u2028") == r"\u202e\x9b\u2028"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"), [(ValueError("\n no\nmore"), "ValueError: no"), (TimeoutError(), "TimeoutError")]
+)
+def test_an_exception_is_named_though_it_says_nothing(error, line):
+    assert named_error(error) == line
 
 
 @pytest.mark.parametrize("error", [False, True])

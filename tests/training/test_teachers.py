@@ -118,6 +118,16 @@ def test_without_the_package(monkeypatch):
         RobustBench(name="Chen2021LTD_WRN34_10").load(**SHAPE)
 
 
+def test_an_import_that_fails_without_a_word_is_one_line(package):
+    def fail(_):
+        raise ImportError
+
+    del package.load_model
+    package.__getattr__ = fail
+    with user_error(r"needs the package `robustbench` \(ImportError\): pip install"):
+        RobustBench(name="Chen2021LTD_WRN34_10").load(**SHAPE)
+
+
 def test_both_stand_in_a_config():
     words = ["--model.init_args.teacher=ard.models.RobustBench", "--model.init_args.teacher.init_args.name=A"]
     assert resolve_config([*FIT, *words])["model"]["init_args"]["teacher"]["init_args"]["name"] == "A"

@@ -13,10 +13,11 @@ from ard.artifacts.metrics import Validation, read_validations
 from ard.artifacts.paths import RunFolder
 from ard.attacks import frozen_mode
 from ard.core.randomness import keyed_generator
+from ard.core.text import named_error
 from ard.losses import cross_entropy
 from ard.training.callbacks.about import described_run
 from ard.training.engine import Engine
-from ard.training.loggers import attempt, log_image, log_summary, named_error, takes_images
+from ard.training.loggers import attempt, log_image, log_summary, takes_images
 from ard.training.selection import selected
 
 SHOWN = 8  # images of the first validation batch
