@@ -110,7 +110,7 @@ def test_a_run_killed_after_its_last_step_is_told_as_if_it_had_been_left_alone(r
         fit(tmp_path / "killed", recipe, EIGHT, callbacks=[DiesAtTheEnd()])
     fit(tmp_path / "alone", recipe, EIGHT)
     alone = read_weights(tmp_path / "alone" / "student.safetensors")[1].training
-    monkeypatch.setattr("ard.training.callbacks.run_files.time", SimpleNamespace(monotonic=lambda: 1e9))
+    monkeypatch.setattr("ard.training.stopwatch.time", SimpleNamespace(monotonic=lambda: 1e9))
     for name in ("killed", "alone"):
         fit(tmp_path / name, recipe, EIGHT, "--resume=auto")
         resumed = read_weights(tmp_path / name / "student.safetensors")[1].training

@@ -1,6 +1,5 @@
 """The files of a run: its config, and its weights with a card that describes them."""
 
-import time
 import warnings
 from functools import cached_property
 from typing import Any
@@ -19,15 +18,14 @@ from ard.configs.catalogue import shown
 from ard.core.devices import device_name
 from ard.core.errors import UserError
 from ard.core.files import replaced_since, write_whole
-from ard.core.flops import FlopCounter
 from ard.training.callbacks.outcome import announce_weights
 from ard.training.checkpoints import selected_by
 from ard.training.config_digest import RESUMED_WITH, START, as_before, by_contents, digest_of, essentials
-from ard.training.device_clock import DeviceClock
 from ard.training.engine import Engine
 from ard.training.metrics_csv import MetricsCSV
 from ard.training.resume import check_schedule, describe
 from ard.training.selection import cut_short
+from ard.training.work_done import WorkDone
 
 
 class RunFiles(SaveConfigCallback):
@@ -42,18 +40,8 @@ class RunFiles(SaveConfigCallback):
         self.method = method_of(self.configs, objective)
         self.changes: list[str] = []  # those that the run has been through, where it was resumed with other options
         self.teachers: dict[str, str] = {}  # the SHA-256 of the files that the teachers were read from, by path
-        self.clock: dict[str, Any] = {
-            "seconds": 0.0,
-            "images": 0,
-            "flops": 0.0,
-            "flops_per_image": {},
-            "device_seconds": 0.0,
-        }
-        self._device: DeviceClock | None = None
+        self.work = WorkDone()
         self.status = 0  # of the command, once the run has ended
-        self._since: float | None = None  # None until training starts: a run resumed behind its last step trains no more
-        self._kind = ""
-        self._counter: FlopCounter | None = None
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Later, in on_train_start: a run that is refused leaves nothing behind."""
@@ -87,7 +75,7 @@ class RunFiles(SaveConfigCallback):
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):  # inside an epoch a checkpoint is written before its step is logged
                 logger.resume_before(loop._batches_that_stepped + loop.restarted_on_train_batch_end)
-        self._since, self._device = time.monotonic(), DeviceClock(trainer.strategy.root_device)
+        self.work.begin(trainer.strategy.root_device)
 
     def _know(self, engine: Engine) -> None:
         """From now on teachers count as what was read, whatever their files become; a resumed run has looked before."""
@@ -111,47 +99,27 @@ class RunFiles(SaveConfigCallback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:  # noqa: ARG002
         assert isinstance(pl_module, Engine)
-        if self._device is not None:
-            self._device.start()
         bare = pl_module.ball.eps == 0 < pl_module.threat.eps  # such a step attacks nothing
-        self._kind = "bare" if bare else str(pl_module.attack_steps or "whole")
-        if self._kind not in self.clock["flops_per_image"]:  # the run's first, whether or not this process was resumed
-            self._counter = FlopCounter()
-            self._counter.__enter__()
+        self.work.begin_step("bare" if bare else str(pl_module.attack_steps or "whole"))
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        images = len(args[2][1])
-        self.clock["images"] += images * trainer.world_size
-        if self._counter is not None:
-            self.clock["flops_per_image"][self._kind] = self._counter.total / images
-            self._stop_counting()
-        self.clock["flops"] += self.clock["flops_per_image"][self._kind] * images * trainer.world_size
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        outputs: Any,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        self.work.end_step(len(batch[1]), trainer.world_size)
 
     def on_validation_start(self, *_: Any) -> None:
-        self._pause()
+        self.work.pause()
 
     def on_train_epoch_end(self, *_: Any) -> None:
-        self._pause()
-
-    def _pause(self) -> None:
-        if self._device is not None:
-            self._device.stop()
+        self.work.pause()
 
     def on_exception(self, *_: Any) -> None:
-        self._stop_counting()
-
-    def _stop_counting(self) -> None:
-        if self._counter is not None:
-            self._counter.__exit__(None, None, None)
-            self._counter = None
-
-    def _tick(self) -> None:
-        if self._since is not None:
-            now = time.monotonic()
-            self.clock["seconds"] += now - self._since
-            self._since = now
-        if self._device is not None:
-            self.clock["device_seconds"] += self._device.taken()
+        self.work.give_up_step()
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         try:
@@ -207,14 +175,15 @@ class RunFiles(SaveConfigCallback):
     def training(self, trainer: pl.Trainer, engine: pl.LightningModule, selected_by: str, epoch: int) -> TrainingFacts:
         """How the run went up to now."""
         assert isinstance(engine, Engine)
-        seconds, images = self.clock["seconds"], self.clock["images"]
+        device_seconds, done = self.device_seconds(trainer), self.work.counts
+        seconds = done["seconds"]
         return TrainingFacts(
             block=as_before("training", self.resolved["model"]["init_args"]["training"]),
             epochs=self.resolved["trainer"]["max_epochs"],
             seconds=round(seconds, 1),
-            images_per_s=round(images / seconds, 1) if seconds else None,
-            device_seconds=self.device_seconds(trainer),
-            pflop=float(f"{self.clock['flops'] / 1e15:.4g}"),
+            images_per_s=round(done["images"] / seconds, 1) if seconds else None,
+            device_seconds=device_seconds,
+            pflop=float(f"{done['flops'] / 1e15:.4g}"),
             device=device_name(trainer.strategy.root_device),
             precision=str(trainer.precision),
             selected_by=selected_by,
@@ -227,12 +196,10 @@ class RunFiles(SaveConfigCallback):
 
     def device_seconds(self, trainer: pl.Trainer) -> float:
         """What all devices worked on training steps up to now."""
-        self._tick()
-        return round(self.clock["device_seconds"] * trainer.world_size, 1)
+        return round(self.work.up_to_now()["device_seconds"] * trainer.world_size, 1)
 
     def state_dict(self) -> dict[str, Any]:
-        self._tick()
-        return {**self.clock, "flops_per_image": dict(self.clock["flops_per_image"])}
+        return self.work.up_to_now()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.clock = {key: state[key] for key in self.clock}
+        self.work.go_on_from(state)

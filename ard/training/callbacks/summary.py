@@ -1,7 +1,6 @@
 """summary.json: what was trained, how it ended, how good it became, how long it took, and what was warned of."""
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -18,6 +17,7 @@ from ard.training.callbacks.guard import Guard
 from ard.training.callbacks.outcome import announce_nothing
 from ard.training.engine import Engine
 from ard.training.selection import cut_short, selected, why_none
+from ard.training.stopwatch import Stopwatch
 
 
 class Summary(Guard):
@@ -29,20 +29,17 @@ class Summary(Guard):
     def __init__(self, guards: Sequence[Guard]) -> None:
         super().__init__(seconds=0.0)
         self._guards = guards
-        self._since: float | None = None  # training has not begun
+        self._watch = Stopwatch()
 
     def on_train_start(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:  # noqa: ARG002
-        self._since = time.monotonic()
+        self._watch.start()
 
     def state_dict(self) -> dict[str, object]:
         self._tick()
         return super().state_dict()
 
     def _tick(self) -> None:
-        now = time.monotonic()
-        if self._since is not None:
-            self.seen["seconds"] += now - self._since
-            self._since = now
+        self.seen["seconds"] += self._watch.taken()
 
     def on_fit_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
         if trainer.interrupted:
