@@ -11,6 +11,7 @@ from ard.attacks import Attack, attacking
 from ard.losses import AttackLoss, Loss
 from ard.models import Cached, Frozen
 from ard.objectives.base import Objective, Step
+from ard.training.callbacks.ranks import is_first
 from ard.training.captured_loss import CapturedLoss
 from ard.training.recording import Recorder, cause, cuda_graph, without_cached_casts
 from ard.training.step import Attacked, Learned, attack_batch, learn, unattacked
@@ -124,8 +125,7 @@ class Graphs:
 
     @staticmethod
     def _warn(line: str) -> None:
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if not (distributed and torch.distributed.get_rank()):
+        if is_first():
             warnings.warn(line, stacklevel=1)
 
     def _follow(self, state: Any, scheduled: tuple[float, int]) -> None:

@@ -18,10 +18,10 @@ import numpy as np
 from PIL.Image import Image
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.logger import DummyLogger, Logger
-from pytorch_lightning.utilities import rank_zero_only
 
 from ard.artifacts.run_name import RunName
 from ard.core.text import named_error
+from ard.training.callbacks.ranks import is_first
 
 PROBE, START = 4.0, "5"  # seconds that a server has to answer in, and wandb to begin in; by itself it waits for two minutes
 QUESTION = json.dumps({"query": "query { serverInfo { cliVersionInfo } }"}).encode()  # wandb's own, which needs no key
@@ -69,7 +69,7 @@ class FallbackLogger(Logger):
     def attempt(self, call: Callable[[], Any]) -> Any:
         """The result of `call`, which uses the logger; where that fails, its result without the logger."""
         try:
-            if not self.begun and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            if not self.begun and is_first():
                 self.begun = True
                 self._begin()
             return call()
