@@ -46,7 +46,7 @@ from ard.training.explained import check_gradients, explained
 from ard.training.loggers import fallback_logger, name_runs
 from ard.training.metrics_csv import MetricsCSV
 from ard.training.out_of_memory import explain_out_of_memory
-from ard.training.run_folder import check_room
+from ard.training.room import check_room
 from ard.training.trainer import TRAINER_DEFAULTS, Trainer, check_options, waits_for_all
 
 for library in ("pytorch_lightning", "lightning_fabric"):  # here, because importing them sets their level to INFO

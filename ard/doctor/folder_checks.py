@@ -11,7 +11,7 @@ from ard.artifacts.paths import RunFolder
 from ard.doctor.advice import Advice
 from ard.doctor.planned_run import PlannedRun
 from ard.training.loggers import FallbackLogger, why_offline
-from ard.training.run_folder import checkpoint_size, checkpoints_to_come
+from ard.training.room import checkpoint_size, checkpoints_to_come
 
 
 def folder(run: PlannedRun) -> Iterator[Advice]:

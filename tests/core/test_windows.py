@@ -50,7 +50,7 @@ def use(folder):
     from ard.models.building import bounded
     from ard.training.callbacks.signals import STATUS
     from ard.training.checkpoints import AtomicCheckpointIO
-    from ard.training.run_folder import check_room
+    from ard.training.room import check_room
     from ard.training.trainer import check_processes
 
     run = Path(folder, "run")

@@ -14,7 +14,7 @@ from ard.doctor import folder_checks as places
 from ard.doctor import trial_step
 from ard.objectives.base import Objective
 from ard.training.loggers import FallbackLogger, fallback_logger
-from ard.training.run_folder import check_room
+from ard.training.room import check_room
 
 TEACHER = "--model.init_args.teacher.init_args.weights"
 

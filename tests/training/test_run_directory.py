@@ -13,7 +13,7 @@ from tiny import user_error
 from torch import nn
 
 from ard.core.locks import alone
-from ard.training.run_folder import check_room
+from ard.training.room import check_room
 
 HOLDS = "import sys, time; from pathlib import Path; from ard.core.locks import alone\nwith alone(Path(sys.argv[1])):\n "
 HOLDS += "print('held', flush=True); time.sleep(600)"

@@ -1,5 +1,6 @@
 """Room on disk for the checkpoints of a run."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -48,4 +49,4 @@ def _reserve(file: Path, size: int) -> None:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(opened.fileno(), 0, size)
         elif shutil.disk_usage(file.parent).free < size:
-            raise OSError(28, "No space left on device")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
