@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from ard.attacks import Linf, Radius
+from ard.attacks import Linf
+from ard.core.radius import Radius
 from ard.core.text import markdown_table
 from ard.diagnostics.diagnosing import load_diagnostic
 from ard.diagnostics.names import groups

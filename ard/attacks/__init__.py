@@ -4,7 +4,6 @@ from ard.attacks.attacking import attacking, frozen_mode
 from ard.attacks.balls import L2, Ball, Linf
 from ard.attacks.base import Attack, AttackFactory, ascent
 from ard.attacks.gradient import FGSM, NFGSM, PGD, UnstuckPGD
-from ard.core.radius import Radius
 
 __all__ = [
     "FGSM",
@@ -15,7 +14,6 @@ __all__ = [
     "AttackFactory",
     "Ball",
     "Linf",
-    "Radius",
     "UnstuckPGD",
     "ascent",
     "attacking",

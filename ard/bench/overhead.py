@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ard.attacks import PGD, Linf, Radius
+from ard.attacks import PGD, Linf
+from ard.core.radius import Radius
 from ard.data import DataModule, to_pixels
 from ard.data.loading import Images, MemoryImages
 from ard.objectives.natural import Natural

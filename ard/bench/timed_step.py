@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from ard.attacks import NFGSM, PGD, Linf, Radius
+from ard.attacks import NFGSM, PGD, Linf
 from ard.bench import released
 from ard.bench.levers import BenchRow
 from ard.bench.networks import NetworkNamed, fresh
+from ard.core.radius import Radius
 from ard.core.randomness import keyed_generator
 from ard.data.augmentation import random_crop, random_flip
 from ard.losses import Loss

@@ -19,13 +19,13 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException, SI
 import ard.attacks
 from ard.artifacts.card import card_from, check_images_of
 from ard.artifacts.paths import RunFolder
-from ard.attacks import Radius
 from ard.cli.config_option import default_folder, with_files
 from ard.cli.short_words import expanded, split_words
 from ard.configs.building import OneLineErrors, keep_class_path, unbuildable, user_error
 from ard.configs.files import check_finite, check_order
 from ard.core.errors import UserError
 from ard.core.locks import alone
+from ard.core.radius import Radius
 from ard.core.terminal import say
 from ard.core.user_paths import written_out
 from ard.data import DataModule

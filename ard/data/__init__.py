@@ -1,6 +1,5 @@
 """Data modules: uint8 in memory, float in [0, 1] on the device."""
 
-from ard.core.pixels import check_batch
 from ard.data.base import DataModule, to_pixels
 from ard.data.cifar import CIFAR10, CIFAR100
 from ard.data.digits import Digits
@@ -20,6 +19,5 @@ __all__ = [
     "Mixed",
     "Photos",
     "RandomImages",
-    "check_batch",
     "to_pixels",
 ]

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ard.attacks import Ball
+from ard.core.pixels import check_batch
 from ard.core.text import radius
-from ard.data import check_batch, to_pixels
+from ard.data import to_pixels
 from ard.data.loading import Images, Loader, Subset
 from ard.diagnostics.opposite_class import balls_meet, nearest_of_another_class
 from ard.doctor.advice import Advice

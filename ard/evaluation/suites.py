@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
-from ard.attacks import FGSM, L2, PGD, Ball, Linf, Radius
+from ard.attacks import FGSM, L2, PGD, Ball, Linf
 from ard.core.errors import UserError
+from ard.core.radius import Radius
 from ard.evaluation.adversaries import (
     Adversary,
     Goal,

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from ard.attacks import AttackFactory, Ball, frozen_mode
 from ard.core.errors import UserError
-from ard.core.pixels import check_known
+from ard.core.pixels import check_batch, check_known
 from ard.core.randomness import key_seed, keyed_generator
 from ard.core.ranges import one_of
-from ard.data import DataModule, check_batch
+from ard.data import DataModule
 from ard.data.foreign import ForeignData
 from ard.data.loading import Loader, fingerprint
 from ard.models import Cached, Frozen, Network

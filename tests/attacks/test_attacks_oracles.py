@@ -9,7 +9,8 @@ import torch
 from tiny import generator, images, labels, tiny_net, user_error
 from torch import nn
 
-from ard.attacks import FGSM, L2, PGD, Linf, Radius, ascent
+from ard.attacks import FGSM, L2, PGD, Linf, ascent
+from ard.core.radius import Radius
 from ard.losses import cross_entropy
 
 

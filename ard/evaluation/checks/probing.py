@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ard.attacks import Ball, Linf, Radius
+from ard.attacks import Ball, Linf
+from ard.core.radius import Radius
 from ard.core.randomness import keyed_generator
 from ard.evaluation.adversaries import Adversary, Goal
 from ard.evaluation.cascade import evaluation_mode
