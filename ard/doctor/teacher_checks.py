@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from ard.doctor.normalisation import better_ways
 from ard.doctor.planned_run import PlannedRun
 from ard.losses import cross_entropy
 from ard.models.frozen import Frozen
-from ard.training.callbacks.teacher_accuracy import Accuracy, same_split, teacher_card, untaught, validation_images
+from ard.training.callbacks.teacher_accuracy import Accuracy, teacher_card, untaught, validation_images
 
 CLEAN, ATTACKED = 1000, 500  # images at most
 TEACHER_SECONDS = 12.0  # for each of the two
@@ -101,6 +102,27 @@ def origin(run: PlannedRun, name: str, teacher: Frozen) -> Iterator[Advice]:
         why = "trained with another split or other data" if card.data else "the file does not say what it was trained on"
         message = f"{why}: it may have seen our validation images, so val/robust_acc is good for ranking only"
         yield Advice(f"{name}: data", message, "warning")
+
+
+def same_split(theirs: dict[str, Any] | None, section: dict[str, Any]) -> bool:
+    """Whether a teacher's `data:` section, as its card has it, splits off the same validation images as another."""
+    theirs, ours = _own(theirs), _own(section)
+    one, other = (_mapping(part.get("init_args")) for part in (theirs, ours))
+    names = (Path(str(part.get("root") or "")).name for part in (one, other))
+    kept = all(one.get(key) == other.get(key) for key in ("size", "grey", "val_size", "test_size", "split_seed", "fold"))
+    return bool(theirs) and theirs.get("class_path") == ours.get("class_path") and len(set(names)) == 1 and kept
+
+
+def _own(section: Any) -> dict[str, Any]:
+    """The data set itself, whatever others its training images are mixed with."""
+    section = _mapping(section)
+    base = _mapping(section.get("init_args")).get("base")
+    return _own(base) if base else section
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """A part of a card, which may hold anything."""
+    return value if isinstance(value, dict) else {}
 
 
 def clean_accuracy_of(teacher: Frozen, run: PlannedRun) -> float | None:

@@ -3,8 +3,6 @@
 import os
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -45,27 +43,6 @@ def validation_images(data: DataModule, limit: int) -> tuple[Tensor, Tensor]:
     """Images x (n, C, H, W) in [0, 1] and labels y (n,) of the validation split, as equally many a class as there are."""
     levels, y = balanced_images(data.splits[1], limit)
     return to_pixels(levels), y
-
-
-def same_split(theirs: dict[str, Any] | None, section: dict[str, Any]) -> bool:
-    """Whether a teacher's `data:` section, as its card has it, splits off the same validation images as another."""
-    theirs, ours = _own(theirs), _own(section)
-    one, other = (_mapping(part.get("init_args")) for part in (theirs, ours))
-    names = (Path(str(part.get("root") or "")).name for part in (one, other))
-    kept = all(one.get(key) == other.get(key) for key in ("size", "grey", "val_size", "test_size", "split_seed", "fold"))
-    return bool(theirs) and theirs.get("class_path") == ours.get("class_path") and len(set(names)) == 1 and kept
-
-
-def _own(section: Any) -> dict[str, Any]:
-    """The data set itself, whatever others its training images are mixed with."""
-    section = _mapping(section)
-    base = _mapping(section.get("init_args")).get("base")
-    return _own(base) if base else section
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    """A part of a card, which may hold anything."""
-    return value if isinstance(value, dict) else {}
 
 
 def teacher_card(teacher: Frozen) -> Card:
