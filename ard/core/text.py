@@ -38,7 +38,7 @@ def first_few(names: Sequence[object], most: int = 5) -> str:
 
 
 def first_line(error: object) -> str:
-    """Of what an exception says."""
+    """The first line of what an exception says, or of a text; "empty" where it says nothing."""
     return str(error).strip().splitlines()[0] if str(error).strip() else "empty"
 
 

@@ -1,4 +1,4 @@
-"""When attack and training loss are replayed as CUDA graphs, and the attack's; what none can hold runs as ever."""
+"""Attack and training loss as CUDA graphs that are replayed; what no graph can hold runs as before."""
 
 import warnings
 from typing import Any, Literal
@@ -90,7 +90,7 @@ class Graphs:
             if now.lesson is None:
                 self._warn(f"the training loss is not captured as a CUDA graph: {self.training_reason}")
                 self._now = None
-                del now
+                del now  # where memory ran out, the last that holds the attack's graph, whose memory this pass needs
                 return learn(student, objective, attacked, step)
         return now.lesson()
 

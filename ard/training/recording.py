@@ -18,7 +18,7 @@ def cuda_graph(run: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
 
 
 def cause(error: RuntimeError) -> str:
-    """A capture that was left by an error ends with one of its own."""
+    """What ended a capture, in one line: the error inside it, which the unfinished capture's own error follows and hides."""
     return str(error.__context__ or error).partition("\n")[0]
 
 

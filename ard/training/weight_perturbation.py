@@ -20,14 +20,16 @@ class AWP:
     training loss at the attacked images.
 
     l runs over weights of two dimensions and more; biases and BatchNorm stay. The released code takes g from one SGD step of
-    a proxy network, which is the same direction. Raises UserError for a negative γ, and
-    for a share beyond 0 to 1.
+    a proxy network, which is the same direction.
 
     Args:
         gamma: γ, how far each layer moves, in units of its norm.
         start: The share of training that goes before.
         restore: When the weights come back: before the optimiser's step, which then decays θ; or after it, as in the
             released code, whose step is from θ + v: weight decay is of θ + v, and g is then of all processes together.
+
+    Raises:
+        UserError: For a negative γ, a share of training beyond 0 to 1, and another moment than these two.
     """
 
     gamma: float = 0.005

@@ -18,9 +18,9 @@ ADVICE = "the weights are those of the last: train longer, or with another learn
 
 
 def announce_weights(folder: RunFolder, weights: Path, card: Card, cut_short: str) -> int:
-    """Print it about the weights that were exported, and return the exit status of the run; epochs are counted from 0.
+    """Print which epoch was chosen, how accurate it is and where its weights are; gives the exit status of the run.
 
-    A run of which no epoch is above chance has failed, unless it was cut short by these options.
+    Epochs are counted from 0. A run of which no epoch is above chance has failed, unless these options cut it short.
     """
     training = card.training
     assert training is not None
