@@ -33,7 +33,6 @@ from ard.commands.subject import Subject, short_path
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
 from ard.core.files import or_user_error, replaced_since, write_whole
-from ard.core.radius import Radius
 from ard.core.terminal import say
 from ard.evaluation import cascade
 from ard.evaluation.blocks import Store

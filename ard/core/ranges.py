@@ -19,8 +19,11 @@ def above(bound: float, **options: float | None) -> None:
             raise UserError(f"{name} = {value}: expected above {bound:g}")
 
 
-def one_of(choice: Any, **options: str) -> None:
-    """Raises UserError for the first option that is none of a Literal's words: a parser keeps to them, Python does not."""
+def one_of(choice: Any, **options: str | None) -> None:
+    """Raises UserError for the first option that is none of a Literal's words; None is no word, and passes.
+
+    A parser keeps to a Literal, Python does not.
+    """
     for name, value in options.items():
-        if value not in get_args(choice):
+        if value is not None and value not in get_args(choice):
             raise UserError(f"{name} = {value}: expected one of {', '.join(get_args(choice))}")

@@ -93,16 +93,12 @@ class Distillation(Engine):
             seed=seed,
         )
         self.augmented_by, self.clean_pass = method.data, clean_pass or method.clean_pass
-        self._check_clean_pass()
+        one_of(CleanPass, clean_pass=self.clean_pass)
         self.attacks = AttackSchedule(attack or method.attack, self.threat, self.attack, self.training_block.first_steps)
         self.weight_perturbation, self.cuda_graph = weight_perturbation or method.weight_perturbation, cuda_graph
         self.taken: Taken | None = None  # the step under way, until its weights are at home
         self.stepping, self.unseen = False, list[Tensor]()  # whether a step follows this batch; what is shown after it
         self.attack_batch, self.learn = attack_batch, learn
-
-    def _check_clean_pass(self) -> None:
-        if self.clean_pass is not None:
-            one_of(CleanPass, clean_pass=self.clean_pass)
 
     @classmethod
     def from_config(

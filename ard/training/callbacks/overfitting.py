@@ -12,8 +12,8 @@ from ard.attacks import FGSM
 from ard.attacks.folding import folded
 from ard.core.errors import StoppedError
 from ard.core.randomness import keyed_generator
-from ard.core.text import percent
 from ard.core.ranges import one_of
+from ard.core.text import percent
 from ard.losses import cross_entropy
 from ard.training.callbacks.guard import Guard
 from ard.training.callbacks.ranks import over_all
