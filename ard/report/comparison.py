@@ -9,11 +9,12 @@ from ard.core.errors import UserError
 from ard.core.files import or_user_error, write_whole
 from ard.core.text import first_few, one_line
 from ard.report.attack_sets import attack_sets_line
-from ard.report.differences import DifferenceTable, differences_table, rungs_of, students
+from ard.report.differences import DifferenceTable, differences_table, reference_of, rungs_of, students
 from ard.report.grouping import differing, group, load_records
 from ard.report.knobs import knobs_of
 from ard.report.pictures.formats import PNG
 from ard.report.pictures.frontier import draw_frontier, matched_table
+from ard.report.pictures.gains import draw_gains, taught_by_several
 from ard.report.pictures.ladders import draw_ladders, reliable
 from ard.report.pictures.marks import caption
 from ard.report.pictures.ranking import draw_ranking
@@ -107,6 +108,7 @@ class Comparison:
             steps = [StudyFolder(output).picture("ladder", kind) for kind in formats]
             draw_ladders(ladders, *steps)
             text += f"\nThe ladder: {', '.join(map(str, steps))}.\n"
+        text += self._draw_gains(output, formats)
         write_whole(StudyFolder(output).table, text)
         more = published_columns(self.rows, self.published or ())
         write_csv(self.rows, self.differ, StudyFolder(output).table_csv, more if self.published is not None else ())
@@ -126,6 +128,16 @@ class Comparison:
         pictures = [StudyFolder(output).picture(self.picture, kind) for kind in formats]
         DRAWN[self.picture](self.rows, self.differ, *pictures)
         return f"Picture: {', '.join(map(str, pictures))}. {caption(self.rows)}"
+
+    def _draw_gains(self, output: Path, formats: Sequence[str]) -> str:
+        """Draw what students of several teachers are above a baseline that has none, and say where."""
+        baseline = None if self.differ else reference_of(self.rows, self.baseline)
+        taught = taught_by_several(self.rows)
+        if baseline is None or baseline.teacher is not None or baseline.warning or not taught:
+            return ""
+        pictures = [StudyFolder(output).picture("gains", kind) for kind in formats]
+        draw_gains(taught, baseline, *pictures)
+        return f"\nWhat each teacher is worth: {', '.join(map(str, pictures))}.\n"
 
     __str__ = _repr_markdown_ = to_markdown
 

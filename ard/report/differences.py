@@ -90,7 +90,7 @@ class DifferenceTable:
 
         Raises UserError where no row has the baseline's name.
         """
-        reference = _reference(rows, baseline)
+        reference = reference_of(rows, baseline)
         if reference is None:
             return "No differences: no reliable row without a teacher to take them to; name a row with --baseline."
         others = [row for row in students(rows) if row is not reference]
@@ -154,7 +154,11 @@ def students(rows: Sequence[Row]) -> list[Row]:
     return [row for row in by_one_checkpoint(rows) if not row.is_teacher]
 
 
-def _reference(rows: Sequence[Row], baseline: str | None) -> Row | None:
+def reference_of(rows: Sequence[Row], baseline: str | None) -> Row | None:
+    """The row that differences are taken to: that of the name, or the strongest reliable one without a teacher.
+
+    Raises UserError where no row has the baseline's name.
+    """
     if baseline is not None:
         return _named(rows, baseline, "--baseline")
     undistilled = [row for row in students(rows) if row.teacher is None and row.is_above_chance and not row.warning]

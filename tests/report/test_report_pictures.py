@@ -20,7 +20,7 @@ from ard.report.grouping import group, load_records
 from ard.report.knobs import knobs_of
 from ard.report.page.study_page import looks_of, placed
 from ard.report.page.study_page import tradeoff as tradeoff_chart
-from ard.report.pictures import frontier, ranking, seconds, tradeoff
+from ard.report.pictures import frontier, gains, ranking, seconds, tradeoff
 from ard.report.pictures.apart import RINGS, apart
 from ard.report.pictures.breaks import spans
 from ard.report.pictures.formats import formats_of
@@ -41,7 +41,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         save(figure, *paths)
         written.append(figure)
 
-    for module in (frontier, ranking, seconds, tradeoff):
+    for module in (frontier, gains, ranking, seconds, tradeoff):
         monkeypatch.setattr(module, "save", kept)
     return written
 
@@ -286,6 +286,26 @@ def test_accuracy_is_drawn_against_seconds_of_training_where_rows_say_them(tmp_p
     assert names == {"ab", "abc", "abcd"}
     assert "device_seconds" in (tmp_path / "out" / "table.csv").read_text().splitlines()[0]
     assert "| 10 s |" in text
+
+
+def test_what_each_of_three_teachers_is_worth_is_drawn_against_its_lead(tmp_path: Path, figures: list[Figure]) -> None:
+    study = tmp_path / "study"
+    for name, (teacher, student) in {"5k": (0.6, 0.66), "20k": (0.8, 0.72), "78k": (0.9, 0.71)}.items():
+        weights = {"path": "student.safetensors", "sha256": f"{len(name)}{name}".ljust(64, "0").replace("k", "a")}
+        write(study / f"teachers/{name}/evaluation.json", first(0.9), first(teacher), weights=weights)
+        write(study / f"rslad-{name}/seed0/evaluation.json", first(0.9), first(student), teacher=weights["sha256"])
+    write(study / "ard-5k/seed0/evaluation.json", first(0.9), first(0.5), teacher="25a".ljust(64, "0"))  # of one teacher
+    write(study / "pgd_at/seed0/evaluation.json", first(0.9), first(0.7))
+    text = compare_records([study], tmp_path / "out", baseline="pgd_at")
+    assert f"What each teacher is worth: {tmp_path / 'out/gains.png'}." in text
+    (axes,) = figures[-1].axes
+    (curve,) = [line for line in axes.lines if len(line.get_xdata()) == 3]
+    assert curve.get_label() == "rslad"
+    assert list(curve.get_xdata()) == pytest.approx([-10, 10, 20])
+    assert list(curve.get_ydata()) == pytest.approx([-4, 2, 1])
+    assert [label.get_text() for label in axes.texts] == ["5k", "20k", "78k"]
+    assert "each teacher is worth" not in compare_records([study], tmp_path / "other", baseline="rslad-5k")
+    assert not (tmp_path / "other/gains.png").exists()
 
 
 def test_seconds_of_several_devices_or_of_one_row_are_not_drawn(tmp_path: Path) -> None:
