@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -42,7 +43,7 @@ def draw_gains(taught: Taught, baseline: Row, *paths: Path) -> None:
     axes.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
     handles: list[Line2D] = []
     for k, (method, pairs) in enumerate(taught.items()):
-        look = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
+        look: dict[str, Any] = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
         handles += axes.plot(*_curve(axes, pairs, baseline, look["color"]), linewidth=1, markersize=5, label=method, **look)
     runs = [row for pairs in taught.values() for row, _ in pairs]
     handles.append(Line2D([], [], color=GREY, lw=0.9, alpha=0.5, label=f"95 % interval of the difference{over_runs(runs)}"))
