@@ -18,7 +18,8 @@ from ard.training.engine import Engine
 from ard.training.schedule import Training
 
 PACKAGES = (ard.attacks, ard.data, ard.models, ard.objectives, ard.training, ard.training.callbacks)
-ELSEWHERE = {"Method", "Trainer"}  # the engines look at what a recipe says, Lightning at a precision
+# The engines look at what a recipe says, Lightning at a precision, torch at a padding.
+ELSEWHERE = {"Method", "StridedDepthwise", "Trainer"}
 NEEDS = {
     "Engine": lambda _: {"threat": Linf(eps=0.1), "attack": PGD, "val_attack": PGD, "training": Training()},
     "ImageFolder": lambda folder: {"root": str(image_folder(folder / "images")), "size": 8},
