@@ -23,10 +23,10 @@ def evaluate_weights(weights: list[str], request: Request) -> int:
     check_weights(*weights, request.teacher, request.undefended, *split_commas(request.transfer))
     check_data(request.data)
     with quick_imports():
-        from ard.commands.evaluate_file import evaluate_file
+        from ard.commands.evaluate_file import evaluate_files
 
     request.check_ball()
-    return max(EXIT_STATUS[evaluate_file(Path(file), request)] for file in map(weights_file, weights))
+    return max(EXIT_STATUS[verdict] for verdict in evaluate_files([Path(weights_file(file)) for file in weights], request))
 
 
 def quick_test(

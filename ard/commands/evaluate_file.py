@@ -28,6 +28,7 @@ from ard.artifacts.typed_json import to_tree
 from ard.cli.network_section import network_section
 from ard.commands.display import announce_cost, progress_bar, summary
 from ard.commands.existing_record import check_nothing_lost, finished_by_another
+from ard.commands.same_network import JudgedBefore
 from ard.commands.shared_blocks import SharedBlocks
 from ard.commands.subject import Subject, short_path
 from ard.configs.files import read_yaml
@@ -48,9 +49,15 @@ RESNET18_RECORD = 0.5850  # AutoAttack, CIFAR-10 at 8/255: RobustBench's best ne
 RESNET18_PARAMETERS = 12e6
 
 
-def evaluate_file(weights: Path, request: Request) -> str | None:
+def evaluate_files(files: Sequence[Path], request: Request) -> list[str | None]:
+    """Evaluate files of weights one after the other; their verdicts, as evaluate_file returns them."""
+    before = JudgedBefore()
+    return [evaluate_file(weights, request, before) for weights in files]
+
+
+def evaluate_file(weights: Path, request: Request, before: JudgedBefore) -> str | None:
     """Evaluate one file of weights, print a summary, return the verdict; None where other shards still have to finish."""
-    record = recorded(weights, request)
+    record = recorded(weights, request, before)
     if record is None:
         say(f"{weights}: shard {request.shard} is done; the last shard to finish writes the record")
         return None
@@ -70,8 +77,8 @@ def _verify(weights: Path, request: Request) -> list[str]:
     return [*words, "--allow-mismatch"] if request.allow_mismatch else words
 
 
-def recorded(weights: Path, request: Request) -> Record | None:
-    """Evaluate one file of weights, and write the record beside it.
+def recorded(weights: Path, request: Request, before: JudgedBefore | None = None) -> Record | None:
+    """Evaluate one file of weights, and write the record beside it; the network `before` is not attacked again.
 
     None where other shards still have to finish. An interrupted call with the same arguments is continued.
     """
@@ -81,18 +88,49 @@ def recorded(weights: Path, request: Request) -> Record | None:
         check_pngs(RecordFiles(record_of(weights)).adversarial_pngs)
     subject = Subject.of(weights, request)
     others = _given(subject, request)
-    return cascade.as_memory_allows(partial(_recorded, subject, request, *others), subject.x)
+    return cascade.as_memory_allows(partial(_recorded, subject, request, before or JudgedBefore(), *others), subject.x)
 
 
 def _recorded(
-    subject: Subject, request: Request, given: Given, files: GivenFiles, read: dict[str, str], block_size: int
+    subject: Subject,
+    request: Request,
+    before: JudgedBefore,
+    given: Given,
+    files: GivenFiles,
+    read: dict[str, str],
+    block_size: int,
 ) -> Record | None:
     """The record of what `recorded` has read, with so many images attacked at once."""
     weights = subject.weights
     keys = {size: _key(subject, request, files, size) for size in cascade.block_sizes(subject.x)}
     stores = {size: Store(RecordFiles(record_of(weights)).blocks(key)) for size, key in keys.items()}
     shared = SharedBlocks(stores, block_size, request.part)
-    evaluation = Evaluation(
+    evaluation = _evaluation(subject, request, given, shared)
+    names = [adversary.name for adversary in evaluation.adversaries]
+    check_nothing_lost(subject, request, names)
+    alike = _key(replace(subject, sha256=""), request, files, block_size)
+    record = None
+    if _has_work(weights, request, keys.values(), math.ceil(len(subject.y) / block_size)):
+        try:
+            before.hand_to(evaluation, subject, alike)
+            _attack(evaluation, request, weights, shared)
+            with shared.store.alone() as unfinished:
+                shared.check_size()
+                measured = evaluation.record() if unfinished else None
+                if measured is not None:
+                    check_nothing_lost(subject, request, names)  # a longer evaluation may have ended meanwhile
+                    record = _complete(measured, subject, request, files, keys[block_size], replaced_since(read))
+                    _write(record, subject, evaluation, request, shared.store.folder)
+                    shared.remove()
+                    before.keep(evaluation, subject, alike)
+        except torch.OutOfMemoryError:
+            shared.without_memory(len(subject.y))
+            raise
+    return record or finished_by_another(record_of(weights), keys.values())
+
+
+def _evaluation(subject: Subject, request: Request, given: Given, shared: SharedBlocks) -> Evaluation:
+    return Evaluation(
         subject.model,
         subject.x,
         subject.y,
@@ -104,26 +142,8 @@ def _recorded(
         store=shared.store,
         eight_bit=request.eight_bit,
         rehearse=request.rehearse,
-        block_size=block_size,
+        block_size=shared.block_size,
     )
-    names = [adversary.name for adversary in evaluation.adversaries]
-    check_nothing_lost(subject, request, names)
-    record = None
-    if _has_work(weights, request, keys.values(), math.ceil(len(subject.y) / block_size)):
-        try:
-            _attack(evaluation, request, weights, shared)
-            with shared.store.alone() as unfinished:
-                shared.check_size()
-                measured = evaluation.record() if unfinished else None
-                if measured is not None:
-                    check_nothing_lost(subject, request, names)  # a longer evaluation may have ended meanwhile
-                    record = _complete(measured, subject, request, files, keys[block_size], replaced_since(read))
-                    _write(record, subject, evaluation, request, shared.store.folder)
-                    shared.remove()
-        except torch.OutOfMemoryError:
-            shared.without_memory(len(subject.y))
-            raise
-    return record or finished_by_another(record_of(weights), keys.values())
 
 
 def _has_work(weights: Path, request: Request, keys: Collection[str], blocks: int) -> bool:

@@ -160,13 +160,13 @@ def _files(folder: Path, depth: int = 0) -> Iterator[str]:
     """Every file below, links followed, by name."""
     if depth > DEEPEST:
         raise UserError(f"{folder}: folders inside folders, more than {DEEPEST} deep; expected images")
-    for name in _visible(folder):
-        path = folder / name
-        if path.is_dir():
-            if name.lower() not in LEFT_BY_SYSTEMS:
-                yield from _files(path, depth + 1)
-        else:
-            yield str(path)
+    with os.scandir(folder) as found:  # which knows what is a folder without asking for each of a million files
+        entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    for entry in entries:
+        if not entry.is_dir():
+            yield entry.path
+        elif entry.name.lower() not in LEFT_BY_SYSTEMS:
+            yield from _files(Path(entry.path), depth + 1)
 
 
 def _sorted_out(paths: list[str]) -> tuple[list[str], list[str]]:

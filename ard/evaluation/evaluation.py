@@ -75,6 +75,7 @@ class Evaluation:
             _check_untouched(other, x[:2])
         self.adversaries = self._in_length(adversaries_of(suite, ball, self.num_classes, self.given, x[0].numel()))
         self.blocks: dict[int, Block] = {}
+        self.notes: tuple[str, ...] = (NOTE,) if rehearse else ()  # of the record
         self.verdicts: Verdicts | None = None
 
     def _in_length(self, adversaries: list[Adversary]) -> list[Adversary]:
@@ -104,6 +105,12 @@ class Evaluation:
         for start in self._starts(shard):
             self._judge(self._read(start), progress)
 
+    def keep(self, block: Block) -> None:
+        """Take a block that was judged whole elsewhere, on this network and these images."""
+        self.blocks[block.start] = block
+        if self.store is not None:  # where other shards look for it
+            self.store.write(block)
+
     def _starts(self, shard: tuple[int, int] = (1, 1)) -> range:
         """Where the blocks of a shard begin."""
         k, of = shard
@@ -124,8 +131,7 @@ class Evaluation:
         self.verdicts = Verdicts.of(blocks)
         record = record_from(self._evidence(blocks), self.suite, self.classes)
         threat = replace(record.threat, eight_bit=self.eight_bit or None)
-        notes = (*record.notes, *([NOTE] if self.rehearse else []))
-        return replace(record, threat=threat, notes=notes, time=self._time_taken())
+        return replace(record, threat=threat, notes=(*record.notes, *self.notes), time=self._time_taken())
 
     def _evidence(self, blocks: list[Block]) -> Evidence:
         return Evidence(

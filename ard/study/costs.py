@@ -217,9 +217,14 @@ def _data(section: str) -> DataModule | None:
     """Nothing where the images are not there and their folders would say what they are."""
     try:
         with nothing_fetched():
-            return build(DataModule, json.loads(section))
+            data = inner = build(DataModule, json.loads(section))
     except UserError:
         return None
+    while inner is not None:
+        if isinstance(inner, ImageFolder):
+            inner.memory_limit_mb = 0  # so that counting its images decodes none
+        inner = getattr(inner, "base", None)
+    return data
 
 
 @cache
@@ -252,8 +257,6 @@ def _images(section: str) -> int | None:
     data = _data(section)
     if isinstance(data, CIFAR10 | CIFAR100):
         return CIFAR_IMAGES - data.val_size
-    if type(data) is ImageFolder:
-        return sum(map(len, data.train_files.values())) - data.val_size
     try:
         with nothing_fetched():
             return None if data is None else data.image_count

@@ -10,11 +10,14 @@ from dataclasses import fields
 import pytest
 import torch
 from scipy.stats import binomtest
-from small_runs import DATA, NETWORK, cli, files_below, trained, write_weights, write_yaml
+from small_runs import CARD, DATA, NETWORK, cli, files_below, trained, write_weights, write_yaml
 
 from ard.core.bits import unpack
 from ard.data import Digits
+from ard.evaluation import evaluation
 from ard.evaluation.request import Request
+
+SAME = "the network of student.safetensors, bit for bit, whose attacks were not run again"
 
 pytestmark = pytest.mark.usefixtures("few_queries")
 
@@ -101,7 +104,7 @@ def test_the_status_is_that_of_the_worst_verdict(place, capsys, monkeypatch):
     for name in "aubc":
         (place / name).touch()
     verdicts = {"a": "sound", "u": "upper bound", "b": "warnings", "c": "unreliable"}
-    monkeypatch.setattr("ard.commands.evaluate_file.evaluate_file", lambda path, _: verdicts[str(path)])
+    monkeypatch.setattr("ard.commands.evaluate_file.evaluate_file", lambda path, *_: verdicts[str(path)])
     assert [cli(capsys, "evaluate", *files)[0] for files in ("a", "au", "ab", "acb")] == [0, 0, 3, 4]
 
 
@@ -131,6 +134,29 @@ def test_several_files_are_evaluated_in_one_go(place, capsys):
     assert status == 0
     assert sorted(file.name for file in place.glob("*evaluation.json")) == ["evaluation.json", "last.evaluation.json"]
     assert out.count("worst case") == 2
+
+
+@pytest.mark.parametrize(("other", "runs"), [("epoch", 1), ("network", 2), ("arguments", 2)])
+def test_files_that_hold_one_network_are_attacked_once_and_recorded_each_for_itself(place, capsys, monkeypatch, other, runs):
+    attacked, attack = [], evaluation.judge_block
+    monkeypatch.setattr(evaluation, "judge_block", lambda *args, **options: attacked.append(0) or attack(*args, **options))
+    net, changes = trained(), {}
+    if other == "epoch":
+        changes = {"training": {**CARD["training"], "epoch": 7}}
+    elif other == "network":  # by one bit
+        net.head.bias.data[0] = torch.nextafter(net.head.bias.data[0], torch.tensor(9.0))
+    else:  # the same tensors, which another network reads
+        changes = {"init_args": {**NETWORK, "stem_stride": 2}}
+    files = [write_weights(place / "student.safetensors"), write_weights(place / "last.safetensors", net, **changes)]
+    assert cli(capsys, "evaluate", *files, "--limit", 20)[0] in (0, 3)
+    assert len(attacked) == runs
+    record = record_of(place / "last.evaluation.json")
+    assert record["weights"]["sha256"] == hashlib.sha256(files[1].read_bytes()).hexdigest()
+    assert cli(capsys, "evaluate", files[1], "--limit", 20, "--replace")[0] in (0, 3)
+    alone = record_of(place / "last.evaluation.json")
+    assert len(attacked) == runs + 1
+    assert (record["bits"], record["checks"], record["training"]) == (alone["bits"], alone["checks"], alone["training"])
+    assert [note for note in record["notes"] if note not in alone["notes"]] == [SAME] * (runs == 1)
 
 
 def test_help_is_quick_and_names_every_option():

@@ -1,7 +1,9 @@
 """What a study is said to cost, against what records of runs counted."""
 
 import pytest
-from small_runs import ROOT, workplace
+import yaml
+from image_files import image_folder
+from small_runs import ROOT, workplace, write_yaml
 from torch import nn
 
 from ard.artifacts.card import Card
@@ -9,6 +11,7 @@ from ard.artifacts.record_file import read_record
 from ard.artifacts.weights import save_weights
 from ard.bench.measured import speeds
 from ard.cli.lightning import resolve_config
+from ard.configs.catalogue import find
 from ard.models import ResNet
 from ard.study.costs import costs, costs_table, repeated
 from ard.study.plan import plan
@@ -58,6 +61,22 @@ def test_a_teacher_that_is_a_file_costs_what_its_network_does(there, tmp_path, m
         found[name] = {row.method: row for row in costs(runs, {run.name: resolve(run) for run in runs})}
     cost = found["given"]["rslad"].flops_per_image
     assert cost > found["trained"]["rslad"].flops_per_image if there else cost is None
+
+
+@pytest.mark.parametrize("around", [False, True])
+def test_no_image_is_decoded_to_count_the_images_of_an_epoch(around, tmp_path, monkeypatch):
+    """Of 4 classes of 20 images 8 are for validation, and 12 have a label: 72 an epoch, or 12."""
+    workplace(tmp_path, monkeypatch)
+    folder = image_folder(tmp_path / "photos", classes="abcd", per_class=20)
+    monkeypatch.setattr("ard.data.image_folder.decode", None)
+    data = {"class_path": "ard.data.ImageFolder", "init_args": {"root": str(folder), "size": 8, "val_size": 8}}
+    if around:
+        data = {"class_path": "ard.data.KnownLabels", "init_args": {"base": data, "labelled": 12}}
+    base = write_yaml(tmp_path / "base.yaml", yaml.safe_load(find("digits", "bases").read_text()) | {"data": data})
+    resolve = Resolver(lambda words: resolve_config([*words, "--model.init_args.student.init_args.in_channels=3"]))
+    runs = plan(Study(base=str(base), recipes=["natural"]), tmp_path / "checkpoints/digits", resolve)
+    (row,) = costs(runs, {run.name: resolve(run) for run in runs})
+    assert row.images == 40 * (12 if around else 72)
 
 
 def test_a_name_in_a_teachers_file_is_not_called(tmp_path, monkeypatch):
