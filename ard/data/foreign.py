@@ -1,5 +1,6 @@
 """Data of a user's own: any loaders of (images, labels), as the engine sees them."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -34,7 +35,7 @@ class ForeignData:
     def __init__(self) -> None:
         self.classes: Sequence[str] = ()
         self.input_shape: tuple[int, ...] = ()
-        self.batch_size = self.image_count = 0
+        self.batch_size = self.image_count = 0  # images: 0 where nobody knows, as of a stream
         self.class_counts: Sequence[float] = ()
         self.few: Batch = (torch.empty(0), torch.empty(0))  # the first training batch, for questions about a teacher
 
@@ -48,7 +49,8 @@ class ForeignData:
         self.batch_size = len(y) * trainer.world_size
         dataset = getattr(loader, "dataset", None)
         labels = labels_of(dataset)
-        self.image_count = len(labels) if labels is not None else int(trainer.num_training_batches) * self.batch_size
+        batches = 0 if math.isinf(trainer.num_training_batches) else int(trainer.num_training_batches)
+        self.image_count = len(labels) if labels is not None else batches * self.batch_size
         self.class_counts = () if labels is None else torch.bincount(labels).tolist()
         self.classes = tuple(str(name) for name in getattr(dataset, "classes", ()))
         if trainer.is_global_zero:

@@ -76,7 +76,7 @@ class RunFacts:
         num_classes: Number of classes C.
         class_counts: Images of each class that an epoch trains on, on average where they are drawn; empty where a user's own
             loaders do not say it.
-        image_count: Number of training images: the places in the training set that a step may show.
+        image_count: Number of training images: the places in the training set that a step may show; 0 where nobody knows it.
         image_shape: Channels, height and width.
         eps: The radius of the threat; that of a step is Step.eps, which may be smaller at first.
         threat: The threat itself.

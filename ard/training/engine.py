@@ -142,7 +142,7 @@ class Engine(Validated):
                 image_shape=self.data.input_shape,
                 eps=self.threat.eps,
                 threat=self.threat,
-                max_epochs=self.trainer.max_epochs or 1,
+                max_epochs=self.epochs,
                 batches=self.batches_per_epoch,
             )
         )
@@ -212,8 +212,15 @@ class Engine(Validated):
         steps = self.steps_per_epoch * (UNENDING if epochs < 0 else epochs)
         steps = steps if most < 0 else min(steps, most)
         if steps >= UNENDING:
-            raise UserError("a run without an end has no schedule: expected max_epochs, or max_steps, in the trainer")
+            length_known = self.batches_per_epoch < UNENDING
+            wanted = "max_epochs" if length_known else "limit_train_batches, as the loader has no length"
+            raise UserError(f"a run without an end has no schedule: expected {wanted}, or max_steps, in the trainer")
         return steps
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the run has; `max_steps` may end it in the last of them."""
+        return -(-self.optimizer_steps // self.steps_per_epoch)
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         # Here and not at the epoch's start: Lightning skips that hook when it resumes, and keeps modules in eval mode.

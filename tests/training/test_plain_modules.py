@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from tiny import user_error
 from torch import nn
-from torch.utils.data import DataLoader, Subset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 import ard
 from ard.attacks import PGD
@@ -17,6 +17,7 @@ from ard.data import Digits
 from ard.data.foreign import ForeignData, labels_of
 from ard.models import Frozen, Normalized
 from ard.objectives.fair_ard import FairARD
+from ard.objectives.liet import LIET
 from ard.objectives.mtard import MTARD
 from ard.objectives.pgd_at import PGDAT
 from ard.objectives.rslad import RSLAD
@@ -191,6 +192,42 @@ def test_a_validation_label_that_is_no_class_is_refused(change, message):
 def test_a_run_without_an_end_is_refused():
     with user_error("without an end .* expected max_epochs"):
         fitted(ard.Distillation(student=Net(), objective="natural"), trainer=plain_trainer(-1))
+
+
+class Stream(IterableDataset):
+    """So many images, of which nobody says how many."""
+
+    def __init__(self, count):
+        self.images = digits(count)
+
+    def __iter__(self):
+        yield from zip(self.images[0], self.images[1], strict=True)
+
+
+@FOREIGN
+@pytest.mark.parametrize("objective", ["pgd_at", "liet", "trades"])
+@pytest.mark.parametrize(("options", "epochs"), [({"max_steps": 3}, -1), ({"limit_train_batches": 2}, 2)])
+def test_a_loader_without_a_length_trains_for_so_many_steps(objective, options, epochs):
+    module, trainer = ard.Distillation(student=Net(), objective=objective, eps=0.1), plain_trainer(epochs, **options)
+    trainer.fit(module, DataLoader(Stream(128), batch_size=32), loader(32, 1))
+    assert trainer.global_step == module.optimizer_steps == (3 if epochs < 0 else 4)
+    assert module.epochs == (1 if epochs < 0 else 2)
+
+
+@FOREIGN
+def test_a_loader_without_a_length_does_not_say_when_epochs_end():
+    module, trainer = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1), plain_trainer(2)
+    with user_error("expected limit_train_batches, as the loader has no length, or max_steps"):
+        trainer.fit(module, DataLoader(Stream(128), batch_size=32), loader(32, 1))
+
+
+@FOREIGN
+@pytest.mark.parametrize(("epochs", "steps", "told"), [(4, -1, 4), (-1, 7, 3), (4, 7, 3), (2, 7, 2)])
+def test_an_objective_is_told_how_many_epochs_a_run_has_however_its_end_is_said(epochs, steps, told):
+    objective = LIET()
+    module = ard.Distillation(student=Net(), objective=objective, eps=0.1)
+    fitted(module, trainer=plain_trainer(epochs, max_steps=steps))  # of three batches an epoch
+    assert objective.epochs == told
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What a run says of itself when it begins."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def facts(trainer: pl.Trainer, engine: Engine) -> Iterator[tuple[str, str]]:
 def _data(engine: Engine) -> str:
     data = engine.data
     if not isinstance(data, DataModule):
-        return f"{data.image_count:,} training images, {engine.num_classes} classes"
+        count = f"{data.image_count:,}" if data.image_count else "a stream of"
+        return f"{count} training images, {engine.num_classes} classes"
     train, val = data.splits
     switches = "".join(f"; {name} {value}" for name, value in data.switches.items())
     return f"{data.title}: {len(train):,} training and {len(val):,} validation images, {data.num_classes} classes{switches}"
@@ -118,7 +120,9 @@ def _growth(engine: Engine) -> str:
 
 def _epochs(trainer: pl.Trainer, engine: Engine) -> str:
     done, replays = trainer.current_epoch, getattr(engine, "replays", 1)
-    batches = f"{trainer.num_training_batches} batches of {engine.data.batch_size} images"
+    batches = f"{engine.epochs} of {trainer.num_training_batches} batches of {engine.data.batch_size} images"
+    if math.isinf(trainer.num_training_batches):
+        batches = f"of unknown length, {engine.optimizer_steps} steps of {engine.data.batch_size} images in all"
     going_on = f", going on in epoch {done}" if trainer.global_step else ""
     updates = f"\nas many updates as {replays * (trainer.max_epochs or 0)} without replays" if replays > 1 else ""
-    return f"{trainer.max_epochs} of {batches}, counted from 0{going_on}; lr {engine.training_block.lr:g}{updates}"
+    return f"{batches}, counted from 0{going_on}; lr {engine.training_block.lr:g}{updates}"

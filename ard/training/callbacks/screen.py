@@ -66,7 +66,7 @@ class Screen(ProgressBar):
         self._say(f"{LEGEND}\n{header()}")
         if self.bar and self._console.is_terminal:
             self._progress = _progress(self._console)
-            self._task = self._progress.add_task("starting", total=trainer.num_training_batches, speed="", left="")
+            self._task = self._progress.add_task("starting", total=_total(trainer), speed="", left="")
             self._progress.start()
 
     def on_train_batch_start(self, *_: Any) -> None:
@@ -124,12 +124,12 @@ class Screen(ProgressBar):
                 self._task,
                 description=f"epoch {trainer.current_epoch}",
                 completed=batch,
-                total=trainer.num_training_batches,
+                total=_total(trainer),
                 speed=f"{speed:,.0f} images/s" if speed else "",
                 left=f"{duration(left)} left" if left is not None else "",
             )
 
-    def _left(self, trainer: pl.Trainer, batch: int) -> float | None:
+    def _left(self, trainer: pl.Trainer, batch: float) -> float | None:
         """Seconds until the run ends, when `batch` batches of this epoch are done."""
         epochs = (trainer.max_epochs or 0) - trainer.current_epoch - 1
         if epochs < 0 or math.isinf(trainer.num_training_batches):
@@ -155,7 +155,7 @@ class Screen(ProgressBar):
             robust_acc=values.get("val/robust_acc"),
             best=self.best,
             images_per_s=self._pace.end_epoch(),
-            left=self._left(trainer, int(trainer.num_training_batches)) if self._pace.steps else None,
+            left=self._left(trainer, trainer.num_training_batches) if self._pace.steps else None,
         )
         self._say(str(line))
 
@@ -177,6 +177,11 @@ class Screen(ProgressBar):
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+
+def _total(trainer: pl.Trainer) -> float | None:
+    """Batches of an epoch; None where nobody knows them."""
+    return None if math.isinf(trainer.num_training_batches) else trainer.num_training_batches
 
 
 def _progress(screen: Console) -> Progress:
