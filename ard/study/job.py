@@ -2,8 +2,7 @@
 
 import shlex
 import shutil
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from ard.study.display import Display
 from ard.study.processes import GRACE, Processes
 from ard.study.resolving import value_at, with_value
 from ard.study.study_file import Study
-from ard.study.study_run import StudyRun
+from ard.study.study_run import Outcome, StudyRun
 from ard.study.tuning import Tuning, validation_accuracy, was_stopped
 from ard.training.callbacks.outcome import NO_EPOCH_SELECTED
 from ard.training.config_digest import config_digest
@@ -43,11 +42,11 @@ class Job:
     trials: Sequence["Job"] = ()  # the runs of which the best says with what settings this one runs
     students: Sequence["Job"] = ()  # the runs that need this run's weights
 
-    def execute(self, teachers: Sequence[Future[str | None]], trials: Sequence[Future[str | None]] = ()) -> str | None:
-        """None where all went well, else the reason in one line."""
-        if any(teacher.result() for teacher in teachers):
+    def execute(self, ended: Mapping[str, Outcome]) -> Outcome:
+        """Run it, where the runs that it waits for have ended well."""
+        if any(ended[teacher.name] for teacher in self.run.teachers.values()):
             return "its teacher failed"
-        if any(trial.result() for trial in trials):
+        if any(ended[trial.name] for trial in self.run.trials):
             return "a trial of its settings failed"
         try:
             return self._try() if self.run.tried else self._tuned()._settle()
@@ -69,7 +68,7 @@ class Job:
         """What this run, a trial, came to on validation images; None where it has yet to run."""
         return self.tuning.accuracy(self.run.name, self.digest)
 
-    def _try(self) -> str | None:
+    def _try(self) -> Outcome:
         """Train a trial; its accuracy on validation images is all that is wanted of it."""
         with alone(self.run.directory, PATIENCE):  # as below
             done = self.finished
@@ -87,7 +86,7 @@ class Job:
         self.tuning.add(self.run.name, self.digest, self.run.tried, reached)
         return None
 
-    def _settle(self) -> str | None:
+    def _settle(self) -> Outcome:
         with alone(self.run.directory, PATIENCE):  # before anything is read or written; `ard fit` holds it itself
             if self._is_of_another():
                 self._move_aside()
@@ -117,11 +116,11 @@ class Job:
             known |= {str(teacher.weights): record.weights.sha256 for record in reversed(records) if record}
         return config_digest(self.resolved, {path: sha256 for path, sha256 in known.items() if sha256})
 
-    def _train(self, accept: Sequence[int] = (0,)) -> str | None:
+    def _train(self, accept: Sequence[int] = (0,)) -> Outcome:
         resume = ["--resume=auto"] if self.run.folder.checkpoints else []
         return self._process([*self.run.arguments, *resume, "--trainer.enable_progress_bar=false"], accept=accept)
 
-    def _evaluate(self) -> str | None:
+    def _evaluate(self) -> Outcome:
         asked = {**self.study.evaluate, "replace": True}  # the study's file decides what its table compares
         options = [f"--{key}={value}" for key, value in asked.items() if value is not None]
         if not is_ours(self.resolved["model"]["init_args"]["student"]):
@@ -129,7 +128,7 @@ class Job:
         files = [str(self.run.weights), str(self.run.folder.weights(LAST))]
         return self._process(["evaluate", *files, *options], accept=(0, 3, 4))
 
-    def _process(self, arguments: list[str], accept: Sequence[int] = (0,)) -> str | None:
+    def _process(self, arguments: list[str], accept: Sequence[int] = (0,)) -> Outcome:
         log = self.run.folder.log
         with self.devices.place() as place:
             with or_user_error(log), open(log, "a", encoding="utf-8", opener=no_link) as file:

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from ard.study.costs import costs, costs_line, costs_table, counted, repeated
 from ard.study.devices import Devices
 from ard.study.display import Display
 from ard.study.job import Job
+from ard.study.order import all_in_order
 from ard.study.plan import plan
 from ard.study.processes import Processes
 from ard.study.rehearsal import forget_weights, once, rehearsal_of
@@ -154,12 +155,8 @@ def _finish(planned: Planned, places: Places) -> dict[str, str]:
             students = [jobs[other.name] for other in runs if run in other.teachers.values()]
             config = planned.resolved[run.name]
             jobs[run.name] = Job(study, run, config, display, processes, devices, tuning, trials, students)
-        futures: dict[str, Future[str | None]] = {}
-        for run in runs:
-            teachers = [futures[teacher.name] for teacher in run.teachers.values()]
-            tried = [futures[trial.name] for trial in run.trials]
-            futures[run.name] = pool.submit(jobs[run.name].execute, teachers, tried)
-        return {name: reason for name, future in futures.items() if (reason := future.result())}
+        outcomes = all_in_order(runs, lambda run, ended: pool.submit(jobs[run.name].execute, ended), devices.count)
+        return {name: reason for name, reason in outcomes.items() if reason}
 
 
 def _takes_several(config: Mapping[str, Any]) -> bool:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from ard.artifacts.paths import RunFolder, StudyFolder
 
+Outcome = str | None  # of a run: None where all went well, else the reason in one line
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRun:
