@@ -5,20 +5,17 @@ import json
 import math
 import shlex
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import ard
 from ard.artifacts.adversarial import AdversarialImages, claim_of, write_adversarial
 from ard.artifacts.adversarial_pngs import check_pngs, remove_pngs, write_pngs
-from ard.artifacts.card import Card
-from ard.artifacts.facts import TrainingFacts, teachers_by_place
-from ard.artifacts.paths import RecordFiles, RunFolder, record_of
+from ard.artifacts.paths import RecordFiles, record_of
 from ard.artifacts.record import Record
 from ard.artifacts.record_file import readable_record, write_record
 from ard.artifacts.record_parts import GivenFiles
@@ -31,8 +28,7 @@ from ard.commands.existing_record import check_nothing_lost, finished_by_another
 from ard.commands.same_network import JudgedBefore
 from ard.commands.shared_blocks import SharedBlocks
 from ard.commands.subject import Subject, short_path
-from ard.configs.files import read_yaml
-from ard.core.errors import UserError
+from ard.commands.trained_config import training_with_config
 from ard.core.files import or_user_error, replaced_since, write_whole
 from ard.core.terminal import say
 from ard.evaluation import cascade
@@ -43,7 +39,6 @@ from ard.evaluation.measurement import versions
 from ard.evaluation.rehearsed import check_place
 from ard.evaluation.request import Request, split_commas
 from ard.evaluation.suites import Given
-from ard.training.config_digest import RESUMED_WITH, digest_of, essentials
 
 RESNET18_RECORD = 0.5850  # AutoAttack, CIFAR-10 at 8/255: RobustBench's best network of ResNet-18's size
 RESNET18_PARAMETERS = 12e6
@@ -241,30 +236,6 @@ def _complete(
         run=run_of(subject.weights, card),
         pruned=card.pruned,
     )
-
-
-def training_with_config(weights: Path, card: Card) -> TrainingFacts | None:
-    """What the card says of the training, with the configuration beside the weights where it is the one that was trained."""
-    training, file = card.training, RunFolder(weights.parent).config
-    if training is None or not file.is_file():
-        return training
-    try:
-        resolved = read_yaml(str(file))
-        known = dict(_teachers_in(resolved["model"]["init_args"], teachers_by_place(card.teacher, card.recipe)))
-        changed = {RESUMED_WITH: list(training.resumed_with)} if training.resumed_with else {}
-        config = essentials(resolved, known, look=False) | changed
-    except (UserError, KeyError, TypeError, AttributeError):  # not a configuration of ours
-        return training
-    return replace(training, config=config) if digest_of(config) == training.config_digest else training
-
-
-def _teachers_in(arguments: dict[str, Any], teachers: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """The path of each teacher in a configuration, with the hash that its weights had."""
-    for place, sha256_then in teachers.items():
-        node: Any = arguments
-        for key in place.split("."):
-            node = node[key]
-        yield node["init_args"]["weights"], sha256_then
 
 
 def _write(record: Record, subject: Subject, evaluation: Evaluation, request: Request, through: Path) -> None:

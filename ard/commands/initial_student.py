@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ard.commands.evaluate_file import training_with_config
 from ard.commands.subject import Subject
+from ard.commands.trained_config import training_with_config
 from ard.core.errors import UserError
 from ard.core.randomness import key_seed
 from ard.models.building import settle
