@@ -5,7 +5,7 @@ from ard.core.terminal import hand_out
 
 
 def print_config(name: str) -> int:
-    """Print a config that comes with ard; `ard config rslad > mine.yaml` makes a copy to change.
+    """Print a config that comes with ard; `ard config methods/rslad > mine.yaml` makes a copy to change.
 
     Args:
         name: such as cifar10, pgd_at, methods/rslad or schedules/rslad; `ard list` shows them.

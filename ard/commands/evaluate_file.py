@@ -29,6 +29,7 @@ from ard.commands.same_network import JudgedBefore
 from ard.commands.shared_blocks import SharedBlocks
 from ard.commands.subject import Subject, short_path
 from ard.commands.trained_config import training_with_config
+from ard.core.devices import take_gpu
 from ard.core.files import or_user_error, replaced_since, write_whole
 from ard.core.terminal import say
 from ard.evaluation import cascade
@@ -46,6 +47,9 @@ RESNET18_PARAMETERS = 12e6
 
 def evaluate_files(files: Sequence[Path], request: Request) -> list[str | None]:
     """Evaluate files of weights one after the other; their verdicts, as evaluate_file returns them."""
+    shard, of = request.part
+    if of > 1:
+        take_gpu(shard - 1)
     before = JudgedBefore()
     return [evaluate_file(weights, request, before) for weights in files]
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ard.artifacts.facts import Threat
-from ard.artifacts.paths import record_of, weights_beside
+from ard.artifacts.paths import RecordFiles, record_of, weights_beside
 from ard.artifacts.record import Record
 from ard.artifacts.record_file import readable_record
 from ard.artifacts.record_parts import WeightsFile
@@ -24,8 +24,8 @@ def finished_by_another(path: Path, keys: Collection[str]) -> Record | None:
 def check_nothing_lost(subject: Subject, request: Request, attacks: Collection[str]) -> None:
     """Raises UserError where the record of these weights holds results that `attacks` on these images would not give again.
 
-    That is more images, other attacks, other data or another threat; of other weights whose record belongs in the same
-    place, whatever it holds. Records of weights that are no longer there do not count.
+    That is more images, other attacks, other data, another threat or seed, and kept adversarial images; of other weights
+    whose record belongs in the same place, whatever it holds. Records of weights that are no longer there do not count.
     """
     path = record_of(subject.weights)
     existing = readable_record(path)
@@ -35,15 +35,22 @@ def check_nothing_lost(subject: Subject, request: Request, attacks: Collection[s
         check_weights_gone(path, path, existing.weights, subject)
         return
     lost = [attack.name for attack in existing.attacks if attack.name not in attacks]
+    lost += [kept.name for kept in _kept(path) if not request.save_adversarial]
     threat = Threat(norm=subject.ball.norm, eps=subject.ball.eps, eight_bit=request.eight_bit)
-    now = f"{subject.section['name']} {request.split}, {threat.words}"
-    then = f"{existing.dataset.name} {existing.split}, {existing.threat.words}"
+    now = f"{subject.section['name']} {request.split}, {threat.words}, seed {request.seed}"
+    then = f"{existing.dataset.name} {existing.split}, {existing.threat.words}, seed {existing.seed}"
     if lost or existing.n > len(subject.y) or now != then:
         beyond = f" ({first_few(lost, 3)} would be lost)" if lost else ""
         raise UserError(
             f"{path} holds suite {existing.suite}, n = {existing.n}, {then}{beyond}; suite {request.suite}, "
             f"n = {len(subject.y)}, {now} would replace it: add --replace, or evaluate a copy of the weights elsewhere"
         )
+
+
+def _kept(record: Path) -> list[Path]:
+    """The adversarial images that prove a record."""
+    files = RecordFiles(record)
+    return [file for file in (files.adversarial, files.adversarial_pngs) if file.exists()]
 
 
 def check_weights_gone(path: Path, record: Path, theirs: WeightsFile, subject: Subject) -> None:

@@ -26,7 +26,8 @@ def read_yaml(name: str | Path, *kinds: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path} is not YAML that can be used: {error}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds {type(content).__name__}, expected a mapping of keys to values")
+        found = "is empty" if content is None else f"holds {type(content).__name__}"
+        raise UserError(f"{path} {found}, expected a mapping of keys to values")
     return dict(written_out(content))
 
 

@@ -8,6 +8,12 @@ def device_name(device: torch.device) -> str:
     return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
 
 
+def take_gpu(place: int) -> None:
+    """Make "cuda" in this process the GPU at `place`, counted round and round; nothing where there are fewer than two."""
+    if (count := torch.cuda.device_count()) > 1:
+        torch.cuda.set_device(place % count)
+
+
 def gpu_or_cpu() -> torch.device:
     """The GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

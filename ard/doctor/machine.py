@@ -19,8 +19,10 @@ from ard.bench.levers import every_row
 from ard.bench.measured import speeds
 from ard.bench.timed_step import TimedStep
 from ard.core.devices import gpu_or_cpu
+from ard.core.errors import UserError
 from ard.core.packages import installed_version
 from ard.doctor.advice import Advice
+from ard.models.robustbench import loader
 from ard.training.trainer import Trainer, has_bfloat16
 
 PROJECT = "ard-robust-distillation"
@@ -31,12 +33,6 @@ BAD: list[tuple[str, str, str, Literal["warning", "error"]]] = [
     ("pytorch-lightning", "==2.6.3", HARMFUL, "error"),
     ("torch", "<2.6", "a file of weights can run code in spite of weights_only (CVE-2025-32434)", "error"),
     ("lightning", ">=2", "a second Lightning: callbacks and loggers must come from pytorch_lightning", "warning"),
-    (
-        "robustbench",
-        "<=1.1.1",
-        "imports `autoattack`, which PyPI's package does not bring: install its repository",
-        "warning",
-    ),
 ]
 OPTIONAL_PACKAGES = {
     "pyautoattack": "AutoAttack: --suite standard and full",
@@ -79,6 +75,11 @@ def optional() -> Iterator[Advice]:
     """Packages that a run may do without, and what each is for."""
     for name, purpose in OPTIONAL_PACKAGES.items():
         yield Advice(f"{name} (optional)", f"{installed_version(name) or 'not installed'}; for {purpose}")
+    if installed_version("robustbench"):  # which does not declare all that it imports
+        try:
+            loader()
+        except UserError as error:
+            yield Advice("robustbench", str(error), "warning")
 
 
 def known_bad() -> Iterator[Advice]:

@@ -34,6 +34,10 @@ class Ensemble(Frozen):
             member.load(num_classes=num_classes, input_shape=input_shape, option=where)
         return self
 
+    def check_there(self) -> None:
+        for member in self._members:
+            member.check_there()
+
     @property
     def _members(self) -> list[Frozen]:
         return [member for member in self._held if isinstance(member, Frozen)]

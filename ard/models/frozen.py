@@ -4,6 +4,7 @@ import copy
 import warnings
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 from torch import Tensor, nn
@@ -62,6 +63,11 @@ class Frozen(nn.Module):
                 warnings.warn(f"teacher {self.weights} answers otherwise each time it is asked, {again}", stacklevel=1)
             self._held.append(network)
         return self
+
+    def check_there(self) -> None:
+        """Raises UserError where `read` could not give the network, as far as that is known without reading anything."""
+        if self.weights and not self._given and not Path(self.weights).is_file():
+            raise UserError(f"teacher {self.weights}: no such file; expected its weights")
 
     def read(self, num_classes: int) -> nn.Module:
         """The network with its weights, from its file; `num_classes` where that does not say how many there are."""

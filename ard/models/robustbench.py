@@ -1,5 +1,6 @@
 """Teachers from RobustBench."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,18 @@ from ard.models.frozen import Frozen
 
 BenchDataset = Literal["cifar10", "cifar100", "imagenet"]
 BenchThreat = Literal["Linf", "L2"]
-INSTALL = "pip install git+https://github.com/RobustBench/robustbench"  # PyPI's 1.1.1 lacks the `autoattack` that it imports
+# PyPI's 1.1.1 lacks the `autoattack` that it imports, and both import pkg_resources, which setuptools 82 no longer has.
+INSTALL = "pip install 'setuptools<82' git+https://github.com/RobustBench/robustbench"
+
+
+def loader() -> Callable[..., nn.Module]:
+    """RobustBench's load_model; raises UserError where its package is not there, or lacks what it imports itself."""
+    try:
+        from robustbench.utils import load_model
+    except ImportError as error:
+        reason = first_line(str(error) or type(error).__name__)
+        raise UserError(f"ard.models.RobustBench needs the package `robustbench` ({reason}): {INSTALL}") from error
+    return load_model
 
 
 class RobustBench(Frozen):
@@ -43,12 +55,11 @@ class RobustBench(Frozen):
         super().__init__(weights=str(Path(folder, dataset, threat, f"{name}.pt")))
         self.name, self.dataset, self.threat, self.folder = name, dataset, threat, folder
 
+    def check_there(self) -> None:
+        loader()
+
     def read(self, num_classes: int) -> nn.Module:  # noqa: ARG002
-        try:
-            from robustbench.utils import load_model
-        except ImportError as error:
-            reason = first_line(str(error) or type(error).__name__)  # on PyPI the package lacks what it imports
-            raise UserError(f"ard.models.RobustBench needs the package `robustbench` ({reason}): {INSTALL}") from error
+        load_model = loader()
         try:
             return load_model(self.name, model_dir=self.folder, dataset=self.dataset, threat_model=self.threat)
         except KeyError as error:

@@ -185,8 +185,12 @@ def _teacher(study: Study, own: Path, classes: int | None) -> tuple[dict[str, An
     words = ", ".join(f"{key} {value}" for key, value in network["init_args"].items())
     what = f"{network['class_path'].rpartition('.')[2]} ({words})" if words else network["class_path"].rpartition(".")[2]
     unlike = "" if exact else ", which may not be its architecture,"
-    line = f"a {what}{unlike} with random weights in place of the teacher: {teacher.weights} is not there"
-    return {"class_path": "ard.models.Frozen", "init_args": {"weights": str(file)}}, [line]
+    lines = [f"a {what}{unlike} with random weights in place of the teacher: {teacher.weights} is not there"]
+    try:
+        teacher.check_there()
+    except UserError as error:
+        lines.append(f"the real study will be refused: {error}")
+    return {"class_path": "ard.models.Frozen", "init_args": {"weights": str(file)}}, lines
 
 
 def forget_weights(directory: Path) -> None:

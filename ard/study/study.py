@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ard.artifacts.paths import records_below
+from ard.configs.building import build
 from ard.configs.catalogue import root
 from ard.core.errors import UserError
 from ard.core.locks import alone
 from ard.core.terminal import say
 from ard.core.text import first_few
 from ard.evaluation.rehearsed import FOLDER, MARK
+from ard.models.frozen import Frozen
 from ard.study.costs import costs, costs_line, costs_table, counted, repeated
 from ard.study.devices import Devices
 from ard.study.display import Display
@@ -58,6 +60,8 @@ def run_study(path: Path, resolve: Resolve, compare: Callable[..., str], places:
             raise UserError(f"{directory} is a rehearsal, which the next one deletes; expected another name for {path}")
         planned = _plan(study, directory, resolve)
         if missing := _missing(planned):
+            if study.given_teacher is not None:
+                build(Frozen, study.given_teacher).check_there()
             say(costs_line(costs(missing, planned.resolved)))
         failures = _finish(planned, places)
         if failed := _say_failures(failures, planned):

@@ -47,11 +47,12 @@ def claim(weights, change):
 @pytest.mark.parametrize(
     ("command", "now"),
     [
-        ("evaluate --limit 5", "n = 5, Digits test, Linf 0.1 would"),
-        ("test --limit 5", "n = 5, Digits test, Linf 0.1 would"),
+        ("evaluate --limit 5", "n = 5, Digits test, Linf 0.1, seed 0 would"),
+        ("test --limit 5", "n = 5, Digits test, Linf 0.1, seed 0 would"),
+        ("evaluate --limit 100 --seed 1", "n = 100, Digits test, Linf 0.1, seed 1 would"),
         ("evaluate --limit 5 --shard 1/2", "n = 5"),
-        ("evaluate --limit 100 --eps 4/255", "Linf 4/255 would"),
-        ("evaluate --limit 100 --norm L2", "L2 0.1 would"),
+        ("evaluate --limit 100 --eps 4/255", "Linf 4/255, seed 0 would"),
+        ("evaluate --limit 100 --norm L2", "L2 0.1, seed 0 would"),
         ("evaluate --limit 100 --split val", "Digits val"),
     ],
 )
@@ -61,7 +62,7 @@ def test_what_says_less_or_something_else_is_refused_before_any_attack(command, 
     monkeypatch.setattr(Evaluation, "judge", pytest.fail)
     status, out, err = cli(capsys, verb, weights, *options)
     assert (status, out, err.count("\n")) == (2, "", 1)
-    assert "evaluation.json holds suite quick, n = 100, Digits test, Linf 0.1; suite quick" in err
+    assert "evaluation.json holds suite quick, n = 100, Digits test, Linf 0.1, seed 0; suite quick" in err
     assert now in err
     assert "add --replace" in err
     assert (lying(weights.parent), weights.with_name("evaluation.json").read_bytes()) == (before, record)
@@ -74,9 +75,21 @@ def test_with_replace_it_is_what_was_meant(verb, weights, capsys):
 
 
 def test_more_images_or_the_same_again_replace_it(weights, capsys):
-    assert cli(capsys, "evaluate", weights, "--limit", 100, "--seed", 1)[0] == 0
     assert cli(capsys, "evaluate", weights, "--limit", 120)[0] == 0
     assert said(weights) == (120, "test", 0.1)
+
+
+@pytest.mark.parametrize("kind", [[], ["--eight-bit"]])
+def test_the_images_that_prove_a_record_are_not_deleted_by_the_way(kind, weights, capsys):
+    asked = [weights, "--limit", 20, *kind]
+    assert cli(capsys, "evaluate", *asked, "--save-adversarial", "--replace")[0] == 0
+    kept = "evaluation.adversarial" + (".safetensors" if not kind else "")
+    status, _, err = cli(capsys, "evaluate", *asked)
+    assert (status, f"({kept} would be lost)" in err) == (2, True)
+    assert (weights.parent / kept).exists()
+    assert cli(capsys, "evaluate", *asked, "--save-adversarial")[0] == 0
+    assert cli(capsys, "evaluate", *asked, "--replace")[0] == 0
+    assert not (weights.parent / kept).exists()
 
 
 def test_a_suite_that_contains_this_one_is_kept_and_one_within_it_replaced(weights, capsys):

@@ -1,5 +1,7 @@
 """`ard doctor` on a healthy machine, and on one with something wrong."""
 
+import sys
+
 import pytest
 from small_runs import cli
 
@@ -65,7 +67,6 @@ def test_bfloat16_is_not_measured_where_the_hardware_lacks_it(monkeypatch):
         ("pytorch-lightning", "2.6.3", "error", "malicious"),
         ("torch", "2.5.1", "error", "CVE-2025-32434"),
         ("lightning", "2.6.6", "warning", "a second Lightning"),
-        ("robustbench", "1.1.1", "warning", "autoattack"),
     ],
 )
 def test_versions_that_somebody_was_harmed_by(monkeypatch, name, found, verdict, told):
@@ -78,8 +79,17 @@ def test_versions_that_somebody_was_harmed_by(monkeypatch, name, found, verdict,
     assert told in finding.message
 
 
+def test_a_robustbench_that_lacks_what_it_imports_is_not_as_if_it_were_there(monkeypatch):
+    monkeypatch.setattr(machine, "installed_version", lambda _: "1.1")
+    monkeypatch.setitem(sys.modules, "robustbench", None)
+    *_, last = machine.optional()
+    assert (last.about, last.verdict) == ("robustbench", "warning")
+    assert "pip install 'setuptools<82' git+https://github.com/RobustBench/robustbench" in last.message
+
+
 def test_optional_packages_are_listed_with_what_they_are_for_and_harm_nobody_by_their_absence(monkeypatch):
-    monkeypatch.setattr(machine, "installed_version", lambda name: None if name == "pyautoattack" else "1.2")
+    without = ("pyautoattack", "robustbench")
+    monkeypatch.setattr(machine, "installed_version", lambda name: None if name in without else "1.2")
     found = {finding.about: finding for finding in machine.optional()}
     assert found["pyautoattack (optional)"].message == "not installed; for AutoAttack: --suite standard and full"
     assert found["timm (optional)"].message == "1.2; for its networks: ard.models.Timm"

@@ -1,5 +1,7 @@
 """`ard study NAME --rehearse`: the whole study at a toy size, and nothing that belongs to the real one is touched."""
 
+import sys
+
 import pytest
 from small_runs import cli, files_below, one_line, workplace, write_yaml
 from tiny import user_error
@@ -123,12 +125,14 @@ def test_a_cached_teacher_that_is_given_gets_no_table_beside_its_weights(tmp_pat
 
 def test_what_is_not_there_is_made_up_and_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "robustbench", None)
     (tmp_path / "own").mkdir()
     found = rehearsal_of(study_of(base="cifar100", teachers={}, given_teacher=GIVEN), tmp_path / "own")
-    data, teacher = found.instead
+    data, teacher, refused = found.instead
     assert data.startswith("random images of 32×32 and 100 classes in place of the data: data/ holds no intact CIFAR100")
     assert "WideResNet (depth 16, widen 1)" in teacher
     assert "models/cifar100/Linf/Made2020Up_WRN16_1.pt is not there" in teacher
+    assert refused.startswith("the real study will be refused: ard.models.RobustBench needs the package `robustbench`")
     assert found.study.given_teacher["class_path"] == "ard.models.Frozen"
     assert found.study.common["data.init_args.classes"] == 100
     assert files_below(tmp_path) == ["own/Made2020Up_WRN16_1.safetensors", "own/rehearsal.txt"]

@@ -1,9 +1,14 @@
 """What is no study, or one that cannot run: one line that says what to do, and nothing written."""
 
+import sys
+
 import pytest
 from small_runs import one_line, write_yaml
 
 STUDY = {"base": "configs/digits.yaml", "recipes": ["pgd_at"]}
+FROZEN = {"class_path": "ard.models.Frozen", "init_args": {"weights": "lost.safetensors"}}
+BENCH = {"class_path": "ard.models.RobustBench", "init_args": {"name": "Made2020Up_WRN16_1"}}
+PAIR = {"class_path": "ard.models.Ensemble", "init_args": {"members": [FROZEN, FROZEN]}}
 
 
 @pytest.mark.parametrize(
@@ -47,6 +52,23 @@ def test_studies_that_cannot_run(changes, found, idle, capsys):
     write_yaml(idle / "empty.yaml", "")
     write_yaml(idle / "broken.yaml", "a: [1")
     write_yaml(idle / "study.yaml", {**STUDY, **changes})
+    assert found in one_line(idle, capsys, "study", "study.yaml")
+
+
+@pytest.mark.parametrize(
+    ("teacher", "found"),
+    [
+        (FROZEN, "teacher lost.safetensors: no such file; expected its weights"),
+        (PAIR, "teacher lost.safetensors: no such file; expected its weights"),
+        (BENCH, "needs the package `robustbench`"),
+    ],
+    ids=["file", "ensemble", "robustbench"],
+)
+def test_a_given_teacher_that_is_not_there_is_missed_before_any_row_trains(
+    teacher, found, idle, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "robustbench", None)
+    write_yaml(idle / "study.yaml", {**STUDY, "recipes": ["pgd_at", "ard"], "given_teacher": teacher})
     assert found in one_line(idle, capsys, "study", "study.yaml")
 
 

@@ -3,6 +3,7 @@
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -114,8 +115,10 @@ def test_what_robustbench_cannot_give_is_one_line(package, error, told):
 
 def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "robustbench", None)
-    with user_error(r"needs the package `robustbench` \(.*\): pip install git\+https"):
-        RobustBench(name="Chen2021LTD_WRN34_10").load(**SHAPE)
+    teacher = RobustBench(name="Chen2021LTD_WRN34_10")
+    for asked in (teacher.check_there, partial(teacher.load, **SHAPE)):
+        with user_error(r"needs the package `robustbench` \(.*\): pip install 'setuptools<82' git\+https"):
+            asked()
 
 
 def test_an_import_that_fails_without_a_word_is_one_line(package):
