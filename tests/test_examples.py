@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
+from PIL import Image
+from small_runs import trained, write_weights, write_yaml
 
 import ard
+from ard.data import Digits
 
 ROOT = Path(__file__).parents[1]
 FEW = {"limit_train_batches": 1, "limit_val_batches": 1, "enable_progress_bar": False, "enable_model_summary": False}
@@ -59,6 +62,20 @@ def run(source, folder, monkeypatch):
 
 def blocks(page):
     return "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL))
+
+
+def test_the_page_about_shipping_runs(tmp_path, monkeypatch, capsys):
+    classes = [f"number {digit}" for digit in range(10)]
+    write_weights(tmp_path / "checkpoints/mine/student.safetensors", input_shape=[1, 8, 8], classes=classes)
+    write_yaml(tmp_path / "checkpoints/mine/config.yaml", {"data": {"class_path": "ard.data.Digits"}})
+    image = Digits().test_images().__getitems__([0])[0]
+    answer = int(trained()(image / 255).argmax())
+    (tmp_path / "new").mkdir()
+    Image.fromarray(image[0, 0].numpy()).save(tmp_path / "new/1.jpg", format="PNG")  # which loses nothing
+    names = run(blocks("docs/shipping.md"), tmp_path, monkeypatch)
+    assert capsys.readouterr().out.startswith(f"number {answer}\n")
+    alone = ard.evaluate(names["model"], Digits(), threat=ard.Linf(4 / 255), limit=10)
+    assert names["record"].bits == alone.bits
 
 
 def test_the_page_about_python_runs(tmp_path, monkeypatch, capsys):

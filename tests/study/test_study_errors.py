@@ -64,9 +64,7 @@ def test_studies_that_cannot_run(changes, found, idle, capsys):
     ],
     ids=["file", "ensemble", "robustbench"],
 )
-def test_a_given_teacher_that_is_not_there_is_missed_before_any_row_trains(
-    teacher, found, idle, capsys, monkeypatch
-):
+def test_a_given_teacher_that_is_not_there_is_missed_before_any_row_trains(teacher, found, idle, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "robustbench", None)
     write_yaml(idle / "study.yaml", {**STUDY, "recipes": ["pgd_at", "ard"], "given_teacher": teacher})
     assert found in one_line(idle, capsys, "study", "study.yaml")

@@ -56,8 +56,18 @@ def facts(trainer: pl.Trainer, engine: Engine) -> Iterator[tuple[str, str]]:
         yield "attack", f"{replays} replays of each batch" if replays else _attack(engine.attack) + _growth(engine)
     yield "validation", f"{_attack(engine.val_attack)}; {engine.training_block.monitor} chooses the epoch"
     yield "epochs", _epochs(trainer, engine)
-    yield "device", f"{trainer.world_size} × {device_name(trainer.strategy.root_device)}, {trainer.precision}"
+    device = f"{trainer.world_size} × {device_name(trainer.strategy.root_device)}, {trainer.precision}"
+    yield "device", device + _apart(trainer, engine)
     yield "folder", str(trainer.default_root_dir)
+
+
+def _apart(trainer: pl.Trainer, engine: Engine) -> str:
+    """Of how many images BatchNorm takes its statistics where each process has its own."""
+    norms = [module for module in engine.student.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if trainer.world_size < 2 or all(isinstance(norm, nn.SyncBatchNorm) for norm in norms):
+        return ""
+    each = engine.data.batch_size // trainer.world_size
+    return f"; BatchNorm of {each} images in each process, --trainer.sync_batchnorm true joins them"
 
 
 def _data(engine: Engine) -> str:
