@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ard.commands.subject import Subject
+from ard.commands.subject import Subject, short_path
 from ard.core.same_bits import same_bits, tensors_of
 from ard.evaluation.cascade import Block
 from ard.evaluation.evaluation import Evaluation
@@ -20,9 +20,10 @@ class JudgedBefore:
         """Give its blocks to the evaluation of a file that holds the same network, bit for bit; forget them in any case."""
         before, self._subject = self._subject, None
         if before is not None and key == self._key and _same_network(before, subject):
-            for block in self._blocks.values():
-                evaluation.keep(block)
-            evaluation.notes += (f"the network of {before.weights.name}, bit for bit, whose attacks were not run again",)
+            evaluation.blocks = dict(self._blocks)
+            evaluation.notes += (
+                f"the network of {short_path(before.weights)}, bit for bit, whose attacks were not run again",
+            )
         self._blocks = {}
 
     def keep(self, evaluation: Evaluation, subject: Subject, key: str) -> None:

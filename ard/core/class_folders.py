@@ -163,10 +163,17 @@ def _files(folder: Path, depth: int = 0) -> Iterator[str]:
     with os.scandir(folder) as found:  # which knows what is a folder without asking for each of a million files
         entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in entries:
-        if not entry.is_dir():
+        if not _is_folder(entry):
             yield entry.path
         elif entry.name.lower() not in LEFT_BY_SYSTEMS:
             yield from _files(Path(entry.path), depth + 1)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _sorted_out(paths: list[str]) -> tuple[list[str], list[str]]:

@@ -43,6 +43,8 @@ class ForeignData:
         """Take the shape of the images from the first training batch; warn of what is not promised."""
         trainer.fit_loop.setup_data()  # as Lightning itself does where somebody asks for the length of a schedule
         loader: Any = trainer.train_dataloader
+        if loader is None:
+            raise UserError("limit_train_batches = 0: nothing to train on; expected a batch or more")
         with torch.random.fork_rng([]):  # a loader draws on the CPU
             x, y = self.received(next(iter(loader)), 0)
         self.few, self.input_shape = (x, y), tuple(x.shape[1:])

@@ -105,12 +105,6 @@ class Evaluation:
         for start in self._starts(shard):
             self._judge(self._read(start), progress)
 
-    def keep(self, block: Block) -> None:
-        """Take a block that was judged whole elsewhere, on this network and these images."""
-        self.blocks[block.start] = block
-        if self.store is not None:  # where other shards look for it
-            self.store.write(block)
-
     def _starts(self, shard: tuple[int, int] = (1, 1)) -> range:
         """Where the blocks of a shard begin."""
         k, of = shard

@@ -130,6 +130,7 @@ class Objective(nn.Module, ABC):
         asks_only_x: Whether it asks its teacher about x itself and nothing else, once a batch: then an answer that is known
             beforehand can stand in for a teacher.
         needs_teacher_gradient: Whether it follows the gradient of the teacher's answers in the pixels.
+        counts_epochs: Whether it asks how many epochs a run has, or when one ends: a loader without a length is refused.
         awaits: Names of the networks that `setup` makes.
         step: The step of the current batch; `epoch`, `progress`, `lr_factor`, `label_smoothing` and `generator`
             are short for its fields.
@@ -139,6 +140,7 @@ class Objective(nn.Module, ABC):
     asks_only_x: bool = False
     needs_teacher_gradient: bool = False
     labels: Labels = "class"
+    counts_epochs: bool = False
     awaits: tuple[str, ...] = ()
     step: Step = Step()
 

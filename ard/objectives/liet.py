@@ -44,6 +44,8 @@ class LIET(Composed):
         UserError: For numbers out of range, and for a base that attacks nothing.
     """
 
+    counts_epochs = True
+
     def __init__(
         self,
         *,

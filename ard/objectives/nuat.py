@@ -39,6 +39,7 @@ class NuAT(Objective):
     """
 
     labels = "soft"
+    counts_epochs = True
 
     def __init__(
         self,

@@ -36,6 +36,8 @@ class RankProjection(Composed):
         UserError: For numbers out of range, and for a student without convolutions.
     """
 
+    counts_epochs = True
+
     def __init__(
         self,
         *,

@@ -257,6 +257,8 @@ def _images(section: str) -> int | None:
     data = _data(section)
     if isinstance(data, CIFAR10 | CIFAR100):
         return CIFAR_IMAGES - data.val_size
+    if type(data) is ImageFolder:
+        return sum(map(len, data.train_files.values())) - data.val_size
     try:
         with nothing_fetched():
             return None if data is None else data.image_count

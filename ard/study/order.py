@@ -21,6 +21,7 @@ def all_in_order(runs: Sequence[StudyRun], start: Start, at_once: int) -> dict[s
             left.remove(run)
             under_way[start(run, dict(ended))] = run.name
         else:
+            assert under_way, "runs that wait for none of the study"
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                 ended[under_way.pop(future)] = future.result()
     return {run.name: ended[run.name] for run in runs}

@@ -1,9 +1,10 @@
 """`ard study`: plan, check every run before the first, run what is not finished, compare."""
 
+import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -60,8 +61,7 @@ def run_study(path: Path, resolve: Resolve, compare: Callable[..., str], places:
             raise UserError(f"{directory} is a rehearsal, which the next one deletes; expected another name for {path}")
         planned = _plan(study, directory, resolve)
         if missing := _missing(planned):
-            if study.given_teacher is not None:
-                build(Frozen, study.given_teacher).check_there()
+            _check_given_teachers(missing, planned)
             say(costs_line(costs(missing, planned.resolved)))
         failures = _finish(planned, places)
         if failed := _say_failures(failures, planned):
@@ -144,6 +144,13 @@ def _say_failures(failures: Mapping[str, str], planned: Planned) -> str:
         say(f"failed: {name}: {reason}", error=True)
     finished = [run for run in planned.runs if not run.tried and run.name not in failures]
     return "" if finished else "no run was finished, so there is nothing to compare"
+
+
+def _check_given_teachers(missing: Sequence[StudyRun], planned: Planned) -> None:
+    """Raises UserError where a teacher that no run of the study trains is not there; rows without one would train before."""
+    alone = [planned.resolved[run.name]["model"]["init_args"].get("teacher") for run in missing if not run.teachers]
+    for section in {json.dumps(teacher) for teacher in alone if teacher}:
+        build(Frozen, json.loads(section)).check_there()
 
 
 def _finish(planned: Planned, places: Places) -> dict[str, str]:

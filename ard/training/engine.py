@@ -121,6 +121,7 @@ class Engine(Validated):
         vars(self).pop("optimizer_steps", None)
         if isinstance(self.data, ForeignData):
             self.data.look(self.trainer)
+            self._check_length()
         self._check_augmentation()
         self._check_accumulation()
         self.settle(self.data.input_shape)
@@ -146,6 +147,16 @@ class Engine(Validated):
                 batches=self.batches_per_epoch,
             )
         )
+
+    def _check_length(self) -> None:
+        """Raises UserError where something goes by epochs, of which nobody knows when they end."""
+        if self.batches_per_epoch < UNENDING:
+            return
+        named = [name for name in ("eps_ramp", "first_steps") if getattr(self.training_block, name) is not None]
+        named += [type(part).__name__ for part in self.objective.parts() if part.counts_epochs]
+        if named:
+            wanted = "expected limit_train_batches in the trainer"
+            raise UserError(f"{named[0]} goes by epochs, and the loader has no length: {wanted}")
 
     def _check_accumulation(self) -> None:
         """Raises UserError where an objective that learns from every batch would be told of one of several."""
@@ -220,7 +231,7 @@ class Engine(Validated):
     @property
     def epochs(self) -> int:
         """How many epochs the run has; `max_steps` may end it in the last of them."""
-        return -(-self.optimizer_steps // self.steps_per_epoch)
+        return -(-self.optimizer_steps // max(1, self.steps_per_epoch))
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         # Here and not at the epoch's start: Lightning skips that hook when it resumes, and keeps modules in eval mode.

@@ -69,6 +69,24 @@ def test_a_shard_without_a_block_waits_for_nobody_and_leaves_nothing(weights, ca
     assert lying(weights.parent) == LEFT
 
 
+def test_a_shard_takes_the_gpu_of_its_number(weights, capsys, monkeypatch):
+    taken = []
+    monkeypatch.setattr("ard.commands.evaluate_file.take_gpu", taken.append)
+    for shard in ((), ("--shard", "2/2"), ("--shard", "1/2")):
+        assert cli(capsys, "evaluate", weights, *LIMIT, *shard)[0] == 0
+    assert taken == [1, 0]
+
+
+def test_shards_of_files_that_hold_one_network_are_each_of_their_own(weights, alone, capsys):
+    last = weights.with_name("last.safetensors")
+    last.write_bytes(weights.read_bytes())
+    for shard in ("1/2", "2/2"):
+        assert cli(capsys, "evaluate", weights, last, *LIMIT, "--shard", shard)[0] == 0
+    assert take_record(weights) == alone
+    assert not [file for file in lying(weights.parent) if "blocks" in file or "lock" in file]
+    assert json.loads(last.with_name("last.evaluation.json").read_text())["bits"] == alone["bits"]
+
+
 FORTY = ("--limit", 40)
 
 

@@ -205,7 +205,7 @@ class Stream(IterableDataset):
 
 
 @FOREIGN
-@pytest.mark.parametrize("objective", ["pgd_at", "liet", "trades"])
+@pytest.mark.parametrize("objective", ["pgd_at", "trades"])
 @pytest.mark.parametrize(("options", "epochs"), [({"max_steps": 3}, -1), ({"limit_train_batches": 2}, 2)])
 def test_a_loader_without_a_length_trains_for_so_many_steps(objective, options, epochs):
     module, trainer = ard.Distillation(student=Net(), objective=objective, eps=0.1), plain_trainer(epochs, **options)
@@ -215,10 +215,29 @@ def test_a_loader_without_a_length_trains_for_so_many_steps(objective, options, 
 
 
 @FOREIGN
-def test_a_loader_without_a_length_does_not_say_when_epochs_end():
-    module, trainer = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1), plain_trainer(2)
-    with user_error("expected limit_train_batches, as the loader has no length, or max_steps"):
-        trainer.fit(module, DataLoader(Stream(128), batch_size=32), loader(32, 1))
+@pytest.mark.parametrize(
+    ("objective", "training", "steps", "told"),
+    [
+        ("pgd_at", {}, -1, "expected limit_train_batches, as the loader has no length, or max_steps"),
+        ("liet", {}, 3, "LIET goes by epochs, .* expected limit_train_batches"),
+        ("pgd_at", {"eps_ramp": [0, 1]}, 3, "eps_ramp goes by epochs"),
+        ("pgd_at", {"first_steps": 2}, 3, "first_steps goes by epochs"),
+    ],
+)
+def test_a_loader_without_a_length_does_not_say_when_epochs_end(objective, training, steps, told):
+    module = ard.Distillation(student=Net(), objective=objective, eps=0.1, training=training)
+    with user_error(told):
+        plain_trainer(2, max_steps=steps).fit(module, DataLoader(Stream(128), batch_size=32), loader(32, 1))
+
+
+@FOREIGN
+def test_an_epoch_without_batches_is_refused_where_its_images_would_say_what_they_are():
+    module = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1)
+    with user_error("limit_train_batches = 0: nothing to train on"):
+        fitted(module, trainer=plain_trainer(limit_train_batches=0))
+    trainer = plain_trainer(limit_train_batches=0)
+    trainer.fit(module, datamodule=Digits())
+    assert (trainer.global_step, module.epochs) == (0, 0)
 
 
 @FOREIGN

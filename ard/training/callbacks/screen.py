@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.utilities.data import extract_batch_size
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 
 from ard.core.terminal import console
@@ -185,16 +185,11 @@ def _total(trainer: pl.Trainer) -> float | None:
 
 
 def _progress(screen: Console) -> Progress:
-    texts = [
-        TextColumn(f"{{task.{name}}}") for name in ("description", "completed:.0f", "total", "fields[speed]", "fields[left]")
-    ]
-    first, done, total, *rest = texts
+    first, *rest = (TextColumn(f"{{task.{name}}}") for name in ("description", "fields[speed]", "fields[left]"))
     return Progress(
         first,
         BarColumn(None),
-        done,
-        TextColumn("/"),
-        total,
+        MofNCompleteColumn(" / "),  # "12 / ?" where nobody knows how many
         *rest,
         console=screen,
         transient=True,
