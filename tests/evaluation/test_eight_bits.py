@@ -121,16 +121,17 @@ def test_a_changed_folder_is_refused(evaluated, tmp_path, capsys, damage):
     assert "holds no adversarial images" in err
 
 
-def test_evaluated_again_the_folder_is_replaced_and_nothing_else_there_goes(evaluated, capsys):
-    folder = evaluated / "evaluation.adversarial"
+def test_evaluated_again_the_folder_is_replaced_and_nothing_else_there_goes(evaluated, tmp_path, capsys):
+    run = shutil.copytree(evaluated, tmp_path / "run")
+    folder = run / "evaluation.adversarial"
     for name in ("mine.txt", "2024.png"):
         (folder / name).write_text("mine")
     again = ("--limit=40", "--save-adversarial", "--eight-bit", "--seed=1", "--replace")
-    status, out, err = cli(capsys, "evaluate", evaluated, *again)
+    status, out, err = cli(capsys, "evaluate", run, *again)
     assert out.splitlines()[-1].startswith(f"next: ard verify {folder} ")
     assert (folder / "mine.txt").read_text() == (folder / "2024.png").read_text() == "mine"
     assert (status, err) == (0, "")
-    assert cli(capsys, "verify", folder, evaluated)[0] == 0
+    assert cli(capsys, "verify", folder, run)[0] == 0
 
 
 SAVED = ("--limit=40", "--save-adversarial", "--eight-bit")
@@ -212,7 +213,8 @@ def test_a_folder_that_was_half_removed_is_still_known_as_ours(evaluated, tmp_pa
 def test_a_record_of_other_images_is_not_replaced_unasked(evaluated, capsys):
     status, _, err = cli(capsys, "evaluate", evaluated, "--limit=40")
     assert (status, err.count("\n")) == (2, 1)
-    assert "Linf 0.1, images of 8 bits; suite quick, n = 40, Digits test, Linf 0.1 would replace it" in err
+    then = "Linf 0.1, images of 8 bits, seed 0 (evaluation.adversarial would be lost)"
+    assert f"{then}; suite quick, n = 40, Digits test, Linf 0.1, seed 0 would replace it" in err
     assert cli(capsys, "evaluate", evaluated, "--limit=40", "--replace")[0] == 0
     status, _, err = cli(capsys, "evaluate", evaluated, "--limit=40", "--eight-bit")
-    assert (status, "Linf 0.1, images of 8 bits would replace it" in err) == (2, True)
+    assert (status, "Linf 0.1, images of 8 bits, seed 0 would replace it" in err) == (2, True)
