@@ -50,11 +50,11 @@ def evaluate_files(files: Sequence[Path], request: Request) -> list[str | None]:
     shard, of = request.part
     if of > 1:
         take_gpu(shard - 1)
-    before = JudgedBefore()
+    before = JudgedBefore() if of == 1 else None  # a shard has but its own blocks
     return [evaluate_file(weights, request, before) for weights in files]
 
 
-def evaluate_file(weights: Path, request: Request, before: JudgedBefore) -> str | None:
+def evaluate_file(weights: Path, request: Request, before: JudgedBefore | None) -> str | None:
     """Evaluate one file of weights, print a summary, return the verdict; None where other shards still have to finish."""
     record = recorded(weights, request, before)
     if record is None:
@@ -111,8 +111,7 @@ def _recorded(
     record = None
     if _has_work(weights, request, keys.values(), math.ceil(len(subject.y) / block_size)):
         try:
-            if request.part[1] == 1:  # else each shard has but its own blocks
-                before.hand_to(evaluation, subject, alike)
+            before.hand_to(evaluation, subject, alike)
             _attack(evaluation, request, weights, shared)
             with shared.store.alone() as unfinished:
                 shared.check_size()

@@ -164,9 +164,9 @@ def _files(folder: Path, depth: int = 0) -> Iterator[str]:
         entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in entries:
         if not _is_folder(entry):
-            yield entry.path
+            yield str(folder / entry.name)
         elif entry.name.lower() not in LEFT_BY_SYSTEMS:
-            yield from _files(Path(entry.path), depth + 1)
+            yield from _files(folder / entry.name, depth + 1)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

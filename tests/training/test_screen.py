@@ -1,6 +1,7 @@
 """The screen of a run: a panel, a line of every epoch as it ends, best so far and time left, also after a resume."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -8,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_runs import cli
 from test_resume import KilledError, Order
+from torch import nn
 
 from ard.artifacts.metrics import read_metrics, read_validations
 from ard.training.callbacks.epoch_line import LEGEND, EpochLine, header
 from ard.training.callbacks.pace import Pace
+from ard.training.callbacks.panel import _apart
 from ard.training.callbacks.screen import Screen
 from ard.training.trainer import TRAINER_DEFAULTS
 
@@ -80,6 +83,17 @@ def test_it_is_a_callback_of_any_trainer(fit, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "method      Natural" in out
     assert [line[0] for line in epoch_lines(out)] == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("processes", "norm", "said"),
+    [(1, nn.BatchNorm2d, False), (8, nn.BatchNorm2d, True), (8, nn.SyncBatchNorm, False), (8, nn.GroupNorm, False)],
+)
+def test_the_panel_says_of_how_many_images_batch_norm_is_where_each_process_has_its_own(processes, norm, said):
+    student = nn.Sequential(norm(2, 2) if norm is nn.GroupNorm else norm(2))
+    engine = SimpleNamespace(student=student, data=SimpleNamespace(batch_size=128))
+    words = _apart(SimpleNamespace(world_size=processes), engine)
+    assert ("BatchNorm of 16 images in each process" in words, bool(words)) == (said, said)
 
 
 def test_other_processes_say_nothing(capsys):
