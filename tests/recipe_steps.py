@@ -35,7 +35,7 @@ class Steps:
         self.objective = reduce(lambda base, option: option(base=base), around, build(Objective, said["objective"]))
         for number, part in enumerate(self.objective.modules()):
             if isinstance(part, Frozen):
-                part.weights, part._given = "in memory", [tiny_net(number)]
+                part.weights, part.given = "in memory", [tiny_net(number)]
                 loaded(part)
         self.objective.build_all(student=lambda *, num_classes: tiny_net(7, classes=num_classes), num_classes=4)
         self.objective.setup_all(run_facts(student=self.student, teacher=self.teacher, threat=ball, eps=ball.eps))

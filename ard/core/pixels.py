@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ard.core.errors import UserError
 
+ROUNDING = 1e-2  # of a sum of shares, in half precision, too
 Labels = Literal["none", "soft", "class"]  # what a method takes of them: see Objective.labels
 
 
@@ -60,16 +61,20 @@ def check_batch(x: Tensor, y: Tensor, *, num_classes: int, labels: Labels) -> No
     Args:
         x: Images, refused where a pixel is outside [0, 1].
         y: Classes, shape (batch,), refused where there is no such class; −1 is an image without a label. Or shares of
-            classes, shape (batch, C).
+            classes, shape (batch, C), each row at least 0 and of a sum of at most 1.
         num_classes: Number of classes C.
         labels: What the method takes: all but "none" refuse −1, and "class" refuses shares.
     """
     check_pixels(x)
-    if y.ndim == 2:
-        if labels == "class":
-            raise UserError("images with shares of several classes: expected a method that does not ask for one class")
-        return
-    check_known(y, num_classes, labels)
+    if y.ndim != 2:
+        check_known(y, num_classes, labels)
+    elif y.shape[1] != num_classes or not ((y >= 0).all() and (y.sum(dim=1) <= 1 + ROUNDING).all()):
+        raise UserError(
+            f"labels of shape {tuple(y.shape)}: expected classes of shape ({len(y)},), as y.squeeze(1) makes, or "
+            f"shares of {num_classes} classes, shape ({len(y)}, {num_classes}), that are at least 0 and sum to 1"
+        )
+    elif labels == "class":
+        raise UserError("images with shares of several classes: expected a method that does not ask for one class")
 
 
 def check_known(y: Tensor, num_classes: int, labels: Labels) -> None:

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -117,6 +117,25 @@ def settle(network: nn.Module, shape: Sequence[int]) -> bool:
         return True  # what it cannot read is said where it is asked for logits
     network.register_forward_pre_hook(_usual)
     return False
+
+
+def another_network(
+    own: Callable[..., nn.Module] | None, student: Callable[..., nn.Module], num_classes: int, name: str
+) -> nn.Module:
+    """A network that learns beside the student: of its own kind, or of the student's.
+
+    Args:
+        own: Makes one of its own kind; None for one of the student's.
+        student: Makes another student.
+        num_classes: Number of classes; 0 where that is not known, which a student that was given finished knows itself.
+        name: Of the argument `own`.
+
+    Raises:
+        UserError: Where it is of its own kind and nobody says of how many classes.
+    """
+    if own is not None and not num_classes:
+        raise UserError(f"{name} makes a network and is not told for how many classes: pass num_classes, too")
+    return (own or student)(num_classes=num_classes)
 
 
 def get_ready(network: nn.Module, shape: Sequence[int], num_classes: int, name: str) -> None:

@@ -43,6 +43,10 @@ class Ensemble(Frozen):
         return [member for member in self._held if isinstance(member, Frozen)]
 
     @property
+    def single_teachers(self) -> list[Frozen]:
+        return [single for member in self._members for single in member.single_teachers]
+
+    @property
     def loaded(self) -> bool:
         return all(member.loaded for member in self._members)
 

@@ -36,13 +36,13 @@ class Frozen(nn.Module):
         self.weights = weights_file(weights)
         self._factory, self._option = network, "network"
         self._held: list[nn.Module] = []  # a list hides the network from parameters(), state_dict() and train()
-        self._given: list[nn.Module] = []  # a network that needs no file
+        self.given: list[nn.Module] = []  # a network that needs no file; hidden likewise
 
     @classmethod
     def of(cls, network: nn.Module) -> Self:
         """A teacher that is a network of this program; it is frozen as it stands: eval mode, no gradient of its weights."""
         teacher = cls(weights=f"{type(network).__name__} in memory")
-        teacher._given = [network]
+        teacher.given = [network]
         return teacher
 
     def load(self, *, num_classes: int, input_shape: tuple[int, ...], option: str = "weights") -> Self:
@@ -52,10 +52,10 @@ class Frozen(nn.Module):
             raise UserError(f"a teacher without weights: add {short}{option} FILE")
         if not self._held:
             self._option = f"{option.removesuffix('weights')}network"
-            network = (self._given[0] if self._given else self.read(num_classes)).eval()
+            network = (self.given[0] if self.given else self.read(num_classes)).eval()
             for parameter in network.parameters():  # requires_grad_ refuses what torch.jit.script made
                 parameter.requires_grad_(False)
-            if not self._given:
+            if not self.given:
                 settle(network, input_shape)
             check_answers(network, input_shape, num_classes, f"teacher {self.weights}")
             if not is_steady(network, input_shape):
@@ -66,7 +66,7 @@ class Frozen(nn.Module):
 
     def check_there(self) -> None:
         """Raises UserError where `read` could not give the network, as far as that is known without reading anything."""
-        if self.weights and not self._given and not Path(self.weights).is_file():
+        if self.weights and not self.given and not Path(self.weights).is_file():
             raise UserError(f"teacher {self.weights}: no such file; expected its weights")
 
     def read(self, num_classes: int) -> nn.Module:
@@ -80,7 +80,12 @@ class Frozen(nn.Module):
     @property
     def files(self) -> dict[str, str]:
         """The SHA-256 of each file that was read, by its path."""
-        return {} if self._given else {self.weights: self.sha256}
+        return {} if self.given else {self.weights: self.sha256}
+
+    @property
+    def single_teachers(self) -> "list[Frozen]":
+        """The teachers of one network each that this one is made of."""
+        return [self]
 
     @property
     def loaded(self) -> bool:
@@ -95,9 +100,9 @@ class Frozen(nn.Module):
     @cached_property
     def sha256(self) -> str:
         """Digest of the file of weights, of the bytes that were read once they were; without a file, of the network."""
-        if not self._given:
+        if not self.given:
             return sha256(self.weights)
-        network = self._given[0]
+        network = self.given[0]
         return digest_of_tensors(dict([*network.named_parameters(), *network.named_buffers()]), "")
 
     def learner(self) -> nn.Module:
@@ -107,7 +112,7 @@ class Frozen(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self._held:
             raise RuntimeError(f"the teacher {self.weights} was asked before it was loaded")
-        return self._held[0](x.contiguous() if self._given else x)  # one that came as it is may call `view`
+        return self._held[0](x.contiguous() if self.given else x)  # one that came as it is may call `view`
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         for network in self._held:

@@ -130,7 +130,8 @@ class Objective(nn.Module, ABC):
         asks_only_x: Whether it asks its teacher about x itself and nothing else, once a batch: then an answer that is known
             beforehand can stand in for a teacher.
         needs_teacher_gradient: Whether it follows the gradient of the teacher's answers in the pixels.
-        counts_epochs: Whether it asks how many epochs a run has, or when one ends: a loader without a length is refused.
+        counts_epochs: Whether it asks how many epochs a run has: a loader without a length is refused, as it is for a method
+            that has an `on_epoch_end`.
         awaits: Names of the networks that `setup` makes.
         step: The step of the current batch; `epoch`, `progress`, `lr_factor`, `label_smoothing` and `generator`
             are short for its fields.
@@ -218,6 +219,12 @@ class Objective(nn.Module, ABC):
     def moves_after_step(self) -> bool:
         """Whether any part has an `after_step` of its own."""
         return any(type(part).after_step is not Objective.after_step for part in self.parts())
+
+    @final
+    @property
+    def goes_by_epochs(self) -> bool:
+        """Whether it asks how many epochs a run has, or when one ends."""
+        return self.counts_epochs or type(self).on_epoch_end is not Objective.on_epoch_end
 
     @final
     def after_step_all(self, terms: dict[str, Tensor], student: nn.Module) -> None:

@@ -14,8 +14,8 @@ class HeadScale(Composed):
 
     Both losses are those of `base`. As the run begins, weight and bias of the last layer that a pass meets are multiplied by
     `scale`, and with them every logit: below 1 the student begins unsure, above 1 it begins sure of what it does not know,
-    which in the paper leads to memorising. A run that goes on has its weights from the checkpoint. Weights of `--init` are
-    scaled, too.
+    which in the paper leads to memorising. A run that goes on has its weights from the checkpoint, and a second fit of the
+    same student scales nothing again. Weights of `--init` are scaled, too.
 
     Args:
         base: The method; PGD-AT by default.
@@ -28,13 +28,15 @@ class HeadScale(Composed):
     def __init__(self, *, base: Objective | None = None, scale: float = 0.1) -> None:
         super().__init__(base or PGDAT())
         above(0, scale=scale)
-        self.scale = scale
+        self.scale, self.scaled = scale, False
 
     @torch.no_grad()
     def setup(self, run: RunFacts) -> None:
-        last = layers_in_order(run.student, run.image_shape)[-1].layer
-        for parameter in last.parameters():
+        if self.scaled:
+            return
+        for parameter in layers_in_order(run.student, run.image_shape)[-1].layer.parameters():
             parameter.mul_(self.scale)
+        self.scaled = True
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         return self.base(student, teacher, x, y)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ard.losses import kl
-from ard.models.building import get_ready
+from ard.models.building import another_network, get_ready
 from ard.models.wrappers import Network
 from ard.objectives.base import Objective, Pair, RunFacts
 
@@ -33,7 +33,7 @@ class LBGAT(Objective):
         self.factory, self.beta = clean_learner, beta
 
     def build(self, *, student: Callable[..., nn.Module], num_classes: int) -> None:
-        self.clean_learner = (self.factory or student)(num_classes=num_classes)
+        self.clean_learner = another_network(self.factory, student, num_classes, "clean_learner")
 
     def setup(self, run: RunFacts) -> None:
         get_ready(self.clean_learner, run.image_shape, run.num_classes, "the clean learner")

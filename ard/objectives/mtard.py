@@ -168,8 +168,9 @@ class CIARD(BMTARD):
         self.weights.fill_(1.0)  # and at rate 0 they stay so
 
     def setup(self, run: RunFacts) -> None:
-        teacher: Any = run.teacher
-        self.learner = teacher.learner()
+        if getattr(self, "learner", None) is None:  # a second fit goes on with what the first one taught it
+            teacher: Any = run.teacher
+            self.learner = teacher.learner()
 
     def param_groups(self) -> list[dict[str, Any]]:
         # No weight decay: until `start` nothing may move.

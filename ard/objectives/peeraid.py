@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ard.losses import kl
-from ard.models.building import get_ready
+from ard.models.building import another_network, get_ready
 from ard.models.wrappers import Network
 from ard.objectives.base import Objective, Pair, RunFacts
 
@@ -46,7 +46,7 @@ class PeerAiD(Objective):
         self.mean_over_classes = mean_over_classes
 
     def build(self, *, student: Callable[..., nn.Module], num_classes: int) -> None:
-        self.peer = (self.factory or student)(num_classes=num_classes)
+        self.peer = another_network(self.factory, student, num_classes, "peer")
 
     def setup(self, run: RunFacts) -> None:
         get_ready(self.peer, run.image_shape, run.num_classes, "the peer")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -18,6 +19,7 @@ from ard.data.loading import Loader, fingerprint
 from ard.models import Cached, Frozen, Network
 from ard.objectives.base import Objective, RunFacts, Step, total_loss
 from ard.training.attack_schedule import attack_of
+from ard.training.fit_checks import check_accumulation, check_apart, check_augmentation, check_length_known
 from ard.training.given_student import class_count, reads_channels_last, student_factory
 from ard.training.schedule import Training
 from ard.training.starting_weights import start_from
@@ -66,7 +68,7 @@ class Engine(Validated):
         super().__init__()
         one_of(AttackMode, attack_mode=attack_mode)
         if num_classes is None and not isinstance(student, nn.Module):
-            raise UserError("a student that is still to be made: expected num_classes, too, or the network itself")
+            raise UserError("student is what makes a network: pass num_classes, too, such as 10, or the network itself")
         with torch.random.fork_rng([]):
             torch.manual_seed(key_seed("student", seed))  # the same start for every method of a study
             make = student_factory(student)
@@ -121,9 +123,12 @@ class Engine(Validated):
         vars(self).pop("optimizer_steps", None)
         if isinstance(self.data, ForeignData):
             self.data.look(self.trainer)
-            self._check_length()
-        self._check_augmentation()
-        self._check_accumulation()
+        if self.batches_per_epoch >= UNENDING:
+            check_length_known(self.objective, self.training_block)
+        check_augmentation(self.objective, self.data, self.augmented_by)
+        check_accumulation(self.objective, self.trainer.accumulate_grad_batches)
+        given = [one.given for teacher in self.teachers().values() for one in teacher.single_teachers]
+        check_apart(self.student, chain.from_iterable(given))
         self.settle(self.data.input_shape)
         self.num_classes = class_count(self.student, self.data.input_shape, self.num_classes or self.data.num_classes)
         if isinstance(self.data, DataModule):  # all at once: a batch may be hours away
@@ -147,38 +152,6 @@ class Engine(Validated):
                 batches=self.batches_per_epoch,
             )
         )
-
-    def _check_length(self) -> None:
-        """Raises UserError where something goes by epochs, of which nobody knows when they end."""
-        if self.batches_per_epoch < UNENDING:
-            return
-        named = [name for name in ("eps_ramp", "first_steps") if getattr(self.training_block, name) is not None]
-        named += [type(part).__name__ for part in self.objective.parts() if part.counts_epochs]
-        if named:
-            wanted = "expected limit_train_batches in the trainer"
-            raise UserError(f"{named[0]} goes by epochs, and the loader has no length: {wanted}")
-
-    def _check_accumulation(self) -> None:
-        """Raises UserError where an objective that learns from every batch would be told of one of several."""
-        batches = self.trainer.accumulate_grad_batches
-        if batches > 1 and self.objective.moves_after_step:
-            name = type(self.objective).__name__
-            raise UserError(f"accumulate_grad_batches = {batches}: {name} looks at every batch of a step; expected 1")
-
-    def _check_augmentation(self) -> None:
-        """Raises UserError where images are mixed for a method that wants one class for each, or not as its name says."""
-        data, name = self.data, type(self.objective).__name__
-        if data.cutmix and self.objective.labels == "class":
-            raise UserError(
-                f"{name} wants one class for each image, and cutmix gives an image shares of two: leave cutmix out, or "
-                "take a method such as PGD-AT, TRADES, ARD or RSLAD"
-            )
-        for key, value in self.augmented_by.items():
-            if getattr(data, key, None) != value:
-                raise UserError(
-                    f"the method that was named trains on images with {key}={value!r}: expected a data module such as "
-                    f"ard.data.CIFAR10({key}={value!r}), or another method"
-                )
 
     def settle(self, input_shape: tuple[int, ...]) -> None:
         """Bring the student into the memory format in which it reads images of this shape."""

@@ -104,7 +104,7 @@ def frozen_teacher(teacher: Frozen | nn.Module | Network | str | None, num_class
     if isinstance(teacher, nn.Module):
         return Frozen.of(teacher)
     if num_classes is None:
-        raise UserError("a teacher that is still to be made: expected num_classes, too, or the network itself")
+        raise UserError("teacher is what makes a network: pass num_classes, too, such as 10, or the network itself")
     return Frozen.of(teacher(num_classes=num_classes))
 
 

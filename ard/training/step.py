@@ -128,7 +128,8 @@ def take(
     if clean_pass == "after_loss":
         show_clean(student, x)
     heard = next(iter([*answers, *learned.answers]), None)
-    return Taken(terms=learned.terms, x_adv=x_adv, answers=heard if attacked.attack_loss is not None else None, undo=undo)
+    one_each = attacked.attack_loss is not None and len(x_adv) == len(x)  # a loss may have several points an image
+    return Taken(terms=learned.terms, x_adv=x_adv, answers=heard if one_each else None, undo=undo)
 
 
 @torch.no_grad()

@@ -16,9 +16,14 @@ from ard.attacks import PGD
 from ard.data import Digits
 from ard.data.foreign import ForeignData, labels_of
 from ard.models import Frozen, Normalized
+from ard.objectives.cgard import CGARD
 from ard.objectives.fair_ard import FairARD
+from ard.objectives.head_scale import HeadScale
+from ard.objectives.ikl import IKLAT
+from ard.objectives.lbgat import LBGAT
 from ard.objectives.liet import LIET
-from ard.objectives.mtard import MTARD
+from ard.objectives.mtard import CIARD, MTARD
+from ard.objectives.peeraid import PeerAiD
 from ard.objectives.pgd_at import PGDAT
 from ard.objectives.rslad import RSLAD
 from ard.training.callbacks.guards import Guards
@@ -45,6 +50,14 @@ class Net(nn.Module):
     def forward(self, x):
         h = self.norm(self.conv(x)).relu()
         return self.head(h.view(len(h), -1))
+
+
+class Sized(Net):
+    """Made for a number of classes, as `num_classes` says it."""
+
+    def __init__(self, *, num_classes):
+        super().__init__()
+        self.head = nn.Linear(128, num_classes)
 
 
 def digits(count, split=0, channels=1):
@@ -189,6 +202,82 @@ def test_a_validation_label_that_is_no_class_is_refused(change, message):
 
 
 @FOREIGN
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda y: y[:, None],
+        lambda y: nn.functional.one_hot(y, 12).float(),
+        lambda y: nn.functional.one_hot(y, 10) - 0.1,
+        lambda y: nn.functional.one_hot(y, 10) + 0.1,
+        lambda y: nn.functional.one_hot(y, 10) * float("nan"),
+    ],
+    ids=["a column", "too many classes", "below 0", "above 1", "nan"],
+)
+@pytest.mark.parametrize("objective", ["pgd_at", "liet"])
+def test_training_labels_that_are_neither_classes_nor_shares_are_refused(objective, change):
+    x, y = digits(64)
+    module = ard.Distillation(student=Net(), objective=objective, eps=0.1)
+    with user_error("labels of shape .* expected classes of shape .32,., .* or shares of 10 classes"):
+        plain_trainer().fit(module, DataLoader(TensorDataset(x, change(y)), batch_size=32), loader(32, 1))
+
+
+class Headed(nn.Module):
+    def __init__(self, body):
+        super().__init__()
+        self.body, self.head = body, nn.Linear(10, 10)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+@FOREIGN
+@pytest.mark.parametrize("shared", ["all", "a part", "in an ensemble"])
+def test_a_teacher_that_shares_weights_with_the_student_is_refused_and_freezes_none(shared):
+    net = Net()
+    student = net if shared == "all" else Headed(net)
+    teacher = net if shared == "all" else Headed(net)
+    if shared == "in an ensemble":
+        teacher = ard.models.Ensemble(members=[Frozen.of(Net()), Frozen.of(teacher)])
+    with user_error("share weights, which a teacher freezes: expected two networks"):
+        fitted(ard.Distillation(student=student, teacher=teacher, objective="rslad", eps=0.1))
+    assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+@FOREIGN
+def test_a_second_fit_begins_no_part_of_a_method_anew():
+    objective = HeadScale(base=PGDAT(), scale=0.1)
+    module = ard.Distillation(student=Headed(Net()), objective=objective, eps=0.1, training={"lr": 1e-9})
+    fitted(module)
+    before = module.student.head.weight.detach().clone()
+    fitted(module)
+    assert torch.allclose(before, module.student.head.weight, rtol=1e-3)
+
+
+@FOREIGN
+def test_the_teacher_that_learns_goes_on_learning_in_a_second_fit():
+    objective = CIARD(natural_teacher=Frozen.of(Net()), start=0.0, teacher_lr=0.1)
+    module = ard.Distillation(student=Net(), teacher=Net(), objective=objective, eps=0.1, training={"lr": 1e-9})
+    fitted(module)
+    learner = objective.learner
+    fitted(module)
+    assert objective.learner is learner
+
+
+@FOREIGN
+def test_a_method_of_several_points_an_image_inside_one_that_asks_about_them_all():
+    module = ard.Distillation(student=Net(), teacher=Net(), objective=LIET(base=CGARD()), eps=0.1)
+    assert fitted(module).global_step == 3
+
+
+@FOREIGN
+@pytest.mark.parametrize("objective", [LBGAT(clean_learner=Sized), PeerAiD(peer=Sized)], ids=["lbgat", "peeraid"])
+def test_a_network_of_its_own_kind_is_told_for_how_many_classes(objective):
+    with user_error("makes a network and is not told for how many classes: pass num_classes, too"):
+        ard.Distillation(student=Net(), objective=objective, eps=0.1)
+    fitted(ard.Distillation(student=Net(), objective=objective, eps=0.1, num_classes=10))
+
+
+@FOREIGN
 def test_a_run_without_an_end_is_refused():
     with user_error("without an end .* expected max_epochs"):
         fitted(ard.Distillation(student=Net(), objective="natural"), trainer=plain_trainer(-1))
@@ -219,7 +308,8 @@ def test_a_loader_without_a_length_trains_for_so_many_steps(objective, options, 
     ("objective", "training", "steps", "told"),
     [
         ("pgd_at", {}, -1, "expected limit_train_batches, as the loader has no length, or max_steps"),
-        ("liet", {}, 3, "LIET goes by epochs, .* expected limit_train_batches"),
+        ("liet", {}, 3, "LIET goes by epochs, .* pass limit_train_batches"),
+        (IKLAT(), {}, 3, "IKLAT goes by epochs"),
         ("pgd_at", {"eps_ramp": [0, 1]}, 3, "eps_ramp goes by epochs"),
         ("pgd_at", {"first_steps": 2}, 3, "first_steps goes by epochs"),
     ],
@@ -396,7 +486,11 @@ def test_keys_of_training_win_also_where_they_say_what_is_the_default(engine):
         ("Distillation", {"objective": "ard", "eps": 8}, "did you mean 8/255"),
         ("Distillation", {"objective": "ard", "eps": 0.1, "threat": ard.Linf(0.1)}, "expected one of them"),
         ("Distillation", {"objective": "ard", "student": "mobilenet_v3"}, "did you mean 'MobileNetV2'"),
-        ("Distillation", {"objective": "ard", "student": "mobilenet_v2"}, "still to be made: expected num_classes"),
+        (
+            "Distillation",
+            {"objective": "ard", "student": "mobilenet_v2"},
+            "makes a network: pass num_classes",
+        ),
     ],
 )
 def test_mistakes_are_one_line(engine, options, message):

@@ -1,0 +1,58 @@
+"""What a run refuses before its first step: methods, data and trainers that do not fit one another."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from ard.core.errors import UserError
+from ard.objectives.base import Objective
+from ard.training.schedule import Training
+
+
+def check_length_known(objective: Objective, training: Training) -> None:
+    """Raises UserError where something goes by epochs, for a loader of which nobody knows when they end."""
+    named = [name for name in ("eps_ramp", "first_steps") if getattr(training, name) is not None]
+    named += [type(part).__name__ for part in objective.parts() if part.goes_by_epochs]
+    if named:
+        wanted = "pass limit_train_batches, the batches of an epoch, to the trainer"
+        raise UserError(f"{named[0]} goes by epochs, and the loader has no length: {wanted}")
+
+
+def check_accumulation(objective: Objective, batches: int) -> None:
+    """Raises UserError where an objective that learns from every batch would be told of one of several."""
+    if batches > 1 and objective.moves_after_step:
+        name = type(objective).__name__
+        raise UserError(f"accumulate_grad_batches = {batches}: {name} looks at every batch of a step; expected 1")
+
+
+def check_augmentation(objective: Objective, data: Any, wanted: Mapping[str, Any]) -> None:
+    """Raises UserError where images are mixed for a method that wants one class for each, or not as its name says.
+
+    Args:
+        objective: The method.
+        data: The run's data module.
+        wanted: What a method that was named says of its images, by argument of a data module.
+    """
+    if data.cutmix and objective.labels == "class":
+        raise UserError(
+            f"{type(objective).__name__} wants one class for each image, and cutmix gives an image shares of two: leave "
+            "cutmix out, or take a method such as PGD-AT, TRADES, ARD or RSLAD"
+        )
+    for key, value in wanted.items():
+        if getattr(data, key, None) != value:
+            raise UserError(
+                f"the method that was named trains on images with {key}={value!r}: expected a data module such as "
+                f"ard.data.CIFAR10({key}={value!r}), or another method"
+            )
+
+
+def check_apart(student: nn.Module, teachers: Iterable[nn.Module]) -> None:
+    """Raises UserError where a teacher, which is frozen, holds weights of the student, which learns."""
+    learning = {id(parameter) for parameter in student.parameters()}
+    for teacher in teachers:
+        if any(id(parameter) in learning for parameter in teacher.parameters()):
+            raise UserError(
+                "the student and its teacher share weights, which a teacher freezes: expected two networks, such as "
+                "teacher=copy.deepcopy(net)"
+            )
