@@ -159,6 +159,8 @@ def _chosen(labels: Tensor, limit: int | None) -> list[int]:
 
 def _first(loader: Iterable[Any], limit: int | None) -> Pairs:
     """Of a loader, as many as are asked for; every batch is checked."""
+    if limit is not None and limit < 1:
+        raise UserError(f"limit = {limit}: expected 1 or more images")
     parts: list[Pairs] = []
     count = 0
     for batch in loader:
@@ -166,7 +168,7 @@ def _first(loader: Iterable[Any], limit: int | None) -> Pairs:
         count += len(parts[-1][1])
         if limit is not None and count >= limit:
             break
-    if limit is not None and not 0 < limit <= count:
+    if limit is not None and limit > count:
         raise UserError(f"limit = {limit}: expected 1 to {count}, as many images as there are")
     if not parts:
         raise UserError("the loader is empty: expected batches of images and labels")

@@ -195,7 +195,7 @@ def _best_known(subject: Subject) -> float | None:
 def _teacher_acc(subject: Subject, request: Request, sha256: str) -> float | None:
     """Robust accuracy in the record beside the teacher's weights, where that is of these weights and measured the same."""
     record = readable_record(record_of(request.teacher)) if request.teacher else None
-    alone = replace(request, teacher=None, transfer="", undefended=None)  # its own may have had none
+    alone = replace(request, teacher=None, transfer="", undefended=None, published=None)  # its own may have had none
     if record is None or record.weights.sha256 != sha256 or not alone.answered_by(record):
         return None
     same = record.dataset.digest == subject.digest and record.threat.eps == subject.ball.eps

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ard.attacks import Ball
 
 SUITE_NAMES = ("quick", "standard", "full")
+THROUGH_TEACHER = "KL to teacher"  # the attack of the suite full that a teacher is given for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +118,7 @@ class Request:
             asked == (record.split, record.limit, record.suite, record.seed)
             and {f"torchattacks.{name}" for name in split_commas(self.attacks)} <= {attack.name for attack in record.attacks}
             and self._given_to(record)
+            and self._published_as_in(record)
             and self.norm in (None, record.threat.norm)
             and self.rehearse == record.is_rehearsed
             and self.eight_bit == bool(record.threat.eight_bit)
@@ -127,7 +129,21 @@ class Request:
         """Whether the record's evaluation had networks where this request names some; their contents are not compared."""
         given = record.given
         transfers = len(split_commas(self.transfer)) <= len(given.transfer or {})
-        return transfers and bool(self.teacher) <= bool(given.teacher) and bool(self.undefended) <= bool(given.undefended)
+        there = transfers and bool(self.teacher) <= bool(given.teacher) and bool(self.undefended) <= bool(given.undefended)
+        losses = {attack.settings.get("loss") for attack in record.attacks if attack.name == THROUGH_TEACHER}
+        return there and (not self.teacher or losses <= {teacher_losses(self.temperature)})
+
+    def _published_as_in(self, record: "Record") -> bool:
+        """Whether the record was held against this published accuracy, where one is named."""
+        if self.published is None or record.autoattack_acc is None:
+            return True
+        distance = abs(record.autoattack_acc - self.published)
+        return any(check.id == "O16" and check.value == distance for check in record.checks)
+
+
+def teacher_losses(temperature: float) -> str:
+    """What the attack through a teacher maximises, as records say it: the KL at temperature 1, and at another one."""
+    return f"KL at temperature {' and '.join(f'{t:g}' for t in sorted({1.0, temperature}))}"
 
 
 def split_commas(text: str) -> list[str]:

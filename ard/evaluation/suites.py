@@ -22,6 +22,7 @@ from ard.evaluation.adversaries import (
 )
 from ard.evaluation.corruptions import corruptions
 from ard.evaluation.library_attacks import TARGETED, autoattack, torch_attack
+from ard.evaluation.request import THROUGH_TEACHER, teacher_losses
 from ard.evaluation.straightened import Straightened, wrong_pieces
 from ard.losses import cross_entropy, dlr, margin
 
@@ -98,9 +99,8 @@ def _teacher_transfer_noise(ball: Ball, given: Given, gradients: tuple[str, ...]
     if given.teacher is not None:
         temperatures = sorted({1.0, given.temperature})
         goals = [away_from(given.teacher, temperature) for temperature in temperatures]
-        loss = f"KL at temperature {' and '.join(f'{t:g}' for t in temperatures)}"
-        adversaries += [_pgd_30("KL to teacher", ball, goals, loss, gradients)]
-        gradients += ("KL to teacher",)
+        adversaries += [_pgd_30(THROUGH_TEACHER, ball, goals, teacher_losses(given.temperature), gradients)]
+        gradients += (THROUGH_TEACHER,)
     for name, source in given.transfer.items():
         adversaries += [_pgd_30(f"Transfer {name}", ball, [through(source)], "margin", gradients)]
     return [*adversaries, Noise(name="Noise", ball=ball, draws=100, after=gradients)]

@@ -20,12 +20,19 @@ class TeacherLabels(Composed):
     Args:
         base: The method, with or without a teacher of its own; PGD-AT by default.
         missing_only: Whether only images without a label get one.
+
+    Raises:
+        UserError: For a base that looks at no label, such as RSLAD.
     """
 
     needs_teacher = True
 
     def __init__(self, *, base: Objective | None = None, missing_only: bool = False) -> None:
         super().__init__(base or PGDAT())
+        if base is not None and base.labels == "none":
+            raise UserError(
+                f"{type(base).__name__} looks at no label: expected a base that learns from labels, such as PGDAT"
+            )
         self.missing_only = missing_only
         self.needs_teacher, self.labels = True, "none"
 

@@ -4,6 +4,7 @@ from small_records import attack, full_record
 from torch import nn
 
 from ard.artifacts.record import word_of
+from ard.artifacts.record_parts import CheckResult, GivenFiles
 from ard.attacks import Linf
 from ard.evaluation.adversaries import GradientAdversary
 from ard.evaluation.library_attacks import AutoAttackPart
@@ -41,3 +42,19 @@ def test_a_record_of_a_rehearsal_is_no_answer_to_a_real_question_nor_the_other_w
     asked = {"suite": real.suite, "limit": real.limit, "seed": real.seed, "split": real.split}
     assert [Request(**asked).answered_by(record) for record in (real, tried)] == [True, False]
     assert [Request(**asked, rehearse=True).answered_by(record) for record in (real, tried)] == [False, True]
+
+
+def test_a_record_of_another_temperature_or_published_number_is_no_answer():
+    through = attack("KL to teacher", 0.5, settings={"loss": "KL at temperature 1 and 4"})
+    held = CheckResult(id="O16", value=0.25, threshold=0.1, verdict="warn", reason="")
+    record = full_record(attacks=(through,), checks=(held,), autoattack_acc=0.5, given=GivenFiles(teacher="0" * 64))
+    asked = {"suite": record.suite, "limit": record.limit, "seed": record.seed, "split": record.split}
+
+    def answers(**options):
+        return Request(**asked, **options).answered_by(record)
+
+    assert all([answers(), answers(published=0.25), answers(published=0.75)])
+    assert answers(teacher="t.safetensors", temperature=4.0)
+    assert not answers(teacher="t.safetensors")
+    assert not answers(teacher="t.safetensors", temperature=2.0)
+    assert not answers(published=0.3)

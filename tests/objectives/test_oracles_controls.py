@@ -126,6 +126,11 @@ def test_the_teachers_classes_are_the_labels(missing_only):
     assert_loss_and_gradient(terms["ce"], lambda clean, _: -np.log(softmax(clean)[rows]).mean(), student)
 
 
+def test_labels_for_a_base_that_looks_at_none_are_refused():
+    with user_error("RSLAD looks at no label: expected a base that learns from labels"):
+        TeacherLabels(base=RSLAD())
+
+
 def test_a_teacher_with_a_temperature_of_its_own():
     student, teacher = LogitTable(X, X_ADV), LogitTable(X, seed=5)
     target = softmax(teacher.numbers(1)[0], 8.0)
