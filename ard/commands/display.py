@@ -21,7 +21,13 @@ class _Rate(ProgressColumn):
 @contextmanager
 def progress_bar(name: str, total: float, images: int) -> Iterator[Callable[[float], None]]:
     """A bar over image-passes with rate and time left, where a person is watching."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _Rate(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+    )
     screen = console(error=True)
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
         task = progress.add_task(f"evaluating {name}, {images} images", total=total)

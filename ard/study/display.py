@@ -20,7 +20,7 @@ class Display:
 
     def __init__(self, runs: int) -> None:
         screen = console()
-        columns = (TextColumn("{task.description:<28}"), BarColumn(), TextColumn("{task.fields[state]:<16}"))
+        columns = (TextColumn("{task.description:<28}", markup=False), BarColumn(), TextColumn("{task.fields[state]:<16}"))
         times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         self.progress = Progress(*columns, *times, console=screen, disable=not screen.is_terminal, refresh_per_second=2)
         self.total = self.progress.add_task("study", total=runs, state=f"0/{runs} runs")
@@ -42,6 +42,10 @@ class Display:
     def moved(self, name: str, aside: Path) -> None:
         """A run of another configuration or teacher that was here before."""
         self._say(f"{name}: what was here is of another configuration or teacher; it is now in {aside}")
+
+    def untuned(self, name: str) -> None:
+        """A run whose settings were tried in vain."""
+        self._say(f"{name}: no trial of its settings got above 0 on the validation images; it takes the first setting")
 
     @contextmanager
     def running(self, name: str, directory: Path, resolved: dict[str, Any]) -> Iterator[None]:
@@ -76,7 +80,7 @@ class Display:
         if self.progress.disable:
             say(line)
         else:
-            self.progress.console.print(line, highlight=False)
+            self.progress.console.print(line, highlight=False, markup=False)
 
 
 def _epochs(resolved: dict[str, Any]) -> int:

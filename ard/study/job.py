@@ -48,6 +48,8 @@ class Job:
             return "its teacher failed"
         if any(ended[trial.name] for trial in self.run.trials):
             return "a trial of its settings failed"
+        if self.trials and not any(trial.accuracy for trial in self.trials):
+            self.display.untuned(self.run.name)
         try:
             return self._try() if self.run.tried else self._tuned()._settle()
         except UserError as error:

@@ -62,6 +62,14 @@ def test_every_seed_takes_the_setting_of_the_best_trial(study_place, trials, stu
     assert (status, trials.trained(), " costs " in out) == (0, [], False)
 
 
+@pytest.mark.usefixtures("study_place", "trials")
+def test_that_no_trial_was_worth_anything_is_said(study):
+    status, out, _ = study(**{**TUNED, "recipes": ["pgd_at"], "seeds": [0], "tune": {LR: [1.0, 1.5]}})
+    assert (status, "no trial of its settings got above 0" in out) == (0, False)  # 1.5 came to 0.5
+    status, out, _ = study(**{**TUNED, "recipes": ["pgd_at"], "seeds": [0], "tune": {LR: [1.0]}})
+    assert (status, out.count("pgd_at/seed0: no trial of its settings got above 0")) == (0, 1)
+
+
 def test_trials_are_not_repeated_where_their_results_are_published(study_place, trials, study):
     study(**TUNED, results="published")
     trials.trained()
