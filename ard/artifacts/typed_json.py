@@ -102,31 +102,37 @@ def to_tree(value: Any, schema: int = 1) -> Any:
     return value
 
 
+@cache
+def _taken_apart(kind: Any) -> tuple[Any, tuple[Any, ...], bool]:
+    """What a type is made of: its origin, its arguments, and whether it is a dataclass."""
+    return get_origin(kind), get_args(kind), is_dataclass(kind) and isinstance(kind, type)
+
+
 def from_tree(kind: Any, value: Any, where: str = "", schema: int = 1, *, strict: bool = True) -> Any:
     """A value of `kind` from parsed JSON; raises KeyError for a missing key, ValueError for any other mistake.
 
     With strict=False missing keys get their default, and unknown keys are ignored.
     """
-    origin = get_origin(kind)
-    if is_dataclass(kind) and isinstance(kind, type):
+    origin, parts_of_kind, has_fields = _taken_apart(kind)
+    if has_fields:
         return _fields_from(kind, value, where, schema, strict)
     if origin is Annotated:
-        plain, limits = get_args(kind)
+        plain, limits = parts_of_kind
         number = from_tree(plain, value, where, schema, strict=strict)
         return _expect(limits.low <= number <= limits.high, number, where, f"{limits.low:g} to {limits.high:g}")
     if origin in (Union, UnionType):
-        return _one_of(get_args(kind), value, where, schema, strict)
+        return _one_of(parts_of_kind, value, where, schema, strict)
     if origin is Literal:
-        known = any(type(value) is type(one) and value == one for one in get_args(kind))
-        return _expect(known, value, where, f"one of {', '.join(map(str, get_args(kind)))}")
+        known = any(type(value) is type(one) and value == one for one in parts_of_kind)
+        return _expect(known, value, where, f"one of {', '.join(map(str, parts_of_kind))}")
     if origin is tuple:
         _expect(isinstance(value, list | tuple), value, where, "a list")
-        part = get_args(kind)[0]
+        part = parts_of_kind[0]
         return tuple(from_tree(part, each, f"{where}[{at}]", schema, strict=strict) for at, each in enumerate(value))
     if origin is dict:
         _expect(isinstance(value, dict), value, where, "a mapping")
         parts = {key: (each, f"{where}.{key}") for key, each in value.items()}
-        return {key: from_tree(get_args(kind)[1], *part, schema, strict=strict) for key, part in parts.items()}
+        return {key: from_tree(parts_of_kind[1], *part, schema, strict=strict) for key, part in parts.items()}
     return value if kind is Any else _plain(kind, value, where)
 
 
