@@ -3,6 +3,10 @@
 Imports neither torch nor Lightning, for the tests that need none of them; a fixture imports what it uses.
 """
 
+import gc
+import os
+import shutil
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -21,6 +25,26 @@ FAST = [
     "--trainer.log_every_n_steps=1",
     "--trainer.enable_progress_bar=false",
 ]
+
+
+MEMORY = Path("/dev/shm")  # writing safely costs 8 ms a file on a disk, and a run of all tests writes thousands
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first, each whole: one that begins last leaves the other processes idle."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()  # tests and what they import stay to the end: no collection need look at them again
+
+
+def pytest_unconfigure():
+    gc.unfreeze()  # libraries look for leaks as the process ends
 
 
 @pytest.fixture(autouse=True)
@@ -76,18 +100,25 @@ def one_parser():
     """Every run in this process is parsed by the same parser, as if it were built once: it costs a fifth of a short run."""
     from ard.cli.lightning import CLI
 
-    build, built = CLI.setup_parser, {}
+    build, built = CLI.setup_parser, {}  # one for each set of verbs
     parts = ("parser", "_subcommand_method_arguments", "_subcommand_parsers")
 
     def setup_parser(self, *options):
-        if not built:
+        verbs = tuple(sorted(self.subcommands()))
+        if verbs not in built:
             build(self, *options)
-            built.update({name: getattr(self, name) for name in parts})
-        vars(self).update(built)
+            built[verbs] = {name: getattr(self, name) for name in parts}
+        vars(self).update(built[verbs])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CLI, "setup_parser", setup_parser)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _one_parser_for_all(request):
+    if "ard.cli.lightning" in sys.modules:  # not before: the tests that import no Lightning would do it for this
+        request.getfixturevalue("one_parser")
 
 
 @pytest.fixture(scope="session")

@@ -53,15 +53,23 @@ CHOSEN = f"{NAMES} or ({LAWS}) or every_objective_has or costs_are or in_the_tab
 KEPT = ("docs/methods.md", "docs/results/costs.json")
 
 
+def left_out(folder, names):
+    """Of a copy of the tree: what Python compiled, and the thousands of records, which `copy` links."""
+    results = Path(folder) == ROOT / "docs/results"
+    return [name for name in names if name == "__pycache__" or (results and (Path(folder) / name).is_dir())]
+
+
 @pytest.fixture
 def copy(tmp_path):
     """The tree with the examples in it."""
     for name in TREE:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, tmp_path / name, ignore=left_out)
         else:
             shutil.copy(source, tmp_path / name)
+    for study in filter(Path.is_dir, (ROOT / "docs/results").iterdir()):
+        shutil.copytree(study, tmp_path / "docs/results" / study.name, copy_function=os.symlink)
     (tmp_path / "checkpoints").mkdir()
     shutil.copy(ROOT / "checkpoints" / "README.md", tmp_path / "checkpoints")
     for kind, name, at_the_end, content in BLOCKS:

@@ -7,31 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from ard.artifacts.check_names import CHECK_NAMES
 from ard.artifacts.record import SCHEMA
 from ard.artifacts.record_file import read_record, write_record
-from ard.artifacts.typed_json import written
 from ard.core.errors import UserError
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
-STORED = sorted(RESULTS.rglob("*evaluation.json"))
 EXAMPLE = RESULTS / "digits-full" / "ard" / "seed0" / "evaluation.json"
 
 
-def test_every_stored_record_is_written_back_to_the_byte_and_says_which_run_or_weights_it_is_of(tmp_path):
-    assert len(STORED) >= 288
-    for path in STORED:
-        record = read_record(path)
-        assert written(record, record.schema) == path.read_text(), path
-        assert {check.id for check in record.checks} <= set(CHECK_NAMES)
-        if record.run is None:  # weights that nobody trained since: they say of which they were made
-            assert record.pruned is not None
-            assert record.pruned.of
-            continue
-        assert record.run.seed == record.training.seed
-        assert (record.run.checkpoint == "last") == record.training.of_last_epoch == (path.name != "evaluation.json")
-    write_record(tmp_path / "evaluation.json", record)
-    assert (tmp_path / "evaluation.json").read_bytes() == path.read_bytes()
+def test_what_is_read_is_written_to_the_byte(tmp_path):
+    write_record(tmp_path / "evaluation.json", read_record(EXAMPLE))
+    assert (tmp_path / "evaluation.json").read_bytes() == EXAMPLE.read_bytes()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from small_records import attack, full_record
@@ -23,7 +22,6 @@ from ard.report.robustbench import robustbench_entry
 
 pytestmark = pytest.mark.usefixtures("few_queries")
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
 CHECKS = {"nothing failed": full_record().checks}
 CHECKS |= {word: tuple(replace(one, verdict=word) for one in full_record().checks) for word in ("warn", "fail")}
 WORDS = {"warn": ("warnings", 3), "fail": ("unreliable", 4)}
@@ -62,13 +60,6 @@ def test_no_page_says_sound_without_autoattack(tmp_path):
     for text in shown:
         assert "upper bound" in text
         assert not re.search(r"\bsound\b", text)
-
-
-def test_stored_records():
-    found = [read_record(path) for path in RESULTS.rglob("*evaluation.json")]
-    unlike = [record for record in found if record.word != record.verdict]
-    assert {(record.suite, record.verdict, record.word) for record in unlike} == {("quick", "sound", "upper bound")}
-    assert all(record.suite != "quick" for record in found if record.word == "sound")
 
 
 @pytest.mark.parametrize(("wall", "line"), [(70, ""), (200, ""), (40, "took 40 s"), (300, "took 5 min 0 s")])

@@ -8,7 +8,10 @@ import pytest
 from scipy.stats import binomtest
 from small_records import attack, check, full_record, unreliable
 
+from ard.artifacts.check_names import CHECK_NAMES
+from ard.artifacts.record import Record
 from ard.artifacts.record_file import read_record
+from ard.artifacts.typed_json import written
 from ard.report.evidence_card import evidence_card
 
 RESULTS = Path(__file__).parents[2] / "docs/results"
@@ -160,10 +163,31 @@ def test_every_section_has_whole_tables() -> None:
     assert not are_whole("| a | b |\n| c |\n")
 
 
-@pytest.mark.parametrize("study", sorted({path.relative_to(RESULTS).parts[0] for path in RECORDS}))
-def test_every_published_record_makes_a_card_of_whole_tables(study: str) -> None:
-    for path in (RESULTS / study).rglob("*evaluation.json"):
-        record = read_record(path)
+@pytest.fixture(scope="module", params=sorted({path.relative_to(RESULTS).parts[0] for path in RECORDS}))
+def stored(request: pytest.FixtureRequest) -> dict[Path, Record]:
+    """All records of a study that are published."""
+    return {path: read_record(path) for path in RECORDS if path.relative_to(RESULTS).parts[0] == request.param}
+
+
+def test_every_stored_record_is_written_back_to_the_byte(stored: dict[Path, Record]) -> None:
+    for path, record in stored.items():
+        assert written(record, record.schema) == path.read_text(), path
+        assert {check.id for check in record.checks} <= set(CHECK_NAMES)
+
+
+def test_every_stored_record_says_which_run_or_weights_it_is_of(stored: dict[Path, Record]) -> None:
+    for path, record in stored.items():
+        if record.run is None:  # weights that nobody trained since: they say of which they were made
+            assert record.pruned is not None
+            assert record.pruned.of
+            continue
+        assert record.training is not None
+        assert record.run.seed == record.training.seed
+        assert (record.run.checkpoint == "last") == record.training.of_last_epoch == (path.name != "evaluation.json")
+
+
+def test_every_stored_record_makes_a_card_of_whole_tables(stored: dict[Path, Record]) -> None:
+    for path, record in stored.items():
         card = evidence_card(record)
         assert are_whole(card), path
         assert "None" not in card, path
@@ -171,3 +195,10 @@ def test_every_published_record_makes_a_card_of_whole_tables(study: str) -> None
         assert f"Additional data: {known[record.additional_data]}." in card, path
         if record.verdict != "unreliable":
             assert ("not recorded" in cell_rows(card)["PGD-20"]) == (record.schema == 1), path  # how many images it saw
+
+
+def test_every_stored_record_is_shown_by_the_word_of_what_was_measured(stored: dict[Path, Record]) -> None:
+    for path, record in stored.items():
+        if record.word != record.verdict:
+            assert (record.suite, record.verdict, record.word) == ("quick", "sound", "upper bound"), path
+        assert (record.suite, record.word) != ("quick", "sound"), path

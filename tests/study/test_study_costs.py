@@ -23,14 +23,18 @@ RESULTS = ROOT / "docs/results/digits-first-tier"
 COUNTED = ["pgd_at", "trades", "natural", "nfgsm", "ard", "rslad_igdm", "adaad", "mtard", "lbgat", "fast_ard"]
 
 
-@pytest.fixture
-def rows(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
     """Of a study of the digits, by method."""
-    workplace(tmp_path, monkeypatch)
+    with pytest.MonkeyPatch.context() as patch:
+        return found_rows(workplace(tmp_path_factory.mktemp("costs"), patch))
+
+
+def found_rows(place):
     teachers = {"teachers": {"robust": "digits_resnet"}, "natural_teacher": "digits_natural"}
     study = Study(base="digits", recipes=COUNTED, seeds=[0, 1, 2], **teachers)
     resolve = Resolver(resolve_config)
-    runs = plan(once(study), tmp_path / "checkpoints/digits", resolve)
+    runs = plan(once(study), place / "checkpoints/digits", resolve)
     found = costs(runs, {run.name: resolve(run) for run in runs})
     return {row.method: row for row in repeated(found, study)}
 

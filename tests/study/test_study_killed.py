@@ -72,7 +72,7 @@ def test_a_second_signal_does_not_keep_a_study_from_ending_its_runs(study, monke
             return 130
         begun.append(processes)
         os.kill(os.getpid(), number)
-        return 130 if wait_until(lambda: processes._stopped, 5) else 0
+        return 130 if wait_until(lambda: processes._stopped, 60) else 0
 
     def interrupted(processes):
         signal.raise_signal(signal.SIGINT)
