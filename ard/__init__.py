@@ -30,6 +30,10 @@ _HOMES = {
 _ROOMS = ("attacks", "data", "models", "objectives")  # packages of ours that need no import of their own
 
 
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_ROOMS, "__version__"])
+
+
 def __getattr__(name: str) -> Any:
     """Import on first use: `import ard` and `ard --help` must not wait for torch and Lightning."""
     from importlib import import_module

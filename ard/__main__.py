@@ -65,7 +65,7 @@ def _dispatch(argv: list[str]) -> int:
         return int(function([name, *argv[1:]]))
     from ard.cli.parsing import parse
 
-    return int(function(**parse(name, function, argv[1:])))
+    return int(function(**parse(name, function, argv[1:], VERBS[name].usage)))
 
 
 def _current_folder_last() -> None:

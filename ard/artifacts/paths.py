@@ -222,6 +222,8 @@ def runs_without_record(folder: Path) -> list[Path]:
 
 def records_below(folder: Path) -> list[Path]:
     """Every record below a folder of runs; raises UserError where there is none."""
+    if folder.is_file():
+        raise UserError(f"{folder} is a file: expected the folder of a run, such as {folder.parent}")
     files = sorted(_files_below(folder, *RECORDS))
     if not files:
         names = [path.name for path in sorted(folder.glob(f"*.{RECORD}"))]

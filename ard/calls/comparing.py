@@ -17,7 +17,7 @@ Compared = str | Path | FitResult | Record
 
 
 def compare(
-    runs: Sequence[Compared] | Mapping[str, Compared],
+    runs: Compared | Sequence[Compared] | Mapping[str, Compared],
     *,
     output: str | Path | None = None,
     mixed: bool = False,
@@ -44,6 +44,7 @@ def compare(
     Raises:
         UserError: Where a folder holds no record, and unless `mixed` where two records measured different things.
     """
+    runs = [runs] if isinstance(runs, str | Path | FitResult | Record) else runs
     named = runs if isinstance(runs, Mapping) else {f"record {place}": run for place, run in enumerate(runs, 1)}
     if not named:
         raise UserError("nothing to compare: expected folders of runs, or records")

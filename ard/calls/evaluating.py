@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 from ard.artifacts.paths import record_of
 from ard.artifacts.record import Record
 from ard.attacks import Ball
-from ard.calls.fitting import FitResult, config_named, weights_of, written_radius
+from ard.calls.fitting import FitResult, weights_of, written_radius
 from ard.commands.display import summary
 from ard.commands.evaluate_file import recorded
 from ard.configs.building import build
+from ard.configs.catalogue import find
 from ard.configs.files import read_data
 from ard.core.errors import UserError
 from ard.core.radius import RadiusLike
@@ -84,7 +85,7 @@ def evaluate(
         allow_mismatch=allow_mismatch,
         eps=None if ball is None else written_radius(ball.eps),
         norm=None if ball is None else ball.norm,  # type: ignore[arg-type]
-        data=str(config_named(data, "bases")) if isinstance(data, str | Path) else None,
+        data=str(find(data, "bases")) if isinstance(data, str | Path) else None,
         teacher=None if teacher is None else "in memory" if isinstance(teacher, nn.Module) else str(weights_of(teacher)),
     )
     request.check()

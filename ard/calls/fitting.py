@@ -16,9 +16,9 @@ from ard.artifacts.weights import card_of
 from ard.cli.config_option import default_folder
 from ard.cli.messages import quiet
 from ard.commands.fit import fit_student
-from ard.configs.catalogue import find, names
+from ard.configs.catalogue import find
+from ard.core.errors import UserError
 from ard.core.radius import Radius, RadiusLike
-from ard.core.suggestions import same_name
 from ard.core.text import radius
 from ard.models import load
 
@@ -100,14 +100,16 @@ def fit(
     Raises:
         UserError: For whatever `ard fit` refuses.
     """
-    base, recipe = config_named(data, "bases"), config_named(method, "methods")
+    base, recipe = find(data, "bases"), find(method, "methods")
+    if out == "":
+        raise UserError("out names nothing: expected a folder, or leave it out")
     folder = RunFolder.of(default_folder([base, recipe], seed) if out is None else out).root
-    chosen: dict[str, Any] = {"student": student, "teacher": teacher and weights_of(teacher), "epochs": epochs, "lr": lr}
+    files = {name: None if run is None else weights_of(run) for name, run in (("teacher", teacher), ("init", init))}
+    chosen: dict[str, Any] = {"student": student, **files, "epochs": epochs, "lr": lr, "average": average}
     chosen |= {"eps": None if eps is None else written_radius(eps), "batch-size": batch_size, "data-dir": data_dir}
     if devices is None and torch.cuda.device_count() > 1:  # else what a base says is one, and the run that of the verb
         devices = 1
     chosen |= {"out": folder, "seed": seed, "devices": devices, "precision": precision, "logger": logger}
-    chosen |= {"average": average, "init": init and weights_of(init)}
     words = [f"--{name}={value}" for name, value in chosen.items() if value is not None] + ["--resume"] * resume
     with warnings.catch_warnings():
         quiet()
@@ -115,13 +117,10 @@ def fit(
     return FitResult.of(folder)
 
 
-def config_named(name: str | Path, kind: str) -> Path:
-    """The config file of a kind that a name means, whatever its case, hyphens and underscores."""
-    return find(same_name(str(name), names(kind)) or name, kind)
-
-
 def weights_of(run: str | Path | FitResult) -> Path:
     """A file of weights: itself, or that of the epoch which a run's folder, or what `fit` returned, has selected."""
+    if run == "":
+        raise UserError("'' names no weights: expected a file, a run's folder, or what `fit` returned")
     return run.weights if isinstance(run, FitResult) else Path(weights_file(run))
 
 

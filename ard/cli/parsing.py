@@ -3,17 +3,18 @@
 from collections.abc import Callable, Collection
 from dataclasses import fields, is_dataclass
 from inspect import Parameter, signature
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from typing import Any
 
 from ard.configs.building import OneLineErrors
+from ard.core.errors import UserError
 from ard.core.user_paths import written_out
 
 
-def parse(verb: str, function: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
+def parse(verb: str, function: Callable[..., Any], argv: list[str], usage: str = "") -> dict[str, Any]:
     """The arguments of a typed function from the command line; those without a default are positional.
 
-    A dataclass among the parameters is replaced by its fields, each an option of its own.
+    A dataclass among the parameters is replaced by its fields, each an option of its own. `usage` names the positional ones.
     """
     parameters = signature(function).parameters
     grouped: dict[str, Any] = {name: p.annotation for name, p in parameters.items() if is_dataclass(p.annotation)}
@@ -28,11 +29,27 @@ def parse(verb: str, function: Callable[..., Any], argv: list[str]) -> dict[str,
     for group in grouped.values():
         parser.add_class_arguments(group, None)
     parser.add_function_arguments(function, fail_untyped=True, skip={*grouped, *needed})
+    _check_empty(argv)
     flags = [name for name, kind in kinds.items() if kind in (bool, bool | None)]
     words = [_normalized_word(word, after, flags) for word, after in zip_longest(argv, argv[1:])]
-    given = written_out(parser.parse_args(words))
+    try:
+        given = written_out(parser.parse_args(words))
+    except UserError as error:
+        raise UserError(f"expected ard {verb} {usage}") if "arguments are required" in str(error) else error from None
     made = {name: group(**{field.name: given[field.name] for field in fields(group)}) for name, group in grouped.items()}
     return {name: made[name] if name in made else given[name] for name in parameters}
+
+
+def _check_empty(argv: list[str]) -> None:
+    """Raises UserError for a name that is empty, as a shell makes of a variable that is not set."""
+    for before, word in pairwise(["", *argv]):
+        option, equals, value = word.partition("=")
+        if word.startswith("--") and equals and not value:
+            raise UserError(f"{option} names nothing: expected a value, or leave it out")
+        if not word:
+            raise UserError(
+                f"{before if before.startswith('--') else repr(word)} names nothing: expected a value, or leave it out"
+            )
 
 
 def _normalized_word(word: str, after: str | None, flags: Collection[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from ard.cli.aliases import ALIASES
 from ard.cli.composed import composed, option_tree
 from ard.cli.config_option import OPTIONS, default_folder
-from ard.configs.catalogue import OF_A_RUN, find, shown
+from ard.configs.catalogue import OF_A_RUN, find, kind_of, shown
 from ard.configs.files import is_base, read_yaml
 from ard.core.errors import UserError
 from ard.core.user_paths import written_out
@@ -62,7 +62,10 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[Option]]:
 
 
 def found(names: Iterable[str]) -> list[Path]:
-    """The files of a run's configs. A bare name is a base while there is none, then a method, then one of the rest."""
+    """The files of a run's configs. A bare name is a base while there is none, then a method, then one of the rest.
+
+    Raises UserError for two of ours of which one would take keys of the other: two bases, methods or schedules.
+    """
     paths: list[Path] = []
     wanted = list(OF_A_RUN)
     for name in names:
@@ -71,6 +74,11 @@ def found(names: Iterable[str]) -> list[Path]:
         tree = read_yaml(path)
         has = {"bases": is_base(tree), "methods": "objective" in _arguments(tree)}
         wanted = [kind for kind in wanted if not has.get(kind)] + [kind for kind in wanted if has.get(kind)]
+    for kinds in (("bases",), ("methods", "teachers"), ("schedules",)):
+        alike = [path.stem for path in dict.fromkeys(paths) if kind_of(path) in kinds]
+        if len(alike) > 1:
+            mixed = f"{' and '.join(alike)}: {len(alike)} {kinds[0]}, which would be mixed"
+            raise UserError(f"{mixed}; expected one, and after it files of your own")
     return paths
 
 

@@ -43,7 +43,9 @@ class PruneRequest:
         """Raises UserError for options that do not fit one another; imports nothing for it."""
         check_way(self.how)
         if not (0 < self.keep < 1 or (self.keep == 1 and self.smaller)):
-            raise UserError(f"--keep {self.keep:g}: expected a share of the weights between 0 and 1, such as 0.5")
+            raise UserError(
+                f"--keep {self.keep:g}: expected a share of the weights between 0 and 1, such as 0.5, or 1 with --smaller"
+            )
         if self.teacher is not None and self.how != "fanout":
             raise UserError(f"--teacher has no effect with --how {self.how}: add --how fanout")
         if self.limit < 2:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ard.artifacts.paths import CLAIM, weights_file
+from ard.artifacts.paths import CLAIM, RECORD, weights_file
 from ard.artifacts.record_file import read_record
 from ard.artifacts.signature import check_signature
 from ard.cli.quick_imports import quick_imports
@@ -26,7 +26,8 @@ def verify_images(
     """Check stored adversarial images against weights and data, in this fresh process: ball, range, labels, verdicts.
 
     Args:
-        file: what `ard evaluate --save-adversarial` wrote; or a record, to see if it is whole and of these weights.
+        file: what `ard evaluate --save-adversarial` wrote; or a record, or a run's folder for its record, to see if that is
+            whole and of these weights.
         weights: the weights they were made for, a file or a run's folder.
         data: a config with a `data:` section; by default what the weights were trained on.
         network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
@@ -53,6 +54,8 @@ def verify_images(
 
 
 def _verify(file: str, weights: str, request: Request) -> int:
+    if (record := Path(file) / RECORD).is_file() and not (Path(file) / CLAIM).is_file():
+        file = str(record)  # a run's folder
     if file.endswith(".json"):
         say(f"{file}: {verify_record(Path(file), Path(weights_file(weights)))}")
         return 0
@@ -69,7 +72,10 @@ def verify_record(file: Path, weights: Path) -> str:
     """What a record proves of itself; raises UserError where it was changed, or is of other weights."""
     record, used = read_record(file), sha256(weights)
     if record.weights.sha256 != used:
-        raise UserError(f"{file} is of other weights than {weights}: SHA-256 {str(record.weights.sha256)[:12]}… expected")
+        found, of = used[:12], str(record.weights.sha256)[:12]
+        raise UserError(
+            f"{file} is of other weights than {weights}: of SHA-256 {of}…, these are {found}…; expected its own weights"
+        )
     said = f"; its verdict: {record.verdict_in_words}"
     if not record.digest:
         without = f"it has no digest of itself (schema {record.schema}), so a change of it would not be seen"

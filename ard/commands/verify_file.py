@@ -33,7 +33,8 @@ def verify_file(file: Path, weights: Path, request: Request) -> tuple[str, list[
     subject = Subject.of(weights, replace(request, **claimed))
     if subject.sha256 != claim.weights.sha256:
         raise UserError(
-            f"{file} was made from other weights than {weights}: sha256 {str(claim.weights.sha256)[:12]}… expected"
+            f"{file} was made from other weights than {weights}: of SHA-256 {str(claim.weights.sha256)[:12]}…, these are "
+            f"{subject.sha256[:12]}…; expected its own weights"
         )
     if subject.digest != claim.dataset.digest or images.x_adv.shape != subject.x.shape:
         raise UserError(f"{file} was made from other images than those of {subject.section['name']}: name its --data")

@@ -107,6 +107,7 @@ def user_error(
     reason = re.sub(r"\.? Got value: (Namespace|\{).*", "", reasons[-1])
     reason = re.sub(r"Type <class '[\w.]+'> expects a function or a callable class: ", "", reason)
     reason = re.sub(r"\w+ '\w+' does not accept option", "unknown key", reason).replace("part.", "")
+    reason = re.sub(r"Expected a dot import path string: (.*)", r"\1 is no file and no class path such as mynet.Net", reason)
     reason = CHOICE.sub(lambda choice: _choice(choice, message), reason)
     reason = KIND.sub(lambda kind: f"{kind[2] or _given(message)!r}: expected {TYPES.get(kind[1], kind[1])}", reason)
     keys = [key.removeprefix("part.") for key in re.findall(r'Parser key "([\w.]+)"', message) if key != "part"]

@@ -6,7 +6,7 @@ from os.path import isfile
 from pathlib import Path
 
 from ard.core.errors import UserError
-from ard.core.suggestions import did_you_mean, near_file
+from ard.core.suggestions import did_you_mean, near_file, same_name
 from ard.core.text import first_sentence
 from ard.core.user_paths import written_out
 
@@ -39,7 +39,8 @@ def find(name: str | Path, *kinds: str) -> Path:
     """The file that a name or path means; raises UserError where there is none, or where a name means two.
 
     A path that exists is taken as it is; else NAME.yaml of the current folder; else ours among `kinds` (by default all), by
-    name, by kind and name as in `methods/rslad`, or by a path below configs/, which need not be in the current folder.
+    name, by kind and name as in `methods/rslad`, or by a path below configs/, which need not be in the current folder. Names
+    of ours ignore case, hyphens and underscores.
     """
     wanted: str = written_out(str(name))
     kinds = kinds or tuple(KINDS)
@@ -55,6 +56,11 @@ def find(name: str | Path, *kinds: str) -> Path:
     one = {"bases": "base config", "studies": "study"}
     what = one.get(kinds[0], kinds[0].removesuffix("s")) if len(kinds) == 1 else "config file"
     raise UserError(f"{wanted or repr(wanted)}: no such {what}{_near(wanted, kinds)}")
+
+
+def kind_of(path: Path) -> str | None:
+    """Of which kind a file of ours is; None for any other file."""
+    return next((kind for kind, folder in KINDS.items() if path.parent.samefile(root() / folder)), None)
 
 
 def shown(path: str | Path) -> str:
@@ -73,8 +79,8 @@ def _ours(name: str, kinds: Sequence[str]) -> dict[str, Path]:
         return {name: file} if file.is_file() else {}
     qualified = folder if folder in kinds and len(rest) == 1 else None
     stem = rest[0] if qualified else name
-    found = [kind for kind in kinds if qualified in (None, kind) and stem in names(kind)]
-    return {f"{kind}/{stem}": root() / KINDS[kind] / f"{stem}.yaml" for kind in found}
+    same = {kind: same_name(stem, names(kind)) for kind in kinds if qualified in (None, kind)}
+    return {f"{kind}/{meant}": root() / KINDS[kind] / f"{meant}.yaml" for kind, meant in same.items() if meant}
 
 
 def _near(name: str, kinds: Sequence[str]) -> str:

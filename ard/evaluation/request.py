@@ -72,6 +72,11 @@ class Request:
         if self.suite not in SUITE_NAMES:
             raise UserError(f"--suite {self.suite}: expected one of {', '.join(SUITE_NAMES)}")
         _ = self.part
+        if self.limit is not None and not isinstance(self.limit, int):  # in Python nobody has looked yet
+            raise UserError(f"limit = {self.limit!r}: expected a whole number")
+        for option in ("data", "network", "teacher", "undefended"):
+            if getattr(self, option) == "":
+                raise UserError(f"--{option} names nothing: expected a value, or leave it out")
         needs = {"transfer": ("full",), "teacher": ("standard", "full"), "published": ("standard", "full")}
         for option, suites in needs.items():
             if getattr(self, option) not in (None, "") and self.suite not in suites:

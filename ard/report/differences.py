@@ -130,6 +130,8 @@ def rungs_of(rows: Sequence[Row], ladders: Sequence[Sequence[str]]) -> list[list
     for names in ladders:
         if len(names) < 2:
             raise UserError(f"--ladders {','.join(names)}: expected two rows or more, separated by commas")
+        if same := [name for name, after in pairwise(names) if name == after]:
+            raise UserError(f"--ladders {','.join(names)}: a step from {same[0]} to itself; expected two different rows")
     return [[_named(rows, name, "--ladders") for name in names] for names in ladders]
 
 

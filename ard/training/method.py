@@ -92,6 +92,8 @@ def threat_of(threat: Ball | None, eps: RadiusLike | None) -> Ball:
     """The ball that a threat, or a radius as the short way to say Linf, means; by default Linf of 8/255."""
     if threat is not None and eps is not None:
         raise UserError(f"threat and eps = {eps}: expected one of them; eps is short for threat=ard.Linf(eps)")
+    if threat is not None and not isinstance(threat, Ball):
+        raise UserError(f"threat = {threat!r}: expected a ball such as ard.Linf(8/255), or eps=8/255")
     return threat if threat is not None else Linf(EPS if eps is None else eps)
 
 

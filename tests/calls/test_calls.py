@@ -85,6 +85,7 @@ def test_a_radius_is_written_in_one_way(eps, text):
         ({"method": "rslad", "data": "digits", "teacher": "."}, "is a folder; expected weights"),
         ({"method": "rslad", "data": "digits", "teacher": "no.safetensors"}, "no.safetensors"),
         ({"method": "pgd_at", "data": "digits", "eps": 8}, "did you mean 8/255"),
+        ({"method": "pgd_at", "data": "digits", "out": ""}, "out names nothing: expected a folder"),
     ],
 )
 def test_mistakes_of_a_run_are_one_line(arguments, message, place):  # noqa: ARG001
@@ -151,6 +152,9 @@ def test_a_record_prints_itself(weights):
         ({"data": "digits"}, r"expected threat=, such as ard.Linf\(8/255\)"),
         ({"eps": 0.1}, "does not know its images: expected a Dataset, a loader"),
         ({"data": [], "eps": 0.1}, "loader is empty"),
+        ({"data": "digits", "threat": 8 / 255}, r"threat = 0.03.*: expected a ball such as ard.Linf\(8/255\), or eps=8/255"),
+        ({"data": "digits", "eps": 0.1, "limit": "10"}, "limit = '10': expected a whole number"),
+        ({"data": [digits(4)], "eps": 0.1, "limit": -5}, "limit = -5: expected 1 or more images"),
         ({"data": "configs/methods/rslad.yaml", "eps": 0.1}, "no `data:` section with a class_path; expected a base config"),
         ({"data": "digits", "eps": 0.1, "limit": 401}, "expected 1 to 400"),
         ({"data": "digits", "eps": 0.1, "suite": "fast"}, "expected one of quick, standard, full"),
@@ -175,6 +179,7 @@ def test_a_comparison_is_that_of_the_verb(weights, tmp_path):
     written = Path(tmp_path, "table.md").read_text()
     assert written.startswith(table.to_markdown())
     assert str(table) == table.to_markdown()
+    assert ard.compare(weights.parent).to_markdown() == ard.compare(str(weights.parent)).to_markdown()
     both = ard.compare({"mine": record, "file": weights.parent})
     assert {row.method for row in both.rows} >= {"mine"}
 
@@ -184,6 +189,20 @@ def test_nothing_to_compare_is_said(tmp_path):
         ard.compare([])
     with user_error("found no evaluation.json"):
         ard.compare([tmp_path])
+    (tmp_path / "evaluation.json").write_text("{}")
+    with user_error("evaluation.json is a file: expected the folder of a run, such as "):
+        ard.compare(tmp_path / "evaluation.json")
+
+
+def test_an_empty_name_is_no_name_of_weights(weights):
+    for call in (lambda: ard.evaluate(""), lambda: ard.evaluate(weights, suite="standard", teacher="")):
+        with user_error("'' names no weights: expected a file, a run's folder"):
+            call()
+
+
+def test_a_notebook_is_told_what_there_is():
+    assert {"fit", "evaluate", "compare", "load", "Linf", "models"} <= set(dir(ard))
+    assert all(hasattr(ard, name) for name in dir(ard))
 
 
 def test_a_dataset_is_evaluated_as_its_tensors_are(capsys):

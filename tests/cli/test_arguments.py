@@ -28,6 +28,39 @@ def test_other_flags_too():
         assert parse("evaluate", evaluate_weights, ["w", *said.split()])["request"].additional_data is meant
 
 
+@pytest.mark.parametrize(
+    ("verb", "words", "named"),
+    [
+        ("evaluate", ["w", "--teacher", ""], "--teacher"),
+        ("evaluate", ["w", "--transfer="], "--transfer"),
+        ("evaluate", ["w", "--attacks="], "--attacks"),
+        ("evaluate", [""], "''"),
+        ("test", ["w", "--data="], "--data"),
+        ("report", [""], "''"),
+        ("predict", ["w", ""], "''"),
+        ("prune", ["w", "--out", ""], "--out"),
+        ("prune", ["w", "--teacher="], "--teacher"),
+        ("diagnose", ["w", "--only="], "--only"),
+        ("compare", [""], "''"),
+        ("compare", ["w", "--output="], "--output"),
+        ("verify", ["", "w"], "''"),
+        ("study", [""], "''"),
+    ],
+)
+def test_a_name_that_is_empty_is_no_name(verb, words, named, capsys):
+    """What a shell makes of a variable that is not set."""
+    status, out, err = cli(capsys, verb, *words)
+    assert (status, out, err) == (2, "", f"ard: {named} names nothing: expected a value, or leave it out\n")
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [("compare", "ard compare RUN_DIR..."), ("verify", "ard verify ADVERSARIAL WEIGHTS"), ("study", "ard study <name>")],
+)
+def test_what_is_missing_is_called_as_help_calls_it(verb, said, capsys):
+    assert cli(capsys, verb) == (2, "", f"ard: expected {said}\n")
+
+
 def test_hyphens_in_values_stay():
     request = parse("evaluate", evaluate_weights, ["my-w", "--data", "my-data.yaml", "--teacher=a-b.pt"])["request"]
     assert (request.data, request.teacher, request.additional_data) == ("my-data.yaml", "a-b.pt", None)

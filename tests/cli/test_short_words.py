@@ -76,6 +76,30 @@ def test_a_name_of_several_things_is_what_is_still_missing(place):
     assert expanded(["fit", "cifar10", "pgd_at", "rslad"]) == [*LONG[:3], "-c", "pgd_at.yaml", "-c", schedule]
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("digits fgsm_rs trades", "fgsm_rs and trades: 2 methods, which would be mixed; expected one"),
+        ("digits pgd_at -c teachers/digits_resnet", "pgd_at and digits_resnet: 2 methods"),
+        ("cifar100 -c digits pgd_at", "cifar100 and digits: 2 bases"),
+        ("cifar10 rslad schedules/rslad schedules/adamw", "rslad and adamw: 2 schedules"),
+    ],
+)
+def test_two_of_ours_that_set_the_same_keys_are_refused(words, told):
+    with user_error(told):
+        expanded(["fit", *words.split()])
+
+
+def test_a_file_of_ones_own_may_change_one_of_ours(place):
+    (place / "around.yaml").write_text("model: {init_args: {objective: {class_path: ard.objectives.pgd_at.PGDAT}}}")
+    assert expanded(["fit", "digits", "rslad", "around"])[-4:] == ["-c", "configs/methods/rslad.yaml", "-c", "around.yaml"]
+
+
+@pytest.mark.parametrize("names", ["CIFAR10 RSLAD", "cifar-10 RS-LAD", "cifar_10 methods/Rslad"])
+def test_names_of_ours_ignore_case_hyphens_and_underscores(names):
+    assert expanded(["fit", *names.split()]) == LONG
+
+
 def test_options_win_over_configs_and_the_last_over_those_before():
     words = ["fit", "--lr=1", "cifar10", "--model.training.lr", "2", "rslad", "--lr", "3"]
     assert expanded(words) == [*LONG, *(f"--model.training.lr={value}" for value in (1, 2, 3))]

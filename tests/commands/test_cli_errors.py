@@ -21,7 +21,7 @@ ARGS, TEACHER = "--model.init_args.", "--model.init_args.teacher.init_args.weigh
         (["distil", "digits"], "did you mean 'fit'?"),
         (["train", "digits"], "name a method after the base"),
         (["zzz"], "ard --help lists them"),
-        *(([verb], "required") for verb in ("study", "evaluate", "compare")),
+        *(([verb], f"expected ard {verb} ") for verb in ("study", "evaluate", "compare")),
         *(([verb], f"expected a base and a method, as in `ard {verb} digits pgd_at`") for verb in ("fit", "validate")),
         (["compare", "empty"], "empty: found no evaluation.json"),
         (["compare", "nowhere"], "nowhere: found no evaluation.json"),

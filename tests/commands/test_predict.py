@@ -71,7 +71,7 @@ def test_height_and_width_are_not_taken_for_each_other(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run"], "the following arguments are required: images"),
+        (["run"], "expected ard predict WEIGHTS IMAGES..."),
         (["run", "nope.png"], "nope.png: no such file; expected an image, or a folder of them"),
         (["nope", "photos"], "nope: no such file"),
         (["run", "photos/owl", "run/empty"], "run/empty holds no images; expected files, or folders of them"),

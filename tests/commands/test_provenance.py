@@ -98,6 +98,7 @@ def test_a_record_that_was_edited(place, capsys, observed):
     status, out, _ = cli(capsys, "verify", path, weights)
     assert status == 0
     assert out.startswith(f"{path}: as it was written, and of these weights; its verdict: ")
+    assert cli(capsys, "verify", place, place)[:2] == (0, out)
     tree = json.loads(path.read_text())
     assert tree["schema"] == SCHEMA
     path.write_text(json.dumps(tree))  # other spaces, the same content
@@ -125,6 +126,7 @@ def test_an_older_record_says_that_it_has_no_digest(place, capsys, observed):
         status, out, err = cli(capsys, *words)
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert "is of other weights" in err
+    assert f"of SHA-256 {'a' * 12}…, these are {sha256(weights)[:12]}…; expected its own weights" in err
     observed(f"exit {status}: {err}")
 
 

@@ -180,7 +180,11 @@ def test_a_ladder_compares_each_row_with_the_one_before_it(tmp_path: Path) -> No
     assert steps["one_hot → ard"] == "+0.0 [−0.3, +0.3] equal"  # of 500 equal verdicts twice
     assert "Steps up in the worst case, significantly: pgd_at → one_hot (of 2)." in text
     assert (tmp_path / "out/ladder.png").is_file()
-    for rows, words in ((["pgd_at"], "expected two rows"), (["pgd_at", "kd"], "--ladders kd: no such row; expected one of")):
+    for rows, words in (
+        (["pgd_at"], "expected two rows"),
+        (["pgd_at", "pgd_at"], "a step from pgd_at to itself"),
+        (["pgd_at", "kd"], "--ladders kd: no such row; expected one of"),
+    ):
         with pytest.raises(UserError, match=words):
             compare_records([tmp_path], tmp_path / "other", ladders=[rows])
     assert not (tmp_path / "other").exists()

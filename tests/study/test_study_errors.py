@@ -15,7 +15,7 @@ PAIR = {"class_path": "ard.models.Ensemble", "init_args": {"members": [FROZEN, F
     ("changes", "found"),
     [
         ({"recipse": []}, "unknown key 'recipse'; did you mean 'recipes'?"),
-        ({"recipes": ["pgdat"]}, "pgdat: no such method; did you mean 'pgd_at'?"),
+        ({"recipes": ["pgd_att"]}, "pgd_att: no such method; did you mean 'pgd_at'?"),
         ({"recipes": ["ard"]}, "recipe 'ard' distils, but the study names no `teachers:`"),
         ({"recipes": ["empty.yaml"]}, "empty.yaml"),
         ({"recipes": ["broken.yaml"]}, "broken.yaml"),
