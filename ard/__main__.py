@@ -7,7 +7,7 @@ from pathlib import Path
 
 import ard
 from ard.cli.messages import quiet
-from ard.commands import SYNONYMS, VERBS, overview
+from ard.commands import SYNONYMS, VERBS, exit_statuses, overview
 from ard.core.errors import UserError
 from ard.core.suggestions import nearest
 from ard.core.terminal import say, secure_streams
@@ -58,7 +58,7 @@ def _dispatch(argv: list[str]) -> int:
     if not verb.raw and {"-h", "--help"} & set(argv[1:]):
         from ard.cli.help_text import verb_help
 
-        say(verb_help(name, verb.usage, f"ard.commands.{verb.module}", verb.function))
+        say(verb_help(name, verb.usage, f"ard.commands.{verb.module}", verb.function, exit_statuses(name)))
         return 0
     function = getattr(import_module(f"ard.commands.{verb.module}"), verb.function)
     if verb.raw:

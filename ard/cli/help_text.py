@@ -47,22 +47,24 @@ Example:
 """
 
 
-def run_help(verb: str) -> str:
+def run_help(verb: str, statuses: str) -> str:
     """One screen about `ard fit` or `ard validate`."""
     if verb != "fit":
         return "\n".join(_wrapped(VALIDATE))
     options = [(f"--{name.replace('_', '-')} {alias.value}".strip(), alias.about) for name, alias in ALIASES.items()]
-    return "\n".join([*_wrapped(FIT), "", *rows(options), *EXAMPLES.rstrip().splitlines()])
+    end = _wrapped(f"Exit status: {statuses}.")
+    return "\n".join([*_wrapped(FIT), "", *rows(options), *EXAMPLES.rstrip().splitlines(), "", *end])
 
 
-def verb_help(verb: str, usage: str, module: str, function: str) -> str:
+def verb_help(verb: str, usage: str, module: str, function: str, statuses: str) -> str:
     """One screen about a verb that is a typed function."""
     about, parameters = function_parameters(module, function)
     needed = [part.about.rstrip(".") for part in parameters if part.default is None]
     options = [(_option(part), _sentence(part)) for part in parameters if part.default is not None]
     line = " ".join(["usage: ard", verb, *usage.split(), *(["[options]"] if options else [])])
     positional = zip(usage.replace("...", "").split(), needed, strict=True)
-    return "\n".join([line, "", *_wrapped(about), "", *rows(positional), *rows(options)])
+    end = _wrapped(f"Exit status: {statuses}.")
+    return "\n".join([line, "", *_wrapped(about), "", *rows(positional), *rows(options), "", *end])
 
 
 def all_options() -> str:

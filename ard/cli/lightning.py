@@ -161,7 +161,7 @@ class CLI(LightningCLI):
         data, model = self.datamodule, self.model
         share = data.batch_size // (self.trainer.world_size if self.trainer else 1)
         check_export(model.student, "the student")
-        model.settle(data.input_shape)
+        model.choose_memory_format(data.input_shape)
         with torch.random.fork_rng([]):
             student = copy.deepcopy(copyable(model.student)).requires_grad_(False).train()
             check_answers(student, data.input_shape, model.num_classes, "the student", min(2, share))

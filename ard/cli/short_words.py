@@ -7,7 +7,7 @@ from typing import Any
 from ard.cli.aliases import ALIASES
 from ard.cli.composed import composed, option_tree
 from ard.cli.config_option import OPTIONS, default_folder
-from ard.configs.catalogue import OF_A_RUN, find, kind_of, shown
+from ard.configs.catalogue import OF_A_RUN, find, kind_of_config, short_config_path
 from ard.configs.files import is_base, read_yaml
 from ard.core.errors import UserError
 from ard.core.user_paths import written_out
@@ -36,7 +36,7 @@ def expanded(words: Sequence[str]) -> list[str]:
     config = composed([*map(read_yaml, paths), *plain])
     folder = {"trainer": {"default_root_dir": default_folder(paths, config.get("seed_everything") or 0)}}
     pairs = [pair for option in given for pair in _pairs(*option, composed([folder, config]))]
-    configs = [word for path in paths for word in ("-c", shown(path))]
+    configs = [word for path in paths for word in ("-c", short_config_path(path))]
     return [words[0], *configs, *(f"--{key}" if value is None else f"--{key}={value}" for key, value in pairs)]
 
 
@@ -75,7 +75,7 @@ def found(names: Iterable[str]) -> list[Path]:
         has = {"bases": is_base(tree), "methods": "objective" in _arguments(tree)}
         wanted = [kind for kind in wanted if not has.get(kind)] + [kind for kind in wanted if has.get(kind)]
     for kinds in (("bases",), ("methods", "teachers"), ("schedules",)):
-        alike = [path.stem for path in dict.fromkeys(paths) if kind_of(path) in kinds]
+        alike = [path.stem for path in dict.fromkeys(paths) if kind_of_config(path) in kinds]
         if len(alike) > 1:
             mixed = f"{' and '.join(alike)}: {len(alike)} {kinds[0]}, which would be mixed"
             raise UserError(f"{mixed}; expected one, and after it files of your own")

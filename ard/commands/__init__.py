@@ -38,6 +38,19 @@ VERBS = {
     "doctor": Verb("doctor", "doctor", "[options of fit]", "is the machine fit? would a run go well?", raw=True),
 }
 SYNONYMS = {"train": "fit", "distill": "fit"}
+EVALUATED = "0 sound or upper bound; 2 refused; 3 warnings; 4 UNRELIABLE"
+STATUSES = {
+    "fit": "0 trained to its end; 2 refused, or ended by a guard; 3 no epoch is above chance; 129, 130, 143 interrupted",
+    "study": "0 every run ended well; 1 one failed; 2 refused",
+    "evaluate": EVALUATED,
+    "test": EVALUATED,
+    "verify": "0 proved; 2 refused, or nothing could be compared; 4 not proved",
+}
+
+
+def exit_statuses(verb: str) -> str:
+    """What the exit statuses of a verb mean, as its help says it."""
+    return STATUSES.get(verb, "0 done; 2 refused")
 
 
 def overview() -> str:
@@ -47,5 +60,6 @@ def overview() -> str:
         line = f"  {name:<9} {verb.usage}"
         rows.append(f"{line:<39} {verb.summary}" if len(line) < 40 else f"{line}\n{'':<39} {verb.summary}")
     same = " and ".join(SYNONYMS)
-    end = f"{same} say the same as fit; ard VERB --help says more.\nErrors are one line; exit status 2: wrong input."
+    more = f"{same} are other names for fit; ard VERB --help says more."
+    end = f"{more}\nErrors are one line, exit status 2; the other statuses: docs/training.md."
     return "\n".join(["usage: ard VERB ...", "", *rows, "", end])

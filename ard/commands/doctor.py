@@ -14,13 +14,14 @@ HELP = """usage: ard doctor
 
 Without options: packages, disk, device, and what each speed-up brings here.
 
-With the words of a run, that run is checked in under a minute, without changing
-anything on disk (except that a missing data set is downloaded): pixels and
+With the words of a run, that run is checked in under a minute: pixels and
 labels, images that are in two splits, the teacher (clean accuracy, PGD-10,
 classes, the data it was trained on), disk space for the checkpoints, the
-logger, a training step, and the cost of the whole run.
+logger, a training step, and the cost of the whole run. Nothing on disk is
+changed, but what is missing is downloaded: a data set, a teacher of
+RobustBench, pretrained weights of torchvision.
 
-Exit status: 0 ok, or warnings only; 1 errors.
+Exit status: 0 ok, or warnings only; 1 errors; 2 no run can be built of the words.
 """
 
 

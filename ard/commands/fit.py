@@ -6,6 +6,7 @@ from ard.cli.help_text import ALL, FOR_HELP, all_options, run_help
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_files, check_run
 from ard.cli.short_words import expanded
+from ard.commands import exit_statuses
 from ard.core.supervision import supervised
 from ard.core.terminal import say
 
@@ -13,7 +14,7 @@ from ard.core.terminal import say
 def fit_student(words: Sequence[str]) -> int:
     """Train one student, or measure a checkpoint again; `words` are the verb and its options."""
     if FOR_HELP & set(words):
-        say(all_options() if ALL in words else run_help(words[0]))
+        say(all_options() if ALL in words else run_help(words[0], exit_statuses(words[0])))
         return 0
     with supervised():
         words = expanded(words)

@@ -9,7 +9,7 @@ from ard.commands.subject import Subject
 from ard.commands.trained_config import training_with_config
 from ard.core.errors import UserError
 from ard.core.randomness import key_seed
-from ard.models.building import settle
+from ard.models.building import choose_memory_format
 from ard.models.loading import network_of
 
 
@@ -31,7 +31,7 @@ def initial_student(subject: Subject) -> nn.Module | None:
     with torch.random.fork_rng([]):
         torch.manual_seed(key_seed("student", training.seed))  # as the engine does
         student = network(num_classes=card.num_classes).eval()  # so that BatchNorm counts no image
-    settle(student, subject.data.input_shape)
+    choose_memory_format(student, subject.data.input_shape)
     return student.to(subject.x.device)
 
 

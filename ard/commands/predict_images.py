@@ -11,7 +11,7 @@ from ard.core.errors import UserError
 from ard.core.logits import logits_of
 from ard.data import to_pixels
 from ard.data.image_folder import check_side, decode
-from ard.models.building import settle
+from ard.models.building import choose_memory_format
 from ard.models.loading import network_with
 
 AT_ONCE = 32  # images
@@ -32,7 +32,7 @@ def predictions(weights: str, paths: Sequence[str], network: str | None) -> Iter
     model = network_with(stored, weights, named_network(network))
     device = gpu_or_cpu()
     check_side(*shape[1:], name=f"{weights}: images")
-    settle(model, shape)
+    choose_memory_format(model, shape)
     count = logits_of(model, torch.zeros(1, *shape), weights, len(card.classes) if card.classes else None).shape[1]
     model = model.to(device)
     names = card.classes or tuple(map(str, range(count)))

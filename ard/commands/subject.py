@@ -27,7 +27,7 @@ from ard.data import DataModule, to_pixels
 from ard.data.cifar import nothing_fetched
 from ard.data.loading import balanced
 from ard.evaluation.request import Request, ball_of
-from ard.models.building import check_answers, settle
+from ard.models.building import check_answers, choose_memory_format
 from ard.models.loading import network_with
 from ard.models.wrappers import Network
 
@@ -130,7 +130,7 @@ def _network_for(
 ) -> nn.Module:
     """The network of weights that were read; raises UserError where it does not answer these images, or others than them."""
     model = network_with(stored, str(path), network, num_classes=data.num_classes)
-    settle(model, data.input_shape)
+    choose_memory_format(model, data.input_shape)
     check_answers(model, data.input_shape, data.num_classes, str(path), batch=2)
     check_images_of(stored.card, path, data, allow_mismatch=allow_mismatch)
     return model
