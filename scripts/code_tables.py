@@ -16,26 +16,33 @@ from ard.evaluation.suites import SUITES, Given
 
 
 def attacks() -> str:
-    """Every adversary of every suite, for CIFAR images, Linf 8/255 and everything given that one can give."""
+    """Every adversary of every suite, for CIFAR images, Linf 8/255 and everything given that one can give.
+
+    One that suites run with other settings, or on other images, has a row for each.
+    """
     given = Given(transfer={"FILE": nn.Identity()}, teacher=nn.Identity(), temperature=30.0)
-    suites = {name: make(Linf(eps=Radius("8/255")), 10, given, 3 * 32 * 32) for name, make in SUITES.items()}
+    ran: dict[tuple[str, ...], set[str]] = {}  # name, settings, sees -> the suites
+    for name, make in SUITES.items():
+        suite = make(Linf(eps=Radius("8/255")), 10, given, 3 * 32 * 32)
+        for place, adversary in enumerate(suite):
+            cells = (adversary.name, _settings(adversary), _sees(adversary, suite[:place]))
+            ran.setdefault(cells, set()).add(name)
     rows = ["| Adversary | Settings | Sees | quick | standard | full |", "|---|---|---|---|---|---|"]
-    for place, adversary in enumerate(suites["full"]):
-        marks = [_mark(any(a.name == adversary.name for a in suite)) for suite in suites.values()]
-        cells = [adversary.name, _settings(adversary), _sees(adversary, suites["full"][:place]), *marks]
-        rows.append(f"| {' | '.join(cells)} |")
+    for cells, suites in ran.items():
+        rows.append(f"| {' | '.join([*cells, *(_mark(name in suites) for name in SUITES)])} |")
     return "\n" + "\n".join(rows) + "\n\n"
 
 
 def soundness_checks() -> str:
-    """Every check by its docstring, and the suites that run it."""
+    """How many checks each suite runs, and every check by its docstring, with the suites that run it."""
+    counts = [f"`{name}` {sum(name in check.suites for check in CHECKS.values())}" for name in SUITES]
     rows = ["| Check | Name | Level | What must hold | quick | standard | full |", "|---|---|---|---|---|---|---|"]
     for name, check in CHECKS.items():
         words = re.fullmatch(rf"{name} \(([^)]+)\): (.*)", " ".join((check.run.__doc__ or "").split()))
         assert words, f"{name}: its docstring should begin with the id and the level"
         cells = [name, check.name, words[1], words[2].replace("|", "\\|")]
         rows.append(f"| {' | '.join([*cells, *(_mark(suite in check.suites) for suite in SUITES)])} |")
-    return "\n" + "\n".join(rows) + "\n\n"
+    return f"\nNumber of checks: {', '.join(counts)}.\n\n" + "\n".join(rows) + "\n\n"
 
 
 def diagnostics() -> str:
@@ -65,5 +72,7 @@ def _sees(adversary: Adversary, before: Sequence[Adversary]) -> str:
     gradients = {a.name for a in before} - {"Square", "Noise"}
     if len(before) > 8 and not set(adversary.after) ^ {name for name in gradients if not name.startswith("Transfer")}:
         return "images that withstood every gradient of the model"
-    shown = f"images that withstood {', '.join(adversary.after)}" if adversary.after else "every correctly classified image"
-    return shown if adversary.every == 1 else f"of every second image the {shown}"
+    if adversary.every > 1:
+        shown = f"withstood {', '.join(adversary.after)}" if adversary.after else "is classified correctly"
+        return f"every second image, if it {shown}"
+    return f"images that withstood {', '.join(adversary.after)}" if adversary.after else "every correctly classified image"

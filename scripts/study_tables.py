@@ -47,7 +47,7 @@ REGIMES: dict[str, dict[str, str]] = {
         RSLAD: "teacher-or-tricks/rslad",
         ARD: "teacher-or-tricks/ard-temperature-5",
     },
-    "of 100 images; the others have none": {
+    "of 100 images, the rest unlabelled": {
         ALONE: "unlabelled-images/pgd_at_ema",
         TRADES: "unlabelled-images/trades",
         FIRST: "unlabelled-images/pgd_at_teacher_labels-robust_labeller",

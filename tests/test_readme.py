@@ -162,7 +162,7 @@ def test_the_default_folder_is_the_one_that_is_told(place, monkeypatch):
     from ard.cli.lightning import resolve_config
 
     monkeypatch.chdir(place)
-    assert "checkpoints/<base>/<recipe>/seed<k>" in TEXTS["docs/training.md"]
+    assert "checkpoints/<base>/<method>/seed<k>" in TEXTS["docs/training.md"]
     resolved = resolve_config(
         ["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/pgd_at.yaml", "--seed_everything=2"]
     )
