@@ -21,8 +21,8 @@ from zoo_honest import KINDS, network  # noqa: E402
 
 from ard.core.randomness import keyed_generator  # noqa: E402
 from ard.evaluation.cascade import evaluation_mode  # noqa: E402
-from ard.evaluation.slopes import COARSE, differences  # noqa: E402
-from ard.evaluation.witnesses import Copies, Seen, asked, joined  # noqa: E402
+from ard.evaluation.gradient_check import COARSE, differences  # noqa: E402
+from ard.evaluation.recorded_calls import Copies, RecordedCall, called, joined  # noqa: E402
 from ard.losses import cross_entropy, margin  # noqa: E402
 
 OUTPUT = ROOT / "docs" / "results" / "gradient-errors.json"
@@ -36,7 +36,7 @@ class InFloat32(Copies):
         return None
 
 
-def gradients(kind: str) -> tuple[torch.nn.Module, Seen]:
+def gradients(kind: str) -> tuple[torch.nn.Module, RecordedCall]:
     """A network of this kind, and what it answers at images in the ball, with a gradient for each of three losses."""
     net, (x, y) = network(kind), digits(IMAGES)
     x = BALL.project(x + BALL.uniform(x, keyed_generator("cpu", "gradients", 0)), x)
@@ -44,7 +44,7 @@ def gradients(kind: str) -> tuple[torch.nn.Module, Seen]:
     weights = torch.randn(IMAGES, 10, generator=keyed_generator("cpu", "start", 0))
     losses = (lambda z: cross_entropy(z, y), lambda z: margin(z, y), lambda z: (z * weights).sum(dim=1))
     with evaluation_mode(net):
-        return net, joined([asked(net, x, loss) for loss in losses])
+        return net, joined([called(net, x, loss) for loss in losses])
 
 
 def row(kind: str) -> dict[str, float | None]:

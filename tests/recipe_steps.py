@@ -63,7 +63,7 @@ class Steps:
         self.objective.train()
         draws, shown = self.drawing(number), torch.arange(4, device=self.device)
         at = {"epoch": number // 5, "batch": number % 5, "progress": number / STEPS, "eps": self.ball.eps}
-        step = Step(**at, generator=draws, shown=shown)
+        step = Step(**at, generator=draws, image_indices=shown)
         moving = self.student, self.teacher, self.objective
         if self.replays:
             loss = replayed_loss(*moving, x, y, step, mode=self.mode)

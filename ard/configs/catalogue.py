@@ -58,12 +58,12 @@ def find(name: str | Path, *kinds: str) -> Path:
     raise UserError(f"{wanted or repr(wanted)}: no such {what}{_near(wanted, kinds)}")
 
 
-def kind_of(path: Path) -> str | None:
+def kind_of_config(path: Path) -> str | None:
     """Of which kind a file of ours is; None for any other file."""
     return next((kind for kind, folder in KINDS.items() if path.parent.samefile(root() / folder)), None)
 
 
-def shown(path: str | Path) -> str:
+def short_config_path(path: str | Path) -> str:
     """A path as messages name it, which `find` takes, too: one of ours as below configs/, wherever that lies."""
     if not Path(path).is_relative_to(root()):
         return str(path)
@@ -86,7 +86,7 @@ def _ours(name: str, kinds: Sequence[str]) -> dict[str, Path]:
 def _near(name: str, kinds: Sequence[str]) -> str:
     """The nearest right name, as the end of a message."""
     if Path(name).suffix in (".yaml", ".yml"):
-        paths = [shown(file) for file in sorted(root().rglob("*.yaml"))]
+        paths = [short_config_path(file) for file in sorted(root().rglob("*.yaml"))]
         return near_file(name) or did_you_mean(name, paths)
     choices = [f"{kind}/{stem}" if "/" in name else stem for kind in kinds for stem in names(kind)]
     choices += [file.stem for file in sorted(Path().glob("*.yaml"))]

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from ard.configs.catalogue import OF_A_RUN, find, shown
+from ard.configs.catalogue import OF_A_RUN, find, short_config_path
 from ard.core.errors import UserError
 from ard.core.files import small_text
 from ard.core.trees import check_size
@@ -19,7 +19,7 @@ MOST_IN_CONFIG = 100_000  # values, aliases written out; shipped ones have fewer
 def read_yaml(name: str | Path, *kinds: str) -> dict[str, Any]:
     """The mapping in a YAML file, which is found as `catalogue.find` finds it; raises UserError where there is none."""
     file = find(name, *kinds)
-    path = shown(file)
+    path = short_config_path(file)
     try:
         content = yaml.load(small_text(file, LARGEST), _EachKeyOnce)
         check_size(content, MOST_IN_CONFIG)

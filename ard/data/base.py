@@ -213,7 +213,7 @@ class DataModule(pl.LightningDataModule, ABC):
             views = rows * (2 * self.crop_padding + 1) + columns
         return 2 * views + flips(count, generator) if self.flip else views
 
-    def shown(self, batch_idx: int) -> Tensor:
+    def image_indices(self, batch_idx: int) -> Tensor:
         """Which training images this process sees in a batch of the epoch under way, (batch,)."""
         epoch, loader = self.trainer.current_epoch, self.trainer.train_dataloader  # type: ignore[union-attr]
         if self._shown[0] != epoch:

@@ -76,7 +76,7 @@ class ForeignData:
         """Nothing either."""
         return x, y
 
-    def shown(self, batch_idx: int) -> None:  # noqa: ARG002
+    def image_indices(self, batch_idx: int) -> None:  # noqa: ARG002
         """Nobody knows which images of which data set they show."""
         return
 

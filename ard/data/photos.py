@@ -126,7 +126,7 @@ class Photos(ImageFolder):
         if self.trainer is None:
             return torch.randint(2**62, (count,), generator=generator, device=generator.device).tolist()
         epoch = self.trainer.current_epoch
-        return [key_seed("photo", self.seed, epoch, index) for index in self.shown(self._batch_idx).tolist()]
+        return [key_seed("photo", self.seed, epoch, index) for index in self.image_indices(self._batch_idx).tolist()]
 
 
 def _transforms(augmentation: str, size: int) -> Any:

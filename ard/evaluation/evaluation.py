@@ -21,13 +21,13 @@ from ard.evaluation.cascade import BLOCK, Block, as_memory_allows, evaluation_mo
 from ard.evaluation.checks import Evidence
 from ard.evaluation.checks.state import state_of
 from ard.evaluation.eight_bits import check_levels, on_levels
+from ard.evaluation.gradient_check import WRONG, gradient_errors
 from ard.evaluation.library_attacks import AutoAttackPart
 from ard.evaluation.measurement import record_from
+from ard.evaluation.recorded_calls import CallRecorder, Copies, replayed
 from ard.evaluation.rehearsed import NOTE, SAMPLED, rehearsed
-from ard.evaluation.slopes import WRONG, gradient_errors
 from ard.evaluation.suites import FAR, MORE, Given, adversaries_of, more_effort
 from ard.evaluation.verdicts import Verdicts
-from ard.evaluation.witnesses import Copies, Witnesses, replayed
 from ard.losses import cross_entropy
 
 
@@ -162,16 +162,16 @@ class Evaluation:
             progress(self.passes * len(x))
             return
         reported: set[str] = set()
-        witnesses = Witnesses()
+        recorder = CallRecorder()
 
         def next_one(block: Block) -> None:
             left = (a for a in self.adversaries if a.name not in block.correct)
-            witnesses.restart(gradients=isinstance(next(left, None), GradientAdversary | AutoAttackPart))
+            recorder.restart(gradients=isinstance(next(left, None), GradientAdversary | AutoAttackPart))
 
         def keep(block: Block) -> None:
             next_one(block)
             if block.whole:
-                self._hear(witnesses, block)
+                self._hear(recorder, block)
             if self.store is not None:
                 self.store.write(block)
             new = [a for a in self.adversaries if a.name in block.correct and a.name not in reported]
@@ -179,7 +179,7 @@ class Evaluation:
             progress(sum(a.passes for a in new) * len(x))
 
         next_one(block)
-        with witnesses.watching(self.model):
+        with recorder.watching(self.model):
             self.blocks[block.start] = judge_block(
                 self.model,
                 self.given.models,
@@ -192,9 +192,9 @@ class Evaluation:
                 finish=on_levels if self.eight_bit else None,
             )
 
-    def _hear(self, witnesses: Witnesses, block: Block) -> None:
+    def _hear(self, recorder: CallRecorder, block: Block) -> None:
         """Hold what the attacks saw against an untouched copy, and note what came out; a block begun elsewhere has more."""
-        seen = witnesses.seen[:1] if self.rehearse else witnesses.seen
+        seen = recorder.seen[:1] if self.rehearse else recorder.seen
         facts, errors = block.facts["clean"], gradient_errors(self.untouched, seen, self.seed)
         facts["answers"] = max(facts.get("answers", 0.0), replayed(self.untouched, seen))
         facts["gradients"] = facts.get("gradients", 0) + len(errors)

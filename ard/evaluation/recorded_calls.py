@@ -1,4 +1,4 @@
-"""Witnesses: what the network answered while it was attacked and the gradients that it gave, held against a copy of it.
+"""CallRecorder: what the network answered while it was attacked and the gradients that it gave, held against a copy of it.
 
 A network may tell an attack from a judgement by whatever it likes: the grad mode, the batch, how often it was called. It
 cannot tell an attack from an attack. So a few answers of the attacks themselves are kept and asked for again.
@@ -21,16 +21,16 @@ FARTHEST = 2.0  # two vectors of norm 1
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Images, logits and, where a gradient was taken, pull = ∂loss/∂logits and gradient = ∂loss/∂x, row by row."""
+class RecordedCall:
+    """Images and logits; where a gradient was taken, also ∂loss/∂logits and gradient = ∂loss/∂x, row by row."""
 
     x: Tensor
     logits: Tensor
-    pull: Tensor | None = None
+    logits_gradient: Tensor | None = None
     gradient: Tensor | None = None
 
 
-class Witnesses:
+class CallRecorder:
     """Keeps rows of what passes through a network, for as long as `watching` lasts."""
 
     def __init__(self) -> None:
@@ -38,8 +38,8 @@ class Witnesses:
         self.calls, self.gradients = 0, True
 
     @property
-    def seen(self) -> list[Seen]:
-        return [Seen(**one) for one in self._seen]
+    def seen(self) -> list[RecordedCall]:
+        return [RecordedCall(**one) for one in self._seen]
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
@@ -60,7 +60,7 @@ class Witnesses:
         seen = {"x": x.detach()[rows].clone(), "logits": logits.detach()[rows].clone()}
         self._seen.append(seen)
         if self.gradients and x.requires_grad and logits.requires_grad:
-            logits.register_hook(_keeping(seen, "pull", rows))
+            logits.register_hook(_keeping(seen, "logits_gradient", rows))
             x.register_hook(_keeping(seen, "gradient", rows))
 
 
@@ -119,7 +119,7 @@ def _unit(logits: Tensor) -> Tensor:
     return around / around.norm(dim=1, keepdim=True).maximum(0.01 * logits.norm(dim=1, keepdim=True)).clamp_min(1e-300)
 
 
-def replayed(copies: Copies, seen: list[Seen]) -> float:
+def replayed(copies: Copies, seen: list[RecordedCall]) -> float:
     """How far an untouched copy's answers are from those that were seen."""
     if not seen:
         return 0.0
@@ -129,28 +129,28 @@ def replayed(copies: Copies, seen: list[Seen]) -> float:
         return distance(logits, answers_of(model, x))
 
 
-def asked(model: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Seen:
+def called(model: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]) -> RecordedCall:
     """What a network answers, and the gradient that it gives, for a loss of its logits (n, C) -> (n,)."""
     with torch.enable_grad():
         x = x.detach().clone().requires_grad_()
         logits = model(x)
-        pull, gradient = torch.autograd.grad(loss(logits).sum(), (logits, x))
-    return Seen(x.detach(), logits.detach(), pull, gradient)
+        logits_gradient, gradient = torch.autograd.grad(loss(logits).sum(), (logits, x))
+    return RecordedCall(x.detach(), logits.detach(), logits_gradient, gradient)
 
 
-def pulled(model: nn.Module, x: Tensor, pull: Tensor) -> Seen:
+def called_with(model: nn.Module, x: Tensor, logits_gradient: Tensor) -> RecordedCall:
     """The same, for a loss with this gradient in the logits."""
     parts = [
-        asked(model, part, lambda logits, pull=mine: (pull * logits).sum(dim=1))  # type: ignore[misc]
-        for part, mine in zip(x.split(AT_ONCE), pull.split(AT_ONCE), strict=True)
+        called(model, part, lambda logits, logits_gradient=mine: (logits_gradient * logits).sum(dim=1))  # type: ignore[misc]
+        for part, mine in zip(x.split(AT_ONCE), logits_gradient.split(AT_ONCE), strict=True)
     ]
     return joined(parts)
 
 
-def joined(seen: list[Seen]) -> Seen:
+def joined(seen: list[RecordedCall]) -> RecordedCall:
     """The rows of several, all of which have a gradient."""
-    names = ("x", "logits", "pull", "gradient")
-    return Seen(*(torch.cat([getattr(one, name) for one in seen]) for name in names))
+    names = ("x", "logits", "logits_gradient", "gradient")
+    return RecordedCall(*(torch.cat([getattr(one, name) for one in seen]) for name in names))
 
 
 def _keeping(seen: dict[str, Tensor], name: str, rows: Tensor) -> Callable[[Tensor], None]:

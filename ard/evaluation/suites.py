@@ -20,10 +20,10 @@ from ard.evaluation.adversaries import (
     through,
     untargeted,
 )
+from ard.evaluation.bpda import BPDA, modules_with_wrong_gradient
 from ard.evaluation.corruptions import corruptions
 from ard.evaluation.library_attacks import TARGETED, autoattack, torch_attack
 from ard.evaluation.request import THROUGH_TEACHER, teacher_losses
-from ard.evaluation.straightened import Straightened, wrong_pieces
 from ard.losses import cross_entropy, dlr, margin
 
 CURVE = (0.25, 0.5, 2.0, 4.0)  # radii in units of eps; 0 is the clean image and 1 the threat itself
@@ -126,8 +126,8 @@ def more_effort(model: nn.Module, x: Tensor, ball: Ball, num_classes: int, front
         pgd(ball, 100, loss=margin, name="CW-100 × 3", runs=3, after=("CW",)),
         replace(_targeted(ball, num_classes, ("PGD-20", "CW"), steps=100), name="Targeted × 3"),
     ]
-    if pieces := wrong_pieces(model, x):
-        more.append(Straightened.of(pgd(ball, 100, loss=margin, name="BPDA"), pieces))
+    if pieces := modules_with_wrong_gradient(model, x):
+        more.append(BPDA.of(pgd(ball, 100, loss=margin, name="BPDA"), pieces))
     names = {a.name for a in front}
     fresh = [a for a in more if a.name not in names]
     everything = tuple(a.name for a in (*front, *fresh) if not a.probe)

@@ -100,7 +100,7 @@ def some_images(network: nn.Module, count: int, shape: Sequence[int]) -> Tensor:
     return torch.rand(count, *shape, generator=torch.Generator().manual_seed(0)).to(device)
 
 
-def settle(network: nn.Module, shape: Sequence[int]) -> bool:
+def choose_memory_format(network: nn.Module, shape: Sequence[int]) -> bool:
     """Leave a network in channels_last, faster with the same maths, and say whether it reads images so.
 
     One that does not, as it calls `view`, is left in the usual memory format and handed images in it; so is one in which
@@ -144,7 +144,7 @@ def get_ready(network: nn.Module, shape: Sequence[int], num_classes: int, name: 
     Raises UserError where its answers are none for these data, see `check_answers`.
     """
     with torch.random.fork_rng([]):
-        settle(network.eval(), shape)
+        choose_memory_format(network.eval(), shape)
         check_answers(network, shape, num_classes, name)
 
 

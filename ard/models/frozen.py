@@ -14,7 +14,7 @@ from ard.artifacts.tensors import digest_of_tensors
 from ard.artifacts.weights import read_stored
 from ard.core.errors import UserError
 from ard.core.files import sha256
-from ard.models.building import check_answers, copyable, is_steady, settle
+from ard.models.building import check_answers, choose_memory_format, copyable, is_steady
 from ard.models.loading import network_with
 from ard.models.wrappers import Network
 
@@ -56,7 +56,7 @@ class Frozen(nn.Module):
             for parameter in network.parameters():  # requires_grad_ refuses what torch.jit.script made
                 parameter.requires_grad_(False)
             if not self.given:
-                settle(network, input_shape)
+                choose_memory_format(network, input_shape)
             check_answers(network, input_shape, num_classes, f"teacher {self.weights}")
             if not is_steady(network, input_shape):
                 again = "in eval mode, too: dropout that is not switched off? F.dropout(x, training=self.training)"

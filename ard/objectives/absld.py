@@ -51,7 +51,7 @@ class ABSLD(Objective):
         device = self.temperatures.device
         self.temperatures = nn.Buffer(torch.ones(2, run.num_classes, device=device))
         self.risks = nn.Buffer(torch.zeros(2, run.num_classes, device=device))
-        self.class_counts = nn.Buffer(torch.tensor(run.counts, device=device))
+        self.class_counts = nn.Buffer(torch.tensor(run.known_class_counts, device=device))
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         logits = teacher(x).detach()

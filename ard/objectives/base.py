@@ -1,9 +1,8 @@
 """The contract of a training objective: a pair of losses, one for the attack to maximise and one for the optimiser."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, Self, final
+from collections.abc import Callable
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -13,98 +12,10 @@ from ard.core.errors import UserError
 from ard.core.pixels import Labels
 from ard.models.building import passes_gradient, some_images
 from ard.objectives.own_networks import own_networks
+from ard.objectives.run_facts import RunFacts, Step
 
 TrainingLoss = Callable[[Tensor], dict[str, Tensor]]  # x' -> {term: scalar, or a vector that is only observed}
 Pair = tuple[losses.Loss | None, TrainingLoss]  # the attack loss, None where there is no attack; and the training loss
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Step:
-    """What an objective, and every objective inside it, may know of each batch.
-
-    Attributes:
-        epoch: The epoch, from 0.
-        batch: The batch inside the epoch, from 0.
-        progress: The share of all optimiser steps that are done, in [0, 1].
-        lr_factor: The learning rate now, relative to what the training block says.
-        next_lr_factor: That of the step after this one; said when an epoch ends, to `on_epoch_end`.
-        eps: The radius of the threat in this step.
-        label_smoothing: The run's label smoothing, in [0, 1].
-        generator: For the objective's own random draws, keyed by seed, epoch, batch and rank; None: torch's global one.
-        shown: The places in the training set of the batch's images, shape (batch,), where the data say them.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    progress: float = 0.0
-    lr_factor: float = 1.0
-    next_lr_factor: float = 1.0
-    eps: float = 0.0
-    label_smoothing: float = 0.0
-    generator: torch.Generator | None = None
-    shown: Tensor | None = None
-
-    @property
-    def indices(self) -> Tensor:
-        """`shown`, for methods that remember something of each image; raises UserError where the data do not say it."""
-        if self.shown is None:
-            raise UserError("the data do not say which images a batch shows: expected a DataModule of ard.data")
-        return self.shown
-
-
-class ThreatBall(Protocol):
-    """The run's ball, for objectives that move perturbations of their own; ard.attacks.Ball says what each part does."""
-
-    eps: float
-
-    def uniform(self, x: Tensor, generator: Any) -> Tensor: ...
-
-    def scaled(self, share: float) -> Self: ...
-
-    def steepest(self, gradient: Tensor) -> Tensor: ...
-
-    def shrink(self, delta: Tensor) -> Tensor: ...
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RunFacts:
-    """What an objective, and every objective inside it, is given once before training.
-
-    Attributes:
-        student: The student as it begins; a run that goes on reads its checkpoint afterwards.
-        teacher: The run's teacher, already loaded.
-        num_classes: Number of classes C.
-        class_counts: Images of each class that an epoch trains on, on average where they are drawn; empty where a user's own
-            loaders do not say it.
-        image_count: Number of training images: the places in the training set that a step may show; 0 where nobody knows it.
-        image_shape: Channels, height and width.
-        eps: The radius of the threat; that of a step is Step.eps, which may be smaller at first.
-        threat: The threat itself.
-        max_epochs: Epochs of the run.
-        batches: Batches of an epoch.
-    """
-
-    student: nn.Module
-    teacher: nn.Module | None
-    num_classes: int
-    class_counts: Sequence[float]
-    image_count: int
-    image_shape: tuple[int, ...]
-    eps: float
-    threat: ThreatBall
-    max_epochs: int
-    batches: int
-
-    @property
-    def counts(self) -> Sequence[float]:
-        """`class_counts`, for methods that divide by them; raises UserError where one is not known or 0."""
-        if len(self.class_counts) != self.num_classes:
-            known = f"{len(self.class_counts)} of {self.num_classes} classes are counted"
-            raise UserError(f"{known}: expected a data set with `targets`, one class an image, or a DataModule of ard.data")
-        if 0 in self.class_counts:
-            missing = list(self.class_counts).index(0)
-            raise UserError(f"no training image of class {missing}: expected some of every class, or another method")
-        return self.class_counts
 
 
 class Objective(nn.Module, ABC):

@@ -45,7 +45,7 @@ class FairARD(Objective):
         device = self.weights.device
         self.weights = nn.Buffer(torch.ones(run.num_classes, device=device))
         self.survived = nn.Buffer(torch.zeros(run.num_classes, device=device))
-        self.class_counts = nn.Buffer(torch.tensor(run.counts, device=device))
+        self.class_counts = nn.Buffer(torch.tensor(run.known_class_counts, device=device))
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         target, t, weights = teacher(x).detach(), self.temperature, self.weights[y]

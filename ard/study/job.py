@@ -51,7 +51,7 @@ class Job:
         if self.trials and not any(trial.accuracy for trial in self.trials):
             self.display.untuned(self.run.name)
         try:
-            return self._try() if self.run.tried else self._tuned()._settle()
+            return self._train_trial() if self.run.tried else self._tuned()._train_and_evaluate()
         except UserError as error:
             return str(error)
 
@@ -70,7 +70,7 @@ class Job:
         """What this run, a trial, came to on validation images; None where it has yet to run."""
         return self.tuning.accuracy(self.run.name, self.digest)
 
-    def _try(self) -> Outcome:
+    def _train_trial(self) -> Outcome:
         """Train a trial; its accuracy on validation images is all that is wanted of it."""
         with alone(self.run.directory, PATIENCE):  # as below
             done = self.finished
@@ -88,7 +88,7 @@ class Job:
         self.tuning.add(self.run.name, self.digest, self.run.tried, reached)
         return None
 
-    def _settle(self) -> Outcome:
+    def _train_and_evaluate(self) -> Outcome:
         with alone(self.run.directory, PATIENCE):  # before anything is read or written; `ard fit` holds it itself
             if self._is_of_another():
                 self._move_aside()

@@ -9,7 +9,7 @@ from typing import Any
 from ard.artifacts.class_paths import is_ours
 from ard.artifacts.paths import TRIALS
 from ard.artifacts.run_name import row_name, swept_words
-from ard.configs.catalogue import find, shown
+from ard.configs.catalogue import find, short_config_path
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
 from ard.study.resolving import Resolver
@@ -93,7 +93,7 @@ def _with_network(run: StudyRun, resolve: Resolver) -> StudyRun:
 
 
 def _config(name: str, kind: str) -> str:
-    return shown(find(name, kind))
+    return short_config_path(find(name, kind))
 
 
 def _schedule(study: Study, name: str) -> list[str]:

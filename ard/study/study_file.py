@@ -10,7 +10,7 @@ from typing import Any
 from ard.artifacts.paths import TRIALS
 from ard.cli.aliases import ALIASES
 from ard.configs.building import build
-from ard.configs.catalogue import find, names, shown
+from ard.configs.catalogue import find, names, short_config_path
 from ard.configs.files import check_finite, read_yaml
 from ard.core.errors import UserError
 from ard.evaluation.request import Request
@@ -142,7 +142,7 @@ class Study:
 
 def read_study(path: Path) -> Study:
     """The study in a YAML file; raises UserError for unknown or missing keys, wrong types and missing configs."""
-    content, name = read_yaml(path, "studies"), shown(path)
+    content, name = read_yaml(path, "studies"), short_config_path(path)
     if {"data", "model", "trainer"} & set(content):
         raise UserError(f"{name} is a config for `ard fit {name}`; expected a study, such as configs/studies/digits.yaml")
     try:

@@ -96,8 +96,8 @@ class Distillation(Engine):
         one_of(CleanPass, clean_pass=self.clean_pass)
         self.attacks = AttackSchedule(attack or method.attack, self.threat, self.attack, self.training_block.first_steps)
         self.weight_perturbation, self.cuda_graph = weight_perturbation or method.weight_perturbation, cuda_graph
-        self.taken: Taken | None = None  # the step under way, until its weights are at home
-        self.stepping, self.unseen = False, list[Tensor]()  # whether a step follows this batch; what is shown after it
+        self.taken: Taken | None = None  # the step under way, until its weights are restored
+        self.in_optimizer_step, self.clean_batches = False, list[Tensor]()  # these are shown to BatchNorm after the step
         self.attack_batch, self.learn = attack_batch, learn
 
     @classmethod
@@ -165,34 +165,35 @@ class Distillation(Engine):
         )
         self.terms = self.taken.terms
         if self.clean_pass == "after_step":
-            self.unseen.append(x)
+            self.clean_batches.append(x)
         self.report(self.terms, self.taken.answers, y)
         return self.taken.loss
 
     def on_after_backward(self) -> None:
         moved = self.weight_perturbation
-        if moved is None or moved.restore == "before_step" or not self.stepping:  # the next batch of several looks from home
-            self._come_home()
+        # With gradient accumulation the next batch starts from the unmoved weights, too.
+        if moved is None or moved.restore == "before_step" or not self.in_optimizer_step:
+            self._restore_weights()
 
-    def _come_home(self) -> None:
+    def _restore_weights(self) -> None:
         if self.taken is not None:
             self.taken.undo()
             self.taken = None
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        self.stepping = True
+        self.in_optimizer_step = True
         try:
             super().optimizer_step(*args, **kwargs)  # runs training_step; a checkpoint of this step must hold what follows
         finally:
-            self.stepping = False
-            self._come_home()
-        self._show()
+            self.in_optimizer_step = False
+            self._restore_weights()
+        self._run_clean_pass()
         self.after_step()
 
-    def _show(self) -> None:
+    def _run_clean_pass(self) -> None:
         """The clean images of all batches of this step, to BatchNorm; none of a step that was left out."""
         if not self.skipped:
             with self.trainer.precision_plugin.train_step_context():
-                for x in self.unseen:
+                for x in self.clean_batches:
                     show_clean(self.student, x)
-        self.unseen.clear()
+        self.clean_batches.clear()

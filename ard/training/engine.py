@@ -129,7 +129,7 @@ class Engine(Validated):
         check_accumulation(self.objective, self.trainer.accumulate_grad_batches)
         given = [one.given for teacher in self.teachers().values() for one in teacher.single_teachers]
         check_apart(self.student, chain.from_iterable(given))
-        self.settle(self.data.input_shape)
+        self.choose_memory_format(self.data.input_shape)
         self.num_classes = class_count(self.student, self.data.input_shape, self.num_classes or self.data.num_classes)
         if isinstance(self.data, DataModule):  # all at once: a batch may be hours away
             check_known(self.data.training_labels, self.num_classes, self.objective.labels)
@@ -153,7 +153,7 @@ class Engine(Validated):
             )
         )
 
-    def settle(self, input_shape: tuple[int, ...]) -> None:
+    def choose_memory_format(self, input_shape: tuple[int, ...]) -> None:
         """Bring the student into the memory format in which it reads images of this shape."""
         if not self.in_usual_format:
             self.in_usual_format = False in {reads_channels_last(net, input_shape) for net in {self.student, self.selected}}
@@ -234,7 +234,7 @@ class Engine(Validated):
             eps=self.ball.eps,
             label_smoothing=self.training_block.label_smoothing,
             generator=self.generator("objective", batch_idx),
-            shown=self.data.shown(batch_idx) if isinstance(self.trainer.train_dataloader, Loader) else None,
+            image_indices=self.data.image_indices(batch_idx) if isinstance(self.trainer.train_dataloader, Loader) else None,
         )
 
     def received(self, batch: Any, batch_idx: int) -> tuple[Tensor, Tensor]:
@@ -247,7 +247,7 @@ class Engine(Validated):
         x, y = self.received(batch, batch_idx)
         x = self.data.augment(x, self._views(batch_idx))
         if isinstance(self.teacher, Cached) and isinstance(self.data, DataModule):
-            self.teacher.expect(x, self.data.shown(batch_idx), self.data.views(len(y), self._views(batch_idx)))
+            self.teacher.expect(x, self.data.image_indices(batch_idx), self.data.views(len(y), self._views(batch_idx)))
         return self.data.mix(x, y, keyed_generator("cpu", "cutmix", *self.step_key(batch_idx)))
 
     def _views(self, batch_idx: int) -> torch.Generator:

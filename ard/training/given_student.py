@@ -8,7 +8,7 @@ from torch import nn
 from ard.attacks import frozen_mode
 from ard.core.errors import UserError
 from ard.models import Network
-from ard.models.building import another, check_answers, check_sizes, in_channels_last, settle
+from ard.models.building import another, check_answers, check_sizes, choose_memory_format, in_channels_last
 
 
 def class_count(student: nn.Module, input_shape: tuple[int, ...], expected: int | None) -> int:
@@ -18,9 +18,9 @@ def class_count(student: nn.Module, input_shape: tuple[int, ...], expected: int 
 
 
 def reads_channels_last(network: nn.Module, input_shape: tuple[int, ...]) -> bool:
-    """Whether it reads images so, and is left in that memory format: see models.building.settle."""
+    """Whether it reads images so, and is left in that memory format: see models.building.choose_memory_format."""
     with frozen_mode(network):
-        return settle(network, input_shape)
+        return choose_memory_format(network, input_shape)
 
 
 def student_factory(student: nn.Module | Network) -> Callable[..., nn.Module]:

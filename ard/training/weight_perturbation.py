@@ -52,7 +52,7 @@ class AWP:
         time, such as an objective's own: their BatchNorm does not see the pass that finds the way up either.
         """
         weights = [weight for weight in network.parameters() if weight.ndim > 1 and weight.requires_grad]
-        home = [weight.detach().clone() for weight in weights]
+        before = [weight.detach().clone() for weight in weights]
         gradients = _gradients(network, loss, weights, beside)
         if self.restore == "after_step":
             _average(gradients)  # else each process would decay other weights, and they would drift apart
@@ -65,7 +65,7 @@ class AWP:
 
         @torch.no_grad()
         def restore() -> None:
-            for place, (weight, old) in enumerate(zip(weights, home, strict=True)):
+            for place, (weight, old) in enumerate(zip(weights, before, strict=True)):
                 weight.copy_(old if moved is None else _taken_back(weight, moved[place], old))
             torch.clear_autocast_cache()
 
@@ -92,9 +92,9 @@ def _moving_statistics(beside: nn.Module | None) -> list[Tensor]:
     return [buffer for layer in layers for buffer in layer.buffers(recurse=False)]
 
 
-def _taken_back(weight: Tensor, moved: Tensor, home: Tensor) -> Tensor:
-    """What came since is added to where the weight was at home; where the move led nowhere, nothing is."""
-    return torch.where(moved.isfinite(), home + (weight - moved), home)
+def _taken_back(weight: Tensor, moved: Tensor, before: Tensor) -> Tensor:
+    """What came since is added to where the weight was before; where the move led nowhere, nothing is."""
+    return torch.where(moved.isfinite(), before + (weight - moved), before)
 
 
 def _average(gradients: Sequence[Tensor]) -> None:

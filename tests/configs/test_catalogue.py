@@ -5,7 +5,7 @@ from small_runs import ROOT
 from tiny import user_error
 
 from ard.cli.config_option import with_files
-from ard.configs.catalogue import KINDS, PUBLISHED, about, find, names, root, shown
+from ard.configs.catalogue import KINDS, PUBLISHED, about, find, names, root, short_config_path
 from ard.core.text import first_sentence
 
 FILES = sorted(file.relative_to(root()) for file in root().rglob("*.yaml") if file != root() / PUBLISHED)
@@ -27,8 +27,8 @@ def test_every_config_is_found_by_name_by_kind_and_by_path(file):
     kind = KIND[str(file.parent).strip(".")]
     for name in (file.stem, f"{kind}/{file.stem}", f"configs/{file}", f"./configs/{file}", root() / file):
         assert find(name, kind) == root() / file
-    assert find(f"configs/{file}") == root() / file == find(shown(root() / file))
-    assert shown(root() / file) == f"configs/{file}"
+    assert find(f"configs/{file}") == root() / file == find(short_config_path(root() / file))
+    assert short_config_path(root() / file) == f"configs/{file}"
     assert about(root() / file)
 
 
@@ -46,7 +46,7 @@ def test_a_file_of_ones_own_comes_before_ours(place):
     assert find("configs/methods/rslad.yaml").samefile(place / "configs/methods/rslad.yaml")
     ours = find("methods/rslad")
     assert ours == root() / "methods/rslad.yaml"
-    assert find(shown(ours)) == ours  # although the short path is another file here
+    assert find(short_config_path(ours)) == ours  # although the short path is another file here
 
 
 @pytest.mark.parametrize(

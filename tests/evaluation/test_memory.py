@@ -11,7 +11,7 @@ from ard.evaluation import cascade
 from ard.evaluation.cascade import BLOCK, block_sizes
 from ard.evaluation.checks import answers
 from ard.evaluation.evaluation import Evaluation, evaluate_images
-from ard.evaluation.witnesses import Copies
+from ard.evaluation.recorded_calls import Copies
 
 pytestmark = pytest.mark.usefixtures("few_queries")
 

@@ -18,10 +18,10 @@ from ard.evaluation.cascade import BLOCK
 from ard.evaluation.checks import CHECKS, Evidence
 from ard.evaluation.checks.result import by_chance
 from ard.evaluation.evaluation import Evaluation
-from ard.evaluation.slopes import WRONG, gradient_errors
+from ard.evaluation.gradient_check import WRONG, gradient_errors
+from ard.evaluation.recorded_calls import Copies, called
 from ard.evaluation.suites import MORE, Given, adversaries_of, pgd
 from ard.evaluation.verdicts import Verdicts
-from ard.evaluation.witnesses import Copies, asked
 from ard.losses import margin
 
 SUBJECTS = MODELS | ATTACKS | GRADIENTS
@@ -67,7 +67,7 @@ def test_gradients_of_any_kind_agree_with_differences(kind, precise, monkeypatch
     if not precise:
         monkeypatch.setattr(Copies, "in_float64", lambda *_: None)
     model, (x, y) = built(kind).eval(), digits(40)
-    errors = gradient_errors(Copies(model), [asked(model, x, lambda z: margin(z, y))])
+    errors = gradient_errors(Copies(model), [called(model, x, lambda z: margin(z, y))])
     assert len(errors) == 40
     assert (errors > WRONG).double().mean() <= 0.02
 

@@ -13,7 +13,7 @@ from torchvision.models.googlenet import GoogLeNetOutputs
 
 import ard.models
 from ard.models import MobileNetV2, Normalized, ResNet, Timm, Torchvision, WideResNet
-from ard.models.building import settle
+from ard.models.building import choose_memory_format
 
 # A network is what takes a number of classes; small arguments where the defaults are slow, names where there is none.
 NETWORKS = [kind for kind in concrete(ard.models, nn.Module) if "num_classes" in inspect.signature(kind).parameters]
@@ -156,12 +156,12 @@ def test_a_network_of_timm_that_is_made_for_one_size_is_told_another():
 @pytest.mark.parametrize("make", [lambda: ResNet(num_classes=4, width=4, blocks=(1, 1)), lambda: nn.Conv2d(3, 4, 1, 2)])
 def test_a_narrow_strided_convolution_is_not_trained_in_channels_last(make):
     network, x = make(), torch.rand(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-    assert not settle(network, (3, 32, 32))
+    assert not choose_memory_format(network, (3, 32, 32))
     for size in range(200):  # in channels_last the process ends on some processors, once the memory behind is in use
         network(x).sum().backward()
         assert torch.rand(16 * (size % 50) + 1).isfinite().all()
 
 
 def test_other_networks_stay_in_channels_last():
-    assert settle(ResNet(num_classes=4, width=8, blocks=(1, 1)), (3, 32, 32))
-    assert settle(nn.Conv2d(8, 8, 1, 2), (8, 32, 32))
+    assert choose_memory_format(ResNet(num_classes=4, width=8, blocks=(1, 1)), (3, 32, 32))
+    assert choose_memory_format(nn.Conv2d(8, 8, 1, 2), (8, 32, 32))

@@ -30,7 +30,7 @@ class FGSMMEP(Objective):
         self.delta, self.momentum = (nn.Buffer(torch.zeros(run.image_count, *run.image_shape)) for _ in range(2))
 
     def forward(self, student, teacher, x, y):  # noqa: ARG002
-        start = x + self.delta[self.step.indices]
+        start = x + self.delta[self.step.known_image_indices]
         attack_loss = AttackLoss(lambda x_adv: cross_entropy(student(x_adv), y), start=start)
         self.pending = attack_loss
 
@@ -41,7 +41,7 @@ class FGSMMEP(Objective):
         return attack_loss, training
 
     def after_step(self, terms, student):  # noqa: ARG002
-        gradient, i, eps = self.pending.gradient, self.step.indices, self.step.eps
+        gradient, i, eps = self.pending.gradient, self.step.known_image_indices, self.step.eps
         self.momentum[i] = gradient / gradient.abs().sum() + 0.3 * self.momentum[i]
         self.delta[i] = (self.delta[i] + eps * self.momentum[i].sign()).clamp(-eps, eps)
 
@@ -86,7 +86,7 @@ def trained(objective, attack, *, batches=2):
         student.train()
         objective.train()
         shown = 2 * torch.arange(BATCH) + batch
-        told = Step(batch=batch, progress=batch / batches, eps=EPS, generator=generator(batch), shown=shown)
+        told = Step(batch=batch, progress=batch / batches, eps=EPS, generator=generator(batch), image_indices=shown)
         x, y = images(BATCH, seed=batch), labels(BATCH)
         taken = take(student, teacher, objective, path, x, y, told, generator=generator(batch))
         optimizer.zero_grad()

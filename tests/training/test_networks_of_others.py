@@ -20,7 +20,7 @@ from ard.evaluation.evaluation import evaluate_images
 from ard.evaluation.suites import Given
 from ard.models import Cached, Ensemble, Frozen, load
 from ard.models.average import MovingAverage
-from ard.models.building import another, settle
+from ard.models.building import another, choose_memory_format
 from ard.objectives.peeraid import PeerAiD
 
 pytestmark = pytest.mark.usefixtures("few_queries")
@@ -201,8 +201,8 @@ def test_a_layer_under_two_names_is_averaged_once():
 def test_networks_are_read_in_the_fastest_memory_format_that_they_take():
     usual, fast, deep = View().eval(), Plain().eval(), FiveDimensions().eval()
     expected = [network(pixels()) for network in (usual, fast, deep)]
-    assert [settle(network, SHAPE) for network in (usual, fast, deep)] == [False, True, True]
-    assert settle(usual, SHAPE) is False
+    assert [choose_memory_format(network, SHAPE) for network in (usual, fast, deep)] == [False, True, True]
+    assert choose_memory_format(usual, SHAPE) is False
     x = pixels().contiguous(memory_format=torch.channels_last)
     for network, logits in zip((usual, fast, deep), expected, strict=True):
         torch.testing.assert_close(network(x), logits)

@@ -10,7 +10,7 @@ from ard.evaluation.cascade import evaluation_mode
 from ard.evaluation.checks.evidence import Evidence
 from ard.evaluation.checks.result import CheckResult, at_most, by_chance, check, skipped
 from ard.evaluation.eight_bits import of_eight_bits, on_levels
-from ard.evaluation.witnesses import answers_of, distance, in_parts
+from ard.evaluation.recorded_calls import answers_of, distance, in_parts
 
 Ask = Callable[[nn.Module, Tensor], Tensor]
 ALONE = 8  # images that are asked for one by one

@@ -11,9 +11,9 @@ from ard.attacks import Ball, ascent
 from ard.core.randomness import keyed_generator
 from ard.evaluation.adversaries import Adversary, LabelLoss
 from ard.evaluation.cascade import evaluation_mode, predict
+from ard.evaluation.recorded_calls import Copies
 from ard.evaluation.suites import Given
 from ard.evaluation.verdicts import Verdicts
-from ard.evaluation.witnesses import Copies
 
 LIBRARY = (f"torchattacks.{name}" for name in ("Square", "Pixle", "OnePixel", "SPSA", "GN"))
 BLIND = ("Square", "Squares", "Squares × 5,000", "Noise", *LIBRARY)  # attacks that use no gradient of the model
@@ -62,7 +62,7 @@ class Evidence:
         """Attacks that follow the model's own gradient."""
         return [name for name in self.attacks if name not in BLIND and not name.startswith("Transfer")]
 
-    def shown(self, names: Collection[str]) -> Tensor:
+    def attacked_indices(self, names: Collection[str]) -> Tensor:
         """The indices of the images that all of these attacks were for: every image, or every second."""
         every = max([a.every for a in self.adversaries if a.name in names], default=1)
         return torch.arange(0, self.n, every)
@@ -77,7 +77,7 @@ class Evidence:
         if not {"Squares", "Square", "Targeted"} & set(self.attacks):
             return None
         lost = self.verdicts.correct["PGD-20"] & ~self.verdicts.worst
-        return float(lost[self.shown(self.attacks)].double().mean())
+        return float(lost[self.attacked_indices(self.attacks)].double().mean())
 
     def left_after(self, names: Collection[str]) -> float:
         """The share of images that are right, clean and after each of these attacks."""
@@ -97,7 +97,7 @@ class Evidence:
                 fooled |= shown & ~correct[adversary.name]
         return fooled
 
-    def attacked(self, adversary: Adversary, model: nn.Module | None = None) -> Tensor:
+    def correct_after(self, adversary: Adversary, model: nn.Module | None = None) -> Tensor:
         """Which images of the sample a model (default: the one evaluated) gets right after one attack on all of them."""
         model, (x, y) = model or self.model, self.sample
         with evaluation_mode(model, *self.given.models):

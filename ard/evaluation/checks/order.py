@@ -144,7 +144,7 @@ def pgd_not_far_above_autoattack(e: Evidence) -> CheckResult:
     """
     if e.gap is None:
         return skipped("neither AutoAttack nor the short attacks of quick ran")
-    image_count = len(e.shown(e.attacks))
+    image_count = len(e.attacked_indices(e.attacks))
     warn = 0.1 + math.sqrt(max(e.gap, 0.0) / image_count)
     if e.gap <= FAR:
         return at_most(e.gap, "PGD-20 minus AutoAttack, or minus the worst case", warn=min(warn, FAR))
@@ -188,11 +188,11 @@ def _never_rises(e: Evidence, chain: Sequence[str], reason: str) -> CheckResult:
 
 
 def _none(e: Evidence, names: Collection[str], reason: str, rate: float = RARE) -> CheckResult:
-    allowed = by_chance(len(e.shown(names)), rate)
+    allowed = by_chance(len(e.attacked_indices(names)), rate)
     return at_most(e.fooled_only_by(names, e.white_box), reason, fail=allowed)
 
 
 def _share(e: Evidence, names: Collection[str], others: Collection[str], reason: str, *, warn: float) -> CheckResult:
     """Of the images that the attacks were for; the threshold is the share that chance makes of `warn`."""
-    shown = len(e.shown(names))
+    shown = len(e.attacked_indices(names))
     return at_most(e.fooled_only_by(names, others) / shown, reason, warn=by_chance(shown, warn) / shown)

@@ -15,9 +15,9 @@ from ard.evaluation.adversaries import Adversary, Goal
 from ard.evaluation.cascade import evaluation_mode
 from ard.evaluation.checks.evidence import Evidence
 from ard.evaluation.checks.result import CheckResult, at_most, by_chance, check, skipped
-from ard.evaluation.slopes import WRONG, gradient_errors
+from ard.evaluation.gradient_check import WRONG, gradient_errors
+from ard.evaluation.recorded_calls import RecordedCall, called
 from ard.evaluation.suites import pgd
-from ard.evaluation.witnesses import Seen, asked
 from ard.losses import Loss, cross_entropy, margin
 
 
@@ -26,7 +26,7 @@ def converged(e: Evidence) -> CheckResult:
     """O2 (warn): PGD-100 is at most 0.5 points below PGD-50, and its best losses have converged: over the last
     10 steps they change by at most 5 % of their whole gain (Pintor et al., NeurIPS 2022).
     """
-    half, whole = (int(e.attacked(pgd(e.ball, steps, name="PGD-50/100")).sum()) for steps in (50, 100))
+    half, whole = (int(e.correct_after(pgd(e.ball, steps, name="PGD-50/100")).sum()) for steps in (50, 100))
     n = len(e.sample[1])
     losses = _trace(e, 100).cummax(dim=0).values
     gained = (losses[-1] - losses[0]).clamp_min(1e-12)
@@ -45,7 +45,7 @@ def unbounded(e: Evidence) -> CheckResult:
     """O10 (fail): with room for a solid grey image, PGD-20 brings accuracy down to chance: at most c + 3 √(c (1 −
     c) / n).
     """
-    accuracy = float(e.attacked(pgd(everywhere(e), 20)).double().mean())
+    accuracy = float(e.correct_after(pgd(everywhere(e), 20)).double().mean())
     return at_most(accuracy, "accuracy under PGD-20 with room for a solid grey image", fail=_chance(e))
 
 
@@ -90,7 +90,7 @@ def gradients_are_right(e: Evidence) -> CheckResult:
     return at_most(share, f"share of gradients that are wrong by more than a tenth{median}", fail=0.02)
 
 
-def _own_gradients(e: Evidence) -> list[Seen]:
+def _own_gradients(e: Evidence) -> list[RecordedCall]:
     """Of the sample at random places in the ball, a third of it for each loss, and at the kept attempts of all."""
     x, y = e.sample
     chosen = torch.linspace(0, e.n - 1, len(y)).round().long()
@@ -100,11 +100,11 @@ def _own_gradients(e: Evidence) -> list[Seen]:
     random = torch.randn(len(y), e.num_classes, generator=generator, device=x.device)
     losses = [lambda z, y, _: cross_entropy(z, y), lambda z, y, _: margin(z, y), lambda z, _, r: (z * r).sum(dim=1)]
     with evaluation_mode(e.model):
-        seen = [asked(e.model, attempts, lambda z: margin(z, y))]
+        seen = [called(e.model, attempts, lambda z: margin(z, y))]
         for place, loss in enumerate(losses):
             part = slice(place, None, len(losses))
             if len(y[part]):
-                seen.append(asked(e.model, moved[part], partial(_with, loss, y[part], random[part])))
+                seen.append(called(e.model, moved[part], partial(_with, loss, y[part], random[part])))
     return seen
 
 
@@ -117,7 +117,7 @@ def scale_free(e: Evidence) -> CheckResult:
     """O14 (warn): with logits times 0.01 or 100 the margin attack leaves the same accuracy, within a point."""
     n = len(e.sample[1])
     attack = pgd(e.ball, 30, loss=margin, name="CW")
-    counts = [int(e.attacked(attack, Scaled(e.model, factor)).sum()) for factor in (0.01, 1, 100)]
+    counts = [int(e.correct_after(attack, Scaled(e.model, factor)).sum()) for factor in (0.01, 1, 100)]
     moves = (max(counts) - min(counts)) / n
     return at_most(moves, "change of accuracy when logits are scaled", warn=by_chance(n, 0.01) / n)
 
@@ -128,7 +128,7 @@ def controls(e: Evidence) -> CheckResult:
     is so without a bound and the radius is that of 8/255 on CIFAR, eps √pixels ≥ 1.74 (in L2: eps ≥ 0.5).
     """
     clean = e.logits().argmax(dim=1) == e.sample[1]
-    if not torch.equal(e.attacked(Identity(name="identity", ball=e.ball)), clean):
+    if not torch.equal(e.correct_after(Identity(name="identity", ball=e.ball)), clean):
         return at_most(1, "an attack that does nothing changed the accuracy", fail=0)
     control, n = e.given.undefended, len(e.sample[1])
     if control is None:
@@ -198,7 +198,7 @@ def _trace(e: Evidence, steps: int) -> Tensor:
     """The cross entropy of every image of the sample at every step of PGD (steps + 1, images)."""
     attack = pgd(e.ball, steps)
     losses: list[Tensor] = []
-    e.attacked(replace(attack, goals=[_recording(goal, losses) for goal in attack.goals]))
+    e.correct_after(replace(attack, goals=[_recording(goal, losses) for goal in attack.goals]))
     return torch.stack(losses)
 
 
@@ -218,5 +218,5 @@ def _fatal(ball: Ball, pixels: int) -> bool:
 
 def _both(e: Evidence, ball: Ball, model: nn.Module) -> float:
     """Accuracy of a model after PGD-20 on cross entropy and CW, image by image."""
-    robust = e.attacked(pgd(ball, 20), model) & e.attacked(pgd(ball, 30, loss=margin, name="CW"), model)
+    robust = e.correct_after(pgd(ball, 20), model) & e.correct_after(pgd(ball, 30, loss=margin, name="CW"), model)
     return float(robust.double().mean())

@@ -5,8 +5,8 @@ import torch
 from ard.evaluation.cascade import evaluation_mode
 from ard.evaluation.checks.evidence import Evidence
 from ard.evaluation.checks.result import CheckResult, at_most, check, holds, skipped
+from ard.evaluation.recorded_calls import answers_of
 from ard.evaluation.suites import pgd, scaled
-from ard.evaluation.witnesses import answers_of
 
 
 @check("V1", first="quick")
@@ -64,7 +64,7 @@ def same_again(e: Evidence) -> CheckResult:
 @check("V6", first="quick")
 def consistent(e: Evidence) -> CheckResult:
     """V6 (fail): every image that is robust is classified correctly when clean, and at radius 0 the reverse holds."""
-    at_zero = e.attacked(pgd(scaled(e.ball, 0), 20)) != (e.logits().argmax(dim=1) == e.sample[1])
+    at_zero = e.correct_after(pgd(scaled(e.ball, 0), 20)) != (e.logits().argmax(dim=1) == e.sample[1])
     wrong = e.verdicts.total("clean", "robust_but_wrong") + int(at_zero.sum())
     return at_most(
         wrong, "images that are robust but wrong when clean, or misclassified only after an attack of radius 0", fail=0

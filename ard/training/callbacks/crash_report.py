@@ -70,7 +70,7 @@ def images(engine: Engine, batch: int) -> list[int]:
     """
     if not isinstance(engine.data, DataModule):
         return []
-    chosen, training = engine.data.shown(batch), engine.data.splits[0]
+    chosen, training = engine.data.image_indices(batch), engine.data.splits[0]
     own = chosen < len(training)
     whole = len(training.images)
     return torch.where(own, training.indices[chosen.clamp_max(len(training) - 1)], whole + chosen - len(training)).tolist()

@@ -75,12 +75,12 @@ class Finite(Guard):
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         terms = {name: term.detach() for name, term in engine.terms.items() if term.ndim == 0}
         step = OptimizerStep(trainer.global_step, self._batch, optimizer.param_groups[0]["lr"], scaler, loss, norm, terms)
-        self.settle(trainer, engine)
+        self.finish_previous_step(trainer, engine)
         self._pending = step, verdict
         if verdict.known is None or self.skip or scaler is not None:
-            self.settle(trainer, engine)
+            self.finish_previous_step(trainer, engine)
 
-    def settle(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
+    def finish_previous_step(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
         """Wait for the loss and gradient norm of the step before, and act on them."""
         if self._pending is None:
             return
@@ -134,10 +134,10 @@ class Finite(Guard):
             engine.log("train/overflows", float(self.seen["overflows"]))
 
     def on_validation_start(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
-        self.settle(trainer, engine)
+        self.finish_previous_step(trainer, engine)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
-        self.settle(trainer, engine)
+        self.finish_previous_step(trainer, engine)
 
     def on_validation_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
         assert isinstance(engine, Engine)
@@ -154,7 +154,7 @@ class Finite(Guard):
             )
 
     def on_save_checkpoint(self, trainer: pl.Trainer, engine: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        self.settle(trainer, engine)
+        self.finish_previous_step(trainer, engine)
         networks = {
             name: value for name, value in checkpoint["state_dict"].items() if name.startswith(("student", "average"))
         }
