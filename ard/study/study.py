@@ -64,8 +64,6 @@ def run_study(path: Path, resolve: Resolve, compare: Callable[..., str], places:
             _check_given_teachers(missing, planned)
             say(costs_line(costs(missing, planned.resolved)))
         failures = _finish(planned, places)
-        if failed := _say_failures(failures, planned):
-            return 1, failed
         return int(bool(failures)), _tables(planned, failures, compare)
 
 
@@ -84,7 +82,7 @@ def rehearse_study(path: Path, resolve: Resolve, compare: Callable[..., str], pl
         planned = _plan(replace(rehearsal.study, jobs=min(MOST_REHEARSED, os.cpu_count() or 1)), own, resolve)
         failures = _finish(planned, places)
         real = _real_costs(study, directory, planned, resolve)
-        table = _say_failures(failures, planned) or _tables(planned, failures, compare)
+        table = _tables(planned, failures, compare)
         forget_weights(own)
     return int(bool(failures)), f"{table}\n\n{real}"
 
@@ -138,14 +136,6 @@ def _has_records(run: StudyRun, study: Study) -> bool:
     return any(folder.records[0].is_file() for folder in run.places(study.results))
 
 
-def _say_failures(failures: Mapping[str, str], planned: Planned) -> str:
-    """A line for each failed run; not empty where nothing is left to compare."""
-    for name, reason in failures.items():
-        say(f"failed: {name}: {reason}", error=True)
-    finished = [run for run in planned.runs if not run.tried and run.name not in failures]
-    return "" if finished else "no run was finished, so there is nothing to compare"
-
-
 def _check_given_teachers(missing: Sequence[StudyRun], planned: Planned) -> None:
     """Raises UserError where a teacher that no run of the study trains is not there; rows without one would train before."""
     alone = [planned.resolved[run.name]["model"]["init_args"].get("teacher") for run in missing if not run.teachers]
@@ -176,10 +166,14 @@ def _takes_several(config: Mapping[str, Any]) -> bool:
 
 
 def _tables(planned: Planned, failures: Mapping[str, str], compare: Callable[..., str]) -> str:
-    """Of the runs that ended well; with conditions one for the runs under each, and for those under none."""
+    """Of the runs that ended well, after a line for each that did not; with conditions one for the runs under each."""
+    for name, reason in failures.items():
+        say(f"failed: {name}: {reason}", error=True)
     study, directory = planned.study, planned.directory
     output = Path(study.results) if study.results else directory
     done = [run.directory for run in planned.runs if not run.tried and run.name not in failures]
+    if not done:
+        return "no run was finished, so there is nothing to compare"
     try:
         if others := sorted({path.parent for path in records_below(directory)} - set(done)):
             say(f"{len(others)} in no table, as this study has no such run that ended well: {first_few(others)}", error=True)

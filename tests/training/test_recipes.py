@@ -26,7 +26,7 @@ from ard.cli.short_words import expanded
 from ard.configs.catalogue import names
 from ard.core.files import sha256
 from ard.objectives.base import Objective
-from ard.study.costs import passes_with
+from ard.study.step_costs import passes_with
 from ard.training.config_digest import config_digest
 
 BASES = sorted(CONFIGS / f"{name}.yaml" for name in names("bases"))
