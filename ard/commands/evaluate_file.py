@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -25,7 +26,7 @@ from ard.artifacts.typed_json import to_tree
 from ard.cli.network_section import network_section
 from ard.commands.display import announce_cost, progress_bar, summary
 from ard.commands.existing_record import check_nothing_lost, finished_by_another
-from ard.commands.same_network import JudgedBefore
+from ard.commands.same_network import PreviousEvaluation
 from ard.commands.shared_blocks import SharedBlocks
 from ard.commands.subject import Subject, short_path
 from ard.commands.trained_config import training_with_config
@@ -45,16 +46,30 @@ RESNET18_RECORD = 0.5850  # AutoAttack, CIFAR-10 at 8/255: RobustBench's best ne
 RESNET18_PARAMETERS = 12e6
 
 
+class OtherNetworks(NamedTuple):
+    """The networks that were given beside the one that is judged.
+
+    Attributes:
+        given: Themselves.
+        files: What a record says of them.
+        sha256_of: The digest of every file that was read, that of the judged network among them, by its path.
+    """
+
+    given: Given
+    files: GivenFiles
+    sha256_of: dict[str, str]
+
+
 def evaluate_files(files: Sequence[Path], request: Request) -> list[str | None]:
     """Evaluate files of weights one after the other; their verdicts, as evaluate_file returns them."""
     shard, of = request.part
     if of > 1:
         take_gpu(shard - 1)
-    before = JudgedBefore() if of == 1 else None  # a shard has but its own blocks
+    before = PreviousEvaluation() if of == 1 else None  # a shard has but its own blocks
     return [evaluate_file(weights, request, before) for weights in files]
 
 
-def evaluate_file(weights: Path, request: Request, before: JudgedBefore | None) -> str | None:
+def evaluate_file(weights: Path, request: Request, before: PreviousEvaluation | None) -> str | None:
     """Evaluate one file of weights, print a summary, return the verdict; None where other shards still have to finish."""
     record = recorded(weights, request, before)
     if record is None:
@@ -76,7 +91,7 @@ def _verify(weights: Path, request: Request) -> list[str]:
     return [*words, "--allow-mismatch"] if request.allow_mismatch else words
 
 
-def recorded(weights: Path, request: Request, before: JudgedBefore | None = None) -> Record | None:
+def recorded(weights: Path, request: Request, before: PreviousEvaluation | None = None) -> Record | None:
     """Evaluate one file of weights, and write the record beside it; the network `before` is not attacked again.
 
     None where other shards still have to finish. An interrupted call with the same arguments is continued.
@@ -86,46 +101,49 @@ def recorded(weights: Path, request: Request, before: JudgedBefore | None = None
     if request.save_adversarial and request.eight_bit:
         check_pngs(RecordFiles(record_of(weights)).adversarial_pngs)
     subject = Subject.of(weights, request)
-    others = _given(subject, request)
-    return cascade.as_memory_allows(partial(_recorded, subject, request, before or JudgedBefore(), *others), subject.x)
+    others = _others(subject, request)
+    return cascade.as_memory_allows(partial(_recorded, subject, request, before or PreviousEvaluation(), others), subject.x)
 
 
 def _recorded(
-    subject: Subject,
-    request: Request,
-    before: JudgedBefore,
-    given: Given,
-    files: GivenFiles,
-    read: dict[str, str],
-    block_size: int,
+    subject: Subject, request: Request, before: PreviousEvaluation, others: OtherNetworks, block_size: int
 ) -> Record | None:
     """The record of what `recorded` has read, with so many images attacked at once."""
-    weights = subject.weights
-    keys = {size: _key(subject, request, files, size) for size in cascade.block_sizes(subject.x)}
-    stores = {size: Store(RecordFiles(record_of(weights)).blocks(key)) for size, key in keys.items()}
+    place = record_of(subject.weights)
+    keys = {size: _key(subject, request, others.files, size) for size in cascade.block_sizes(subject.x)}
+    stores = {size: Store(RecordFiles(place).blocks(key)) for size, key in keys.items()}
     shared = SharedBlocks(stores, block_size, request.part)
-    evaluation = _evaluation(subject, request, given, shared)
-    names = [adversary.name for adversary in evaluation.adversaries]
-    check_nothing_lost(subject, request, names)
-    alike = _key(replace(subject, sha256=""), request, files, block_size)
-    record = None
-    if _has_work(weights, request, keys.values(), math.ceil(len(subject.y) / block_size)):
-        try:
-            before.hand_to(evaluation, subject, alike)
-            _attack(evaluation, request, weights, shared)
-            with shared.store.alone() as unfinished:
-                shared.check_size()
-                measured = evaluation.record() if unfinished else None
-                if measured is not None:
-                    check_nothing_lost(subject, request, names)  # a longer evaluation may have ended meanwhile
-                    record = _complete(measured, subject, request, files, keys[block_size], replaced_since(read))
-                    _write(record, subject, evaluation, request, shared.store.folder)
-                    shared.remove()
-                    before.keep(evaluation, subject, alike)
-        except torch.OutOfMemoryError:
-            shared.without_memory(len(subject.y))
-            raise
-    return record or finished_by_another(record_of(weights), keys.values())
+    evaluation = _evaluation(subject, request, others.given, shared)
+    check_nothing_lost(subject, request, evaluation.names)
+    if not _has_work(subject.weights, request, keys.values(), math.ceil(len(subject.y) / block_size)):
+        return finished_by_another(place, keys.values())
+    without_weights = _key(replace(subject, sha256=""), request, others.files, block_size)
+    try:
+        before.reuse_blocks(evaluation, subject, without_weights)
+        _attack(evaluation, request, subject.weights, shared)
+        record = _written_once(evaluation, subject, request, others, shared, keys[block_size])
+    except torch.OutOfMemoryError:
+        shared.without_memory(len(subject.y))
+        raise
+    if record is not None:
+        before.keep(evaluation, subject, without_weights)
+    return record or finished_by_another(place, keys.values())
+
+
+def _written_once(
+    evaluation: Evaluation, subject: Subject, request: Request, others: OtherNetworks, shared: SharedBlocks, key: str
+) -> Record | None:
+    """The record, written by the process that finishes the last block; None for every other."""
+    with shared.store.alone() as unfinished:
+        shared.check_size()
+        measured = evaluation.record() if unfinished else None
+        if measured is None:
+            return None
+        check_nothing_lost(subject, request, evaluation.names)  # a longer evaluation may have ended meanwhile
+        record = _complete(measured, subject, request, others.files, key, replaced_since(others.sha256_of))
+        _write(record, subject, evaluation, request, shared.store.folder)
+        shared.remove()
+        return record
 
 
 def _evaluation(subject: Subject, request: Request, given: Given, shared: SharedBlocks) -> Evaluation:
@@ -160,8 +178,7 @@ def _attack(evaluation: Evaluation, request: Request, weights: Path, shared: Sha
         evaluation.judge(request.part, progress)
 
 
-def _given(subject: Subject, request: Request) -> tuple[Given, GivenFiles, dict[str, str]]:
-    """The other networks, their entry in a record, and the SHA-256 of every file that was read, by its path."""
+def _others(subject: Subject, request: Request) -> OtherNetworks:
     others = [subject.other(path) for path in split_commas(request.transfer)]
     sources = {f"{short_path(other.path)} ({other.sha256[:8]})": other for other in others}
     teacher = subject.other(request.teacher) if request.teacher else None
@@ -182,7 +199,7 @@ def _given(subject: Subject, request: Request) -> tuple[Given, GivenFiles, dict[
         teacher_acc=_teacher_acc(subject, request, teacher.sha256) if teacher else None,
     )
     read = {str(subject.weights): subject.sha256, **{one.path: one.sha256 for one in [*others, teacher, undefended] if one}}
-    return given, files, read
+    return OtherNetworks(given, files, read)
 
 
 def _best_known(subject: Subject) -> float | None:

@@ -82,7 +82,7 @@ class Evaluation:
         return [rehearsed(adversary) for adversary in adversaries] if self.rehearse else adversaries
 
     @property
-    def _names(self) -> set[str]:
+    def names(self) -> set[str]:
         return {adversary.name for adversary in self.adversaries}
 
     @property
@@ -120,7 +120,7 @@ class Evaluation:
             where = f" in {self.store.folder}" if self.store is not None else ""
             raise UserError(f"the blocks{where} hold {judged} images of {len(self.y)}: delete them and evaluate again")
         gap = self._evidence(blocks).gap
-        if gap is not None and gap > FAR and "APGD-CE" in self._names and not set(MORE) & self._names:
+        if gap is not None and gap > FAR and "APGD-CE" in self.names and not set(MORE) & self.names:
             self._attack_more(blocks)
         self.verdicts = Verdicts.of(blocks)
         record = record_from(self._evidence(blocks), self.suite, self.classes)
