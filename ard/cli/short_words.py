@@ -40,6 +40,16 @@ def expanded(words: Sequence[str]) -> list[str]:
     return [words[0], *configs, *(f"--{key}" if value is None else f"--{key}={value}" for key, value in pairs)]
 
 
+def as_typed(message: str, words: Sequence[str]) -> str:
+    """A message that begins with a key, with the short option in its place that said it."""
+    key, colon, reason = message.partition(": ")
+    for name, _ in split_words(words[1:])[1]:
+        alias = ALIASES.get(name)
+        if colon and alias and f".{alias.key}".endswith(f".{key}"):
+            return f"--{name.replace('_', '-')}: {reason}"
+    return message
+
+
 def split_words(words: Sequence[str]) -> tuple[list[str], list[Option]]:
     """The configs, named by -c or by standing alone, and every other option with its value, None where it has none."""
     configs, options, rest = [], [], list(words)

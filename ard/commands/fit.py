@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from ard.cli.help_text import ALL, FOR_HELP, all_options, run_help
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_files, check_run
-from ard.cli.short_words import expanded
+from ard.cli.short_words import as_typed, expanded
 from ard.commands import exit_statuses
+from ard.core.errors import UserError
 from ard.core.supervision import supervised
 from ard.core.terminal import say
 
@@ -17,9 +18,13 @@ def fit_student(words: Sequence[str]) -> int:
         say(all_options() if ALL in words else run_help(words[0], exit_statuses(words[0])))
         return 0
     with supervised():
-        words = expanded(words)
-        check_files(check_run(words))
+        run_words = expanded(words)
+        check_files(check_run(run_words))
         with quick_imports():
             from ard.cli.lightning import run
 
-        return run(words)
+        try:
+            return run(run_words)
+        except UserError as error:
+            error.args = (as_typed(str(error), words),)
+            raise
