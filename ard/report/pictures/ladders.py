@@ -31,7 +31,7 @@ def draw_ladders(ladders: Sequence[Sequence[Row]], *paths: Path) -> None:
     figure = empty_figure(title(rungs, []))
     figure.set_figheight(1.4 + 0.45 * (1 - places[-1]))
     heights, steps = figure.subplots(1, 2, sharey=True)
-    for axes, label in ((heights, "worst-case accuracy (%)"), (steps, "difference to the row above (points)")):
+    for axes, label in ((heights, "worst-case accuracy (%)"), (steps, "difference (points)")):
         plain_axes(axes)
         axes.set_xlabel(label, fontsize=9)
         axes.tick_params(left=False)
