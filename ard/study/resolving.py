@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ard.core.errors import UserError
 from ard.study.study_run import StudyRun
 
 Config = dict[str, Any]
@@ -28,12 +29,18 @@ class Resolver:
         """The config of a run, as `resolve` gives it for its arguments."""
         kind, numbers = _kind(run), {("seed", run.seed), *run.fold.items()}
         if kind not in self._known or not numbers <= self._tried:
-            self._known[kind] = self.resolve(run.arguments)
+            self._known[kind] = self._resolved(run)
             self._tried |= numbers
         config = self._known[kind]
         for place, value in _own(run).items():
             config = with_value(config, place, value)
         return config
+
+    def _resolved(self, run: StudyRun) -> Config:
+        try:
+            return self.resolve(run.arguments)
+        except UserError as error:
+            raise UserError(f"{run.name}: {error}") from error
 
 
 def with_value(config: Mapping[str, Any], place: Sequence[str], value: Any) -> Config:

@@ -131,12 +131,9 @@ class Study:
         """The request that the record of every run must answer; raises UserError for what `ard evaluate` would refuse."""
         known = {field.name for field in fields(Request)}
         for key in set(self.evaluate) - known:
-            raise UserError(f"evaluate: unknown key {key!r}; expected some of {', '.join(sorted(known))}")
+            raise UserError(f"unknown key {key!r}; expected some of {', '.join(sorted(known))}")
         values: dict[str, Any] = {key: str(value) if key == "eps" else value for key, value in self.evaluate.items()}
-        try:
-            request: Request = build(Request, values)
-        except UserError as error:
-            raise UserError(f"evaluate: {error}") from error
+        request: Request = build(Request, values)
         return request
 
 
@@ -151,14 +148,7 @@ def read_study(path: Path) -> Study:
         raise UserError(f"{name}: {error}") from error
     settings: dict[str, Any] = {key: _keys(name, key, content[key]) for key in AS_WRITTEN if key in content}
     study = replace(study, **settings)
-    if study.request.rehearse:
-        raise UserError(f"{name}: evaluate: rehearse is for `ard study {path.stem} --rehearse` alone; expected none here")
-    for key in ("data", "network", "shard"):
-        if key in study.evaluate:
-            raise UserError(f"{name}: evaluate: {key}: expected none, each run has its own; `ard evaluate` takes another")
-    study.request.check()
-    study.request.check_ball()
-    study.request.check_attacks()
+    _check_request(name, study)
     stems = [Path(recipe).stem for recipe in study.recipes]
     once: list[tuple[str, Sequence[object]]] = [("recipes", stems)]
     for what, values in once + [("seeds", study.seeds_of(fold)) for fold in study.every_fold]:
@@ -180,6 +170,21 @@ def _keys(name: str, what: str, value: Any) -> dict[str, Any]:
         raise UserError(f"{name}: {what}: {value}: expected {expected}")
     check_finite(value)
     return {str(key): setting for key, setting in value.items()}
+
+
+def _check_request(name: str, study: Study) -> None:
+    """Raises UserError where `evaluate` asks for what `ard evaluate` would refuse, or for what each run has itself."""
+    try:
+        if study.request.rehearse:
+            raise UserError(f"rehearse is for `ard study {Path(name).stem} --rehearse` alone; expected none here")
+        for key in ("data", "network", "shard"):
+            if key in study.evaluate:
+                raise UserError(f"{key}: expected none, each run has its own; `ard evaluate` takes another")
+        study.request.check()
+        study.request.check_ball()
+        study.request.check_attacks()
+    except UserError as error:
+        raise UserError(f"{name}: evaluate: {error}") from error
 
 
 def _check_names(name: str, study: Study, stems: Sequence[str]) -> None:

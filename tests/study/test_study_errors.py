@@ -15,6 +15,8 @@ PAIR = {"class_path": "ard.models.Ensemble", "init_args": {"members": [FROZEN, F
     ("changes", "found"),
     [
         ({"recipse": []}, "unknown key 'recipse'; did you mean 'recipes'?"),
+        ({"evaluate": {"suite": "nope"}}, "study.yaml: evaluate: --suite nope: expected one of quick, standard, full"),
+        ({"common": {"trainer.nope": 1}}, "pgd_at/seed0: unrecognized arguments: --trainer.nope=1"),
         ({"recipes": ["pgd_att"]}, "pgd_att: no such method; did you mean 'pgd_at'?"),
         ({"recipes": ["ard"]}, "recipe 'ard' distils, but the study names no `teachers:`"),
         ({"recipes": ["empty.yaml"]}, "empty.yaml"),
