@@ -29,8 +29,8 @@ def parse(verb: str, function: Callable[..., Any], argv: list[str], usage: str =
     for group in grouped.values():
         parser.add_class_arguments(group, None)
     parser.add_function_arguments(function, fail_untyped=True, skip={*grouped, *needed})
-    _check_empty(argv)
     flags = [name for name, kind in kinds.items() if kind in (bool, bool | None)]
+    _check_empty(argv, flags)
     words = [_normalized_word(word, after, flags) for word, after in zip_longest(argv, argv[1:])]
     try:
         given = written_out(parser.parse_args(words))
@@ -40,16 +40,15 @@ def parse(verb: str, function: Callable[..., Any], argv: list[str], usage: str =
     return {name: made[name] if name in made else given[name] for name in parameters}
 
 
-def _check_empty(argv: list[str]) -> None:
+def _check_empty(argv: list[str], flags: Collection[str]) -> None:
     """Raises UserError for a name that is empty, as a shell makes of a variable that is not set."""
     for before, word in pairwise(["", *argv]):
         option, equals, value = word.partition("=")
-        if word.startswith("--") and equals and not value:
-            raise UserError(f"{option} names nothing: expected a value, or leave it out")
         if not word:
-            raise UserError(
-                f"{before if before.startswith('--') else repr(word)} names nothing: expected a value, or leave it out"
-            )
+            takes = before.startswith("--") and "=" not in before and before[2:].replace("-", "_") not in flags
+            option = before if takes else "''"
+        if not word or (word.startswith("--") and equals and not value):
+            raise UserError(f"{option} names nothing: expected a value, or leave it out")
 
 
 def _normalized_word(word: str, after: str | None, flags: Collection[str]) -> str:

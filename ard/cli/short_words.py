@@ -85,7 +85,7 @@ def found(names: Iterable[str]) -> list[Path]:
         has = {"bases": is_base(tree), "methods": "objective" in _arguments(tree)}
         wanted = [kind for kind in wanted if not has.get(kind)] + [kind for kind in wanted if has.get(kind)]
     for kinds in (("bases",), ("methods", "teachers"), ("schedules",)):
-        alike = [path.stem for path in dict.fromkeys(paths) if kind_of_config(path) in kinds]
+        alike = [path.stem for path in dict.fromkeys(map(Path.resolve, paths)) if kind_of_config(path) in kinds]
         if len(alike) > 1:
             mixed = f"{' and '.join(alike)}: {len(alike)} {kinds[0]}, which would be mixed"
             raise UserError(f"{mixed}; expected one, and after it files of your own")

@@ -36,6 +36,8 @@ def verify_images(
         allow_mismatch: allow other classes or sizes than the weights name.
     """
     check_weights(weights)
+    if (record := Path(file) / RECORD).is_file() and not (Path(file) / CLAIM).is_file():
+        file = str(record)  # a run's folder
     request = Request(data=data, network=network, allow_mismatch=allow_mismatch)
     if public_key is None:  # an empty one is a mistake, not a wish to do without
         status = _verify(file, weights, request)
@@ -54,8 +56,6 @@ def verify_images(
 
 
 def _verify(file: str, weights: str, request: Request) -> int:
-    if (record := Path(file) / RECORD).is_file() and not (Path(file) / CLAIM).is_file():
-        file = str(record)  # a run's folder
     if file.endswith(".json"):
         say(f"{file}: {verify_record(Path(file), Path(weights_file(weights)))}")
         return 0

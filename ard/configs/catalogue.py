@@ -58,6 +58,14 @@ def find(name: str | Path, *kinds: str) -> Path:
     raise UserError(f"{wanted or repr(wanted)}: no such {what}{_near(wanted, kinds)}")
 
 
+def own_name(name: str, kind: str) -> str:
+    """A file of ours, in whatever case, as it is called; any other name or path as it is."""
+    folder, _, stem = name.rpartition("/")
+    if folder not in ("", kind) or isfile(name) or isfile(f"{name}.yaml"):
+        return name
+    return name.removesuffix(stem) + (same_name(stem, names(kind)) or stem)
+
+
 def kind_of_config(path: Path) -> str | None:
     """Of which kind a file of ours is; None for any other file."""
     return next((kind for kind, folder in KINDS.items() if path.parent.samefile(root() / folder)), None)

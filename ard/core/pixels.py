@@ -68,11 +68,13 @@ def check_batch(x: Tensor, y: Tensor, *, num_classes: int, labels: Labels) -> No
     check_pixels(x)
     if y.ndim != 2:
         check_known(y, num_classes, labels)
-    elif y.shape[1] != num_classes or not ((y >= 0).all() and (y.sum(dim=1) <= 1 + ROUNDING).all()):
+    elif y.shape[1] != num_classes:
         raise UserError(
             f"labels of shape {tuple(y.shape)}: expected classes of shape ({len(y)},), as y.squeeze(1) makes, or "
-            f"shares of {num_classes} classes, shape ({len(y)}, {num_classes}), that are at least 0 and sum to 1"
+            f"shares of {num_classes} classes, shape ({len(y)}, {num_classes})"
         )
+    elif not ((y >= 0).all() and (y.sum(dim=1) <= 1 + ROUNDING).all()):
+        raise UserError(f"labels as shares of {num_classes} classes: expected numbers from 0 on, with a sum of at most 1")
     elif labels == "class":
         raise UserError("images with shares of several classes: expected a method that does not ask for one class")
 

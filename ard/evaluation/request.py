@@ -72,7 +72,7 @@ class Request:
         if self.suite not in SUITE_NAMES:
             raise UserError(f"--suite {self.suite}: expected one of {', '.join(SUITE_NAMES)}")
         _ = self.part
-        if self.limit is not None and not isinstance(self.limit, int):  # in Python nobody has looked yet
+        if self.limit is not None and not hasattr(self.limit, "__index__"):  # in Python nobody has looked yet
             raise UserError(f"limit = {self.limit!r}: expected a whole number")
         for option in ("data", "network", "teacher", "undefended"):
             if getattr(self, option) == "":

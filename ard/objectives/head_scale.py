@@ -28,15 +28,14 @@ class HeadScale(Composed):
     def __init__(self, *, base: Objective | None = None, scale: float = 0.1) -> None:
         super().__init__(base or PGDAT())
         above(0, scale=scale)
-        self.scale, self.scaled = scale, False
+        self.scale = scale
 
     @torch.no_grad()
     def setup(self, run: RunFacts) -> None:
-        if self.scaled:
+        if run.fitted_before:
             return
         for parameter in layers_in_order(run.student, run.image_shape)[-1].layer.parameters():
             parameter.mul_(self.scale)
-        self.scaled = True
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         return self.base(student, teacher, x, y)

@@ -168,7 +168,7 @@ class CIARD(BMTARD):
         self.weights.fill_(1.0)  # and at rate 0 they stay so
 
     def setup(self, run: RunFacts) -> None:
-        if getattr(self, "learner", None) is None:  # a second fit goes on with what the first one taught it
+        if not run.fitted_before:  # a second fit goes on with what the first one taught it
             teacher: Any = run.teacher
             self.learner = teacher.learner()
 

@@ -74,6 +74,7 @@ class RunFacts:
         threat: The threat itself.
         max_epochs: Epochs of the run.
         batches: Batches of an epoch.
+        fitted_before: Whether this method has begun with this student before: a second fit of one LightningModule.
     """
 
     student: nn.Module
@@ -86,6 +87,7 @@ class RunFacts:
     threat: ThreatBall
     max_epochs: int
     batches: int
+    fitted_before: bool = False
 
     @property
     def known_class_counts(self) -> Sequence[float]:

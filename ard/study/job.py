@@ -124,7 +124,7 @@ class Job:
 
     def _evaluate(self) -> Outcome:
         asked = {**self.study.evaluate, "replace": True}  # the study's file decides what its table compares
-        options = [f"--{key}={value}" for key, value in asked.items() if value is not None]
+        options = [f"--{key}={value}" for key, value in asked.items() if value not in (None, "")]
         if not is_ours(self.resolved["model"]["init_args"]["student"]):
             options.append(f"--network={self.run.folder.config}")
         files = [str(self.run.weights), str(self.run.folder.weights(LAST))]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ def _check_rows(study: Study, runs: Sequence[StudyRun]) -> None:
     for ladder in study.ladders:
         if len(ladder) < 2:
             raise UserError(f"ladders: {list(ladder)}: expected two rows or more")
+        if any(name == after for name, after in pairwise(ladder)):
+            raise UserError(f"ladders: {list(ladder)}: a step from a row to itself; expected two different rows")
 
 
 def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, StudyRun]:

@@ -10,7 +10,7 @@ from typing import Any
 from ard.artifacts.paths import TRIALS
 from ard.cli.aliases import ALIASES
 from ard.configs.building import build
-from ard.configs.catalogue import find, names, short_config_path
+from ard.configs.catalogue import find, names, own_name, short_config_path
 from ard.configs.files import check_finite, read_yaml
 from ard.core.errors import UserError
 from ard.evaluation.request import Request
@@ -147,7 +147,7 @@ def read_study(path: Path) -> Study:
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
     settings: dict[str, Any] = {key: _keys(name, key, content[key]) for key in AS_WRITTEN if key in content}
-    study = replace(study, **settings)
+    study = replace(study, recipes=[own_name(recipe, "methods") for recipe in study.recipes], **settings)
     _check_request(name, study)
     stems = [Path(recipe).stem for recipe in study.recipes]
     once: list[tuple[str, Sequence[object]]] = [("recipes", stems)]

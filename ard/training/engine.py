@@ -50,6 +50,8 @@ class Engine(Validated):
         seed: Of the student's first weights and of every random draw in training.
     """
 
+    fitted_before = False  # whether the method has begun with this student
+
     def __init__(
         self,
         *,
@@ -150,8 +152,10 @@ class Engine(Validated):
                 threat=self.threat,
                 max_epochs=self.epochs,
                 batches=self.batches_per_epoch,
+                fitted_before=self.fitted_before,
             )
         )
+        self.fitted_before = True
 
     def choose_memory_format(self, input_shape: tuple[int, ...]) -> None:
         """Bring the student into the memory format in which it reads images of this shape."""

@@ -45,6 +45,9 @@ def test_other_flags_too():
         ("compare", ["w", "--output="], "--output"),
         ("verify", ["", "w"], "''"),
         ("study", [""], "''"),
+        ("evaluate", ["--replace", ""], "''"),
+        ("evaluate", ["--suite=quick", ""], "''"),
+        ("compare", ["--last", ""], "''"),
     ],
 )
 def test_a_name_that_is_empty_is_no_name(verb, words, named, capsys):

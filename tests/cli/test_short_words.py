@@ -95,6 +95,11 @@ def test_a_file_of_ones_own_may_change_one_of_ours(place):
     assert expanded(["fit", "digits", "rslad", "around"])[-4:] == ["-c", "configs/methods/rslad.yaml", "-c", "around.yaml"]
 
 
+def test_one_file_of_ours_named_in_two_ways_is_one():
+    words = ["fit", "cifar10", "rslad", "-c", "configs/methods/rslad.yaml", "-c", "./configs/cifar10.yaml"]
+    assert expanded(words)[: len(LONG)] == LONG
+
+
 @pytest.mark.parametrize("names", ["CIFAR10 RSLAD", "cifar-10 RS-LAD", "cifar_10 methods/Rslad"])
 def test_names_of_ours_ignore_case_hyphens_and_underscores(names):
     assert expanded(["fit", *names.split()]) == LONG

@@ -16,6 +16,7 @@ from ard.report.evidence_card import evidence_card
 
 RESULTS = Path(__file__).parents[2] / "docs/results"
 RECORDS = sorted(RESULTS.rglob("*evaluation.json"))
+assert len(RECORDS) >= 288
 EXPLAINED = (
     "UNRELIABLE (O6 Square beats gradients: more steps do not hurt; "
     "O10 robust without a bound: random search beats the gradient)"

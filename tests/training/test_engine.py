@@ -189,14 +189,14 @@ def test_an_objective_is_told_of_every_step_and_which_images_it_shows(fit, tmp_p
     assert told == [(0, 0, 0, 1), (0, 1, 0.25, 1), (1, 0, 0.5, pytest.approx(0.1)), (1, 1, 0.75, pytest.approx(0.1))]
     assert {(step.eps, step.label_smoothing) for step in shown.steps} == {(engine.threat.eps, 0.1)}
     for step, (x, y) in zip(shown.steps, shown.batches, strict=True):
-        levels, labels = engine.data.splits[0].__getitems__(step.indices.tolist())
+        levels, labels = engine.data.splits[0].__getitems__(step.known_image_indices.tolist())
         assert torch.equal(to_pixels(levels), x)
         assert torch.equal(labels, y)
 
 
 def test_data_that_do_not_say_which_images_they_show_are_named_when_it_is_asked():
     with user_error("do not say which images a batch shows"):
-        _ = Step().indices
+        _ = Step().known_image_indices
 
 
 def test_after_a_step_the_student_can_be_looked_at(fit, tmp_path):

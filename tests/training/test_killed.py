@@ -1,9 +1,9 @@
 """`ard fit` that is killed, interrupted or asked to stop, by real signals, against the same run left alone."""
 
-import os
 import random
 import re
 from itertools import cycle
+from pathlib import Path
 from signal import SIG_IGN, SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGUSR1, getsignal
 
 import pytest
@@ -72,9 +72,12 @@ def test_killed_as_often_as_one_likes_it_ends_as_if_it_had_been_left_alone(run, 
 @pytest.mark.fault(3)
 def test_killed_while_it_writes_it_goes_on_from_a_whole_checkpoint(run, alone, tmp_path, monkeypatch, observed):
     """Each process lives for about an epoch and dies in another of its writes; $TMPDIR lies on another file system."""
-    elsewhere = next(path for path in ("/dev/shm", "/var/tmp") if os.stat(path).st_dev != tmp_path.stat().st_dev)
+    places = [Path(place) for place in ("/dev/shm", "/var/tmp") if Path(place).is_dir()]
+    elsewhere = [place for place in places if place.stat().st_dev != tmp_path.stat().st_dev]
+    if not elsewhere:
+        pytest.skip("one file system")
     syncs, folder, strays, reached = cycle(range(7, 12)), tmp_path / "run", set(), [0]
-    monkeypatch.setenv("TMPDIR", elsewhere)
+    monkeypatch.setenv("TMPDIR", str(elsewhere[0]))
     while run(folder, sync=next(syncs))[0] == -SIGKILL:
         strays |= {re.sub(r"\d{3,}", "N", file.name) for file in folder.glob(".*.tmp")}
         start, refused = newest(folder)
