@@ -28,7 +28,8 @@ is a case, what must happen, and what its tests saw. {passed} of {count} tests p
 
 def main() -> int:
     with tempfile.NamedTemporaryFile(suffix=".xml") as report:
-        command = [sys.executable, "-m", "pytest", "-m", "fault", "-n", "2", f"--junitxml={report.name}", *sys.argv[1:]]
+        written = [f"--junitxml={report.name}", "-o", "junit_family=xunit1"]  # the other one takes no properties
+        command = [sys.executable, "-m", "pytest", "-m", "fault", "-n", "2", *written, *sys.argv[1:]]
         one_thread_each = {**os.environ, "OMP_NUM_THREADS": "1"}
         status = subprocess.run(command, cwd=ROOT, env=one_thread_each, check=False).returncode
         tests = list(ElementTree.parse(report.name).iter("testcase"))
