@@ -16,7 +16,7 @@ from ard.artifacts.metrics import read_metrics
 from ard.artifacts.paths import RECORDS
 
 TEACHER = [f"--model.init_args.student.init_args.{part}" for part in ("width=4", "blocks=[1,1]")]
-EPOCHS = 30  # of the run that is interrupted after its first
+EPOCHS = 15  # of the run that is interrupted after its first
 
 
 def overrides(options, epochs):
@@ -30,7 +30,7 @@ STUDY = {
     "recipes": ["pgd_at", "fast_ard"],
     "jobs": 2,
     "overrides": {"robust": overrides(TEACHER, 1), "pgd_at": overrides(TINY, EPOCHS), "fast_ard": overrides(TINY, 8)},
-    "evaluate": {"limit": 50},
+    "evaluate": {"limit": 20},
 }
 RUNS = ["fast_ard/seed0", "pgd_at/seed0", "teachers/robust"]
 
