@@ -110,7 +110,7 @@ def evidence_of(ball):
 
 def test_what_pgd_gains_in_its_last_ten_steps_is_of_ten_steps(monkeypatch):
     monkeypatch.setattr("ard.evaluation.checks.probing._trace", lambda *_: torch.arange(101.0)[:, None].expand(-1, 20))
-    monkeypatch.setattr(Evidence, "attacked", lambda *_: torch.ones(20, dtype=torch.bool))
+    monkeypatch.setattr(Evidence, "correct_after", lambda *_: torch.ones(20, dtype=torch.bool))
     found = CHECKS["O2"].run(evidence_of(BALL))
     assert (found.verdict, found.value) == ("warn", pytest.approx(0.1))
 

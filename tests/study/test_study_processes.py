@@ -90,7 +90,7 @@ def test_an_interrupted_study_leaves_no_process_and_goes_on_when_started_again(t
     assert (directory / "tradeoff.png").stat().st_size > 1000
     for run in RUNS:
         assert f"| {run.removesuffix('/seed0')} " in table
-        assert [json.loads((directory / run / name).read_text())["n"] for name in RECORDS] == [50, 50]
+        assert [json.loads((directory / run / name).read_text())["n"] for name in RECORDS] == [20, 20]
 
     monkeypatch.setattr("ard.study.processes.Processes.run", lambda *_: pytest.fail("a process was started"))
     status, out, err = cli(capsys, "study", "tiny.yaml")
