@@ -1,6 +1,6 @@
 """Networks whose gradients or answers mislead an attack, and the least that must be raised about each in `quick`."""
 
-import inspect
+import sys
 from typing import ClassVar
 
 import torch
@@ -136,7 +136,9 @@ class AfterSixty(nn.Module):
 
 def knows_who_asks(net: nn.Module, x: Tensor) -> Tensor:
     """Looks for an attack among its callers."""
-    callers = {frame.function for frame in inspect.stack(context=0)}
+    frame, callers = sys._getframe(), set()
+    while frame := frame.f_back:
+        callers.add(frame.f_code.co_name)
     return honest()(x) if callers & {"ascent", "_pursue", "perturb"} else net(x)
 
 
