@@ -19,6 +19,7 @@ STUDIES = ROOT / "configs" / "studies"
 # Of comparisons that no study made.
 BASELINES = {
     "digits-pruned": "ard",
+    "cifar-unlabelled-autoattack": "pgd_at_teacher_labels-robust",
     "few-labels-autoattack": "pgd_at_teacher_labels",
     "wrong-labels-autoattack": "pgd_at_ema",
     "inherited-autoattack": "natural",
