@@ -259,4 +259,7 @@ def test_counts_in_words_are_those_of_the_code():
 
     text = " ".join("\n".join(TEXTS.values()).split())
     assert set(re.findall(r"(\d+) (?:soundness )?checks of the attacks", text)) == {str(len(CHECKS))}
+    quick, standard = (sum(suite in check.suites for check in CHECKS.values()) for suite in ("quick", "standard"))
+    assert f"({quick} of them in the suite `quick`, {standard} in `standard`)" in text
+    assert f"`quick` runs {quick} and `standard` {standard} " in text
     assert set(re.findall(r"(\d+) (?:things that go wrong|such cases)", text)) == {str(len(CASES))}

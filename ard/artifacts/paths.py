@@ -29,7 +29,9 @@ class RunFolder:
 
     @classmethod
     def of(cls, root: str | Path) -> "RunFolder":
-        """Of a path as a trainer or a command line names it."""
+        """Of a path as a trainer or a command line names it; raises UserError for '', which would be the current folder."""
+        if root == "":
+            raise UserError("'' names no folder: expected one, or leave it out")
         return cls(Path(written_out(str(root))))
 
     @property
@@ -208,8 +210,10 @@ def digest_beside(path: Path) -> Path:
 def weights_file(path: str | Path) -> str:
     """The file of weights that a path names: of a run's folder the student that was selected, else the path as it is."""
     named: str = written_out(str(path))
+    if not named:
+        return named
     student = RunFolder.of(named).weights()
-    return student.as_posix() if named and os.path.isfile(student) else named
+    return student.as_posix() if os.path.isfile(student) else named
 
 
 def runs_without_record(folder: Path) -> list[Path]:

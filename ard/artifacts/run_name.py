@@ -59,7 +59,7 @@ def method_of(configs: Sequence[str], objective: str) -> str:
 
     Where none says so, as config.yaml of another run does not, the class of the objective.
     """
-    names = [name for path in configs if (name := Path(path).stem) != RunFolder.of("").config.stem]
+    names = [name for path in configs if (name := Path(path).stem) != RunFolder(Path()).config.stem]
     return (names[:2] or [objective.rpartition(".")[2]])[-1]
 
 

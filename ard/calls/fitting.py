@@ -101,8 +101,6 @@ def fit(
         UserError: For whatever `ard fit` refuses.
     """
     base, recipe = find(data, "bases"), find(method, "methods")
-    if out == "":
-        raise UserError("out names nothing: expected a folder, or leave it out")
     folder = RunFolder.of(default_folder([base, recipe], seed) if out is None else out).root
     files = {name: None if run is None else weights_of(run) for name, run in (("teacher", teacher), ("init", init))}
     chosen: dict[str, Any] = {"student": student, **files, "epochs": epochs, "lr": lr, "average": average}

@@ -1,6 +1,7 @@
 """The words of a run as people write them: configs by name, options by their short names; as the parser takes them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,19 @@ def expanded(words: Sequence[str]) -> list[str]:
     return [words[0], *configs, *(f"--{key}" if value is None else f"--{key}={value}" for key, value in pairs)]
 
 
-def as_typed(message: str, words: Sequence[str]) -> str:
-    """A message that begins with a key, with the short option in its place that said it."""
-    key, colon, reason = message.partition(": ")
-    for name, _ in split_words(words[1:])[1]:
-        alias = ALIASES.get(name)
-        if colon and alias and f".{alias.key}".endswith(f".{key}"):
-            return f"--{name.replace('_', '-')}: {reason}"
-    return message
+@contextmanager
+def named_as_typed(words: Sequence[str]) -> Iterator[None]:
+    """A UserError of the block that begins with a key has the short option in its place that said it."""
+    try:
+        yield
+    except UserError as error:
+        key, colon, reason = str(error).partition(": ")
+        for name, _ in split_words(words[1:])[1]:
+            alias = ALIASES.get(name)
+            if colon and alias and f".{alias.key}".endswith(f".{key}"):
+                error.args = (f"--{name.replace('_', '-')}: {reason}",)
+                break
+        raise
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], list[Option]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from ard.cli.messages import show
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_run
-from ard.cli.short_words import expanded, split_words
+from ard.cli.short_words import expanded, named_as_typed, split_words
 from ard.core.terminal import say
 from ard.doctor.advice import Advice, advice_table
 
@@ -38,7 +38,8 @@ def doctor(words: Sequence[str]) -> int:
         from ard.doctor.machine import examine_machine
         from ard.doctor.preflight import preflight
 
-    advice = preflight(options) if options else examine_machine()
+    with named_as_typed(words):
+        advice = preflight(options) if options else examine_machine()
     if options:
         say(f"configs: {', '.join(split_words(options)[0])}")
     show(advice_table(advice))

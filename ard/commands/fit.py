@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from ard.cli.help_text import ALL, FOR_HELP, all_options, run_help
 from ard.cli.quick_imports import quick_imports
 from ard.cli.refusals import check_files, check_run
-from ard.cli.short_words import as_typed, expanded
+from ard.cli.short_words import expanded, named_as_typed
 from ard.commands import exit_statuses
-from ard.core.errors import UserError
 from ard.core.supervision import supervised
 from ard.core.terminal import say
 
@@ -23,8 +22,5 @@ def fit_student(words: Sequence[str]) -> int:
         with quick_imports():
             from ard.cli.lightning import run
 
-        try:
+        with named_as_typed(words):
             return run(run_words)
-        except UserError as error:
-            error.args = (as_typed(str(error), words),)
-            raise

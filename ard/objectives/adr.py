@@ -63,7 +63,8 @@ class ADR(Composed):
         self._seen: tuple[Tensor, ...] = ()  # P_y and λ_i of the batch under way
 
     def setup(self, run: RunFacts) -> None:
-        self.average = MovingAverage(run.student, self.decay, warmup=False)
+        if not run.fitted_before:  # a second fit goes on with it
+            self.average = MovingAverage(run.student, self.decay, warmup=False)
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         label = self.label(x, y)

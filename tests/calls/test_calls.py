@@ -85,7 +85,7 @@ def test_a_radius_is_written_in_one_way(eps, text):
         ({"method": "rslad", "data": "digits", "teacher": "."}, "is a folder; expected weights"),
         ({"method": "rslad", "data": "digits", "teacher": "no.safetensors"}, "no.safetensors"),
         ({"method": "pgd_at", "data": "digits", "eps": 8}, "did you mean 8/255"),
-        ({"method": "pgd_at", "data": "digits", "out": ""}, "out names nothing: expected a folder"),
+        ({"method": "pgd_at", "data": "digits", "out": ""}, "'' names no folder: expected one"),
     ],
 )
 def test_mistakes_of_a_run_are_one_line(arguments, message, place):  # noqa: ARG001
@@ -176,6 +176,8 @@ def test_weights_are_not_evaluated_on_images_in_memory(weights):
 def test_a_comparison_is_that_of_the_verb(weights, tmp_path):
     record = ard.evaluate(weights, limit=50)
     table = ard.compare([weights.parent], output=tmp_path)
+    with user_error("'' names no folder: expected one, or leave it out"):
+        ard.compare(weights.parent, output="")
     written = Path(tmp_path, "table.md").read_text()
     assert written.startswith(table.to_markdown())
     assert str(table) == table.to_markdown()
@@ -190,6 +192,9 @@ def test_nothing_to_compare_is_said(tmp_path):
     with user_error("found no evaluation.json"):
         ard.compare([tmp_path])
     (tmp_path / "evaluation.json").write_text("{}")
+    for runs in ("", [""], {"mine": ""}):
+        with user_error("'' names no folder: expected one, or leave it out"):
+            ard.compare(runs)
     with user_error("evaluation.json is a file: expected the folder of a run, such as "):
         ard.compare(tmp_path / "evaluation.json")
 

@@ -34,6 +34,7 @@ ARGS, TEACHER = "--model.init_args.", "--model.init_args.teacher.init_args.weigh
         (["fit", "digits", "pgd_at", "--epochs=abc"], "--epochs: 'abc': expected a whole number"),
         (["fit", "digits", "pgd_at", "--lr", "0,1"], "--lr: '0,1': expected a number"),
         (["fit", "digits", "pgd_at", "--seed", "x"], "--seed: "),
+        (["doctor", "digits", "pgd_at", "--epochs=abc"], "--epochs: 'abc': expected a whole number"),
         (["fit", "digits"], "required: objective; name a method after the base, as in: ard fit digits pgd_at"),
         (["fit", "pgd_at"], "a base comes before the method, as in: ard fit digits pgd_at"),
         (["fit", "rslad", "digits"], "expected the base (with `data:`) first"),

@@ -16,6 +16,7 @@ from ard.attacks import PGD
 from ard.data import Digits
 from ard.data.foreign import ForeignData, labels_of
 from ard.models import Frozen, Normalized
+from ard.objectives.adr import ADR
 from ard.objectives.cgard import CGARD
 from ard.objectives.fair_ard import FairARD
 from ard.objectives.head_scale import HeadScale
@@ -267,6 +268,15 @@ def test_the_teacher_that_learns_goes_on_learning_in_a_second_fit():
     assert objective.learner is learner
     fitted(ard.Distillation(student=Net(), teacher=Net(), objective=objective, eps=0.1, training={"lr": 1e-9}))
     assert objective.learner is not learner
+
+
+@FOREIGN
+def test_the_average_that_softens_labels_goes_on_in_a_second_fit():
+    module = ard.Distillation(student=Net(), objective=ADR(decay=0.5), eps=0.1)
+    fitted(module)
+    average = module.objective.average
+    fitted(module)
+    assert module.objective.average is average
 
 
 @FOREIGN
