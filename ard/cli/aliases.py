@@ -34,6 +34,11 @@ class Alias:
         return self.spelled(value, config) if self.spelled else [(self.key, value)]
 
 
+def dashed(name: str) -> str:
+    """An option as it is typed and shown: `--batch-size` of `batch_size`."""
+    return f"--{name.replace('_', '-')}"
+
+
 def _teacher(file: str, config: Tree) -> Pairs:
     """To the one teacher without weights, else to the one there is."""
     places = teacher_places(config.get("model") or {})

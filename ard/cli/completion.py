@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ard.cli.aliases import ALIASES
+from ard.cli.aliases import ALIASES, dashed
 from ard.cli.help_text import ALL, option_keys
 from ard.cli.known_classes import GROUPS, known_classes
 from ard.cli.parameters import function_parameters
@@ -55,7 +55,7 @@ def _of_a_run(row: ArgumentParser) -> None:
     for place in ("bases", "methods", "schedules", "augmentations"):
         _completed(row, place, partial(_configs, place), nargs="?")
     for name in ALIASES:
-        _completed(row, f"--{name.replace('_', '-')}", OF_OPTIONS.get(name))
+        _completed(row, dashed(name), OF_OPTIONS.get(name))
     for key in (ALL, "--config", "--ckpt_path"):
         row.add_argument(key)
     if "." in os.environ.get("COMP_LINE", "").split(" ")[-1]:  # two hundred of them: when one has been begun
@@ -70,7 +70,7 @@ def _configs(kind: str) -> list[str]:
 def _of_a_function(row: ArgumentParser, module: str, function: str) -> None:
     for part in function_parameters(module, function)[1]:
         if part.default is not None:
-            row.add_argument(f"--{part.name.replace('_', '-')}")
+            row.add_argument(dashed(part.name))
         else:
             _completed(row, part.name, OF_FUNCTIONS.get(function), nargs="*")
 

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from ard.cli.aliases import ALIASES
+from ard.cli.aliases import ALIASES, dashed
 from ard.cli.known_classes import classes_of, known_classes
 from ard.cli.parameters import Parameter, class_parameters, constant, default_text, function_parameters
 from ard.cli.source_keys import LIGHTNING
@@ -51,7 +51,7 @@ def run_help(verb: str, statuses: str) -> str:
     """One screen about `ard fit` or `ard validate`."""
     if verb != "fit":
         return "\n".join(_wrapped(VALIDATE))
-    options = [(f"--{name.replace('_', '-')} {alias.value}".strip(), alias.about) for name, alias in ALIASES.items()]
+    options = [(f"{dashed(name)} {alias.value}".strip(), alias.about) for name, alias in ALIASES.items()]
     end = _wrapped(f"Exit status: {statuses}.")
     return "\n".join([*_wrapped(FIT), "", *rows(options), *EXAMPLES.rstrip().splitlines(), "", *end])
 
@@ -111,7 +111,7 @@ def _wrapped(text: str) -> list[str]:
 def _option(part: Parameter) -> str:
     value = part.value.removesuffix("|null")
     flag = value == "true|false" and part.default in ("false", "null")
-    return f"--{part.name.replace('_', '-')}" + ("" if flag else f" {value}")
+    return dashed(part.name) + ("" if flag else f" {value}")
 
 
 def _sentence(part: Parameter) -> str:

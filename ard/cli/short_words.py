@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ard.cli.aliases import ALIASES
+from ard.cli.aliases import ALIASES, dashed
 from ard.cli.composed import composed, option_tree
 from ard.cli.config_option import OPTIONS, default_folder
 from ard.configs.catalogue import OF_A_RUN, find, kind_of_config, short_config_path
@@ -51,7 +51,7 @@ def named_as_typed(words: Sequence[str]) -> Iterator[None]:
         for name, _ in split_words(words[1:])[1]:
             alias = ALIASES.get(name)
             if colon and alias and f".{alias.key}".endswith(f".{key}"):
-                error.args = (f"--{name.replace('_', '-')}: {reason}",)
+                error.args = (f"{dashed(name)}: {reason}",)
                 break
         raise
 
@@ -131,5 +131,5 @@ def _pairs(name: str, value: str | None, config: dict[str, Any]) -> Iterable[Opt
     if alias is None:
         return [(name, value)]
     if not value:
-        raise UserError(f"--{name.replace('_', '-')}: expected a value: {alias.value}, {alias.about}")
+        raise UserError(f"{dashed(name)}: expected a value: {alias.value}, {alias.about}")
     return alias.pairs(value, config)
