@@ -13,4 +13,4 @@ if __name__ == "__main__":
 
     folder = Path(__file__).resolve().parents[1] / "docs" / "results" / "benchmark"
     folder.mkdir(parents=True, exist_ok=True)
-    sys.exit(main(["bench", "--output", str(folder / "benchmark.json"), *sys.argv[1:]]))
+    sys.exit(main(["bench", "--out", str(folder / "benchmark.json"), *sys.argv[1:]]))

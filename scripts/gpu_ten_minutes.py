@@ -111,7 +111,7 @@ def benches(size: Size, out: Path) -> Iterator[Task]:
     for options in size.bench:
         record = out / f"benchmark-{options[0].rpartition('=')[2]}.json"
         for group in size.groups:
-            words = ["bench", f"--output={record}", f"--only={group}", *options]
+            words = ["bench", f"--out={record}", f"--only={group}", *options]
             name, done = f"bench {group}, {options[0]}", partial(_has_group, record, group)
             yield Task(name, name, words, out / "bench.txt", done, resumable=False)
 

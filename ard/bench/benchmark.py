@@ -54,7 +54,7 @@ def benchmark(
     for key, value in made.items():
         if record.get(key) != value:
             raise UserError(
-                f"the record there has {key} {record.get(key)}, here it is {value}: expected the same, or another --output"
+                f"the record there has {key} {record.get(key)}, here it is {value}: expected the same, or another --out"
             )
     say(f"{made['device']}, {made['threads']} threads, torch {made['torch']}", error=True)
     for part in chosen:

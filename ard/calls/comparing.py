@@ -19,7 +19,7 @@ Compared = str | Path | FitResult | Record
 def compare(
     runs: Compared | Sequence[Compared] | Mapping[str, Compared],
     *,
-    output: str | Path | None = None,
+    out: str | Path | None = None,
     mixed: bool = False,
     last: bool = False,
     baseline: str | None = None,
@@ -32,7 +32,7 @@ def compare(
     Args:
         runs: Folders of runs, or of many runs, what `fit` returned, or records. A record of a network in memory does not say
             what it is of: give it a name, as in {"mine": record, "baseline": "checkpoints/digits/pgd_at"}.
-        output: A folder for table.md, table.csv and a picture, as `ard compare` writes them; by default nothing is written.
+        out: A folder for table.md, table.csv and a picture, as `ard compare` writes them; by default nothing is written.
         mixed: Allow rows with different data, threat, suite or number of images.
         last: Take the last epochs alone instead of the selected ones, whose choice on validation images adds noise.
         baseline: The method that differences are taken to; by default the strongest one without a teacher.
@@ -55,8 +55,8 @@ def compare(
     comparison = Comparison.of(
         records, mixed=mixed, last=last, baseline=baseline, ladders=ladders, folders=folders, published=known
     )
-    if output is not None:
-        comparison.write(RunFolder.of(output).root, kinds)
+    if out is not None:
+        comparison.write(RunFolder.of(out).root, kinds)
     return comparison
 
 

@@ -12,7 +12,7 @@ from ard.core.files import check_writable, small_text, write_whole
 
 
 def bench(
-    output: str = "benchmark.json",
+    out: str = "benchmark.json",
     batch_size: int = 128,
     steps: int = 10,
     rounds: int = 5,
@@ -22,7 +22,7 @@ def bench(
     """Time our training step against those of the released ARD and RSLAD codes, on this machine.
 
     Args:
-        output: where the record goes, after each group; with --only, the other groups of a record already there are kept.
+        out: where the record goes, after each group; with --only, the other groups of a record already there are kept.
         batch_size: images a step.
         steps: of PGD.
         rounds: interleaved repetitions; ratios are their medians.
@@ -36,15 +36,15 @@ def bench(
         from ard.bench.benchmark import benchmark
         from ard.bench.report import bench_table
 
-    check_writable(Path(output))
-    onto = _earlier(Path(output)) if only and Path(output).exists() else None
+    check_writable(Path(out))
+    onto = _earlier(Path(out)) if only and Path(out).exists() else None
     files = [Path(name) for name in weights.split(",") if name]
 
     measured: dict[str, Any] = {}
 
     def keep(record: dict[str, Any]) -> None:
         measured.update(record)
-        write_whole(Path(output), json.dumps(record, indent=1) + "\n")
+        write_whole(Path(out), json.dumps(record, indent=1) + "\n")
 
     try:
         benchmark(batch_size=batch_size, steps=steps, count=rounds, only=only, onto=onto, files=files, keep=keep)
@@ -58,4 +58,4 @@ def _earlier(path: Path) -> dict[str, Any]:
     try:
         return dict(parsed(small_text(path)))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}): expected a record of `ard bench`; name another --output") from error
+        raise UserError(f"{path} is damaged ({error}): expected a record of `ard bench`; name another --out") from error

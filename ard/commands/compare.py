@@ -9,7 +9,7 @@ from ard.report.pictures.formats import formats_of
 
 def compare_runs(
     directories: list[str],
-    output: str | None = None,
+    out: str | None = None,
     mixed: bool = False,
     last: bool = False,
     baseline: str | None = None,
@@ -21,7 +21,7 @@ def compare_runs(
 
     Args:
         directories: run directories, or folders of them such as checkpoints/digits.
-        output: where to write; by default the first directory.
+        out: where to write; by default the first directory.
         mixed: allow rows with different data, eps, suite or number of images.
         last: take the last epochs alone instead of the selected ones, whose choice on validation images adds noise.
         baseline: the method that differences are taken to; by default the strongest one without a teacher.
@@ -39,7 +39,7 @@ def compare_runs(
     from ard.report.published import entries
 
     rungs = [[name.strip() for name in part.split(",")] for part in ladders.split(":")] if ladders is not None else []
-    place, known = Path(output or directories[0]), entries() if published else None
+    place, known = Path(out or directories[0]), entries() if published else None
     table = compare_records(
         paths, place, mixed=mixed, last=last, baseline=baseline, ladders=rungs, formats=kinds, published=known
     )

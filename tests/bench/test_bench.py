@@ -268,7 +268,7 @@ def test_what_cannot_be_written_is_said_first_and_what_was_measured_is_shown(pla
     monkeypatch.setattr(benchmark, "measured_rows", pytest.fail)
     (place / "benchmark.json").mkdir()
     for output in ("benchmark.json", "nowhere/benchmark.json"):
-        status, out, err = cli(capsys, *words, "--output", output)
+        status, out, err = cli(capsys, *words, "--out", output)
         assert (status, out, err.count("\n"), f"{output}: cannot be written" in err) == (2, "", 1, True)
 
 

@@ -16,7 +16,7 @@ from ard.artifacts.record_file import read_record
 from ard.artifacts.weights import card_of
 from ard.calls.fitting import written_radius
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 FEW = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.accelerator=cpu"]
 FEW += ["--trainer.enable_progress_bar=false"]
@@ -175,9 +175,9 @@ def test_weights_are_not_evaluated_on_images_in_memory(weights):
 
 def test_a_comparison_is_that_of_the_verb(weights, tmp_path):
     record = ard.evaluate(weights, limit=50)
-    table = ard.compare([weights.parent], output=tmp_path)
+    table = ard.compare([weights.parent], out=tmp_path)
     with user_error("'' names no folder: expected one, or leave it out"):
-        ard.compare(weights.parent, output="")
+        ard.compare(weights.parent, out="")
     written = Path(tmp_path, "table.md").read_text()
     assert written.startswith(table.to_markdown())
     assert str(table) == table.to_markdown()

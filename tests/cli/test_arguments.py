@@ -42,7 +42,7 @@ def test_other_flags_too():
         ("prune", ["w", "--teacher="], "--teacher"),
         ("diagnose", ["w", "--only="], "--only"),
         ("compare", [""], "''"),
-        ("compare", ["w", "--output="], "--output"),
+        ("compare", ["w", "--out="], "--out"),
         ("verify", ["", "w"], "''"),
         ("study", [""], "''"),
         ("evaluate", ["--replace", ""], "''"),

@@ -49,7 +49,7 @@ def test_a_run_in_a_home_is_found_again_by_every_verb(home, fit, teacher_file, c
     status, _, err = cli(capsys, *words)
     assert (status in (0, 3), err) == (True, "")
     monkeypatch.setattr("ard.report.comparison.Comparison._draw", lambda *_: "no picture")
-    assert cli(capsys, "compare", "~/runs", "--output=~/table")[0] == 0
+    assert cli(capsys, "compare", "~/runs", "--out=~/table")[0] == 0
     assert (home / "table" / "table.md").is_file()
     assert len(load("~/runs/mine").state_dict()) > 0
 

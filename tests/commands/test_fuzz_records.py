@@ -48,7 +48,7 @@ def test_compare(tmp_path, draw):
     root = write_study(tmp_path / "study")
     path = draw.choice(sorted(root.rglob("*.json")))
     path.write_bytes(odd(path.read_bytes(), draw, path.read_bytes()))
-    status, said, _ = answered(tmp_path, "compare", root, "--output", tmp_path / "out")
+    status, said, _ = answered(tmp_path, "compare", root, "--out", tmp_path / "out")
     assert status in (0, 2)
     assert "nan" not in "".join(line for line in said.splitlines() if not line.startswith("| Method"))  # a name may be
     for folder in (root, tmp_path / "out"):

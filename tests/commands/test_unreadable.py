@@ -58,7 +58,7 @@ def test_a_folder_that_may_not_be_read(what, place, closed, command, capsys, obs
     "words",
     [
         ["compare", "runs"],
-        ["compare", "runs/open", "--output", "runs/closed/out"],
+        ["compare", "runs/open", "--out", "runs/closed/out"],
         ["report", "runs"],
         ["report", "runs/closed/run"],
         ["predict", "student.safetensors", "runs/closed/photo.png"],
@@ -84,7 +84,7 @@ def test_a_folder_that_may_not_be_listed_is_not_taken_for_an_empty_one(words, pl
 
 def test_a_name_that_is_too_long_is_told_in_one_line(place, capsys, monkeypatch):
     monkeypatch.chdir(place)
-    for words in (["compare", "a" * 300], ["predict", "b" * 300, "c.png"], ["compare", ".", "--output", "a" * 300]):
+    for words in (["compare", "a" * 300], ["predict", "b" * 300, "c.png"], ["compare", ".", "--out", "a" * 300]):
         record(place / "evaluation.json")
         status, out, err = cli(capsys, *words)
         assert (status, out, err.count("\n")) == (2, "", 1), err
