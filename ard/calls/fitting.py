@@ -13,8 +13,8 @@ from torch import nn
 from ard.artifacts.metrics import read_validations
 from ard.artifacts.paths import RunFolder, weights_file
 from ard.artifacts.weights import card_of
-from ard.cli.config_option import default_folder
 from ard.cli.messages import quiet
+from ard.cli.short_words import run_folder
 from ard.commands.fit import fit_student
 from ard.configs.catalogue import find
 from ard.core.errors import UserError
@@ -101,7 +101,7 @@ def fit(
         UserError: For whatever `ard fit` refuses.
     """
     base, recipe = find(data, "bases"), find(method, "methods")
-    folder = RunFolder.of(default_folder([base, recipe], seed) if out is None else out).root
+    folder = None if out is None else RunFolder.of(out).root
     files = {name: None if run is None else weights_of(run) for name, run in (("teacher", teacher), ("init", init))}
     chosen: dict[str, Any] = {"student": student, **files, "epochs": epochs, "lr": lr, "average": average}
     chosen |= {"eps": None if eps is None else written_radius(eps), "batch-size": batch_size, "data-dir": data_dir}
@@ -109,10 +109,11 @@ def fit(
         devices = 1
     chosen |= {"out": folder, "seed": seed, "devices": devices, "precision": precision, "logger": logger}
     words = [f"--{name}={value}" for name, value in chosen.items() if value is not None] + ["--resume"] * resume
+    command = ["fit", str(base), str(recipe), *words, *options]
     with warnings.catch_warnings():
         quiet()
-        fit_student(["fit", str(base), str(recipe), *words, *options])
-    return FitResult.of(folder)
+        fit_student(command)
+    return FitResult.of(run_folder(command))
 
 
 def weights_of(run: str | Path | FitResult) -> Path:

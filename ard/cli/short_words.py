@@ -31,14 +31,27 @@ def expanded(words: Sequence[str]) -> list[str]:
 
     Configs come first, so that an option wins wherever it stands; of two options for one key the last wins.
     """
+    paths, given, config = _said(words)
+    pairs = [pair for option in given for pair in _pairs(*option, config)]
+    configs = [word for path in paths for word in ("-c", short_config_path(path))]
+    return [words[0], *configs, *(f"--{key}" if value is None else f"--{key}={value}" for key, value in pairs)]
+
+
+def run_folder(words: Sequence[str]) -> Path:
+    """Where the run is written that these words ask for, whichever of them names the folder."""
+    _, given, config = _said(words)
+    named = [value for option in given for key, value in _plain(*option) if key == "trainer.default_root_dir"]
+    return Path(str(named[-1] if named else config["trainer"]["default_root_dir"]))
+
+
+def _said(words: Sequence[str]) -> tuple[list[Path], list[Option], dict[str, Any]]:
+    """The files of the configs, the options, and what both say together, the folder among it."""
     names, given = split_words(words[1:])
     paths = found(names)
     plain = [option_tree(key, value) for option in given for key, value in _plain(*option)]
     config = composed([*map(read_yaml, paths), *plain])
     folder = {"trainer": {"default_root_dir": default_folder(paths, config.get("seed_everything") or 0)}}
-    pairs = [pair for option in given for pair in _pairs(*option, composed([folder, config]))]
-    configs = [word for path in paths for word in ("-c", short_config_path(path))]
-    return [words[0], *configs, *(f"--{key}" if value is None else f"--{key}={value}" for key, value in pairs)]
+    return paths, given, composed([folder, config])
 
 
 @contextmanager

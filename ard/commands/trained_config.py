@@ -29,9 +29,10 @@ def training_with_config(weights: Path, card: Card) -> TrainingFacts | None:
 
 
 def _teachers_in(arguments: dict[str, Any], teachers: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """The path of each teacher in a configuration, with the hash that its weights had."""
+    """The path of each teacher in a configuration that is read from a file, with the hash that its weights had."""
     for place, sha256_then in teachers.items():
         node: Any = arguments
         for key in place.split("."):
             node = node[key]
-        yield node["init_args"]["weights"], sha256_then
+        if "weights" in node["init_args"]:
+            yield node["init_args"]["weights"], sha256_then

@@ -70,6 +70,28 @@ def test_a_run_is_on_one_device_unless_more_are_asked_for(gpus, devices, said, m
 
 
 @pytest.mark.parametrize(
+    ("given", "folder"),
+    [
+        ({}, "checkpoints/digits/natural/seed0"),
+        ({"seed": 4}, "checkpoints/digits/natural/seed4"),
+        ({"out": "mine"}, "mine"),
+        ({"options": ["--out=2026_11"]}, "2026_11"),
+        ({"options": ["--trainer.default_root_dir=mine", "--seed=5"]}, "mine"),
+        ({"options": ["--seed=5"]}, "checkpoints/digits/natural/seed5"),
+        ({"options": ["-c", "more.yaml"]}, "of a file"),
+        ({"out": "mine", "options": ["-c", "more.yaml"]}, "mine"),
+    ],
+)
+def test_the_result_is_of_the_folder_that_was_written(given, folder, monkeypatch, tmp_path):
+    """Whichever word named it: that of another run may lie in the folder that a run has by default."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "more.yaml").write_text("trainer: {default_root_dir: of a file}")
+    monkeypatch.setattr("ard.calls.fitting.fit_student", lambda _: None)
+    monkeypatch.setattr("ard.calls.fitting.FitResult.of", lambda folder: folder)
+    assert str(ard.fit("natural", data="digits", **given)) == folder
+
+
+@pytest.mark.parametrize(
     ("eps", "text"), [(8 / 255, "8/255"), ("8/255", "8/255"), (0.15, "0.15"), (0.123456789, "0.123456789")]
 )
 def test_a_radius_is_written_in_one_way(eps, text):
