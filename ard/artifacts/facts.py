@@ -80,6 +80,7 @@ class TrainingFacts:
     `config_digest` names everything the result depends on; `config` is what it is the digest of, where that is known.
     `resumed_with` are the changes of its options that the run has been through. `processes` is how many trained together,
     each with BatchNorm statistics of its share of a batch; None for one, and where an older version did not say it.
+    `init` is the SHA-256 of the weights that the student began with; None where it began with random ones.
     """
 
     block: dict[str, Any]
@@ -97,6 +98,7 @@ class TrainingFacts:
     config: dict[str, Any] | None = field(default=None, metadata=OMITTED)
     resumed_with: tuple[str, ...] | None = field(default=None, metadata=OMITTED)
     processes: Count | None = field(default=None, metadata=OMITTED)
+    init: str | None = field(default=None, metadata=OMITTED)
 
     @property
     def of_last_epoch(self) -> bool:

@@ -20,7 +20,9 @@ def training_with_config(weights: Path, card: Card) -> TrainingFacts | None:
         return training
     try:
         resolved = read_yaml(str(file))
-        known = dict(_teachers_in(resolved["model"]["init_args"], teachers_by_place(card.teacher, card.recipe)))
+        arguments = resolved["model"]["init_args"]
+        known = dict(_teachers_in(arguments, teachers_by_place(card.teacher, card.recipe)))
+        known |= {arguments["init"]: training.init} if training.init else {}
         changed = {RESUMED_WITH: list(training.resumed_with)} if training.resumed_with else {}
         config = essentials(resolved, known, look=False) | changed
     except (UserError, KeyError, TypeError, AttributeError):  # not a configuration of ours

@@ -54,7 +54,7 @@ GUARDS = "guards"  # change no run in which nothing goes wrong
 
 
 def config_digest(config: dict[str, Any], known: Mapping[str, str] | None = None) -> str:
-    """A digest of everything in a resolved config that the result depends on; teachers count by their contents.
+    """A digest of everything in a resolved config that the result depends on; teachers and start count by their contents.
 
     `known` has the digests of weights by their path, for those that are not there any more.
     """
@@ -80,7 +80,7 @@ def essentials(config: dict[str, Any], known: Mapping[str, str] | None = None, *
         config["model"]["init_args"].pop("weight_perturbation", None)  # those records did not know it
     config["model"]["init_args"].pop("cuda_graph", None)  # the same numbers, sooner
     if start := config["model"]["init_args"].get("init"):
-        config["model"]["init_args"]["init"] = weights_file(start)
+        config["model"]["init_args"]["init"] = _contents(start, known or {}, look=look) or weights_file(start)
     config["data"]["init_args"].pop("name", None)
     for part in ("model", "data"):
         config[part] = by_contents(config[part], known or {}, look=look)
@@ -99,11 +99,14 @@ def by_contents(tree: dict[str, Any], known: Mapping[str, str], *, look: bool = 
     if path.startswith("ard.") and "init_args" in tree:
         tree["init_args"] = as_before(path, tree["init_args"])
     if path.startswith(TEACHERS_FROM_FILES):
-        weights = tree["init_args"].pop("weights", "")
-        file = weights_file(weights)
-        digest = known.get(weights) or known.get(file)
-        tree["init_args"]["sha256"] = digest or (sha256(file) if look and os.path.isfile(file) else None)
+        tree["init_args"]["sha256"] = _contents(tree["init_args"].pop("weights", ""), known, look=look)
     return tree
+
+
+def _contents(weights: str, known: Mapping[str, str], *, look: bool) -> str | None:
+    """The SHA-256 of a file of weights, or of that in a run's folder; None where it is neither known nor there."""
+    file = weights_file(weights)
+    return known.get(weights) or known.get(file) or (sha256(file) if look and os.path.isfile(file) else None)
 
 
 def as_before(name: str, arguments: dict[str, Any]) -> dict[str, Any]:

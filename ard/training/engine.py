@@ -8,8 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ard.artifacts.paths import weights_file
 from ard.attacks import AttackFactory, Ball, frozen_mode
 from ard.core.errors import UserError
+from ard.core.files import sha256
 from ard.core.pixels import check_batch, check_known
 from ard.core.randomness import key_seed, keyed_generator
 from ard.core.ranges import one_of
@@ -86,6 +88,7 @@ class Engine(Validated):
                 f"{type(objective).__name__} needs a teacher: add --model.teacher.weights FILE, or in Python teacher=net"
             )
         self.init, self.pruned = init, start_from(init, self.student)
+        self.start = {} if init is None else {init: sha256(weights_file(init))}  # of the file, by its path
         self.average = training.averaged(self.student)
         self.foreign, self.timer = ForeignData(), StepTimer()
         self.augmented_by: dict[str, Any] = {}  # what a method that was named says of its images
@@ -173,6 +176,11 @@ class Engine(Validated):
         """The teacher and those of the objective, by their key in the config."""
         parts = [(f"objective.{name}".replace(".", ".init_args."), part) for name, part in self.objective.named_modules()]
         return {place: part for place, part in [("teacher", self.teacher), *parts] if isinstance(part, Frozen)}
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The SHA-256 of each file that teachers and start were read from, by its path."""
+        return {path: digest for one in self.teachers().values() for path, digest in one.files.items()} | self.start
 
     def configure_optimizers(self) -> Any:
         groups = [{"params": list(self.student.parameters())}, *self.objective.param_groups_all()]

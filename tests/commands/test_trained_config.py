@@ -24,8 +24,8 @@ def test_the_config_is_known_and_no_other_is(name, tmp_path, monkeypatch):
     weights = tmp_path / "teacher.safetensors"
     weights.write_bytes(b"of a teacher")
     options = [f"--model.init_args.teacher.init_args.{key}={value}" for key, value in TEACHERS[name].items()]
-    words = ["-c", "configs/cifar10.yaml", "-c", "configs/methods/rslad.yaml", f"--model.init_args.teacher=ard.models.{name}"]
-    config = Parsed(["fit", *words, *options]).resolved
+    options = [f"--model.init_args.teacher=ard.models.{name}", *options]
+    config = Parsed(["fit", "-c", "configs/cifar10.yaml", "-c", "configs/methods/rslad.yaml", *options]).resolved
     write_yaml(tmp_path / "config.yaml", config)
     card = Card(teacher=sha256(weights), training=replace(TRAINING, config_digest=config_digest(config)))
     weights.unlink()  # the card has its hash

@@ -6,11 +6,14 @@ import pytest
 import torch
 from pruning_networks import prunable, seeded
 from pytorch_lightning import Callback
+from tiny import user_error
 from torch import nn
 
 from ard.artifacts.card import Card
 from ard.artifacts.facts import Pruned
-from ard.artifacts.weights import read_stored, save_weights
+from ard.artifacts.weights import card_of, read_stored, save_weights
+from ard.commands.trained_config import training_with_config
+from ard.core.files import sha256
 from ard.models import MobileNetV2
 from ard.pruning.pruning import prune_network
 from ard.training.starting_weights import keep_zeros
@@ -86,6 +89,19 @@ def test_a_resumed_run_ends_with_the_same_bits(fit, start, tmp_path):
     alone, resumed = (read_stored(tmp_path / name / "last.safetensors").state for name in ("alone", "cut"))
     assert all(torch.equal(value, resumed[name]) for name, value in alone.items())
     assert set(freed(zeros(path), zeros(tmp_path / "cut" / "last.safetensors")).values()) == {0}
+
+
+def test_a_run_does_not_go_on_with_a_start_that_became_another_one(fit, start, tmp_path):
+    """Its zeros are those of the file: with other ones the second half would hold other weights than the first."""
+    path = start("magnitude")
+    words = [f"--model.init={path}", *FEW]
+    fit(tmp_path / "run", "pgd_at", *words)
+    last = tmp_path / "run" / "last.safetensors"
+    training = training_with_config(last, card_of(last))
+    assert training.init == training.config["model"]["init_args"]["init"] == sha256(path)
+    path.write_bytes(start("fanout").read_bytes())
+    with user_error("model.init"):
+        fit(tmp_path / "run", "pgd_at", *words, "--resume=auto")
 
 
 def test_infinite_gradients_do_not_reach_what_is_gone():

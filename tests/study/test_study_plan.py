@@ -316,7 +316,10 @@ def test_a_teacher_counts_by_its_contents_wherever_it_lies(place):
     config["model"]["init_args"]["teacher"]["init_args"]["weights"] = "run"
     assert config_digest(config) == digests[0]
     starts = []
-    for start in ("run", "run/student.safetensors", "a"):
+    for start in ("run", "run/student.safetensors", "a", "c"):
         config["model"]["init_args"]["init"] = start
         starts.append(config_digest(config))
-    assert starts[0] == starts[1] != starts[2]
+    assert starts[0] == starts[1] == starts[2] != starts[3]  # by its contents, as a teacher
+    assert config_digest(config, {"c": sha256(place / "a")}) == starts[0]
+    (place / "c").unlink()
+    assert config_digest(config) not in starts

@@ -15,7 +15,7 @@ from ard.models import load
 from ard.training import resume
 from ard.training.resume import changes
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 OPTIONS = ["--trainer.max_epochs=2", "--model.init_args.training.schedule=multistep"]
 
@@ -159,7 +159,7 @@ def test_a_teacher_that_is_replaced_while_a_resumed_run_begins_is_noticed(fit, t
         return found
 
     monkeypatch.setattr(resume, "check_same", replaced)
-    with user_error("a teacher was replaced while the run began"):
+    with user_error("a file of weights was replaced while the run began"):
         fit(tmp_path / "run", "rslad", *options[1:], "--trainer.max_epochs=3", "--resume=auto")
 
 

@@ -39,7 +39,7 @@ class RunFiles(SaveConfigCallback):
         self.configs = [short_config_path(str(path)) for path in config.get("config") or ()]
         self.method = method_of(self.configs, objective)
         self.changes: list[str] = []  # those that the run has been through, where it was resumed with other options
-        self.teachers: dict[str, str] = {}  # the SHA-256 of the files that the teachers were read from, by path
+        self.read: dict[str, str] = {}  # the SHA-256 of the files that teachers and start were read from, by path
         self.work = WorkDone()
         self.status = 0  # of the command, once the run has ended
 
@@ -53,7 +53,7 @@ class RunFiles(SaveConfigCallback):
 
     def _essentials(self) -> dict[str, Any]:
         changed = {RESUMED_WITH: self.changes} if self.changes else {}
-        return essentials(self.resolved, self.teachers) | changed
+        return essentials(self.resolved, self.read) | changed
 
     def resumed_with(self, changes: list[str]) -> None:
         """From now on the run is one that began otherwise: its digest is not that of a run with these options throughout."""
@@ -78,11 +78,11 @@ class RunFiles(SaveConfigCallback):
         self.work.begin(trainer.strategy.root_device)
 
     def _know(self, engine: Engine) -> None:
-        """From now on teachers count as what was read, whatever their files become; a resumed run has looked before."""
-        self.teachers = {path: digest for one in engine.teachers().values() for path, digest in one.files.items()}
+        """From now on teachers and start count as what was read, whatever their files become; a resumed run has looked."""
+        self.read = engine.files
         used = self._essentials()
         if vars(self).setdefault("essentials", used) != used:
-            raise UserError("a teacher was replaced while the run began: expected one teacher; start it again")
+            raise UserError("a file of weights was replaced while the run began: expected one; start it again")
 
     def _write_config(self, folder: RunFolder) -> None:
         """The configuration, and the run's name where no study has written one."""
@@ -129,7 +129,7 @@ class RunFiles(SaveConfigCallback):
             trainer.strategy.barrier()
 
     def _write_weights(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for line in replaced_since(self.teachers):
+        for line in replaced_since(self.read):
             warnings.warn(f"{line}; the student was trained with the first", stacklevel=1)
         folder, written = RunFolder.of(trainer.default_root_dir), []
         chosen = selected_by(trainer)
@@ -152,7 +152,7 @@ class RunFiles(SaveConfigCallback):
         """The card of the weights: network, data, recipe, teacher, training block."""
         assert isinstance(engine, Engine)
         arguments = self.resolved["model"]["init_args"]
-        student, objective = arguments["student"], by_contents(arguments["objective"], self.teachers)
+        student, objective = arguments["student"], by_contents(arguments["objective"], self.read)
         return Card(
             class_path=student["class_path"],
             init_args=student.get("init_args"),
@@ -192,6 +192,7 @@ class RunFiles(SaveConfigCallback):
             config_digest=digest_of(self.essentials),
             resumed_with=tuple(self.changes) or None,
             processes=trainer.world_size if trainer.world_size > 1 else None,
+            init=engine.start.get(engine.init or ""),
         )
 
     def device_seconds(self, trainer: pl.Trainer) -> float:
