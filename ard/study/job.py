@@ -111,7 +111,7 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """Of the config, and the teachers as they are now, by their records, here or published: these outlive the weights."""
+        """Of the config and the teachers as they are now, by their records, here or published: these outlive the weights."""
         known: dict[str, str | None] = {}
         for teacher in self.run.teachers.values():
             records = [finished_record(folder.records[0]) for folder in teacher.places(self.study.results)]

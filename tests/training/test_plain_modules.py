@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 import torch
+from plain_runs import FOREIGN, PLAIN, Net, Sized, digits, fitted, loader, plain_trainer
 from tiny import user_error
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
@@ -27,59 +28,9 @@ from ard.objectives.mtard import CIARD, MTARD
 from ard.objectives.peeraid import PeerAiD
 from ard.objectives.pgd_at import PGDAT
 from ard.objectives.rslad import RSLAD
-from ard.training.callbacks.guards import Guards
-from ard.training.callbacks.teacher_accuracy import TeacherCheck
-from ard.training.checkpoints import AtomicCheckpointIO, best_and_last
 from ard.training.schedule import Training
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:The .* does not have many workers"),
-    pytest.mark.filterwarnings("ignore:Starting from v1.9.0, `tensorboardX` has been removed"),
-    pytest.mark.filterwarnings("ignore:.*sampler.* has shuffling enabled"),
-]
-FOREIGN = pytest.mark.filterwarnings("ignore:loaders that are not of ard.data")
-QUIET = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False, "enable_progress_bar": False}
-
-
-class Net(nn.Module):
-    """As people write them: the classes are in it, and `view` refuses another memory format."""
-
-    def __init__(self, channels=1):
-        super().__init__()
-        self.conv, self.norm, self.head = nn.Conv2d(channels, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.Linear(128, 10)
-
-    def forward(self, x):
-        h = self.norm(self.conv(x)).relu()
-        return self.head(h.view(len(h), -1))
-
-
-class Sized(Net):
-    """Made for a number of classes, as `num_classes` says it."""
-
-    def __init__(self, *, num_classes):
-        super().__init__()
-        self.head = nn.Linear(128, num_classes)
-
-
-def digits(count, split=0, channels=1):
-    x, y = Digits().splits[split].__getitems__(list(range(count)))
-    return x.expand(-1, channels, -1, -1), y
-
-
-def loader(count=96, split=0, change=lambda x: x, channels=1, **options):
-    x, y = digits(count, split, channels)
-    return DataLoader(TensorDataset(change(x), y), batch_size=32, **options)
-
-
-def plain_trainer(epochs=1, **options):
-    return pl.Trainer(max_epochs=epochs, accelerator="cpu", **{**QUIET, **options})
-
-
-def fitted(module, *, change=lambda x: x, channels=1, trainer=None):
-    trainer = trainer or plain_trainer()
-    data = {"change": change, "channels": channels}
-    trainer.fit(module, loader(**data, shuffle=True), loader(64, 1, **data))
-    return trainer
+pytestmark = PLAIN
 
 
 @FOREIGN
@@ -109,23 +60,6 @@ def test_uint8_and_float_pixels_are_the_same_run():
         return torch.cat([part.flatten() for part in module.student.parameters()])
 
     assert torch.equal(weights(lambda x: x), weights(lambda x: x / 255))
-
-
-@FOREIGN
-def test_what_our_own_trainer_adds_can_be_added_by_hand(tmp_path):
-    """And the run goes on from the checkpoint that was left."""
-
-    def run(epochs, **start):
-        module = ard.Distillation(student=Net(), teacher=Net(), objective="pgd_at_ema", eps=0.1)
-        callbacks = [*Guards().callbacks(), TeacherCheck(), *best_and_last(str(tmp_path), "val/robust_acc")]
-        options = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()], "callbacks": callbacks}
-        trainer = plain_trainer(epochs, default_root_dir=tmp_path, log_every_n_steps=1, **options)
-        trainer.fit(module, loader(shuffle=True), loader(64, 1), **start)
-        return trainer
-
-    run(1)
-    assert {"summary.json", "best.ckpt", "last.ckpt"} <= {file.name for file in tmp_path.iterdir()}
-    assert run(2, ckpt_path=tmp_path / "last.ckpt").global_step == 6
 
 
 def test_what_is_not_promised_is_said_once():

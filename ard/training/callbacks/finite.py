@@ -59,6 +59,11 @@ class Finite(Guard):
         self._batch = 0
         self._buffers: list[Tensor] = []
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        self._pending = None  # of a run that was ended in the middle of a step
+        self.received = self.agreed = 0
+
     def on_train_batch_start(self, trainer: pl.Trainer, engine: pl.LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         self._batch = batch_idx
         self._keep_buffers(engine)

@@ -11,7 +11,13 @@ class Guard(pl.Callback):
     """Watches a run without touching it; `seen` is saved in checkpoints, its warnings in the run's summary too."""
 
     def __init__(self, **seen: Any) -> None:
+        self._nothing = seen
         self.seen: dict[str, Any] = {**seen, "warnings": []}
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
+        """What was seen of another run is nothing to one that begins; what a checkpoint holds is read after this."""
+        if stage == "fit" and trainer.global_step == 0:
+            self.seen = {**self._nothing, "warnings": []}
 
     def state_dict(self) -> dict[str, Any]:
         return {**self.seen, "warnings": list(self.seen["warnings"])}

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -12,6 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from ard.artifacts.paths import RunFolder
 from ard.core.terminal import say
 from ard.training.callbacks.finite import Finite
+from ard.training.checkpoints import Kept
 
 # SIGUSR1 is what schedulers send before they pre-empt, SIGHUP that the terminal is gone; Windows has neither.
 _STATUSES = {"SIGTERM": 143, "SIGUSR1": 143, "SIGHUP": 129, "SIGINT": 130}
@@ -32,6 +34,7 @@ class Stop(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Take over from Lightning's handlers, which lose the epoch; the trainer puts back what there was before itself."""
+        self.received = self.agreed = 0  # what ended another run does not end this one
         self.finite = next((one for one in trainer.callbacks if isinstance(one, Finite)), None)  # type: ignore[attr-defined]
         if threading.current_thread() is threading.main_thread():
             for number in STATUS:
@@ -57,7 +60,10 @@ class Stop(Checkpoint):
             trainer.save_checkpoint(self.path)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        self._agree(trainer)  # the callback before this one has written last.ckpt
+        self._agree(trainer)
+        written = [Path(one.best_model_path) for one in trainer.checkpoint_callbacks if isinstance(one, Kept)]
+        if self.agreed and self.path not in written:  # else the callback before this one has just done it
+            trainer.save_checkpoint(self.path)
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self.received and number == signal.SIGINT:

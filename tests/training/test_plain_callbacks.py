@@ -1,0 +1,78 @@
+"""The callbacks of `ard fit` in a trainer of one's own: each fit begins anew, and nothing is said that is not so."""
+
+import signal
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from plain_runs import FOREIGN, PLAIN, Net, loader, plain_trainer
+from tiny import user_error
+
+import ard
+from ard.training.callbacks.guards import Guards
+from ard.training.callbacks.signals import Stop
+from ard.training.callbacks.teacher_accuracy import TeacherCheck
+from ard.training.checkpoints import AtomicCheckpointIO, best_and_last
+
+pytestmark = PLAIN
+
+
+@FOREIGN
+def test_what_our_own_trainer_adds_can_be_added_by_hand(tmp_path):
+    """And the run goes on from the checkpoint that was left."""
+
+    def run(epochs, **start):
+        module = ard.Distillation(student=Net(), teacher=Net(), objective="pgd_at_ema", eps=0.1)
+        callbacks = [*Guards().callbacks(), TeacherCheck(), *best_and_last(str(tmp_path), "val/robust_acc")]
+        options = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()], "callbacks": callbacks}
+        trainer = plain_trainer(epochs, default_root_dir=tmp_path, log_every_n_steps=1, **options)
+        trainer.fit(module, loader(shuffle=True), loader(64, 1), **start)
+        return trainer
+
+    run(1)
+    assert {"summary.json", "best.ckpt", "last.ckpt"} <= {file.name for file in tmp_path.iterdir()}
+    assert run(2, ckpt_path=tmp_path / "last.ckpt").global_step == 6
+
+
+def short_run(callbacks, epochs=1, **options):
+    trainer = plain_trainer(epochs, enable_checkpointing=True, callbacks=callbacks, log_every_n_steps=1, **options)
+    trainer.fit(ard.Distillation(student=Net(), objective="pgd_at", eps=0.1), loader(shuffle=True), loader(64, 1))
+
+
+@FOREIGN
+def test_guards_know_nothing_of_the_run_before(tmp_path):
+    finite, overfitting, *rest = Guards().callbacks()
+    overfitting.seen |= {"pgd_best": 1.0, "suspected": True, "warnings": ["of another run"]}
+    finite.received = finite.agreed = signal.SIGTERM
+    short_run([finite, overfitting, *rest, Stop(tmp_path)], default_root_dir=tmp_path)
+    assert overfitting.seen["pgd_best"] < 0.9
+    assert "of another run" not in (tmp_path / "summary.json").read_text()
+
+
+@FOREIGN
+def test_checkpoints_of_one_run_are_not_those_of_the_next(tmp_path):
+    callbacks = best_and_last(str(tmp_path), "val/robust_acc")
+    short_run(callbacks)
+    best = (tmp_path / "best.ckpt").read_bytes()
+    with user_error("these callbacks keep the epochs of another run there; expected new ones"):
+        short_run(callbacks)
+    assert (tmp_path / "best.ckpt").read_bytes() == best
+
+
+class Signalled(pl.Callback):
+    """A signal in the validation of the only epoch."""
+
+    def on_validation_start(self, trainer, _):
+        if not trainer.sanity_checking:
+            signal.raise_signal(signal.SIGTERM)
+
+
+@FOREIGN
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_signal_in_validation_finds_its_step_saved_whoever_saves_epochs(kept, tmp_path, capsys):
+    callbacks = [*(best_and_last(str(tmp_path), "val/robust_acc") if kept else []), Stop(tmp_path), Signalled()]
+    with pytest.raises(SystemExit) as ended:
+        short_run(callbacks, epochs=2)
+    assert ended.value.code == 143
+    assert f"SIGTERM after step 3: {tmp_path}/last.ckpt holds it" in capsys.readouterr().err
+    assert torch.load(tmp_path / "last.ckpt", weights_only=False)["global_step"] == 3
