@@ -237,9 +237,18 @@ def records_below(folder: Path) -> list[Path]:
 
 
 def _files_below(folder: Path, *names: str) -> Iterator[Path]:
-    """The files of these names, without runs that a study moved aside; a closed folder is an error, and not empty."""
-    for place, folders, files in os.walk(folder, onerror=_refuse_what_is_closed):
-        folders[:] = [one for one in folders if not one.endswith(REPLACED)]
+    """The files of these names, without runs that a study moved aside; a closed folder is an error, and not empty.
+
+    Links to folders are followed, as runs may lie on another disk, but no folder is entered twice.
+    """
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, onerror=_refuse_what_is_closed, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        kept = [one for one in folders if not one.endswith(REPLACED)]
+        folders[:] = sorted(kept, key=lambda name: Path(place, name).is_symlink())  # what lies here is called as it is here
         yield from (Path(place, name) for name in names if name in files or name in folders)
 
 

@@ -280,6 +280,6 @@ class DataModule(pl.LightningDataModule, ABC):
 
 
 def to_pixels(images: Tensor) -> Tensor:
-    """uint8 -> float32 in [0, 1]; floats pass, for data modules that hold pixels already."""
-    pixels = images.float() / 255 if images.dtype == torch.uint8 else images
+    """uint8 -> float32 in [0, 1]; floats keep their values, for data modules that hold pixels already."""
+    pixels = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     return pixels.contiguous(memory_format=torch.channels_last)

@@ -8,7 +8,16 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Subset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    Dataset,
+    DistributedSampler,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 
 from ard.core.errors import UserError
 from ard.core.pixels import check_pixels
@@ -18,6 +27,8 @@ NOT_PROMISED = (
     "loaders that are not of ard.data: an interrupted run resumes at an epoch's beginning and not to the same bits, reports "
     "name no images, and nothing is augmented here but by the loaders themselves"
 )
+
+EACH_ONCE = (SequentialSampler, RandomSampler, DistributedSampler)  # they show all images of an epoch
 
 
 class ForeignData:
@@ -50,7 +61,7 @@ class ForeignData:
         self.few, self.input_shape = (x, y), tuple(x.shape[1:])
         self.batch_size = len(y) * trainer.world_size
         dataset = getattr(loader, "dataset", None)
-        labels = labels_of(dataset)
+        labels = labels_shown(loader)
         batches = 0 if math.isinf(trainer.num_training_batches) else int(trainer.num_training_batches)
         self.image_count = len(labels) if labels is not None else batches * self.batch_size
         self.class_counts = () if labels is None else torch.bincount(labels).tolist()
@@ -63,7 +74,7 @@ class ForeignData:
         if not (isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)):
             raise UserError(f"a batch is {_kind(batch)}; expected a pair of tensors: images and labels")
         x, y = batch
-        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        x = x.float() / 255 if x.dtype == torch.uint8 else x.float() if x.is_floating_point() else x
         if batch_idx == 0:
             _check_range(x)
         return x, y if y.is_floating_point() else y.long()
@@ -79,6 +90,18 @@ class ForeignData:
     def image_indices(self, batch_idx: int) -> None:  # noqa: ARG002
         """Nobody knows which images of which data set they show."""
         return
+
+
+def labels_shown(loader: Any) -> Tensor | None:
+    """The class of every image (n,) that a loader shows in an epoch, on all processes; None where nobody knows."""
+    labels, batches = labels_of(getattr(loader, "dataset", None)), getattr(loader, "batch_sampler", None)
+    sampler = getattr(loader if batches is None else batches, "sampler", None)
+    if labels is None or type(batches) not in (BatchSampler, type(None)):
+        return None
+    if type(sampler) is SubsetRandomSampler:
+        return labels[torch.as_tensor(sampler.indices)]
+    draws = type(sampler) is RandomSampler and (sampler.replacement or sampler.num_samples != len(labels))
+    return labels if type(sampler) in EACH_ONCE and not draws else None
 
 
 def labels_of(dataset: Dataset | Any) -> Tensor | None:

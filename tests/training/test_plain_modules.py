@@ -10,12 +10,20 @@ import torch
 from plain_runs import FOREIGN, PLAIN, Net, Sized, digits, fitted, loader, plain_trainer
 from tiny import user_error
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 import ard
 from ard.attacks import PGD
 from ard.data import Digits
-from ard.data.foreign import ForeignData, labels_of
+from ard.data.foreign import ForeignData, labels_of, labels_shown
 from ard.models import Frozen, Normalized
 from ard.objectives.adr import ADR
 from ard.objectives.cgard import CGARD
@@ -35,7 +43,7 @@ pytestmark = PLAIN
 
 @FOREIGN
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("change", [lambda x: x, lambda x: x / 255], ids=["uint8", "float"])
+@pytest.mark.parametrize("change", [lambda x: x, lambda x: x.double() / 255], ids=["uint8", "float64"])
 def test_networks_and_loaders_of_ones_own_just_work(change, channels):
     """In a plain trainer: a sanity check before training, and validation under inference mode."""
     net, teacher = Net(channels), Net(channels)
@@ -333,6 +341,26 @@ def test_labels_of_data_sets_are_found():
     assert labels_of([1, 2]) is None
 
 
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({}, [2, 0, 1, 1]),
+        ({"shuffle": True}, [2, 0, 1, 1]),
+        ({"batch_size": None}, [2, 0, 1, 1]),
+        ({"sampler": SubsetRandomSampler([0, 2])}, [2, 1]),
+        ({"sampler": WeightedRandomSampler([1.0, 2.0, 1.0, 1.0], 4)}, None),
+        ({"sampler": RandomSampler(range(4), replacement=True)}, None),
+        ({"sampler": RandomSampler(range(4), num_samples=2)}, None),
+        ({"batch_sampler": [[0, 1], [0, 1]]}, None),
+    ],
+    ids=["in order", "shuffled", "one by one", "a subset", "weighted", "with replacement", "a few", "batches of one's own"],
+)
+def test_the_labels_of_an_epoch_are_those_that_its_loader_shows(options, shown):
+    data = TensorDataset(torch.zeros(4, 1), torch.tensor([2, 0, 1, 1]))
+    found = labels_shown(DataLoader(data, **options))
+    assert (found if found is None else found.tolist()) == shown
+
+
 @FOREIGN
 def test_methods_that_weigh_classes_find_their_counts_or_say_what_they_miss():
     teacher = Net()
@@ -346,6 +374,9 @@ def test_methods_that_weigh_classes_find_their_counts_or_say_what_they_miss():
     pairs = DataLoader(list(zip(x, y, strict=True)), batch_size=32)
     with user_error("0 of 10 classes are counted: expected a data set with `targets`"):
         plain_trainer().fit(module(), pairs, pairs)
+    drawn = DataLoader(TensorDataset(x, y), batch_size=32, sampler=WeightedRandomSampler(torch.ones(64), 64))
+    with user_error("0 of 10 classes are counted: .* a loader that shows each of its images once"):
+        plain_trainer().fit(module(), drawn, pairs)
 
 
 @FOREIGN
