@@ -21,7 +21,7 @@ from ard.data.loading import Loader, fingerprint
 from ard.models import Cached, Frozen, Network
 from ard.objectives.base import Objective, RunFacts, Step, total_loss
 from ard.training.attack_schedule import attack_of
-from ard.training.fit_checks import check_accumulation, check_apart, check_augmentation, check_length_known
+from ard.training.fit_checks import check_accumulation, check_augmentation, check_length_known, check_networks, check_own
 from ard.training.given_student import class_count, reads_channels_last, student_factory
 from ard.training.schedule import Training
 from ard.training.starting_weights import start_from
@@ -133,7 +133,8 @@ class Engine(Validated):
         check_augmentation(self.objective, self.data, self.augmented_by)
         check_accumulation(self.objective, self.trainer.accumulate_grad_batches)
         given = [one.given for teacher in self.teachers().values() for one in teacher.single_teachers]
-        check_apart(self.student, chain.from_iterable(given))
+        check_networks(self.student, chain.from_iterable(given))
+        check_own(self.objective, self)
         self.choose_memory_format(self.data.input_shape)
         self.num_classes = class_count(self.student, self.data.input_shape, self.num_classes or self.data.num_classes)
         if isinstance(self.data, DataModule):  # all at once: a batch may be hours away

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 from torch import nn
 
 from ard.core.errors import UserError
 from ard.objectives.base import Objective
 from ard.training.schedule import Training
+
+_OWNERS: WeakKeyDictionary[Objective, "ref[nn.Module]"] = WeakKeyDictionary()  # the module that trained with each
 
 
 def check_length_known(objective: Objective, training: Training) -> None:
@@ -47,8 +50,21 @@ def check_augmentation(objective: Objective, data: Any, wanted: Mapping[str, Any
             )
 
 
-def check_apart(student: nn.Module, teachers: Iterable[nn.Module]) -> None:
-    """Raises UserError where a teacher, which is frozen, holds weights of the student, which learns."""
+def check_own(objective: Objective, engine: nn.Module) -> None:
+    """Raises UserError where an objective that learns has begun to do so beside another student."""
+    if _OWNERS.setdefault(objective, ref(engine))() is not engine and objective.state_dict():
+        raise UserError(
+            f"this {type(objective).__name__} has learned in another module, and would go on from there: expected a new one "
+            "for each"
+        )
+
+
+def check_networks(student: nn.Module, teachers: Iterable[nn.Module]) -> None:
+    """Raises UserError where nothing of a student can learn, or a teacher, which is frozen, holds weights of it."""
+    if not any(parameter.requires_grad for parameter in student.parameters()):
+        raise UserError(
+            "no parameter of the student can learn, as where it has been a teacher: expected student.requires_grad_(True)"
+        )
     learning = {id(parameter) for parameter in student.parameters()}
     for teacher in teachers:
         if any(id(parameter) in learning for parameter in teacher.parameters()):

@@ -187,14 +187,35 @@ def test_a_teacher_that_shares_weights_with_the_student_is_refused_and_freezes_n
 
 
 @FOREIGN
+def test_an_objective_that_learned_beside_another_student_is_refused():
+    objective, plain = MTARD(natural_teacher=Frozen.of(Net())), RSLAD()
+    for one in (plain, objective, plain):
+        fitted(ard.Distillation(student=Net(), teacher=Net(), objective=one, eps=0.1))
+    with user_error("this MTARD has learned in another module, and would go on from there: expected a new one for each"):
+        fitted(ard.Distillation(student=Net(), teacher=Net(), objective=objective, eps=0.1))
+
+
+@FOREIGN
+def test_a_network_that_has_taught_is_not_trained_by_accident():
+    net = Net()
+    fitted(ard.Distillation(student=Net(), teacher=net, objective="rslad", eps=0.1))
+    with user_error(r"no parameter of the student can learn.*expected student.requires_grad_\(True\)"):
+        fitted(ard.Distillation(student=net, objective="pgd_at", eps=0.1))
+    fitted(ard.Distillation(student=net.requires_grad_(True), objective="pgd_at", eps=0.1))
+
+
+@FOREIGN
 def test_a_second_fit_begins_no_part_of_a_method_anew():
-    objective = HeadScale(base=PGDAT(), scale=0.1)
-    module = ard.Distillation(student=Headed(Net()), objective=objective, eps=0.1, training={"lr": 1e-9})
-    fitted(module)
-    before = module.student.head.weight.detach().clone()
-    fitted(module)
-    assert torch.allclose(before, module.student.head.weight, rtol=1e-3)
-    other = ard.Distillation(student=Headed(Net()), objective=objective, eps=0.1, training={"lr": 1e-9})
+    def module():
+        objective = HeadScale(base=PGDAT(), scale=0.1)
+        return ard.Distillation(student=Headed(Net()), objective=objective, eps=0.1, training={"lr": 1e-9})
+
+    first = module()
+    fitted(first)
+    before = first.student.head.weight.detach().clone()
+    fitted(first)
+    assert torch.allclose(before, first.student.head.weight, rtol=1e-3)
+    other = module()
     before = other.student.head.weight.detach().clone()
     fitted(other)
     assert torch.allclose(0.1 * before, other.student.head.weight, rtol=1e-3)
@@ -208,8 +229,6 @@ def test_the_teacher_that_learns_goes_on_learning_in_a_second_fit():
     learner = objective.learner
     fitted(module)
     assert objective.learner is learner
-    fitted(ard.Distillation(student=Net(), teacher=Net(), objective=objective, eps=0.1, training={"lr": 1e-9}))
-    assert objective.learner is not learner
 
 
 @FOREIGN
