@@ -153,6 +153,11 @@ class DataModule(pl.LightningDataModule, ABC):
         """How many training images there are."""
         return len(self.splits[0])
 
+    @property
+    def images_an_epoch(self) -> int:
+        """How many images an epoch shows; of some data sets more than are in one of their sources."""
+        return self.image_count
+
     @cached_property
     def splits(self) -> tuple[Subset, Subset]:
         """Training and validation images."""

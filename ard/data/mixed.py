@@ -143,6 +143,10 @@ class Mixed(DataModule):
         """Training images of both; the places of the others follow those of the base."""
         return super().image_count + len(self.others)
 
+    @property
+    def images_an_epoch(self) -> int:
+        return len(self.splits[0]) * self.batch_size // own_count(self.batch_size, self.fraction)
+
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """As the base does, where this is not told otherwise."""
         return self.base.augment(x, generator) if self.as_base else super().augment(x, generator)

@@ -67,7 +67,7 @@ def try_step(run: PlannedRun) -> Iterator[Advice]:
     part = "" if size == whole else f" (with {size} of {whole} images, for the time it takes)"
     probe, passes, device = Probe(), Passes(), run.device
     memory = peak_memory(lambda: _fit(run, [probe, passes]), device)
-    step = min(probe.seconds[1:]) * whole / size
+    step = min(probe.seconds[1:] or probe.seconds) * whole / size
     losses = ", ".join(f"{name} {value:.3g}" for name, value in probe.losses.items())
     message = f"{losses}; gradient {probe.gradient:.3g}; {duration(step)}{part}"
     yield Advice("training step", f"{probe.wrong}: {message}" if probe.wrong else message, "error" if probe.wrong else "ok")
@@ -131,7 +131,7 @@ def _free() -> int:
 
 def cost(run: PlannedRun, step: float, validation: float, passes: Passes) -> Advice:
     """The passes of a step and the duration of the whole run, on one device."""
-    epochs, batches = run.max_epochs, len(run.data.splits[0]) // run.data.batch_size
+    epochs, batches = run.max_epochs, run.data.images_an_epoch // run.data.batch_size
     replays = getattr(run.engine, "replays", 1)
     steps = batches * epochs // replays
     seconds = steps * step + epochs // replays * len(run.data.splits[1]) * validation

@@ -40,7 +40,9 @@ def corruptions() -> list[Corruption]:
 
     def jpeg(x: Tensor, _: torch.Generator) -> Tensor:
         levels = (x * 255).round().to(torch.uint8).cpu()
-        return torch.stack([F.jpeg(image, 58) for image in levels]).to(x.device, x.dtype) / 255
+        images = levels if x.shape[1] in (1, 3) else levels.flatten(0, 1)[:, None]  # each channel as a grey image
+        coded = torch.stack([F.jpeg(image, 58) for image in images]).reshape(x.shape)
+        return coded.to(x.device, x.dtype) / 255
 
     return [
         Corruption(name="gaussian noise", strength=0.08, corrupt=noise),

@@ -123,7 +123,7 @@ def images_of_an_epoch(section: str) -> int | None:
         return sum(map(len, data.train_files.values())) - data.val_size
     try:
         with nothing_fetched():
-            return None if data is None else data.image_count
+            return None if data is None else data.images_an_epoch
     except UserError:
         return None
 

@@ -51,6 +51,10 @@ def batches(n: int = 103, batch_size: int = 12, epoch: int | None = 0, seed: int
     return found
 
 
+def test_an_epoch_shows_as_many_images_as_it_says(data: DataModule) -> None:
+    assert sum(1 for _ in data.train_dataloader()) == data.images_an_epoch // data.batch_size
+
+
 def test_images_are_bytes_of_the_promised_shape(data: DataModule) -> None:
     assert data.num_classes == len(set(data.classes)) > 1
     for images in (*data.splits, data.test_images()):

@@ -73,6 +73,12 @@ def test_a_healthy_run(doctor, tmp_path, teacher, observed):
     observed(f"the doctor: disk: {table['disk'][0].partition(',')[0]}, folder: can be written")
 
 
+def test_a_run_of_one_step(doctor, tmp_path):
+    status, table = doctor(tmp_path / "run", "natural", "--trainer.max_epochs=1", "--data.init_args.batch_size=1000")
+    assert (status, wrong(table)) == (0, {})
+    assert "1 steps of student" in table["the whole run"][0]
+
+
 @pytest.mark.parametrize("recipe", ["natural", "free_at"])
 def test_runs_without_a_teacher(doctor, tmp_path, recipe):
     status, table = doctor(tmp_path / "run", recipe, "--trainer.max_epochs=8")

@@ -26,7 +26,9 @@ def corrupted(name, x, seed=0):
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("x", [photo(), photo(1), (photo() > 0.45).float()], ids=["colour", "grey", "extreme"])
+@pytest.mark.parametrize(
+    "x", [photo(), photo(1), photo(4), (photo() > 0.45).float()], ids=["RGB", "grey", "four", "extreme"]
+)
 def test_what_every_corruption_promises(name, x):
     before = x.clone()
     found = EVERY[name](None, x, None, generator())

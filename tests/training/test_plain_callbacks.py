@@ -5,8 +5,10 @@ import signal
 import pytest
 import pytorch_lightning as pl
 import torch
-from plain_runs import FOREIGN, PLAIN, Net, loader, plain_trainer
+from plain_runs import FOREIGN, PLAIN, Net, digits, loader, plain_trainer
 from tiny import user_error
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 import ard
 from ard.training.callbacks.guards import Guards
@@ -57,6 +59,33 @@ def test_checkpoints_of_one_run_are_not_those_of_the_next(tmp_path):
     with user_error("these callbacks keep the epochs of another run there; expected new ones"):
         short_run(callbacks)
     assert (tmp_path / "best.ckpt").read_bytes() == best
+
+
+@FOREIGN
+@pytest.mark.parametrize("kind", ["shares", "without a label"])
+def test_a_teacher_is_asked_about_the_images_that_have_a_label(kind):
+    x, y = digits(64)
+    y = F.one_hot(y, 10).float() if kind == "shares" else torch.where(torch.arange(64) < 32, -1, y)
+    teacher, check = Net().eval(), TeacherCheck()
+    images = DataLoader(TensorDataset(x, y), batch_size=64)
+    trainer = plain_trainer(1, callbacks=[check])
+    with pytest.warns(UserWarning, match="not above chance"):
+        trainer.fit(ard.Distillation(student=Net(), teacher=teacher, objective="rslad", eps=0.1), images, loader(64, 1))
+    labels = y.argmax(dim=1) if kind == "shares" else y
+    asked = labels >= 0
+    right = (teacher(x[asked] / 255).argmax(dim=1) == labels[asked]).double().mean().item()
+    assert check.found["teacher"].n == asked.sum()
+    assert check.found["teacher"].share == pytest.approx(right)
+
+
+@FOREIGN
+def test_a_teacher_that_nobody_can_judge_is_not_called_one_at_chance(recwarn):
+    x, y = digits(64)
+    check, images = TeacherCheck(), DataLoader(TensorDataset(x, torch.full_like(y, -1)), batch_size=64)
+    module = ard.Distillation(student=Net(), teacher=Net(), objective="rslad", eps=0.1)
+    plain_trainer(1, callbacks=[check]).fit(module, images, loader(64, 1))
+    assert check.found == {}
+    assert "above chance" not in "".join(str(one.message) for one in recwarn)
 
 
 class Signalled(pl.Callback):

@@ -90,12 +90,14 @@ class TeacherCheck(pl.Callback):
         what = "validation" if isinstance(data, DataModule) else "training"
         for place, teacher in pl_module.teachers().items():
             x, y = validation_images(data, TEACHER_IMAGES) if isinstance(data, DataModule) else data.few
-            accuracy = self.found[place] = answered(teacher, x.to(pl_module.device), y.to(pl_module.device))
+            accuracy = answered(teacher, x.to(pl_module.device), y.to(pl_module.device))
+            if accuracy.n:
+                self.found[place] = accuracy
             going_on = trainer.global_step > 0  # the warning was given when the run began
             if going_on:
                 continue
             right = f"teacher {teacher.weights} is right on {percent(accuracy.share)} of {accuracy.n} {what} images"
-            cause, is_known = untaught(teacher), accuracy.beats_chance(pl_module.num_classes)
+            cause, is_known = untaught(teacher), not accuracy.n or accuracy.beats_chance(pl_module.num_classes)
             if cause or not is_known:
                 cause = cause or "another normalisation, or another order of classes? `ard doctor` checks it"
                 warnings.warn(f"{right}{'' if is_known else ', not above chance'}: {cause}", stacklevel=1)
@@ -103,7 +105,14 @@ class TeacherCheck(pl.Callback):
 
 @torch.no_grad()
 def answered(network: torch.nn.Module, x: Tensor, y: Tensor) -> Accuracy:
-    """How many of the images are classified correctly, in float32 and without touching any random state."""
+    """How many of the images are classified correctly, in float32 and without touching any random state.
+
+    Labels are classes, or shares of them, of which the largest counts; images without a label, −1, do not.
+    """
+    y = y.argmax(dim=1) if y.ndim == 2 else y
+    x, y = x[y >= 0], y[y >= 0]
+    if not len(y):
+        return Accuracy(0.0, 0)
     with torch.random.fork_rng([]), torch.autocast(x.device.type, enabled=False):
         right = sum(int((network(a).argmax(dim=1) == b).sum()) for a, b in zip(x.split(100), y.split(100), strict=True))
     return Accuracy(right / len(y), len(y))
