@@ -133,10 +133,11 @@ def cost(run: PlannedRun, step: float, validation: float, passes: Passes) -> Adv
     """The passes of a step and the duration of the whole run, on one device."""
     epochs, batches = run.max_epochs, run.data.images_an_epoch // run.data.batch_size
     replays = getattr(run.engine, "replays", 1)
-    steps = batches * epochs // replays
-    seconds = steps * step + epochs // replays * len(run.data.splits[1]) * validation
+    steps, validations = batches * epochs // replays, epochs // replays
+    seconds = steps * step + validations * len(run.data.splits[1]) * validation
     counted = [f"{name} {c['F']:g} F + {c['B']:g} B" for name, c in passes.counts.items() if c["F"]]
-    message = f"{duration(seconds)}: {steps:,} steps of {', '.join(counted)} passes, {epochs // replays} validations"
+    of = f" of {', '.join(counted)} passes" if counted else ""  # the second step of an epoch is counted
+    message = f"{duration(seconds)}: {steps:,} step{'s' * (steps != 1)}{of}, {validations} validation{'s' * (validations != 1)}"
     others = run.options["devices"]
     return Advice(
         "the whole run", message + (f"; on one device ({others} requested)" if others not in ("auto", 1, "1") else "")

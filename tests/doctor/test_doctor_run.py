@@ -76,7 +76,7 @@ def test_a_healthy_run(doctor, tmp_path, teacher, observed):
 def test_a_run_of_one_step(doctor, tmp_path):
     status, table = doctor(tmp_path / "run", "natural", "--trainer.max_epochs=1", "--data.init_args.batch_size=1000")
     assert (status, wrong(table)) == (0, {})
-    assert "1 steps of student" in table["the whole run"][0]
+    assert ": 1 step, 1 validation" in table["the whole run"][0]
 
 
 @pytest.mark.parametrize("recipe", ["natural", "free_at"])
