@@ -1,6 +1,7 @@
 """`ard.compare`: records side by side, as `ard compare` puts them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ard.artifacts.paths import RECORD, RunFolder
@@ -31,7 +32,8 @@ def compare(
 
     Args:
         runs: Folders of runs, or of many runs, what `fit` returned, or records. A record of a network in memory does not say
-            what it is of: give it a name, as in {"mine": record, "baseline": "checkpoints/digits/pgd_at"}.
+            what it is of: give it a name, as in {"mine": record, "baseline": "checkpoints/digits/pgd_at"}. Names are those
+            of the rows; a folder of several methods keeps theirs.
         out: A folder for table.md, table.csv and a picture, as `ard compare` writes them; by default nothing is written.
         mixed: Allow rows with different data, threat, suite or number of images.
         last: Take the last epochs alone instead of the selected ones, whose choice on validation images adds noise.
@@ -48,7 +50,10 @@ def compare(
     named = runs if isinstance(runs, Mapping) else {f"record {place}": run for place, run in enumerate(runs, 1)}
     if not named:
         raise UserError("nothing to compare: expected folders of runs, or records")
-    records = [record for name, run in named.items() for record in _records(name, run)]
+    for name in named:
+        if not isinstance(name, str):
+            raise UserError(f"{name!r} is no name of a row: expected a text")
+    records = [record for name, run in named.items() for record in _records(name, run, is_title=named is runs)]
     folders = [_folder(run) for run in named.values() if not isinstance(run, Record)]
     kinds = formats_of(formats)
     known = entries() if published else None
@@ -60,8 +65,12 @@ def compare(
     return comparison
 
 
-def _records(name: str, run: Compared) -> list[StoredRecord]:
-    return [StoredRecord(Path(name, RECORD), run)] if isinstance(run, Record) else load_records([_folder(run)])
+def _records(name: str, run: Compared, *, is_title: bool) -> list[StoredRecord]:
+    if isinstance(run, Record):
+        return [StoredRecord(Path(name, RECORD), run, title=name if is_title else None)]
+    found = load_records([_folder(run)])
+    is_one = len({one.name for one in found}) == 1
+    return [replace(one, title=name) for one in found] if is_title and is_one else found
 
 
 def _folder(run: str | Path | FitResult) -> Path:

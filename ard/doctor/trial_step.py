@@ -137,7 +137,8 @@ def cost(run: PlannedRun, step: float, validation: float, passes: Passes) -> Adv
     seconds = steps * step + validations * len(run.data.splits[1]) * validation
     counted = [f"{name} {c['F']:g} F + {c['B']:g} B" for name, c in passes.counts.items() if c["F"]]
     of = f" of {', '.join(counted)} passes" if counted else ""  # the second step of an epoch is counted
-    message = f"{duration(seconds)}: {steps:,} step{'s' * (steps != 1)}{of}, {validations} validation{'s' * (validations != 1)}"
+    validated = f"{validations} validation{'s' * (validations != 1)}"
+    message = f"{duration(seconds)}: {steps:,} step{'s' * (steps != 1)}{of}, {validated}"
     others = run.options["devices"]
     return Advice(
         "the whole run", message + (f"; on one device ({others} requested)" if others not in ("auto", 1, "1") else "")

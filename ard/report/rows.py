@@ -26,6 +26,7 @@ class StoredRecord:
     path: Path
     record: Record
     is_stale: bool = False  # of other weights than those that lie beside it now
+    title: str | None = None  # what somebody calls it, whatever record and folder say
 
     @property
     def folder(self) -> Path:
@@ -50,7 +51,9 @@ class StoredRecord:
 
     @property
     def name(self) -> str:
-        """The method with what was swept."""
+        """What it is called, else the method with what was swept."""
+        if self.title is not None:
+            return one_line(self.title)
         return one_line(row_name(self.method, self.record.run.swept if self.record.run else {}))
 
     @property

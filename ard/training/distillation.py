@@ -1,6 +1,7 @@
 """How nearly every method trains: an attack, then a step of the optimiser."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from torch import Tensor, nn
@@ -64,7 +65,7 @@ class Distillation(Engine):
         *,
         student: nn.Module | Network | str,
         objective: Objective | str,
-        teacher: Frozen | nn.Module | Network | str | None = None,
+        teacher: Frozen | nn.Module | Network | str | Path | None = None,
         threat: Ball | None = None,
         eps: RadiusLike | None = None,
         attack: AttackFactory | None = None,
@@ -74,7 +75,7 @@ class Distillation(Engine):
         clean_pass: CleanPass | None = None,
         weight_perturbation: AWP | None = None,
         cuda_graph: bool = True,
-        init: str | None = None,
+        init: str | Path | None = None,
         num_classes: int | None = None,
         seed: int = 0,
     ) -> None:

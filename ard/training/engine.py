@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -65,7 +66,7 @@ class Engine(Validated):
         training: Training,
         teacher: Frozen | None = None,
         attack_mode: AttackMode = "eval",
-        init: str | None = None,
+        init: str | Path | None = None,
         num_classes: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -87,8 +88,8 @@ class Engine(Validated):
             raise UserError(
                 f"{type(objective).__name__} needs a teacher: add --model.teacher.weights FILE, or in Python teacher=net"
             )
-        self.init, self.pruned = init, start_from(init, self.student)
-        self.start = {} if init is None else {init: sha256(weights_file(init))}  # of the file, by its path
+        self.pruned = start_from(init, self.student)
+        self.start = {} if init is None else {str(init): sha256(weights_file(init))}  # the file's, by its path
         self.average = training.averaged(self.student)
         self.foreign, self.timer = ForeignData(), StepTimer()
         self.augmented_by: dict[str, Any] = {}  # what a method that was named says of its images

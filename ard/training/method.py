@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from inspect import signature
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from torch import nn
@@ -97,12 +98,12 @@ def threat_of(threat: Ball | None, eps: RadiusLike | None) -> Ball:
     return threat if threat is not None else Linf(EPS if eps is None else eps)
 
 
-def frozen_teacher(teacher: Frozen | nn.Module | Network | str | None, num_classes: int | None) -> Frozen | None:
+def frozen_teacher(teacher: Frozen | nn.Module | Network | str | Path | None, num_classes: int | None) -> Frozen | None:
     """A teacher as engines take it: a network itself, what makes it once called with num_classes, or its file of weights."""
     if teacher is None or isinstance(teacher, Frozen):
         return teacher
-    if isinstance(teacher, str):
-        return Frozen(weights=teacher)
+    if isinstance(teacher, str | Path):
+        return Frozen(weights=str(teacher))
     if isinstance(teacher, nn.Module):
         return Frozen.of(teacher)
     if num_classes is None:

@@ -1,6 +1,7 @@
 """Free replays: each batch several times, and one backward pass for the weights and the attack."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
@@ -112,7 +113,7 @@ class FreeDistillation(Engine):
         *,
         student: nn.Module | Network | str,
         objective: Objective | str,
-        teacher: Frozen | nn.Module | Network | str | None = None,
+        teacher: Frozen | nn.Module | Network | str | Path | None = None,
         threat: Ball | None = None,
         eps: RadiusLike | None = None,
         replays: int | None = None,
@@ -120,7 +121,7 @@ class FreeDistillation(Engine):
         val_attack: AttackFactory | None = None,
         training: Training | Mapping[str, Any] | None = None,
         attack_mode: Literal["eval", "train"] | None = None,
-        init: str | None = None,
+        init: str | Path | None = None,
         num_classes: int | None = None,
         seed: int = 0,
     ) -> None:

@@ -1,5 +1,7 @@
 """The weights that a student starts from; of a pruned file the zeros stay, or training would compare other networks."""
 
+from pathlib import Path
+
 from torch import Tensor, nn
 
 from ard.artifacts.card import Card
@@ -8,7 +10,7 @@ from ard.artifacts.weights import read_weights
 from ard.models.loading import fill
 
 
-def start_from(init: str | None, student: nn.Module) -> Pruned | None:
+def start_from(init: str | Path | None, student: nn.Module) -> Pruned | None:
     """Fill a student from a file of weights, whose last layer may be for other classes; says how the file was pruned."""
     if init is None:
         return None

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import ard
 from ard.artifacts.paths import record_of
 from ard.artifacts.record_file import read_record
+from ard.artifacts.record_parts import RunInfo
 from ard.artifacts.weights import card_of
 from ard.calls.fitting import written_radius
 
@@ -205,7 +206,19 @@ def test_a_comparison_is_that_of_the_verb(weights, tmp_path):
     assert str(table) == table.to_markdown()
     assert ard.compare(weights.parent).to_markdown() == ard.compare(str(weights.parent)).to_markdown()
     both = ard.compare({"mine": record, "file": weights.parent})
-    assert {row.method for row in both.rows} >= {"mine"}
+    assert [row.method for row in both.rows] == ["file", "mine"]
+
+
+def test_rows_are_called_as_they_were_given(weights):
+    record = ard.evaluate(weights, limit=50)
+    of_a_run = RunInfo(study="s", method="ard", role="student", checkpoint="best", seed=0, swept={}, teachers={})
+    named = replace(record, run=of_a_run)
+    for names in (["seed0", "seed1"], ["1", "2"], ["kd/T=4", "ard/T=4"], ["same", "other"]):
+        one, two = record, named if names[0] == "same" else replace(record, seconds=record.seconds + 1)
+        assert sorted(row.method for row in ard.compare(dict(zip(names, [one, two], strict=True))).rows) == sorted(names)
+    assert [row.method for row in ard.compare([named]).rows] == ["ard"]
+    with user_error("1 is no name of a row: expected a text"):
+        ard.compare({1: record})
 
 
 def test_nothing_to_compare_is_said(tmp_path):

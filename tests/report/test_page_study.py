@@ -177,6 +177,16 @@ def test_records_that_differ_have_a_page_without_differences(study):
         write_pages(study, baseline="ard")
 
 
+@pytest.mark.parametrize("options", [["--baseline", "ard"], ["--last"]])
+def test_what_compares_is_refused_for_one_run(study, capsys, options):
+    run = next(path.parent for path in sorted(study.rglob("evaluation.json")))
+    (run / "report.html").unlink(missing_ok=True)
+    status, out, err = cli(capsys, "report", run, *options)
+    assert (status, out) == (2, "")
+    assert f"{' '.join(options)}: {run} is one run, with nothing beside it; expected the folder of a study" in err
+    assert not (run / "report.html").exists()
+
+
 def test_an_unknown_baseline_is_one_line_and_leaves_no_page(study, capsys):
     status, out, err = cli(capsys, "report", study, "--baseline", "adr")
     assert (status, out, err.count("\n")) == (2, "", 1)

@@ -21,7 +21,10 @@ from torch.utils.data import (
 )
 
 import ard
+from ard.artifacts.card import Card
+from ard.artifacts.weights import save_weights
 from ard.attacks import PGD
+from ard.core.files import sha256
 from ard.data import Digits
 from ard.data.foreign import ForeignData, labels_of, labels_shown
 from ard.models import Frozen, Normalized
@@ -496,6 +499,13 @@ def test_keys_of_training_win_also_where_they_say_what_is_the_default(engine):
 def test_mistakes_are_one_line(engine, options, message):
     with user_error(message):
         getattr(ard, engine)(**{"student": Net(), "teacher": Net(), **options})
+
+
+def test_files_of_weights_may_be_paths(tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_weights(path, Net(), Card(num_classes=10))
+    module = ard.Distillation(student=Net(), teacher=path, init=path, objective="rslad", eps=0.1)
+    assert (module.teacher.weights, module.start) == (str(path), {str(path): sha256(path)})
 
 
 def test_names_of_networks_ignore_case_and_underscores():

@@ -30,6 +30,9 @@ def write_pages(
     nothing to show, or a record is damaged.
     """
     if is_run(folder):
+        if baseline is not None or last:
+            option = "--last" if baseline is None else f"--baseline {baseline}"
+            raise UserError(f"{option}: {folder} is one run, with nothing beside it; expected the folder of a study")
         pages = {RunFolder(folder).report: page_of_run(load_run(folder))}
     else:
         runs = [load_run(path) for path in runs_below(folder) if among is None or path in among]

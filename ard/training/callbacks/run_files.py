@@ -192,7 +192,7 @@ class RunFiles(SaveConfigCallback):
             config_digest=digest_of(self.essentials),
             resumed_with=tuple(self.changes) or None,
             processes=trainer.world_size if trainer.world_size > 1 else None,
-            init=engine.start.get(engine.init or ""),
+            init=next(iter(engine.start.values()), None),
         )
 
     def device_seconds(self, trainer: pl.Trainer) -> float:

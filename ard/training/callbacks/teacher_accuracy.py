@@ -77,8 +77,8 @@ class TeacherCheck(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         assert isinstance(pl_module, Engine)
-        if pl_module.init and not self.allow_mismatch:
-            check_fold(_card(pl_module.init), pl_module.init, pl_module.data)
+        for path in () if self.allow_mismatch else pl_module.start:
+            check_fold(_card(path), path, pl_module.data)
         for teacher in pl_module.teachers().values():
             for path in filter(os.path.isfile, teacher.files):
                 check_images_of(_card(path), path, pl_module.data, allow_mismatch=self.allow_mismatch)
