@@ -154,12 +154,12 @@ def random_teacher(path, num_classes):
 
 
 @pytest.fixture(scope="module")
-def few_queries():
-    """Half the time of an evaluation goes into one search; `interruptions` shortens it in the processes that it starts."""
-    from small_runs import few_queries
+def short_attacks():
+    """For evaluations in this process; `interruptions` shortens those in the processes that it starts."""
+    from small_runs import less_effort
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ard.evaluation.suites.Squares", few_queries)
+        less_effort(patch)
         yield
 
 

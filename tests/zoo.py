@@ -3,9 +3,10 @@
 Every model and attack that is broken on purpose is made of these; `raised` says which checks found it out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 
 from ard.attacks import FGSM, PGD, Attack, Ball, Linf, frozen_mode
 from ard.data import Digits, to_pixels
-from ard.evaluation.adversaries import Adversary, GradientAdversary
+from ard.evaluation import suites
+from ard.evaluation.adversaries import Adversary, Goal, Squares
 from ard.evaluation.evaluation import Evaluation
 from ard.evaluation.suites import SUITES, Given, full, quick
 from ard.losses import cross_entropy
@@ -29,7 +31,7 @@ Change = Callable[[nn.Module, Tensor], Tensor]
 
 
 class Short(pyautoattack.AutoAttack):
-    """AutoAttack with a twentieth of its queries and steps."""
+    """AutoAttack with a fraction of its queries and steps."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -38,14 +40,24 @@ class Short(pyautoattack.AutoAttack):
         self.apgd_targeted.n_iter = self.fab.n_iter = 8
 
 
-def short(*arguments) -> list[Adversary]:
-    """`full`, with two runs for five and two targets for nine."""
-    return [replace(a, goals=a.goals[:2]) if isinstance(a, GradientAdversary) else a for a in full(*arguments)]
+def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every attack by gradients with at most 40 steps and two goals, the search with at most 300 queries."""
+    by_pgd = suites._by_pgd
+
+    def in_few_steps(name: str, ball: Ball, steps: int, loss: str, goals: Sequence[Goal], **place: object) -> Adversary:
+        return by_pgd(name, ball, min(steps, 40), loss, goals[:2], **place)
+
+    def in_few_queries(**given: Any) -> Adversary:
+        return Squares(**{**given, "queries": min(given["queries"], 300)})
+
+    monkeypatch.setattr(suites, "_by_pgd", in_few_steps)
+    monkeypatch.setattr(suites, "Squares", in_few_queries)
+    monkeypatch.setattr("pyautoattack.AutoAttack", Short)
 
 
 def own(*arguments) -> list[Adversary]:
-    """`short` without AutoAttack's gradients, which find what our own miss where those are broken."""
-    kept = [a for a in short(*arguments) if a.name not in GRADIENT_PARTS]
+    """`full` without AutoAttack's gradients, which find what our own miss where those are broken."""
+    kept = [a for a in full(*arguments) if a.name not in GRADIENT_PARTS]
     return [replace(a, after=tuple(name for name in a.after if name not in GRADIENT_PARTS)) for a in kept]
 
 
@@ -65,8 +77,8 @@ class Subject:
 
 def register(monkeypatch: pytest.MonkeyPatch) -> None:
     """The zoo's suites; `soundness` runs every check for a suite that it does not know."""
-    monkeypatch.setattr("pyautoattack.AutoAttack", Short)
-    monkeypatch.setitem(SUITES, "short", short)
+    shorten(monkeypatch)
+    monkeypatch.setitem(SUITES, "short", full)
     monkeypatch.setitem(SUITES, "all checks", quick)
     monkeypatch.setitem(SUITES, "own", own)
 

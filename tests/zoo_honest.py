@@ -60,7 +60,7 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
     "ViT": ViT,
     "BatchNorm-free": lambda: convolutions(no_norm, nn.ReLU),
     "trained in bf16": InBfloat16,
-    "MobileNetV2": lambda: MobileNetV2(num_classes=10, in_channels=1, stages=[[2, 16, 2, 1], [4, 24, 2, 2]], head=64),
+    "MobileNetV2": lambda: MobileNetV2(num_classes=10, in_channels=1, stages=[[2, 8, 1, 1], [2, 16, 1, 2]], head=32),
     "ResNet": lambda: ResNet(num_classes=10, in_channels=1, width=8, blocks=[1, 1]),
     "MLP": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.LayerNorm(128), nn.SiLU(), nn.Linear(128, 10)),
     "softplus, average pooling": lambda: convolutions(nn.InstanceNorm2d, nn.Softplus, nn.AvgPool2d(2)),

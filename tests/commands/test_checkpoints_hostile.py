@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_runs import cli, write_weights, write_yaml
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 TEACHER = "--model.init_args.teacher.init_args.weights"
 

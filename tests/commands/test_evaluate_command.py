@@ -19,7 +19,7 @@ from ard.evaluation.request import Request
 
 SAME = "the network of student.safetensors, bit for bit, whose attacks were not run again"
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 
 def record_of(path):

@@ -13,7 +13,7 @@ from ard.__main__ import main
 from ard.artifacts.record_file import read_record, write_record
 from ard.evaluation.evaluation import Evaluation
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from interruptions import NO_CHECKOUT, ended, lying, said, start, timeless
 from small_runs import write_weights
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 LIMIT = ("--limit", 250)  # two and a half blocks
 RESULTS = [f"evaluation.{kind}" for kind in ("json", "md", "robustbench.json", "shown.safetensors")]

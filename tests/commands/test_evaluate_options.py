@@ -9,7 +9,7 @@ from torch import nn
 from ard.data import Digits
 from ard.data.loading import MemoryImages
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 TAUGHT = ["--suite", "full", "--teacher", "student.safetensors"]
 

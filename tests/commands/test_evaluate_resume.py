@@ -16,7 +16,7 @@ from ard.evaluation.adversaries import GradientAdversary
 from ard.evaluation.blocks import Store
 from ard.evaluation.evaluation import Evaluation
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 BLOCK = 20
 N = 22  # a block and a tenth

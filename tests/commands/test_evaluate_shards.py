@@ -16,7 +16,7 @@ from ard.evaluation.adversaries import GradientAdversary
 from ard.evaluation.blocks import Store
 from ard.evaluation.evaluation import Evaluation, evaluate_images
 
-pytestmark = pytest.mark.usefixtures("few_queries", "small_blocks")
+pytestmark = pytest.mark.usefixtures("short_attacks", "small_blocks")
 
 LIMIT = ("--limit", 50)  # two and a half blocks
 RESULTS = [f"evaluation.{kind}" for kind in ("json", "md", "robustbench.json", "shown.safetensors")]

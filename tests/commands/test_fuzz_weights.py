@@ -16,7 +16,7 @@ from small_runs import CARD, NETWORK, trained, write_weights
 from ard.artifacts.weights import read_weights
 from ard.models import load
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 draws = st.randoms(use_true_random=False)
 SMALL = {key: CARD[key] for key in ("class_path", "init_args", "num_classes")}

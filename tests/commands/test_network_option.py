@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_runs import cli, workplace, write_yaml
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 MODULE = """
 import torch

@@ -11,7 +11,7 @@ from small_runs import cli, narrow, one_line, write_weights
 
 from ard.artifacts.card import Card, difference
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 CLASSES = ["cat", "dog", "owl"]
 SECTION = {"class_path": "ard.data.ImageFolder", "init_args": {"root": "photos", "size": 8, "val_size": 3, "grey": True}}

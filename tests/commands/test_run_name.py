@@ -14,7 +14,7 @@ from ard.artifacts.record_parts import RunInfo
 from ard.artifacts.run_name import RunName, method_of, read_run_name, run_of, write_run_name
 from ard.artifacts.typed_json import written
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 NAME = RunName(
     study="digits", method="ard", role="student", swept={"model.init_args.a": 0.5}, config_digest=TRAINING.config_digest

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from small_runs import DATA, cli, digits, narrow, trained, write_weights, write_yaml
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 THREATS = {"Linf": 0.1, "L2": 0.5}
 FILE = "evaluation.adversarial.safetensors"

@@ -17,7 +17,7 @@ from ard.attacks import L2, Linf
 from ard.evaluation.eight_bits import on_levels
 from ard.evaluation.evaluation import Evaluation, evaluate_images
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 
 def images(seed, n=20):

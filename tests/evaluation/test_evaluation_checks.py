@@ -20,7 +20,7 @@ from ard.evaluation.suites import SUITES, Given, pgd
 from ard.evaluation.verdicts import Verdicts
 from ard.losses import cross_entropy
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 BALL = Linf(eps=0.1)
 

@@ -15,7 +15,7 @@ from ard.attacks import Linf
 from ard.evaluation.evaluation import Evaluation
 from ard.evaluation.gallery import chosen, gallery_of
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from ard.evaluation.checks import answers
 from ard.evaluation.evaluation import Evaluation, evaluate_images
 from ard.evaluation.recorded_calls import Copies
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 
 class Pixels(torch.Tensor):

@@ -20,7 +20,7 @@ from ard.report.comparison import compare_records
 from ard.report.evidence_card import evidence_card
 from ard.report.robustbench import robustbench_entry
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 CHECKS = {"nothing failed": full_record().checks}
 CHECKS |= {word: tuple(replace(one, verdict=word) for one in full_record().checks) for word in ("warn", "fail")}

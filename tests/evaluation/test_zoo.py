@@ -47,7 +47,7 @@ def test_every_check_is_raised_by_a_subject():
 @pytest.mark.parametrize("network", [honest, *(pytest.param(other, marks=pytest.mark.campaign) for other in OTHERS)])
 def test_the_whole_suite_finds_nothing_in_a_sound_evaluation(network):
     given = Given(transfer={"undefended": undefended()}, teacher=quickly_trained(), undefended=undefended())
-    evaluation = Evaluation(network(), *digits(200), BALL, suite="full", given=given)
+    evaluation = Evaluation(network(), *digits(100), BALL, suite="full", given=given)
     evaluation.judge()
     assert set(findings(evaluation)) == set()
 
@@ -58,6 +58,8 @@ def test_an_honest_network_of_any_kind_trips_no_check_of_quick(kind):
     evaluation = Evaluation(network(kind), *digits(100), BALL)
     evaluation.judge()
     assert findings(evaluation) == {}
+    accuracy = {attack.name: attack.accuracy for attack in evaluation.record().attacks}
+    assert accuracy["PGD-20"] <= accuracy["FGSM"] + 0.01  # more steps are no weaker
 
 
 @pytest.mark.parametrize("kind", KINDS)

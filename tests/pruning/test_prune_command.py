@@ -14,7 +14,7 @@ from ard.artifacts.weights import read_stored
 from ard.models import load
 from ard.report.grouping import load_records
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 SEEDS = "runs/net/seed3"
 RUN = RunInfo(study=None, method="ard", role="student", checkpoint="best", seed=3, swept={}, teachers={})

@@ -23,7 +23,7 @@ from ard.models.average import MovingAverage
 from ard.models.building import another, choose_memory_format
 from ard.objectives.peeraid import PeerAiD
 
-pytestmark = pytest.mark.usefixtures("few_queries")
+pytestmark = pytest.mark.usefixtures("short_attacks")
 
 SHAPE = (1, 8, 8)
 KNOWN = {"num_classes": 10, "input_shape": SHAPE}
