@@ -48,7 +48,11 @@ class Cached(Frozen):
             raise UserError(
                 f"{path} needs {missing >> 20} MB, {free >> 20} MB are free: use ard.models.Frozen, or make room"
             )
-        table = torch.from_file(str(path), shared=True, size=size, dtype=torch.int16)  # a hole is zero
+        try:
+            table = torch.from_file(str(path), shared=True, size=size, dtype=torch.int16)  # a hole is zero
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"{path} cannot be written ({reason}): use ard.models.Frozen, or a folder of your own") from error
         self._table = table.view(len(labels), views, num_classes + CHECK)
         return self
 

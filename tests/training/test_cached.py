@@ -166,6 +166,17 @@ def test_other_data_or_another_teacher_have_a_table_of_their_own(teacher):
     assert len(list(teacher.parent.glob("*.logits"))) == 3
 
 
+def test_a_folder_that_is_not_ones_own_is_one_line(teacher, monkeypatch):
+    denied = torch.from_file
+
+    def from_file(path, **options):
+        return denied(f"/nowhere{path}", **options)
+
+    monkeypatch.setattr(torch, "from_file", from_file)
+    with user_error("logits cannot be written .*No such file.*: use ard.models.Frozen, or a folder of your own"):
+        opened(teacher)
+
+
 def test_no_room_is_one_line(teacher, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})())
     with user_error("MB are free"):
