@@ -9,10 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ard.artifacts.paths import weights_file
 from ard.attacks import AttackFactory, Ball, frozen_mode
 from ard.core.errors import UserError
-from ard.core.files import sha256
 from ard.core.pixels import check_batch, check_known
 from ard.core.randomness import key_seed, keyed_generator
 from ard.core.ranges import one_of
@@ -88,8 +86,7 @@ class Engine(Validated):
             raise UserError(
                 f"{type(objective).__name__} needs a teacher: add --model.teacher.weights FILE, or in Python teacher=net"
             )
-        self.pruned = start_from(init, self.student)
-        self.start = {} if init is None else {str(init): sha256(weights_file(init))}  # the file's, by its path
+        self.start, self.pruned = start_from(init, self.student)
         self.average = training.averaged(self.student)
         self.foreign, self.timer = ForeignData(), StepTimer()
         self.augmented_by: dict[str, Any] = {}  # what a method that was named says of its images

@@ -6,17 +6,20 @@ from torch import Tensor, nn
 
 from ard.artifacts.card import Card
 from ard.artifacts.facts import Pruned
-from ard.artifacts.weights import read_weights
+from ard.artifacts.weights import read_stored
 from ard.models.loading import fill
 
 
-def start_from(init: str | Path | None, student: nn.Module) -> Pruned | None:
-    """Fill a student from a file of weights, whose last layer may be for other classes; says how the file was pruned."""
+def start_from(init: str | Path | None, student: nn.Module) -> tuple[dict[str, str], Pruned | None]:
+    """Fill a student from a file of weights, whose last layer may be for other classes.
+
+    Returns the SHA-256 of the file by its path, nothing where there is none, and how the file was pruned.
+    """
     if init is None:
-        return None
-    state, card = read_weights(init)
-    fill(student, state, card, init, any_head=True)
-    return keep_zeros(student, card)
+        return {}, None
+    stored = read_stored(init)
+    fill(student, stored.state, stored.card, init, any_head=True)
+    return {str(init): stored.sha256}, keep_zeros(student, stored.card)
 
 
 def keep_zeros(student: nn.Module, card: Card) -> Pruned | None:
