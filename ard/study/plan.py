@@ -1,5 +1,6 @@
 """What a study consists of: fold by fold teachers, trials, then conditions × recipes × seeds."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise, product
@@ -23,6 +24,11 @@ def plan(study: Study, directory: Path, resolve: Resolver) -> list[StudyRun]:
     """All runs, one fold after the other: a study that was stopped has whole folds to compare."""
     runs = [run for fold in study.every_fold for run in _of_one_fold(study, directory, fold, resolve)]
     _check_rows(study, [run for run in runs if not run.tried])
+    for name, count in Counter(run.name for run in runs).items():
+        if count > 1:
+            raise UserError(
+                f"{count} runs would be called {name}: expected swept settings whose last words or numbers differ"
+            )
     return runs
 
 

@@ -216,8 +216,10 @@ def _check_own(name: str, study: Study) -> None:
 def _check_tuned(name: str, study: Study) -> None:
     """Raises UserError for numbers that repeat, and for a key that something else sets, too."""
     for key, numbers in study.tune.items():
-        if not numbers or len(set(numbers)) < len(numbers):
-            raise UserError(f"{name}: tune {key} {numbers}: expected numbers, each once")
+        if not numbers or len({f"{number:g}" for number in numbers}) < len(numbers):
+            raise UserError(
+                f"{name}: tune {key} {numbers}: expected numbers, each once, of which the first six digits differ"
+            )
         for settings in (study.sweeps, study.overrides, study.conditions, {"every run": study.common}):
             if fixed := [run for run, keys in settings.items() if plain_key(key) in map(plain_key, keys)]:
                 raise UserError(f"{name}: {key} is tuned, and set for {fixed[0]}: expected one of them")
@@ -235,8 +237,14 @@ def _check_conditions(name: str, study: Study, recipes: Sequence[str]) -> None:
             )
         for settings in (study.sweeps, study.overrides):
             for recipe in set(settings) & set(recipes) - set(study.without_condition):
-                if both := set(map(plain_key, keys)) & set(map(plain_key, settings[recipe])):
-                    raise UserError(f"{name}: {both.pop()} is set by {condition} and for {recipe}: expected one of them")
+                for key in (plain_key(one) for one in keys if any(_meet(one, other) for other in settings[recipe])):
+                    raise UserError(f"{name}: {key} is set by {condition} and for {recipe}: expected one of them")
+
+
+def _meet(key: str, other: str) -> bool:
+    """Whether two keys set the same, or one sets what the other is a part of."""
+    first, second = sorted((f"{plain_key(key)}.", f"{plain_key(other)}."), key=len)
+    return second.startswith(first)
 
 
 def _check_configs(name: str, study: Study) -> None:

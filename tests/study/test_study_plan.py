@@ -163,11 +163,21 @@ def test_every_recipe_is_trained_under_every_condition_and_teachers_under_none(p
         ({"without_condition": ["ard"], "conditions": {}}, "without_condition: ard: expected one of its recipes, and `cond"),
         ({"sweeps": {"pgd_at": {wrong: [0.1, 0.2]}}}, "data.wrong is set by wrong-40 and for pgd_at: expected one"),
         ({"overrides": {"ard": {"data.wrong": 0.1}}}, "data.wrong is set by wrong-40 and for ard: expected one"),
+        ({"overrides": {"ard": {"data": {"init_args": {"wrong": 0}}}}}, "data.wrong is set by wrong-40 and for ard"),
         ({"overrides": {"ard": {"lr": 0.1}}}, "is tuned, and set for ard"),
         ({"conditions": {"a": {"model.init_args.training.lr": 1}}}, "is tuned, and set for a"),
     ):
         with user_error(words):
             planned(write_yaml(place / "wrong.yaml", asked | changes), place)
+
+
+def test_two_settings_of_one_name_are_refused(place):
+    """One folder would hold both, and one of them would never be trained."""
+    steps = {f"model.init_args.{part}.init_args.steps": [5, 10] for part in ("attack", "val_attack")}
+    for swept in (steps, {"model.init_args.training.lr": [0.1234561, 0.1234562]}):
+        study = write_yaml(place / "wrong.yaml", STUDY | {"sweeps": {"pgd_at": swept}})
+        with user_error(r"2 runs would be called pgd_at-\S+: expected swept settings whose last words or numbers differ"):
+            planned(study, place)
 
 
 def test_a_common_student_is_no_teachers_network(place):

@@ -160,7 +160,7 @@ def test_a_key_to_tune_is_a_whole_path_and_no_other_setting(study_place, study):
             read_study(write_yaml(study_place / "odd.yaml", {**STUDY, **TUNED, **setting}))
 
 
-@pytest.mark.parametrize("numbers", [[], [0.1, 0.1]])
+@pytest.mark.parametrize("numbers", [[], [0.1, 0.1], [0.1234561, 0.1234562]])
 def test_numbers_to_tune_are_there_and_differ(numbers, study_place):
     with user_error(r"tune model.init_args.training.lr .*: expected numbers, each once"):
         read_study(write_yaml(study_place / "odd.yaml", {**STUDY, "tune": {LR: numbers}}))
