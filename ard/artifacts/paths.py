@@ -216,6 +216,14 @@ def weights_file(path: str | Path) -> str:
     return student.as_posix() if os.path.isfile(student) else named
 
 
+def run_home(folder: Path) -> Path:
+    """The folder of all seeds and folds of the run in a folder: ard of ard/fold0/seed1."""
+    for word in ("seed", "fold"):
+        if folder.name.startswith(word) and folder.name.removeprefix(word).isdigit():
+            folder = folder.parent
+    return folder
+
+
 def runs_without_record(folder: Path) -> list[Path]:
     """The folders at or below one in which a run has trained, and nothing has been evaluated; without trials of settings."""
     run = RunFolder(folder)

@@ -76,8 +76,10 @@ class Comparison:
             if differ:
                 raise UserError(f"{option}: these records differ in {', '.join(differ)}; expected comparable ones")
         stale = [stored.path for stored in found if stored.is_stale]
-        rows, left_out = group(records), left_out_line(folders, stale)
-        return cls(of_last_epochs(rows) if last else rows, differ, baseline, left_out, ladders, published)
+        rows = group(records)
+        kept = of_last_epochs(rows) if last else rows
+        left_out = " ".join(filter(None, [left_out_line(folders, stale), without_last_line(rows, kept)]))
+        return cls(kept, differ, baseline, left_out, ladders, published)
 
     def to_markdown(self) -> str:
         """The table, and below it what a reader has to know."""
@@ -181,6 +183,13 @@ def left_out_line(directories: Sequence[Path], stale: Sequence[Path] = ()) -> st
     runs = [path for folder in directories for path in runs_without_record(folder)]
     parts = [_named(runs, "without a record"), _named(stale, "of other weights than those beside it")]
     return f"Left out, {'; '.join(filter(None, parts))}; `ard evaluate` writes one." if any(parts) else ""
+
+
+def without_last_line(rows: Sequence[Row], kept: Sequence[Row]) -> str:
+    """Which methods are not among the kept rows of last epochs, since none of theirs was evaluated; empty without one."""
+    methods = {row.method for row in kept}
+    missing = dict.fromkeys(row.method for row in rows if row.method not in methods)
+    return f"Left out, without a record of the last epoch: {', '.join(missing)}." if missing else ""
 
 
 def _named(paths: Iterable[Path], what: str) -> str:

@@ -28,7 +28,8 @@ def threat_model(record: Record) -> str:
     reach = REACH.get(record.threat.norm, f"may move an image by up to {{eps}} in the norm {record.threat.norm}")
     return (
         f"White box: the attacker knows the network, its weights and the right answer, and "
-        f"{reach.format(eps=radius(record.threat.eps))}. Pixels lie in [0, 1] and stay there."
+        f"{reach.format(eps=radius(record.threat.eps))}. Pixels lie in [0, 1] and stay there"
+        f"{', at the levels of 8 bits' if record.threat.eight_bit else ''}."
     )
 
 

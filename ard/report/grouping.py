@@ -72,11 +72,11 @@ def _check_folds(records: Sequence[StoredRecord]) -> None:
 
 def group(records: Sequence[StoredRecord]) -> list[Row]:
     """Rows over seeds: teachers first, then by mean worst-case accuracy; those at chance come late, unreliable ones last."""
-    taught = {stored.record.teacher for stored in records}
+    taught = {sha256 for stored in records for sha256 in _taught_by(stored.record)}
     teachers = {stored.path for stored in records if _is_teacher(stored.record, taught)}
     shown = {stored.record.weights.sha256: stored.name for stored in records if stored.path in teachers}
     ordered = sorted(records, key=lambda stored: (_order(stored.record), str(stored.path)))
-    methods = _by(lambda stored: (stored.path in teachers, stored.name, stored.study or stored.home), ordered)
+    methods = _by(lambda stored: (stored.path in teachers, stored.name, _experiment(stored)), ordered)
     runs = [part for members in methods for part in _separated(members)]
     names = _names([(f"{TEACHER_PREFIX * (part[0].path in teachers)}{part[0].name}", part) for part in runs])
     rows = [
@@ -99,6 +99,18 @@ def _order(record: Record) -> tuple[int, int]:
     return -1 if fold is None else fold, seed
 
 
+def _experiment(stored: StoredRecord) -> Hashable:
+    """What runs of one name must share to be its seeds: their study, else their folder, network and objective."""
+    record = stored.record
+    return stored.study or (stored.home, f"{record.model} {record.recipe}")
+
+
+def _taught_by(record: Record) -> list[str]:
+    """The SHA-256 of every teacher of a run."""
+    others = record.run.teachers.values() if record.run else ()
+    return list(dict.fromkeys([*([record.teacher] if record.teacher else []), *others]))
+
+
 def _is_teacher(record: Record, taught: Collection[str | None]) -> bool:
     """As its study says; without a study, whether another of the records was distilled from these weights."""
     if record.run is not None and (record.run.study is not None or record.run.role == "teacher"):
@@ -108,7 +120,7 @@ def _is_teacher(record: Record, taught: Collection[str | None]) -> bool:
 
 def _teachers_of(members: Iterable[StoredRecord], shown: dict[str | None, str]) -> str | None:
     """The teachers by the names of their own rows, by hash where they have none; None without a teacher."""
-    hashes = [stored.record.teacher for stored in members if stored.record.teacher]
+    hashes = [sha256 for stored in members for sha256 in _taught_by(stored.record)]
     return ", ".join(dict.fromkeys(shown.get(sha256, sha256[:8]) for sha256 in hashes)) or None
 
 

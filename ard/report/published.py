@@ -13,7 +13,7 @@ from typing import Any
 
 from ard.artifacts.facts import NetworkSpec
 from ard.artifacts.record import Record
-from ard.configs.catalogue import PUBLISHED, find, root
+from ard.configs.catalogue import PUBLISHED, root
 from ard.configs.files import read_yaml
 from ard.core.radius import Radius
 from ard.core.statistics import mean_and_spread
@@ -55,8 +55,11 @@ class Entry:
         return "; ".join([self.source, *([f"teacher {self.teacher}"] if self.teacher else []), *filter(None, [self.note])])
 
     def fits(self, row: Row) -> bool:
-        """Whether both are of the same recipe, data, network, threat and kind of checkpoint."""
-        record, run = row.first, row.first.run
+        """Whether each of its records is of the same recipe, data, network, threat and kind of checkpoint."""
+        return row.is_last == (self.checkpoint == "last") and all(map(self._fits, row.records))
+
+    def _fits(self, record: Record) -> bool:
+        run = record.run
         if run is None or run.role != "student" or run.swept or record.pruned or run.method not in self.recipes:
             return False
         if not _is_made_with(record, run.method, self.arguments):
@@ -64,8 +67,7 @@ class Entry:
         whole = record.dataset.name == self.data and record.split == "test" and record.fold is None
         threat = record.threat
         alike = threat.norm == "Linf" and not threat.eight_bit and isclose(threat.eps, self.eps, abs_tol=1e-5)
-        same = row.is_last == (self.checkpoint == "last") and self.averaged in (None, _averaged(record))
-        return whole and alike and same and self._is(self.student, record.model)
+        return whole and alike and self.averaged in (None, _averaged(record)) and self._is(self.student, record.model)
 
     def error(self, measure: str) -> float:
         """One standard error of a published accuracy: over its seeds where it has a spread, else the tolerance."""
@@ -92,7 +94,8 @@ class Entry:
 
 def _is_made_with(record: Record, method: str, arguments: Mapping[str, Any]) -> bool:
     """Whether a run's objective has the recipe's arguments but for these, and it saw the data set and nothing else."""
-    section = read_yaml(find(method, "methods"), "methods")["model"]["init_args"]["objective"]
+    recipe_file = root() / "methods" / f"{method}.yaml"  # ours, whatever lies in the current folder
+    section = read_yaml(recipe_file, "methods")["model"]["init_args"]["objective"]
     recipe, training = record.recipe, record.training
     if recipe is None or recipe.class_path != section["class_path"] or (training and training.resumed_with):
         return False

@@ -29,7 +29,7 @@ def robustbench_entry(record: Record) -> dict[str, Any]:
         "eps": radius(record.threat.eps),
         "clean_acc": _percent(record.clean_acc),
         "reported": None,
-        "autoattack_acc": None if autoattack is None else _percent(autoattack),
+        "autoattack_acc": None if autoattack is None or record.threat.eight_bit else _percent(autoattack),
         "external": _external(record),
         "footnote": _footnote(record),
         "unreliable": record.verdict == "unreliable",
@@ -49,7 +49,7 @@ def dataset_name(name: str) -> str:
 
 def _external(record: Record) -> str | None:
     """The worst case, where it says more than AutoAttack and no check failed."""
-    if record.autoattack_acc is None or record.warning:
+    if record.autoattack_acc is None or record.warning or record.threat.eight_bit:
         return None
     worst = _percent(record.robust_acc)
     return worst if float(worst) < float(_percent(record.autoattack_acc)) else None
@@ -57,6 +57,8 @@ def _external(record: Record) -> str | None:
 
 def _footnote(record: Record) -> str:
     measured = f"{record.threat.norm}, {record.n} images of the {record.split} split."
+    if record.threat.eight_bit:
+        measured += " Attacked images were rounded to 8 bits, which is another threat than AutoAttack's."
     if external := _external(record):
         others = ", ".join(attack.name for attack in record.attacks if attack.group != "AutoAttack")
         measured += f" {external}% robust accuracy is the worst case per image over AutoAttack and {others}."

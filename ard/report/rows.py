@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from ard.artifacts.paths import RECORD
+from ard.artifacts.paths import RECORD, run_home
 from ard.artifacts.record import Record, Repetition, warning_of
 from ard.artifacts.record_parts import Overall
 from ard.artifacts.run_name import row_name
@@ -36,10 +36,7 @@ class StoredRecord:
     @property
     def home(self) -> Path:
         """The folder of all seeds and folds of a run."""
-        folder = self.folder
-        for word in ("seed", "fold"):
-            folder = folder.parent if folder.name.removeprefix(word).isdigit() else folder
-        return folder
+        return run_home(self.folder)
 
     @property
     def method(self) -> str:
@@ -123,9 +120,13 @@ class Row:
         """One a seed."""
         return [record.clean_acc if kind == "clean" else record.robust_acc for record in self.records]
 
+    def average(self, numbers: Sequence[float]) -> float:
+        """The mean of numbers, one a run, in which each fold counts once, however many seeds it has."""
+        return float(np.mean(self.by_fold(numbers)))
+
     def mean(self, kind: Kind) -> float:
         """Over the seeds."""
-        return float(np.mean(self.accuracies(kind)))
+        return self.average(self.accuracies(kind))
 
     def numbers(self, read: Callable[[Record], float | None]) -> list[float]:
         """What `read` finds in a record, one value a seed; empty where not every record has it."""
@@ -165,14 +166,20 @@ class Row:
         return 100 * self.mean(kind), 100 * low, 100 * high
 
     @property
-    def seeds(self) -> int:
-        """How many seeds, of each fold."""
-        return max(Counter(record.fold for record in self.records).values())
+    def seeds(self) -> set[int]:
+        """How many seeds each fold has, which may not be as many in all of an unfinished study."""
+        return set(Counter(record.fold for record in self.records).values())
 
     @property
     def repeats(self) -> str:
         """How many seeds, and of how many folds."""
-        return str(self.seeds) if self.folds == 1 else f"{self.seeds} × {self.folds} folds"
+        seeds = from_to(self.seeds)
+        return seeds if self.folds == 1 else f"{seeds} × {self.folds} folds"
+
+
+def from_to(counts: Collection[int]) -> str:
+    """The one count, or such as 1 to 3."""
+    return " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
 
 
 def by_one_checkpoint(rows: Sequence[Row]) -> list[Row]:

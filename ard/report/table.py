@@ -11,7 +11,7 @@ from ard.artifacts.check_names import by_number, with_name
 from ard.core.statistics import known_mean, mean_and_spread
 from ard.core.text import DASH, duration, in_points, markdown_table
 from ard.report.differences import leader
-from ard.report.rows import Kind, Row, by_one_checkpoint
+from ard.report.rows import Kind, Row, by_one_checkpoint, from_to
 
 AUTOATTACK = "AA"
 # What a setting of training is that nobody set, if not none.
@@ -63,7 +63,7 @@ class AccuracyColumn(Column):
         """In percent; the leader bold where that is significant."""
         if self.robust and row.warning:
             return row.warning
-        text = mean_percent(self.value(row))
+        text = mean_percent(*self._mean_and_spread(row))
         if self.best is None or self.best[0] is not row:
             return text
         return f"{text} {self.best[1]}" if self.best[1] else f"**{text}**"
@@ -76,8 +76,12 @@ class AccuracyColumn(Column):
         """As fractions."""
         if self.robust and row.warning:
             return [row.warning, None]
+        return self._mean_and_spread(row)
+
+    def _mean_and_spread(self, row: Row) -> list[float | None]:
+        """Over the runs, each fold of which counts once in the mean; nothing where not every run has the number."""
         fractions = self.value(row)
-        return list(mean_and_spread(fractions)) if fractions else [None, None]
+        return [row.average(fractions), mean_and_spread(fractions)[1]] if fractions else [None, None]
 
 
 def columns(rows: Sequence[Row], differ: Sequence[str]) -> list[Column]:
@@ -129,11 +133,11 @@ def settings_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
     """What all rows share: data, split, number of images, threat, suite, seeds."""
     shared = [f"{key} {value}" for key, value in shared_settings(rows, differ).items()]
     counted = [row for row in rows if not row.is_teacher] or rows
-    counts, folds = {row.seeds for row in counted}, {row.folds for row in counted}
+    counts, folds = {count for row in counted for count in row.seeds}, {row.folds for row in counted}
     if counts == folds == {1}:
         seeds = "one seed: the intervals cover the choice of test images, not of the training run"
     else:
-        seeds = _from_to(counts, "seed") + ("" if folds == {1} else f" of each of {_from_to(folds, 'fold')}")
+        seeds = _counted(counts, "seed") + ("" if folds == {1} else f" of each of {_counted(folds, 'fold')}")
     return ", ".join([*shared, seeds]) + "."
 
 
@@ -142,13 +146,9 @@ def spread_words(rows: Sequence[Row]) -> str:
     return " ± is the standard deviation over runs." if any(len(row.records) > 1 for row in rows) else ""
 
 
-def _from_to(counts: Collection[int], what: str) -> str:
+def _counted(counts: Collection[int], what: str) -> str:
     """Such as 2 to 3 seeds."""
-    return f"{_between(counts)} {what}" + ("" if max(counts) == 1 else "s")
-
-
-def _between(counts: Collection[int]) -> str:
-    return " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+    return f"{from_to(counts)} {what}" + ("" if max(counts) == 1 else "s")
 
 
 def overestimation_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
@@ -156,7 +156,7 @@ def overestimation_line(rows: Sequence[Row], differ: Sequence[str]) -> str:
     parts = []
     for row in rows:
         if points := row.numbers(lambda record: record.overestimation):
-            parts.append(f"{row.among(differ, label=True)} {row.warning or in_points(mean_and_spread(points)[0])}")
+            parts.append(f"{row.among(differ, label=True)} {row.warning or in_points(row.average(points))}")
     head = f"PGD-20 overestimates robustness (PGD-20 − {AUTOATTACK}, in points, mean over seeds)"
     return f"{head}: {'; '.join(parts)}." if parts else ""
 
@@ -190,7 +190,7 @@ def folders_line(rows: Sequence[Row]) -> str:
 def shared_settings(rows: Sequence[Row], differ: Sequence[str]) -> dict[str, str]:
     """The settings in which all rows agree; the data by name, without its digest, and images counted over a row's folds."""
     first = rows[0].first
-    shown = {**first.settings, "dataset": first.dataset.name, "n": _between([row.n for row in rows])}
+    shown = {**first.settings, "dataset": first.dataset.name, "n": from_to([row.n for row in rows])}
     return {key: value for key, value in shown.items() if key not in differ}
 
 
@@ -246,11 +246,10 @@ def mean_device_seconds(row: Row) -> float | None:
     return known_mean(device_seconds(row))
 
 
-def mean_percent(fractions: Sequence[float]) -> str:
+def mean_percent(mean: float | None, spread: float | None) -> str:
     """81.2 ± 0.4 of accuracies over seeds; without ± for one seed."""
-    if not fractions:
+    if mean is None:
         return DASH
-    mean, spread = mean_and_spread(fractions)
     return f"{100 * mean:.1f}" if spread is None else f"{100 * mean:.1f} ± {100 * spread:.1f}"
 
 

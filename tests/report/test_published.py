@@ -19,6 +19,7 @@ import ard
 import ard.models
 from ard.artifacts.facts import NetworkSpec, Pruned, Recipe, Threat
 from ard.commands.compare import compare_runs
+from ard.configs.catalogue import root
 from ard.report.comparison import compare_records
 from ard.report.grouping import group, load_records
 from ard.report.published import Match, entries, entry_of, matches, met
@@ -207,6 +208,21 @@ def test_an_objective_with_other_arguments_is_not_the_papers(tmp_path: Path) -> 
     for beta, fitting in ((6.0, True), (3.0, False)):
         ours(tmp_path / str(beta), path="cifar/trades/seed0/evaluation.json", recipe=recipe_of("trades", beta=beta))
         assert bool(pairs(tmp_path / str(beta), entry(recipes=["trades"]))) == fitting
+
+
+def test_each_seed_must_be_the_papers(tmp_path: Path) -> None:
+    for seed, beta in enumerate((6.0, 3.0)):
+        ours(tmp_path, path=f"cifar/trades/seed{seed}/evaluation.json", recipe=recipe_of("trades", beta=beta))
+    assert pairs(tmp_path, entry(recipes=["trades"])) == []
+
+
+def test_a_recipe_in_the_current_folder_is_not_the_papers(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (root() / "methods/trades.yaml").read_text()
+    Path("trades.yaml").write_text(text.replace("beta: 6.0", "beta: 3.0"))
+    assert Path("trades.yaml").read_text() != text
+    ours(tmp_path / "runs", path="cifar/trades/seed0/evaluation.json", recipe=recipe_of("trades", beta=3.0))
+    assert pairs(tmp_path / "runs", entry(recipes=["trades"])) == []
 
 
 @pytest.mark.parametrize(

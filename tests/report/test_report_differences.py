@@ -1,16 +1,20 @@
 """ard.report.comparison: differences between rows and the names in the picture."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from matplotlib.figure import Figure
 from small_records import attack, cells, differences, first, write, write_study
 
+from ard.artifacts.record_file import read_record, write_record
 from ard.core.errors import UserError
 from ard.report.comparison import compare_records
 from ard.report.grouping import group, load_records
 from ard.report.pictures.labels import place_labels
-from ard.report.pictures.ladders import _places
+from ard.report.pictures.ladders import _places, reliable
 from ard.report.pictures.marks import bars
 from ard.report.pictures.ranking import _Point
 
@@ -114,8 +118,42 @@ def test_a_rows_own_interval_is_over_folds_too(tmp_path: Path) -> None:
     folded(tmp_path, "ard", [0.80, 0.82], seeds=3)
     (row,) = group(load_records([tmp_path]))
     assert row.by_fold(row.accuracies("worst")) == [pytest.approx(0.80), pytest.approx(0.82)]
-    assert (row.n, row.seeds, row.folds) == (1000, 3, 2)
+    assert (row.n, row.seeds, row.folds) == (1000, {3}, 2)
     assert bars([row]) == "95 % interval over test images (Wilson) and folds (t)"
+
+
+def test_each_fold_counts_once_however_many_seeds_it_has(tmp_path: Path) -> None:
+    """As a study leaves it that was stopped inside a fold; the differences are means over folds, too."""
+    for method, accuracy in (("ard", 0.9), ("pgd_at", 0.7)):
+        folded(tmp_path, method, [accuracy, 0.7, 0.7], seeds=1)
+        for seed in (1, 2):
+            shutil.copytree(tmp_path / method / "fold0" / "seed0", place := tmp_path / method / "fold0" / f"seed{seed}")
+            record = read_record(place / "evaluation.json")
+            assert record.run is not None
+            write_record(place / "evaluation.json", replace(record, run=replace(record.run, seed=seed)))
+    text = compare_records([tmp_path], tmp_path / "out", baseline="pgd_at")
+    assert cells(text, "ard")["Worst"].startswith("76.7 ± ")
+    assert differences(text, "ard")[1].startswith("+6.7 [")
+    assert cells(text, "ard")["seeds"] == "1 to 3 × 3 folds"
+    assert "1 to 3 seeds of each of 3 folds" in text
+    (row,) = (row for row in group(load_records([tmp_path])) if row.method == "ard")
+    mean, low, high = row.percent("worst")
+    assert low < mean < high
+    assert (low + high) / 2 == pytest.approx(mean, abs=3)
+
+
+def test_methods_without_a_last_epoch_are_named_where_last_ones_are_compared(tmp_path: Path) -> None:
+    write(tmp_path / "s/ard/seed0/evaluation.json", first(0.9), first(0.6))
+    write(tmp_path / "s/ard/seed0/last.evaluation.json", first(0.9), first(0.5))
+    write(tmp_path / "s/trades/seed0/evaluation.json", first(0.9), first(0.8))
+    text = compare_records([tmp_path], tmp_path / "out", last=True)
+    assert "Left out, without a record of the last epoch: trades." in text
+    assert "Left out" not in compare_records([tmp_path], tmp_path / "out")
+
+
+def test_no_step_of_a_ladders_picture_leads_over_a_row_that_a_check_contradicts() -> None:
+    a, b, c, d = (SimpleNamespace(name=name, warning="UNRELIABLE" * (name == "b")) for name in "abcd")
+    assert reliable([[a, b, c, d], [b], [a, c]]) == [[a], [c, d], [a, c]]
 
 
 def test_a_fold_of_other_images_is_not_compared(tmp_path: Path) -> None:

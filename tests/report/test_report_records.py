@@ -265,6 +265,39 @@ def test_lone_runs_of_one_recipe_are_told_apart_by_their_folders(tmp_path: Path)
     assert [cells(text, f"{folder}/rslad")["Worst"].split()[0].strip("*") for folder in "ab"] == ["50.0", "60.0"]
 
 
+@pytest.mark.parametrize(
+    "changes", [{"model": {"class_path": "ard.models.MobileNetV2", "init_args": {"width": 2}}}, {"recipe": 30}]
+)
+def test_runs_of_no_study_that_trained_something_else_are_no_seeds_of_one_row(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """Two folders that somebody called alike."""
+    recipe = {"engine": "ard.Distillation", "class_path": "ard.objectives.ard.ARD", "init_args": {"temperature": 1.0}}
+    other = {"recipe": {**recipe, "init_args": {"temperature": 30.0}}} if "recipe" in changes else changes
+    for seed, worst in enumerate((0.5, 0.6)):
+        path = tmp_path / f"ard/seed{seed}/evaluation.json"
+        record = write(path, first(0.9), first(worst), **{"recipe": recipe} | (other if seed else {}))
+        assert record.run is not None
+        strip(path, run=replace(record.run, study=None))
+    assert [row.repeats for row in group(load_records([tmp_path]))] == ["1", "1"]
+
+
+def test_every_teacher_of_a_run_is_a_teacher_and_named(study: Path) -> None:
+    """Also where no study says who teaches: the second one of MTARD would be the baseline."""
+    natural = {"path": "student.safetensors", "sha256": "e" * 64}
+    write(study / "natural/seed0/evaluation.json", first(0.99), first(0.1), weights=natural)
+    write(study / "mtard/seed0/evaluation.json", first(0.97), first(0.6), teacher="f" * 64)
+    for path in study.rglob("*evaluation.json"):
+        run = read_record(path).run
+        assert run is not None
+        teachers = {"teacher": "f" * 64, "objective.natural_teacher": "e" * 64} if run.method == "mtard" else {}
+        strip(path, run=replace(run, study=None, role="student", teachers=teachers))
+    text = compare_records([study], study / "out")
+    assert cells(text, "mtard")["Teacher"] == "robust, natural"
+    assert "teachers/natural" in text
+    assert "Method − natural" not in text
+
+
 def rows_of(text: str) -> list[str]:
     """The rows of the first table."""
     return [line for line in text.partition("\n\n")[0].splitlines() if line.startswith("| ")]

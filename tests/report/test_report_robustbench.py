@@ -52,6 +52,13 @@ def test_an_accuracy_below_autoattack_is_external_and_its_attacks_are_named() ->
         assert "worst case" not in entry["footnote"].replace("worst case per class", "")
 
 
+def test_images_of_8_bits_are_another_threat_than_autoattacks() -> None:
+    entry = robustbench_entry(full_record(threat={"norm": "Linf", "eps": 8 / 255, "eight_bit": True}))
+    assert (entry["autoattack_acc"], entry["external"]) == (None, None)
+    assert "Attacked images were rounded to 8 bits, which is another threat than AutoAttack's." in entry["footnote"]
+    assert "8 bits" not in robustbench_entry(full_record())["footnote"]
+
+
 def test_without_the_whole_of_autoattack_there_is_no_robust_number() -> None:
     old = full_record(robust_acc=0.5317, autoattack_acc=None, additional_data=None)
     for record in (old, full_record(autoattack_acc=None)):

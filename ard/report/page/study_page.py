@@ -1,5 +1,6 @@
 """The page of a study: every run beside the others, and a link to each run's own page."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +73,7 @@ def study_context(folder: Path, runs: Sequence[StoredRun], compared: Comparison 
     rows = compared.rows if compared else []
     looks = looks_of(rows)
     curves = curves_over_each_other(_curves(rows, looks, runs))
-    names = [run.folder.root.relative_to(folder).as_posix() for run in runs]
+    names = [_from(folder, run.folder.root).as_posix() for run in runs]
     links = [(name, _address(folder, run.folder.root), title_of(run)) for name, run in zip(names, runs, strict=True)]
     return {
         "title": folder.resolve().name,
@@ -209,7 +210,12 @@ def _table(folder: Path, compared: Comparison) -> Table:
 
 def _address(folder: Path, run: Path) -> str:
     """Of a run's page, from the page of the study; a name with a colon is no protocol in it."""
-    return quote(RunFolder(run.relative_to(folder)).report.as_posix())
+    return quote(RunFolder(_from(folder, run)).report.as_posix())
+
+
+def _from(folder: Path, run: Path) -> Path:
+    """A run's folder as the page finds it, which may not be below its own."""
+    return Path(os.path.relpath(run, folder))
 
 
 def _curves(rows: Sequence[Row], looks: Mapping[str, Look], runs: Sequence[StoredRun]) -> list[tuple[str, Look, Any, bool]]:

@@ -25,9 +25,9 @@ def write_pages(
 ) -> list[Path]:
     """Write report.html of a run, or of a study and each of its runs; the first path is that of the folder itself.
 
-    `among` are the runs that belong to the study, where not all below the folder do; `baseline` names the method that
-    differences are taken to; with `last` the students compared are those of last epochs. Raises UserError where there is
-    nothing to show, or a record is damaged.
+    `among` are the runs that belong to the study, where not all below the folder do, or some lie elsewhere; `baseline` names
+    the method that differences are taken to; with `last` the students compared are those of last epochs. Raises UserError
+    where there is nothing to show, or a record is damaged.
     """
     if is_run(folder):
         if baseline is not None or last:
@@ -35,7 +35,7 @@ def write_pages(
             raise UserError(f"{option}: {folder} is one run, with nothing beside it; expected the folder of a study")
         pages = {RunFolder(folder).report: page_of_run(load_run(folder))}
     else:
-        runs = [load_run(path) for path in runs_below(folder) if among is None or path in among]
+        runs = [load_run(path) for path in (runs_below(folder) if among is None else among)]
         pages = {StudyFolder(folder).report: page_of_study(folder, runs, baseline, last=last)}
         pages |= {run.folder.report: page_of_run(run) for run in runs}
     for path, page in pages.items():

@@ -1,7 +1,7 @@
 """The picture of ladders: rows of which each is told one thing more, and what every step is worth."""
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -14,9 +14,9 @@ from ard.report.rows import Row
 
 
 def reliable(ladders: Sequence[Sequence[Row]]) -> list[list[Row]]:
-    """Of each ladder the rows whose robust number no check contradicts, where it has one: what there is to draw."""
-    kept = [[row for row in rungs if not row.warning] for rungs in ladders]
-    return [rungs for rungs in kept if rungs]
+    """Of each ladder the pieces between rows whose robust number a check contradicts: no step leads over one."""
+    pieces = [(bad, list(part)) for rungs in ladders for bad, part in groupby(rungs, key=lambda row: bool(row.warning))]
+    return [part for bad, part in pieces if not bad]
 
 
 @as_written
