@@ -1,19 +1,16 @@
 """`ard evaluate`: weights in; record, evidence card and RobustBench entry out."""
 
-import hashlib
-import json
 import math
 import shlex
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-import ard
 from ard.artifacts.adversarial import AdversarialImages, claim_of, write_adversarial
 from ard.artifacts.adversarial_pngs import check_pngs, remove_pngs, write_pngs
 from ard.artifacts.paths import RecordFiles, record_of
@@ -22,13 +19,12 @@ from ard.artifacts.record_file import readable_record, write_record
 from ard.artifacts.record_parts import GivenFiles
 from ard.artifacts.run_name import run_of
 from ard.artifacts.shown import write_shown
-from ard.artifacts.typed_json import to_tree
-from ard.cli.network_section import network_section
 from ard.commands.display import announce_cost, progress_bar, summary
-from ard.commands.existing_record import check_nothing_lost, finished_by_another
+from ard.commands.evaluation_key import evaluation_key
+from ard.commands.existing_record import check_answers_all, check_nothing_lost, finished_by_another
 from ard.commands.same_network import PreviousEvaluation
 from ard.commands.shared_blocks import SharedBlocks
-from ard.commands.subject import Subject, short_path
+from ard.commands.subject import Subject
 from ard.commands.trained_config import training_with_config
 from ard.core.devices import take_gpu
 from ard.core.files import or_user_error, replaced_since, write_whole
@@ -37,7 +33,6 @@ from ard.evaluation import cascade
 from ard.evaluation.blocks import Store
 from ard.evaluation.evaluation import Evaluation
 from ard.evaluation.gallery import gallery_of
-from ard.evaluation.measurement import versions
 from ard.evaluation.rehearsed import check_place
 from ard.evaluation.request import Request, split_commas
 from ard.evaluation.suites import Given
@@ -110,14 +105,17 @@ def _recorded(
 ) -> Record | None:
     """The record of what `recorded` has read, with so many images attacked at once."""
     place = record_of(subject.weights)
-    keys = {size: _key(subject, request, others.files, size) for size in cascade.block_sizes(subject.x)}
+    keys = {size: evaluation_key(subject, request, others.files, size) for size in cascade.block_sizes(subject.x)}
     stores = {size: Store(RecordFiles(place).blocks(key)) for size, key in keys.items()}
     shared = SharedBlocks(stores, block_size, request.part)
     evaluation = _evaluation(subject, request, others.given, shared)
     check_nothing_lost(subject, request, evaluation.names)
     if not _has_work(subject.weights, request, keys.values(), math.ceil(len(subject.y) / block_size)):
-        return finished_by_another(place, keys.values())
-    without_weights = _key(replace(subject, sha256=""), request, others.files, block_size)
+        finished = finished_by_another(place, keys.values())
+        if finished is not None:
+            check_answers_all(place, finished, request)
+        return finished
+    without_weights = evaluation_key(replace(subject, sha256=""), request, others.files, block_size)
     try:
         before.reuse_blocks(evaluation, subject, without_weights)
         _attack(evaluation, request, subject.weights, shared)
@@ -180,7 +178,7 @@ def _attack(evaluation: Evaluation, request: Request, weights: Path, shared: Sha
 
 def _others(subject: Subject, request: Request) -> OtherNetworks:
     others = [subject.other(path) for path in split_commas(request.transfer)]
-    sources = {f"{short_path(other.path)} ({other.sha256[:8]})": other for other in others}
+    sources = {f"{_folder_and_file(other.path)} ({other.sha256[:8]})": other for other in others}
     teacher = subject.other(request.teacher) if request.teacher else None
     undefended = subject.other(request.undefended) if request.undefended else None
     files = GivenFiles(
@@ -202,6 +200,11 @@ def _others(subject: Subject, request: Request) -> OtherNetworks:
     return OtherNetworks(given, files, read)
 
 
+def _folder_and_file(path: str | Path) -> str:
+    """The same from wherever it is called: random starts are keyed by an attack's name."""
+    return "/".join(Path(path).resolve().parts[-2:])
+
+
 def _best_known(subject: Subject) -> float | None:
     parameters = sum(p.numel() for p in subject.model.parameters())
     is_cifar10 = subject.section["class_path"].endswith(".CIFAR10")
@@ -217,20 +220,6 @@ def _teacher_acc(subject: Subject, request: Request, sha256: str) -> float | Non
         return None
     same = record.dataset.digest == subject.digest and record.threat.eps == subject.ball.eps
     return record.robust_acc if same else None
-
-
-def _key(subject: Subject, request: Request, files: GivenFiles, block_size: int) -> str:
-    """A digest of everything that verdicts depend on: the name under which unfinished blocks are stored."""
-    key = {
-        "weights": subject.sha256,
-        "network": network_section(request.network) if request.network else None,
-        "data": subject.digest,
-        "threat": [subject.ball.norm, subject.ball.eps, request.eight_bit],
-        "request": [request.suite, request.seed, split_commas(request.attacks), request.temperature, request.rehearse],
-        "given": to_tree(files),
-        "computed by": [versions(), _code(), subject.x.device.type, block_size],
-    }
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _complete(
@@ -284,12 +273,3 @@ def _write(record: Record, subject: Subject, evaluation: Evaluation, request: Re
     write_whole(files.page, evidence_card(record), through=through)
     write_whole(files.robustbench, robustbench_file(record), through=through)
     write_record(files.record, record, through=through)
-
-
-@cache
-def _code() -> str:
-    """A digest of our own modules: an evaluation begun by other code is not continued."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(ard.__file__).parent.rglob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()

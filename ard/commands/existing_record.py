@@ -13,12 +13,26 @@ from ard.core.errors import UserError
 from ard.core.files import sha256
 from ard.core.text import first_few
 from ard.evaluation.request import Request
+from ard.evaluation.suites import MORE
 
 
 def finished_by_another(path: Path, keys: Collection[str]) -> Record | None:
     """The record of this very evaluation, by one of its keys, written by another process."""
     record = readable_record(path)
     return record if record is not None and record.key in keys else None
+
+
+def check_answers_all(path: Path, record: Record, request: Request) -> None:
+    """Raises UserError where the finished record of all shards lacks what one of them asks for."""
+    lacking = ["--save-adversarial"] if request.save_adversarial and not _kept(path) else []
+    if request.additional_data not in (None, record.additional_data):
+        lacking.append("--additional-data")
+    lacking += [] if request.answered_by(record) else ["what is asked for"]
+    if lacking:
+        raise UserError(
+            f"{path} is finished, without {lacking[0]}: expected it in every shard from the start; move the record away, "
+            "or evaluate without --shard"
+        )
 
 
 def check_nothing_lost(subject: Subject, request: Request, attacks: Collection[str]) -> None:
@@ -34,7 +48,7 @@ def check_nothing_lost(subject: Subject, request: Request, attacks: Collection[s
     if existing.weights.sha256 != subject.sha256:
         check_weights_gone(path, path, existing.weights, subject)
         return
-    lost = [attack.name for attack in existing.attacks if attack.name not in attacks]
+    lost = [attack.name for attack in existing.attacks if attack.name not in (*attacks, *MORE)]  # these come on demand
     lost += [kept.name for kept in _kept(path) if not request.save_adversarial]
     threat = Threat(norm=subject.ball.norm, eps=subject.ball.eps, eight_bit=request.eight_bit)
     now = f"{subject.section['name']} {request.split}, {threat.words}, seed {request.seed}"

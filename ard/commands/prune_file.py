@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ard.artifacts.card import Card, check_images_of
 from ard.artifacts.facts import Pruned
-from ard.artifacts.paths import STUDENT, RunFolder, weights_file
+from ard.artifacts.paths import STUDENT, RunFolder, run_home, weights_file
 from ard.artifacts.run_name import run_of
 from ard.artifacts.weights import StoredWeights, read_stored, save_weights
 from ard.cli.network_option import named_network
@@ -118,8 +118,9 @@ def target_of(weights: Path, request: PruneRequest) -> Path:
     way = [request.how, *(["teacher"] if request.teacher else []), f"{request.keep:g}"] if request.keep < 1 else []
     ending = "-".join([*way, *(["smaller"] if request.smaller else [])])
     run, words = weights.resolve().parent, [] if weights.stem == STUDENT else [weights.stem]
-    if run.name.startswith("seed") and run.name[4:].isdigit():
-        folder = run.parent.with_name("-".join([run.parent.name, *words, ending])) / run.name
+    home = run_home(run)
+    if home != run:
+        folder = home.with_name("-".join([home.name, *words, ending])) / run.relative_to(home)
     else:
         folder = run / f"{weights.stem}-{ending}" if words else run.parent / f"{run.name}-{ending}"
     here = Path.cwd()

@@ -51,8 +51,8 @@ class Cached(Frozen):
         try:
             table = torch.from_file(str(path), shared=True, size=size, dtype=torch.int16)  # a hole is zero
         except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
-            raise UserError(f"{path} cannot be written ({reason}): use ard.models.Frozen, or a folder of your own") from error
+            said = f"{path} cannot be written ({str(error).partition(chr(10))[0]})"
+            raise UserError(f"{said}: use ard.models.Frozen, or a folder of your own") from error
         self._table = table.view(len(labels), views, num_classes + CHECK)
         return self
 

@@ -12,6 +12,7 @@ from small_runs import CARD, cli, narrow, write_weights
 from ard.__main__ import main
 from ard.artifacts.record_file import read_record, write_record
 from ard.evaluation.evaluation import Evaluation
+from ard.evaluation.suites import MORE
 
 pytestmark = pytest.mark.usefixtures("short_attacks")
 
@@ -101,6 +102,9 @@ def test_a_suite_that_contains_this_one_is_kept_and_one_within_it_replaced(weigh
     write_record(path, replace(record, suite="standard", attacks=(own, replace(own, name="APGD-CE")), bits=more))
     status, _, err = cli(capsys, "evaluate", weights, "--limit", 200)
     assert (status, "holds suite standard" in err, "(APGD-CE would be lost)" in err) == (2, True, True)
+    on_demand = {"clean": bits["clean"], "FGSM": bits["FGSM"], MORE[0]: bits["FGSM"], "worst": bits["worst"]}
+    write_record(path, replace(record, attacks=(own, replace(own, name=MORE[0])), bits=on_demand))
+    assert cli(capsys, "evaluate", weights, "--limit", 200)[0] == 0, "the suite runs it again where it is needed"
     write_record(path, replace(record, suite="less", attacks=(own,), bits=bits))
     assert cli(capsys, "evaluate", weights, "--limit", 100)[0] == 0
 

@@ -179,8 +179,13 @@ def test_transfer_through_two_files_of_one_name_is_through_both(place, capsys, m
     monkeypatch.chdir(place / "here")
     monkeypatch.setattr("ard.evaluation.evaluation.Evaluation.judge", lambda self, *_: seen.extend(self.given.transfer))
     seen = []
-    cli(capsys, "evaluate", weights, "--suite", "full", "--transfer", ",".join(map(str, others)), "--limit", 20)
+    asked = ["evaluate", weights, "--suite", "full", "--transfer", ",".join(map(str, others)), "--limit", 20]
+    cli(capsys, *asked)
     assert len(seen) == 2
+    assert [name.partition(" ")[0] for name in seen] == ["a/student.safetensors", "b/student.safetensors"]
+    monkeypatch.chdir(place)
+    cli(capsys, *asked)
+    assert seen[2:] == seen[:2], "random starts are keyed by these names"
 
 
 def test_all_that_weights_do_not_say_is_asked_for_at_once(place, capsys):

@@ -61,6 +61,16 @@ def test_shards_one_after_the_other_are_one_evaluation(order, weights, alone, ca
     observed(f"{len(order.split())} processes: the record of one")
 
 
+def test_what_a_finished_evaluation_lacks_is_not_asked_of_one_shard(weights, capsys):
+    for shard in ("1/2", "2/2"):
+        assert cli(capsys, "evaluate", weights, *LIMIT, "--shard", shard)[0] == 0
+    for option in ("--save-adversarial", "--additional-data"):
+        status, out, err = cli(capsys, "evaluate", weights, *LIMIT, "--shard", "1/2", option)
+        assert (status, out) == (2, "")
+        assert f"evaluation.json is finished, without {option}: expected it in every shard from the start" in err
+    assert lying(weights.parent) == LEFT
+
+
 def test_a_shard_without_a_block_waits_for_nobody_and_leaves_nothing(weights, capsys):
     assert cli(capsys, "evaluate", weights, *LIMIT, "--shard", "4/4")[0] == 0
     assert lying(weights.parent) == [weights.name]

@@ -1,13 +1,20 @@
 """A network that is not ours: trained, exported, evaluated by the command that the run prints, verified, and a teacher."""
 
+import importlib
 import json
 import re
 import shlex
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from small_runs import cli, workplace, write_yaml
+
+from ard.artifacts.record_parts import GivenFiles
+from ard.attacks import Linf
+from ard.commands.evaluation_key import evaluation_key
+from ard.evaluation.request import Request
 
 pytestmark = pytest.mark.usefixtures("short_attacks")
 
@@ -138,3 +145,16 @@ def test_no_other_function_is_called(network, theirs, command, capsys, observed)
     assert not (theirs / "ran").exists()
     assert not (theirs / "run").exists()
     observed(f"exit 2: {told[0]}")
+
+
+@pytest.mark.usefixtures("above_chance")
+def test_blocks_of_a_network_whose_code_was_changed_are_not_continued(theirs, monkeypatch):
+    """Verdicts of 40 times the logits are not those of the logits."""
+    monkeypatch.syspath_prepend(theirs)
+    subject = SimpleNamespace(sha256="a" * 64, digest="d", ball=Linf(0.1), x=torch.zeros(1))
+    keys = []
+    for module in (MODULE, MODULE, MODULE.replace("self.layers(x)", "40 * self.layers(x)")):
+        (theirs / "mynet.py").write_text(module)
+        subject.model = importlib.import_module("mynet").Net(10)
+        keys.append(evaluation_key(subject, Request(network="mynet.Net"), GivenFiles(), 100))
+    assert keys[0] == keys[1] != keys[2]

@@ -45,6 +45,7 @@ def test_the_result_is_weights_like_any_other_beside_the_run(run, place, capsys,
     [
         ("net/student.safetensors", (), "net-magnitude-0.5/student.safetensors"),
         ("net/seed1/last.safetensors", (), "net-last-magnitude-0.5/seed1/student.safetensors"),
+        ("net/fold2/seed1/student.safetensors", (), "net-magnitude-0.5/fold2/seed1/student.safetensors"),
         ("net/mine.safetensors", (), "net/mine-magnitude-0.5/student.safetensors"),
         ("net/mine.safetensors", ("--out", "there"), "there/student.safetensors"),
         ("net/mine.safetensors", ("--out", "there/thin.safetensors"), "there/thin.safetensors"),
