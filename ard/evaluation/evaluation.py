@@ -235,7 +235,12 @@ def _cpu_seconds() -> float:
 
 
 def _class_count(model: nn.Module, x: Tensor) -> int:
-    """The number of classes; raises UserError where the output is not logits, or does not depend on the pixels."""
+    """The number of classes; raises UserError where the output is not logits, or does not depend on the pixels.
+
+    And for TorchScript, whose calls cannot be watched.
+    """
+    if any(isinstance(part, torch.jit.ScriptModule) for part in model.modules()):
+        raise UserError("the network is TorchScript, whose calls no check can watch: expected the nn.Module it was")
     with evaluation_mode(model):
         with torch.no_grad():
             logits_of(model, x[:BLOCK].clone(), "the model", refusals=RuntimeError)  # an error of its own goes to the caller

@@ -96,6 +96,10 @@ def refused(capsys, place, *arguments):
         ),
         (["--teacher", "student.safetensors"], "--teacher has no effect in the suite quick"),
         (["--published", "0.4925"], "--published has no effect in the suite quick"),
+        (
+            ["--suite", "standard", "--teacher", "t.pt", "--temperature", "5"],
+            "--temperature has no effect in the suite standard",
+        ),
         (["--temperature", "2"], "a --teacher"),
         (["--undefended", "nope.safetensors"], "nope.safetensors: no such file"),
         (["--undefended", "junk.safetensors"], "junk.safetensors"),

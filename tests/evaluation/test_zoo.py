@@ -86,6 +86,14 @@ def test_a_network_without_gradients_is_refused_not_robust():
         Evaluation(Quantised(), *digits(20), BALL)
 
 
+@pytest.mark.parametrize("made", ["script", "trace"])
+def test_torchscript_is_refused_before_it_is_attacked(made):
+    network = torch.jit.script(honest()) if made == "script" else torch.jit.trace(honest(), digits(2)[0])
+    for model in (network, torch.nn.Sequential(network)):
+        with user_error("the network is TorchScript, whose calls no check can watch: expected the nn.Module"):
+            Evaluation(model, *digits(20), BALL)
+
+
 def test_a_network_that_cannot_be_copied_is_said_not_failed():
     class Single(torch.nn.Module):
         def __init__(self):
