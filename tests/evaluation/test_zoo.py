@@ -86,6 +86,7 @@ def test_a_network_without_gradients_is_refused_not_robust():
         Evaluation(Quantised(), *digits(20), BALL)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.* is deprecated")
 @pytest.mark.parametrize("made", ["script", "trace"])
 def test_torchscript_is_refused_before_it_is_attacked(made):
     network = torch.jit.script(honest()) if made == "script" else torch.jit.trace(honest(), digits(2)[0])
