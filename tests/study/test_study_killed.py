@@ -12,15 +12,20 @@ from small_runs import workplace, write_yaml
 from test_study_processes import overrides, wait_until
 
 from ard.artifacts.metrics import read_metrics
-from ard.study.processes import Processes
+from ard.study.processes import FORKS, Processes
 from ard.training.callbacks.signals import STATUS
 
 EPOCHS = 12
 
 
 def tiny():
+    """Its trainings are forked from the server that it comes from itself; one of its own would import everything again."""
+    from multiprocessing import forkserver
+
     from ard.__main__ import main
 
+    if FORKS:
+        forkserver._forkserver.ensure_running = lambda: None
     return main(["study", "tiny.yaml"])
 
 
