@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from parsed_configs import remembered
 from small_runs import cli, sha256, workplace, write_yaml
 from tiny import user_error
 
@@ -18,6 +19,7 @@ from ard.training.config_digest import config_digest
 
 TEACHER = "configs/teachers/digits_resnet.yaml"
 STUDY = {"base": "configs/digits.yaml", "teachers": {"robust": TEACHER}, "recipes": ["pgd_at", "ard"]}
+FOLDER = Path("checkpoints/tiny")
 
 
 @pytest.fixture
@@ -25,15 +27,15 @@ def place(tmp_path, monkeypatch):
     return workplace(tmp_path, monkeypatch)
 
 
-def planned(study_file, directory):
-    """The runs of a study's file."""
-    return plan(read_study(study_file), directory, Resolver(resolve_config))
+def planned(study_file):
+    """The runs of a study's file; below the same folder for all studies, so that runs of several are resolved once."""
+    return plan(read_study(study_file), FOLDER, Resolver(remembered))
 
 
 def directories(study_file):
     """Of all runs; none where the study is refused, which is as good."""
     with contextlib.suppress(UserError):
-        return [run.directory for run in planned(study_file, study_file.parent)]
+        return [run.directory for run in planned(study_file)]
     return []
 
 
@@ -56,7 +58,7 @@ def test_no_two_runs_share_a_directory(changes, place):
 
 def test_one_fold_comes_after_the_other_each_with_its_own_teacher_and_students(place):
     write_yaml(place / "tiny.yaml", {**STUDY, "seeds": [0, 1], "folds": 2})
-    runs = planned(place / "tiny.yaml", place)
+    runs = planned(place / "tiny.yaml")
     names = [run.name for run in runs]
     mine = ["teachers/robust/fold", "pgd_at/fold/seed0", "pgd_at/fold/seed1", "ard/fold/seed0", "ard/fold/seed1"]
     assert names == [name.replace("fold", f"fold{fold}") for fold in (0, 1) for name in mine]
@@ -65,26 +67,26 @@ def test_one_fold_comes_after_the_other_each_with_its_own_teacher_and_students(p
         assert run.fold == {"data.init_args.fold": fold}
         assert {teacher.name for teacher in run.teachers.values()} <= {f"teachers/robust/fold{fold}"}
     write_yaml(place / "around.yaml", {**STUDY, "base": "configs/digits_labels.yaml", "recipes": ["pgd_at"], "folds": 2})
-    around = planned(place / "around.yaml", place)
+    around = planned(place / "around.yaml")
     assert [run.fold for run in around] == [{"data.init_args.base.init_args.fold": fold} for fold in (0, 0, 1, 1)]
     with user_error("folds = 1: expected 2 or more"):
-        planned(write_yaml(place / "one.yaml", {**STUDY, "folds": 1}), place)
+        planned(write_yaml(place / "one.yaml", {**STUDY, "folds": 1}))
 
 
 def test_a_fold_may_have_seeds_of_its_own_of_which_its_teacher_takes_the_first(place):
     asked = {**STUDY, "recipes": ["ard"], "folds": 2, "tune": {"model.init_args.training.lr": [0.1, 1]}}
-    runs = planned(write_yaml(place / "tiny.yaml", {**asked, "seeds": [[0, 1], [2, 3]]}), place)
+    runs = planned(write_yaml(place / "tiny.yaml", {**asked, "seeds": [[0, 1], [2, 3]]}))
     assert [(run.seed, run.role) for run in runs if not run.tried] == [
         (seed, role) for first in (0, 2) for seed, role in ((first, "teacher"), (first, "student"), (first + 1, "student"))
     ]
     assert {(run.name.partition("fold")[2][0], run.seed) for run in runs if run.tried} == {("0", 0), ("1", 2)}
-    shared = planned(write_yaml(place / "tiny.yaml", {**asked, "seeds": [0, 1]}), place)
+    shared = planned(write_yaml(place / "tiny.yaml", {**asked, "seeds": [0, 1]}))
     assert [run.seed for run in shared if not run.tried] == [0, 0, 1] * 2
 
 
 def test_a_recipe_may_be_taught_by_some_of_the_teachers_and_its_rows_say_by_which(place):
     asked = {**STUDY, "recipes": ["pgd_at", "ard", "rslad"], "teachers": {"robust": TEACHER, "weak": TEACHER}}
-    runs = planned(write_yaml(place / "tiny.yaml", {**asked, "taught_by": {"rslad": ["weak"]}}), place)
+    runs = planned(write_yaml(place / "tiny.yaml", {**asked, "taught_by": {"rslad": ["weak"]}}))
     students = {run.method: [teacher.method for teacher in run.teachers.values()] for run in runs if run.role == "student"}
     assert students == {"pgd_at": [], "ard-robust": ["robust"], "ard-weak": ["weak"], "rslad-weak": ["weak"]}
 
@@ -143,7 +145,7 @@ def test_every_recipe_is_trained_under_every_condition_and_teachers_under_none(p
     wrong = "data.init_args.wrong"
     asked = {**STUDY, "base": "configs/digits_labels.yaml", "folds": 2}
     asked |= {"conditions": {"right": {}, "wrong-40": {wrong: 0.4}}, "tune": {"model.init_args.training.lr": [0.1, 1]}}
-    runs = planned(write_yaml(place / "tiny.yaml", asked), place)
+    runs = planned(write_yaml(place / "tiny.yaml", asked))
     students = [run for run in runs if run.role == "student" and not run.tried]
     assert len({run.directory for run in runs}) == len(runs) == 2 + 8 + 16
     assert {run.name for run in students} == {
@@ -155,7 +157,7 @@ def test_every_recipe_is_trained_under_every_condition_and_teachers_under_none(p
     for run in runs:
         assert run.overrides.get(wrong) == (0.4 if "wrong-40/" in run.name else None), run.name
         assert all(trial.overrides.get(wrong) == run.overrides.get(wrong) for trial in run.trials)
-    assert {run.study for run in students} == {f"{place.name}/right", f"{place.name}/wrong-40"}
+    assert {run.study for run in students} == {"tiny/right", "tiny/wrong-40"}
     for changes, words in (
         ({"conditions": {"../x": {}}}, "condition '../x': expected a name of letters"),
         ({"conditions": {"ard": {}}}, "that no recipe has"),
@@ -168,7 +170,7 @@ def test_every_recipe_is_trained_under_every_condition_and_teachers_under_none(p
         ({"conditions": {"a": {"model.init_args.training.lr": 1}}}, "is tuned, and set for a"),
     ):
         with user_error(words):
-            planned(write_yaml(place / "wrong.yaml", asked | changes), place)
+            planned(write_yaml(place / "wrong.yaml", asked | changes))
 
 
 def test_two_settings_of_one_name_are_refused(place):
@@ -185,14 +187,14 @@ def test_a_common_student_is_no_teachers_network(place):
     network = {"class_path": "ard.models.ResNet", "init_args": {"in_channels": 1, "width": 4, "blocks": [1]}}
     for common in ({"model.init_args.student": network}, {"student": network}, {"model.student.init_args.width": 0.25}):
         write_yaml(place / "tiny.yaml", {**STUDY, "common": common})
-        runs = planned(place / "tiny.yaml", place)
+        runs = planned(place / "tiny.yaml")
         assert {run.role: set(run.overrides) & set(common) for run in runs} == {"teacher": set(), "student": set(common)}
 
 
 def test_a_schedule_is_read_after_its_recipe_and_common_keys_are_everybodys(place):
     asked = {**STUDY, "schedules": {"ard": "ard", "robust": "one_cycle"}, "common": {"trainer.max_epochs": 7}}
-    runs = planned(write_yaml(place / "tiny.yaml", asked), place)
-    found = {run.name: resolve_config(run.arguments) for run in runs}
+    runs = planned(write_yaml(place / "tiny.yaml", asked))
+    found = {run.name: remembered(run.arguments) for run in runs}
     assert [run.configs[2:] for run in runs] == [("configs/schedules/one_cycle.yaml",), (), ("configs/schedules/ard.yaml",)]
     schedules = {name: config["model"]["init_args"]["training"]["schedule"] for name, config in found.items()}
     assert schedules == {"teachers/robust": "one_cycle", "pgd_at/seed0": "one_cycle", "ard/seed0": "multistep"}
@@ -202,15 +204,15 @@ def test_a_schedule_is_read_after_its_recipe_and_common_keys_are_everybodys(plac
 def test_an_override_may_name_a_class_which_planning_does_not_build(place):
     whole = {"class_path": "ard.objectives.rslad.RSLAD", "init_args": {"alpha": 0.5}}
     overrides = {"ard": {"model.init_args.objective": whole}}
-    runs = planned(write_yaml(place / "tiny.yaml", {**STUDY, "overrides": overrides}), place)
-    objective = resolve_config(runs[-1].arguments)["model"]["init_args"]["objective"]
+    runs = planned(write_yaml(place / "tiny.yaml", {**STUDY, "overrides": overrides}))
+    objective = remembered(runs[-1].arguments)["model"]["init_args"]["objective"]
     assert (objective["class_path"], objective["init_args"]["alpha"]) == ("ard.objectives.rslad.RSLAD", 0.5)
     assert read_study(place / "tiny.yaml").overrides == overrides
 
 
 def test_a_plan_has_teachers_first_and_a_run_for_each_recipe_and_seed(place):
     write_yaml(place / "tiny.yaml", {**STUDY, "seeds": [0, 1]})
-    found = [str(directory.relative_to(place)) for directory in directories(place / "tiny.yaml")]
+    found = [str(directory.relative_to(FOLDER)) for directory in directories(place / "tiny.yaml")]
     assert found == ["teachers/robust", "pgd_at/seed0", "pgd_at/seed1", "ard/seed0", "ard/seed1"]
 
 
@@ -224,21 +226,21 @@ def test_a_command_in_the_log_can_be_given_to_a_shell(place, monkeypatch, capsys
     cli(capsys, "study", "tiny.yaml")
     log = (place / "checkpoints/tiny/pgd_at/seed0/log.txt").read_text()
     program, *arguments = shlex.split(log.splitlines()[0].removeprefix("$ "))
-    run = planned(place / "tiny.yaml", place / "checkpoints/tiny")[0]
-    resolved = resolve_config(arguments)
+    run = planned(place / "tiny.yaml")[0]
+    resolved = remembered(arguments)
     assert program == "ard"
     assert resolved["model"]["init_args"]["student"]["init_args"]["stages"] == stages
-    assert config_digest(resolved) == config_digest(resolve_config(run.arguments))
+    assert config_digest(resolved) == config_digest(remembered(run.arguments))
 
 
 def test_a_method_with_a_second_teacher_waits_for_it_too(place):
     second = {"natural_teacher": "configs/teachers/digits_natural.yaml", "recipes": ["pgd_at", "mtard"]}
     write_yaml(place / "tiny.yaml", STUDY | second)
-    runs = planned(place / "tiny.yaml", Path("checkpoints/tiny"))
+    runs = planned(place / "tiny.yaml")
     assert [run.name for run in runs] == ["teachers/robust", "teachers/natural", "pgd_at/seed0", "mtard/seed0"]
     *_, mtard = runs
     assert [teacher.name for teacher in mtard.teachers.values()] == ["teachers/robust", "teachers/natural"]
-    config = resolve_config(mtard.arguments)["model"]["init_args"]
+    config = remembered(mtard.arguments)["model"]["init_args"]
     assert config["teacher"]["init_args"]["weights"].endswith("teachers/robust/student.safetensors")
     second = config["objective"]["init_args"]["natural_teacher"]["init_args"]["weights"]
     assert second.endswith("teachers/natural/student.safetensors")
@@ -247,7 +249,7 @@ def test_a_method_with_a_second_teacher_waits_for_it_too(place):
 def test_a_second_teacher_that_the_study_does_not_name(place):
     write_yaml(place / "tiny.yaml", STUDY | {"recipes": ["mtard"]})
     with user_error("names no `natural_teacher:`"):
-        planned(place / "tiny.yaml", Path("checkpoints/tiny"))
+        planned(place / "tiny.yaml")
 
 
 def test_any_teacher_that_a_resolved_config_lacks_is_waited_for(place):
@@ -280,9 +282,9 @@ def test_a_sweep_is_a_run_for_each_number(place):
     key = "model.init_args.objective.init_args.temperature"
     sweep = {"sweeps": {"ard": {key: [1, 30]}}, "overrides": {"ard": {"trainer.max_epochs": 2}}}
     write_yaml(place / "tiny.yaml", STUDY | sweep)
-    runs = planned(place / "tiny.yaml", Path("checkpoints/tiny"))
+    runs = planned(place / "tiny.yaml")
     assert [run.name for run in runs[1:]] == ["pgd_at/seed0", "ard-temperature-1/seed0", "ard-temperature-30/seed0"]
-    configs = [resolve_config(run.arguments) for run in runs[2:]]
+    configs = [remembered(run.arguments) for run in runs[2:]]
     assert [config["model"]["init_args"]["objective"]["init_args"]["temperature"] for config in configs] == [1, 30]
     assert {config["trainer"]["max_epochs"] for config in configs} == {2}
 
@@ -301,7 +303,7 @@ def test_a_sweep_of_nothing(place):
 
 
 def test_both_teachers_count_by_their_contents(place):
-    resolved = resolve_config(["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/mtard.yaml"])
+    resolved = remembered(["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/mtard.yaml"])
     digests = []
     for content in (b"1", b"1", b"2"):
         (place / "second").write_bytes(content)
@@ -312,7 +314,7 @@ def test_both_teachers_count_by_their_contents(place):
 
 
 def test_a_teacher_counts_by_its_contents_wherever_it_lies(place):
-    resolved = resolve_config(["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/ard.yaml"])
+    resolved = remembered(["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/ard.yaml"])
     digests = []
     (place / "run").mkdir()
     (place / "run/student.safetensors").write_bytes(b"1")
