@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import rel_entr, softmax
-from tiny import few_queries, generator, images, labels, tiny_net
+from tiny import few_queries, few_steps, generator, images, labels, tiny_net
 from torch import nn
 
 import ard.attacks
@@ -50,6 +50,7 @@ def norms(delta, norm):
 def test_what_every_adversary_promises(adversary, monkeypatch):
     if adversary.group == "AutoAttack":
         few_queries(monkeypatch)
+        few_steps(monkeypatch)
     x, y = task()
     x_before, y_before = x.clone(), y.clone()
     nets = [MODEL, *NETS]

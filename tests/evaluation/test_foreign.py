@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from small_runs import digits, narrow, trained
-from tiny import few_queries, generator, images, tiny_net, user_error
+from tiny import few_queries, few_steps, generator, images, tiny_net, user_error
 
 from ard.attacks import L2, Linf
 from ard.evaluation.cascade import Block, judge_block
@@ -39,6 +39,7 @@ def judged(adversaries, model, x, y, start=0):
 @pytest.fixture
 def brief(monkeypatch):
     few_queries(monkeypatch)
+    few_steps(monkeypatch)
 
 
 @pytest.fixture
@@ -71,8 +72,8 @@ def test_the_settings_are_those_of_the_librarys_own_run(ball, seen):
 
 
 @every_part
-@pytest.mark.usefixtures("brief")
-def test_with_the_same_seed_a_part_finds_bit_by_bit_what_the_library_finds(name):
+def test_with_the_same_seed_a_part_finds_bit_by_bit_what_the_library_finds(name, monkeypatch):
+    few_queries(monkeypatch)
     model, x, ball = tiny_net(1).eval(), images(24), Linf(eps=0.04)
     y = model(x).argmax(dim=1)
     y[0] = (y[0] + 1) % 4
@@ -105,6 +106,7 @@ def test_two_and_three_classes_leave_the_targeted_parts_out_and_the_record_says_
 
 
 @pytest.mark.parametrize("classes", [4, 5, 12])
+@pytest.mark.usefixtures("brief")
 def test_targets_are_nine_or_all_other_classes(classes, monkeypatch):
     """Every image, wherever it stands, is pulled towards each of the others once."""
     pulled = {kind: [] for kind in (APGDAttack_targeted, FABAttack_PT)}

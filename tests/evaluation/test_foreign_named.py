@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from small_runs import digits, trained
-from tiny import few_queries, generator, labels, user_error
+from tiny import few_queries, few_steps, generator, labels, user_error
 from torch import nn
 
 from ard.attacks import L2, Linf
@@ -175,6 +175,7 @@ def state_of(model):
 @pytest.mark.parametrize("name", [*AUTOATTACK_PARTS, "FGSM", "FAB", "APGD"])
 def test_everything_comes_back_also_after_an_error_and_autocast_stays_outside(name, raises, monkeypatch):
     few_queries(monkeypatch)
+    few_steps(monkeypatch)
     adversary = {a.name: replace(a, after=()) for a in autoattack(Linf(eps=0.1), 10)}.get(name) or named(name, "Linf")
     model, (x, y) = Fragile(raises), digits(5)
     before = state_of(model)
