@@ -10,11 +10,10 @@ import threading
 import time
 from pathlib import Path
 
-import pytest
 import torch
 from pytorch_lightning import Callback
 
-from ard.study.processes import FORKS, PREPARED, Processes
+from ard.study.processes import PREPARED, Processes
 
 STOPPED = 130
 
@@ -90,11 +89,10 @@ def test_many_at_a_time_have_each_their_status(tmp_path):
     assert statuses == {number: 0 if number % 2 else 2 for number in range(12)}
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not FORKS, reason="every process is a fresh one here")
-def test_what_is_prepared_asks_for_no_gpu():
+def test_what_is_prepared_asks_for_no_gpu_and_the_data_alone_import_no_sklearn():
     """CUDA does not survive a fork; in a process of its own, for this one has asked long ago."""
     code = "import sys, torch, importlib; torch._C._cuda_getDeviceCount = lambda: sys.exit('asked')\n"
+    code += "import ard.data; print('sklearn' in sys.modules)\n"
     code += f"[importlib.import_module(name) for name in {PREPARED!r}]; print(torch.cuda.is_initialized())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    assert done.stdout == "False\nFalse\n"
