@@ -22,12 +22,14 @@ def main(todo):
     import costs
     import tables
     from image_files import fake_fashion
+    from small_runs import less_effort
 
     from ard.__main__ import main as ard
 
     costs.main(["logit_pairing"])
     tables.main("methods.md", "evaluation.md")
     fake_fashion(Path("data"), 128)
+    less_effort(pytest.MonkeyPatch())
     for command in todo["commands"]:
         words = shlex.split(command)
         print(f"$ ard {command}", flush=True)

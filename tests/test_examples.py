@@ -20,6 +20,7 @@ FEW = {"limit_train_batches": 1, "limit_val_batches": 1, "enable_progress_bar": 
 OPTIONS = [f"--trainer.{name}={value}" for name, value in (*FEW.items(), ("accelerator", "cpu"))]
 
 pytestmark = [
+    pytest.mark.usefixtures("short_attacks"),
     pytest.mark.filterwarnings("ignore:loaders that are not of ard.data"),
     pytest.mark.filterwarnings("ignore:The .* does not have many workers"),
     pytest.mark.filterwarnings("ignore:Starting from v1.9.0, `tensorboardX` has been removed"),

@@ -33,6 +33,7 @@ def test_what_is_written_out(home):
     assert written_out(tree) == {"a": [f"{home}/x", (f"{home}/runs", 1)], "b": "$NOWHERE/~", "c": {"d": None}}
 
 
+@pytest.mark.usefixtures("short_attacks")
 def test_a_run_in_a_home_is_found_again_by_every_verb(home, fit, teacher_file, capsys, monkeypatch):
     shutil.copy(teacher_file, home / "teacher.safetensors")
     (home / "more.yaml").write_text("model: {init_args: {training: {lr: 0.05}}}")

@@ -21,6 +21,8 @@ from ard.evaluation.request import Request
 from ard.study.job import finished_record
 from ard.training.metrics_csv import MetricsCSV
 
+pytestmark = pytest.mark.usefixtures("short_attacks")
+
 draws = st.randoms(use_true_random=False)
 METRICS = b"step,epoch,train/loss,val/clean_acc\n0,0,1.5,\n1,0,1.25,0.5\n2,1,1.0,\n3,1,0.75,0.75\n"
 

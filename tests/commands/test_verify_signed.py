@@ -10,6 +10,8 @@ from tiny import user_error
 
 from ard.artifacts.signature import check_signature
 
+pytestmark = pytest.mark.usefixtures("short_attacks")
+
 NAMES = ("student.safetensors", "evaluation.json", "evaluation.adversarial.safetensors")
 
 

@@ -131,6 +131,7 @@ def test_what_is_not_zero_is_counted_in_what_is_left():
     assert (smaller.parameters, smaller.nonzero, smaller.card.pruned) == (42, 42, replace(pruned, nonzero=42))
 
 
+@pytest.mark.usefixtures("short_attacks")
 def test_the_command_prunes_and_cuts_and_cuts_what_was_pruned(place, capsys):
     write_weights(place / "runs/net/student.safetensors")
     assert cli(capsys, "prune", "runs/net", "--how", "fanout", "--keep", "0.6")[0] == 0
