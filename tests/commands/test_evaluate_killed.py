@@ -4,12 +4,10 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
-from interruptions import NO_CHECKOUT, ended, lying, said, start, timeless
+from interruptions import ended, lying, said, start, timeless
 from small_runs import write_weights
 
 pytestmark = pytest.mark.usefixtures("short_attacks")
@@ -81,22 +79,11 @@ def take_results(weights):
 
 
 def test_ctrl_c_is_one_line_and_status_130_and_the_next_call_goes_on(weights, uninterrupted):
-    command = [sys.executable, "-m", "ard", "evaluate", weights.name, *map(str, LIMIT)]
-    environment = {**os.environ, **NO_CHECKOUT, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command,
-        cwd=weights.parent,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's background jobs ignore it
-    )
-    while process.poll() is None and not list(weights.parent.glob(".*.blocks/block-*")):
+    process = start(weights, *LIMIT)
+    while process.is_alive() and not list(weights.parent.glob(".*.blocks/block-*")):
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
-    assert (process.returncode, out, err) == (130, "", "ard: interrupted\n")
+    os.kill(process.pid, signal.SIGINT)
+    assert (ended(process), said(weights)) == ([130], ["ard: interrupted"])
     assert list(weights.parent.glob(".*.blocks/block-*"))
     assert ended(start(weights, *LIMIT)) == [0]
     assert record_beside(weights) == uninterrupted

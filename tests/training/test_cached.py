@@ -70,6 +70,7 @@ def test_training_is_the_same_up_to_float16(fit, tmp_path, teacher, recipe):
 
 def test_every_view_is_asked_about_once(fit, tmp_path, teacher):
     still = ["--trainer.limit_train_batches=1.0", "--model.init_args.attack.init_args.steps=1"]
+    still += ["--data.init_args.val_size=1300"]  # three steps an epoch
     engine, first = run(fit, tmp_path / "first", teacher, CACHED, *still, epochs=3)
     images = len(engine.data.splits[0])
     first -= TEACHER_IMAGES  # asked whether the teacher knows such images at all

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from killed_runs import PAIR
+from prepared import pair_environments, rank, start, statuses
 from pytorch_lightning import Callback
 
 from ard.study.processes import Processes
@@ -25,13 +27,18 @@ class PoisonSecond(Callback):
 @pytest.mark.fault(6)
 @pytest.mark.parametrize(("recipe", "epochs"), [("ard", 2), ("fast_ard", 4)])
 def test_nan_in_one_process_stops_both(command, tmp_path, observed, recipe, epochs):
-    more = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.limit_train_batches=3"]
-    more += [f"--trainer.max_epochs={epochs}", "--trainer.callbacks=test_guards_ddp.PoisonSecond"]
+    """Of a study, where Lightning launches the second one, or started by hand."""
+    more = ["--trainer.limit_train_batches=3", f"--trainer.max_epochs={epochs}"]
+    more += ["--trainer.callbacks=test_guards_ddp.PoisonSecond"]
     more += ["--model.init_args.replays=2"] if recipe == "fast_ard" else []
-    environment = {"PYTHONPATH": f"{TESTS.parent}:{TESTS}:{TESTS / 'training'}", "OMP_NUM_THREADS": "1"}
-    status = Processes().run(command(tmp_path / "run", recipe, *more), tmp_path / "log.txt", environment)
-    told = (tmp_path / "log.txt").read_text()
-    assert status == 2, told[-3000:]
+    words, log = command(tmp_path / "run", recipe, *more), tmp_path / "log.txt"
+    if recipe == "fast_ard":
+        found = statuses(*(start(rank, environment, words, words=log) for environment in pair_environments()))
+    else:
+        environment = {"PYTHONPATH": f"{TESTS.parent}:{TESTS}:{TESTS / 'training'}", "OMP_NUM_THREADS": "1"}
+        found = [Processes().run([*words, *PAIR], log, environment)]
+    told = log.read_text()
+    assert set(found) == {2}, (found, told[-3000:])
     lines = {line for line in told.splitlines() if re.match("ard: (?!warning)", line)}
     (line,) = lines  # both say the same
     assert "Traceback" not in told
