@@ -2,10 +2,11 @@
 
 import re
 from contextlib import nullcontext
+from copy import deepcopy
 
 import pytest
 import torch
-from small_runs import digits
+from small_runs import digits, less_effort
 from tiny import user_error
 from zoo import BALL, findings, honest, quickly_trained, raised, undefended
 from zoo_attacks import ATTACKS
@@ -119,16 +120,24 @@ def test_what_chance_allows_grows_with_the_images(n, rate, most):
     assert by_chance(n, rate) == most
 
 
-def test_a_block_judged_twice_is_found_out():
-    evaluation = Evaluation(honest(), *digits(2 * BLOCK), BALL)
+@pytest.fixture(scope="module")
+def two_blocks():
+    """An evaluation of two blocks, of whose attacks none need be strong; who damages it takes a copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        less_effort(patch)
+        evaluation = Evaluation(honest(), *digits(2 * BLOCK), BALL)
     evaluation.judge()
+    return evaluation
+
+
+def test_a_block_judged_twice_is_found_out(two_blocks):
+    evaluation = deepcopy(two_blocks)
     evaluation.blocks[BLOCK] = evaluation.blocks[0]
     assert "V8" in findings(evaluation)
 
 
-def test_an_evaluation_that_was_killed_while_it_attacked_again_goes_on(monkeypatch):
-    evaluation = Evaluation(honest(), *digits(2 * BLOCK), BALL)
-    evaluation.judge()
+def test_an_evaluation_that_was_killed_while_it_attacked_again_goes_on(two_blocks, monkeypatch):
+    evaluation = deepcopy(two_blocks)
     before, adversaries = evaluation.record(), evaluation.adversaries
     monkeypatch.setattr("ard.evaluation.evaluation.more_effort", lambda *_: [pgd(BALL, 4, name=MORE[0])])
     blocks = [evaluation.blocks[start] for start in (0, BLOCK)]
@@ -149,9 +158,8 @@ def test_an_evaluation_that_was_killed_while_it_attacked_again_goes_on(monkeypat
     assert MORE[0] in evaluation.record().standalone
 
 
-def test_blocks_that_miss_images_make_no_record(tmp_path):
-    evaluation = Evaluation(honest(), *digits(2 * BLOCK), BALL)
-    evaluation.judge()
+def test_blocks_that_miss_images_make_no_record(two_blocks, tmp_path):
+    evaluation = deepcopy(two_blocks)
     block = evaluation.blocks[BLOCK]
     block.correct = {name: bits[:-1] for name, bits in block.correct.items()}
     block.moved, block.x_adv = block.moved[:-1], block.x_adv[:-1]
