@@ -17,7 +17,9 @@ from ard.objectives.rslad import RSLAD
 from ard.training.captured import Graphs
 from ard.training.step import attack_batch, take
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA GPU")
+if not torch.cuda.is_available():
+    pytest.skip("this machine has no CUDA GPU", allow_module_level=True)
+
 SIZES = {"MobileNetV2": MobileNetV2, "ResNet-18": ResNet}
 PRECISIONS = [None, torch.bfloat16, torch.float16]
 KERNELS_DIFFER = 1e-3  # share of pixels: a sum in another order turns the sign of a gradient that is almost zero
