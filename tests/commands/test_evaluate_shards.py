@@ -208,7 +208,7 @@ def test_one_at_a_time_finishes_and_the_next_learns_that_it_is_done(tmp_path):
         assert unfinished
         threading.Thread(target=wait).start()
         with pytest.raises(queue.Empty):
-            answers.get(timeout=1)
+            answers.get(timeout=0.2)
         store.remove()
     assert answers.get(timeout=60) is False
 
