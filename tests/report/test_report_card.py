@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 from scipy.stats import binomtest
 from small_records import attack, check, full_record, unreliable
+from study_tables import ROOT
+from study_tables import stored as read_once
 
 from ard.artifacts.check_names import CHECK_NAMES
 from ard.artifacts.record import Record
-from ard.artifacts.record_file import read_record
 from ard.artifacts.typed_json import written
 from ard.report.evidence_card import evidence_card
 
-RESULTS = Path(__file__).parents[2] / "docs/results"
+RESULTS = ROOT / "docs/results"
 RECORDS = sorted(RESULTS.rglob("*evaluation.json"))
 assert len(RECORDS) >= 288
 EXPLAINED = (
@@ -166,8 +167,8 @@ def test_every_section_has_whole_tables() -> None:
 
 @pytest.fixture(scope="module", params=sorted({path.relative_to(RESULTS).parts[0] for path in RECORDS}))
 def stored(request: pytest.FixtureRequest) -> dict[Path, Record]:
-    """All records of a study that are published."""
-    return {path: read_record(path) for path in RECORDS if path.relative_to(RESULTS).parts[0] == request.param}
+    """All records of a study that are published; the tables of test_readme.py are of the same, read once for both."""
+    return {path: read_once(path).record for path in RECORDS if path.relative_to(RESULTS).parts[0] == request.param}
 
 
 def test_every_stored_record_is_written_back_to_the_byte(stored: dict[Path, Record]) -> None:
