@@ -80,6 +80,8 @@ def main(*names: str, check: bool = False) -> int:
         differ |= int(new != text)
         if not check:
             document.write_text(new)
+        elif new != text:
+            print(f"{document.relative_to(ROOT)} is not what records and code say: write it with scripts/tables.py")
     return differ if check else 0
 
 
