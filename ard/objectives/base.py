@@ -21,9 +21,9 @@ Pair = tuple[losses.Loss | None, TrainingLoss]  # the attack loss, None where th
 class Objective(nn.Module, ABC):
     """objective(student, teacher, x, y) -> attack loss, training loss.
 
-    A new method is a subclass that writes `forward` and, where it has state, some of the hooks below: `build`, `setup`,
-    `after_step`, `on_epoch_end`, `param_groups`, `diagnostics`. An objective inside another one gets everything that
-    the outer one gets: whoever trains calls `begin` and the methods that end in `_all`, and never the hooks themselves.
+    A new method is a subclass that writes `forward` and, where it has state, some of the hooks below: `build`, `prepare`,
+    `setup`, `after_step`, `on_epoch_end`, `param_groups`, `diagnostics`. An objective inside another one gets everything
+    that the outer one gets: whoever trains calls `begin` and the methods that end in `_all`, and never the hooks themselves.
 
     The student is called inside the two losses only: a call in the body of `forward` would lose its gradient. The body is
     where teachers are asked, once a batch. The attack loss is pure and of fixed shape; it may be a losses.AttackLoss, which
@@ -70,6 +70,9 @@ class Objective(nn.Module, ABC):
     def build(self, *, student: Callable[..., nn.Module], num_classes: int) -> None:
         """Make networks of the objective's own, before a checkpoint is read; `student` is called with num_classes."""
 
+    def prepare(self, run: RunFacts) -> None:
+        """Change the student before training: whatever is around or inside this objective sees it changed in `setup`."""
+
     def setup(self, run: RunFacts) -> None:
         """Get ready, once before training, and before a run that goes on reads its checkpoint."""
 
@@ -113,7 +116,7 @@ class Objective(nn.Module, ABC):
 
     @final
     def setup_all(self, run: RunFacts) -> None:
-        """`setup` of every part; raises UserError for a teacher without the gradient that one of them follows."""
+        """`prepare`, then `setup` of all; raises UserError for a teacher without the gradient that one of them follows."""
         followers = [type(part).__name__ for part in self.parts() if part.needs_teacher_gradient]
         x = some_images(run.student, 1, run.image_shape)
         if followers and run.teacher is not None and not passes_gradient(run.teacher, x):
@@ -121,6 +124,8 @@ class Objective(nn.Module, ABC):
                 f"{followers[0]} follows the gradient of its teacher, and this one has none: expected a network that is "
                 "differentiable from pixels to logits, without no_grad or detach"
             )
+        for part in self.parts():
+            part.prepare(run)
         for part in self.parts():
             with own_networks(part, run.student, run.teacher):
                 part.setup(run)

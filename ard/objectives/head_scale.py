@@ -31,7 +31,7 @@ class HeadScale(Composed):
         self.scale = scale
 
     @torch.no_grad()
-    def setup(self, run: RunFacts) -> None:
+    def prepare(self, run: RunFacts) -> None:
         if run.fitted_before:
             return
         for parameter in layers_in_order(run.student, run.image_shape)[-1].layer.parameters():

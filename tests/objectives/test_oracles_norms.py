@@ -7,7 +7,9 @@ from tiny import images, labels, run_facts, tiny_net, user_error
 from torch import nn
 
 from ard.attacks.folding import folded
+from ard.objectives.adr import ADR
 from ard.objectives.head_scale import HeadScale
+from ard.objectives.liet import LIET
 from ard.objectives.norm_bias import NormBias
 from ard.objectives.weissi import WEISSI
 
@@ -150,11 +152,24 @@ def test_a_layer_of_zeros_has_no_gradient_and_no_infinity():
 
 def test_head_scale_multiplies_every_logit_of_the_start():
     student, before = tiny_net().eval(), tiny_net().eval()
-    HeadScale(scale=0.1).setup(run_facts(student=student))
+    HeadScale(scale=0.1).setup_all(run_facts(student=student))
     torch.testing.assert_close(student(X.float()), 0.1 * before(X.float()))
     same = [name for name, value in student.state_dict().items() if torch.equal(value, before.state_dict()[name])]
     assert set(student.state_dict()) - set(same) == {"4.weight", "4.bias"}
     assert not student.training
+
+
+@pytest.mark.parametrize("kind", [ADR, LIET, NormBias])
+def test_a_method_begins_with_the_scaled_student_whether_it_is_around_or_inside(kind):
+    scaled = net().float()
+    HeadScale(scale=0.1).setup_all(run_facts(student=scaled))
+    for make in (lambda: kind(base=HeadScale(scale=0.1)), lambda: HeadScale(base=kind(), scale=0.1)):
+        found, expected, student = make(), kind(), net().float()
+        found.setup_all(run_facts(student=student))
+        expected.setup_all(run_facts(student=scaled))
+        torch.testing.assert_close(student.state_dict(), scaled.state_dict())
+        state = {name.removeprefix("base."): value for name, value in found.state_dict().items()}
+        torch.testing.assert_close(state, dict(expected.state_dict()))
 
 
 def test_numbers_out_of_range():
