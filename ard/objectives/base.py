@@ -223,6 +223,15 @@ class Composed(Objective):
         self.base = base
         self.needs_teacher, self.asks_only_x, self.labels = base.needs_teacher, base.asks_only_x, base.labels
 
+    def with_own(self, terms: dict[str, Tensor], **own: Tensor) -> dict[str, Tensor]:
+        """The terms of `base` and those of this method; raises UserError where one name stands for two."""
+        if lost := terms.keys() & own:
+            raise UserError(
+                f'{type(self).__name__} adds a term "{min(lost)}", and {type(self.base).__name__} has one of that name: '
+                "expected a base without it"
+            )
+        return terms | own
+
 
 def total_loss(terms: dict[str, Tensor]) -> Tensor:
     """The loss that the optimiser minimises: the sum of the scalar terms."""

@@ -35,6 +35,6 @@ class IGDM(Composed):
             ahead, behind = centre + self.beta * delta, centre - self.gamma * delta
             target = (teacher(ahead) - teacher(behind)).detach()
             divergence = kl(target, student(ahead) - student(behind)).mean()
-            return training_loss(x_adv) | {"igdm": self.alpha * self.progress * divergence}
+            return self.with_own(training_loss(x_adv), igdm=self.alpha * self.progress * divergence)
 
         return attack_loss, matched

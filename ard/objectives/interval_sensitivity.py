@@ -64,6 +64,6 @@ class IntervalSensitivity(Composed):
         def bounded(x_adv: Tensor) -> dict[str, Tensor]:
             bounds = interval_bounds(student, x, self.radius, of_batch=student.training)
             width = (bounds.upper - bounds.lower).clamp_min(LEAST).log().mean()
-            return training_loss(x_adv) | {"interval": self.strength * width}
+            return self.with_own(training_loss(x_adv), interval=self.strength * width)
 
         return attack_loss, bounded

@@ -70,7 +70,7 @@ class LessKnown(Composed):
         attack_loss, training_loss = self.base(
             student, GivenAnswer(x, self._less(logits, y, sums), type(self.base).__name__), x, y
         )
-        return attack_loss, lambda x_adv: training_loss(x_adv) | sums
+        return attack_loss, lambda x_adv: self.with_own(training_loss(x_adv), **sums)
 
     def after_step(self, terms: dict[str, Tensor], student: nn.Module) -> None:  # noqa: ARG002
         self.answers.add_(terms["class_answers"])

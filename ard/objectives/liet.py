@@ -90,7 +90,7 @@ class LIET(Composed):
             with _heard(student, x_adv) as answers:
                 terms = training_loss(x_adv)
             after = answers[0] if answers else student(x_adv)
-            return terms | {"jsd": strength * jensen_shannon(before, after).mean()}
+            return self.with_own(terms, jsd=strength * jensen_shannon(before, after).mean())
 
         return AttackLoss.of(attack_loss, start=start), consistent
 

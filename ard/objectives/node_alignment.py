@@ -70,7 +70,7 @@ class NodeAlignment(Composed):
             pairs = zip(self._spread(_hidden(met)), self._spread(theirs), strict=True)
             with torch.autocast(x.device.type, enabled=False):  # half the digits are no correlation
                 apart = torch.stack([1 - best_match(ours, wanted) for ours, wanted in pairs])
-            return terms | {"nodes": self.strength * apart.mean()}
+            return self.with_own(terms, nodes=self.strength * apart.mean())
 
         return attack_loss, aligned
 

@@ -56,7 +56,7 @@ class NormBias(Composed):
         def biased(x_adv: Tensor) -> dict[str, Tensor]:
             share = self._squared_norm(student) / self.target
             away = self.target * F.huber_loss(share, torch.ones_like(share), delta=self.width) / self.width
-            return training_loss(x_adv) | {"norm_bias": self.strength * away}
+            return self.with_own(training_loss(x_adv), norm_bias=self.strength * away)
 
         return attack_loss, biased
 

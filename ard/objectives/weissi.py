@@ -47,6 +47,6 @@ class WEISSI(Composed):
                 terms = training_loss(x_adv)
             last = {layer.name: layer for layer in met}.values()
             squares = torch.stack([layer.folded().square().sum() for layer in last])
-            return terms | {"weissi": self.strength * squares.clamp_min(LEAST).log().sum()}
+            return self.with_own(terms, weissi=self.strength * squares.clamp_min(LEAST).log().sum())
 
         return attack_loss, penalised

@@ -4,10 +4,13 @@ import pytest
 import torch
 from recipe_steps import Steps
 from shipped_recipes import RECIPES, parts
-from tiny import images, labels
+from tiny import images, labels, user_error
 
 from ard.objectives.head_scale import HeadScale
+from ard.objectives.igdm import IGDM
 from ard.objectives.interval_sensitivity import IntervalSensitivity
+from ard.objectives.less_known import LessKnown
+from ard.objectives.liet import LIET
 from ard.objectives.node_alignment import NodeAlignment
 from ard.objectives.norm_bias import NormBias
 from ard.objectives.rank_projection import RankProjection
@@ -43,3 +46,12 @@ def test_every_option_at_once_around_every_method(recipe):
             assert {name for name in AROUND.values() if name} < set(taken.terms)
             assert all(term.isfinite().all() for term in taken.terms.values())
     assert all(value.isfinite().all() for value in steps.student.state_dict().values())
+
+
+@pytest.mark.parametrize("kind", [IGDM, IntervalSensitivity, LessKnown, LIET, NodeAlignment, NormBias, WEISSI])
+def test_a_second_term_of_one_name_is_refused(kind):
+    """One of the two would be lost."""
+    inside, around = ("saad", [IGDM]) if kind is IGDM else ("ard", [kind, kind])
+    steps = Steps(next(path for path in RECIPES if path.stem == inside), around=around)
+    with user_error(rf'^{kind.__name__} adds a term "\w+", and (SAAD|{kind.__name__}) has one of that name'):
+        steps(0, images(4), labels(4))
