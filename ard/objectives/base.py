@@ -223,6 +223,15 @@ class Composed(Objective):
         self.base = base
         self.needs_teacher, self.asks_only_x, self.labels = base.needs_teacher, base.asks_only_x, base.labels
 
+    def needed(self, attack_loss: losses.Loss | None) -> losses.Loss:
+        """The attack loss of `base`, for methods that work on what an attack finds; raises UserError where it has none."""
+        if attack_loss is None:
+            raise UserError(
+                f"{type(self.base).__name__} attacks nothing, and {type(self).__name__} needs an attack: expected a base "
+                "with one, such as PGDAT, ARD or RSLAD"
+            )
+        return attack_loss
+
     def with_own(self, terms: dict[str, Tensor], **own: Tensor) -> dict[str, Tensor]:
         """The terms of `base` and those of this method; raises UserError where one name stands for two."""
         if lost := terms.keys() & own:

@@ -19,6 +19,9 @@ class IGDM(Composed):
         alpha: Weight of the term at the end of training, α.
         beta: β.
         gamma: γ.
+
+    Raises:
+        UserError: For a base that attacks nothing, where δ and the term would be 0, or that has a term igdm.
     """
 
     def __init__(self, *, base: Objective | None = None, alpha: float = 1.0, beta: float = 1.0, gamma: float = 1.0) -> None:
@@ -27,7 +30,8 @@ class IGDM(Composed):
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
-        attack_loss, training_loss = self.base(student, self.base.wanted_teacher(teacher), x, y)
+        found, training_loss = self.base(student, self.base.wanted_teacher(teacher), x, y)
+        attack_loss = self.needed(found)
         centre = AttackLoss.centre_of(attack_loss, x)
 
         def matched(x_adv: Tensor) -> dict[str, Tensor]:

@@ -76,11 +76,8 @@ class LIET(Composed):
             self._look(run.student, torch.Generator(device).manual_seed(0))
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
-        attack_loss, training_loss = self._pair(student, teacher, x, y)
-        if attack_loss is None:
-            raise UserError(
-                f"{type(self.base).__name__} has no attack: expected a base with one, such as PGDAT, ARD or RSLAD"
-            )
+        found, training_loss = self._pair(student, teacher, x, y)
+        attack_loss = self.needed(found)
         centre = AttackLoss.centre_of(attack_loss, x)
         start = (centre + self._move(x, y).repeat(len(centre) // len(x), 1, 1, 1)).clamp(0, 1)
         strength = self.strength * min(1.0, (self.epoch + 1) / self.epochs)

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from ard.core.errors import UserError
 from ard.core.ranges import at_least
 from ard.losses import AttackLoss, cross_entropy
 from ard.objectives.base import Composed, Objective, Pair, RunFacts
@@ -43,9 +42,8 @@ class RegionAT(Composed):
         self.table = nn.Buffer(torch.zeros(run.num_classes, *run.image_shape, device=self.table.device))
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
-        attack_loss, training_loss = self.base(student, teacher, x, y)
-        if attack_loss is None:
-            raise UserError(f"{type(self.base).__name__} attacks nothing: expected a method whose attack can be left out")
+        found, training_loss = self.base(student, teacher, x, y)
+        attack_loss = self.needed(found)
         classes = y if y.ndim == 1 else y.argmax(dim=1)
         moves = self.table[self.targets(classes)].to(x.dtype)
         centre = AttackLoss.centre_of(attack_loss, x)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from answer_table import CLASSES, X_ADV, Table, X, Y, assert_attack_loss, assert_training_loss, kl
-from tiny import run_facts, tiny_net
+from tiny import run_facts, tiny_net, user_error
 from torch import nn
 
 from ard.losses import AttackLoss
@@ -11,6 +11,8 @@ from ard.objectives.adaad import AdaAD
 from ard.objectives.ard import ARD
 from ard.objectives.base import Objective, Step
 from ard.objectives.igdm import IGDM
+from ard.objectives.kd import KD
+from ard.objectives.region_at import RegionAT
 from ard.objectives.rslad import RSLAD
 
 
@@ -139,6 +141,15 @@ def test_an_objective_inside_another_is_told_everything(depth):
 def test_igdm_wants_of_labels_what_its_base_wants():
     assert [IGDM(base=base).labels for base in (RSLAD(), ARD(), Recorded())] == ["none", "soft", "class"]
     assert IGDM(base=Recorded()).needs_teacher
+
+
+@pytest.mark.parametrize("base", [KD, lambda: RegionAT(base=RSLAD()), lambda: IGDM(base=KD())])
+def test_igdm_without_an_attack_is_refused(base):
+    """δ would be 0, and so would the term, without a word."""
+    objective, (student, teacher) = IGDM(base=base()), tables()
+    objective.setup_all(run_facts(num_classes=CLASSES))
+    with user_error("(KD|RegionAT) attacks nothing, and IGDM needs an attack: expected a base with one"):
+        objective(student, teacher, X, Y)
 
 
 def test_igdm_matches_the_changes_at_every_point():

@@ -251,5 +251,5 @@ def test_what_cannot_be_meant_is_refused():
     ):
         with user_error(line):
             LIET(**options)
-    with user_error("KD has no attack: expected a base with one"):
+    with user_error("KD attacks nothing, and LIET needs an attack: expected a base with one"):
         pair(liet(base=KD()), LINEAR, TEACHER)
