@@ -187,8 +187,8 @@ def copyable(network: nn.Module) -> nn.Module:
 
 
 def another(network: nn.Module) -> nn.Module:
-    """A network of the same architecture with weights of its own, drawn anew where its layers know how."""
-    copied = copy.deepcopy(copyable(network))
+    """A network of the same architecture, its weights drawn anew where its layers know how; all of them may learn."""
+    copied = copy.deepcopy(copyable(network)).requires_grad_(True)  # what is drawn anew is nothing to keep frozen
     for layer in copied.modules():
         if callable(reset := getattr(layer, "reset_parameters", None)):
             reset()

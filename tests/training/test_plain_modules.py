@@ -1,5 +1,6 @@
 """The engines as a Lightning user takes them: networks as they are, loaders of one's own, any trainer."""
 
+import copy
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -408,6 +409,21 @@ def test_a_peer_of_a_network_is_another_network_of_its_kind():
     fitted(module)
     assert type(module.objective.peer) is Net
     assert not torch.equal(module.objective.peer.conv.weight, net.conv.weight)
+
+
+@FOREIGN
+@pytest.mark.parametrize(("objective", "name"), [("peeraid", "peer"), ("lbgat", "clean_learner")])
+def test_a_peer_of_a_student_that_is_frozen_in_part_learns_everywhere(objective, name):
+    """A frozen layer may be pretrained; the peer's is drawn anew, and would be noise for good."""
+    net = Net()
+    net.conv.requires_grad_(False)
+    module = ard.Distillation(student=net, objective=objective, eps=0.1)
+    before = copy.deepcopy(getattr(module.objective, name).state_dict())
+    kept = net.conv.weight.clone()
+    fitted(module)
+    assert torch.equal(net.conv.weight, kept)
+    learned = getattr(module.objective, name).named_parameters()
+    assert [part for part, value in learned if torch.equal(value, before[part])] == []
 
 
 @FOREIGN
