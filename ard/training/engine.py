@@ -129,7 +129,7 @@ class Engine(Validated):
         if self.batches_per_epoch >= UNENDING:
             check_length_known(self.objective, self.training_block)
         check_augmentation(self.objective, self.data, self.augmented_by)
-        check_accumulation(self.objective, self.trainer.accumulate_grad_batches)
+        check_accumulation(self.objective, self.trainer)
         given = [one.given for teacher in self.teachers().values() for one in teacher.single_teachers]
         check_networks(self.student, chain.from_iterable(given))
         check_own(self.objective, self)

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import GradientAccumulationScheduler
 from torch import nn
 
 from ard.core.errors import UserError
@@ -22,8 +24,17 @@ def check_length_known(objective: Objective, training: Training) -> None:
         raise UserError(f"{named[0]} goes by epochs, and the loader has no length: {wanted}")
 
 
-def check_accumulation(objective: Objective, batches: int) -> None:
-    """Raises UserError where an objective that learns from every batch would be told of one of several."""
+def check_accumulation(objective: Objective, trainer: pl.Trainer) -> None:
+    """Raises UserError where steps differ in how many batches they have, or an objective would be told of one of several.
+
+    The schedule is planned in steps, so that each must be of equally many batches.
+    """
+    batches = trainer.accumulate_grad_batches
+    if any(isinstance(one, GradientAccumulationScheduler) for one in trainer.callbacks):  # type: ignore[attr-defined]
+        raise UserError(
+            "GradientAccumulationScheduler among the callbacks: the schedule counts steps of equally many batches; "
+            "expected accumulate_grad_batches=N in the trainer"
+        )
     if batches > 1 and objective.moves_after_step:
         name = type(objective).__name__
         raise UserError(f"accumulate_grad_batches = {batches}: {name} looks at every batch of a step; expected 1")

@@ -133,6 +133,16 @@ def test_a_method_that_looks_at_every_batch_refuses_steps_of_several(objective):
 
 
 @FOREIGN
+@pytest.mark.parametrize("schedule", [{0: 3}, {1: 2}])
+def test_steps_of_several_batches_now_and_then_are_refused(schedule):
+    """The learning rate would fall for a run of other length."""
+    trainer = plain_trainer(4, callbacks=[pl.callbacks.GradientAccumulationScheduler(schedule)])
+    with user_error("GradientAccumulationScheduler .* expected accumulate_grad_batches=N in the trainer"):
+        fitted(ard.Distillation(student=Net(), objective="natural"), trainer=trainer)
+    assert trainer.global_step == 0
+
+
+@FOREIGN
 @pytest.mark.parametrize(
     ("change", "message"),
     [
