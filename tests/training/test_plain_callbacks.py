@@ -1,5 +1,6 @@
 """The callbacks of `ard fit` in a trainer of one's own: each fit begins anew, and nothing is said that is not so."""
 
+import copy
 import signal
 
 import pytest
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 import ard
+from ard.training.callbacks.finite import Finite
 from ard.training.callbacks.guards import Guards
 from ard.training.callbacks.signals import Stop
 from ard.training.callbacks.teacher_accuracy import TeacherCheck
@@ -49,6 +51,30 @@ def test_guards_know_nothing_of_the_run_before(tmp_path):
     short_run([finite, overfitting, *rest, Stop(tmp_path)], default_root_dir=tmp_path)
     assert overfitting.seen["pgd_best"] < 0.9
     assert "of another run" not in (tmp_path / "summary.json").read_text()
+
+
+class Spoiling(pl.Callback):
+    """One batch is NaN; keeps the student as it is before every batch."""
+
+    def __init__(self, at):
+        self.at, self.states = at, []
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):  # noqa: ARG002
+        if len(self.states) == self.at:
+            batch[0].fill_(torch.nan)
+        self.states.append(copy.deepcopy(module.student.state_dict()))
+
+
+@FOREIGN
+@pytest.mark.parametrize("at", [2, 3, 4])
+def test_of_a_step_of_two_batches_that_is_left_out_nothing_stays(at):
+    """BatchNorm statistics neither, whichever batch is at fault; the fifth batch is a step alone."""
+    spoiling = Spoiling(at)
+    trainer = plain_trainer(2, accumulate_grad_batches=2, callbacks=[spoiling, Finite(skip=1)])
+    module = ard.Distillation(student=Net(), objective="natural")
+    trainer.fit(module, loader(160, change=lambda x: x.float() / 255), loader(64, 1))
+    before, after = spoiling.states[at // 2 * 2], spoiling.states[min(at // 2 * 2 + 2, 5)]
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 @FOREIGN

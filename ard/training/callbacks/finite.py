@@ -66,7 +66,8 @@ class Finite(Guard):
 
     def on_train_batch_start(self, trainer: pl.Trainer, engine: pl.LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         self._batch = batch_idx
-        self._keep_buffers(engine)
+        if batch_idx % trainer.accumulate_grad_batches == 0:  # what the later batches of a step find may be spoilt already
+            self._keep_buffers(engine)
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: pl.Trainer, engine: pl.LightningModule, optimizer: Any) -> None:
