@@ -23,7 +23,8 @@ WrongAs = Literal["any", "next"]
 class KnownLabels(DataModule):
     """`base`, of whose training images only some have a label, or a share a wrong one; validation and test are the base's.
 
-    What is known is drawn once, from the base's split_seed: the same for all methods, seeds and epochs.
+    What is known is drawn once, from the base's split_seed: the same for all methods, seeds and epochs. Training images that
+    have no label in the base stay, and count in no share.
 
     Args:
         base: The data set, whose batch size, split and augmentation are used.
@@ -75,12 +76,13 @@ class KnownLabels(DataModule):
         """Training images with the labels that are known, and validation images with their own."""
         train, val = self.base.splits
         labels, kept = train.images.labels.clone(), train.indices
-        known = self._known(train.labels)
+        places = kept[train.labels >= 0]
+        known = self._known(labels[places])
         if self.unlabelled == "drop":
-            kept = kept[known]
+            kept = kept[~torch.isin(kept, places[~known])]
         else:
-            labels[kept[~known]] = -1
-        self._mislead(labels, train.indices[known])
+            labels[places[~known]] = -1
+        self._mislead(labels, places[known])
         return Subset(_with_labels(train.images, labels), kept, self.input_shape), val
 
     @property
@@ -109,7 +111,7 @@ class KnownLabels(DataModule):
         return self.base.test_images()
 
     def _known(self, labels: Tensor) -> Tensor:
-        """Of which training images the label is known, bool (n,)."""
+        """Which of these labels of training images are known, bool (n,)."""
         if self.labelled is None or self.labelled == len(labels):
             return torch.ones(len(labels), dtype=torch.bool)
         if not self.num_classes <= self.labelled < len(labels):

@@ -53,6 +53,21 @@ def test_the_share_of_wrong_labels_is_exact_and_none_is_right(labelled, wrong_as
     assert found == labels(labelled=labelled, wrong=0.4, wrong_as=wrong_as)  # drawn once
 
 
+@pytest.mark.parametrize("unlabelled", ["drop", "keep"])
+@pytest.mark.parametrize("labelled", [None, 50])
+def test_images_without_a_label_in_the_base_stay_so_and_count_in_no_share(labelled, unlabelled):
+    base = KnownLabels(base=Digits(), labelled=100, unlabelled="keep")
+    data = KnownLabels(base=base, labelled=labelled, unlabelled=unlabelled, wrong=0.2)
+    found = dict(zip(data.splits[0].indices.tolist(), data.splits[0].labels.tolist(), strict=True))
+    before = dict(zip(base.splits[0].indices.tolist(), base.splits[0].labels.tolist(), strict=True))
+    without = {place for place, label in before.items() if label < 0}
+    assert without <= {place for place, label in found.items() if label < 0}
+    known = {place: label for place, label in found.items() if label >= 0}
+    assert len(known) == (labelled or 100)
+    assert sum(label != RIGHT[place] for place, label in known.items()) == round(0.2 * len(known))
+    assert len(found) == (len(without) + len(known) if unlabelled == "drop" else len(RIGHT))
+
+
 def test_the_seed_of_the_order_moves_no_label_and_that_of_the_split_does():
     assert labels(wrong=0.2) == labels(wrong=0.2, seed=3)
     other = KnownLabels(base=Digits(split_seed=1), wrong=0.2).splits[0]
