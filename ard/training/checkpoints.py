@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -122,6 +123,11 @@ class Kept(ModelCheckpoint):
         if stage == "fit" and self._saved and not (trainer.global_step or trainer.ckpt_path):
             raise UserError(f"{self.dirpath}: these callbacks keep the epochs of another run there; expected new ones")
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if self.monitor is not None:
+            _check_validated(trainer)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved = ""  # at the end of this epoch
         super().on_train_epoch_end(trainer, pl_module)
@@ -190,6 +196,17 @@ def best_and_last(directory: str, monitor: str) -> list[ModelCheckpoint]:
     # so that best.ckpt knows it from the start
     last.best_model_path = str(Path(str(last.dirpath), f"{LAST}{last.FILE_EXTENSION}"))
     return [best, last]
+
+
+def _check_validated(trainer: pl.Trainer) -> None:
+    """Raises UserError where an epoch ends some steps after its last validation, whose score its weights would be given."""
+    batches, interval = trainer.num_training_batches, trainer.val_check_batch
+    if interval is None or (interval < inf and batches % interval and interval % batches):
+        said = "a time" if interval is None else trainer.val_check_interval
+        raise UserError(
+            f"val_check_interval = {said}: best.ckpt is of a whole epoch, here of {batches} batches, and "
+            "would have the score of an earlier step; expected 1.0"
+        )
 
 
 def selected_by(trainer: pl.Trainer) -> str:

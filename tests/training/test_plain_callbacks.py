@@ -2,6 +2,7 @@
 
 import copy
 import signal
+from datetime import timedelta
 
 import pytest
 import pytorch_lightning as pl
@@ -75,6 +76,22 @@ def test_of_a_step_of_two_batches_that_is_left_out_nothing_stays(at):
     trainer.fit(module, loader(160, change=lambda x: x.float() / 255), loader(64, 1))
     before, after = spoiling.states[at // 2 * 2], spoiling.states[min(at // 2 * 2 + 2, 5)]
     assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+@FOREIGN
+@pytest.mark.parametrize("interval", [2, 0.7, timedelta(hours=1)])
+def test_the_best_checkpoint_is_not_given_the_score_of_an_earlier_step(interval, tmp_path):
+    with user_error("val_check_interval = .*: best.ckpt is of a whole epoch, here of 3 batches, .* expected 1.0"):
+        short_run(best_and_last(str(tmp_path), "val/robust_acc"), val_check_interval=interval)
+    assert not any(tmp_path.iterdir())
+
+
+@FOREIGN
+@pytest.mark.parametrize("options", [{"val_check_interval": 1}, {"val_check_interval": 6, "check_val_every_n_epoch": None}])
+def test_validations_that_meet_the_end_of_epochs_are_fine(options, tmp_path):
+    short_run(best_and_last(str(tmp_path), "val/robust_acc"), epochs=2, **options)
+    found = torch.load(tmp_path / "best.ckpt", weights_only=False)
+    assert found["global_step"] in (3, 6)
 
 
 @FOREIGN
