@@ -72,7 +72,8 @@ class Evaluation:
         self.num_classes = _class_count(model, x)
         check_labels(y, self.num_classes)
         for other in self.given.models:
-            _check_untouched(other, x[:2])
+            name = "the teacher" if other is self.given.teacher else type(other).__name__
+            _check_other(other, x[:2], name, self.num_classes)
         self.adversaries = self._in_length(adversaries_of(suite, ball, self.num_classes, self.given, x[0].numel()))
         self.blocks: dict[int, Block] = {}
         self.notes: tuple[str, ...] = (NOTE,) if rehearse else ()  # of the record
@@ -256,15 +257,17 @@ def _class_count(model: nn.Module, x: Tensor) -> int:
     return int(logits.shape[1])
 
 
-def _check_untouched(other: nn.Module, x: Tensor) -> None:
-    """Raises UserError where a network that attacks call writes into its images, with or without a gradient."""
-    for needs_grad in (False, True):
+def _check_other(other: nn.Module, x: Tensor, name: str, num_classes: int) -> None:
+    """Raises UserError where a network that attacks call cannot answer, knows other classes, or writes into its images."""
+    with evaluation_mode(other):
+        with torch.no_grad():
+            logits_of(other, x.detach().clone(), name, num_classes)
         try:
-            with evaluation_mode(other), torch.set_grad_enabled(needs_grad):
-                logits_of(other, x.detach().clone().requires_grad_(needs_grad), type(other).__name__)
+            with torch.enable_grad():
+                logits_of(other, x.detach().clone().requires_grad_(), name)
         except WritingError:
             raise
-        except UserError:  # of what it cannot answer the attacks will tell
+        except UserError:  # a teacher may refuse to have a gradient
             pass
 
 

@@ -152,6 +152,14 @@ def test_networks_come_back_as_they_were_lent(monkeypatch):
     assert (network.training, teacher.training) == (True, True)
 
 
+def test_a_teacher_of_other_classes_is_refused_before_the_first_attack(monkeypatch):
+    """As the verb does; its attack comes late."""
+    teacher = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 7))
+    monkeypatch.setattr("ard.evaluation.evaluation.judge_block", lambda *_, **__: pytest.fail("it was attacked"))
+    with user_error("the teacher answers with 7 classes, data has 10 classes"):
+        ard.evaluate(trained(), digits(20), threat=ard.Linf(0.1), teacher=teacher, suite="full")
+
+
 @pytest.mark.parametrize("kind", ["pair", "loader", "uint8"])
 def test_images_come_from_whatever_holds_them(kind):
     x, y = digits(60)
