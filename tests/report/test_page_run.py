@@ -141,6 +141,16 @@ def test_learning_curves_are_means_over_epochs(folder):
     assert f"selected: {read_record(folder / 'evaluation.json').training.epoch}" in page_of(folder).text
 
 
+@pytest.mark.parametrize("rows", [("0,0,-1e308", "1,1,1e308"), ("0,0,1e308", "1,1,1e308"), ("0,1e308,3", "1,1e308,3")])
+def test_numbers_without_a_difference_are_drawn_at_the_ends(rows, folder):
+    write_run(folder)
+    (folder / "metrics.csv").write_text("\n".join(["step,epoch,train/loss", *rows, ""]))
+    page = page_of(folder)
+    tips = [one["data-tip"] for one in page.all_of("rect")]
+    assert any(f"training {float(rows[0].split(',')[2]):.3g}" in tip for tip in tips)
+    assert "nan" not in "".join(one["d"] for one in page.all_of("path") if "d" in one)
+
+
 def test_a_diagnosis_is_shown_whatever_it_holds(folder):
     write_run(folder)
     page = page_of(folder)

@@ -25,6 +25,7 @@ SHAPES = {
 IN_TURN = ("circle", "square", "diamond", "up", "down", "plus")  # with seven colours: 42 that differ
 BREAK = 22.0  # pixels between two pieces of an axis
 EMPTY = 0.25  # of an axis: a stretch without anything that is left out
+MOST = 1e300  # how far an axis reaches: the difference of two larger numbers may be none; they are drawn at its ends
 APART = 9.0  # pixels between the middles of two marks
 
 Point = tuple[float, float]
@@ -181,7 +182,7 @@ def cut(axis: Axis, intervals: Sequence[Point]) -> Axis:
 def of_cells(label: str, values: Sequence[float], *, upright: bool = False) -> Axis:
     """The axis along an image with a cell a value: it ends half a cell beyond the first and the last of them."""
     start, end = (HEIGHT - BOTTOM, TOP) if upright else (LEFT, WIDTH - RIGHT)
-    low, high = min(values), max(values)
+    low, high = _reached(min(values)), _reached(max(values))
     half = (high - low) / (2 * (len(values) - 1)) if high > low else 0.5
     piece = Piece(low - half, high + half, start, end)
     ticks = [tick for tick in _nice(low, high) if piece.low <= tick <= piece.high]
@@ -206,12 +207,17 @@ def _axis(label: str, values: Iterable[float], start: float, end: float, *, whol
     return Axis(label, (piece,), _ticks(piece, nice))
 
 
+def _reached(value: float) -> float:
+    return min(max(value, -MOST), MOST)
+
+
 def _ticks(piece: Piece, ticks: Sequence[float]) -> tuple[tuple[float, str], ...]:
     return tuple((piece.place(tick), f"{tick:.6g}".replace("-", "−")) for tick in ticks)
 
 
 def _nice(low: float, high: float, *, whole: bool = False) -> list[float]:
-    """Round numbers from at most `low` to at least `high`."""
+    """Round numbers from at most `low` to at least `high`, as far as an axis reaches."""
+    low, high = _reached(low), _reached(high)
     if high == low and whole:
         high += 1
     elif high == low:
