@@ -18,6 +18,7 @@ from ard.training.step import Attacked, Learned, attack_batch, learn, unattacked
 
 MOST = 4  # captures for one radius and number of steps; each keeps the memory of one step
 CONSTANT = {"eps", "label_smoothing"}  # of a step, as long as the graph is the same
+SCALARS = {bool, int, float, str, type(None)}
 
 
 class Graphs:
@@ -26,8 +27,8 @@ class Graphs:
     Captured are the objective's body with its teachers, the folding of the student and every step of the attack. The start
     is drawn outside and copied in; weights are read where they lie, so a replay sees what the optimiser did to them. The
     training loss closes over the graph's own tensors; `learn` captures it with its gradients, as a graph of its own. Where a
-    shape, the place of a weight, a setting, the radius, the number of the attack's steps or the precision changes, there is
-    another eager step and another capture.
+    shape changes, the place of a weight or whether it learns, a setting, the radius, the number of the attack's steps or the
+    precision, there is another eager step and another capture.
 
     Attributes:
         reason: Why nothing is captured any more, said once; None as long as something may be.
@@ -214,16 +215,32 @@ def _look(x: Tensor) -> tuple[Any, ...]:
 
 
 def _state(device_type: str, student: nn.Module, teacher: Any, objective: Objective, attack: Attack) -> tuple[Any, ...]:
-    """What a graph holds fast and an eager step would read anew: where each tensor lies, plain settings, the precision."""
+    """What a graph holds fast and an eager step would read anew: where each tensor lies, whether it learns, plain settings
+    (those of networks too, such as the rate of a dropout), the precision.
+    """
     roots = [root for root in (student, teacher, objective) if isinstance(root, nn.Module)]
     parts = [part for root in roots for part in root.modules()]
     parts += [part for one in parts if isinstance(one, Frozen) for net in one.networks for part in net.modules()]
     tensors = [value for part in parts for held in (part._parameters, part._buffers) for value in held.values()]
     values = [item for owner in (*objective.parts(), attack, attack.ball) for item in vars(owner).items()]
     tensors += [value for _, value in values if isinstance(value, Tensor)]
-    places = tuple(tensor.data_ptr() for tensor in tensors if tensor is not None)
+    places = tuple((tensor.data_ptr(), tensor.requires_grad) for tensor in tensors if tensor is not None)
     settings = repr([item for item in values if _is_plain(item[1])])
-    return places, settings, torch.is_autocast_enabled(device_type), torch.get_autocast_dtype(device_type)
+    return places, settings, _settings(parts), torch.is_autocast_enabled(device_type), torch.get_autocast_dtype(device_type)
+
+
+def _settings(networks: list[nn.Module]) -> list[Any]:
+    """Plain values of all layers; asked at every step, so that most are taken without a look inside or a text."""
+    found: list[Any] = []
+    for layer in networks:
+        for name, value in vars(layer).items():
+            if name.startswith("_"):
+                continue
+            if type(value) in SCALARS or (type(value) is tuple and SCALARS.issuperset(map(type, value))):
+                found.append(value)
+            elif _is_plain(value):
+                found.append(repr(value))  # a list or a dict may change in place
+    return found
 
 
 def _is_plain(value: Any) -> bool:

@@ -181,9 +181,43 @@ def noted(steps):
     steps.objective.settings = {"weight": [0.5], "classes": {1}}  # an objective may keep its numbers in a dict, or a set
 
 
-@pytest.mark.parametrize("change", [weaker, wider, cooler, noted, replaced])
+def unfrozen(steps):
+    steps.student[0].requires_grad_(True)
+
+
+def gentler(steps):
+    steps.student[2].negative_slope = 0.5
+
+
+def sharpened(steps):
+    steps.teacher.networks[0][2].scales[0] = 2.0
+
+
+class Scaled(nn.LeakyReLU):
+    """A layer that keeps its numbers in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.scales = [1.0]
+
+    def forward(self, x):
+        return super().forward(self.scales[0] * x)
+
+
+def with_settings(steps):
+    """Begins with a first layer that learns nothing, and activations that have settings."""
+    steps.student[0].requires_grad_(False)
+    for network in (steps.student, steps.teacher.networks[0]):
+        network[2] = Scaled()
+    return steps
+
+
+CHANGES = [weaker, wider, cooler, noted, replaced, unfrozen, gentler, sharpened]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_what_a_graph_holds_fast_may_change(change):
-    eager, graph = Steps(ARD_RECIPE), Steps(ARD_RECIPE, graphs())
+    eager, graph = with_settings(Steps(ARD_RECIPE)), with_settings(Steps(ARD_RECIPE, graphs()))
     for number in range(6):
         assert_same(graph(number, *batch(number)), eager(number, *batch(number)))
         if number == 2:
