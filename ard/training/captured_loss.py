@@ -21,7 +21,7 @@ class CapturedLoss:
         def run() -> tuple[Learned, tuple[Tensor | None, ...]]:
             with _new_leaves(student, objective) as leaves, listening(student, attacked.x_adv) as answers:
                 terms = attacked.training_loss(attacked.x_adv)
-                gradients = torch.autograd.grad(total_loss(terms), [leaves[p] for p in self.parameters], allow_unused=True)
+                gradients = _gradients(total_loss(terms), [leaves[p] for p in self.parameters], self.parameters)
             return Learned({name: term.detach() for name, term in terms.items()}, answers), gradients
 
         with without_cached_casts():
@@ -51,6 +51,14 @@ def _new_leaves(*roots: nn.Module) -> Iterator[dict[nn.Parameter, nn.Parameter]]
     finally:
         for part, name, p in learning:
             part._parameters[name] = p
+
+
+def _gradients(loss: Tensor, leaves: list[nn.Parameter], originals: list[nn.Parameter]) -> tuple[Tensor | None, ...]:
+    """In the leaves; raises RuntimeError where the loss reads an original, as from a list that holds it."""
+    gradients = torch.autograd.grad(loss, [*leaves, *originals], allow_unused=True)
+    if any(gradient is not None for gradient in gradients[len(leaves) :]):
+        raise RuntimeError("a weight is read through something else than its own layer, such as a list")
+    return gradients[: len(leaves)]
 
 
 class _Known(torch.autograd.Function):

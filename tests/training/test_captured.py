@@ -161,6 +161,33 @@ def test_a_loss_that_is_scaled_scales_its_gradients():
         torch.testing.assert_close(graph.student.state_dict()[name], value)
 
 
+class ByReference(nn.Module):
+    """A student that reads a weight from a list of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 4, 6)
+        self.weights = [self.layer.weight]
+
+    def forward(self, x):
+        return (self.layer(x) + nn.functional.conv2d(x, self.weights[0])).flatten(1)
+
+
+def test_a_weight_that_is_read_by_reference_learns_without_a_graph_of_the_loss():
+    steps, lines = [Steps(ARD_RECIPE), Steps(ARD_RECIPE, graphs())], []
+    for one in steps:
+        torch.manual_seed(0)
+        one.student = ByReference()
+        one.optimizer = one.optimized()
+    eager, graph = steps
+    with said(lines):
+        for number in range(4):
+            assert_same(graph(number, *batch(number)), eager(number, *batch(number)))
+    assert_same_state(graph, eager)
+    assert graph.attack_batch.training_reason == "a weight is read through something else than its own layer, such as a list"
+    assert len(lines) == graph.attack_batch.captures == 1
+
+
 def weaker(steps):
     steps.attack.step_size /= 2
 
