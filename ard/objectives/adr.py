@@ -45,6 +45,7 @@ class ADR(Composed):
     """
 
     awaits = ("average",)
+    follows_progress = True
 
     def __init__(
         self,

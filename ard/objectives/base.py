@@ -43,6 +43,8 @@ class Objective(nn.Module, ABC):
         needs_teacher_gradient: Whether it follows the gradient of the teacher's answers in the pixels.
         counts_epochs: Whether it asks how many epochs a run has: a loader without a length is refused, as it is for a method
             that has an `on_epoch_end`.
+        follows_progress: Whether something of it moves with the share of training that is done, by `progress` or by epochs
+            of all epochs. It would go back if a run that has ended were made longer, which is refused.
         awaits: Names of the networks that `setup` makes.
         step: The step of the current batch; `epoch`, `progress`, `lr_factor`, `label_smoothing` and `generator`
             are short for its fields.
@@ -53,6 +55,7 @@ class Objective(nn.Module, ABC):
     needs_teacher_gradient: bool = False
     labels: Labels = "class"
     counts_epochs: bool = False
+    follows_progress: bool = False
     awaits: tuple[str, ...] = ()
     step: Step = Step()
 

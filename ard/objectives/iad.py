@@ -41,6 +41,7 @@ class IADI(Objective):
         super().__init__()
         self.alpha, self.beta, self.temperature = alpha, beta, temperature
         self.begins_at, self.as_released = begin, as_released
+        self.follows_progress = begin > 0
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         target = teacher(x).detach()
@@ -119,6 +120,7 @@ class IADII(Objective):
         self.natural_teacher = natural_teacher or Frozen()
         self.alpha_1, self.alpha_2, self.beta = alpha_1, alpha_2, beta
         self.temperature, self.begins_at = temperature, begin
+        self.follows_progress = begin > 0
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         t = self.temperature

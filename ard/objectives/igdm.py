@@ -24,6 +24,8 @@ class IGDM(Composed):
         UserError: For a base that attacks nothing, where δ and the term would be 0, or that has a term igdm.
     """
 
+    follows_progress = True
+
     def __init__(self, *, base: Objective | None = None, alpha: float = 1.0, beta: float = 1.0, gamma: float = 1.0) -> None:
         super().__init__(base or AdaAD())
         self.needs_teacher, self.asks_only_x = True, False

@@ -45,6 +45,7 @@ class LIET(Composed):
     """
 
     counts_epochs = True
+    follows_progress = True
 
     def __init__(
         self,

@@ -165,6 +165,7 @@ class CIARD(BMTARD):
         at_least(0, freeze=freeze)
         self.push, self.push_temperature = push, push_temperature
         self.start, self.freeze, self.teacher_lr = start, freeze, teacher_lr
+        self.follows_progress = start > 0 or freeze < 1
         self.weights.fill_(1.0)  # and at rate 0 they stay so
 
     def setup(self, run: RunFacts) -> None:

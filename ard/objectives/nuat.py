@@ -40,6 +40,7 @@ class NuAT(Objective):
 
     labels = "soft"
     counts_epochs = True
+    follows_progress = True
 
     def __init__(
         self,

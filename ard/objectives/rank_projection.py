@@ -53,6 +53,7 @@ class RankProjection(Composed):
         if after is not None and not all(0 < share <= 1 for share in after):
             raise UserError(f"after = {list(after)}: expected shares of the epochs in (0, 1], such as 0.5")
         self.clip_above, self.zero_below, self.after = clip_above, zero_below, after
+        self.follows_progress = after is not None
         self.grids: list[tuple[str, int, int]] = []  # of the inputs of all convolutions but the first
         self.batches, self.ends = 0, set[int]()
 

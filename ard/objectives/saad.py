@@ -25,6 +25,7 @@ class SAAD(Objective):
 
     needs_teacher = True
     needs_teacher_gradient = True
+    follows_progress = True
 
     def __init__(self, *, alpha: float = 1.0, beta: float = 0.0, sharpness: float = 5.0) -> None:
         super().__init__()

@@ -115,7 +115,7 @@ def check_fits(start: Start, engine: Engine, run: dict[str, Any]) -> None:
         raise UserError(f"{start.path} holds {_parts(_run_info(start.content))}, this run trains {_parts(run)}: {wrong}")
 
 
-def check_same(start: Start, run: dict[str, Any], *, allow_changes: bool) -> list[str]:
+def check_same(start: Start, run: dict[str, Any], *, engine: Engine, allow_changes: bool) -> list[str]:
     """The changes that the run has been through once it is resumed; warns of other versions.
 
     Raises UserError where a checkpoint was written by a run of another configuration.
@@ -129,7 +129,8 @@ def check_same(start: Start, run: dict[str, Any], *, allow_changes: bool) -> lis
             _tell(
                 f"{start.path} was written with {package} {was['versions'].get(package)}, this is {version}: bits may differ"
             )
-    _check_length(start, was, run)
+    if longer := _longer(was, run):
+        _check_length(start, longer[0], engine)
     changed = [change.replace("init_args.", "") for change in changes(was, run)]  # as options name them
     if changed and not allow_changes:
         raise UserError(
@@ -154,15 +155,17 @@ def changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
-def _check_length(start: Start, was: dict[str, Any], run: dict[str, Any]) -> None:
+def _check_length(start: Start, longer: str, engine: Engine) -> None:
     """Raises UserError for a run made longer in which something moves to its end, and would go back."""
-    block = dict(_flat(run["config"]))
-    names = {name: block.get(f"model.init_args.training.{name}") for name in ("schedule", "eps_ramp", "first_steps")}
-    moving = [value if name == "schedule" else name for name, value in names.items() if value not in (None, "multistep")]
-    if moving and (longer := _longer(was, run)):
+    block, weights = engine.training_block, getattr(engine, "weight_perturbation", None)
+    moving = [] if block.schedule == "multistep" else [str(block.schedule)]
+    moving += [name for name in ("eps_ramp", "first_steps") if getattr(block, name) is not None]
+    hint = "; multistep without eps_ramp and first_steps can be made longer" if moving else ""
+    moving += [type(part).__name__ for part in engine.objective.parts() if part.follows_progress]
+    moving += ["AWP"] if weights is not None and weights.start > 0 else []
+    if moving:
         raise UserError(
-            f"{start.path}: {longer[0]}, but {' and '.join(moving)} would go back: expected the same max_epochs; multistep "
-            "without eps_ramp and first_steps can be made longer"
+            f"{start.path}: {longer}, but {' and '.join(moving)} would go back: expected the same max_epochs{hint}"
         )
 
 

@@ -15,6 +15,7 @@ from ard.attacks import attacking
 from ard.losses import AttackLoss
 from ard.models import Frozen
 from ard.objectives.base import Objective, Step, total_loss
+from ard.objectives.natural import Natural
 
 OBJECTIVES = concrete(ard.objectives, Objective)
 every_objective = pytest.mark.parametrize("kind", OBJECTIVES, ids=lambda kind: kind.__name__)
@@ -39,11 +40,11 @@ def away_from_zero(network):
         parameter[parameter.abs() < 0.01] = 0.01
 
 
-def told(objective, teacher):
+def told(objective, teacher, seen_through=lambda facts: facts):
     """What the engine says before training, where all numbers are of single precision."""
     frozen = Frozen()
     frozen._held.append(copy.deepcopy(teacher).float())
-    objective.setup_all(run_facts(teacher=frozen))
+    objective.setup_all(seen_through(run_facts(teacher=frozen)))
 
 
 class Scene:
@@ -200,6 +201,61 @@ def test_a_teacher_is_asked_only_by_methods_that_say_so(scene):
         assert sum(images is scene.x for images in asked) <= 1, "what it says of clean images holds for the whole batch"
         if scene.objective.asks_only_x:
             assert all(images is scene.x for images in asked)
+
+
+class Watched:
+    """Facts, or a step, that know what of them was asked."""
+
+    def __init__(self, of, asked):
+        self.of, self.asked = of, asked
+
+    def __getattr__(self, name):
+        self.asked.add(name)
+        return getattr(self.of, name)
+
+
+def asked_of_a_run(scene):
+    """What an objective asks of a run, from its setup to the end of its first epoch."""
+    asked, kind = set(), type(scene.objective)
+    scene.objective.begin(Watched(Step(generator=generator(), epoch=1, batch=1, progress=0.5, eps=0.1), asked))
+    with attacking(scene.student, scene.objective):
+        teacher = scene.teacher if scene.objective.needs_teacher else None
+        attack_loss, training_loss = scene.objective(scene.student, teacher, scene.x, scene.y)
+    if attack_loss is not None:
+        attack_loss(scene.x_adv)
+    terms = {name: term.detach() for name, term in training_loss(scene.x_adv).items()}
+    scene.objective.after_step_all(terms, scene.student)
+    scene.objective.on_epoch_end_all()
+    fresh = kind()
+    fresh.build_all(student=another_student, num_classes=4)
+    told(fresh, scene.teacher, lambda facts: Watched(facts, asked))
+    return asked
+
+
+def assert_says_whether_it_goes_by_the_share(scene):
+    goes = bool({"progress", "max_epochs"} & asked_of_a_run(scene))
+    assert goes == any(part.follows_progress for part in scene.objective.parts())
+
+
+@every_objective
+def test_a_method_that_goes_by_the_share_of_training_says_so(scene):
+    assert_says_whether_it_goes_by_the_share(scene)
+
+
+class Growing(Natural):
+    def forward(self, student, teacher, x, y):
+        return None, lambda x_adv: {"ce": self.progress * Natural.forward(self, student, teacher, x, y)[1](x_adv)["ce"]}
+
+
+class Timed(Natural):
+    def setup(self, run):
+        self.epochs = run.max_epochs
+
+
+@pytest.mark.parametrize("kind", [Growing, Timed])
+def test_a_method_that_does_not_say_so_is_found(scene):
+    with pytest.raises(AssertionError):
+        assert_says_whether_it_goes_by_the_share(scene)
 
 
 @every_objective

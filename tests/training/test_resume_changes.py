@@ -120,6 +120,23 @@ def test_a_run_may_become_longer_unless_something_moves_to_its_end(moving, fit, 
         observed(f"max_epochs may grow under multistep; exit 2: {caught.value}")
 
 
+@pytest.mark.parametrize(
+    ("recipe", "options", "moving"),
+    [
+        ("adr", [], "ADR"),
+        ("liet", [], "LIET"),
+        ("rslad_igdm", [], "IGDM"),
+        ("pgd_at_awp", ["--model.init_args.weight_perturbation.start=0.5"], "AWP"),
+    ],
+)
+def test_a_method_that_goes_by_the_share_of_training_keeps_a_run_from_becoming_longer(
+    recipe, options, moving, fit, tmp_path
+):
+    fit(tmp_path, recipe, OPTIONS[1], *options)
+    with user_error(f"trainer.max_epochs: 1 -> 3, but {moving} would go back: expected the same max_epochs$"):
+        fit(tmp_path, recipe, OPTIONS[1], *options, "--trainer.max_epochs=3", "--resume=auto")
+
+
 def test_a_run_that_was_changed_under_way_is_not_taken_for_one_that_never_was(fit, run, tmp_path):
     """Its digest is its own, also when it is resumed once more without a change."""
     longer = [OPTIONS[1], "--trainer.max_epochs=3", "--trainer.log_every_n_steps=2"]
