@@ -85,7 +85,7 @@ class Objective(nn.Module, ABC):
         Args:
             terms: The step's terms, detached: scalars averaged over all ranks, vectors summed.
             student: The student as it is now, in eval mode and without gradients: to be looked at, or its weights to be
-                projected in place.
+                projected in place. The engine puts back frozen ones, and the zeros of a pruned start.
         """
 
     def on_epoch_end(self) -> None:

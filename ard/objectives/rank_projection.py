@@ -22,6 +22,8 @@ class RankProjection(Composed):
     become 0 (RankMin); back in pixels the kernel is cropped to k × k, so that the projection is exact for 1×1 alone. A
     grouped convolution is a kernel a group, and a stride counts as 1.
 
+    Frozen weights and the zeros of a pruned start stay as they are.
+
     The released code takes grids of 56 to 7 pixels for images of 32 and leaves shortcuts out, which are not told from other
     convolutions here. The values are those of W, as in that code, without the BatchNorm behind it.
 

@@ -23,7 +23,7 @@ from ard.training.attack_schedule import attack_of
 from ard.training.fit_checks import check_accumulation, check_augmentation, check_length_known, check_networks, check_own
 from ard.training.given_student import class_count, reads_channels_last, student_factory
 from ard.training.schedule import Training
-from ard.training.starting_weights import start_from
+from ard.training.starting_weights import only_what_learns_moves, start_from
 from ard.training.step import accuracy
 from ard.training.step_timer import StepTimer
 from ard.training.validation import Validated
@@ -286,7 +286,7 @@ class Engine(Validated):
             return
         if self.objective.moves_after_step:
             terms = {name: self.reduced(term.detach().clone()) for name, term in self.terms.items()}
-            with frozen_mode(self.student):
+            with only_what_learns_moves(self.student), frozen_mode(self.student):
                 self.objective.after_step_all(terms, self.student)
         if self.average is not None:
             self.average.update_parameters(self.student)

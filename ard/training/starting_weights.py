@@ -1,7 +1,10 @@
 """The weights that a student starts from; of a pruned file the zeros stay, or training would compare other networks."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from ard.artifacts.card import Card
@@ -32,8 +35,23 @@ def keep_zeros(student: nn.Module, card: Card) -> Pruned | None:
     if card.pruned is not None:
         for parameter in student.parameters():
             if parameter.requires_grad and (parameter == 0).any():
-                parameter.register_hook(_Without(parameter.detach() == 0))
+                without = _Without(parameter.detach() == 0)
+                parameter.register_hook(without)
+                parameter.held_at_zero = without  # type: ignore[attr-defined]
     return card.pruned
+
+
+@contextmanager
+def only_what_learns_moves(student: nn.Module) -> Iterator[None]:
+    """Puts back what an objective that projects weights has no business with: frozen ones, and zeros of a pruned start."""
+    frozen = {parameter: parameter.detach().clone() for parameter in student.parameters() if not parameter.requires_grad}
+    yield
+    with torch.no_grad():
+        for parameter in student.parameters():
+            if parameter in frozen:
+                parameter.copy_(frozen[parameter])
+            elif hasattr(parameter, "held_at_zero"):
+                parameter.copy_(parameter.held_at_zero(parameter))
 
 
 class _Without:

@@ -4,20 +4,27 @@ from dataclasses import replace
 
 import pytest
 import torch
+from plain_runs import FOREIGN, PLAIN, loader, plain_trainer
 from pruning_networks import prunable, seeded
 from pytorch_lightning import Callback
 from tiny import user_error
 from torch import nn
 
+import ard
 from ard.artifacts.card import Card
 from ard.artifacts.facts import Pruned
 from ard.artifacts.weights import card_of, read_stored, save_weights
+from ard.attacks import FGSM
 from ard.commands.trained_config import training_with_config
 from ard.core.files import sha256
 from ard.models import MobileNetV2
+from ard.objectives.base import Objective
+from ard.objectives.rank_projection import RankProjection
 from ard.pruning.pruning import prune_network
 from ard.training.starting_weights import keep_zeros
 from ard.training.weight_perturbation import AWP
+
+pytestmark = PLAIN
 
 
 class KilledError(Exception):
@@ -36,13 +43,17 @@ PRUNED = Pruned(how="fanout", keep=0.5, of="ab" * 32, nonzero=100, seed=0)
 FEW = ["--trainer.max_epochs=2", "--model.training.lr=0.1", "--model.training.weight_decay=0.01"]
 
 
+def small_student():
+    stages = [[1, 16, 1, 1], [2, 16, 1, 2]]
+    return MobileNetV2(num_classes=10, in_channels=1, width=0.5, stages=stages, head=16)
+
+
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
     """start(how): a pruned file for the student of small runs; "" writes the same zeros with a card that says nothing."""
-    stages = [[1, 16, 1, 1], [2, 16, 1, 2]]
 
     def write(how):
-        network = seeded(lambda: MobileNetV2(num_classes=10, in_channels=1, width=0.5, stages=stages, head=16))
+        network = seeded(small_student)
         prune_network(prunable(network, 0.5), how or "magnitude")
         path = tmp_path_factory.mktemp("start") / "student.safetensors"
         save_weights(path, network, Card(num_classes=10, pruned=replace(PRUNED, how=how) if how else None))
@@ -70,6 +81,35 @@ def test_what_was_zero_stays_zero_and_the_rest_learns(fit, start, tmp_path, reci
         assert set(freed(zeros(path), zeros(tmp_path / f"{name}.safetensors")).values()) == {0}
         assert written.card.pruned == replace(PRUNED, how=how)
         assert not torch.equal(written.state["head.weight"], read_stored(path).state["head.weight"])
+
+
+class Projects(Objective):
+    """Moves every weight after each step, in either way of writing."""
+
+    labels = "soft"
+
+    def forward(self, student, teacher, x, y):  # noqa: ARG002
+        return None, lambda x_adv: {"ce": self.hard_label(student(x_adv), y)}
+
+    def after_step(self, terms, student):  # noqa: ARG002
+        for place, parameter in enumerate(student.parameters()):
+            with torch.no_grad():
+                parameter.add_(1.0) if place % 2 else parameter.data.add_(1.0)
+
+
+@pytest.mark.parametrize("objective", [RankProjection(after=None, clip_above=0.1), Projects()], ids=["rank", "data"])
+@FOREIGN
+def test_what_an_objective_projects_leaves_zeros_and_frozen_weights_alone(start, objective):
+    path = start("magnitude")
+    student = small_student()
+    student.load_state_dict(read_stored(path).state)
+    student.features[1].requires_grad_(False)
+    module = ard.Distillation(student=student, objective=objective, attack=FGSM, eps=0.1, init=path)
+    before = {name: value.clone() for name, value in student.named_parameters()}
+    plain_trainer(limit_train_batches=2).fit(module, loader(), loader(32, 1))
+    for name, value in student.named_parameters():
+        assert (value[before[name] == 0] == 0).all(), name
+        assert torch.equal(value, before[name]) != value.requires_grad, name
 
 
 def test_without_the_card_nothing_is_held(fit, start, tmp_path):
