@@ -13,7 +13,8 @@ class ABSLD(Objective):
     Attack loss: KL(T(x)/τ_y ‖ S(x')), where τ_y is the attacked temperature of the image's class.
     Training loss: mean α KL(T(x)/τ_y ‖ S(x')) + (1 − α) KL(T(x)/τ'_y ‖ S(x)).
     After an epoch τ_k ← clip(τ_k − η (R_k − R̄) / max|R − R̄|), where R_k is the mean cross entropy of the class's
-    images in it, attacked for τ and clean for τ', and η falls with the learning rate.
+    images in it, attacked for τ and clean for τ', and η falls with the learning rate. R̄ and max are over the classes that
+    the epoch shows; another one keeps its temperatures.
 
     Args:
         alpha: Weight of the attacked images, α.
@@ -45,13 +46,13 @@ class ABSLD(Objective):
         self.falls_first = falls_first
         # Each has two rows: for the attacked and for the clean images.
         self.temperatures, self.risks = nn.Buffer(torch.empty(0)), nn.Buffer(torch.empty(0))
-        self.class_counts = nn.Buffer(torch.empty(0))
+        self.shown = nn.Buffer(torch.empty(0))
 
     def setup(self, run: RunFacts) -> None:
         device = self.temperatures.device
         self.temperatures = nn.Buffer(torch.ones(2, run.num_classes, device=device))
         self.risks = nn.Buffer(torch.zeros(2, run.num_classes, device=device))
-        self.class_counts = nn.Buffer(torch.tensor(run.known_class_counts, device=device))
+        self.shown = nn.Buffer(torch.zeros(run.num_classes, device=device))
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         logits = teacher(x).detach()
@@ -64,6 +65,7 @@ class ABSLD(Objective):
                 "kl_clean": self.scale * (1 - self.alpha) * kl(for_clean, clean).mean(),
                 "risk_adv": self._of_each_class(cross_entropy(adv, y), y),
                 "risk_clean": self._of_each_class(cross_entropy(clean, y), y),
+                "shown": self._of_each_class(torch.ones_like(y, dtype=x.dtype), y),
             }
 
         return lambda x_adv: kl(for_adv, student(x_adv)), training_loss
@@ -73,12 +75,15 @@ class ABSLD(Objective):
 
     def after_step(self, terms: dict[str, Tensor], student: nn.Module) -> None:  # noqa: ARG002
         self.risks.add_(torch.stack([terms["risk_adv"], terms["risk_clean"]]))
+        self.shown.add_(terms["shown"])
 
     def on_epoch_end(self) -> None:
-        risks = self.risks / self.class_counts
-        deviations = risks - risks.mean(dim=1, keepdim=True)
+        seen = self.shown > 0
+        risks = (self.risks / self.shown).where(seen, 0)
+        deviations = (risks - risks.sum(dim=1, keepdim=True) / seen.sum()).where(seen, 0)
         largest = deviations.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(risks.dtype).tiny)
         factor = self.step.next_lr_factor if self.falls_first else self.lr_factor
         self.temperatures.sub_(self.temperature_step * factor * deviations / largest)
         self.temperatures.clamp_(self.coolest, self.warmest)
         self.risks.zero_()
+        self.shown.zero_()

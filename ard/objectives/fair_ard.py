@@ -12,7 +12,8 @@ class FairARD(Objective):
 
     Attack loss: CE(S(x'), y); at how many points of the attack's path the student is still right is counted.
     Training loss: mean w_y (α t² KL(T(x)/t ‖ S(x')/t) + (1 − α) CE(S(x), y)). The weight of class k in an epoch is κ_k^−β,
-    scaled to sum to the number of classes and then clipped; κ_k is the mean count of its images in the epoch before.
+    scaled to sum to the number of classes and then clipped; κ_k is the mean count of its images in the epoch before. A class
+    that an epoch does not show keeps its weight.
 
     Args:
         alpha: Weight of the teacher, α.
@@ -39,13 +40,12 @@ class FairARD(Objective):
         super().__init__()
         self.alpha, self.temperature, self.mean_over_classes = alpha, temperature, mean_over_classes
         self.beta, self.lightest, self.heaviest = beta, lightest, heaviest
-        self.weights, self.survived, self.class_counts = (nn.Buffer(torch.empty(0)) for _ in range(3))
+        self.weights, self.survived, self.shown = (nn.Buffer(torch.empty(0)) for _ in range(3))
 
     def setup(self, run: RunFacts) -> None:
         device = self.weights.device
         self.weights = nn.Buffer(torch.ones(run.num_classes, device=device))
-        self.survived = nn.Buffer(torch.zeros(run.num_classes, device=device))
-        self.class_counts = nn.Buffer(torch.tensor(run.known_class_counts, device=device))
+        self.survived, self.shown = (nn.Buffer(torch.zeros(run.num_classes, device=device)) for _ in range(2))
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:
         target, t, weights = teacher(x).detach(), self.temperature, self.weights[y]
@@ -61,18 +61,22 @@ class FairARD(Objective):
                 hard = cross_entropy(student(x), y, self.label_smoothing)
                 terms["ce"] = (1 - self.alpha) * (weights * hard).mean()
             survived = x.new_zeros(len(self.weights))
+            shown = survived.index_add(0, y, torch.ones_like(y, dtype=x.dtype))
             if attack_loss.seen is not None:
                 survived.index_add_(0, y, attack_loss.seen.to(x.dtype))
-            return {**terms, "survived": survived}
+            return {**terms, "survived": survived, "shown": shown}
 
         attack_loss = AttackLoss(observed)
         return attack_loss, training_loss
 
     def after_step(self, terms: dict[str, Tensor], student: nn.Module) -> None:  # noqa: ARG002
         self.survived.add_(terms["survived"])
+        self.shown.add_(terms["shown"])
 
     def on_epoch_end(self) -> None:
-        mean_count = self.survived / self.class_counts
-        inverse = (mean_count + 1e-5) ** -self.beta
-        self.weights.copy_((inverse * len(inverse) / inverse.sum()).clamp(self.lightest, self.heaviest))
+        seen = self.shown > 0
+        inverse = (self.survived / self.shown + 1e-5) ** -self.beta
+        scaled = inverse * seen.sum() / inverse.where(seen, 0).sum()
+        self.weights.copy_(scaled.clamp(self.lightest, self.heaviest).where(seen, self.weights))
         self.survived.zero_()
+        self.shown.zero_()

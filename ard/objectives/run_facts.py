@@ -88,15 +88,3 @@ class RunFacts:
     max_epochs: int
     batches: int
     fitted_before: bool = False
-
-    @property
-    def known_class_counts(self) -> Sequence[float]:
-        """`class_counts`, for methods that divide by them; raises UserError where one is not known or 0."""
-        if len(self.class_counts) != self.num_classes:
-            known = f"{len(self.class_counts)} of {self.num_classes} classes are counted"
-            expected = "a data set with `targets`, one class an image, in a loader that shows each of its images once"
-            raise UserError(f"{known}: expected {expected}, or a DataModule of ard.data")
-        if 0 in self.class_counts:
-            missing = list(self.class_counts).index(0)
-            raise UserError(f"no training image of class {missing}: expected some of every class, or another method")
-        return self.class_counts

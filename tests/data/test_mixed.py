@@ -1,22 +1,15 @@
 """Training on a data set and others beside it: what a batch holds, who may see images without labels, what is refused."""
 
-from functools import partial
-
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 import yaml
 from image_files import image_folder
 from tiny import user_error
-from torch import nn
 
 from ard.artifacts.weights import read_weights
-from ard.attacks import PGD
 from ard.data import Digits, KnownLabels, Mixed, Photos
 from ard.data.loading import Order
-from ard.objectives.fair_ard import FairARD
-from ard.training.distillation import Distillation
 
 COUNT = 300
 
@@ -78,19 +71,6 @@ def test_what_is_counted_is_what_an_epoch_trains_on(tmp_path, named):
     np.testing.assert_allclose(np.array(data.class_counts) * trained, seen, rtol=0.03)
     assert data.class_counts[2:] == data.base.class_counts[2:]
     assert sum(data.class_counts) == pytest.approx(len(data.splits[0]) * (1 + 0.8 * 16 / 24))
-
-
-def test_an_objective_weighs_classes_by_what_is_trained_on(tmp_path):
-    np.savez(tmp_path / "others.npz", image=np.zeros((6, 8, 8, 1), np.uint8), label=np.full(6, 3))
-    data = Mixed(base=Digits(batch_size=32), others=str(tmp_path / "others.npz"), fraction=0.5)
-    networks = {name: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)) for name in ("student", "teacher")}
-    engine = Distillation(**networks, objective=FairARD(), attack=partial(PGD, steps=1))
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False, "enable_progress_bar": False}
-    pl.Trainer(max_epochs=1, limit_train_batches=1, limit_val_batches=0, accelerator="cpu", **quiet).fit(
-        engine, datamodule=data
-    )
-    own = data.base.class_counts
-    assert engine.objective.class_counts.tolist() == [count + sum(own) * (k == 3) for k, count in enumerate(own)]
 
 
 def test_ranks_share_a_batch_and_epochs_draw_others_anew():

@@ -9,6 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from plain_runs import FOREIGN, PLAIN, Net, Sized, digits, fitted, loader, plain_trainer
+from pytorch_lightning import Callback
 from tiny import user_error
 from torch import nn
 from torch.utils.data import (
@@ -24,7 +25,7 @@ from torch.utils.data import (
 import ard
 from ard.artifacts.card import Card
 from ard.artifacts.weights import save_weights
-from ard.attacks import PGD
+from ard.attacks import FGSM, PGD
 from ard.core.files import sha256
 from ard.data import Digits
 from ard.data.foreign import ForeignData, labels_of, labels_shown
@@ -40,6 +41,7 @@ from ard.objectives.mtard import CIARD, MTARD
 from ard.objectives.peeraid import PeerAiD
 from ard.objectives.pgd_at import PGDAT
 from ard.objectives.rslad import RSLAD
+from ard.objectives.teacher_labels import TeacherLabels
 from ard.training.schedule import Training
 
 pytestmark = PLAIN
@@ -395,21 +397,30 @@ def test_the_labels_of_an_epoch_are_those_that_its_loader_shows(options, shown):
 
 
 @FOREIGN
-def test_methods_that_weigh_classes_find_their_counts_or_say_what_they_miss():
-    teacher = Net()
-
-    def module():
-        return ard.Distillation(student=Net(), teacher=teacher, objective=FairARD(), eps=0.1)
-
-    fitted(found := module())
-    assert sum(found.objective.class_counts.tolist()) == 96
+@pytest.mark.parametrize("options", [{}, {"limit_train_batches": 1}])
+@pytest.mark.parametrize("labels", [lambda base: base, lambda base: TeacherLabels(base=base)], ids=["own", "teacher"])
+def test_methods_that_weigh_classes_count_the_images_that_an_epoch_shows(labels, options):
+    """Of any loader: one that draws, too; by the classes that they learn from."""
     x, y = digits(64)
-    pairs = DataLoader(list(zip(x, y, strict=True)), batch_size=32)
-    with user_error("0 of 10 classes are counted: expected a data set with `targets`"):
-        plain_trainer().fit(module(), pairs, pairs)
     drawn = DataLoader(TensorDataset(x, y), batch_size=32, sampler=WeightedRandomSampler(torch.ones(64), 64))
-    with user_error("0 of 10 classes are counted: .* a loader that shows each of its images once"):
-        plain_trainer().fit(module(), drawn, pairs)
+    module = ard.Distillation(student=Net(), teacher=Net(), objective=labels(FairARD()), eps=0.1, attack=FGSM)
+    plain_trainer(callbacks=[counts := Counts()], **options).fit(module, drawn, drawn)
+    assert len(counts.shown) == options.get("limit_train_batches", 2)
+    assert counts.counted.tolist() == torch.bincount(torch.cat(counts.shown), minlength=10).tolist()
+
+
+class Counts(Callback):
+    """The classes that an epoch shows, and what a method counted of them before it forgets."""
+
+    def __init__(self):
+        self.shown, self.counted = [], None
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):  # noqa: ARG002
+        x, y = module.received(batch, batch_idx)
+        fair = next(part for part in module.objective.parts() if isinstance(part, FairARD))
+        self.counted = fair.shown.clone()
+        with torch.no_grad():
+            self.shown.append(y if fair is module.objective else module.teacher(x).argmax(dim=1))
 
 
 @FOREIGN
