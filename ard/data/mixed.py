@@ -76,6 +76,8 @@ class Mixed(DataModule):
         cutmix: float | None = None,
         seed: int = 0,
     ) -> None:
+        if base.additional:
+            raise UserError("Mixed around a data set with additional images: expected one file of them all in `others`")
         if not 0 < fraction < 1:
             raise UserError(
                 f"fraction = {fraction}: expected between 0 and 1, the share of each batch that is not the base's"

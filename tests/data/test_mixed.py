@@ -125,6 +125,14 @@ def test_a_share_of_no_image_is_refused(mixed):
         mixed(fraction=0.003)
 
 
+def test_images_mixed_into_mixed_ones_are_refused(tmp_path):
+    """The inner ones would not be shown, and be counted."""
+    archive(tmp_path / "others.npz")
+    inner = Mixed(base=Digits(), others=str(tmp_path / "others.npz"))
+    with user_error("Mixed around a data set with additional images: expected one file of them all"):
+        Mixed(base=inner, others=str(tmp_path / "others.npz"))
+
+
 @pytest.mark.parametrize("known", [False, True])
 def test_photographs_are_augmented_as_alone(known, tmp_path):
     """What is drawn for them is of the base alone, whatever is around it."""
