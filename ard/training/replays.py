@@ -14,6 +14,7 @@ from ard.core.ranges import one_of
 from ard.losses import AttackLoss
 from ard.models import Frozen, Network
 from ard.objectives.base import Objective, Step, TrainingLoss, total_loss
+from ard.training.callbacks.lent_epochs import LentEpochs
 from ard.training.engine import Engine
 from ard.training.method import Method, frozen_teacher, network_named, threat_of
 from ard.training.schedule import Training
@@ -145,7 +146,6 @@ class FreeDistillation(Engine):
         self.clamped = clamped or method.clamped
         one_of(Clamped, clamped=self.clamped)
         self.automatic_optimization = False
-        self.clipping: float | None = None
         self.delta: Tensor | None = None  # not a buffer: DDP would overwrite every rank's with the first's
 
     def _check_replays(self) -> None:
@@ -190,27 +190,34 @@ class FreeDistillation(Engine):
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
-            epochs = self.trainer.max_epochs or 1
-            if epochs % self.replays:
-                raise UserError(
-                    f"max_epochs = {epochs}: expected a multiple of replays = {self.replays}, see FreeDistillation"
-                )
-            self.trainer.fit_loop.max_epochs = epochs // self.replays
+            self.automatic_optimization = False
+            if (batches := self.trainer.accumulate_grad_batches) != 1:
+                raise UserError(f"accumulate_grad_batches = {batches}: each replay is a step of its own; expected 1")
+            self._take_epochs()
         super().setup(stage)
 
-    def configure_callbacks(self) -> list[Any]:
-        """None; but before Lightning refuses to clip gradients of steps that it does not take, that is taken from it."""
-        trainer = self.trainer
-        self.clipping, trainer.gradient_clip_val = trainer.gradient_clip_val or self.clipping, None
-        return []
+    def _take_epochs(self) -> None:
+        """Tell the trainer how often the data are seen."""
+        epochs = self.trainer.max_epochs or 1
+        if epochs % self.replays:
+            raise UserError(f"max_epochs = {epochs}: expected a multiple of replays = {self.replays}, see FreeDistillation")
+        lent = next(part for part in self.trainer.callbacks if isinstance(part, LentEpochs))  # type: ignore[attr-defined]
+        lent.take(self.trainer, epochs // self.replays)
 
-    def on_fit_end(self) -> None:
-        self.trainer.gradient_clip_val, self.clipping = self.clipping, None  # it is the trainer's
+    def configure_callbacks(self) -> list[Any]:
+        """What gives the trainer its epochs back.
+
+        This is the last hook before Lightning refuses to clip gradients of steps that it does not take: until `setup` they
+        pass for its own, so that the trainer keeps its value.
+        """
+        self.automatic_optimization = True
+        lent = any(isinstance(part, LentEpochs) for part in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [] if lent else [LentEpochs()]
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Here gradients have lost float16's scale, and the guards have seen them."""
-        if self.clipping:
-            self.clip_gradients(optimizer, self.clipping, self.trainer.gradient_clip_algorithm)
+        if self.trainer.gradient_clip_val:
+            self.clip_gradients(optimizer, self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm)
 
     @property
     def steps_per_epoch(self) -> int:

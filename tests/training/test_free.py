@@ -5,12 +5,15 @@ from copy import deepcopy
 import pytest
 import torch
 import torch.nn.functional as F
+from plain_runs import FOREIGN, PLAIN, Net, loader, plain_trainer
 from pytorch_lightning import Callback
 from tiny import user_error
 
+import ard
 from ard.artifacts.paths import LAST
 from ard.models import load
 
+pytestmark = PLAIN
 REPLAYS, EPS = 4, 0.15
 FREE = [f"--model.init_args.replays={REPLAYS}", f"--trainer.max_epochs={REPLAYS}"]
 DROPS = ["--model.init_args.training.schedule=multistep", "--model.init_args.training.milestones=[0.75]"]
@@ -122,3 +125,45 @@ def test_epochs_that_replays_do_not_divide_are_refused(fit, tmp_path):
 def test_a_method_without_attack_is_refused(fit, tmp_path, recipe):
     with user_error("nothing to replay: use ard.Distillation"):
         fit(tmp_path, recipe, "--model=ard.FreeDistillation", *FREE)
+
+
+def free(**options):
+    return ard.FreeDistillation(**{"student": Net(), "objective": "free_at", "eps": 0.1, "replays": 2} | options)
+
+
+class Breaks(Callback):
+    def on_train_batch_start(self, *_):
+        raise ArithmeticError("in the middle of a run")
+
+
+@FOREIGN
+@pytest.mark.parametrize("ends", ["well", "refused", "broken", "validated"])
+def test_the_trainer_is_given_back_as_it_was(ends):
+    """However a fit ends, the next one has all its epochs, and a fit of another kind has its gradients clipped."""
+    trainer = plain_trainer(4, gradient_clip_val=0.01, callbacks=[Breaks()] if ends == "broken" else [])
+    if ends == "well":
+        trainer.fit(free(), loader(), loader(32, 1))
+    elif ends == "validated":
+        trainer.validate(free(), loader(32, 1), verbose=False)
+    elif ends == "broken":
+        with pytest.raises(ArithmeticError):
+            trainer.fit(free(), loader(), loader(32, 1))
+    else:
+        with user_error("nowhere"):
+            trainer.fit(free(objective="fast_ard", teacher="nowhere.safetensors"), loader(), loader(32, 1))
+    assert (trainer.max_epochs, trainer.gradient_clip_val) == (4, 0.01)
+
+
+@FOREIGN
+def test_a_fit_after_one_that_was_refused_is_as_long_as_it_should_be():
+    trainer = plain_trainer(4)
+    with user_error("nowhere"):
+        trainer.fit(free(objective="fast_ard", teacher="nowhere.safetensors"), loader(), loader(32, 1))
+    trainer.fit(free(), loader(), loader(32, 1))
+    assert trainer.global_step == 4 * 3
+
+
+@FOREIGN
+def test_steps_of_several_batches_are_refused():
+    with user_error("accumulate_grad_batches = 2: each replay is a step of its own; expected 1"):
+        plain_trainer(4, accumulate_grad_batches=2).fit(free(), loader(), loader(32, 1))
