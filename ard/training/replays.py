@@ -97,7 +97,8 @@ class FreeDistillation(Engine):
         teacher: The network that is learned from, see Distillation.
         threat: Which images an attack may choose from, such as ard.Linf(8/255). By default Linf of 8/255.
         eps: A radius, short for threat=ard.Linf(eps).
-        replays: How often each batch is used; by default the recipe's, else 8. The trainer's max_epochs is a multiple of it.
+        replays: How often each batch is used; by default the recipe's, else 8. The trainer's max_epochs is a multiple of it,
+            unless it has max_steps alone, which counts replays, or fast_dev_run.
         clamped: What is cut back so that pixels stay in [0, 1]: the attacked image, each time that it is shown; or after
             each step the perturbation, whose first use with the next batch may then leave that range, as in a released
             code. By default the image, or what the recipe says.
@@ -197,8 +198,10 @@ class FreeDistillation(Engine):
         super().setup(stage)
 
     def _take_epochs(self) -> None:
-        """Tell the trainer how often the data are seen."""
-        epochs = self.trainer.max_epochs or 1
+        """Tell the trainer how often the data are seen; an end that is said in steps, or for a rehearsal, stays."""
+        epochs = self.trainer.max_epochs
+        if epochs is None or epochs < 0 or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         if epochs % self.replays:
             raise UserError(f"max_epochs = {epochs}: expected a multiple of replays = {self.replays}, see FreeDistillation")
         lent = next(part for part in self.trainer.callbacks if isinstance(part, LentEpochs))  # type: ignore[attr-defined]
@@ -234,9 +237,14 @@ class FreeDistillation(Engine):
             self.answers = answers[0] if answers else None
             return terms
 
-        how: Any = {"ball": self.ball, "count": self.replays, "descend": self.descend, "clamped": self.clamped}
+        how: Any = {"ball": self.ball, "count": self._replays_left(), "descend": self.descend, "clamped": self.clamped}
         self.delta = replay(heard, x, self.delta, **how)
         self.report(self.terms, self.answers, y)
+
+    def _replays_left(self) -> int:
+        """How often this batch is replayed: `max_steps` may end the run among its replays, and its schedule with it."""
+        most = self.trainer.max_steps
+        return self.replays if most < 0 else min(self.replays, most - self.trainer.global_step)
 
     def descend(self, terms: dict[str, Tensor]) -> None:
         """One replay's backward pass and optimiser step, and the schedule's."""

@@ -167,3 +167,29 @@ def test_a_fit_after_one_that_was_refused_is_as_long_as_it_should_be():
 def test_steps_of_several_batches_are_refused():
     with user_error("accumulate_grad_batches = 2: each replay is a step of its own; expected 1"):
         plain_trainer(4, accumulate_grad_batches=2).fit(free(), loader(), loader(32, 1))
+
+
+class Rates(Callback):
+    def __init__(self):
+        self.rates = []
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):  # noqa: ARG002
+        self.rates.append(optimizer.param_groups[0]["lr"])
+
+
+@FOREIGN
+@pytest.mark.parametrize("schedule", ["triangular", "one_cycle", "cosine", "multistep"])
+@pytest.mark.parametrize(("epochs", "steps"), [(8, 9), (-1, 9), (-1, 14), (8, 4)])
+def test_a_run_that_ends_among_the_replays_of_a_batch_ends_with_its_schedule(schedule, epochs, steps):
+    module = free(replays=4, training={"schedule": schedule})
+    trainer = plain_trainer(epochs, max_steps=steps, callbacks=[rates := Rates()])
+    trainer.fit(module, loader(), loader(32, 1))
+    assert trainer.global_step == module.optimizer_steps == len(rates.rates) == steps
+    assert min(rates.rates) >= 0
+
+
+@FOREIGN
+def test_a_rehearsal_needs_no_number_of_epochs():
+    trainer = plain_trainer(1, fast_dev_run=2)
+    trainer.fit(free(replays=4), loader(), loader(32, 1))
+    assert trainer.global_step == 2
