@@ -77,7 +77,6 @@ def run_facts(**facts) -> RunFacts:
             "student": tiny_net(),
             "teacher": None,
             "num_classes": 4,
-            "class_counts": [1, 1, 1, 1],
             "image_count": 4,
             "image_shape": (1, 6, 6),
             "eps": 0.1,

@@ -47,7 +47,6 @@ class ForeignData:
         self.classes: Sequence[str] = ()
         self.input_shape: tuple[int, ...] = ()
         self.batch_size = self.image_count = 0  # images: 0 where nobody knows, as of a stream
-        self.class_counts: Sequence[float] = ()
         self.few: Batch = (torch.empty(0), torch.empty(0))  # the first training batch, for questions about a teacher
 
     def look(self, trainer: pl.Trainer) -> None:
@@ -64,7 +63,6 @@ class ForeignData:
         labels = labels_shown(loader)
         batches = 0 if math.isinf(trainer.num_training_batches) else int(trainer.num_training_batches)
         self.image_count = len(labels) if labels is not None else batches * self.batch_size
-        self.class_counts = () if labels is None else torch.bincount(labels).tolist()
         self.classes = tuple(str(name) for name in getattr(dataset, "classes", ()))
         if trainer.is_global_zero:
             warnings.warn(NOT_PROMISED, stacklevel=1)

@@ -1,6 +1,5 @@
 """What a run tells its objective: of the whole run, once before training, and of each step."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -66,8 +65,6 @@ class RunFacts:
         student: The student as it begins; a run that goes on reads its checkpoint afterwards.
         teacher: The run's teacher, already loaded.
         num_classes: Number of classes C.
-        class_counts: Images of each class that an epoch trains on, on average where they are drawn; empty where a user's own
-            loaders do not say it.
         image_count: Number of training images: the places in the training set that a step may show; 0 where nobody knows it.
         image_shape: Channels, height and width.
         eps: The radius of the threat; that of a step is Step.eps, which may be smaller at first.
@@ -80,7 +77,6 @@ class RunFacts:
     student: nn.Module
     teacher: nn.Module | None
     num_classes: int
-    class_counts: Sequence[float]
     image_count: int
     image_shape: tuple[int, ...]
     eps: float

@@ -147,7 +147,6 @@ class Engine(Validated):
                 student=self.student,
                 teacher=self.teacher,
                 num_classes=self.num_classes,
-                class_counts=self.data.class_counts,
                 image_count=self.data.image_count,
                 image_shape=self.data.input_shape,
                 eps=self.threat.eps,
