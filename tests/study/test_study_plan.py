@@ -179,7 +179,7 @@ def test_two_settings_of_one_name_are_refused(place):
     for swept in (steps, {"model.init_args.training.lr": [0.1234561, 0.1234562]}):
         study = write_yaml(place / "wrong.yaml", STUDY | {"sweeps": {"pgd_at": swept}})
         with user_error(r"2 runs would be called pgd_at-\S+: expected swept settings whose last words or numbers differ"):
-            planned(study, place)
+            planned(study)
 
 
 def test_a_common_student_is_no_teachers_network(place):
