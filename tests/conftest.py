@@ -137,7 +137,8 @@ def fit(command, one_parser):  # noqa: ARG001
                 """Equal words once, which takes a tenth of a short run; where a run is written makes no others of them."""
                 apart = [word for word in args if word.startswith(ROOT_DIR) or word == "--resume=auto"]
                 words = [word for word in args if word not in apart]
-                key = *words, *(Path(word).read_bytes() for word in words if word.endswith(".yaml") and word[0] != "-")
+                named = [Path(word.rpartition("=")[2]) for word in words if word.endswith(".yaml")]
+                key = *words, *(file.read_bytes() for file in named if file.is_file())
                 if key not in parsed:
                     super().parse_arguments(parser, words)
                     parsed[key] = self.config

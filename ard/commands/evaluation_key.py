@@ -5,6 +5,7 @@ import json
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -21,7 +22,7 @@ def evaluation_key(subject: Subject, request: Request, files: GivenFiles, block_
     """A digest of everything that verdicts depend on: the name under which unfinished blocks are stored."""
     key = {
         "weights": subject.sha256,
-        "network": [network_section(request.network), _sources(subject.model)] if request.network else None,
+        "network": _named(request.network, subject.model) if request.network else None,
         "data": subject.digest,
         "threat": [subject.ball.norm, subject.ball.eps, request.eight_bit],
         "request": [request.suite, request.seed, split_commas(request.attacks), request.temperature, request.rehearse],
@@ -31,14 +32,16 @@ def evaluation_key(subject: Subject, request: Request, files: GivenFiles, block_
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _sources(network: nn.Module) -> list[str]:
-    """Digests of the files in which the classes of somebody's network are written, those of torch and ours left out."""
-    modules = {type(part).__module__ for part in network.modules()}
-    others = (
-        sys.modules.get(name) for name in sorted(modules) if name.partition(".")[0] not in ("torch", "torchvision", "ard")
-    )
-    files = (getattr(module, "__file__", None) for module in others)
-    return [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files if file and Path(file).is_file()]
+def _named(option: str, network: nn.Module) -> list[Any]:
+    """What names the network, and digests of the files in which it and its layers are written: not of torch's, nor ours."""
+    section = network_section(option)
+    names = {section["class_path"].rpartition(".")[0], *(type(part).__module__ for part in network.modules())}
+    others = [name for name in sorted(names) if name.partition(".")[0] not in ("torch", "torchvision", "ard")]
+    files = [getattr(sys.modules.get(name), "__file__", None) for name in others]
+    return [
+        section,
+        *(hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files if file and Path(file).is_file()),
+    ]
 
 
 @cache

@@ -39,7 +39,7 @@ def study(config: str, jobs_per_device: int | None = None, devices: int | None =
 def _compared(
     runs: list[Path], folder: Path, output: Path, *, baseline: str | None, ladders: Sequence[Sequence[str]], last: bool
 ) -> str:
-    """The table of these runs, and where the page is: that of `folder`, of those of them that are below it.
+    """The table of these runs, and where their page is: in `folder`.
 
     A page that cannot be written takes nothing from the study.
     """

@@ -83,9 +83,8 @@ class Request:
                 raise UserError(f"--{option} has no effect in the suite {self.suite}: add --suite {suites[0]}")
         if not 0 < self.temperature < float("inf") or (self.temperature != 1 and not self.teacher):
             raise UserError(f"--temperature {self.temperature}: expected a number above 0, and a --teacher it belongs to")
-        if (
-            self.temperature != 1 and self.suite != "full"
-        ):  # the others compare with the teacher and attack nothing through it
+        # The other suites compare with the teacher, and attack nothing through it.
+        if self.temperature != 1 and self.suite != "full":
             raise UserError(f"--temperature has no effect in the suite {self.suite}: add --suite full")
         if self.published is not None and not 0 <= self.published <= 1:
             raise UserError(f"--published {self.published}: expected a fraction such as 0.4925")

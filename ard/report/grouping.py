@@ -6,6 +6,7 @@ its folder, or the one above where that is a seed's (`seed0`), and the table say
 one name, the study is put in front, or as many folders as are needed to distinguish them.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from pathlib import Path
@@ -102,7 +103,8 @@ def _order(record: Record) -> tuple[int, int]:
 def _experiment(stored: StoredRecord) -> Hashable:
     """What runs of one name must share to be its seeds: their study, else their folder, network and objective."""
     record = stored.record
-    return stored.study or (stored.home, f"{record.model} {record.recipe}")
+    alike = re.sub(r"'sha256': '\w+'", "", f"{record.model} {record.recipe}")  # each fold has teachers of its own
+    return stored.study or (stored.home, alike)
 
 
 def _taught_by(record: Record) -> list[str]:

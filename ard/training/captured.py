@@ -17,6 +17,7 @@ from ard.training.recording import Recorder, cause, cuda_graph, without_cached_c
 from ard.training.step import Attacked, Learned, attack_batch, learn, unattacked
 
 MOST = 4  # captures for one radius and number of steps; each keeps the memory of one step
+CHANGED = f"batches, weights or settings changed {MOST} times"
 CONSTANT = {"eps", "label_smoothing"}  # of a step, as long as the graph is the same
 SCALARS = {bool, int, float, str, type(None)}
 
@@ -67,6 +68,9 @@ class Graphs:
             return attack_batch(*parts, x, y, step, generator, mode)
         self._follow((_state(self.device_type, *parts), step.label_smoothing), (step.eps, attack.steps))
         key = _look(x), _look(y)
+        if self.captures > MOST:  # such as of a network that counts its calls
+            self._refuse(CHANGED)
+            return attack_batch(*parts, x, y, step, generator)
         if key not in self._points:
             return self._eager(key, *parts, x, y, step, generator)
         if key not in self._held and not self._capture(key, *parts, x, y, generator):
@@ -134,6 +138,7 @@ class Graphs:
             self._scheduled, self.captures = scheduled, 0  # what grows is no reason to give up: its graphs take turns
         if (state, scheduled) != self._state:
             self._state = state, scheduled
+            self.captures += bool(self._points and not self._held)  # an eager step, after which no capture came
             self._points.clear()
             self._held.clear()
             self._read.clear()
@@ -157,7 +162,7 @@ class Graphs:
     def _capture(self, key: Any, *arguments: Any) -> bool:
         self.captures += 1
         if self.captures > MOST:
-            return self._refuse(f"batches, weights or settings changed {MOST} times")
+            return self._refuse(CHANGED)
         try:
             self._held[key] = Captured(self.record, self._points[key], *arguments)
         except RuntimeError as error:

@@ -118,13 +118,10 @@ class Kept(ModelCheckpoint):
         self.twin, self._saved = twin, ""
         self.is_above_chance = False  # the best epoch that is kept
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        super().setup(trainer, pl_module, stage)
-        if stage == "fit" and self._saved and not (trainer.global_step or trainer.ckpt_path):
-            raise UserError(f"{self.dirpath}: these callbacks keep the epochs of another run there; expected new ones")
-
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
+        if self._saved and not trainer.global_step:  # a run that goes on has steps by now
+            raise UserError(f"{self.dirpath}: these callbacks keep the epochs of another run there; expected new ones")
         if self.monitor is not None:
             _check_validated(trainer)
 

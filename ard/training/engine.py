@@ -20,7 +20,14 @@ from ard.data.loading import Loader, fingerprint
 from ard.models import Cached, Frozen, Network
 from ard.objectives.base import Objective, RunFacts, Step, total_loss
 from ard.training.attack_schedule import attack_of
-from ard.training.fit_checks import check_accumulation, check_augmentation, check_length_known, check_networks, check_own
+from ard.training.fit_checks import (
+    check_accumulation,
+    check_augmentation,
+    check_length_known,
+    check_networks,
+    check_own,
+    now_owned,
+)
 from ard.training.given_student import class_count, reads_channels_last, student_factory
 from ard.training.schedule import Training
 from ard.training.starting_weights import only_what_learns_moves, start_from
@@ -157,6 +164,7 @@ class Engine(Validated):
             )
         )
         self.fitted_before = True
+        now_owned(self.objective, self)
 
     def choose_memory_format(self, input_shape: tuple[int, ...]) -> None:
         """Bring the student into the memory format in which it reads images of this shape."""

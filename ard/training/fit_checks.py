@@ -63,11 +63,14 @@ def check_augmentation(objective: Objective, data: Any, wanted: Mapping[str, Any
 
 def check_own(objective: Objective, engine: nn.Module) -> None:
     """Raises UserError where an objective that learns has begun to do so beside another student."""
-    if _OWNERS.setdefault(objective, ref(engine))() is not engine and objective.state_dict():
-        raise UserError(
-            f"this {type(objective).__name__} has learned in another module, and would go on from there: expected a new one "
-            "for each"
-        )
+    owner = _OWNERS.get(objective)
+    if owner is not None and owner() is not engine and objective.state_dict():
+        raise UserError(f"this {type(objective).__name__} has been trained in another module: expected a new one for each")
+
+
+def now_owned(objective: Objective, engine: nn.Module) -> None:
+    """From now on the objective is that of this module."""
+    _OWNERS[objective] = ref(engine)
 
 
 def check_networks(student: nn.Module, teachers: Iterable[nn.Module]) -> None:

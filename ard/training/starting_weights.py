@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ard.artifacts.card import Card
 from ard.artifacts.facts import Pruned
+from ard.artifacts.paths import weights_file
 from ard.artifacts.weights import read_stored
 from ard.models.loading import fill
 
@@ -22,7 +23,7 @@ def start_from(init: str | Path | None, student: nn.Module) -> tuple[dict[str, s
         return {}, None
     stored = read_stored(init)
     fill(student, stored.state, stored.card, init, any_head=True)
-    return {str(init): stored.sha256}, keep_zeros(student, stored.card)
+    return {weights_file(init): stored.sha256}, keep_zeros(student, stored.card)
 
 
 def keep_zeros(student: nn.Module, card: Card) -> Pruned | None:

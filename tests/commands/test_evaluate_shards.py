@@ -197,16 +197,18 @@ def test_who_finds_everything_done_says_what_came_out_and_leaves_nothing(options
 
 
 def test_one_at_a_time_finishes_and_the_next_learns_that_it_is_done(tmp_path):
-    store, answers = Store(tmp_path / ".blocks"), queue.Queue()
+    store, answers, begun = Store(tmp_path / ".blocks"), queue.Queue(), threading.Event()
     store.open()
 
     def wait():
+        begun.set()
         with Store(store.folder).alone() as unfinished:
             answers.put(unfinished)
 
     with store.alone() as unfinished:
         assert unfinished
         threading.Thread(target=wait).start()
+        assert begun.wait(60)
         with pytest.raises(queue.Empty):
             answers.get(timeout=0.2)
         store.remove()

@@ -152,9 +152,10 @@ def test_blocks_of_a_network_whose_code_was_changed_are_not_continued(theirs, mo
     """Verdicts of 40 times the logits are not those of the logits."""
     monkeypatch.syspath_prepend(theirs)
     subject = SimpleNamespace(sha256="a" * 64, digest="d", ball=Linf(0.1), x=torch.zeros(1))
-    keys = []
-    for module in (MODULE, MODULE, MODULE.replace("self.layers(x)", "40 * self.layers(x)")):
-        (theirs / "mynet.py").write_text(module)
-        subject.model = importlib.import_module("mynet").Net(10)
-        keys.append(evaluation_key(subject, Request(network="mynet.Net"), GivenFiles(), 100))
-    assert keys[0] == keys[1] != keys[2]
+    for name, model in (("Net", None), ("make", torch.nn.Linear(1, 1))):  # a function may put torch's layers together
+        keys = []
+        for module in (MODULE, MODULE, MODULE.replace("self.layers(x)", "40 * self.layers(x)")):
+            (theirs / "mynet.py").write_text(module)
+            subject.model = model or importlib.import_module("mynet").Net(10)
+            keys.append(evaluation_key(subject, Request(network=f"mynet.{name}"), GivenFiles(), 100))
+        assert keys[0] == keys[1] != keys[2]

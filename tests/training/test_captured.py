@@ -262,6 +262,17 @@ def test_another_shape_is_another_graph_and_too_many_are_none():
     assert graph.attack_batch._held == {}
 
 
+def test_a_network_that_counts_its_calls_is_said_to_be_no_graph():
+    """Its settings are others in every step: it would stay eager without a word."""
+    lines, recipe = [], Steps(ARD_RECIPE, graphs())
+    recipe.student.calls = 0
+    recipe.student.register_forward_pre_hook(lambda net, _: setattr(net, "calls", net.calls + 1))
+    with said(lines):
+        for number in range(MOST + 4):
+            recipe(number, *batch(number))
+    assert [line.partition(": ")[2] for line in lines] == [f"batches, weights or settings changed {MOST} times"]
+
+
 def test_a_capture_that_fails_is_said_once_and_costs_nothing():
     def refuses(run):  # noqa: ARG001
         """As on CUDA: the error that ends a capture, and then one of the capture's own."""

@@ -3,6 +3,7 @@
 import copy
 import signal
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -102,6 +103,10 @@ def test_checkpoints_of_one_run_are_not_those_of_the_next(tmp_path):
     with user_error("these callbacks keep the epochs of another run there; expected new ones"):
         short_run(callbacks)
     assert (tmp_path / "best.ckpt").read_bytes() == best
+    trainer = plain_trainer(2, enable_checkpointing=True, callbacks=callbacks)  # which goes on
+    module = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1)
+    trainer.fit(module, loader(shuffle=True), loader(64, 1), ckpt_path=tmp_path / "last.ckpt")
+    assert trainer.global_step == 6
 
 
 @FOREIGN
@@ -141,10 +146,12 @@ class Signalled(pl.Callback):
 
 @FOREIGN
 @pytest.mark.parametrize("kept", [True, False])
-def test_a_signal_in_validation_finds_its_step_saved_whoever_saves_epochs(kept, tmp_path, capsys):
-    callbacks = [*(best_and_last(str(tmp_path), "val/robust_acc") if kept else []), Stop(tmp_path), Signalled()]
+def test_a_signal_in_validation_finds_its_step_saved_once_whoever_saves_epochs(kept, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    callbacks = [*(best_and_last("run", "val/robust_acc") if kept else []), Stop("run"), Signalled()]
     with pytest.raises(SystemExit) as ended:
-        short_run(callbacks, epochs=2)
+        short_run(callbacks, epochs=2, plugins=[AtomicCheckpointIO()])
     assert ended.value.code == 143
-    assert f"SIGTERM after step 3: {tmp_path}/last.ckpt holds it" in capsys.readouterr().err
-    assert torch.load(tmp_path / "last.ckpt", weights_only=False)["global_step"] == 3
+    assert "SIGTERM after step 3: run/last.ckpt holds it" in capsys.readouterr().err
+    assert torch.load("run/last.ckpt", weights_only=False)["global_step"] == 3
+    assert not Path("run/previous.ckpt").exists(), "the step was saved twice"

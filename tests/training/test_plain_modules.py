@@ -207,7 +207,7 @@ def test_an_objective_that_learned_beside_another_student_is_refused():
     objective, plain = MTARD(natural_teacher=Frozen.of(Net())), RSLAD()
     for one in (plain, objective, plain):
         fitted(ard.Distillation(student=Net(), teacher=Net(), objective=one, eps=0.1))
-    with user_error("this MTARD has learned in another module, and would go on from there: expected a new one for each"):
+    with user_error("this MTARD has been trained in another module: expected a new one for each"):
         fitted(ard.Distillation(student=Net(), teacher=Net(), objective=objective, eps=0.1))
 
 

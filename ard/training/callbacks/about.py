@@ -22,7 +22,7 @@ def described_run(trainer: pl.Trainer, engine: Engine) -> dict[str, str | int | 
         "norm": engine.threat.norm,
         "eps": engine.threat.eps,
         "seed": engine.seed,
-        "epochs": (trainer.max_epochs or 0) * (replays or 1),  # as the trainer was told
+        "epochs": engine.epochs * (replays or 1),
         "batch_size": engine.data.batch_size,
         "lr": training.lr,
         "average": training.average,

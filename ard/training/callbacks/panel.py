@@ -134,5 +134,5 @@ def _epochs(trainer: pl.Trainer, engine: Engine) -> str:
     if math.isinf(trainer.num_training_batches):
         batches = f"of unknown length, {engine.optimizer_steps} steps of {engine.data.batch_size} images in all"
     going_on = f", going on in epoch {done}" if trainer.global_step else ""
-    updates = f"\nas many updates as {replays * (trainer.max_epochs or 0)} without replays" if replays > 1 else ""
+    updates = f"\nas many updates as {replays * engine.epochs} without replays" if replays > 1 else ""
     return f"{batches}, counted from 0{going_on}; lr {engine.training_block.lr:g}{updates}"
