@@ -131,6 +131,13 @@ def test_a_resumed_run_ends_with_the_same_bits(fit, start, tmp_path):
     assert set(freed(zeros(path), zeros(tmp_path / "cut" / "last.safetensors")).values()) == {0}
 
 
+def test_a_start_may_be_named_by_its_runs_folder(fit, start, tmp_path, recwarn):
+    path = start("magnitude")
+    engine = fit(tmp_path / "run", "pgd_at", f"--model.init={path.parent}", *FEW).model
+    assert engine.start == {str(path): sha256(path)}
+    assert "replaced" not in "".join(str(one.message) for one in recwarn)
+
+
 def test_a_run_does_not_go_on_with_a_start_that_became_another_one(fit, start, tmp_path):
     """Its zeros are those of the file: with other ones the second half would hold other weights than the first."""
     path = start("magnitude")

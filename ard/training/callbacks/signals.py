@@ -62,9 +62,8 @@ class Stop(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self._agree(trainer)
         written = [Path(one.best_model_path) for one in trainer.checkpoint_callbacks if isinstance(one, Kept)]
-        if (
-            self.agreed and self.path.parent.resolve() / self.path.name not in written
-        ):  # else the callback before this one has just done it
+        mine = self.path.parent.resolve() / self.path.name
+        if self.agreed and mine not in written:  # else the callback before this one has just done it
             trainer.save_checkpoint(self.path)
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
