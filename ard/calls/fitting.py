@@ -101,19 +101,20 @@ def fit(
         UserError: For whatever `ard fit` refuses.
     """
     base, recipe = find(data, "bases"), find(method, "methods")
-    folder = None if out is None else RunFolder.of(out).root
+    place = None if out is None else RunFolder.of(out).root
     files = {name: None if run is None else weights_of(run) for name, run in (("teacher", teacher), ("init", init))}
     chosen: dict[str, Any] = {"student": student, **files, "epochs": epochs, "lr": lr, "average": average}
     chosen |= {"eps": None if eps is None else written_radius(eps), "batch-size": batch_size, "data-dir": data_dir}
     if devices is None and torch.cuda.device_count() > 1:  # else what a base says is one, and the run that of the verb
         devices = 1
-    chosen |= {"out": folder, "seed": seed, "devices": devices, "precision": precision, "logger": logger}
+    chosen |= {"out": place, "seed": seed, "devices": devices, "precision": precision, "logger": logger}
     words = [f"--{name}={value}" for name, value in chosen.items() if value is not None] + ["--resume"] * resume
     command = ["fit", str(base), str(recipe), *words, *options]
+    folder = run_folder(command)  # as the files say it now
     with warnings.catch_warnings():
         quiet()
         fit_student(command)
-    return FitResult.of(run_folder(command))
+    return FitResult.of(folder)
 
 
 def weights_of(run: str | Path | FitResult) -> Path:

@@ -203,8 +203,8 @@ class CLI(LightningCLI):
         if files is not None:
             resume.check_fits(start, self.model, files.run(trainer))
         if files is not None and fits:
-            told: Any = {"engine": self.model, "allow_changes": self.config.fit.allow_changes}
-            files.resumed_with(resume.check_same(start, files.run(trainer), **told))
+            allowed = self.config.fit.allow_changes
+            files.resumed_with(resume.check_same(start, files.run(trainer), engine=self.model, allow_changes=allowed))
         self.config_init[self.subcommand]["ckpt_path"] = str(start.path)
 
     def _watchers(self, config: dict[str, Any]) -> list[pl.Callback]:

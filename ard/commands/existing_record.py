@@ -27,7 +27,7 @@ def check_answers_all(path: Path, record: Record, request: Request) -> None:
     lacking = ["--save-adversarial"] if request.save_adversarial and not _kept(path) else []
     if request.additional_data not in (None, record.additional_data):
         lacking.append("--additional-data")
-    lacking += [] if request.answered_by(record) else ["what is asked for"]
+    lacking += [] if request.answered_by(record) else ["--published"]  # all else that is asked is in the key
     if lacking:
         raise UserError(
             f"{path} is finished, without {lacking[0]}: expected it in every shard from the start; move the record away, "

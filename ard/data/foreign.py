@@ -2,22 +2,12 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import (
-    BatchSampler,
-    Dataset,
-    DistributedSampler,
-    RandomSampler,
-    SequentialSampler,
-    Subset,
-    SubsetRandomSampler,
-    TensorDataset,
-)
 
 from ard.core.errors import UserError
 from ard.core.pixels import check_pixels
@@ -27,8 +17,6 @@ NOT_PROMISED = (
     "loaders that are not of ard.data: an interrupted run resumes at an epoch's beginning and not to the same bits, reports "
     "name no images, and nothing is augmented here but by the loaders themselves"
 )
-
-EACH_ONCE = (SequentialSampler, RandomSampler, DistributedSampler)  # they show all images of an epoch
 
 
 class ForeignData:
@@ -60,9 +48,8 @@ class ForeignData:
         self.few, self.input_shape = (x, y), tuple(x.shape[1:])
         self.batch_size = len(y) * trainer.world_size
         dataset = getattr(loader, "dataset", None)
-        labels = labels_shown(loader)
         batches = 0 if math.isinf(trainer.num_training_batches) else int(trainer.num_training_batches)
-        self.image_count = len(labels) if labels is not None else batches * self.batch_size
+        self.image_count = len(dataset) if isinstance(dataset, Sized) else batches * self.batch_size
         self.classes = tuple(str(name) for name in getattr(dataset, "classes", ()))
         if trainer.is_global_zero:
             warnings.warn(NOT_PROMISED, stacklevel=1)
@@ -88,33 +75,6 @@ class ForeignData:
     def image_indices(self, batch_idx: int) -> None:  # noqa: ARG002
         """Nobody knows which images of which data set they show."""
         return
-
-
-def labels_shown(loader: Any) -> Tensor | None:
-    """The class of every image (n,) that a loader shows in an epoch, on all processes; None where nobody knows."""
-    labels, batches = labels_of(getattr(loader, "dataset", None)), getattr(loader, "batch_sampler", None)
-    sampler = getattr(loader if batches is None else batches, "sampler", None)
-    if labels is None or type(batches) not in (BatchSampler, type(None)):
-        return None
-    if type(sampler) is SubsetRandomSampler:
-        return labels[torch.as_tensor(sampler.indices)]
-    draws = type(sampler) is RandomSampler and (sampler.replacement or sampler.num_samples != len(labels))
-    return labels if type(sampler) in EACH_ONCE and not draws else None
-
-
-def labels_of(dataset: Dataset | Any) -> Tensor | None:
-    """The class of every image (n,), where a data set says it without reading the images."""
-    if isinstance(dataset, Subset):
-        labels = labels_of(dataset.dataset)
-        return None if labels is None else labels[torch.as_tensor(dataset.indices)]
-    known = [getattr(dataset, name) for name in ("targets", "labels") if hasattr(dataset, name)]
-    known += dataset.tensors[1:2] if isinstance(dataset, TensorDataset) else ()
-    try:
-        labels = torch.as_tensor(known[0])
-    except (LookupError, TypeError, ValueError, RuntimeError):  # none, or something else of that name
-        return None
-    whole = labels.ndim == 1 and len(labels) > 0 and not labels.is_floating_point()
-    return labels.long() if whole and int(labels.min()) >= 0 else None
 
 
 def _check_range(x: Tensor) -> None:

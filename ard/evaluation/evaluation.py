@@ -241,7 +241,7 @@ def _class_count(model: nn.Module, x: Tensor) -> int:
     And for TorchScript, whose calls cannot be watched.
     """
     if any(isinstance(part, torch.jit.ScriptModule) for part in model.modules()):
-        raise UserError("the network is TorchScript, whose calls no check can watch: expected the nn.Module it was")
+        raise UserError("the network is TorchScript, whose calls no check can watch: expected an nn.Module of Python")
     with evaluation_mode(model):
         with torch.no_grad():
             logits_of(model, x[:BLOCK].clone(), "the model", refusals=RuntimeError)  # an error of its own goes to the caller

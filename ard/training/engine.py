@@ -19,15 +19,8 @@ from ard.data.foreign import ForeignData
 from ard.data.loading import Loader, fingerprint
 from ard.models import Cached, Frozen, Network
 from ard.objectives.base import Objective, RunFacts, Step, total_loss
+from ard.training import fit_checks
 from ard.training.attack_schedule import attack_of
-from ard.training.fit_checks import (
-    check_accumulation,
-    check_augmentation,
-    check_length_known,
-    check_networks,
-    check_own,
-    now_owned,
-)
 from ard.training.given_student import class_count, reads_channels_last, student_factory
 from ard.training.schedule import Training
 from ard.training.starting_weights import only_what_learns_moves, start_from
@@ -134,12 +127,12 @@ class Engine(Validated):
         if isinstance(self.data, ForeignData):
             self.data.look(self.trainer)
         if self.batches_per_epoch >= UNENDING:
-            check_length_known(self.objective, self.training_block)
-        check_augmentation(self.objective, self.data, self.augmented_by)
-        check_accumulation(self.objective, self.trainer)
+            fit_checks.check_length_known(self.objective, self.training_block)
+        fit_checks.check_augmentation(self.objective, self.data, self.augmented_by)
+        fit_checks.check_accumulation(self.objective, self.trainer)
         given = [one.given for teacher in self.teachers().values() for one in teacher.single_teachers]
-        check_networks(self.student, chain.from_iterable(given))
-        check_own(self.objective, self)
+        fit_checks.check_networks(self.student, chain.from_iterable(given))
+        fit_checks.check_own(self.objective, self)
         self.choose_memory_format(self.data.input_shape)
         self.num_classes = class_count(self.student, self.data.input_shape, self.num_classes or self.data.num_classes)
         if isinstance(self.data, DataModule):  # all at once: a batch may be hours away
@@ -164,7 +157,7 @@ class Engine(Validated):
             )
         )
         self.fitted_before = True
-        now_owned(self.objective, self)
+        fit_checks.now_owned(self.objective, self)
 
     def choose_memory_format(self, input_shape: tuple[int, ...]) -> None:
         """Bring the student into the memory format in which it reads images of this shape."""

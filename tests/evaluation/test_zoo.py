@@ -92,7 +92,7 @@ def test_a_network_without_gradients_is_refused_not_robust():
 def test_torchscript_is_refused_before_it_is_attacked(made):
     network = torch.jit.script(honest()) if made == "script" else torch.jit.trace(honest(), digits(2)[0])
     for model in (network, torch.nn.Sequential(network)):
-        with user_error("the network is TorchScript, whose calls no check can watch: expected the nn.Module"):
+        with user_error("the network is TorchScript, whose calls no check can watch: expected an nn.Module of Python"):
             Evaluation(model, *digits(20), BALL)
 
 

@@ -15,9 +15,6 @@ from torch import nn
 from torch.utils.data import (
     DataLoader,
     IterableDataset,
-    RandomSampler,
-    Subset,
-    SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
 )
@@ -28,7 +25,7 @@ from ard.artifacts.weights import save_weights
 from ard.attacks import FGSM, PGD
 from ard.core.files import sha256
 from ard.data import Digits
-from ard.data.foreign import ForeignData, labels_of, labels_shown
+from ard.data.foreign import ForeignData
 from ard.models import Frozen, Normalized
 from ard.objectives.adr import ADR
 from ard.objectives.cgard import CGARD
@@ -366,34 +363,6 @@ def test_the_batch_size_is_that_of_all_processes_together():
     about = {"num_training_batches": 3, "world_size": 2, "is_global_zero": False}
     data.look(SimpleNamespace(fit_loop=loop, train_dataloader=loader(), **about))
     assert (data.batch_size, data.image_count) == (64, 96)
-
-
-def test_labels_of_data_sets_are_found():
-    y = torch.tensor([2, 0, 1])
-    data = TensorDataset(torch.zeros(3, 1), y)
-    assert torch.equal(labels_of(data), y)
-    assert labels_of(Subset(data, [2, 0])).tolist() == [1, 2]
-    assert labels_of([1, 2]) is None
-
-
-@pytest.mark.parametrize(
-    ("options", "shown"),
-    [
-        ({}, [2, 0, 1, 1]),
-        ({"shuffle": True}, [2, 0, 1, 1]),
-        ({"batch_size": None}, [2, 0, 1, 1]),
-        ({"sampler": SubsetRandomSampler([0, 2])}, [2, 1]),
-        ({"sampler": WeightedRandomSampler([1.0, 2.0, 1.0, 1.0], 4)}, None),
-        ({"sampler": RandomSampler(range(4), replacement=True)}, None),
-        ({"sampler": RandomSampler(range(4), num_samples=2)}, None),
-        ({"batch_sampler": [[0, 1], [0, 1]]}, None),
-    ],
-    ids=["in order", "shuffled", "one by one", "a subset", "weighted", "with replacement", "a few", "batches of one's own"],
-)
-def test_the_labels_of_an_epoch_are_those_that_its_loader_shows(options, shown):
-    data = TensorDataset(torch.zeros(4, 1), torch.tensor([2, 0, 1, 1]))
-    found = labels_shown(DataLoader(data, **options))
-    assert (found if found is None else found.tolist()) == shown
 
 
 @FOREIGN
