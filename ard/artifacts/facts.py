@@ -158,6 +158,16 @@ def teachers_by_place(teacher: str | None, recipe: Recipe | None) -> dict[str, s
     return first | dict(_hashes(inner, "objective"))
 
 
+def teacher_files(arguments: dict[str, Any], teachers: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """The path of each teacher in a configuration's `model.init_args`, with the hash that `teachers_by_place` has of it."""
+    for place, sha256_then in teachers.items():
+        node: Any = arguments
+        for key in place.split("."):
+            node = node[key]
+        if "weights" in node["init_args"]:
+            yield node["init_args"]["weights"], sha256_then
+
+
 def fold_of(data: Any) -> int | None:
     """Which fold of all images a configuration of the data keeps for test; None for the data set's own test split."""
     fold = said(data, ("fold",)).get("fold")

@@ -1,5 +1,6 @@
 """One run of a study: train and evaluate in processes of its own, unless that was done before."""
 
+import os
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -8,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ard.artifacts.class_paths import is_ours
-from ard.artifacts.paths import LAST, RunFolder, StudyFolder
+from ard.artifacts.facts import said, teacher_files, teachers_by_place
+from ard.artifacts.paths import LAST, RunFolder, StudyFolder, weights_file
 from ard.artifacts.record import Record
 from ard.artifacts.record_file import read_record, readable_record, write_record
 from ard.artifacts.run_name import RunName, write_run_name
 from ard.core.errors import UserError
-from ard.core.files import discard, no_link, or_user_error, write_whole
+from ard.core.files import discard, no_link, or_user_error, sha256, write_whole
 from ard.core.locks import LOCK, alone
+from ard.evaluation.request import Request
 from ard.study.devices import Devices
 from ard.study.display import Display
 from ard.study.processes import GRACE, Processes
@@ -92,12 +95,11 @@ class Job:
         with alone(self.run.directory, PATIENCE):  # before anything is read or written; `ard fit` holds it itself
             if self._is_of_another():
                 self._move_aside()
-            done = self.finished and (self.run.weights.is_file() or all(student.finished for student in self.students))
+            done = self.finished and (all(student.finished for student in self.students) or self._has_its_weights)
             if not done:
                 self._begin()
-            elif not self._is_in(self.run.folder):
-                _copy(self.run.places(self.study.results)[-1], self.run.folder)
-                write_whole(self.run.folder.begun, self.digest)
+            elif not self._was_done_here:
+                self._copy_published()
         if done:
             self.display.skipped(self.run.name)
         else:
@@ -105,18 +107,35 @@ class Job:
                 reason = self._train() or self._evaluate()
             if reason is not None:
                 return reason
-        if self.study.results:
+        if self.study.results and self._was_done_here:
             _copy(self.run.folder, self.run.places(self.study.results)[-1])
         return None
+
+    def _copy_published(self) -> None:
+        """For the table and its pages. Without the mark of a run that began here, so that none of it counts as one."""
+        self._check_was_begun()
+        if self.run.folder.begun.is_file():
+            self._move_aside()  # as its weights, if any, are not those of the record
+        _copy(self.run.places(self.study.results)[-1], self.run.folder)
 
     @property
     def digest(self) -> str:
         """Of the config and the teachers as they are now, by their records, here or published: these outlive the weights."""
+        return config_digest(self.resolved, self._known_teachers())
+
+    def _known_teachers(self) -> dict[str, str]:
         known: dict[str, str | None] = {}
         for teacher in self.run.teachers.values():
             records = [finished_record(folder.records[0]) for folder in teacher.places(self.study.results)]
             known |= {str(teacher.weights): record.weights.sha256 for record in reversed(records) if record}
-        return config_digest(self.resolved, {path: sha256 for path, sha256 in known.items() if sha256})
+        return {path: sha256 for path, sha256 in known.items() if sha256}
+
+    def _digest_as_in(self, record: Record) -> str:
+        """The same where a given teacher is not on this machine, and so could teach nobody: with the one of the record."""
+        arguments = self.resolved["model"]["init_args"]
+        given = teacher_files(arguments, teachers_by_place(record.teacher, record.recipe))
+        lost = {path: sha256 for path, sha256 in given if not os.path.isfile(weights_file(path))}
+        return config_digest(self.resolved, lost | self._known_teachers()) if lost else self.digest
 
     def _train(self, accept: Sequence[int] = (0,)) -> Outcome:
         resume = ["--resume=auto"] if self.run.folder.checkpoints else []
@@ -139,7 +158,7 @@ class Job:
             status = self.processes.run(arguments, log, place)
         if status in accept:
             return None
-        reason = ([line for line in log_lines(self.run.folder, begun) if line.strip()] or ["it printed nothing"])[-1]
+        reason = ([line for line in _log_lines(self.run.folder, begun) if line.strip()] or ["it printed nothing"])[-1]
         return f"ard {arguments[0]} ended with status {status}: {reason.strip()} (see {log})"
 
     @property
@@ -149,30 +168,53 @@ class Job:
             return self.accuracy is not None
         if self.trials:
             return all(trial.finished for trial in self.trials) and self._tuned().finished
-        return any(map(self._is_in, self.run.places(self.study.results)))
+        return self._was_done_here or any(map(self._is_in, self.run.places(self.study.results)[1:]))
+
+    @property
+    def _was_done_here(self) -> bool:
+        """Whether its own folder has its records, and not by a copy of published ones."""
+        return self.run.folder.begun.is_file() and self._is_in(self.run.folder)
+
+    @property
+    def _has_its_weights(self) -> bool:
+        """Whether the weights in its folder are those of its record there: students may learn from them."""
+        record = finished_record(self.run.folder.records[0]) if self._was_done_here else None
+        return record is not None and self.run.weights.is_file() and sha256(self.run.weights) == record.weights.sha256
 
     def _is_in(self, folder: RunFolder) -> bool:
-        """Whether all records of this run are in a folder, and of the config and teachers as they are now."""
-        digest, records = self.digest, [finished_record(path) for path in folder.records]
-        return all(
+        """Whether all files of this run are in a folder, and of the config and teachers as they are now."""
+        records = [finished_record(path) for path in folder.records]
+        return folder.config.is_file() and all(
             record is not None
             and record.training is not None
-            and record.training.config_digest == digest
-            and self.study.request.answered_by(record)
+            and record.training.config_digest == self._digest_as_in(record)
+            and self._asked.answered_by(record)
             for record in records
         )
 
+    @property
+    def _asked(self) -> Request:
+        """What its evaluation is asked for: norm and radius are those of its training where the study names none."""
+        threat, asked = self.resolved["model"]["init_args"].get("threat") or {}, self.study.request
+        package, _, norm = threat.get("class_path", "").rpartition(".")
+        if package != "ard.attacks":
+            return asked
+        return replace(asked, norm=asked.norm or norm, eps=asked.eps or str(said(threat, ["eps"])["eps"]))
+
     def _begin(self) -> None:
         """Continue an unfinished run of the same config and teachers; move any other run of a study aside."""
+        self._check_was_begun()
         mark, digest = self.run.folder.begun, self.digest
-        if not mark.is_file() and self.run.folder.checkpoints:
-            raise UserError(f"{self.run.directory} holds a run that no study began: move it away, or name another directory")
         if not mark.is_file() or self._is_of_another():
             self._move_aside()
         write_whole(mark, digest)
         run = self.run
         name = RunName(study=run.study, method=run.method, role=run.role, swept=run.swept, config_digest=digest)
         write_run_name(run.folder, name)
+
+    def _check_was_begun(self) -> None:
+        if not self.run.folder.begun.is_file() and self.run.folder.checkpoints:
+            raise UserError(f"{self.run.directory} holds a run that no study began: move it away, or name another directory")
 
     def _is_of_another(self) -> bool:
         """Whether the folder holds what was begun with another config or other teachers, or was changed by hand since."""
@@ -207,12 +249,12 @@ def _copy(source: RunFolder, destination: RunFolder) -> None:
     """Records and configuration, through their one reader and writer."""
     with or_user_error(destination.root):
         destination.root.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source.config, destination.config)  # before the records, which say that the run is there
         for record, copied in zip(source.records, destination.records, strict=True):
             write_record(copied, read_record(record))
-        shutil.copy(source.config, destination.config)
 
 
-def log_lines(folder: RunFolder, begun: int = 0) -> list[str]:
+def _log_lines(folder: RunFolder, begun: int) -> list[str]:
     """What the run's processes printed, from the byte where one of them began."""
     with open(folder.log, "rb") as file:
         file.seek(begun)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ard.artifacts.paths import records_below
+from ard.artifacts.record_file import readable_record
 from ard.configs.building import build
 from ard.configs.catalogue import root
 from ard.core.errors import UserError
@@ -60,9 +61,11 @@ def run_study(path: Path, resolve: Resolve, compare: Callable[..., str], places:
         if (directory / MARK).is_file():
             raise UserError(f"{directory} is a rehearsal, which the next one deletes; expected another name for {path}")
         planned = _plan(study, directory, resolve)
+        _check_results_are_its_own(planned)
         if missing := _missing(planned):
             _check_given_teachers(missing, planned)
             say(costs_line(costs(missing, planned.resolved)))
+            _say_what_may_run_again(planned, missing)
         failures = _finish(planned, places)
         return int(bool(failures)), _tables(planned, failures, compare)
 
@@ -124,16 +127,45 @@ def _tuning(planned: Planned) -> Tuning:
 
 
 def _missing(planned: Planned) -> list[StudyRun]:
-    """The runs of which nothing is there yet, and their trials; whether the others are of this config is seen later."""
-    missing = [run for run in planned.runs if not run.tried and not _has_records(run, planned.study)]
-    trials = {trial.name: trial for run in missing for trial in run.trials}
-    known = _tuning(planned).trials
-    return [*(trial for name, trial in trials.items() if name not in known), *missing]
+    """What has to run: that of which nothing is there yet, its trials, and its teachers where their weights are gone.
+
+    Whether the others are of this config is seen later.
+    """
+    missing = {run.name: run for run in planned.runs if not run.tried and not _has_records(run, planned.study)}
+    teachers = [teacher for run in missing.values() for teacher in run.teachers.values()]
+    lost = {teacher.name: teacher for teacher in teachers if not teacher.weights.is_file()}
+    trials = {trial.name: trial for run in (missing | lost).values() for trial in run.trials}
+    tuning = _tuning(planned)
+    return [*(trial for name, trial in trials.items() if not tuning.has(name)), *(lost | missing).values()]
 
 
 def _has_records(run: StudyRun, study: Study) -> bool:
     """Whether it was evaluated, here or where the study publishes."""
     return any(folder.records[0].is_file() for folder in run.places(study.results))
+
+
+def _check_results_are_its_own(planned: Planned) -> None:
+    """Raises UserError where the folder of the study's results has records of another study."""
+    for run in planned.runs if planned.study.results else ():
+        path = run.places(planned.study.results)[-1].records[0]
+        record = readable_record(path)
+        if record is not None and record.run is not None and record.run.study not in (None, run.study):
+            raise UserError(
+                f"{path} is of the study {record.run.study!r}, and this one is {run.study!r}: expected a `results` folder "
+                "of its own, or the name that the study had"
+            )
+
+
+def _say_what_may_run_again(planned: Planned, missing: Sequence[StudyRun]) -> None:
+    """Of what learned from a teacher that is trained once more, since its weights are gone and others want to learn."""
+    names = {run.name for run in missing}
+    again = [run for run in planned.runs if run.name not in names and names & {one.name for one in run.teachers.values()}]
+    finished = [run.name for run in again if not run.tried and _has_records(run, planned.study)]
+    if finished:
+        say(
+            f"the teachers of {len(finished)} finished runs are trained again, for others, as their weights are not here; "
+            f"where they come out otherwise, as on another kind of machine, these, too: {first_few(finished)}"
+        )
 
 
 def _check_given_teachers(missing: Sequence[StudyRun], planned: Planned) -> None:
@@ -170,7 +202,7 @@ def _tables(planned: Planned, failures: Mapping[str, str], compare: Callable[...
     for name, reason in failures.items():
         say(f"failed: {name}: {reason}", error=True)
     study, directory = planned.study, planned.directory
-    output = Path(study.results) if study.results else directory
+    output = Path(study.results) if study.results and not failures else directory  # published is the whole table alone
     done = [run.directory for run in planned.runs if not run.tried and run.name not in failures]
     if not done:
         return "no run was finished, so there is nothing to compare"

@@ -28,27 +28,29 @@ class Tuning:
     """The trials of a study, in its tuning.json and in that of its published results, which outlive the trials' folders.
 
     Args:
-        folders: The study's, and that of its results; what one of them holds is written to all.
+        folders: The study's, and that of its results; what is added is written to both.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.files = [StudyFolder(folder).tuning for folder in folders]
-        self.trials: dict[str, Trial] = {}
         self._lock = threading.Lock()
-        for file in reversed(self.files):
-            self.trials |= _read(file)
+        self._known = {(name, trial.config_digest): trial for file in self.files for name, trial in _read(file).items()}
 
     def accuracy(self, name: str, digest: str) -> float | None:
         """What a trial of this config came to; None where it has yet to run."""
-        trial = self.trials.get(name)
-        return None if trial is None or trial.config_digest != digest else trial.accuracy
+        trial = self._known.get((name, digest))
+        return None if trial is None else trial.accuracy
+
+    def has(self, name: str) -> bool:
+        """Whether a trial of this name has ended, of whatever config."""
+        return any(known == name for known, _ in self._known)
 
     def add(self, name: str, digest: str, setting: Mapping[str, float], accuracy: float) -> None:
         """Remember a trial that has ended."""
         with self._lock:
-            self.trials[name] = Trial(setting=dict(setting), accuracy=accuracy, config_digest=digest)
-            text = written(dict(sorted(self.trials.items())))
+            trial = self._known[name, digest] = Trial(setting=dict(setting), accuracy=accuracy, config_digest=digest)
             for file in self.files:
+                text = written(dict(sorted((_read(file) | {name: trial}).items())))  # each keeps what it knows of others
                 with or_user_error(file):
                     file.parent.mkdir(parents=True, exist_ok=True)
                     write_whole(file, text)
