@@ -128,14 +128,28 @@ def _teachers_of(members: Iterable[StoredRecord], shown: dict[str | None, str]) 
 
 def _separated(members: Sequence[StoredRecord]) -> list[list[StoredRecord]]:
     """Runs of one name: each evaluation once, and those of each place apart where one seed was found in several."""
+    parts = [list(members)]
+    for place in (lambda stored: stored.home, lambda stored: stored.folder):
+        parts = [piece for part in parts for piece in (_by(place, part) if _repeats_a_seed(_unlike(part)) else [part])]
+    return _unlike_parts(parts)
+
+
+def _unlike(members: Sequence[StoredRecord]) -> list[StoredRecord]:
+    """Each evaluation once, of the first place where it lies."""
     unlike: list[StoredRecord] = []
     for stored in members:
         if not any(stored.record == other.record for other in unlike):
             unlike.append(stored)
-    parts = [unlike]
-    for place in (lambda stored: stored.home, lambda stored: stored.folder):
-        parts = [piece for part in parts for piece in (_by(place, part) if _repeats_a_seed(part) else [part])]
-    return parts
+    return unlike
+
+
+def _unlike_parts(parts: Sequence[Sequence[StoredRecord]]) -> list[list[StoredRecord]]:
+    """Without the parts of which another one holds every evaluation, too."""
+    found: list[list[StoredRecord]] = []
+    for part in map(_unlike, parts):
+        if not any(all(any(one.record == other.record for other in kept) for one in part) for kept in found):
+            found.append(part)
+    return found
 
 
 def _repeats_a_seed(members: Sequence[StoredRecord]) -> bool:

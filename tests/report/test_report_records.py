@@ -64,6 +64,17 @@ def test_one_name_in_two_studies_is_two_methods(study: Path) -> None:
     assert "70.0" in cells(text, "pgd_at")["Worst"]  # its name is no clash and stays short
 
 
+def test_copies_of_a_run_are_one_row_and_each_is_whole_where_one_seed_differs(tmp_path: Path) -> None:
+    for seed in range(3):
+        write(tmp_path / f"local/ard/seed{seed}/evaluation.json", first(0.9), first(0.6 + seed / 10))
+    shutil.copytree(tmp_path / "local", tmp_path / "published")
+    found = {row.label: len(row.records) for row in group(load_records([tmp_path / "local", tmp_path / "published"]))}
+    assert found == {"ard": 3}
+    write(tmp_path / "local/ard/seed0/evaluation.json", first(0.9), first(0.3))
+    found = {row.label: len(row.records) for row in group(load_records([tmp_path / "local", tmp_path / "published"]))}
+    assert found == {"local/ard": 3, "published/ard": 3}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

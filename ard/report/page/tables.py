@@ -116,7 +116,7 @@ def _cell(column: Column, row: Row) -> Cell:
     if not value or (column.robust and row.warning):
         return Cell(text)
     interval = _interval(*row.interval(value))
-    return Cell(text.strip("*"), sum(value) / len(value), interval, strong=text.startswith(BOLD))
+    return Cell(text.strip("*"), row.average(value), interval, strong=text.startswith(BOLD))
 
 
 def _difference(text: str) -> Cell:
