@@ -1,5 +1,6 @@
 """The tables of documents that are of a study's records: its comparison, the steps it is about, when a teacher helps."""
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ard.artifacts.paths import RECORD, TRIALS, records_below
+from ard.artifacts.paths import RECORD, TRIALS, StudyFolder, records_below
 from ard.core.text import in_points, markdown_table
 from ard.report.comparison import Comparison, of_last_epochs
 from ard.report.differences import DifferenceTable, difference_of
@@ -16,6 +17,7 @@ from ard.report.rows import Row, StoredRecord
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "configs" / "studies"
+RESULTS = ROOT / "docs" / "results"
 # Of comparisons that no study made.
 BASELINES = {
     "digits-pruned": "ard",
@@ -84,13 +86,33 @@ def results(folder: Path, place: Path) -> str:
 
 
 def compared(folder: Path, **more: Any) -> tuple[str, str]:
-    """The comparison of the records below a folder, or of a condition with those under none, and the name of its picture."""
+    """What the comparison of the records below a folder says, and the name of its picture."""
+    return in_words(folder, **more).rstrip("\n"), f"{comparison(folder, **more).picture}.png"
+
+
+def published_tables(*, check: bool) -> list[Path]:
+    """The files of tables beside records that do not say what the comparison says; written anew unless it is a `check`."""
+    tables = [StudyFolder(folder).table for folder in sorted({path.parent for path in RESULTS.rglob("table.md")})]
+    differ = [table for table in tables if not table.read_text().startswith(in_words(table.parent))]
+    for table in () if check else differ:
+        comparison(table.parent).write(table.parent.relative_to(ROOT))
+    return differ
+
+
+@cache
+def in_words(folder: Path, **more: Any) -> str:
+    """The table of a comparison, and what is said below it."""
+    return comparison(folder, **more).to_markdown()
+
+
+@cache
+def comparison(folder: Path, **more: Any) -> Comparison:
+    """Of the records below a folder, or of those of a condition with those under none."""
     of = {ROOT / study.get("results", ""): study for study in studies().values()}
     study = of.get(folder) or of.get(folder.parent) or {"baseline": BASELINES.get(folder.name)}  # of its conditions
     options = {key: study[key] for key in ("baseline", "ladders", "last") if key in study} | more
     folders = [folder] if folder in of or folder.parent not in of else of_condition(folder, study["conditions"])
-    found = Comparison.of(records_of(folders), folders=folders, **options)
-    return found.to_markdown().rstrip("\n"), f"{found.picture}.png"
+    return Comparison.of(records_of(folders), folders=folders, **options)
 
 
 def records_of(folders: Sequence[Path]) -> list[StoredRecord]:
@@ -130,12 +152,17 @@ def steps() -> str:
 
 def steps_of(study: str, content: dict[str, Any]) -> dict[tuple[str, str], str]:
     """Each step of a study with its difference, and the words for its condition; of the same runs under all, once."""
-    found: dict[tuple[str, str], str] = {}
-    for condition in content.get("conditions", [""]):
+    conditions, found = list(content.get("conditions", [""])), defaultdict[tuple[str, str], list[str]](list)
+    for condition in conditions:
         for step, worst, *_ in DifferenceTable.of_ladders(rows_of(study, condition), content["ladders"]).lines:
-            key = (step.replace(" (last)", ""), worst)
-            found[key] = ", any condition" if key in found else f" `{condition}`" if condition else ""
-    return found
+            found[step.replace(" (last)", ""), worst].append(condition)
+    return {key: _under(under, conditions) for key, under in found.items()}
+
+
+def _under(under: Sequence[str], conditions: Sequence[str]) -> str:
+    """The conditions under which a step comes to one and the same, in words."""
+    named = ", ".join(f"`{condition}`" for condition in under if condition)
+    return ", any condition" if len(under) == len(conditions) > 1 else f" {named}" if named else ""
 
 
 @cache
