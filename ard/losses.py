@@ -90,7 +90,7 @@ def cross_entropy(logits: Tensor, y: Tensor, label_smoothing: float = 0.0) -> Te
 
 
 def attack_labels(student: Callable[[Tensor], Tensor], y: Tensor) -> Loss:
-    """The attack loss of PGD-AT and ARD: cross entropy with the true label, never smoothed."""
+    """Cross entropy with the true label, never smoothed: the attack loss of PGD-AT and ARD, and that of a PGD-20."""
     return lambda x_adv: cross_entropy(student(x_adv), y)
 
 

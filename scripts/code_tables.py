@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from torch import nn
 
 from ard.attacks import Linf
-from ard.core.radius import Radius
 from ard.core.text import markdown_table
 from ard.diagnostics.diagnosing import load_diagnostic
 from ard.diagnostics.names import groups
@@ -23,7 +22,7 @@ def attacks() -> str:
     given = Given(transfer={"FILE": nn.Identity()}, teacher=nn.Identity(), temperature=30.0)
     ran: dict[tuple[str, ...], set[str]] = {}  # name, settings, sees -> the suites
     for name, make in SUITES.items():
-        suite = make(Linf(eps=Radius("8/255")), 10, given, 3 * 32 * 32)
+        suite = make(Linf(eps="8/255"), 10, given, 3 * 32 * 32)
         for place, adversary in enumerate(suite):
             cells = (adversary.name, _settings(adversary), _sees(adversary, suite[:place]))
             ran.setdefault(cells, set()).add(name)

@@ -79,7 +79,6 @@ def run_facts(**facts) -> RunFacts:
             "num_classes": 4,
             "image_count": 4,
             "image_shape": (1, 6, 6),
-            "eps": 0.1,
             "threat": Linf(eps=0.1),
             "max_epochs": 2,
             "batches": 1,

@@ -19,6 +19,7 @@ from ard.artifacts.tensors import digest_of_tensors
 from ard.artifacts.typed_json import from_tree, parsed, reason_of, to_tree
 from ard.core.errors import UserError
 from ard.core.files import discard, open_regular, or_user_error, small_text, sync_folder
+from ard.core.pixels import levels_of
 from ard.core.text import first_few
 
 LARGEST = 4096  # pixels of a side
@@ -41,7 +42,7 @@ def write_pngs(folder: Path, images: AdversarialImages, *, through: Path) -> Non
         shutil.rmtree(made, ignore_errors=True)
         for place_of_both in (made, folder):
             place_of_both.mkdir(parents=True, exist_ok=True)
-        for place, pixels in enumerate((x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()):
+        for place, pixels in enumerate(levels_of(x).permute(0, 2, 3, 1).numpy()):
             Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(made / _name(place))
         (made / CLAIM).write_text(json.dumps(about, indent=1), encoding="utf-8")
         for file in sorted(made.iterdir(), key=lambda file: file.name != CLAIM):  # first: it says that the others are ours

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from ard.attacks.folding import folded
 from ard.core.modes import in_mode
 
+AttackMode = Literal["eval", "train"]  # how BatchNorm and dropout of the student behave in an attack of training
+
 
 @contextmanager
 def frozen_mode(*roots: nn.Module, train: bool = False) -> Iterator[None]:
@@ -27,7 +29,7 @@ def frozen_mode(*roots: nn.Module, train: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def attacking(student: nn.Module, objective: nn.Module, *, mode: Literal["eval", "train"] = "eval") -> Iterator[None]:
+def attacking(student: nn.Module, objective: nn.Module, *, mode: AttackMode = "eval") -> Iterator[None]:
     """For as long as the student is attacked: student and objective frozen, BatchNorms folded, lost gradients refused.
 
     Args:

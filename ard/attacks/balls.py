@@ -17,8 +17,8 @@ DOUBTED = 0.1  # an L2 radius below moves a single pixel by less than 26 of 255 
 class Ball(ABC):
     """All images in [0, 1] within `eps` of x in one norm; x has shape (batch, channels, height, width)."""
 
-    def __init__(self, *, eps: float) -> None:
-        self.eps = float(eps)
+    def __init__(self, *, eps: RadiusLike) -> None:
+        self.eps = float(Radius(eps))
         if not self.eps >= 0:
             raise UserError(f"eps = {eps}: expected a radius of at least 0")
 
@@ -69,7 +69,7 @@ class Linf(Ball):
     """
 
     def __init__(self, eps: RadiusLike) -> None:
-        super().__init__(eps=Radius(eps))
+        super().__init__(eps=eps)
         if self.eps > 0.5:
             raise UserError(
                 f"Linf eps = {eps}: pixels are in [0, 1], so expected at most 0.5; did you mean {self.eps:g}/255?"
@@ -96,7 +96,7 @@ class L2(Ball):
     """
 
     def __init__(self, eps: RadiusLike) -> None:
-        super().__init__(eps=Radius(eps))
+        super().__init__(eps=eps)
 
     @property
     def doubt(self) -> str:

@@ -12,16 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ard.attacks import PGD, Linf
-from ard.core.radius import Radius
 from ard.data import DataModule, to_pixels
 from ard.data.loading import Images, MemoryImages
 from ard.objectives.natural import Natural
 from ard.training.distillation import Distillation
-from ard.training.schedule import Training
 
 BATCH, STEPS = 16, 200
-BENCH_THREAT = Linf(eps=Radius("8/255"))
 
 
 class Nothing(nn.Sequential):
@@ -64,15 +60,7 @@ def overhead(count: int) -> dict[str, Any]:
 
 
 def _ours() -> float:
-    engine = Distillation(
-        student=Nothing,
-        objective=Natural(),
-        threat=BENCH_THREAT,
-        attack=lambda ball: PGD(ball),
-        val_attack=lambda ball: PGD(ball),
-        training=Training(),
-        num_classes=2,
-    )
+    engine = Distillation(student=Nothing, objective=Natural(), num_classes=2)
     clock = _Clock()
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as directory:
         warnings.simplefilter("ignore")

@@ -22,9 +22,8 @@ class Passes(pl.Callback):
             return
         engine: Any = pl_module
         networks = {"student": [engine.student], "teacher": list(engine.teachers().values())}
-        for part in engine.objective.modules():
-            if isinstance(part, Objective):
-                networks |= {name: [own] for name, own in part.named_children() if not isinstance(own, (Objective, Frozen))}
+        for part in engine.objective.parts():
+            networks |= {name: [own] for name, own in part.named_children() if not isinstance(own, (Objective, Frozen))}
         self.handles = [
             network.register_forward_hook(self._counting(name)) for name, members in networks.items() for network in members
         ]

@@ -13,7 +13,6 @@ from ard.attacks import NFGSM, PGD, Linf
 from ard.bench import released
 from ard.bench.levers import BenchRow
 from ard.bench.networks import NetworkNamed, fresh
-from ard.core.radius import Radius
 from ard.core.randomness import keyed_generator
 from ard.data.augmentation import random_crop, random_flip
 from ard.losses import Loss
@@ -25,7 +24,7 @@ from ard.training.captured import Graphs
 from ard.training.replays import replay, replayed_loss
 from ard.training.step import Search, take
 
-THREAT = Linf(eps=Radius("8/255"))
+THREAT = Linf(eps="8/255")
 REPLAYS, AVERAGE = 8, 0.9995
 METHODS: dict[str, Callable[[], Objective]] = {
     "ARD": lambda: ARD(mean_over_classes=True),

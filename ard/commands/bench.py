@@ -9,6 +9,7 @@ from ard.cli.messages import show
 from ard.cli.quick_imports import quick_imports
 from ard.core.errors import UserError
 from ard.core.files import check_writable, small_text, write_whole
+from ard.evaluation.request import split_commas
 
 
 def bench(
@@ -38,7 +39,7 @@ def bench(
 
     check_writable(Path(out))
     onto = _earlier(Path(out)) if only and Path(out).exists() else None
-    files = [Path(name) for name in weights.split(",") if name]
+    files = [Path(name) for name in split_commas(weights)]
 
     measured: dict[str, Any] = {}
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from rich.progress import Progress
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from ard.configs.files import read_data
 from ard.core.devices import device_name
 from ard.core.errors import UserError
 from ard.core.files import check_writable, or_user_error, write_whole
+from ard.core.pixels import levels_of
 from ard.core.terminal import console, say
 from ard.data import DataModule, to_pixels
 from ard.data.loading import balanced_images
@@ -130,7 +130,7 @@ def _diagnosed(
 def _write_pictures(file: Path, earlier: dict[str, Tensor], pictures: Pictures) -> None:
     """As levels of 8 bits, beside `earlier` ones; without any, a file of an earlier diagnosis goes."""
     levels = earlier | {
-        f"{diagnostic}/{name}": (picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu().contiguous()
+        f"{diagnostic}/{name}": levels_of(picture.clamp(0, 1)).cpu().contiguous()
         for diagnostic, found in pictures.items()
         for name, picture in found.items()
     }

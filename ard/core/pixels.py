@@ -36,6 +36,11 @@ def check_pixels(x: Tensor, shape: Sequence[int] | None = None, places: Sequence
         )
 
 
+def levels_of(x: Tensor) -> Tensor:
+    """Pixels in [0, 1] as the nearest of 256 levels, uint8."""
+    return (x * 255).round().to(torch.uint8)
+
+
 def digest_of_images(levels: Tensor, y: Tensor) -> str:
     """What records name images by: uint8 levels (n, C, H, W) and their labels y (n,), both on the CPU."""
     return hashlib.sha256(levels.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:16]

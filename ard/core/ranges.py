@@ -5,10 +5,10 @@ from typing import Any, get_args
 from ard.core.errors import UserError
 
 
-def at_least(least: float, **options: float) -> None:
-    """Raises UserError for the first option that is below `least`."""
+def at_least(least: float, **options: float | None) -> None:
+    """Raises UserError for the first option that is below `least`; None is no number, and passes."""
     for name, value in options.items():
-        if not value >= least:
+        if value is not None and not value >= least:
             raise UserError(f"{name} = {value}: expected at least {least:g}")
 
 

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ard.attacks import PGD, Ball
@@ -14,6 +13,7 @@ from ard.attacks.attacking import frozen_mode
 from ard.core.errors import UserError
 from ard.core.logits import accuracy_of
 from ard.core.randomness import keyed_generator
+from ard.losses import attack_labels
 from ard.models.frozen import Frozen
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ class Inspected:
         attack, parts = PGD(self.ball, steps=PGD_STEPS), []
         for place, (x, y) in enumerate(self.blocks(self.x, self.y)):
             with frozen_mode(self.student):
-                parts.append(attack(self._cross_entropy(y), x, self.generator("attacked", place)))
+                parts.append(attack(attack_labels(self.student, y), x, self.generator("attacked", place)))
         return torch.cat(parts)
 
     @cached_property
@@ -124,6 +124,3 @@ class Inspected:
         """The images moved by eps in random directions: signs for Linf, a normal direction for L2; no attack."""
         direction = torch.randn(self.x.shape, generator=self.generator("noise"), device=self.x.device)
         return self.ball.project(self.x + self.ball.eps * self.ball.steepest(direction), self.x)
-
-    def _cross_entropy(self, y: Tensor) -> Callable[[Tensor], Tensor]:
-        return lambda x: F.cross_entropy(self.student(x), y, reduction="none")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ard.attacks import Ball
-from ard.core.pixels import check_batch
+from ard.core.pixels import check_batch, levels_of
 from ard.core.text import radius
 from ard.data import to_pixels
 from ard.data.loading import Images, Loader, Subset
@@ -119,6 +119,6 @@ def read_levels(images: Images, block: int = 1000) -> Tensor:
     end, parts, start = time.monotonic() + READING_SECONDS, [], 0
     while start < len(images) and time.monotonic() < end:
         block_of = images.__getitems__(list(range(start, min(start + block, len(images)))))[0]
-        parts.append((to_pixels(block_of) * 255).round().to(torch.uint8))
+        parts.append(levels_of(to_pixels(block_of)))
         start += block
     return torch.cat(parts)

@@ -18,7 +18,7 @@ from ard.core.text import percent, radius
 from ard.doctor.advice import Advice
 from ard.doctor.normalisation import better_ways
 from ard.doctor.planned_run import PlannedRun
-from ard.losses import cross_entropy
+from ard.losses import attack_labels
 from ard.models.frozen import Frozen
 from ard.training.callbacks.teacher_accuracy import Accuracy, teacher_card, untaught, validation_images
 
@@ -74,7 +74,7 @@ def robust(run: PlannedRun, teacher: Frozen, x: Tensor, y: Tensor, clean: Accura
     generator = keyed_generator(run.device, "doctor", 0)
 
     def attacked(x: Tensor, y: Tensor) -> Tensor:
-        x_adv = pgd(lambda x_adv: cross_entropy(teacher(x_adv), y), x, generator)
+        x_adv = pgd(attack_labels(teacher, y), x, generator)
         return teacher(x_adv).argmax(dim=1) == y
 
     with frozen_mode(teacher):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch.nn.utils import get_total_norm
 
 from ard.bench.measure import peak_memory
 from ard.bench.passes import Passes
@@ -38,7 +39,7 @@ class Probe(pl.Callback):
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:  # noqa: ARG002
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        self.gradient = float(torch.stack([g.float().norm() for g in gradients]).norm()) if gradients else 0.0
+        self.gradient = float(get_total_norm(gradients))
         if not 0 < self.gradient < float("inf"):
             self.wrong = self.wrong or f"the gradient's norm is {self.gradient}"
 

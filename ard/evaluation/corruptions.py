@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as F
 
+from ard.core.pixels import levels_of
 from ard.evaluation.adversaries import Adversary
 
 
@@ -39,7 +40,7 @@ def corruptions() -> list[Corruption]:
         return x + 0.08 * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
 
     def jpeg(x: Tensor, _: torch.Generator) -> Tensor:
-        levels = (x * 255).round().to(torch.uint8).cpu()
+        levels = levels_of(x).cpu()
         images = levels if x.shape[1] in (1, 3) else levels.flatten(0, 1)[:, None]  # each channel as a grey image
         coded = torch.stack([F.jpeg(image, 58) for image in images]).reshape(x.shape)
         return coded.to(x.device, x.dtype) / 255

@@ -19,6 +19,7 @@ from ard.evaluation.adversaries import Adversary, GradientAdversary
 from ard.evaluation.blocks import Store
 from ard.evaluation.cascade import BLOCK, Block, as_memory_allows, evaluation_mode, judge_block
 from ard.evaluation.checks import Evidence
+from ard.evaluation.checks.evidence import SAMPLE
 from ard.evaluation.checks.state import state_of
 from ard.evaluation.eight_bits import check_levels, on_levels
 from ard.evaluation.gradient_check import WRONG, gradient_errors
@@ -28,7 +29,7 @@ from ard.evaluation.recorded_calls import CallRecorder, Copies, replayed
 from ard.evaluation.rehearsed import NOTE, SAMPLED, rehearsed
 from ard.evaluation.suites import FAR, MORE, Given, adversaries_of, more_effort
 from ard.evaluation.verdicts import Verdicts
-from ard.losses import cross_entropy
+from ard.losses import attack_labels
 
 
 class Evaluation:
@@ -95,9 +96,9 @@ class Evaluation:
         """Seconds of one forward and backward pass over one block, measured."""
         x, y = self.x[: self.block_size], self.y[: self.block_size]
         with evaluation_mode(self.model):
-            ascent(lambda x_adv: cross_entropy(self.model(x_adv), y), x)
+            ascent(attack_labels(self.model, y), x)
             start = time.perf_counter()
-            losses, _ = ascent(lambda x_adv: cross_entropy(self.model(x_adv), y), x)
+            losses, _ = ascent(attack_labels(self.model, y), x)
             losses.sum().item()  # a GPU has only then computed them
         return time.perf_counter() - start
 
@@ -141,7 +142,7 @@ class Evaluation:
             self.num_classes,
             self.untouched,
             self.remembered,
-            **({"sample_size": SAMPLED} if self.rehearse else {}),
+            sample_size=SAMPLED if self.rehearse else SAMPLE,
         )
 
     def estimate(self, shard: tuple[int, int] = (1, 1)) -> float:

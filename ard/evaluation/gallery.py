@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ard.artifacts.record import Record
 from ard.artifacts.shown import MOST_SHOWN, Shown
+from ard.core.pixels import levels_of
 from ard.evaluation.cascade import evaluation_mode
 from ard.evaluation.evaluation import Evaluation
 
@@ -30,7 +31,7 @@ def gallery_of(evaluation: Evaluation, record: Record) -> Shown:
         confusion_attacked=tables[1],
         index=index,
         y=y.numpy()[index],
-        clean=(images * 255).round().to(torch.uint8).numpy(),
+        clean=levels_of(images).numpy(),
         perturbation=(x_adv[index] - images).nan_to_num().numpy(),
         clean_probabilities=probabilities[0],
         attacked_probabilities=probabilities[1],

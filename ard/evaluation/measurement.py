@@ -19,7 +19,7 @@ from ard.core.bits import pack
 from ard.core.devices import device_name
 from ard.core.flops import count_flops
 from ard.core.packages import installed_version
-from ard.core.pixels import digest_of_images
+from ard.core.pixels import digest_of_images, levels_of
 from ard.evaluation.adversaries import Adversary
 from ard.evaluation.checks import Evidence, overall, soundness
 from ard.evaluation.library_attacks import AUTOATTACK_PARTS
@@ -128,7 +128,7 @@ def _class_path(model: nn.Module) -> str:
 
 def _digest(evidence: Evidence) -> str:
     """The digest of the images, as levels of 8 bits, and the labels: the same as that of the data set they are from."""
-    return digest_of_images((evidence.x * 255).round().to(torch.uint8).cpu(), evidence.y.cpu())
+    return digest_of_images(levels_of(evidence.x).cpu(), evidence.y.cpu())
 
 
 def _curve(evidence: Evidence) -> tuple[CurvePoint, ...]:

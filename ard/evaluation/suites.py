@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from ard.attacks import FGSM, L2, PGD, Ball, Linf
 from ard.core.errors import UserError
-from ard.core.radius import Radius
 from ard.evaluation.adversaries import (
     Adversary,
     Goal,
@@ -110,14 +109,14 @@ def probes(ball: Ball, pixels: int) -> list[Adversary]:
     """Evaluation only: PGD-20 at other radii and in a norm the threat does not name, and common corruptions."""
     radii = [pgd(scaled(ball, factor), 20, name=f"PGD-20 at {factor:g} eps", probe=True) for factor in CURVE]
     factor = L2_OF_LINF * math.sqrt(pixels)
-    unseen = L2(eps=Radius(ball.eps * factor)) if ball.norm == "Linf" else Linf(eps=Radius(min(0.5, ball.eps / factor)))
+    unseen = L2(eps=ball.eps * factor) if ball.norm == "Linf" else Linf(eps=min(0.5, ball.eps / factor))
     return [*radii, pgd(unseen, 20, name=f"PGD-20 {unseen.norm} {unseen.eps:.3g}", probe=True), *corruptions()]
 
 
 def scaled(ball: Ball, factor: float) -> Ball:
     """The same norm at another radius, at most the 0.5 at which any image can be made solid grey in Linf."""
     eps = ball.eps * factor
-    return type(ball)(eps=Radius(min(eps, 0.5) if ball.norm == "Linf" else eps))
+    return type(ball)(eps=min(eps, 0.5) if ball.norm == "Linf" else eps)
 
 
 def more_effort(model: nn.Module, x: Tensor, ball: Ball, num_classes: int, front: Sequence[Adversary]) -> list[Adversary]:

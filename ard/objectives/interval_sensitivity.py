@@ -46,7 +46,7 @@ class IntervalSensitivity(Composed):
 
     @torch.no_grad()
     def setup(self, run: RunFacts) -> None:
-        self.radius.fill_(self.reach * run.eps)
+        self.radius.fill_(self.reach * run.threat.eps)
         x = some_images(run.student, 8, run.image_shape)
         with in_mode(run.student):
             spread = run.student(x).std(dim=0).mean()

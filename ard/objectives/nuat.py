@@ -55,8 +55,7 @@ class NuAT(Objective):
         one_of(Guide, guide=guide)
         if not 0 < rise <= 1:
             raise UserError(f"rise = {rise}: expected a share of the epochs in (0, 1]")
-        if batch_size is not None:
-            at_least(1, batch_size=batch_size)
+        at_least(1, batch_size=batch_size)
         self.strength, self.rise, self.batch_size, self.guide = strength, rise, batch_size, guide
         self.epochs = 1
 

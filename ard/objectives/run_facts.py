@@ -67,8 +67,7 @@ class RunFacts:
         num_classes: Number of classes C.
         image_count: Number of training images: the places in the training set that a step may show; 0 where nobody knows it.
         image_shape: Channels, height and width.
-        eps: The radius of the threat; that of a step is Step.eps, which may be smaller at first.
-        threat: The threat itself.
+        threat: The threat, with the radius `threat.eps`; that of a step is Step.eps, which may be smaller at first.
         max_epochs: Epochs of the run.
         batches: Batches of an epoch.
         fitted_before: Whether this method has begun with this student before: a second fit of one LightningModule.
@@ -79,7 +78,6 @@ class RunFacts:
     num_classes: int
     image_count: int
     image_shape: tuple[int, ...]
-    eps: float
     threat: ThreatBall
     max_epochs: int
     batches: int

@@ -25,8 +25,6 @@ class TeacherLabels(Composed):
         UserError: For a base that looks at no label, such as RSLAD.
     """
 
-    needs_teacher = True
-
     def __init__(self, *, base: Objective | None = None, missing_only: bool = False) -> None:
         super().__init__(base or PGDAT())
         if base is not None and base.labels == "none":

@@ -1,13 +1,14 @@
 """Attack and training loss as CUDA graphs that are replayed; what no graph can hold runs as before."""
 
 import warnings
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from ard.attacks import Attack, attacking
+from ard.attacks.attacking import AttackMode
 from ard.losses import AttackLoss, Loss
 from ard.models import Cached, Frozen
 from ard.objectives.base import Objective, Step
@@ -58,7 +59,7 @@ class Graphs:
         y: Tensor,
         step: Step,
         generator: torch.Generator,
-        mode: Literal["eval", "train"] = "eval",
+        mode: AttackMode = "eval",
     ) -> Attacked:
         parts, self._now = (student, teacher, objective, attack), None
         if attack is unattacked:  # there is nothing to replay as long as the radius is 0

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 
 from ard.attacks import AttackFactory, Ball
+from ard.attacks.attacking import AttackMode
 from ard.core.radius import RadiusLike
 from ard.core.ranges import one_of
 from ard.models import Frozen, Network
@@ -71,7 +72,7 @@ class Distillation(Engine):
         attack: AttackFactory | None = None,
         val_attack: AttackFactory | None = None,
         training: Training | Mapping[str, Any] | None = None,
-        attack_mode: Literal["eval", "train"] | None = None,
+        attack_mode: AttackMode | None = None,
         clean_pass: CleanPass | None = None,
         weight_perturbation: AWP | None = None,
         cuda_graph: bool = True,
@@ -112,7 +113,7 @@ class Distillation(Engine):
         val_attack: AttackFactory,
         training: Training,
         teacher: Frozen | None = None,
-        attack_mode: Literal["eval", "train"] = "eval",
+        attack_mode: AttackMode = "eval",
         clean_pass: CleanPass | None = None,
         weight_perturbation: AWP | None = None,
         cuda_graph: bool = True,

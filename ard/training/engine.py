@@ -4,12 +4,13 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ard.attacks import AttackFactory, Ball, frozen_mode
+from ard.attacks.attacking import AttackMode
 from ard.core.errors import UserError
 from ard.core.pixels import check_batch, check_known
 from ard.core.randomness import key_seed, keyed_generator
@@ -28,7 +29,6 @@ from ard.training.step import accuracy
 from ard.training.step_timer import StepTimer
 from ard.training.validation import Validated
 
-AttackMode = Literal["eval", "train"]
 UNENDING = 10**12  # steps, as the length of an epoch or a run that does not end
 
 
@@ -149,7 +149,6 @@ class Engine(Validated):
                 num_classes=self.num_classes,
                 image_count=self.data.image_count,
                 image_shape=self.data.input_shape,
-                eps=self.threat.eps,
                 threat=self.threat,
                 max_epochs=self.epochs,
                 batches=self.batches_per_epoch,

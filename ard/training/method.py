@@ -10,6 +10,7 @@ from torch import nn
 
 import ard.models
 from ard.attacks import PGD, AttackFactory, Ball, Linf
+from ard.attacks.attacking import AttackMode
 from ard.configs.building import build
 from ard.configs.catalogue import names
 from ard.configs.files import read_yaml
@@ -23,6 +24,7 @@ from ard.training.step import CleanPass
 from ard.training.weight_perturbation import AWP
 
 DEFAULTS = Training()
+Clamped = Literal["image", "perturbation"]  # what a free replay keeps in the ball
 EPS = "8/255"  # the radius where nobody says one: that of CIFAR-10 and of nearly every published number
 
 
@@ -33,12 +35,12 @@ class Method:
     objective: Objective
     attack: AttackFactory = PGD  # ten steps of eps / 4
     training: Training = DEFAULTS
-    attack_mode: Literal["eval", "train"] = "eval"
+    attack_mode: AttackMode = "eval"
     clean_pass: CleanPass | None = None
     weight_perturbation: AWP | None = None
     replays: int = 8
     data: dict[str, Any] = field(default_factory=dict)  # what its images have to be augmented by: data module's arguments
-    clamped: Literal["image", "perturbation"] = "image"
+    clamped: Clamped = "image"
 
     @classmethod
     def of(cls, objective: Objective | str, engine: type) -> Self:

@@ -2,25 +2,24 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from ard.attacks import AttackFactory, Ball, attacking
+from ard.attacks.attacking import AttackMode
 from ard.core.errors import UserError
 from ard.core.radius import RadiusLike
-from ard.core.ranges import one_of
+from ard.core.ranges import at_least, one_of
 from ard.losses import AttackLoss
 from ard.models import Frozen, Network
 from ard.objectives.base import Objective, Step, TrainingLoss, total_loss
 from ard.training.callbacks.lent_epochs import LentEpochs
 from ard.training.engine import Engine
-from ard.training.method import Method, frozen_teacher, network_named, threat_of
+from ard.training.method import Clamped, Method, frozen_teacher, network_named, threat_of
 from ard.training.schedule import Training
 from ard.training.step import listening
-
-Clamped = Literal["image", "perturbation"]
 
 
 def replayed_loss(
@@ -31,7 +30,7 @@ def replayed_loss(
     y: Tensor,
     step: Step,
     *,
-    mode: Literal["eval", "train"] = "eval",
+    mode: AttackMode = "eval",
 ) -> TrainingLoss:
     """The training loss of one batch, for all its replays; arguments as of training.step.take.
 
@@ -122,7 +121,7 @@ class FreeDistillation(Engine):
         clamped: Clamped | None = None,
         val_attack: AttackFactory | None = None,
         training: Training | Mapping[str, Any] | None = None,
-        attack_mode: Literal["eval", "train"] | None = None,
+        attack_mode: AttackMode | None = None,
         init: str | Path | None = None,
         num_classes: int | None = None,
         seed: int = 0,
@@ -150,8 +149,7 @@ class FreeDistillation(Engine):
         self.delta: Tensor | None = None  # not a buffer: DDP would overwrite every rank's with the first's
 
     def _check_replays(self) -> None:
-        if self.replays < 1:
-            raise UserError(f"replays = {self.replays}: expected at least 1")
+        at_least(1, replays=self.replays)
         if (first := self.training_block.first_steps) is not None:
             raise UserError(f"first_steps = {first}: free replays take no steps of an attack; expected null")
 
@@ -166,7 +164,7 @@ class FreeDistillation(Engine):
         val_attack: AttackFactory,
         training: Training,
         teacher: Frozen | None = None,
-        attack_mode: Literal["eval", "train"] = "eval",
+        attack_mode: AttackMode = "eval",
         replays: int = 8,
         clamped: Clamped = "image",
         init: str | None = None,

@@ -71,7 +71,6 @@ class Training:
         if not all(0 < milestone <= 1 for milestone in self.milestones):
             raise UserError(f"milestones = {list(self.milestones)}: expected fractions of training in (0, 1], such as 0.5")
         for name, most in {
-            "lr": inf,
             "momentum": 1,
             "weight_decay": inf,
             "gamma": inf,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ard.attacks import attacking
+from ard.attacks.attacking import AttackMode
 from ard.losses import AttackLoss, Loss
 from ard.objectives.base import Objective, Step, TrainingLoss, total_loss
 from ard.training.recording import without_cached_casts
@@ -65,7 +66,7 @@ def attack_batch(
     y: Tensor,
     step: Step,
     generator: torch.Generator,
-    mode: Literal["eval", "train"] = "eval",
+    mode: AttackMode = "eval",
 ) -> Attacked:
     """The attack of one training step, with all that prepares it; arguments as of take."""
     objective.begin(step)
@@ -90,7 +91,7 @@ def take(
     step: Step,
     *,
     generator: torch.Generator,
-    mode: Literal["eval", "train"] = "eval",
+    mode: AttackMode = "eval",
     clean_pass: CleanPass | None = None,
     weight_perturbation: AWP | None = None,
     watch: AbstractContextManager[Any] | None = None,

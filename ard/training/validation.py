@@ -14,7 +14,7 @@ from ard.core.pixels import check_labels
 from ard.core.randomness import keyed_generator
 from ard.core.statistics import chance_level
 from ard.data.foreign import outside_inference
-from ard.losses import cross_entropy
+from ard.losses import attack_labels, cross_entropy
 from ard.models import Frozen
 from ard.training.callbacks.ranks import over_all
 
@@ -65,7 +65,7 @@ class Validated(pl.LightningModule, ABC):
             logits = network(x)
             check_labels(y, logits.shape[1])
             with folded(network):
-                x_adv = self.val_attack(lambda x_adv: cross_entropy(network(x_adv), y), x, generator)
+                x_adv = self.val_attack(attack_labels(network, y), x, generator)
             attacked = network(x_adv)
             taught = self.teacher(x_adv) if self.teacher is not None and self.teacher.loaded else None
         self.validated_counts = self.validated_counts + torch.bincount(y, minlength=logits.shape[1])

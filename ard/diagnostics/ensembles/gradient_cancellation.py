@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from ard.attacks import ascent
 from ard.diagnostics.base import Found, NotApplicableError, diagnostic
 from ard.diagnostics.inspected import Inspected
-from ard.losses import cross_entropy
+from ard.losses import attack_labels
 from ard.models.combined_teachers import Ensemble
 
 AT_ONCE = 100  # images, whose passes are kept for their gradients
@@ -44,4 +44,4 @@ def _shares_left(teacher: Ensemble, x: Tensor, y: Tensor) -> Tensor:
 
 def _gradient(member: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Of one member alone, so that no more than its own pass is held."""
-    return ascent(lambda x: cross_entropy(member(x), y), x)[1]
+    return ascent(attack_labels(member, y), x)[1]

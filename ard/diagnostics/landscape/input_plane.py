@@ -8,7 +8,7 @@ from ard.attacks import ascent
 from ard.diagnostics.base import Found, diagnostic
 from ard.diagnostics.inspected import Inspected
 from ard.diagnostics.other_weights import loss_and_accuracy
-from ard.losses import cross_entropy
+from ard.losses import attack_labels
 
 SIDE, IMAGES = 21, 100
 FARTHEST = 2.0  # in eps
@@ -43,7 +43,7 @@ def input_plane(of: Inspected) -> Found:
 
 
 def _steepest(of: Inspected, x: Tensor, y: Tensor) -> Tensor:
-    _, gradient = ascent(lambda x: cross_entropy(of.student(x), y), x)
+    _, gradient = ascent(attack_labels(of.student, y), x)
     return of.ball.steepest(gradient)
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from ard.attacks import Ball, Linf
-from ard.core.radius import Radius
 from ard.core.randomness import keyed_generator
 from ard.evaluation.adversaries import Adversary, Goal
 from ard.evaluation.cascade import evaluation_mode
@@ -147,8 +146,8 @@ def controls(e: Evidence) -> CheckResult:
 def everywhere(e: Evidence) -> Ball:
     """A ball large enough to hold a solid grey image for every x."""
     if e.ball.norm == "Linf":
-        return Linf(eps=Radius(0.5))
-    return type(e.ball)(eps=Radius(0.5 * math.sqrt(e.x[0].numel())))
+        return Linf(eps=0.5)
+    return type(e.ball)(eps=0.5 * math.sqrt(e.x[0].numel()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from ard.artifacts.paths import RunFolder
 from ard.attacks import frozen_mode
 from ard.core.randomness import keyed_generator
 from ard.core.text import named_error
-from ard.losses import cross_entropy
+from ard.losses import attack_labels
 from ard.training.callbacks.about import described_run
 from ard.training.engine import Engine
 from ard.training.loggers import attempt, log_image, log_summary, takes_images
@@ -93,4 +93,4 @@ def attacked(engine: Engine, x: Tensor, y: Tensor) -> Tensor:
     network = engine.selected
     with frozen_mode(network), torch.autocast(x.device.type, enabled=False):
         generator = keyed_generator(engine.device, "val_attack", engine.seed, 0, 0)
-        return engine.val_attack(lambda x_adv: cross_entropy(network(x_adv), y), x, generator)
+        return engine.val_attack(attack_labels(network, y), x, generator)

@@ -14,7 +14,7 @@ from ard.core.errors import StoppedError
 from ard.core.randomness import keyed_generator
 from ard.core.ranges import one_of
 from ard.core.text import percent
-from ard.losses import cross_entropy
+from ard.losses import attack_labels
 from ard.training.callbacks.guard import Guard
 from ard.training.callbacks.ranks import over_all
 from ard.training.checkpoints import AtomicCheckpointIO
@@ -93,7 +93,7 @@ class CatastrophicOverfitting(Guard):
 
         def right(attack: Any) -> Tensor:
             with folded(engine.student):
-                x_adv = attack(lambda x_adv: cross_entropy(engine.student(x_adv), y), x, generator)
+                x_adv = attack(attack_labels(engine.student, y), x, generator)
             return engine.student(x_adv).argmax(dim=1) == y
 
         with torch.inference_mode(False), torch.no_grad():  # a plain trainer validates under inference mode

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from ard.artifacts.metrics import Validation
+from ard.core.pixels import levels_of
 
 SIDE = 64  # pixels of an image in the grid, about
 GAP = 2  # pixels around it
@@ -29,7 +30,7 @@ def attacked_images(x: Tensor, x_adv: Tensor, eps: float) -> Image.Image:
     large = [interpolate(images[:, shown], scale_factor=max(1, SIDE // x.shape[-1])) for images in (x, x_adv, change)]
     rows = [torch.cat([pad(image, (GAP,) * 4, value=1.0) for image in images], dim=2) for images in large]
     grid = torch.cat(rows, dim=1).expand(3, -1, -1)
-    return Image.fromarray((grid * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+    return Image.fromarray(levels_of(grid).permute(1, 2, 0).cpu().numpy())
 
 
 def trade_off(validations: Sequence[Validation], best: Validation) -> Image.Image:
