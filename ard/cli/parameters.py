@@ -15,6 +15,7 @@ SIMPLE = {
     "int": "N",
     "float": "NUMBER",
     "str": "TEXT",
+    "Path": "PATH",
     "bool": "true|false",
     "Radius": "RADIUS",
     "RadiusLike": "RADIUS",
@@ -99,11 +100,13 @@ def _kinds(node: ast.expr, module: str) -> Iterator[str]:
 
 
 def constant(name: str, module: str) -> ast.expr | None:
-    """What a module assigns to a name at its top."""
+    """What a module assigns to a name at its top, or the module that it has the name from."""
     tree = module_tree(module) if module and name.isidentifier() else None
     for node in tree.body if tree else ():
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
             return node.value
+        if isinstance(node, ast.ImportFrom) and node.module and name in [alias.name for alias in node.names]:
+            return constant(name, node.module)
     return None
 
 

@@ -64,11 +64,11 @@ def class_source(class_path: str) -> Source | None:
 
 @cache
 def function_keys(class_path: str, method: str) -> list[str]:
-    """The parameters of a method, `self` apart; none where its source is not found."""
+    """The parameters of a method; none where its source is not found."""
     module, _, name = class_path.rpartition(".")
     for node in _nodes(module_tree(module)):
         if isinstance(node, ast.ClassDef) and node.name == name:
-            return [key for key in _parameters(_method(node, method)) if key != "self"]
+            return [*_parameters(_method(node, method))]
     return []
 
 
@@ -102,7 +102,7 @@ def _source(node: ast.ClassDef, module: str) -> Source:
         is_complete = bool(bases) and all(base is not None and base.is_complete for base in bases[:1])
         for base in filter(None, bases):
             keys = {**base.keys, **keys}
-    return Source({key: value for key, value in keys.items() if key != "self"}, is_complete, module)
+    return Source(keys, is_complete, module)
 
 
 def constructor(node: ast.ClassDef) -> ast.FunctionDef | None:
@@ -115,5 +115,7 @@ def _method(node: ast.ClassDef, name: str) -> ast.FunctionDef | None:
 
 
 def _parameters(function: ast.FunctionDef | None) -> dict[str, str]:
+    """The arguments that a caller gives, with their annotations."""
     every = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs] if function else []
-    return {part.arg: ast.unparse(part.annotation) if part.annotation else "" for part in every}
+    own = [part for part in every if part.arg not in ("self", "cls")]
+    return {part.arg: ast.unparse(part.annotation) if part.annotation else "" for part in own}

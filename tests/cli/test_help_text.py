@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -46,6 +47,21 @@ def test_every_parameter_is_that_of_the_class_and_has_a_sentence(class_path):
     assert [part.name for part in found.values() if not part.about and part.name not in help_text.LINKED] == []
 
 
+@pytest.mark.parametrize("class_path", CLASSES)
+def test_the_words_of_a_choice_are_shown(class_path):
+    """Also where another module says them, and of the constructor that a config goes through."""
+    module, _, name = class_path.rpartition(".")
+    kind = getattr(importlib.import_module(module), name)
+    hints = get_type_hints(getattr(kind, "from_config", kind.__init__))
+    choices = {key: "|".join(_words(hint)) for key, hint in hints.items() if key != "return" and _words(hint)}
+    found = {part.name: part.value.removesuffix("|null") for part in class_parameters(class_path)}
+    assert {key: found[key] for key in choices} == choices
+
+
+def _words(hint: Any) -> list[str]:
+    return [str(word) for part in (hint, *get_args(hint)) if get_origin(part) is Literal for word in get_args(part)]
+
+
 def test_every_option_that_is_shown_is_one():
     """Each is a key that the refusals know at its place, with the class that its part names."""
     text = all_options()
@@ -64,6 +80,7 @@ def test_options_that_are_refused_are_not_shown():
     from ard.training.trainer import FIXED, TRAINER_DEFAULTS
 
     assert {f"trainer.{name}" for name in FIXED} & set(option_keys()) == set()
+    assert {"self", "cls"} & {key.rpartition(".")[2] for key in option_keys()} == set()
     assert f"(default: {TRAINER_DEFAULTS['log_every_n_steps']})" in all_options()
 
 
