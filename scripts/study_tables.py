@@ -144,10 +144,15 @@ def steps() -> str:
     lines = [
         [f"`{study}`{condition}", f"{step} †" if NAMED_LATER.get(step) == study else step, worst]
         for study, content in studies().items()
-        if "ladders" in content and (ROOT / content["results"]).is_dir()
+        if "ladders" in content and is_whole(content)
         for (step, worst), condition in steps_of(study, content).items()
     ]
     return f"\n{markdown_table(['Study', 'Step', 'Worst case'], lines)}\n\n"
+
+
+def is_whole(content: dict[str, Any]) -> bool:
+    """Whether all of a study has run, so that it has its table; records without one are there for who goes on with it."""
+    return (ROOT / content["results"] / "table.md").is_file() or any((ROOT / content["results"]).glob("*/table.md"))
 
 
 def steps_of(study: str, content: dict[str, Any]) -> dict[tuple[str, str], str]:

@@ -10,7 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from ard.artifacts.facts import Pruned, Recipe, Threat, TrainingFacts, said
+from ard.artifacts.facts import Pruned, Recipe, Threat, TrainingFacts, hashes, said
 from ard.artifacts.typed_json import OMITTED, Count, Fraction, from_tree, parsed, reason_of, to_tree
 from ard.core.errors import UserError
 from ard.core.trees import check_size
@@ -27,6 +27,7 @@ class Card:
         input_shape: channels, height, width.
         data: the `data:` section of the configuration.
         teacher: SHA-256 of the teacher that objectives were given; None, too, where there was none.
+        members: SHA-256 of each network of a teacher of several, by its place below `model.init_args` of the configuration.
         threat: what the network was trained against.
         clean_acc: the clean accuracy that is declared for a network from elsewhere.
         pruned: how weights were pruned, of these weights or of those that their training began with.
@@ -41,6 +42,7 @@ class Card:
     data: dict[str, Any] | None = field(default=None, metadata=OMITTED)
     recipe: Recipe | None = field(default=None, metadata=OMITTED)
     teacher: str | None = None
+    members: dict[str, str] | None = field(default=None, metadata=OMITTED)
     threat: Threat | None = field(default=None, metadata=OMITTED)
     training: TrainingFacts | None = field(default=None, metadata=OMITTED)
     clean_acc: Fraction | None = field(default=None, metadata=OMITTED)
@@ -50,6 +52,13 @@ class Card:
     def network(self) -> dict[str, Any] | None:
         """The network as a tree {class_path, init_args}; None where the file does not name one."""
         return None if self.class_path is None else {"class_path": self.class_path, "init_args": self.init_args or {}}
+
+    @property
+    def teachers(self) -> dict[str, str]:
+        """SHA-256 of every teacher by its place below `model.init_args`: of the engine, and of the objective."""
+        first = self.members or ({} if self.teacher is None else {"teacher": self.teacher})
+        inner = {} if self.recipe is None else {"init_args": self.recipe.init_args}
+        return first | dict(hashes(inner, "objective"))
 
     @property
     def tree(self) -> dict[str, Any]:

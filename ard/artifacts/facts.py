@@ -148,22 +148,12 @@ class Pruned:
         return "-".join(filter(None, [self.method, self.how, compared, f"{self.keep:g}"]))
 
 
-def teachers_by_place(teacher: str | None, recipe: Recipe | None) -> dict[str, str]:
-    """SHA-256 of every teacher by its place below `model.init_args` of the configuration.
-
-    `teacher` is the one that objectives are given; others stand inside the recipe's arguments.
-    """
-    first = {} if teacher is None else {"teacher": teacher}
-    inner = {} if recipe is None else {"init_args": recipe.init_args}
-    return first | dict(_hashes(inner, "objective"))
-
-
 def teacher_files(arguments: dict[str, Any], teachers: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """The path of each teacher in a configuration's `model.init_args`, with the hash that `teachers_by_place` has of it."""
+    """The path of each teacher in a configuration's `model.init_args`, with the hash that `teachers` have at its place."""
     for place, sha256_then in teachers.items():
         node: Any = arguments
         for key in place.split("."):
-            node = node[key]
+            node = node[int(key) if isinstance(node, list) else key]
         if "weights" in node["init_args"]:
             yield node["init_args"]["weights"], sha256_then
 
@@ -183,13 +173,13 @@ def said(data: Any, keys: Sequence[str]) -> dict[str, Any]:
     return said(arguments.get("base"), keys) | named
 
 
-def _hashes(tree: Any, place: str) -> Iterator[tuple[str, str]]:
-    """Networks in a tree of arguments that stand with the hash of their weights, by their place."""
-    if not isinstance(tree, dict):
-        return
-    arguments = tree.get("init_args")
-    if "class_path" in tree and isinstance(arguments, dict) and isinstance(arguments.get("sha256"), str):
-        yield place, arguments["sha256"]
-        return
-    for key, value in tree.items():
-        yield from _hashes(value, f"{place}.{key}")
+def hashes(tree: Any, place: str) -> Iterator[tuple[str, str]]:
+    """Networks in a tree of arguments that stand with the hash of their weights, by their place below the tree's own."""
+    if isinstance(tree, dict):
+        arguments = tree.get("init_args")
+        if "class_path" in tree and isinstance(arguments, dict) and isinstance(arguments.get("sha256"), str):
+            yield place, arguments["sha256"]
+            return
+    parts = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in parts:
+        yield from hashes(value, f"{place}.{key}")

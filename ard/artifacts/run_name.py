@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 from ard.artifacts.card import Card
-from ard.artifacts.facts import teachers_by_place
 from ard.artifacts.paths import BEST, RunFolder
 from ard.artifacts.record_parts import RunInfo
 from ard.artifacts.typed_json import OMITTED, from_tree, own_digest, parsed, written
@@ -77,5 +76,5 @@ def run_of(weights: Path, card: Card) -> RunInfo | None:
         checkpoint="best" if selected else "last",
         seed=training.seed,
         swept=name.swept,
-        teachers=teachers_by_place(card.teacher, card.recipe),
+        teachers=card.teachers,
     )

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ard.artifacts.card import Card
-from ard.artifacts.facts import TrainingFacts, teacher_files, teachers_by_place
+from ard.artifacts.facts import TrainingFacts, teacher_files
 from ard.artifacts.paths import RunFolder
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
@@ -19,7 +19,7 @@ def training_with_config(weights: Path, card: Card) -> TrainingFacts | None:
     try:
         resolved = read_yaml(str(file))
         arguments = resolved["model"]["init_args"]
-        known = dict(teacher_files(arguments, teachers_by_place(card.teacher, card.recipe)))
+        known = dict(teacher_files(arguments, card.teachers))
         known |= {arguments["init"]: training.init} if training.init else {}
         changed = {RESUMED_WITH: list(training.resumed_with)} if training.resumed_with else {}
         config = essentials(resolved, known, look=False) | changed

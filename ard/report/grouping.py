@@ -108,9 +108,10 @@ def _experiment(stored: StoredRecord) -> Hashable:
 
 
 def _taught_by(record: Record) -> list[str]:
-    """The SHA-256 of every teacher of a run."""
-    others = record.run.teachers.values() if record.run else ()
-    return list(dict.fromkeys([*([record.teacher] if record.teacher else []), *others]))
+    """The SHA-256 of every teacher of a run; of a teacher of several, those of its members."""
+    named = record.run.teachers if record.run else {}
+    one = [] if any(place.startswith("teacher.") for place in named) else [record.teacher]
+    return [sha256 for sha256 in dict.fromkeys([*one, *named.values()]) if sha256]
 
 
 def _is_teacher(record: Record, taught: Collection[str | None]) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ard.artifacts.class_paths import is_ours
-from ard.artifacts.facts import said, teacher_files, teachers_by_place
+from ard.artifacts.facts import said, teacher_files
 from ard.artifacts.paths import LAST, RunFolder, StudyFolder, weights_file
 from ard.artifacts.record import Record
 from ard.artifacts.record_file import read_record, readable_record, write_record
@@ -133,7 +133,7 @@ class Job:
     def _digest_as_in(self, record: Record) -> str:
         """The same where a given teacher is not on this machine, and so could teach nobody: with the one of the record."""
         arguments = self.resolved["model"]["init_args"]
-        given = teacher_files(arguments, teachers_by_place(record.teacher, record.recipe))
+        given = teacher_files(arguments, record.run.teachers) if record.run else ()
         lost = {path: sha256 for path, sha256 in given if not os.path.isfile(weights_file(path))}
         return config_digest(self.resolved, lost | self._known_teachers()) if lost else self.digest
 

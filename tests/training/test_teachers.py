@@ -17,6 +17,7 @@ from torch import nn
 from ard.artifacts.card import Card, check_fold
 from ard.artifacts.weights import card_of, save_weights
 from ard.cli.lightning import resolve_config
+from ard.commands.trained_config import training_with_config
 from ard.core.files import sha256
 from ard.data import KnownLabels, Photos
 from ard.models import Ensemble, Frozen, RobustBench, load
@@ -61,7 +62,10 @@ def test_an_ensemble_trains_a_student(fit, tmp_path, files):
     engine = fit(tmp_path / "run", tmp_path / "ensemble").model
     assert isinstance(engine.teacher, Ensemble)
     config = resolve_config(["fit", "-c", "configs/digits.yaml", "-c", str(tmp_path / "ensemble.yaml")])
-    before = config_digest(config)
+    before, card = config_digest(config), card_of(tmp_path / "run/student.safetensors")
+    assert card.teachers == {f"teacher.init_args.members.{place}": sha256(file) for place, file in enumerate(files)}
+    kept = training_with_config(tmp_path / "run/student.safetensors", card).config["model"]["init_args"]["teacher"]
+    assert kept["init_args"]["members"][1]["init_args"]["sha256"] == sha256(files[1])
     assert str(tmp_path) not in yaml.safe_dump(engine.teacher.sha256)
     files[1].write_bytes(files[0].read_bytes())
     assert config_digest(config) != before

@@ -10,7 +10,7 @@ from pytorch_lightning.cli import SaveConfigCallback
 
 from ard.artifacts.card import Card
 from ard.artifacts.checkpoint import read_checkpoint
-from ard.artifacts.facts import Recipe, Threat, TrainingFacts
+from ard.artifacts.facts import Recipe, Threat, TrainingFacts, hashes
 from ard.artifacts.paths import BEST, LAST, STUDENT, RunFolder
 from ard.artifacts.run_name import RunName, method_of, read_run_name, write_run_name
 from ard.artifacts.weights import read_weights, save_weights
@@ -153,6 +153,7 @@ class RunFiles(SaveConfigCallback):
         assert isinstance(engine, Engine)
         arguments = self.resolved["model"]["init_args"]
         student, objective = arguments["student"], by_contents(arguments["objective"], self.read)
+        teachers = dict(hashes(by_contents(arguments.get("teacher") or {}, self.read), "teacher"))
         return Card(
             class_path=student["class_path"],
             init_args=student.get("init_args"),
@@ -167,6 +168,7 @@ class RunFiles(SaveConfigCallback):
                 init_args=objective.get("init_args"),
             ),
             teacher=engine.teacher.sha256 if engine.teacher is not None else None,
+            members=teachers if len(teachers) > 1 else None,
             threat=Threat(norm=engine.threat.norm, eps=engine.threat.eps),
             training=training,
             pruned=engine.pruned,
