@@ -42,6 +42,11 @@ def read_data(name: str | Path) -> dict[str, Any]:
     return {"class_path": section} if isinstance(section, str) else dict(section)
 
 
+def method_arguments(name: str | Path, kind: str) -> dict[str, Any]:
+    """What the config of a method or a teacher says of `model.init_args`; empty where it says nothing."""
+    return (read_yaml(name, kind).get("model") or {}).get("init_args") or {}
+
+
 class _EachKeyOnce(yaml.SafeLoader):
     """Refuses equal keys, of which PyYAML silently takes the last."""
 

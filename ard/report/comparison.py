@@ -81,12 +81,19 @@ class Comparison:
         left_out = " ".join(filter(None, [left_out_line(folders, stale), without_last_line(rows, kept)]))
         return cls(kept, differ, baseline, left_out, ladders, published)
 
-    def to_markdown(self) -> str:
-        """The table, and below it what a reader has to know."""
+    @property
+    def notes(self) -> list[str]:
+        """What a reader has to know beside the settings."""
         rows, differ = self.rows, self.differ
-        lines = [settings_line(rows, differ) + spread_words(rows), overestimation_line(rows, differ)]
-        lines += [upper_bounds_line(rows, differ), warnings_line(rows, differ), attack_sets_line(rows)]
-        parts = [main_table(rows, differ), *(one_line(line) for line in (*lines, folders_line(rows), self.left_out) if line)]
+        lines = [overestimation_line(rows, differ), upper_bounds_line(rows, differ), warnings_line(rows, differ)]
+        lines += [attack_sets_line(rows), folders_line(rows), self.left_out]
+        return [line for line in lines if line]
+
+    def to_markdown(self) -> str:
+        """The table, and below it the notes and differences."""
+        rows, differ = self.rows, self.differ
+        settings = settings_line(rows, differ) + spread_words(rows)
+        parts = [main_table(rows, differ), *map(one_line, filter(None, [settings, *self.notes]))]
         if self.published is not None:
             parts.append(published_part(rows, self.published))
         if not differ:

@@ -11,7 +11,7 @@ from ard.artifacts.class_paths import is_ours
 from ard.artifacts.paths import TRIALS
 from ard.artifacts.run_name import row_name, swept_words
 from ard.configs.catalogue import find, short_config_path
-from ard.configs.files import read_yaml
+from ard.configs.files import method_arguments
 from ard.core.errors import UserError
 from ard.study.resolving import Resolver
 from ard.study.studied_data import innermost_data
@@ -84,7 +84,7 @@ def _teachers(study: Study, directory: Path, fold: int | None) -> dict[str, Stud
 
 def _of_teacher(common: dict[str, Any], config: str) -> dict[str, Any]:
     """The common keys; without those of the student where the teacher's config says its own network."""
-    arguments = (read_yaml(config, "teachers").get("model") or {}).get("init_args") or {}
+    arguments = method_arguments(config, "teachers")
     if "student" not in arguments:
         return common
     return {key: value for key, value in common.items() if not f"{plain_key(key)}.".startswith("model.student.")}
@@ -111,7 +111,7 @@ def _schedule(study: Study, name: str) -> list[str]:
 
 def _given_teacher(study: Study, recipe: Path) -> dict[str, Any]:
     """The teacher that is there already, for a recipe that distils from one."""
-    arguments = (read_yaml(recipe, "methods").get("model") or {}).get("init_args") or {}
+    arguments = method_arguments(recipe, "methods")
     wants_one = study.given_teacher is not None and arguments.get("teacher") is not None
     return {"model.init_args.teacher": study.given_teacher} if wants_one else {}
 

@@ -11,7 +11,7 @@ from ard.artifacts.card import Card
 from ard.artifacts.weights import save_weights
 from ard.configs.building import build
 from ard.configs.catalogue import find
-from ard.configs.files import read_yaml
+from ard.configs.files import method_arguments
 from ard.core.errors import UserError
 from ard.core.files import or_user_error, write_whole
 from ard.core.locks import LOCK
@@ -119,8 +119,7 @@ def _with_replays(study: Study) -> Study:
     overrides = dict(study.overrides)
     for recipe in study.recipes:
         path = find(recipe, "methods")
-        arguments = (read_yaml(path, "methods").get("model") or {}).get("init_args") or {}
-        if replays := arguments.get("replays"):
+        if replays := method_arguments(path, "methods").get("replays"):
             overrides[path.stem] = {**overrides.get(path.stem, {}), "trainer.max_epochs": replays}
     return replace(study, overrides=overrides)
 

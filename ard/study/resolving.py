@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from ard.core.errors import UserError
@@ -50,9 +52,8 @@ def with_value(config: Mapping[str, Any], place: Sequence[str], value: Any) -> C
 
 
 def value_at(config: Mapping[str, Any], place: Sequence[str]) -> Any:
-    """What a config has at a place."""
-    first, *rest = place
-    return value_at(config[first], rest) if rest else config[first]
+    """What a config has at a place; raises KeyError or TypeError where there is no such."""
+    return reduce(getitem, place, config)
 
 
 def _own(run: StudyRun) -> dict[tuple[str, ...], Any]:

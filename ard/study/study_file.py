@@ -100,7 +100,7 @@ class Study:
     def every_fold(self) -> list[int | None]:
         """The folds, or None alone for the data set's own test split."""
         if self.folds is None or self.only_fold is not None:
-            return [None if self.folds is None else self.only_fold]
+            return [self.only_fold]
         return list(range(self.folds))
 
     def seeds_of(self, fold: int | None) -> Sequence[int]:

@@ -11,6 +11,7 @@ from ard.artifacts.paths import RunFolder, StudyFolder
 from ard.artifacts.typed_json import Fraction, from_tree, parsed, written
 from ard.core.errors import UserError
 from ard.core.files import or_user_error, small_text, write_whole
+from ard.study.resolving import value_at
 from ard.study.study_run import StudyRun
 from ard.training.selection import selected
 
@@ -80,13 +81,12 @@ def check_tuned(runs: Sequence[StudyRun], resolved: Mapping[str, dict[str, Any]]
     """Raises UserError for a key to tune that is no whole path of the resolved config."""
     for run in runs:
         for key in run.tried:
-            part: Any = resolved[run.name]
-            for word in key.split("."):
-                if not isinstance(part, dict) or word not in part:
-                    raise UserError(
-                        f"tune {key}: expected the whole path in the config, such as model.init_args.training.lr"
-                    )
-                part = part[word]
+            try:
+                value_at(resolved[run.name], key.split("."))
+            except (KeyError, TypeError) as error:
+                raise UserError(
+                    f"tune {key}: expected the whole path in the config, such as model.init_args.training.lr"
+                ) from error
 
 
 def _read(file: Path) -> dict[str, Trial]:

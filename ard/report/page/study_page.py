@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote
 
 from ard.artifacts.paths import RunFolder
-from ard.report.attack_sets import attack_sets_line
 from ard.report.comparison import Comparison
 from ard.report.differences import DifferenceTable
 from ard.report.knobs import knobs_of
@@ -33,14 +32,7 @@ from ard.report.page.stored_run import StoredRun
 from ard.report.page.tables import Table, cost_table, difference_table_of, main_table_of
 from ard.report.pictures.marks import bars, over_runs, title
 from ard.report.rows import Row
-from ard.report.table import (
-    folders_line,
-    overestimation_line,
-    rehearsed_line,
-    settings_line,
-    upper_bounds_line,
-    warnings_line,
-)
+from ard.report.table import rehearsed_line, settings_line
 
 STEP, NAMES = 17, 128  # pixels of a row of the ranking, and of the names before it
 LONGEST = 19  # characters of a name there
@@ -173,9 +165,7 @@ def _best_on_top(places: Sequence[Placed]) -> list[Placed]:
 
 def _compared(folder: Path, compared: Comparison, looks: Mapping[str, Look]) -> dict[str, Any]:
     rows, differ = compared.rows, compared.differ
-    lines = [rehearsed_line(rows), settings_line(rows, differ), overestimation_line(rows, differ)]
-    lines += [upper_bounds_line(rows, differ), warnings_line(rows, differ), attack_sets_line(rows), folders_line(rows)]
-    lines.append(compared.left_out)
+    lines = [rehearsed_line(rows), settings_line(rows, differ), *compared.notes]
     left_out = ", ".join(row.label for row in rows if row.warning)
     places, note = placed(rows, differ, looks), f"{title(rows, differ)}. Lines through marks: {bars(rows)}."
     return {
