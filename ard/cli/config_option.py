@@ -10,15 +10,8 @@ OPTIONS = ("-c", "--config")
 
 
 def with_files(words: Sequence[str]) -> list[str]:
-    """The words of a run in which every config is a path that can be opened."""
-    changed = []
-    for before, word in pairwise(["", *words]):
-        name, equals, value = word.partition("=")
-        if before in OPTIONS and not word.startswith("-"):
-            changed.append(str(find(word, *OF_A_RUN)))
-        else:
-            changed.append(f"{name}={find(value, *OF_A_RUN)}" if name in OPTIONS and equals else word)
-    return changed
+    """The words of a run, each config after a -c of its own, with paths that can be opened."""
+    return [str(find(word, *OF_A_RUN)) if before == "-c" else word for before, word in pairwise(["", *words])]
 
 
 def default_folder(configs: Sequence[str | Path], seed: int) -> str:

@@ -74,10 +74,10 @@ def test_a_name_that_means_nothing_or_two_things(name, kinds, message, place):
 
 
 def test_the_words_of_a_run_name_files_that_can_be_opened():
-    words = ["fit", "-c", "digits", "--config=pgd_at", "--trainer.max_epochs", "3", "-c", "schedules/rslad"]
+    words = ["fit", "-c", "digits", "-c", "pgd_at", "-c", "schedules/rslad", "--trainer.max_epochs=3"]
     changed = with_files(words)
     opened = [str(root() / name) for name in ("digits.yaml", "methods/pgd_at.yaml", "schedules/rslad.yaml")]
-    assert changed == ["fit", "-c", opened[0], f"--config={opened[1]}", *words[4:7], opened[2]]
+    assert changed == ["fit", "-c", opened[0], "-c", opened[1], "-c", opened[2], words[-1]]
 
 
 @pytest.mark.parametrize(
