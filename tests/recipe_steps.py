@@ -38,7 +38,7 @@ class Steps:
                 part.weights, part.given = "in memory", [tiny_net(number)]
                 loaded(part)
         self.objective.build_all(student=lambda *, num_classes: tiny_net(7, classes=num_classes), num_classes=4)
-        self.objective.setup_all(run_facts(student=self.student, teacher=self.teacher, threat=ball, eps=ball.eps))
+        self.objective.setup_all(run_facts(student=self.student, teacher=self.teacher, threat=ball))
         attack = build(AttackFactory, said["attack"]) if "attack" in said else PGD
         self.attack = attack(ball=copy(ball))  # a test may change it
         self.attack.steps = min(self.attack.steps, 3)

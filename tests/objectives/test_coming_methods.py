@@ -78,7 +78,9 @@ def trained(objective, attack, *, batches=2):
     """A student after two steps, whether each attack began where it was to, each step's terms: a plain loop, no trainer."""
     student, teacher = tiny_net(activation=nn.Softplus), tiny_net(7).eval().requires_grad_(False)
     objective.build_all(student=another_student, num_classes=CLASSES)
-    facts = run_facts(student=student, teacher=teacher, num_classes=CLASSES, image_count=16, batches=batches, eps=EPS)
+    facts = run_facts(
+        student=student, teacher=teacher, num_classes=CLASSES, image_count=16, batches=batches, threat=Linf(eps=EPS)
+    )
     objective.setup_all(facts)
     optimizer = torch.optim.SGD([{"params": student.parameters()}, *objective.param_groups_all()], lr=0.1)
     path, seen = Path(attack), []
@@ -115,7 +117,7 @@ def test_it_trains_two_steps(name, attack, inside):
     assert followed == [True] * 2
     fresh = METHODS[name]()
     fresh.build_all(student=another_student, num_classes=CLASSES)
-    fresh.setup_all(run_facts(student=tiny_net(8), num_classes=CLASSES, image_count=16, eps=EPS))
+    fresh.setup_all(run_facts(student=tiny_net(8), num_classes=CLASSES, image_count=16, threat=Linf(eps=EPS)))
     fresh.load_state_dict(method.state_dict())  # a run that goes on has all of it
 
 

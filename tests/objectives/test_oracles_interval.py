@@ -6,6 +6,7 @@ import torch
 from tiny import images, labels, run_facts, tiny_net, user_error
 from torch import nn
 
+from ard.attacks import Linf
 from ard.models import MobileNetV2, Normalized, ResNet
 from ard.models.intervals import interval_bounds
 from ard.objectives.interval_sensitivity import IntervalSensitivity
@@ -44,7 +45,7 @@ def test_the_term_is_the_mean_logarithm_of_the_widths(train):
     with torch.no_grad():
         student[1].weight[1] *= -1
     objective = IntervalSensitivity(strength=0.3, reach=0.5).double()
-    objective.setup(run_facts(student=student.float(), eps=EPS))
+    objective.setup(run_facts(student=student.float(), threat=Linf(eps=EPS)))
     student.double()
     before = {name: value.clone() for name, value in student.state_dict().items()}
     attack_loss, training_loss = objective(student, None, X, Y)

@@ -19,7 +19,7 @@ X = 0.3 + 0.4 * images(8)
 
 def made(student, classes, threat=None, **options):
     objective = RegionAT(**options)
-    objective.setup(run_facts(student=student, num_classes=classes, eps=EPS, threat=threat or Linf(eps=EPS)))
+    objective.setup(run_facts(student=student, num_classes=classes, threat=threat or Linf(eps=EPS)))
     return objective
 
 
