@@ -20,6 +20,8 @@ def read_record(path: Path) -> Record:
     try:
         text = small_text(path)
         return _undamaged(_checked(_record_from(parsed(text))), text)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; expected a record of `ard evaluate`") from error
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(
             f"{path} is damaged ({reason_of(error)}); expected a record of `ard evaluate`: evaluate the weights again"

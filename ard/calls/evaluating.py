@@ -145,8 +145,8 @@ def images_of(data: Any, limit: int | None, split: Literal["test", "val"]) -> Pa
         return x[chosen], y[chosen]
     if isinstance(data, pl.LightningDataModule):
         data.prepare_data()
-        data.setup("test")
-        data = data.test_dataloader()
+        data.setup("test" if split == "test" else "validate")
+        data = data.test_dataloader() if split == "test" else data.val_dataloader()
     if isinstance(data, Dataset):
         data = DataLoader(data, batch_size=BATCH)
     return _first(data, limit)

@@ -84,6 +84,8 @@ class Study:
     def __post_init__(self) -> None:
         if self.given_teacher is not None and (self.teachers or "class_path" not in self.given_teacher):
             raise UserError("given_teacher: expected {class_path, init_args}, and no `teachers` beside it")
+        if not self.recipes:
+            raise UserError("recipes = []: expected a method or more")
         if not 1 <= self.jobs <= MOST_JOBS:
             raise UserError(f"jobs = {self.jobs}: expected 1 to {MOST_JOBS}")
         if self.only_fold is not None and self.only_fold not in range(self.folds or 0):

@@ -97,7 +97,7 @@ def test_what_is_no_file_or_too_large_is_refused_before_it_is_read(tmp_path):
     for path, words in (
         (tmp_path, "no regular file"),
         (large, "bytes, at most 16777216"),
-        (tmp_path / "none", "No such file"),
+        (tmp_path / "none", "none: no such file; expected a record"),
     ):
         with pytest.raises(UserError, match=words):
             read_record(path)

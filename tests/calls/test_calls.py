@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning import LightningDataModule
 from safetensors.torch import load_file
 from small_runs import cli, digits, trained, write_weights
 from tiny import user_error
@@ -170,6 +171,18 @@ def test_images_come_from_whatever_holds_them(kind):
     assert (found.n, found.bits) == (40, expected.bits)
 
 
+def test_a_data_module_of_lightning_shows_the_split_that_is_asked_for():
+    class Module(LightningDataModule):
+        def val_dataloader(self):
+            return DataLoader(TensorDataset(*digits(10)), batch_size=5)
+
+        def test_dataloader(self):
+            return DataLoader(TensorDataset(*digits(20)), batch_size=5)
+
+    found = [ard.evaluate(trained(), Module(), threat=ard.Linf(0.1), split=split).n for split in ("val", "test")]
+    assert found == [10, 20]
+
+
 def test_a_record_prints_itself(weights):
     lines = str(ard.evaluate(weights, limit=50)).splitlines()
     assert lines[0].startswith("Digits test, n = 50, Linf ")
@@ -183,6 +196,10 @@ def test_a_record_prints_itself(weights):
         ({"data": "digits"}, r"expected threat=, such as ard.Linf\(8/255\)"),
         ({"eps": 0.1}, "does not know its images: expected a Dataset, a loader"),
         ({"data": [], "eps": 0.1}, "loader is empty"),
+        ({"data": (digits(9)[0], digits(8)[1]), "eps": 0.1}, "9 images and 8 labels: expected a label for each image"),
+        ({"data": [digits(9), (digits(4)[0], digits(8)[1])], "eps": 0.1}, "4 images and 8 labels: expected a label"),
+        ({"data": "digits", "eps": 0.1, "split": "train"}, "split train: expected one of test, val"),
+        ({"data": "digits", "eps": 0.1, "seed": 1.5}, "seed 1.5: expected a whole number"),
         ({"data": "digits", "threat": 8 / 255}, r"threat = 0.03.*: expected a ball such as ard.Linf\(8/255\), or eps=8/255"),
         ({"data": "digits", "eps": 0.1, "limit": "10"}, "limit = '10': expected a whole number"),
         ({"data": [digits(4)], "eps": 0.1, "limit": -5}, "limit = -5: expected 1 or more images"),

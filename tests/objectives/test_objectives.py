@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from derivatives import assert_slope, directions, held_constant, moving, quotients
-from tiny import concrete, generator, images, labels, run_facts, tiny_net
+from tiny import concrete, generator, images, labels, run_facts, tiny_net, user_error
 from torch import nn
 
 import ard.objectives
@@ -273,3 +273,22 @@ def test_pickle_and_state_dict_give_the_same_objective(scene):
         scene.objective = twin
         found = scene.pair()[1](scene.x_adv)
         assert {name: term.tolist() for name, term in found.items()} == {n: t.tolist() for n, t in expected.items()}
+
+
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        (
+            {"a": torch.zeros(()), "clean": torch.zeros(3, requires_grad=True)},
+            r"term \"clean\" .* shape \(3,\): expected a scalar",
+        ),
+        ({"a": torch.zeros(3)}, "no term that is a scalar"),
+        ({}, "no term that is a scalar"),
+        (torch.zeros(()), "returned a Tensor: expected a dictionary"),
+    ],
+    ids=["a vector that learns", "vectors alone", "nothing", "a tensor"],
+)
+def test_terms_that_would_be_lost_are_refused(terms, words):
+    with user_error(words):
+        total_loss(terms)
+    assert total_loss({"a": torch.tensor(2.0), "b": torch.tensor(1.0), "seen": torch.ones(3)}) == 3

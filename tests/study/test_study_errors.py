@@ -23,6 +23,7 @@ PAIR = {"class_path": "ard.models.Ensemble", "init_args": {"members": [FROZEN, F
         ({"recipes": ["broken.yaml"]}, "broken.yaml"),
         ({"recipes": ["configs/schedules/one_cycle.yaml"]}, "objective"),
         ({"recipes": "pgd_at"}, "recipes"),
+        ({"recipes": []}, "recipes = []: expected a method or more"),
         ({"base": "configs/digit.yaml"}, "configs/digit.yaml: no such base config; did you mean 'configs/digits.yaml'?"),
         ({"teachers": {"robust": "configs/teachers/nope.yaml"}}, "configs/teachers/nope.yaml"),
         ({"teachers": ["configs/teachers/digits_resnet.yaml"]}, "teachers"),
