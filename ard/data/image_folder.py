@@ -15,10 +15,12 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from ard.core.class_folders import ClassFolders, check_same_classes, class_folders, formats, not_an_image
+from ard.core.class_folders import ClassFolders, check_same_classes, class_folders, formats, is_split, not_an_image
 from ard.core.errors import UserError
 from ard.core.files import open_regular
 from ard.core.ranges import at_least
+from ard.core.terminal import say
+from ard.core.text import printable
 from ard.core.user_paths import written_out
 from ard.data.augmentation import Augmentation, PaddingMode
 from ard.data.base import DataModule
@@ -114,10 +116,18 @@ class ImageFolder(DataModule):
 
     def training_images(self) -> Images:
         self.folders.tell(self.root)
+        if is_split(self.root):
+            self._tell_of_the_split()
         return self._open(self.train_files)
 
     def test_images(self) -> Images:
         return self._open(self._test_files())
+
+    def _tell_of_the_split(self) -> None:
+        if not (self.root / "test").is_dir():
+            say(printable(f"{self.root} has no test/: evaluation wants one, or other images with --data"))
+        if (self.root / "val").is_dir():
+            say(printable(f"{self.root}/val is not read: the images of validation are taken from train/"))
 
     def _folders(self, split: Literal["train", "test"]) -> ClassFolders:
         return class_folders(self.root / split, at_least=2 if split == "train" else 1)  # 2: one to train, one to validate on

@@ -14,7 +14,7 @@ from image_files import image_folder
 from PIL import Image
 from tiny import user_error
 
-from ard.data import ImageFolder, RandomImages
+from ard.data import ImageFolder, Photos, RandomImages
 from ard.data.image_folder import DiskImages, decode
 from ard.data.loading import fingerprint
 
@@ -76,6 +76,17 @@ def test_training_does_without_the_test_folder(tmp_path: Path) -> None:
     assert sum(len(y) for loader in (module.train_dataloader(), module.val_dataloader()) for _, y in loader) == 16 + 6
     with user_error("test: no such folder"):
         module.test_images()
+
+
+@pytest.mark.parametrize("kind", [ImageFolder, Photos])
+def test_folders_that_are_missed_or_not_read_are_told_before_training(kind, tmp_path: Path, capsys) -> None:
+    kind(root=str(image_folder(tmp_path)), size=8).training_images()
+    assert capsys.readouterr().out == ""
+    (tmp_path / "test").rename(tmp_path / "val")
+    kind(root=str(tmp_path), size=8).training_images()
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"{tmp_path} has no test/: evaluation wants one, or other images with --data" in out
+    assert f"{tmp_path}/val is not read: the images of validation are taken from train/" in out
 
 
 def test_the_validation_split_depends_on_split_seed_alone(tmp_path: Path) -> None:
