@@ -149,13 +149,19 @@ class Pruned:
 
 
 def teacher_files(arguments: dict[str, Any], teachers: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """The path of each teacher in a configuration's `model.init_args`, with the hash that `teachers` have at its place."""
+    """The path of each teacher in a configuration's `model.init_args`, with the hash that `teachers` have at its place.
+
+    A place that this configuration does not have, as of another recipe, is left out.
+    """
     for place, sha256_then in teachers.items():
         node: Any = arguments
-        for key in place.split("."):
-            node = node[int(key) if isinstance(node, list) else key]
-        if "weights" in node["init_args"]:
-            yield node["init_args"]["weights"], sha256_then
+        try:
+            for key in (*place.split("."), "init_args", "weights"):
+                node = node[int(key) if isinstance(node, list) else key]
+        except (LookupError, TypeError, ValueError):
+            continue
+        if isinstance(node, str):
+            yield node, sha256_then
 
 
 def fold_of(data: Any) -> int | None:

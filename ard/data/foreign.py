@@ -59,8 +59,8 @@ class ForeignData:
         if not (isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)):
             raise UserError(f"a batch is {_kind(batch)}; expected a pair of tensors: images and labels")
         x, y = batch
-        if len(x) != len(y):
-            raise UserError(f"{len(x)} images and {len(y)} labels: expected a label for each image")
+        if x.shape[:1] != y.shape[:1]:
+            raise UserError(f"images {tuple(x.shape)} and labels {tuple(y.shape)}: expected a label for each image")
         x = x.float() / 255 if x.dtype == torch.uint8 else x.float() if x.is_floating_point() else x
         if batch_idx == 0:
             _check_range(x)

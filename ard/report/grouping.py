@@ -139,7 +139,7 @@ def _unlike(members: Sequence[StoredRecord]) -> list[StoredRecord]:
     """Each evaluation once, of the first place where it lies."""
     unlike: list[StoredRecord] = []
     for stored in members:
-        if not any(stored.record == other.record for other in unlike):
+        if not _is_among(stored, unlike):
             unlike.append(stored)
     return unlike
 
@@ -148,9 +148,14 @@ def _unlike_parts(parts: Sequence[Sequence[StoredRecord]]) -> list[list[StoredRe
     """Without the parts of which another one holds every evaluation, too."""
     found: list[list[StoredRecord]] = []
     for part in map(_unlike, parts):
-        if not any(all(any(one.record == other.record for other in kept) for one in part) for kept in found):
+        if not any(all(_is_among(stored, kept) for stored in part) for kept in found):
             found.append(part)
     return found
+
+
+def _is_among(stored: StoredRecord, others: Sequence[StoredRecord]) -> bool:
+    """Whether the same evaluation lies among others."""
+    return any(stored.record == other.record for other in others)
 
 
 def _repeats_a_seed(members: Sequence[StoredRecord]) -> bool:

@@ -131,11 +131,10 @@ class Job:
         return {path: sha256 for path, sha256 in known.items() if sha256}
 
     def _digest_as_in(self, record: Record) -> str:
-        """The same where a given teacher is not on this machine, and so could teach nobody: with the one of the record."""
-        arguments = self.resolved["model"]["init_args"]
-        given = teacher_files(arguments, record.run.teachers) if record.run else ()
+        """The same, with the record's teacher for a given one that is not on this machine, and so could teach nobody."""
+        given = teacher_files(self.resolved["model"]["init_args"], record.run.teachers) if record.run else ()
         lost = {path: sha256 for path, sha256 in given if not os.path.isfile(weights_file(path))}
-        return config_digest(self.resolved, lost | self._known_teachers()) if lost else self.digest
+        return config_digest(self.resolved, lost | self._known_teachers())
 
     def _train(self, accept: Sequence[int] = (0,)) -> Outcome:
         resume = ["--resume=auto"] if self.run.folder.checkpoints else []

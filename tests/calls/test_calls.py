@@ -196,8 +196,15 @@ def test_a_record_prints_itself(weights):
         ({"data": "digits"}, r"expected threat=, such as ard.Linf\(8/255\)"),
         ({"eps": 0.1}, "does not know its images: expected a Dataset, a loader"),
         ({"data": [], "eps": 0.1}, "loader is empty"),
-        ({"data": (digits(9)[0], digits(8)[1]), "eps": 0.1}, "9 images and 8 labels: expected a label for each image"),
-        ({"data": [digits(9), (digits(4)[0], digits(8)[1])], "eps": 0.1}, "4 images and 8 labels: expected a label"),
+        (
+            {"data": (digits(9)[0], digits(8)[1]), "eps": 0.1},
+            r"\(9, 1, 8, 8\) and labels \(8,\): expected a label for",
+        ),
+        (
+            {"data": [digits(9), (digits(4)[0], digits(8)[1])], "eps": 0.1},
+            r"\(4, 1, 8, 8\) and labels \(8,\): expected",
+        ),
+        ({"data": (digits(9)[0], torch.tensor(3)), "eps": 0.1}, r"labels \(\): expected a label"),
         ({"data": "digits", "eps": 0.1, "split": "train"}, "split train: expected one of test, val"),
         ({"data": "digits", "eps": 0.1, "seed": 1.5}, "seed 1.5: expected a whole number"),
         ({"data": "digits", "threat": 8 / 255}, r"threat = 0.03.*: expected a ball such as ard.Linf\(8/255\), or eps=8/255"),

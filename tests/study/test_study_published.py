@@ -112,6 +112,12 @@ def test_a_given_teacher_that_is_elsewhere_is_as_the_records_say(study_place, ma
     assert machine.trained() == ["ard/seed0"]
 
 
+def test_published_records_of_a_recipe_that_has_no_teacher_any_more_do_not_count(study_place, other_machine, study):
+    shutil.copy("configs/methods/pgd_at.yaml", study_place / "ard.yaml")
+    assert study(**{**PUBLISHED, "recipes": ["pgd_at", "ard.yaml", "rslad"]})[0] == 0
+    assert other_machine.trained() == ["ard/seed0"]
+
+
 @pytest.mark.parametrize("run", ["ard/seed0", "teachers/robust"])
 def test_a_run_that_was_copied_in_part_is_trained_again(study_place, other_machine, study, run):
     (study_place / "results" / run / "config.yaml").unlink()
