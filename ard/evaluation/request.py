@@ -73,8 +73,8 @@ class Request:
             raise UserError(f"--suite {self.suite}: expected one of {', '.join(SUITE_NAMES)}")
         if self.split not in ("test", "val"):
             raise UserError(f"--split {self.split}: expected one of test, val")
-        if not hasattr(self.seed, "__index__") or not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed {self.seed}: expected a whole number from 0 to {2**32 - 1}")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed {self.seed!r}: expected an int from 0 to {2**32 - 1}")
         _ = self.part
         if self.limit is not None and not hasattr(self.limit, "__index__"):  # in Python nobody has looked yet
             raise UserError(f"limit = {self.limit!r}: expected a whole number")

@@ -206,7 +206,7 @@ def test_a_record_prints_itself(weights):
         ),
         ({"data": (digits(9)[0], torch.tensor(3)), "eps": 0.1}, r"labels \(\): expected a label"),
         ({"data": "digits", "eps": 0.1, "split": "train"}, "split train: expected one of test, val"),
-        ({"data": "digits", "eps": 0.1, "seed": 1.5}, "seed 1.5: expected a whole number"),
+        ({"data": "digits", "eps": 0.1, "seed": 1.5}, "seed 1.5: expected an int from 0"),
         ({"data": "digits", "threat": 8 / 255}, r"threat = 0.03.*: expected a ball such as ard.Linf\(8/255\), or eps=8/255"),
         ({"data": "digits", "eps": 0.1, "limit": "10"}, "limit = '10': expected a whole number"),
         ({"data": [digits(4)], "eps": 0.1, "limit": -5}, "limit = -5: expected 1 or more images"),

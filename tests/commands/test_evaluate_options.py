@@ -72,8 +72,8 @@ def refused(capsys, place, *arguments):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--seed", "-1"], "--seed -1: expected a whole number from 0 to 4294967295"),
-        (["--seed", f"{10**23}"], "expected a whole number from 0 to 4294967295"),
+        (["--seed", "-1"], "--seed -1: expected an int from 0 to 4294967295"),
+        (["--seed", f"{10**23}"], "expected an int from 0 to 4294967295"),
         (["--shard", "3/2"], "--shard 3/2: expected k/n with k from 1 to n"),
         (["--shard", "0/2"], "--shard 0/2"),
         (["--shard", "1/0"], "--shard 1/0"),
