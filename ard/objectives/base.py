@@ -248,10 +248,16 @@ class Composed(Objective):
 def total_loss(terms: dict[str, Tensor]) -> Tensor:
     """The loss that the optimiser minimises: the sum of the scalar terms; others are numbers for `after_step`.
 
-    Raises UserError where no term is a scalar.
+    Raises UserError for a term of several numbers that has a gradient, which would be lost, and where no term is a scalar.
     """
     if not isinstance(terms, dict):
         raise UserError(f"a training loss returned a {type(terms).__name__}: expected a dictionary of terms, each a scalar")
+    for name, term in terms.items():
+        if term.ndim and term.requires_grad:
+            raise UserError(
+                f'the term "{name}" of a training loss has the shape {tuple(term.shape)}: expected a scalar, such as its mean; '
+                "numbers that are not minimised are detached"
+            )
     scalars = [term for term in terms.values() if term.ndim == 0]
     if not scalars:
         raise UserError("a training loss has no term that is a scalar: expected one or more, whose sum is minimised")

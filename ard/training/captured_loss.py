@@ -67,7 +67,9 @@ class _Known(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gradients: tuple[Tensor | None, ...], terms: tuple[Tensor, ...], *_: Tensor) -> tuple[Tensor, ...]:
         ctx.gradients, ctx.scalars = gradients, [term.ndim == 0 for term in terms]
-        return tuple(term.clone() for term in terms)  # the next replay writes over them
+        copies = tuple(term.clone() for term in terms)  # the next replay writes over them
+        ctx.mark_non_differentiable(*(copy for copy in copies if copy.ndim))
+        return copies
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:

@@ -26,7 +26,8 @@ WRONG = {  # misspelt, foreign or yet to be written, on purpose: tests ask what 
     "ard.models.recorded",
     "ard.modelsevil.ResNet",
     "ard.objectives.pgd_at.PGDA",
-    "ard.seed0.evaluation.json",  # a file
+    "ard.seed0.evaluation.json",  # a file, as is
+    "ard.yaml",
 }
 
 

@@ -90,7 +90,7 @@ def test_commands_that_cannot_start(arguments, found, idle, capsys):
         ("--data.init_args.crop_padding=9", "crop_padding = 9: expected at most the side of images (1, 8, 8)"),
         ("--data.init_args.split_seed=-1", "split_seed = -1: expected 0 or more"),
         ("--seed_everything=-1", "seed_everything = -1: expected 0 to 4294967295"),
-        (f"{ARGS}training.lr=-0.1", "lr = -0.1: expected at least 0"),
+        (f"{ARGS}training.lr=-0.1", "lr = -0.1: expected above 0"),
         (f"{ARGS}training.lr=.nan", "model.init_args.training.lr = nan: expected a finite number"),
         (f"{ARGS}training.warmup=2", "warmup = 2.0: expected at least 0, at most 1"),
         (f"{ARGS}training.milestones=[.inf]", "milestones"),

@@ -278,13 +278,17 @@ def test_pickle_and_state_dict_give_the_same_objective(scene):
 @pytest.mark.parametrize(
     ("terms", "words"),
     [
+        (
+            {"a": torch.zeros(()), "clean": torch.zeros(3, requires_grad=True)},
+            r"term \"clean\" .* shape \(3,\): expected a scalar",
+        ),
         ({"a": torch.zeros(3)}, "no term that is a scalar"),
         ({}, "no term that is a scalar"),
         (torch.zeros(()), "returned a Tensor: expected a dictionary"),
     ],
-    ids=["vectors alone", "nothing", "a tensor"],
+    ids=["a vector that learns", "vectors alone", "nothing", "a tensor"],
 )
-def test_a_loss_without_a_scalar_is_refused(terms, words):
+def test_terms_that_would_be_lost_are_refused(terms, words):
     with user_error(words):
         total_loss(terms)
     assert total_loss({"a": torch.tensor(2.0), "b": torch.tensor(1.0), "seen": torch.ones(3)}) == 3
