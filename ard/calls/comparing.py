@@ -1,6 +1,6 @@
 """`ard.compare`: records side by side, as `ard compare` puts them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from ard.artifacts.paths import RECORD, RunFolder
 from ard.artifacts.record import Record
 from ard.calls.fitting import FitResult
 from ard.core.errors import UserError
+from ard.core.ranges import of_kind
 from ard.report.comparison import Comparison
 from ard.report.grouping import load_records
 from ard.report.pictures.formats import formats_of
@@ -47,6 +48,7 @@ def compare(
         UserError: Where a folder holds no record, and unless `mixed` where two records measured different things.
     """
     runs = [runs] if isinstance(runs, str | Path | FitResult | Record) else runs
+    of_kind(Iterable, "folders of runs, or records", runs=runs)
     named = runs if isinstance(runs, Mapping) else {f"record {place}": run for place, run in enumerate(runs, 1)}
     if not named:
         raise UserError("nothing to compare: expected folders of runs, or records")

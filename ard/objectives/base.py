@@ -255,8 +255,8 @@ def total_loss(terms: dict[str, Tensor]) -> Tensor:
     for name, term in terms.items():
         if term.ndim and term.requires_grad:
             raise UserError(
-                f'the term "{name}" of a training loss has the shape {tuple(term.shape)}: expected a scalar, such as its mean; '
-                "numbers that are not minimised are detached"
+                f'the term "{name}" of a training loss has the shape {tuple(term.shape)}: expected a scalar, such as its '
+                "mean; numbers that are not minimised are detached"
             )
     scalars = [term for term in terms.values() if term.ndim == 0]
     if not scalars:

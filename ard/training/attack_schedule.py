@@ -6,12 +6,13 @@ from ard.training.step import Search, unattacked
 
 
 def attack_of(make: AttackFactory, threat: Ball, name: str) -> Attack:
-    """The attack within the threat; raises UserError where `make`, called `name` by the user, makes something else."""
-    attack = make(ball=threat)
-    if not isinstance(attack, Attack):
+    """The attack within the threat; raises UserError where `make`, called `name` by the user, does not make one."""
+    makes = callable(make) and not isinstance(make, Attack)
+    attack = make(ball=threat) if makes else make
+    if not (makes and isinstance(attack, Attack)):
         raise UserError(
-            f"{name} makes a {type(attack).__name__}: expected what makes an ard.attacks.Attack of the threat, such as "
-            "partial(PGD, steps=7)"
+            f"{name} {'makes' if makes else 'is'} a {type(attack).__name__}: expected what makes an "
+            "ard.attacks.Attack of the threat, such as partial(PGD, steps=7)"
         )
     return attack
 

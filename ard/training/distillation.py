@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ard.attacks import AttackFactory, Ball
 from ard.attacks.attacking import AttackMode
 from ard.core.radius import RadiusLike
-from ard.core.ranges import one_of
+from ard.core.ranges import of_kind, one_of
 from ard.models import Frozen, Network
 from ard.objectives.base import Objective
 from ard.training.attack_schedule import AttackSchedule
@@ -96,6 +96,9 @@ class Distillation(Engine):
         )
         self.augmented_by, self.clean_pass = method.data, clean_pass or method.clean_pass
         one_of(CleanPass, clean_pass=self.clean_pass)
+        of_kind(
+            AWP, "ard.training.weight_perturbation.AWP, such as AWP(gamma=0.005)", weight_perturbation=weight_perturbation
+        )
         self.attacks = AttackSchedule(attack or method.attack, self.threat, self.attack, self.training_block.first_steps)
         self.weight_perturbation, self.cuda_graph = weight_perturbation or method.weight_perturbation, cuda_graph
         self.taken: Taken | None = None  # the step under way, until its weights are restored

@@ -14,7 +14,7 @@ from ard.attacks.attacking import AttackMode
 from ard.core.errors import UserError
 from ard.core.pixels import check_batch, check_known
 from ard.core.randomness import key_seed, keyed_generator
-from ard.core.ranges import one_of
+from ard.core.ranges import one_of, whole
 from ard.data import DataModule
 from ard.data.foreign import ForeignData
 from ard.data.loading import Loader, fingerprint
@@ -70,6 +70,8 @@ class Engine(Validated):
     ) -> None:
         super().__init__()
         one_of(AttackMode, attack_mode=attack_mode)
+        whole(0, seed=seed)
+        whole(1, num_classes=num_classes)
         if num_classes is None and not isinstance(student, nn.Module):
             raise UserError("student is what makes a network: pass num_classes, too, such as 10, or the network itself")
         with torch.random.fork_rng([]):

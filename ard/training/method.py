@@ -16,6 +16,7 @@ from ard.configs.catalogue import names
 from ard.configs.files import read_yaml
 from ard.core.errors import UserError
 from ard.core.radius import RadiusLike
+from ard.core.ranges import of_kind
 from ard.core.suggestions import did_you_mean, same_name
 from ard.models import Frozen, Network
 from ard.objectives.base import Objective
@@ -50,6 +51,8 @@ class Method:
         """
         if isinstance(objective, Objective):
             return cls(objective=objective)
+        if not isinstance(objective, str):
+            raise UserError(f"objective = {objective!r}: expected a name of `ard list methods`, or a method such as RSLAD()")
         tree = read_yaml(same_name(objective, names("methods")) or objective, "methods")
         recipe, data = tree["model"], tree.get("data", {}).get("init_args", {})
         _check_engine(objective, recipe["class_path"].rpartition(".")[2], engine)
@@ -74,14 +77,17 @@ class Method:
                 return replace(self.training, **given)
             except TypeError as error:
                 raise UserError(f"training = {dict(given)}: {error}") from error
+        of_kind(Training, "a Training, or a mapping with keys of it, such as {'lr': 0.1}", training=given)
         values = {part.name: getattr(given, part.name) for part in fields(Training)}
         return replace(self.training, **{name: value for name, value in values.items() if value != getattr(DEFAULTS, name)})
 
 
 def network_named(student: nn.Module | Network | str) -> nn.Module | Network:
     """The network of ard.models that a name means, whatever its case and underscores; anything but a name as it is."""
-    if not isinstance(student, str):
+    if callable(student):
         return student
+    if not isinstance(student, str):
+        raise UserError(f"student = {student!r}: expected an nn.Module, what makes one, or a name such as 'mobilenet_v2'")
     known = {name: kind for name in ard.models.__all__ if _needs_classes_alone(kind := getattr(ard.models, name))}
     name = same_name(student, known)
     if name is None:
@@ -108,6 +114,8 @@ def frozen_teacher(teacher: Frozen | nn.Module | Network | str | Path | None, nu
         return Frozen(weights=str(teacher))
     if isinstance(teacher, nn.Module):
         return Frozen.of(teacher)
+    if not callable(teacher):
+        raise UserError(f"teacher = {teacher!r}: expected an nn.Module, what makes one, or a file of weights")
     if num_classes is None:
         raise UserError("teacher is what makes a network: pass num_classes, too, such as 10, or the network itself")
     return Frozen.of(teacher(num_classes=num_classes))

@@ -11,7 +11,7 @@ from ard.attacks import AttackFactory, Ball, attacking
 from ard.attacks.attacking import AttackMode
 from ard.core.errors import UserError
 from ard.core.radius import RadiusLike
-from ard.core.ranges import at_least, one_of
+from ard.core.ranges import one_of, whole
 from ard.losses import AttackLoss
 from ard.models import Frozen, Network
 from ard.objectives.base import Objective, Step, TrainingLoss, total_loss
@@ -149,7 +149,7 @@ class FreeDistillation(Engine):
         self.delta: Tensor | None = None  # not a buffer: DDP would overwrite every rank's with the first's
 
     def _check_replays(self) -> None:
-        at_least(1, replays=self.replays)
+        whole(1, replays=self.replays)
         if (first := self.training_block.first_steps) is not None:
             raise UserError(f"first_steps = {first}: free replays take no steps of an attack; expected null")
 

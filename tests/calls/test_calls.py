@@ -254,6 +254,8 @@ def test_rows_are_called_as_they_were_given(weights):
 
 
 def test_nothing_to_compare_is_said(tmp_path):
+    with user_error("runs = 3: expected folders of runs, or records"):
+        ard.compare(3)
     with user_error("nothing to compare"):
         ard.compare([])
     with user_error("found no evaluation.json"):

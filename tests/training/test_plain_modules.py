@@ -500,6 +500,18 @@ def test_keys_of_training_win_also_where_they_say_what_is_the_default(engine):
             {"objective": "ard", "student": "mobilenet_v2"},
             "makes a network: pass num_classes",
         ),
+        ("Distillation", {"objective": "ard", "attack": PGD(ard.Linf(0.1))}, "attack is a PGD: expected what makes an"),
+        ("Distillation", {"objective": "ard", "val_attack": "pgd"}, "val_attack is a str: expected what makes an"),
+        ("Distillation", {"objective": "ard", "training": 0.1}, "training = 0.1: expected a Training, or a mapping"),
+        ("Distillation", {"objective": "ard", "weight_perturbation": 0.005}, r"= 0.005: expected .* AWP\(gamma=0.005\)"),
+        ("Distillation", {"objective": "ard", "student": None}, "student = None: expected an nn.Module, what makes one, or"),
+        ("Distillation", {"objective": RSLAD}, "objective = <class .*RSLAD'>: expected a name of .* or a method such"),
+        ("Distillation", {"objective": "ard", "teacher": 3}, "teacher = 3: expected an nn.Module, what makes one"),
+        ("Distillation", {"objective": "ard", "teacher": {}}, "teacher = {}: expected an nn.Module"),
+        ("Distillation", {"objective": "ard", "seed": 1.5}, "seed = 1.5: expected a whole number, at least 0"),
+        ("Distillation", {"objective": "ard", "num_classes": "10"}, "num_classes = '10': expected a whole number"),
+        ("Distillation", {"objective": "ard", "num_classes": -1}, "num_classes = -1: expected at least 1"),
+        ("FreeDistillation", {"objective": "fast_ard", "replays": 1.5}, "replays = 1.5: expected a whole number"),
     ],
 )
 def test_mistakes_are_one_line(engine, options, message):
