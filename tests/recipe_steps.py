@@ -10,7 +10,8 @@ from tiny import run_facts, tiny_net
 from ard.attacks import PGD, AttackFactory, Linf
 from ard.configs.building import build
 from ard.models import Frozen
-from ard.objectives.base import Objective, Step, total_loss
+from ard.objectives.base import Objective, Step
+from ard.objectives.returned import total_loss
 from ard.training.replays import replay, replayed_loss
 from ard.training.step import attack_batch, learn, show_clean, take
 from ard.training.weight_perturbation import AWP

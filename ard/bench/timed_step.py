@@ -18,7 +18,8 @@ from ard.data.augmentation import random_crop, random_flip
 from ard.losses import Loss
 from ard.models.average import MovingAverage
 from ard.objectives.ard import ARD
-from ard.objectives.base import Objective, Step, TrainingLoss, total_loss
+from ard.objectives.base import Objective, Step, TrainingLoss
+from ard.objectives.returned import total_loss
 from ard.objectives.rslad import RSLAD
 from ard.training.captured import Graphs
 from ard.training.replays import replay, replayed_loss

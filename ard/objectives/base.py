@@ -12,6 +12,7 @@ from ard.core.errors import UserError
 from ard.core.pixels import Labels
 from ard.models.building import passes_gradient, some_images
 from ard.objectives.own_networks import own_networks
+from ard.objectives.returned import two_losses
 from ard.objectives.run_facts import RunFacts, Step
 
 TrainingLoss = Callable[[Tensor], dict[str, Tensor]]  # x' -> {term: scalar, or a vector that is only observed}
@@ -69,6 +70,16 @@ class Objective(nn.Module, ABC):
             x: Images in [0, 1], shape (batch, channels, height, width).
             y: Classes, shape (batch,), or shares of classes, shape (batch, C); see `labels`.
         """
+
+    def __call__(self, student: nn.Module, teacher: nn.Module | None, x: Tensor, y: Tensor) -> Pair:
+        """`forward`; raises UserError where that returns something else than two losses."""
+        try:
+            pair = super().__call__(student, teacher, x, y)
+        except TypeError as error:
+            if teacher is None and not self.needs_teacher:
+                error.add_note(f"{type(self).__name__} is given no teacher, since it does not say needs_teacher = True")
+            raise
+        return two_losses(pair, type(self).__name__)
 
     def build(self, *, student: Callable[..., nn.Module], num_classes: int) -> None:
         """Make networks of the objective's own, before a checkpoint is read; `student` is called with num_classes."""
@@ -243,22 +254,3 @@ class Composed(Objective):
                 "expected a base without it"
             )
         return terms | own
-
-
-def total_loss(terms: dict[str, Tensor]) -> Tensor:
-    """The loss that the optimiser minimises: the sum of the scalar terms; others are numbers for `after_step`.
-
-    Raises UserError for a term of several numbers that has a gradient, which would be lost, and where no term is a scalar.
-    """
-    if not isinstance(terms, dict):
-        raise UserError(f"a training loss returned a {type(terms).__name__}: expected a dictionary of terms, each a scalar")
-    for name, term in terms.items():
-        if term.ndim and term.requires_grad:
-            raise UserError(
-                f'the term "{name}" of a training loss has the shape {tuple(term.shape)}: expected a scalar, such as its '
-                "mean; numbers that are not minimised are detached"
-            )
-    scalars = [term for term in terms.values() if term.ndim == 0]
-    if not scalars:
-        raise UserError("a training loss has no term that is a scalar: expected one or more, whose sum is minimised")
-    return torch.stack(scalars).sum()

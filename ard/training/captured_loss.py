@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ard.objectives.base import Objective, total_loss
+from ard.objectives.base import Objective
+from ard.objectives.returned import total_loss
 from ard.training.recording import Recorder, without_cached_casts
 from ard.training.step import Attacked, Learned, listening
 

@@ -19,7 +19,8 @@ from ard.data import DataModule
 from ard.data.foreign import ForeignData
 from ard.data.loading import Loader, fingerprint
 from ard.models import Cached, Frozen, Network
-from ard.objectives.base import Objective, RunFacts, Step, total_loss
+from ard.objectives.base import Objective, RunFacts, Step
+from ard.objectives.returned import total_loss
 from ard.training import fit_checks
 from ard.training.attack_schedule import attack_of
 from ard.training.given_student import class_count, reads_channels_last, student_factory

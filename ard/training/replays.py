@@ -14,7 +14,8 @@ from ard.core.radius import RadiusLike
 from ard.core.ranges import one_of, whole
 from ard.losses import AttackLoss
 from ard.models import Frozen, Network
-from ard.objectives.base import Objective, Step, TrainingLoss, total_loss
+from ard.objectives.base import Objective, Step, TrainingLoss
+from ard.objectives.returned import total_loss
 from ard.training.callbacks.lent_epochs import LentEpochs
 from ard.training.engine import Engine
 from ard.training.method import Clamped, Method, frozen_teacher, network_named, threat_of

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ard.attacks import attacking
 from ard.attacks.attacking import AttackMode
 from ard.losses import AttackLoss, Loss
-from ard.objectives.base import Objective, Step, TrainingLoss, total_loss
+from ard.objectives.base import Objective, Step, TrainingLoss
+from ard.objectives.returned import total_loss
 from ard.training.recording import without_cached_casts
 from ard.training.weight_perturbation import AWP
 

@@ -14,8 +14,9 @@ import ard.objectives
 from ard.attacks import attacking
 from ard.losses import AttackLoss
 from ard.models import Frozen
-from ard.objectives.base import Objective, Step, total_loss
+from ard.objectives.base import Objective, Step
 from ard.objectives.natural import Natural
+from ard.objectives.returned import total_loss
 
 OBJECTIVES = concrete(ard.objectives, Objective)
 every_objective = pytest.mark.parametrize("kind", OBJECTIVES, ids=lambda kind: kind.__name__)
@@ -284,11 +285,36 @@ def test_pickle_and_state_dict_give_the_same_objective(scene):
         ),
         ({"a": torch.zeros(3)}, "no term that is a scalar"),
         ({}, "no term that is a scalar"),
+        ({"a": 1.0}, 'term "a" .* is a float: expected a scalar tensor'),
         (torch.zeros(()), "returned a Tensor: expected a dictionary"),
     ],
-    ids=["a vector that learns", "vectors alone", "nothing", "a tensor"],
+    ids=["a vector that learns", "vectors alone", "nothing", "a number", "a tensor"],
 )
 def test_terms_that_would_be_lost_are_refused(terms, words):
     with user_error(words):
         total_loss(terms)
     assert total_loss({"a": torch.tensor(2.0), "b": torch.tensor(1.0), "seen": torch.ones(3)}) == 3
+
+
+class Own(Objective):
+    """A method that returns what the test says, else what its teacher answers."""
+
+    def __init__(self, returned=None):
+        super().__init__()
+        self.returned = returned
+
+    def forward(self, student, teacher, x, y):  # noqa: ARG002
+        return self.returned or teacher(x)
+
+
+@pytest.mark.parametrize("returned", [abs, (abs,), (abs, abs, abs), (1, abs), (abs, 1), [abs, abs]], ids=repr)
+def test_a_method_that_returns_something_else_than_two_losses_is_refused(returned):
+    with user_error(r"Own returned .*: expected two functions of the attacked images, \(attack_loss, training_loss\)"):
+        Own(returned)(None, None, images(), labels())
+    assert Own((None, abs))(None, None, images(), labels()) == (None, abs)
+
+
+def test_a_method_that_forgot_to_say_that_it_wants_a_teacher_is_told_so():
+    with pytest.raises(TypeError) as raised:
+        Own()(None, None, images(), labels())
+    assert raised.value.__notes__ == ["Own is given no teacher, since it does not say needs_teacher = True"]

@@ -8,7 +8,7 @@ from recipe_steps import Steps
 from shipped_recipes import CONFIGS, parts, spread
 from tiny import images, labels
 
-from ard.objectives.base import total_loss
+from ard.objectives.returned import total_loss
 from ard.training.engine import Engine
 
 METHODS = CONFIGS / "methods"

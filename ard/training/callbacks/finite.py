@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from ard.core.errors import StoppedError
-from ard.objectives.base import total_loss
+from ard.objectives.returned import total_loss
 from ard.training.callbacks.crash_report import OptimizerStep, described, write_crash
 from ard.training.callbacks.guard import Guard
 from ard.training.callbacks.ranks import over_all
