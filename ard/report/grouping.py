@@ -39,17 +39,15 @@ def stored_record(path: Path) -> StoredRecord:
 def differing(records: Sequence[StoredRecord], *, mixed: bool) -> list[str]:
     """The settings in which records differ; raises UserError naming two such records unless `mixed`."""
     _check_folds(records)
-    first, keys = records[0], []
-    ours = first.record.settings
-    for key in ours:
-        other = next((stored for stored in records if stored.record.settings[key] != ours[key]), None)
-        if other and not mixed:
+    first, ours = records[0], records[0].record.settings
+    for other in records if not mixed else ():
+        theirs = other.record.settings
+        if differ := [f"{key}: {ours[key]} and {theirs[key]}" for key in ours if theirs[key] != ours[key]]:
             raise UserError(
-                f"{first.path} and {other.path} differ in {key}: {ours[key]} and {other.record.settings[key]}; "
-                "expected comparable records: evaluate them alike, or add --mixed"
+                f"{first.path} and {other.path} differ in {', in '.join(differ)}; expected comparable records: evaluate them "
+                "alike, or add --mixed"
             )
-        keys += [key] if other else []
-    return keys
+    return [key for key in ours if any(stored.record.settings[key] != ours[key] for stored in records)]
 
 
 def _check_folds(records: Sequence[StoredRecord]) -> None:

@@ -83,6 +83,10 @@ def test_copies_of_a_run_are_one_row_and_each_is_whole_where_one_seed_differs(tm
         ({"suite": "full"}, "suite: quick and full"),
         ({"split": "val"}, "split: test and val"),
         (
+            {"dataset": dataset(digest="feedbeef00"), "split": "val"},
+            r"dataset: Digits \(01234567\) and Digits \(feedbeef\), in split: test and val; expected",
+        ),
+        (
             {"dataset": dataset(digest="feedbeef00")},
             r"dataset: Digits \(01234567\) and Digits \(feedbeef\)",
         ),
