@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ard.core.errors import UserError
 from ard.core.ranges import one_of
-from ard.data.augmentation import Augmentation
+from ard.data.around import Around
 from ard.data.base import DataModule
 from ard.data.loading import Batch, Images, MemoryImages, Subset, fingerprint
 from ard.data.splitting import stratified_split
@@ -20,7 +20,7 @@ Unlabelled = Literal["drop", "keep"]
 WrongAs = Literal["any", "next"]
 
 
-class KnownLabels(DataModule):
+class KnownLabels(Around):
     """`base`, of whose training images only some have a label, or a share a wrong one; validation and test are the base's.
 
     What is known is drawn once, from the base's split_seed: the same for all methods, seeds and epochs. Training images that
@@ -49,27 +49,12 @@ class KnownLabels(DataModule):
     ) -> None:
         if base.additional:
             raise UserError("KnownLabels around a data set with additional images: expected Mixed around KnownLabels")
-        self.classes, self.input_shape = base.classes, base.input_shape
         if not 0 <= wrong < 1:
             raise UserError(f"wrong = {wrong}: expected a share in [0, 1)")
         one_of(Unlabelled, unlabelled=unlabelled)
         one_of(WrongAs, wrong_as=wrong_as)
-        names = ("batch_size", "val_size", "crop_padding", "flip", "workers", "padding_mode", "rotation", "cutmix")
-        settings: dict[str, Any] = {name: getattr(base, name) for name in (*names, "augmentation")}
-        if base.augmentation not in get_args(Augmentation):  # of the base alone, such as Photos'
-            settings["augmentation"] = "crop_flip"
-        super().__init__(**settings, seed=seed, split_seed=base.split_seed)
-        self.augmentation = base.augmentation
-        self.base, self.fold = base, base.fold
+        super().__init__(base, seed=seed)
         self.labelled, self.unlabelled, self.wrong, self.wrong_as = labelled, unlabelled, wrong, wrong_as
-
-    @property
-    def title(self) -> str:
-        return self.base.title
-
-    @property
-    def test_images_by(self) -> dict[str, Any]:
-        return self.base.test_images_by
 
     @cached_property
     def splits(self) -> tuple[Subset, Subset]:
@@ -103,12 +88,6 @@ class KnownLabels(DataModule):
     def views(self, count: int, generator: torch.Generator) -> Tensor:
         """As the base does."""
         return self.base.views(count, generator)
-
-    def training_images(self) -> Images:
-        return self.base.training_images()
-
-    def test_images(self) -> Images:
-        return self.base.test_images()
 
     def _known(self, labels: Tensor) -> Tensor:
         """Which of these labels of training images are known, bool (n,)."""

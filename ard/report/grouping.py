@@ -44,8 +44,8 @@ def differing(records: Sequence[StoredRecord], *, mixed: bool) -> list[str]:
         theirs = other.record.settings
         if differ := [f"{key}: {ours[key]} and {theirs[key]}" for key in ours if theirs[key] != ours[key]]:
             raise UserError(
-                f"{first.path} and {other.path} differ in {', in '.join(differ)}; expected comparable records: evaluate them "
-                "alike, or add --mixed"
+                f"{first.path} and {other.path} differ in {', in '.join(differ)}; expected comparable records: evaluate "
+                "them alike, or add --mixed"
             )
     return [key for key in ours if any(stored.record.settings[key] != ours[key] for stored in records)]
 

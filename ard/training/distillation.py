@@ -60,6 +60,7 @@ class Distillation(Engine):
 
     attack_batch: Callable[..., Attacked]
     learn: Callable[..., Learned]
+    taken: Taken | None = None  # the step under way, until its weights are restored
 
     def __init__(
         self,
@@ -96,12 +97,9 @@ class Distillation(Engine):
         )
         self.augmented_by, self.clean_pass = method.data, clean_pass or method.clean_pass
         one_of(CleanPass, clean_pass=self.clean_pass)
-        of_kind(
-            AWP, "ard.training.weight_perturbation.AWP, such as AWP(gamma=0.005)", weight_perturbation=weight_perturbation
-        )
+        of_kind(AWP, "an AWP, such as AWP(gamma=0.005)", weight_perturbation=weight_perturbation)
         self.attacks = AttackSchedule(attack or method.attack, self.threat, self.attack, self.training_block.first_steps)
         self.weight_perturbation, self.cuda_graph = weight_perturbation or method.weight_perturbation, cuda_graph
-        self.taken: Taken | None = None  # the step under way, until its weights are restored
         self.in_optimizer_step, self.clean_batches = False, list[Tensor]()  # these are shown to BatchNorm after the step
         self.attack_batch, self.learn = attack_batch, learn
 

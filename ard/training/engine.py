@@ -71,10 +71,7 @@ class Engine(Validated):
     ) -> None:
         super().__init__()
         one_of(AttackMode, attack_mode=attack_mode)
-        whole(0, seed=seed)
-        whole(1, num_classes=num_classes)
-        if num_classes is None and not isinstance(student, nn.Module):
-            raise UserError("student is what makes a network: pass num_classes, too, such as 10, or the network itself")
+        _check_numbers(student, num_classes, seed)
         with torch.random.fork_rng([]):
             torch.manual_seed(key_seed("student", seed))  # the same start for every method of a study
             make = student_factory(student)
@@ -298,3 +295,10 @@ class Engine(Validated):
         self.objective.begin(replace(self.objective.step, next_lr_factor=rate / self.training_block.lr))
         self.objective.on_epoch_end_all()
         self.share_buffers()  # once more: an epoch may end without validation
+
+
+def _check_numbers(student: nn.Module | Network, num_classes: int | None, seed: int) -> None:
+    whole(0, seed=seed)
+    whole(1, num_classes=num_classes)
+    if num_classes is None and not isinstance(student, nn.Module):
+        raise UserError("student is what makes a network: pass num_classes, too, such as 10, or the network itself")

@@ -503,7 +503,7 @@ def test_keys_of_training_win_also_where_they_say_what_is_the_default(engine):
         ("Distillation", {"objective": "ard", "attack": PGD(ard.Linf(0.1))}, "attack is a PGD: expected what makes an"),
         ("Distillation", {"objective": "ard", "val_attack": "pgd"}, "val_attack is a str: expected what makes an"),
         ("Distillation", {"objective": "ard", "training": 0.1}, "training = 0.1: expected a Training, or a mapping"),
-        ("Distillation", {"objective": "ard", "weight_perturbation": 0.005}, r"= 0.005: expected .* AWP\(gamma=0.005\)"),
+        ("Distillation", {"objective": "ard", "weight_perturbation": 0.005}, "= 0.005: expected an AWP, such as"),
         ("Distillation", {"objective": "ard", "student": None}, "student = None: expected an nn.Module, what makes one, or"),
         ("Distillation", {"objective": RSLAD}, "objective = <class .*RSLAD'>: expected a name of .* or a method such"),
         ("Distillation", {"objective": "ard", "teacher": 3}, "teacher = 3: expected an nn.Module, what makes one"),
