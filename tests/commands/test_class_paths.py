@@ -31,7 +31,7 @@ HOSTILE = [
     {"class_path": "ard.data.base.DataModule"},
     {"class_path": "ard.data.cifar.os.system", "init_args": {"command": "touch marker"}},
     {"class_path": "ard.data.os.system", "dict_kwargs": {"command": "touch marker"}},
-    mixed({"class_path": "ard.data.mixed.zipfile.ZipFile", "init_args": {"file": "marker", "mode": "w"}}),
+    mixed({"class_path": "ard.data.npz_images.zipfile.ZipFile", "init_args": {"file": "marker", "mode": "w"}}),
     mixed(DIGITS, others={"class_path": "helper.Data"}),
     mixed({"class_path": "ard.data.Digits", "init_args": {"seed": [[{"x": {"class_path": "helper.Data"}}]]}}),
     {"class_path": "ard.data.Mixed", "init_args.base": {"class_path": "helper.Data"}, "init_args": {"others": "x"}},
