@@ -25,7 +25,7 @@ def above(bound: float, **options: float | None) -> None:
 def whole(least: int, **options: int | None) -> None:
     """Raises UserError for the first option that is no int, or is below `least`; None is no number, and passes."""
     for name, value in options.items():
-        of_kind(int, f"a whole number, at least {least}", **{name: value})
+        of_kind(int, f"an int, at least {least}", **{name: value})
         at_least(least, **{name: value})
 
 

@@ -508,10 +508,10 @@ def test_keys_of_training_win_also_where_they_say_what_is_the_default(engine):
         ("Distillation", {"objective": RSLAD}, "objective = <class .*RSLAD'>: expected a name of .* or a method such"),
         ("Distillation", {"objective": "ard", "teacher": 3}, "teacher = 3: expected an nn.Module, what makes one"),
         ("Distillation", {"objective": "ard", "teacher": {}}, "teacher = {}: expected an nn.Module"),
-        ("Distillation", {"objective": "ard", "seed": 1.5}, "seed = 1.5: expected a whole number, at least 0"),
-        ("Distillation", {"objective": "ard", "num_classes": "10"}, "num_classes = '10': expected a whole number"),
+        ("Distillation", {"objective": "ard", "seed": 1.5}, "seed = 1.5: expected an int, at least 0"),
+        ("Distillation", {"objective": "ard", "num_classes": "10"}, "num_classes = '10': expected an int"),
         ("Distillation", {"objective": "ard", "num_classes": -1}, "num_classes = -1: expected at least 1"),
-        ("FreeDistillation", {"objective": "fast_ard", "replays": 1.5}, "replays = 1.5: expected a whole number"),
+        ("FreeDistillation", {"objective": "fast_ard", "replays": 1.5}, "replays = 1.5: expected an int"),
     ],
 )
 def test_mistakes_are_one_line(engine, options, message):
