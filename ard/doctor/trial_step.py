@@ -133,7 +133,7 @@ def _free() -> int:
 def cost(run: PlannedRun, step: float, validation: float, passes: Passes) -> Advice:
     """The passes of a step and the duration of the whole run, on one device."""
     epochs, batches = run.max_epochs, run.data.images_an_epoch // run.data.batch_size
-    replays = getattr(run.engine, "replays", 1)
+    replays = run.engine.replays or 1
     steps, validations = batches * epochs // replays, epochs // replays
     seconds = steps * step + validations * len(run.data.splits[1]) * validation
     counted = [f"{name} {c['F']:g} F + {c['B']:g} B" for name, c in passes.counts.items() if c["F"]]

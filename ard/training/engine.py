@@ -29,6 +29,7 @@ from ard.training.starting_weights import only_what_learns_moves, start_from
 from ard.training.step import accuracy
 from ard.training.step_timer import StepTimer
 from ard.training.validation import Validated
+from ard.training.weight_perturbation import AWP
 
 UNENDING = 10**12  # steps, as the length of an epoch or a run that does not end
 
@@ -53,6 +54,9 @@ class Engine(Validated):
     """
 
     fitted_before = False  # whether the method has begun with this student
+    replays = 0  # how often each batch is used, where that takes the place of an attack
+    weight_perturbation: AWP | None = None
+    cuda_graph = False
 
     def __init__(
         self,

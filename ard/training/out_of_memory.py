@@ -27,7 +27,7 @@ def _message(trainer: pl.Trainer, engine: Engine) -> str:
     attack = f"{type(engine.attack).__name__} of {steps} step{'s' * (steps != 1)}"
     place = f"{trainer.strategy.root_device} is out of memory in step {trainer.global_step}"
     ways = [] if "mixed" in str(trainer.precision) else ["--precision bf16-mixed"]
-    if trainer.strategy.root_device.type == "cuda" and getattr(engine, "cuda_graph", False):
+    if trainer.strategy.root_device.type == "cuda" and engine.cuda_graph:
         ways.append("--model.cuda_graph false (graphs hold memory of their own)")
     if half := size // 2 // trainer.world_size * trainer.world_size:
         ways.append(f"--batch-size {half} (another run: scale the learning rate with it)")

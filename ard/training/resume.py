@@ -157,7 +157,7 @@ def changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def _check_length(start: Start, longer: str, engine: Engine) -> None:
     """Raises UserError for a run made longer in which something moves to its end, and would go back."""
-    block, weights = engine.training_block, getattr(engine, "weight_perturbation", None)
+    block, weights = engine.training_block, engine.weight_perturbation
     moving = [] if block.schedule == "multistep" else [str(block.schedule)]
     moving += [name for name in ("eps_ramp", "first_steps") if getattr(block, name) is not None]
     hint = "; multistep without eps_ramp and first_steps can be made longer" if moving else ""

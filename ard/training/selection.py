@@ -40,7 +40,7 @@ def why_none(validations: Sequence[Validation]) -> str:
 def cut_short(trainer: pl.Trainer) -> str:
     """Which options made the run too short to show what it can learn; empty for a whole one."""
     limit = trainer.limit_train_batches
-    epochs = (trainer.max_epochs or 0) * getattr(trainer.lightning_module, "replays", 1)  # as the trainer was told
+    epochs = (trainer.max_epochs or 0) * (getattr(trainer.lightning_module, "replays", 0) or 1)  # as the trainer was told
     found = {
         f"limit_train_batches {limit}": limit != 1.0 or isinstance(limit, int),  # 1 is one batch
         f"max_steps {trainer.max_steps}": trainer.max_steps != -1,

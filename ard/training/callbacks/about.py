@@ -12,7 +12,6 @@ from ard.training.engine import Engine
 def described_run(trainer: pl.Trainer, engine: Engine) -> dict[str, str | int | float | None]:
     """One plain value a fact, by the name under which loggers show it."""
     name, training = run_name(trainer), engine.training_block
-    replays: int | None = getattr(engine, "replays", None)
     return {
         "study": name.study if name else None,
         "method": name.method if name else type(engine.objective).__name__,
@@ -22,14 +21,14 @@ def described_run(trainer: pl.Trainer, engine: Engine) -> dict[str, str | int | 
         "norm": engine.threat.norm,
         "eps": engine.threat.eps,
         "seed": engine.seed,
-        "epochs": engine.epochs * (replays or 1),
+        "epochs": engine.epochs * (engine.replays or 1),
         "batch_size": engine.data.batch_size,
         "lr": training.lr,
         "average": training.average,
         "engine": type(engine).__name__,
         "objective": type(engine.objective).__name__,
-        "attack": "replays" if replays else type(engine.attack).__name__,
-        "attack_steps": replays or engine.attack.steps,
+        "attack": "replays" if engine.replays else type(engine.attack).__name__,
+        "attack_steps": engine.replays or engine.attack.steps,
         "precision": str(trainer.precision),
         "devices": trainer.world_size,
         **{f"swept/{key}": value for key, value in (name.swept if name else {}).items()},

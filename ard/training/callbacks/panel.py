@@ -52,8 +52,8 @@ def facts(trainer: pl.Trainer, engine: Engine) -> Iterator[tuple[str, str]]:
         yield place.replace("objective.", "").replace("init_args.", "").replace("_", " "), _teacher(trainer, place, teacher)
     yield "threat", f"{engine.threat.norm}, eps {radius(engine.threat.eps)}{_ramp(engine)}"
     if engine.training_block.monitor == "val/robust_acc":  # others are recipes without an attack
-        replays = getattr(engine, "replays", None)
-        yield "attack", f"{replays} replays of each batch" if replays else _attack(engine.attack) + _growth(engine)
+        replays = f"{engine.replays} replays of each batch"
+        yield "attack", replays if engine.replays else _attack(engine.attack) + _growth(engine)
     yield "validation", f"{_attack(engine.val_attack)}; {engine.training_block.monitor} chooses the epoch"
     yield "epochs", _epochs(trainer, engine)
     device = f"{trainer.world_size} × {device_name(trainer.strategy.root_device)}, {trainer.precision}"
@@ -129,7 +129,7 @@ def _growth(engine: Engine) -> str:
 
 
 def _epochs(trainer: pl.Trainer, engine: Engine) -> str:
-    done, replays = trainer.current_epoch, getattr(engine, "replays", 1)
+    done, replays = trainer.current_epoch, engine.replays or 1
     batches = f"{engine.epochs} of {trainer.num_training_batches} batches of {engine.data.batch_size} images"
     if math.isinf(trainer.num_training_batches):
         batches = f"of unknown length, {engine.optimizer_steps} steps of {engine.data.batch_size} images in all"
