@@ -8,7 +8,6 @@ from ard.artifacts.paths import RECORD, RunFolder
 from ard.artifacts.record import Record
 from ard.calls.fitting import FitResult
 from ard.core.errors import UserError
-from ard.core.ranges import of_kind
 from ard.report.comparison import Comparison
 from ard.report.grouping import load_records
 from ard.report.pictures.formats import formats_of
@@ -48,7 +47,8 @@ def compare(
         UserError: Where a folder holds no record, and unless `mixed` where two records measured different things.
     """
     runs = [runs] if isinstance(runs, str | Path | FitResult | Record) else runs
-    of_kind(Iterable, "folders of runs, or records", runs=runs)
+    if not isinstance(runs, Iterable):
+        raise UserError(f"runs = {runs!r}: expected folders of runs, or records")
     named = runs if isinstance(runs, Mapping) else {f"record {place}": run for place, run in enumerate(runs, 1)}
     if not named:
         raise UserError("nothing to compare: expected folders of runs, or records")

@@ -86,8 +86,8 @@ class Distillation(Engine):
             student=network_named(student),
             objective=method.objective,
             threat=threat_of(threat, eps),
-            attack=attack or method.attack,
-            val_attack=val_attack or Method.attack,
+            attack=(make := method.attack if attack is None else attack),
+            val_attack=Method.attack if val_attack is None else val_attack,
             training=method.training_with(training),
             teacher=frozen_teacher(teacher, num_classes),
             attack_mode=attack_mode or method.attack_mode,
@@ -98,7 +98,7 @@ class Distillation(Engine):
         self.augmented_by, self.clean_pass = method.data, clean_pass or method.clean_pass
         one_of(CleanPass, clean_pass=self.clean_pass)
         of_kind(AWP, "an AWP, such as AWP(gamma=0.005)", weight_perturbation=weight_perturbation)
-        self.attacks = AttackSchedule(attack or method.attack, self.threat, self.attack, self.training_block.first_steps)
+        self.attacks = AttackSchedule(make, self.threat, self.attack, self.training_block.first_steps)
         self.weight_perturbation, self.cuda_graph = weight_perturbation or method.weight_perturbation, cuda_graph
         self.in_optimizer_step, self.clean_batches = False, list[Tensor]()  # these are shown to BatchNorm after the step
         self.attack_batch, self.learn = attack_batch, learn

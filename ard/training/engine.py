@@ -14,7 +14,7 @@ from ard.attacks.attacking import AttackMode
 from ard.core.errors import UserError
 from ard.core.pixels import check_batch, check_known
 from ard.core.randomness import key_seed, keyed_generator
-from ard.core.ranges import one_of, whole
+from ard.core.ranges import one_of
 from ard.data import DataModule
 from ard.data.foreign import ForeignData
 from ard.data.loading import Loader, fingerprint
@@ -75,7 +75,7 @@ class Engine(Validated):
     ) -> None:
         super().__init__()
         one_of(AttackMode, attack_mode=attack_mode)
-        _check_numbers(student, num_classes, seed)
+        fit_checks.check_numbers(student, num_classes, seed)
         with torch.random.fork_rng([]):
             torch.manual_seed(key_seed("student", seed))  # the same start for every method of a study
             make = student_factory(student)
@@ -299,10 +299,3 @@ class Engine(Validated):
         self.objective.begin(replace(self.objective.step, next_lr_factor=rate / self.training_block.lr))
         self.objective.on_epoch_end_all()
         self.share_buffers()  # once more: an epoch may end without validation
-
-
-def _check_numbers(student: nn.Module | Network, num_classes: int | None, seed: int) -> None:
-    whole(0, seed=seed)
-    whole(1, num_classes=num_classes)
-    if num_classes is None and not isinstance(student, nn.Module):
-        raise UserError("student is what makes a network: pass num_classes, too, such as 10, or the network itself")

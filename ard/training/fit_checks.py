@@ -9,10 +9,21 @@ from pytorch_lightning.callbacks import GradientAccumulationScheduler
 from torch import nn
 
 from ard.core.errors import UserError
+from ard.core.ranges import whole
 from ard.objectives.base import Objective
 from ard.training.schedule import Training
 
 _OWNERS: WeakKeyDictionary[Objective, "ref[nn.Module]"] = WeakKeyDictionary()  # the module that trained with each
+
+
+def check_numbers(student: object, num_classes: int | None, seed: int) -> None:
+    """Raises UserError for numbers that are no ints, and where a network is to be made for an unknown number of classes."""
+    if seed is None:  # `whole` lets it pass
+        raise UserError("seed = None: expected an int, at least 0")
+    whole(0, seed=seed)
+    whole(1, num_classes=num_classes)
+    if num_classes is None and not isinstance(student, nn.Module):
+        raise UserError("student is what makes a network: pass num_classes, too, such as 10, or the network itself")
 
 
 def check_length_known(objective: Objective, training: Training) -> None:

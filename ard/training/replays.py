@@ -133,7 +133,7 @@ class FreeDistillation(Engine):
             objective=method.objective,
             threat=threat_of(threat, eps),
             attack=Method.attack,
-            val_attack=val_attack or Method.attack,
+            val_attack=Method.attack if val_attack is None else val_attack,
             training=method.training_with(training),
             teacher=frozen_teacher(teacher, num_classes),
             attack_mode=attack_mode or method.attack_mode,

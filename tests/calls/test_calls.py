@@ -254,8 +254,9 @@ def test_rows_are_called_as_they_were_given(weights):
 
 
 def test_nothing_to_compare_is_said(tmp_path):
-    with user_error("runs = 3: expected folders of runs, or records"):
-        ard.compare(3)
+    for runs in (3, None):
+        with user_error(f"runs = {runs}: expected folders of runs, or records"):
+            ard.compare(runs)
     with user_error("nothing to compare"):
         ard.compare([])
     with user_error("found no evaluation.json"):
