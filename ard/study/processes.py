@@ -8,6 +8,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -39,7 +42,8 @@ class Processes:
         with self._lock:
             if self._stopped:
                 return 130
-            process.start()
+            with _uninterrupted():
+                process.start()
             self._running.append(process)
         wait([process.sentinel])
         with self._lock:  # to start a process is to ask for the status of others, which can be read once
@@ -66,6 +70,8 @@ def ard_command(arguments: list[str], log: Path, environment: dict[str, str]) ->
     with open(log, "ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
+    if FORKS:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     sys.argv[1:] = arguments
     sys.modules.pop("ard.__main__", None)  # the prepared process may have it, which runpy would warn of
@@ -73,6 +79,20 @@ def ard_command(arguments: list[str], log: Path, environment: dict[str, str]) ->
         runpy.run_module("ard", run_name="__main__", alter_sys=True)
     finally:
         atexit._run_exitfuncs()  # a process of multiprocessing leaves without them
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A process begun in it meets no Ctrl-C: neither that which imports for seconds, nor a command that has no log yet."""
+    if not FORKS:
+        yield
+        return
+    resource_tracker.ensure_running()  # else it is begun in the midst of it, and unblocks the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with(study: multiprocessing.process.BaseProcess | None) -> None:

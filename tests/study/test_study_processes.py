@@ -14,6 +14,7 @@ from small_runs import cli, workplace, write_yaml
 
 from ard.artifacts.metrics import read_metrics
 from ard.artifacts.paths import RECORDS
+from ard.study.processes import CONTEXT, FORKS, Processes
 
 TEACHER = [f"--model.init_args.student.init_args.{part}" for part in ("width=4", "blocks=[1,1]")]
 EPOCHS = 15  # of the run that is interrupted after its first
@@ -45,6 +46,29 @@ def start_study():
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
+
+
+@pytest.mark.skipif(not FORKS, reason="processes are not forked here")
+def test_what_is_begun_meets_no_ctrl_c_while_it_imports(monkeypatch, tmp_path):
+    """Its traceback would be on the terminal of the study, which answers for all."""
+    blocked = []
+    ready, writable = os.pipe()
+    os.close(writable)
+
+    class Begun:
+        sentinel, exitcode, join = ready, 0, staticmethod(lambda: None)
+
+        def start(self):
+            blocked.append(signal.SIGINT in mask())
+
+    def mask():
+        return signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    monkeypatch.setattr(CONTEXT, "Process", lambda **_: Begun())
+    assert Processes().run([], tmp_path / "log.txt", {}) == 0
+    os.close(ready)
+    assert blocked == [True]
+    assert signal.SIGINT not in mask()
 
 
 def wait_until(condition, seconds):
