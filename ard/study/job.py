@@ -220,9 +220,10 @@ class Job:
         mark = self.run.folder.begun
         if not mark.is_file():
             return False
-        found = (finished_record(path) for path in self.run.folder.records)
-        changed = any(record.training.resumed_with for record in found if record is not None and record.training)
-        return changed or mark.read_bytes() != self.digest.encode()
+        found = [record for path in self.run.folder.records if (record := finished_record(path)) is not None]
+        changed = any(record.training.resumed_with for record in found if record.training)
+        known = {self.digest, *map(self._digest_as_in, found)}
+        return changed or mark.read_bytes() not in {digest.encode() for digest in known}
 
     def _move_aside(self) -> None:
         """What a marker says is not enough to delete a run; the folder is new and empty afterwards."""

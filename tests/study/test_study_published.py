@@ -103,8 +103,11 @@ def test_a_given_teacher_that_is_elsewhere_is_as_the_records_say(study_place, ma
     asked["overrides"] = {"ard": {"model.init_args.teacher": section}}
     assert study(**asked)[0] == 0
     machine.trained()
-    forget(study_place / "checkpoints")
     given.unlink()
+    status, out, err = study(**asked | {"results": None})
+    assert (status, err, machine.trained()) == (0, "", [])
+    assert "of another configuration or teacher" not in out
+    forget(study_place / "checkpoints")
     status, _, err = study(**asked)
     assert (status, err, machine.trained()) == (0, "", [])
     given.write_bytes(b"of somebody else")
