@@ -1,11 +1,14 @@
 """What configs and options say together, before a parser has seen them: one tree without `init_args`."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import yaml
 
 from ard.core.user_paths import written_out
+
+PATHS = {"root", "weights", "init", "default_root_dir"}  # keys whose text is none of YAML's: 2024_01_05, Trip #3
 
 
 def composed(trees: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -30,12 +33,13 @@ def without_init_args(tree: Any) -> Any:
 
 def option_tree(name: str, value: str | None) -> dict[str, Any]:
     """--a.b=3 as {a: {b: 3}}, and --a.b+=3, which adds to a list, the same."""
-    try:
-        content = yaml.safe_load(value or "")
-    except (yaml.YAMLError, ValueError):
-        content = value
+    *_, last = parts = name.removesuffix("+").split(".")
+    content: Any = value
+    if last not in PATHS or value in ("", "null"):
+        with suppress(yaml.YAMLError, ValueError):
+            content = yaml.safe_load(value or "")
     content = written_out(content)
-    for part in reversed(name.removesuffix("+").split(".")):
+    for part in reversed(parts):
         content = {part: content}
     return dict(content)
 

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_runs import cli, write_weights
 from tiny import user_error
 
+from ard.cli.refusals import check_files, check_run
+from ard.cli.short_words import expanded, run_folder
 from ard.core.user_paths import written_out
 from ard.data import Digits
 from ard.data.mixed import Mixed
@@ -63,3 +66,31 @@ def test_places_that_python_names(home):
     assert RobustBench(name="X", folder="$RUNS").weights == f"{home}/runs/cifar10/Linf/X.pt"
     with user_error(f"{home}/no/such.safetensors: no such file"):
         load(Path("~/no/such.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["2024_01_05", "010", "Trip #3", "yes", "a: b", "[x]"])
+def test_a_folder_may_be_called_what_yaml_reads_otherwise(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for kind in ("cat", "dog"):
+        Path(name, kind).mkdir(parents=True)
+        for index in range(3):
+            Image.new("L", (8, 8)).save(Path(name, kind, f"{index}.png"))
+    write_weights(Path(name, "t.safetensors"))
+    words = [
+        "fit",
+        "photos",
+        "rslad",
+        "--data-dir",
+        name,
+        "--teacher",
+        f"{name}/t.safetensors",
+        "--init",
+        name,
+        "--out",
+        name,
+    ]
+    keys = check_run(expanded(words))
+    assert (keys.data["root"], run_folder(words)) == (name, Path(name))
+    assert set(keys.files.values()) == {f"{name}/t.safetensors", name}
+    del keys.files["model", "init"]
+    check_files(keys)
