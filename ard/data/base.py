@@ -173,19 +173,7 @@ class DataModule(pl.LightningDataModule, ABC):
                 f"val_size = {self.val_size}: expected {self.num_classes} (one a class) to {most} images: --data.val_size N"
             )
         train, val = stratified_split(images.labels.numpy(), self.val_size, self.split_seed)
-        self._check_split(images.labels, train, val)
         return tuple(Subset(images, torch.as_tensor(part), self.input_shape) for part in (train, val))  # type: ignore[return-value]
-
-    def _check_split(self, labels: Tensor, train: Any, val: Any) -> None:
-        """A rare class may come out on one side alone, where whatever is divided by its count is nothing."""
-        for part, purpose in ((train, "train"), (val, "validate")):
-            counts = torch.bincount(labels[part], minlength=self.num_classes)
-            if not int(counts.min()):
-                rare = int(counts.argmin())
-                raise UserError(
-                    f"val_size = {self.val_size} leaves none of the {int((labels == rare).sum())} images of class "
-                    f"{self.classes[rare]} to {purpose} on; expected another val_size, or more images of that class"
-                )
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Random crop, flip and rotation, a draw per image; nothing where the loader has changed the images already."""

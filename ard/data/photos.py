@@ -30,7 +30,7 @@ class Photos(ImageFolder):
     Args:
         root: The folder that holds the class folders, or train/ and test/.
         size: The side of the images in pixels; larger and smaller ones are resized, and cropped to a square.
-        val_size: Which share of the training images is kept for validation.
+        val_size: Which share of the training images is kept for validation; of each class one at least, and never all.
         test_size: Which share of each class is kept for the test, where there is no test folder.
         augmentation: crop, as described; trivial, the same with one operation of TrivialAugment (Müller and Hutter, ICCV
             2021) in place of the change of colours; none.
@@ -78,7 +78,8 @@ class Photos(ImageFolder):
             split_seed=split_seed,
         )
         self.augmentation = augmentation
-        self.val_size = max(round(val_size * sum(map(len, self.train_files.values()))), self.num_classes)
+        count = sum(map(len, self.train_files.values()))
+        self.val_size = max(min(round(val_size * count), count - self.num_classes), self.num_classes)
         self._batch_idx = 0
 
     @property

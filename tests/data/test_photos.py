@@ -64,6 +64,16 @@ def test_sizes_are_shares(folder, options, message):
         photos(folder, **options)
 
 
+def test_of_a_rare_class_is_one_to_train_on_one_to_validate_on_and_one_to_test_on(folder):
+    for file in sorted((folder / "owl").iterdir())[3:]:
+        file.unlink()
+    for share in (0.01, 0.15, 0.5, 0.99):
+        data = photos(folder, val_size=share)
+        for images in (*data.splits, data.test_images()):
+            assert torch.bincount(images.labels)[2] == 1
+            assert torch.bincount(images.labels).min() == 1
+
+
 def test_two_images_of_a_class_are_too_few(folder):
     for file in sorted((folder / "owl").iterdir())[2:]:
         file.unlink()

@@ -18,8 +18,31 @@ def test_every_index_is_the_one_that_scikit_learn_draws(seed):
     labels = draw.permutation(labels) if seed % 2 else labels
     size = int(draw.integers(classes, len(labels) - classes + 1))
     expected = train_test_split(np.arange(len(labels)), test_size=size, stratify=labels, random_state=seed)
-    for ours, theirs in zip(stratified_split(labels, size, seed), expected, strict=True):
-        assert np.array_equal(ours, theirs)
+    split = stratified_split(labels, size, seed)
+    if all(set(labels[part]) == set(labels) for part in expected):
+        for ours, theirs in zip(split, expected, strict=True):
+            assert np.array_equal(ours, theirs)
+    assert [set(labels[part]) for part in split] == [set(labels)] * 2
+    assert [len(part) for part in split] == [len(labels) - size, size]
+    assert np.array_equal(np.sort(np.concatenate(split)), np.arange(len(labels)))
+
+
+@pytest.mark.parametrize(
+    ("counts", "size", "expected"),
+    [
+        ((3, 25), 4, (1, 3)),
+        ((2, 38), 38, (1, 37)),
+        ((2, 2, 90), 3, (1, 1, 1)),
+        ((1, 9), 3, (1, 2)),  # of the known labels, of which each class has one
+        ((4, 4), 1, (1, 0)),  # too few for all
+    ],
+)
+def test_a_rare_class_is_on_both_sides(counts, size, expected):
+    for seed in range(5):
+        rest, drawn = stratified_split(np.arange(len(counts)).repeat(counts), size, seed)
+        found = np.bincount(np.arange(len(counts)).repeat(counts)[drawn], minlength=len(counts))
+        assert sorted(found) == sorted(expected) if size < len(counts) else tuple(found) == expected
+        assert len(rest) == sum(counts) - size
 
 
 def test_the_digits_are_those_of_scikit_learn():
