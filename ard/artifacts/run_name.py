@@ -53,13 +53,13 @@ def read_run_name(folder: RunFolder, config_digest: str) -> RunName | None:
     return replace(name, digest=None) if whole and name.config_digest == config_digest else None
 
 
-def method_of(configs: Sequence[str], objective: str) -> str:
-    """The method of a run without a study: the file of its recipe, the second configuration, or the only one.
+def method_of(configs: Sequence[str | Path], objective: str) -> str:
+    """The method of a run without a study: the file of its recipe, the last of base and method.
 
     Where none says so, as config.yaml of another run does not, the class of the objective.
     """
     names = [name for path in configs if (name := Path(path).stem) != RunFolder(Path()).config.stem]
-    return (names[:2] or [objective.rpartition(".")[2]])[-1]
+    return (names or [objective.rpartition(".")[2]])[-1]
 
 
 def run_of(weights: Path, card: Card) -> RunInfo | None:

@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ard.configs.catalogue import OF_A_RUN, find
+from ard.configs.files import base_and_method
 
 OPTIONS = ("-c", "--config")
 
@@ -16,5 +17,5 @@ def with_files(words: Sequence[str]) -> list[str]:
 
 def default_folder(configs: Sequence[str | Path], seed: int) -> str:
     """Where a run is written that names no folder: checkpoints/<base>/<method>/seed<k>."""
-    names = [Path(config).stem for config in configs] or ["fit"]
-    return "/".join(["checkpoints", *names[:2], f"seed{seed}"])
+    names = [Path(config).stem for config in base_and_method(configs)] or ["fit"]
+    return "/".join(["checkpoints", *names, f"seed{seed}"])

@@ -9,7 +9,7 @@ from ard.cli.aliases import ALIASES, dashed
 from ard.cli.composed import composed, option_tree
 from ard.cli.config_option import OPTIONS, default_folder
 from ard.configs.catalogue import OF_A_RUN, find, kind_of_config, short_config_path
-from ard.configs.files import is_base, read_yaml
+from ard.configs.files import is_base, model_arguments, read_yaml
 from ard.core.errors import UserError
 from ard.core.user_paths import written_out
 
@@ -101,7 +101,7 @@ def found(names: Iterable[str]) -> list[Path]:
         path = _found(name, wanted)
         paths.append(path)
         tree = read_yaml(path)
-        has = {"bases": is_base(tree), "methods": "objective" in _arguments(tree)}
+        has = {"bases": is_base(tree), "methods": "objective" in model_arguments(tree)}
         wanted = [kind for kind in wanted if not has.get(kind)] + [kind for kind in wanted if has.get(kind)]
     for kinds in (("bases",), ("methods", "teachers"), ("schedules",)):
         alike = [path.stem for path in dict.fromkeys(map(Path.resolve, paths)) if kind_of_config(path) in kinds]
@@ -125,12 +125,6 @@ def _found(name: str, wanted: Sequence[str]) -> Path:
         except UserError:
             continue
     return find(name, *OF_A_RUN)
-
-
-def _arguments(tree: dict[str, Any]) -> dict[str, Any]:
-    model = tree.get("model")
-    arguments = model.get("init_args") if isinstance(model, dict) else None
-    return arguments if isinstance(arguments, dict) else {}
 
 
 def _plain(name: str, value: str | None) -> list[Option]:

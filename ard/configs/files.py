@@ -1,6 +1,7 @@
 """Config files as they are read: every key once, no number that is not finite, the base before its recipe."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,16 @@ def read_data(name: str | Path) -> dict[str, Any]:
     return {"class_path": section} if isinstance(section, str) else dict(section)
 
 
-def method_arguments(name: str | Path, kind: str) -> dict[str, Any]:
+def method_arguments(name: str | Path, *kinds: str) -> dict[str, Any]:
     """What the config of a method or a teacher says of `model.init_args`; empty where it says nothing."""
-    return (read_yaml(name, kind).get("model") or {}).get("init_args") or {}
+    return model_arguments(read_yaml(name, *kinds))
+
+
+def model_arguments(tree: dict[str, Any]) -> dict[str, Any]:
+    """The same of a config that was read."""
+    model = tree.get("model")
+    arguments = model.get("init_args") if isinstance(model, dict) else None
+    return arguments if isinstance(arguments, dict) else {}
 
 
 class _EachKeyOnce(yaml.SafeLoader):
@@ -63,6 +71,12 @@ def is_base(tree: dict[str, Any]) -> bool:
     """Whether a config says which data these are; one that only changes how they are augmented does not."""
     data = tree.get("data")
     return isinstance(data, str) or (isinstance(data, dict) and "class_path" in data)
+
+
+def base_and_method(configs: Sequence[str | Path]) -> list[str | Path]:
+    """Of a run's configs those that it is named for: the first, and the one that names an objective, else the second."""
+    methods = [path for path in configs[1:] if "objective" in method_arguments(path, *OF_A_RUN)]
+    return [*configs[:1], *(methods or configs[1:])[:1]]
 
 
 def check_order(configs: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from small_runs import TRAINING, cli, write_weights
@@ -13,6 +14,8 @@ from ard.artifacts.record_file import read_record
 from ard.artifacts.record_parts import RunInfo
 from ard.artifacts.run_name import RunName, method_of, read_run_name, run_of, write_run_name
 from ard.artifacts.typed_json import written
+from ard.cli.config_option import default_folder
+from ard.configs.files import base_and_method
 
 pytestmark = pytest.mark.usefixtures("short_attacks")
 
@@ -30,17 +33,27 @@ RECIPE = Recipe(
 
 
 @pytest.mark.parametrize(
-    ("configs", "method"),
+    ("configs", "folder", "method"),
     [
-        (["configs/digits.yaml", "configs/methods/rslad.yaml"], "rslad"),
-        (["configs/digits.yaml", "configs/methods/rslad.yaml", "faster.yaml"], "rslad"),
-        (["mine.yaml"], "mine"),
-        (["runs/x/config.yaml"], "RSLAD"),
-        ([], "RSLAD"),
+        (["configs/digits.yaml", "configs/methods/rslad.yaml"], "digits/rslad", "rslad"),
+        (["configs/digits.yaml", "configs/methods/rslad.yaml", "faster.yaml"], "digits/rslad", "rslad"),
+        (["configs/digits.yaml", "mixed.yaml", "configs/methods/rslad.yaml"], "digits/rslad", "rslad"),
+        (["configs/digits.yaml", "faster.yaml", "mixed.yaml"], "digits/faster", "faster"),
+        (["mine.yaml"], "mine", "mine"),
+        (["x/config.yaml"], "config", "RSLAD"),
+        ([], "fit", "RSLAD"),
     ],
 )
-def test_a_lone_run_is_named_for_its_recipe(configs, method):
-    assert method_of(configs, "ard.objectives.rslad.RSLAD") == method
+def test_a_lone_run_is_named_for_its_base_and_its_recipe(configs, folder, method, tmp_path, monkeypatch):
+    objective = "ard.objectives.rslad.RSLAD"
+    monkeypatch.chdir(tmp_path)
+    Path("x").mkdir()
+    for own in ("mine.yaml", "x/config.yaml"):
+        Path(own).write_text(f"model: {{init_args: {{objective: {objective}}}}}")
+    Path("mixed.yaml").write_text("data: {class_path: ard.data.Mixed}")
+    Path("faster.yaml").write_text("trainer: {max_epochs: 1}")
+    assert default_folder(configs, 0) == f"checkpoints/{folder}/seed0"
+    assert method_of(base_and_method(configs), objective) == method
 
 
 def test_what_a_study_wrote_is_what_its_weights_are_of(tmp_path):

@@ -15,6 +15,7 @@ from ard.artifacts.paths import BEST, LAST, STUDENT, RunFolder
 from ard.artifacts.run_name import RunName, method_of, read_run_name, write_run_name
 from ard.artifacts.weights import read_weights, save_weights
 from ard.configs.catalogue import short_config_path
+from ard.configs.files import base_and_method
 from ard.core.devices import device_name
 from ard.core.errors import UserError
 from ard.core.files import replaced_since, write_whole
@@ -37,7 +38,7 @@ class RunFiles(SaveConfigCallback):
         self.resolved = {key: value for key, value in resolved.items() if key not in START}
         objective = self.resolved["model"]["init_args"]["objective"]["class_path"]
         self.configs = [short_config_path(str(path)) for path in config.get("config") or ()]
-        self.method = method_of(self.configs, objective)
+        self.method = method_of(base_and_method(self.configs), objective)
         self.changes: list[str] = []  # those that the run has been through, where it was resumed with other options
         self.read: dict[str, str] = {}  # the SHA-256 of the files that teachers and start were read from, by path
         self.work = WorkDone()
