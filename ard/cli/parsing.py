@@ -1,6 +1,6 @@
 """The words of the command line as the arguments of a verb's function."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields, is_dataclass
 from inspect import Parameter, signature
 from itertools import pairwise, zip_longest
@@ -31,7 +31,7 @@ def parse(verb: str, function: Callable[..., Any], argv: list[str], usage: str =
     parser.add_function_arguments(function, fail_untyped=True, skip={*grouped, *needed})
     flags = [name for name, kind in kinds.items() if kind in (bool, bool | None)]
     _check_empty(argv, flags)
-    words = [_normalized_word(word, after, flags) for word, after in zip_longest(argv, argv[1:])]
+    words = _options_first([_normalized_word(word, after, flags) for word, after in zip_longest(argv, argv[1:])])
     try:
         given = written_out(parser.parse_args(words))
     except UserError as error:
@@ -49,6 +49,19 @@ def _check_empty(argv: list[str], flags: Collection[str]) -> None:
             option = before if takes else "''"
         if not word or (word.startswith("--") and equals and not value):
             raise UserError(f"{option} names nothing: expected a value, or leave it out")
+
+
+def _options_first(words: Sequence[str]) -> list[str]:
+    """Names may stand on both sides of an option, of which argparse would take the first ones alone."""
+    options: list[str] = []
+    names: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        (options if word.startswith("-") else names).append(word)
+        if word.startswith("--") and "=" not in word and rest and not rest[0].startswith("--"):
+            options.append(rest.pop(0))
+    return [*options, *names]
 
 
 def _normalized_word(word: str, after: str | None, flags: Collection[str]) -> str:

@@ -28,6 +28,18 @@ def test_other_flags_too():
         assert parse("evaluate", evaluate_weights, ["w", *said.split()])["request"].additional_data is meant
 
 
+def test_names_may_stand_on_both_sides_of_an_option():
+    for words in (
+        "a b --limit 5 --replace",
+        "a --limit 5 b --replace",
+        "--limit=5 a --replace b",
+        "--replace a --limit 5 b",
+    ):
+        arguments = parse("evaluate", evaluate_weights, words.split())
+        assert arguments["weights"] == ["a", "b"]
+        assert (arguments["request"].limit, arguments["request"].replace) == (5, True)
+
+
 @pytest.mark.parametrize(
     ("verb", "words", "named"),
     [
