@@ -79,6 +79,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self.padding_mode, self.rotation, self.cutmix = padding_mode, rotation, cutmix
         self.augmentation: str = augmentation
         self._check_switches()
+        self._passes = 0  # that were finished; without a trainer they are the epochs
         self._shown: tuple[int, list[list[int]]] = (-1, [])
         self._resident: Tensor | None = None  # the pixels there
 
@@ -250,7 +251,8 @@ class DataModule(pl.LightningDataModule, ABC):
         return Loader(
             shown,
             batch_size=self.batch_size,
-            epoch=(lambda: trainer.current_epoch if trainer else 0) if train else None,
+            epoch=(lambda: trainer.current_epoch if trainer else self._passes) if train else None,
+            ended=self._count_pass if train else None,
             seed=self.seed,
             rank=trainer.global_rank if trainer else 0,
             world_size=world_size,
@@ -259,6 +261,9 @@ class DataModule(pl.LightningDataModule, ABC):
             fraction=fraction,
             seeded=redrawn,
         )
+
+    def _count_pass(self) -> None:
+        self._passes += 1
 
     def _placed(self, images: Subset, device: torch.device) -> Subset:
         """Images in memory are kept on a GPU that has room for them: no batch is copied, no step waits for one."""

@@ -106,7 +106,8 @@ class Loader(DataLoader):
     """Batches of a global size, each rank its share; shuffled by (seed, epoch), and resumable inside an epoch.
 
     `epoch` is asked anew at every pass: Lightning's checkpoints hold no random state, so an order drawn from the global
-    generator would repeat the first epoch's after a resume. With `seeded`, images are asked for by index and seed.
+    generator would repeat the first epoch's after a resume. `ended` is called after each. With `seeded`, images are asked for
+    by index and seed.
     """
 
     def __init__(
@@ -122,12 +123,14 @@ class Loader(DataLoader):
         others: int = 0,
         fraction: float = 0.0,
         seeded: bool = False,
+        ended: Callable[[], None] | None = None,
     ) -> None:
         own = len(images) - others  # the last `others` of the images are drawn for that fraction of a batch
         self.order = Order(own, batch_size, epoch, seed, rank, world_size, others=others, fraction=fraction)
         self.place = {"epoch": -1, "yielded": 0}
         self.restored: dict[int, int] = {}  # epoch -> batches it has seen already
         keep = {"persistent_workers": True} if workers else {}
+        self.ended = ended
         sampler = Seeded(self.order) if seeded else self.order
         super().__init__(images, batch_sampler=sampler, num_workers=workers, collate_fn=_already_batched, **keep)  # type: ignore[arg-type]
 
@@ -138,6 +141,8 @@ class Loader(DataLoader):
         for batch in super().__iter__():
             self.place["yielded"] += 1
             yield batch
+        if self.ended is not None:
+            self.ended()
 
     def state_dict(self) -> dict[str, int]:
         return dict(self.place)

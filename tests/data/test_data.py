@@ -101,6 +101,13 @@ def test_seed_shuffles_and_split_seed_splits() -> None:
     assert not torch.equal(first_batch, other_batch)
 
 
+def test_without_a_trainer_every_pass_has_another_order() -> None:
+    """Else the images of the last, dropped batch would never be shown."""
+    passes = [torch.cat([y for _, y in data.train_dataloader()]).tolist() for data in [Digits()] * 2 + [Digits()] * 2]
+    assert passes[0] != passes[1]
+    assert passes[:2] == passes[2:]
+
+
 def test_digits_sizes() -> None:
     data = Digits()
     assert [len(images) for images in (*data.splits, data.test_images())] == [1197, 200, 400]
