@@ -18,6 +18,7 @@ from ard.bench import measure
 from ard.bench.levers import every_row
 from ard.bench.measured import speeds
 from ard.bench.timed_step import TimedStep
+from ard.core.cores import usable_cores
 from ard.core.devices import gpu_or_cpu
 from ard.core.errors import UserError
 from ard.core.packages import installed_version
@@ -103,7 +104,7 @@ def places() -> Iterator[Advice]:
 def device() -> Iterator[Advice]:
     """What training would run on, and in which precision."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    yield Advice("device", ", ".join(gpus) or f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    yield Advice("device", ", ".join(gpus) or f"CPU, {usable_cores()} cores, {torch.get_num_threads()} threads")
     trainer = Trainer(devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     yield Advice("precision: auto", str(trainer.precision))
     known = {row["device"] for row in speeds()}

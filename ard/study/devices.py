@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Queue
 
+from ard.core.cores import usable_cores
 from ard.core.errors import UserError
 
 
@@ -39,10 +40,15 @@ class Devices:
         """What a process needs in its environment to run at a place of its own; waits until one is free."""
         gpu = self._free.get()
         try:
-            threads = max(1, (os.cpu_count() or 1) // self.count)
-            yield {"OMP_NUM_THREADS": str(threads), **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})}
+            yield {"OMP_NUM_THREADS": str(self._threads), **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})}
         finally:
             self._free.put(gpu)
+
+    @property
+    def _threads(self) -> int:
+        """Of each process: its share of the cores, and no more than OMP_NUM_THREADS allows this one."""
+        share, allowed = usable_cores() // self.count, os.environ.get("OMP_NUM_THREADS", "")
+        return max(1, min(share, int(allowed)) if allowed.isdecimal() else share)
 
 
 def visible_gpus() -> list[str]:

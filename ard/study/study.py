@@ -1,7 +1,6 @@
 """`ard study`: plan, check every run before the first, run what is not finished, compare."""
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from ard.artifacts.paths import records_below
 from ard.artifacts.record_file import readable_record
 from ard.configs.building import build
 from ard.configs.catalogue import root
+from ard.core.cores import usable_cores
 from ard.core.errors import UserError
 from ard.core.locks import alone
 from ard.core.terminal import say
@@ -82,7 +82,7 @@ def rehearse_study(path: Path, resolve: Resolve, compare: Callable[..., str], pl
         rehearsal = rehearsal_of(study, own)
         for line in rehearsal.instead:
             say(f"rehearsal: {line}")
-        planned = _plan(replace(rehearsal.study, jobs=min(MOST_REHEARSED, os.cpu_count() or 1)), own, resolve)
+        planned = _plan(replace(rehearsal.study, jobs=min(MOST_REHEARSED, usable_cores())), own, resolve)
         failures = _finish(planned, places)
         real = _real_costs(study, directory, planned, resolve)
         table = _tables(planned, failures, compare)

@@ -1,6 +1,5 @@
 """Lightning's trainer with our defaults; `precision: auto` is the fastest that does not harm training."""
 
-import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -8,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
+from ard.core.cores import usable_cores
 from ard.core.errors import UserError
 
 TRAINER_DEFAULTS = {
@@ -86,8 +86,7 @@ def check_processes(devices: Any, accelerator: str) -> None:
     """Raises UserError where GPUs were meant and none is seen: named, or more processes on the CPU than it has cores."""
     if device_type(accelerator) != "cpu":
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    most, asked = max(2, cores), str(devices)  # two, so that a run of several processes can be tried anywhere
+    most, asked = max(2, usable_cores()), str(devices)  # two, so that a run of several processes can be tried anywhere
     if accelerator == "gpu" or (asked not in ("auto", "-1") and not (asked.isdigit() and int(asked))):
         raise UserError(
             f"--devices {devices}, accelerator {accelerator}: no GPU is seen here; expected the accelerator auto and 1 to "
@@ -95,7 +94,7 @@ def check_processes(devices: Any, accelerator: str) -> None:
         )
     if asked.isdigit() and int(asked) > most:
         raise UserError(
-            f"--devices {devices}: no GPU is seen here, and this CPU has {cores} cores for as many processes; "
+            f"--devices {devices}: no GPU is seen here, and this CPU has {usable_cores()} cores for as many processes; "
             f"expected at most {most}, or a machine with GPUs"
         )
 

@@ -35,6 +35,17 @@ def test_without_a_gpu_nothing_is_bound(gpus, jobs, per_device, count):
         assert list(place) == ["OMP_NUM_THREADS"]
 
 
+@pytest.mark.parametrize(("allowed", "threads"), [(None, 3), ("1", 1), ("2", 2), ("64", 3), ("4,2", 3), ("0", 1)])
+def test_processes_share_the_cores_that_this_one_may_use(gpus, monkeypatch, allowed, threads):
+    gpus()
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if allowed is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", allowed)
+    with Devices(2).place() as place:
+        assert place == {"OMP_NUM_THREADS": str(threads)}
+
+
 def test_without_the_option_every_job_has_one_gpu_in_turn(gpus):
     """All of them would share each batch, and BatchNorm would see a part of it."""
     gpus("0", "1")
