@@ -67,7 +67,8 @@ class Display:
     def _follow(self, task: TaskID, directory: Path, epochs: int, stop: threading.Event) -> None:
         done = 0
         while not stop.wait(1.0):
-            done = len(read_validations(RunFolder(directory).metrics)) or done  # the run itself refuses a damaged file
+            if validations := read_validations(RunFolder(directory).metrics):  # the run itself refuses a damaged file
+                done = validations[-1].epoch + 1
             state = "evaluating" if done >= epochs else f"epoch {done}/{epochs}"
             self.progress.update(task, completed=done, state=state)
 
@@ -84,6 +85,6 @@ class Display:
 
 
 def _epochs(resolved: dict[str, Any]) -> int:
-    """Validations a run will make: free replays see the data once for several epochs' worth of updates."""
+    """How often a run goes through its data: free replays do it once for several epochs' worth of updates."""
     replays = resolved["model"]["init_args"].get("replays", 1)
     return int(resolved["trainer"]["max_epochs"]) // int(replays)
