@@ -1,6 +1,7 @@
 """What `ard prune` does with a file of weights: prune, write the result with its card, say what it is good for."""
 
 import shlex
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -85,7 +86,7 @@ class _Sight:
     def data(self) -> DataModule:
         """Raises UserError for other classes or sizes than the weights name."""
         section = data_section(self.stored.card, Request(data=self.request.data), self.weights)
-        with nothing_fetched():
+        with nullcontext() if self.request.data else nothing_fetched():
             data: DataModule = build(DataModule, section if self.request.data else located(section, self.weights))
             _ = data.splits
         check_images_of(self.stored.card, self.weights, data, allow_mismatch=self.request.allow_mismatch)
