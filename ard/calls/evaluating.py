@@ -57,7 +57,7 @@ def evaluate(
     Args:
         network: An nn.Module from pixels in [0, 1] to logits; or weights: a file, a run's folder, or what `fit` returned.
         data: Of a network: a loader or a torch Dataset of (images, labels), a data module (its test images), a pair of
-            tensors, a name of `ard list data` or the path of a config. Weights know theirs; another config may be named.
+            tensors, a name of `ard list bases` or the path of a config. Weights know theirs; another config may be named.
         threat: Which images an attack may choose from, such as ard.Linf(8/255). Weights know theirs.
         eps: A radius, short for threat=ard.Linf(eps).
         suite: "quick" (five short attacks), "standard" (and AutoAttack) or "full" (and every check).

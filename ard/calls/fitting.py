@@ -78,7 +78,7 @@ def fit(
 
     Args:
         method: A name of `ard list methods`, whatever its case, hyphens and underscores, or the path of a recipe.
-        data: A name of `ard list data`, such as "digits", or the path of a base config: data, student, radius, epochs.
+        data: A name of `ard list bases`, such as "digits", or the path of a base config: data, student, radius, epochs.
         student: A network of ard.models by name, such as "mobilenet_v2".
         teacher: Its file of weights, its run's folder, or what `fit` returned for it.
         eps: The radius of the threat, such as 8/255.
