@@ -106,7 +106,7 @@ class Loader(DataLoader):
     """Batches of a global size, each rank its share; shuffled by (seed, epoch), and resumable inside an epoch.
 
     `epoch` is asked anew at every pass: Lightning's checkpoints hold no random state, so an order drawn from the global
-    generator would repeat the first epoch's after a resume. `ended` is called after each. With `seeded`, images are asked for
+    generator would repeat the first epoch's after a resume. `ended` is called after it. With `seeded`, images are asked for
     by index and seed.
     """
 
