@@ -4,7 +4,7 @@ It is in the metadata of a safetensors file under "model", and in a checkpoint u
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -122,11 +122,21 @@ def check_fold(card: Card, path: str | Path, data: Any) -> None:
     ours = getattr(data, "test_images_by", {"fold": getattr(data, "fold", None)})
     theirs = said(card.data, list(ours))
     drawn = "test_size" in theirs  # else another kind of data set, whose other settings mean something else
-    for key, our in ours.items():
-        their = theirs.get(key)
-        if card.data and their != our and (key == "fold" or drawn):
+    asked = [key for key in ours if card.data and (key == "fold" or drawn)]
+    _check_alike(path, {key: (theirs.get(key), ours[key]) for key in asked}, "test")
+
+
+def check_validation(card: Card, path: str | Path, data: Any) -> None:
+    """Raises UserError where the weights at `path` may have learned the images that `data` keep for validation."""
+    ours = data.validation_images_by
+    _check_alike(path, {key: (their, ours[key]) for key, their in said(card.data, list(ours)).items()}, "validation")
+
+
+def _check_alike(path: str | Path, settings: Mapping[str, tuple[Any, Any]], purpose: str) -> None:
+    for key, (their, our) in settings.items():
+        if their != our:
             raise UserError(
-                f"{path} was trained with {key} = {_shown(their)}, and may have learned what is for test with "
+                f"{path} was trained with {key} = {_shown(their)}, and may have learned what is for {purpose} with "
                 f"{key} = {_shown(our)}: expected weights of the same {key}, or --allow-mismatch"
             )
 

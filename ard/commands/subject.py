@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import ard.data
-from ard.artifacts.card import Card, check_images_of
+from ard.artifacts.card import Card, check_images_of, check_validation
 from ard.artifacts.class_paths import check_classes, exported_classes
 from ard.artifacts.facts import NetworkSpec
 from ard.artifacts.record_parts import DatasetSpec, WeightsFile
@@ -75,6 +75,8 @@ class Subject:
             data: DataModule = build(DataModule, section if request.data else located(section, weights))
             levels, y = _images(data, request, at_most)
         model = _network_for(data, stored, weights, network, allow_mismatch=request.allow_mismatch)
+        if request.split == "val" and not request.allow_mismatch:
+            check_validation(card, weights, data)
         device = gpu_or_cpu()
         return cls(
             weights=weights,

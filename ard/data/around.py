@@ -38,6 +38,10 @@ class Around(DataModule):
     def test_images_by(self) -> dict[str, Any]:
         return self.base.test_images_by
 
+    @property
+    def validation_images_by(self) -> dict[str, Any]:
+        return self.base.validation_images_by
+
     @cached_property
     def splits(self) -> tuple[Subset, Subset]:
         """Those of the base."""

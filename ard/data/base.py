@@ -140,6 +140,11 @@ class DataModule(pl.LightningDataModule, ABC):
         return {"fold": self.fold}
 
     @property
+    def validation_images_by(self) -> dict[str, Any]:
+        """The arguments that choose which of the training images are for validation."""
+        return {"val_size": self.val_size, "split_seed": self.split_seed}
+
+    @property
     def training_labels(self) -> Tensor:
         """Of all images that training may show, (n,); −1 for one without a label."""
         return self.splits[0].labels

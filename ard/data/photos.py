@@ -61,7 +61,7 @@ class Photos(ImageFolder):
         for key, share in (("val_size", val_size), ("test_size", test_size)):
             if not 0 < share < 1:
                 raise UserError(f"{key} = {share:g}: expected a share of the images, between 0 and 1")
-        self.test_size, self.split_seed = test_size, split_seed
+        self.test_size, self.val_share, self.split_seed = test_size, val_size, split_seed
         super().__init__(
             root=root,
             size=size,
@@ -87,6 +87,10 @@ class Photos(ImageFolder):
         """Nothing where a folder has them."""
         drawn = {} if is_split(self.root) else {"test_size": self.test_size, "split_seed": self.split_seed}
         return super().test_images_by | drawn
+
+    @property
+    def validation_images_by(self) -> dict[str, Any]:
+        return super().validation_images_by | {"val_size": self.val_share}
 
     def _folders(self, split: Literal["train", "test"]) -> ClassFolders:
         if is_split(self.root):

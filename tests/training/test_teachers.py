@@ -11,15 +11,16 @@ import pytest
 import torch
 import yaml
 from image_files import image_folder
+from small_runs import cli, write_weights
 from tiny import generator, user_error
 from torch import nn
 
-from ard.artifacts.card import Card, check_fold
+from ard.artifacts.card import Card, check_fold, check_validation
 from ard.artifacts.weights import card_of, save_weights
 from ard.cli.lightning import resolve_config
 from ard.commands.trained_config import training_with_config
 from ard.core.files import sha256
-from ard.data import KnownLabels, Photos
+from ard.data import Digits, KnownLabels, Photos
 from ard.models import Ensemble, Frozen, RobustBench, load
 from ard.training.config_digest import config_digest
 
@@ -171,6 +172,42 @@ def test_what_chooses_photographs_for_test_is_compared(theirs, told, around, tmp
     with user_error(told) if told else nullcontext():
         check_fold(card, "teacher.safetensors", data)
     check_fold(card, "teacher.safetensors", Photos(root=str(tmp_path / "made"), size=16))  # test images in a folder
+
+
+@pytest.mark.parametrize(
+    ("theirs", "told"),
+    [
+        ({"val_size": 200, "split_seed": 0}, ""),
+        ({}, ""),  # nobody knows
+        (
+            {"val_size": 100, "split_seed": 0},
+            "was trained with val_size = 100.* learned what is for validation with val_size = 200",
+        ),
+        (
+            {"val_size": 200, "split_seed": 1},
+            "was trained with split_seed = 1.*split_seed = 0: expected weights of the same",
+        ),
+    ],
+)
+@pytest.mark.parametrize("around", [False, True])
+def test_what_chooses_images_for_validation_is_compared(theirs, told, around, tmp_path):
+    data = KnownLabels(base=Digits()) if around else Digits()
+    card = Card(data={"class_path": "ard.data.Digits", "init_args": theirs})
+    with user_error(told) if told else nullcontext():
+        check_validation(card, "student.safetensors", data)
+    image_folder(tmp_path)
+    photos = Card(data={"class_path": "ard.data.Photos", "init_args": {"val_size": 0.15, "split_seed": 0}})
+    check_validation(photos, "student.safetensors", Photos(root=str(tmp_path), size=16))
+
+
+def test_weights_are_not_evaluated_on_validation_images_that_they_learned(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    weights = write_weights(tmp_path / "w.safetensors")
+    Path("other.yaml").write_text("data: {class_path: ard.data.Digits, init_args: {val_size: 100}}")
+    words = ["evaluate", weights, "--split=val", "--data=other.yaml"]
+    status, _, err = cli(capsys, *words)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "was trained with val_size = 200, and may have learned what is for validation with val_size = 100" in err
 
 
 def test_weights_of_another_fold_are_no_start_either(fit, tmp_path, teacher_file):
