@@ -20,6 +20,7 @@ from ard.core.text import first_line
 from ard.core.trees import check_size
 
 LARGEST = 8 * 2**30  # bytes of a file of weights: it is held in memory twice while it is read
+ZEROS = b"\nbytearray\n"  # which torch lets a pickle call, with as many as it likes
 PLAIN: list[Any] = [Namespace]  # the options in checkpoints of timm and torchvision: names and values, no code
 
 
@@ -66,6 +67,7 @@ def digest_of_tensors(tensors: Mapping[str, Tensor], text: str) -> str:
 def _loaded(file: BinaryIO, path: Path, kind: str, size: int, *, mmap: bool) -> Any:
     try:
         _check_entries(file, size)
+        _check_pickle(file)
         # the message of torch about a damaged file is longer than one line
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(PLAIN):
             content = torch.load(path if mmap else file, map_location="cpu", weights_only=True, mmap=mmap)
@@ -84,6 +86,19 @@ def _check_entries(file: BinaryIO, size: int) -> None:
             raise ValueError("compressed; torch.save writes its archives uncompressed")
         if sum(entry.file_size for entry in entries) > size:
             raise ValueError("its entries are larger than the file")
+    file.seek(0)
+
+
+def _check_pickle(file: BinaryIO) -> None:
+    """Raises ValueError for a pickle that makes zeros, which a few bytes can ask for until no memory is left."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
+    else:
+        file.seek(0)
+        pickles = [file.read()]
+    if any(ZEROS in content for content in pickles):
+        raise ValueError("GLOBAL builtins.bytearray")
     file.seek(0)
 
 

@@ -2,12 +2,17 @@
 
 import http.server
 import os
+import pickle
 import re
 import threading
+import zipfile
 
 import pytest
 import torch
 from small_runs import cli, write_weights, write_yaml
+from tiny import user_error
+
+from ard.artifacts.tensors import plain_from
 
 pytestmark = pytest.mark.usefixtures("short_attacks")
 
@@ -22,6 +27,16 @@ class Bomb:
 
     def __reduce__(self):
         return os.mkdir, (str(self.marker),)
+
+
+class Zeros:
+    """Becomes that many zeros when it is unpickled."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __reduce__(self):
+        return bytearray, (self.count,)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +74,20 @@ def test_a_malicious_pickle_runs_nowhere(command, capsys, place, checkpoint, obs
     assert all(f"it asks for {os.mkdir.__module__}.mkdir" in line for line in lines)
     assert not any("weights_only" in line for line in lines)  # torch's own advice is to load it unsafely
     observed(f"6 ways to load it, exit 2 each, nothing ran: refused, {min(lines)}")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_few_bytes_that_ask_for_much_memory_get_none(packed, tmp_path):
+    asked = 2**40
+    content = pickle.dumps(Zeros(asked), protocol=2)
+    file = tmp_path / "zeros.pt"
+    file.write_bytes(content)
+    if packed:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("zeros/data.pkl", content)
+            archive.writestr("zeros/version", "3")
+    with user_error("zeros.pt: refused, not a plain file of weights .it asks for builtins.bytearray"):
+        plain_from(file.read_bytes(), file)
 
 
 @pytest.mark.fault(12)
