@@ -171,6 +171,9 @@ def _attack(evaluation: Evaluation, request: Request, weights: Path, shared: Sha
     shared.check_size()
     shared.store.open()
     n, of = len(evaluation.y), request.part[1]
+    if before := evaluation.judged_before(request.part):
+        blocks = f"blocks of {evaluation.block_size} images that were judged before: {before}"
+        say(f"{blocks}; delete {shared.store.folder} to judge these anew", error=True)
     announce_cost(evaluation.estimate(request.part), request.suite, n)
     with progress_bar(str(weights), evaluation.passes * n / of, n) as progress:
         evaluation.judge(request.part, progress)

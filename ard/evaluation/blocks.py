@@ -62,7 +62,7 @@ class Store:
             if about["start"] != start or metadata["digest"] != digest_of_tensors(tensors, metadata["block"]):
                 return Block(start)
             correct = {name: tensors[f"correct.{name}"] for name in about["order"]}
-            return Block(start, correct, about["facts"], tensors["moved"], tensors["x_adv"], about["whole"])
+            return Block(start, correct, about["facts"], tensors["moved"], tensors["x_adv"], about["whole"] is True)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return Block(start)
 

@@ -45,6 +45,18 @@ class Block:
             setattr(self, name, value if value is None else value.to(device))
         return self
 
+    def fits(self, x: Tensor) -> bool:
+        """Whether it is of such images (n, C, H, W): a verdict for each, clean ones first, and facts of every attack."""
+        bits = [*self.correct.values(), self.moved]
+        facts = [self.facts.get(name) for name in self.correct] if isinstance(self.facts, dict) else [None]
+        return (
+            next(iter(self.correct), "") == "clean"
+            and all(part is not None and part.dtype == torch.bool and part.shape == x.shape[:1] for part in bits)
+            and all(isinstance(fact, dict) and all(isinstance(n, int | float) for n in fact.values()) for fact in facts)
+            and self.x_adv is not None
+            and (self.x_adv.dtype, self.x_adv.shape) == (x.dtype, x.shape)
+        )
+
     @property
     def worst(self) -> Tensor:
         """Per image: right on the clean image and after every attack that is no probe."""

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -126,6 +127,27 @@ def test_a_block_that_is_damaged_or_foreign_is_judged_again_and_no_other(tmp_pat
         again = judged(Store(folder))
         assert (name, attacks) == (name, GRADIENTS)
         assert_same(verdicts(again), expected)
+
+
+def test_a_block_that_contradicts_itself_is_judged_again(tmp_path, expected):
+    """Its digest is right, as that of whoever writes such a block on purpose."""
+    store = Store(tmp_path / "blocks")
+    judged(store)
+    sound = store.read(0)
+    for change in (
+        {"correct": {}},
+        {"correct": {name: bits for name, bits in sound.correct.items() if name != "clean"}},
+        {"correct": {name: bits[1:] for name, bits in sound.correct.items()}},
+        {"correct": {name: bits.float() for name, bits in sound.correct.items()}},
+        {"facts": {}},
+        {"facts": {**sound.facts, "FGSM": {"seconds": "long"}}},
+        {"facts": []},
+        {"moved": sound.moved[1:]},
+        {"x_adv": sound.x_adv[:, :, 1:]},
+    ):
+        store.write(replace(sound, **change))
+        assert evaluation(store).judged_before() == 1  # the other block
+    assert_same(verdicts(judged(store)), expected)
 
 
 def test_a_block_with_one_wrong_bit_anywhere_is_not_believed(tmp_path):
