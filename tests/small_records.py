@@ -57,8 +57,16 @@ def dataset(name: str = "Digits", digest: str = "0123456789abcdef") -> DatasetSp
 
 
 def with_bits(record: Record, clean: np.ndarray, worst: np.ndarray) -> Record:
-    """The same with verdicts, which make its accuracies."""
-    bits = {each.name: pack(first(each.accuracy, len(clean))) for each in record.attacks}
+    """The same with verdicts, which make its accuracies: what an attack leaves beside the worst case, the next does not."""
+    others = np.flatnonzero(clean & ~worst)[: clean.sum() - worst.sum()]
+    clean = worst.copy()  # and as many others as were asked for
+    clean[others] = True
+    spare, bits = np.flatnonzero(clean & ~worst), {}
+    for place, each in enumerate(record.attacks):
+        more, left = round(each.accuracy * len(clean)) - int(worst.sum()), worst.copy()
+        assert 0 <= more <= len(spare), f"{each.name}: {each.accuracy} is not between the worst case and clean"
+        left[spare[len(spare) - more :] if place % 2 else spare[:more]] = True
+        bits[each.name] = pack(left)
     accuracies = {"clean_acc": float(clean.mean()), "robust_acc": float(worst.mean())}
     return replace(record, n=len(clean), bits={"clean": pack(clean), **bits, "worst": pack(worst)}, **accuracies)
 

@@ -5,11 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ard.artifacts.record import SCHEMA, SINCE_4, Record
 from ard.artifacts.typed_json import from_tree, own_digest, parsed, reason_of, written
 from ard.core.bits import unpack
 from ard.core.errors import UserError
 from ard.core.files import small_text, write_whole
+
+LAST = "Square"  # of AutoAttack's attacks
 
 
 def read_record(path: Path) -> Record:
@@ -61,16 +65,26 @@ def _record_from(tree: Any) -> Record:
 
 
 def _checked(record: Record) -> Record:
-    """The record, whose accuracies must be those of its verdicts; raises ValueError where they are not."""
+    """The record; raises ValueError where it contradicts itself: accuracies, the worst case, the verdict of its checks."""
     if record.n < 1:
         raise ValueError(f"n: {record.n}, expected at least 1")
     names = [attack.name for attack in record.attacks]
     if list(record.bits) != ["clean", *names, "worst"]:
         raise ValueError(f"bits of {', '.join(record.bits)[:100]}; expected clean, every attack, worst")
-    claimed = {"clean": ("clean_acc", record.clean_acc), "worst": ("robust_acc", record.robust_acc)}
-    claimed |= {attack.name: (f"accuracy after {attack.name}", attack.accuracy) for attack in record.attacks}
-    for name, (what, accuracy) in claimed.items():
+    claimed = [("clean", "clean_acc", record.clean_acc), ("worst", "robust_acc", record.robust_acc)]
+    claimed += [(attack.name, f"accuracy after {attack.name}", attack.accuracy) for attack in record.attacks]
+    if record.autoattack_acc is not None:
+        if LAST not in names:
+            raise ValueError(f"autoattack_acc = {record.autoattack_acc}, but {LAST} is none of its attacks")
+        claimed += [(LAST, "autoattack_acc", record.autoattack_acc)]
+    for name, what, accuracy in claimed:
         share = unpack(record.bits[name], record.n).mean()
         if abs(accuracy - share) > 1e-9:
             raise ValueError(f"{what} = {accuracy}, but its verdicts make {share:.6g}")
+    survived = np.all([unpack(record.bits[name], record.n) for name in ["clean", *names]], axis=0)
+    if not np.array_equal(record.worst, survived):
+        raise ValueError("bits of worst: not those that every attack left")
+    if bool(record.failed) != (record.verdict == "unreliable"):
+        failed = ", ".join(check.id for check in record.failed) or "none"
+        raise ValueError(f"verdict: {record.verdict}, but of its checks failed: {failed}")
     return record

@@ -56,6 +56,11 @@ def without(key):
     return change
 
 
+def spared(tree):
+    """Every image survives that the network gets right."""
+    tree["bits"]["worst"], tree["robust_acc"] = tree["bits"]["clean"], tree["clean_acc"]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -78,6 +83,10 @@ def without(key):
         (put("schema", 1), "key: a key that no field has"),
         (put("schema", True), "schema: True, expected one of 1, 2, 3, 4"),
         (put("schema", SCHEMA + 1), f"schema {SCHEMA + 1}, this version knows up to {SCHEMA}"),
+        (put("verdict", "unreliable"), "verdict: unreliable, but of its checks failed: none"),
+        (put("checks.0.verdict", "fail"), "verdict: warnings, but of its checks failed: "),
+        (put("autoattack_acc", 0.25), "autoattack_acc = 0.25, but its verdicts make"),
+        (spared, "bits of worst: not those that every attack left"),
         (put("run.role", "guest"), "run.role: 'guest', expected one of student, teacher"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -63,7 +63,7 @@ def ours(
         "model": NET,
         "dataset": dataset("CIFAR-10"),
         "threat": Threat(norm="Linf", eps=8 / 255),
-        "attacks": (attack("PGD-20", pgd),),
+        "attacks": (attack("PGD-20", pgd), *([] if aa is None else [attack("Square", aa, group="AutoAttack")])),
         "autoattack_acc": aa,
     }
     write(folder / path, first(clean, n), first(pgd if aa is None else aa, n), **{**about, **changes})

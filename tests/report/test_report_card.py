@@ -22,6 +22,7 @@ EXPLAINED = (
     "UNRELIABLE (O6 Square beats gradients: more steps do not hurt; "
     "O10 robust without a bound: random search beats the gradient)"
 )
+ONE = (attack("PGD-20", 0.5317, 8534),)
 ROBUST = ["53.2", "53.4", "56.7", "55.5", "53.5", "21.2", "77.2", "31.3", "75.0", "75.1"]  # of full_record, in percent
 
 
@@ -74,20 +75,23 @@ def test_each_attack_with_the_images_it_saw() -> None:
     assert "gaussian noise" in section(card, "Probes")
     assert "gaussian noise" not in section(card, "Attacks")
     assert "cumulative" in section(card, "Attacks")
-    assert "cumulative" not in evidence_card(full_record(attacks=(attack("PGD-20", 0.5, 8000),)))
+    assert "cumulative" not in evidence_card(full_record(autoattack_acc=None, attacks=ONE))
 
 
 def test_overestimation_is_pgd_minus_autoattack() -> None:
     card = evidence_card(full_record())
     assert "**AutoAttack** (standard) leaves 53.4 % (52.4 to 54.4)" in card
     assert "PGD-20 alone overestimates robustness by +3.3 points" in card  # 56.71 − 53.42
-    assert "overestimates robustness by −1.0 points" in evidence_card(full_record(autoattack_acc=0.5771))
-    assert "overestimates" not in evidence_card(full_record(attacks=(attack("FGSM", 0.6, 8534),)))
+    whole = attack("Square", 0.5771, 8534, group="AutoAttack")
+    above = full_record(attacks=(attack("PGD-20", 0.5671, 8534), whole), autoattack_acc=0.5771)
+    assert "overestimates robustness by −1.0 points" in evidence_card(above)
+    unknown = full_record(attacks=(attack("FGSM", 0.6, 8534), whole), autoattack_acc=0.5771)
+    assert "overestimates" not in evidence_card(unknown)
 
 
 def test_an_autoattack_that_did_not_run_whole_is_named_among_the_limits() -> None:
     partly = evidence_card(full_record(autoattack_acc=None))
-    never = evidence_card(full_record(autoattack_acc=None, attacks=(attack("PGD-20", 0.5, 8000),)))
+    never = evidence_card(full_record(autoattack_acc=None, attacks=ONE))
     assert "AutoAttack did not run whole:" in section(partly, "Limits")
     assert "AutoAttack did not run:" in section(never, "Limits")
     for card in (partly, never):

@@ -78,7 +78,7 @@ def test_nothing_is_called_better_than_a_baseline_at_chance(with_constant: Path)
 
 def test_a_setting_at_chance_is_no_knobs_best(tmp_path: Path) -> None:
     for beta, robust, more in ((1, 0.95, warned("O20")), (3, 0.6, {}), (6, 0.5, {})):
-        write(tmp_path / f"s/trades-beta-{beta}/seed0/evaluation.json", first(0.9), first(robust), **more)
+        write(tmp_path / f"s/trades-beta-{beta}/seed0/evaluation.json", first(0.96), first(robust), **more)
     text = compare_records([tmp_path], tmp_path / "out")
     assert "| 60.0 (3) |" in text
     assert "95.0 (1)" not in text
