@@ -15,14 +15,14 @@ from torch import Tensor
 
 from ard.artifacts.adversarial import AdversarialImages, Claim, checked
 from ard.artifacts.paths import CLAIM
-from ard.artifacts.tensors import digest_of_tensors
+from ard.artifacts.tensors import LARGEST, digest_of_tensors
 from ard.artifacts.typed_json import from_tree, parsed, reason_of, to_tree
 from ard.core.errors import UserError
 from ard.core.files import discard, open_regular, or_user_error, small_text, sync_folder
 from ard.core.pixels import levels_of
 from ard.core.text import first_few
 
-LARGEST = 4096  # pixels of a side
+WIDEST = 4096  # pixels of a side
 
 
 def write_pngs(folder: Path, images: AdversarialImages, *, through: Path) -> None:
@@ -98,7 +98,7 @@ def read_pngs(folder: Path) -> AdversarialImages:
         about = parsed(small_text(folder / CLAIM))
         claim: Claim = from_tree(Claim, about["claim"])
         tensors = {
-            "x_adv": torch.stack([_pixels(folder / _name(place)) for place in range(len(about["y"]))]),
+            "x_adv": _images([folder / _name(place) for place in range(len(about["y"]))]),
             "y": torch.tensor(about["y"], dtype=torch.int64),
             "robust": torch.tensor(about["robust"], dtype=torch.bool),
         }
@@ -114,9 +114,22 @@ def read_pngs(folder: Path) -> AdversarialImages:
         ) from error
 
 
+def _images(files: Sequence[Path]) -> Tensor:
+    """All as the first, in size and colours, and together no more than a file of tensors may have."""
+    first = _pixels(files[0])
+    if len(files) * first.nbytes > LARGEST:
+        raise ValueError(f"{len(files)} images of {tuple(first.shape)}: more than {LARGEST} bytes")
+    images = first.new_empty(len(files), *first.shape)
+    for place, file in enumerate(files):
+        images[place] = pixels = _pixels(file)
+        if pixels.shape != first.shape:
+            raise ValueError(f"{file.name} is {tuple(pixels.shape)}, {files[0].name} {tuple(first.shape)}")
+    return images
+
+
 def _pixels(file: Path) -> Tensor:
     with open_regular(file) as content, Image.open(content, formats=["PNG"]) as image:
-        if image.mode not in ("L", "RGB") or max(image.size) > LARGEST:
+        if image.mode not in ("L", "RGB") or max(image.size) > WIDEST:
             raise ValueError(f"{file.name} is {image.mode}, {image.size}; expected 8 bits, grey or colours")
         pixels: Any = np.array(image)
     return torch.from_numpy(pixels).view(*pixels.shape[:2], -1).permute(2, 0, 1).float() / 255

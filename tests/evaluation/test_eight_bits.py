@@ -101,8 +101,8 @@ def test_the_claim_of_a_folder_can_be_signed_for_all_of_it(evaluated, tmp_path, 
     assert cli(capsys, *words)[0] == 2
 
 
-@pytest.mark.parametrize("damage", ["pixel", "label", "missing", "cut"])
-def test_a_changed_folder_is_refused(evaluated, tmp_path, capsys, damage):
+@pytest.mark.parametrize("damage", ["pixel", "label", "missing", "cut", "another size", "more than there is memory"])
+def test_a_changed_folder_is_refused(evaluated, tmp_path, capsys, damage, monkeypatch):
     folder = shutil.copytree(evaluated / "evaluation.adversarial", tmp_path / "copy")
     file, claim = folder / "00007.png", json.loads((folder / "claim.json").read_text())
     if damage == "pixel":
@@ -114,6 +114,10 @@ def test_a_changed_folder_is_refused(evaluated, tmp_path, capsys, damage):
         (folder / "claim.json").write_text(json.dumps(claim))
     elif damage == "missing":
         file.unlink()
+    elif damage == "another size":
+        Image.new("L", (4000, 4000)).save(file)
+    elif damage.startswith("more"):
+        monkeypatch.setattr("ard.artifacts.adversarial_pngs.LARGEST", 40 * 64 * 4 - 1)
     else:
         file.write_bytes(file.read_bytes()[:60])
     status, out, err = cli(capsys, "verify", folder, evaluated)
