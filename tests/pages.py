@@ -161,7 +161,7 @@ def diagnosis_for(record, *, name="looked_at", value=0.25):
         n=record.n,
         settings={"steps": 3.0, "how": "at random"},
         values={"median": value, "robust accuracy": 0.6123, "agreement, attacked": 0.7891},
-        layers={"stem": {"rank": 2.0}, "head": {"rank": 3.0, "norm": 4.0}},
+        layers={"stem": {"rank": 2.0}, "head": {"rank": 3.0, "norm": 4.0, "match, attacked": 0.7373}},
         curves={
             "a line": Curve(x_label="step", y_label="loss", x=x, lines={"clean": (1.0, 0.0, 1.0), "robust": (2.0, 1.0, 2.0)})
         },

@@ -155,6 +155,10 @@ def _ball(card: Card, request: Request) -> Ball:
     eps = request.eps or (threat.eps if threat else None)
     if eps is None:
         raise UserError("these weights do not say against which radius they were trained: add --eps, such as --eps 8/255")
+    if threat and request.norm not in (None, threat.norm) and request.eps is None:
+        raise UserError(
+            f"--norm {request.norm}: the weights name a radius of {threat.norm}; add --eps, as 0.5 for L2 on CIFAR"
+        )
     ball = ball_of(request.norm or (threat.norm if threat else "Linf"), eps)
     if ball.doubt:
         warnings.warn(ball.doubt, stacklevel=1)

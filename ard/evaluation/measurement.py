@@ -148,9 +148,8 @@ def _sweep() -> set[str]:
 
 def _notes(evidence: Evidence) -> tuple[str, ...]:
     missing = [name for name in AUTOATTACK_PARTS if name not in evidence.attacks]
-    if "Square" in evidence.attacks and missing:
-        return (f"{evidence.num_classes} classes: AutoAttack ran without {' and '.join(missing)}, which need 4",)
-    return ()
+    partly = f"{evidence.num_classes} classes: AutoAttack ran without {' and '.join(missing)}, which need 4"
+    return tuple(filter(None, [evidence.ball.doubt, partly if "Square" in evidence.attacks and missing else ""]))
 
 
 def _per_class(clean: Tensor, robust: Tensor, y: Tensor, classes: Sequence[str] | None) -> tuple[ClassResult, ...]:

@@ -93,7 +93,7 @@ def columns(rows: Sequence[Row], differ: Sequence[str]) -> list[Column]:
         Column("", lambda row: row.method, csv="method"),
         Column("", lambda row: "last" if row.is_last else "best", csv="checkpoint"),
         Column("Teacher", lambda row: row.teacher, csv="teacher"),
-        Column("Student", lambda row: row.first.model.class_name, csv="student"),
+        Column("Student", lambda row: row.first.model.architecture, csv="student"),
         AccuracyColumn("Clean", lambda row: row.accuracies("clean"), csv="clean", robust=False, best=best.get("clean")),
         *(AccuracyColumn(name, _after(name), csv=name) for name in attacks_alone(rows)),
         *([AccuracyColumn(AUTOATTACK, _autoattack, csv=AUTOATTACK)] if _any_ran_autoattack(rows) else []),

@@ -88,6 +88,7 @@ def test_options_win_over_the_card_and_an_old_record_is_replaced(place, capsys):
     assert "Digits val, n = 200, L2 8/255" in said
     record = record_of(place / "evaluation.json")
     assert record["threat"] == {"norm": "L2", "eps": 8 / 255}
+    assert [note for note in record["notes"] if "L2 eps 8/255 is as good as none" in note]
     assert (record["split"], record["n"], record["seed"]) == ("val", 200, 3)
     images, labels = Digits().splits[1].__getitems__(list(range(200)))
     clean = trained()(images / 255).argmax(1) == labels

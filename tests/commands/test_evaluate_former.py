@@ -53,7 +53,7 @@ def claim(weights, change):
         ("evaluate --limit 100 --seed 1", "n = 100, Digits test, Linf 0.1, seed 1 would"),
         ("evaluate --limit 5 --shard 1/2", "n = 5"),
         ("evaluate --limit 100 --eps 4/255", "Linf 4/255, seed 0 would"),
-        ("evaluate --limit 100 --norm L2", "L2 0.1, seed 0 would"),
+        ("evaluate --limit 100 --norm L2 --eps 1", "L2 1, seed 0 would"),
         ("evaluate --limit 100 --split val", "Digits val"),
     ],
 )

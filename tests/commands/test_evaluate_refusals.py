@@ -37,6 +37,7 @@ def test_each_thing_that_a_state_dict_lacks_is_one_clear_line(missing, found, pl
         (["--limit", "201", "--split", "val"], "--limit 201: expected 1 to 200"),
         (["--suite", "quikc"], "--suite quikc: expected one of quick"),
         (["--norm", "L3"], "L2"),
+        (["--norm", "L2"], "--norm L2: the weights name a radius of Linf; add --eps"),
         (["--split", "train"], "val"),
         (["--limit", "many"], "a whole number"),
         (["--splt", "val"], "did you mean 'split'"),

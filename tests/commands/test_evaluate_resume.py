@@ -184,7 +184,7 @@ def interrupt():
 
 
 OTHERS = """
---suite standard; --eps 8/255; --seed 1; --split val; --norm L2; --limit 30; --network halved.yaml; --attacks FFGSM
+--suite standard; --eps 8/255; --seed 1; --split val; --norm L2 --eps 1; --limit 30; --network halved.yaml; --attacks FFGSM
 --suite standard --teacher teacher.safetensors; --suite standard --teacher other.safetensors; --attacks FFGSM,MIFGSM
 --suite full; --suite full --teacher teacher.safetensors; --suite full --teacher teacher.safetensors --temperature 2
 --suite full --transfer other.safetensors; --suite full --transfer other.safetensors,teacher.safetensors

@@ -160,9 +160,9 @@ def test_a_diagnosis_is_shown_whatever_it_holds(folder):
         ["looked at", "agreement, attacked", "0.7891"],
     ]
     assert as_text(page.table("looked at by layer")) == [
-        ["Layer", "rank", "norm"],
-        ["stem", "2", "–"],
-        ["head", "3", "4"],
+        ["Layer", "rank", "norm", "match, attacked"],
+        ["stem", "2", "–", "–"],
+        ["head", "3", "4", "0.7373"],
     ]
     assert "It tells what it tells. It cannot say what it cannot. arXiv:0000.00000; 10000 images" in page.text
     assert "steps 3, how at random; 1.5 s" in page.text
@@ -249,7 +249,7 @@ def test_an_unreliable_record_shows_no_robust_number(folder):
     record = write_run(folder, unreliable())
     page = page_of(folder)
     html = (folder / "report.html").read_text()
-    robust = [0.5671, 0.5553, 0.5349, 0.5342, 0.5317, 0.2119, 0.7723, 0.3129, 0.7505, 0.79, 0.6123, 0.7891]
+    robust = [0.5671, 0.5553, 0.5349, 0.5342, 0.5317, 0.2119, 0.7723, 0.3129, 0.7505, 0.79, 0.6123, 0.7891, 0.7373]
     assert [number for number in robust if f"{100 * number:.1f}" in page.text or f"{number}" in html] == []
     assert record.explained_warning in page.text
     assert "epoch 0: clean 10" in html

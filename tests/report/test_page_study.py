@@ -13,6 +13,7 @@ from test_page_run import EVIL, harmless
 from tiny import user_error
 
 from ard.artifacts.diagnosis import diagnosis_of, write_diagnosis
+from ard.artifacts.facts import Threat
 from ard.artifacts.paths import RecordFiles
 from ard.artifacts.record_file import read_record
 from ard.artifacts.shown import write_shown
@@ -147,6 +148,10 @@ def test_diagnoses_stand_side_by_side_among_students_of_one_architecture(study):
     assert [name for name in page_of(study).tables if name.startswith("Diagnoses of")] == [
         "Diagnoses of MobileNetV2 students, a run a row"
     ]
+    other = replace(diagnosis_for(record), threat=Threat(norm="Linf", eps=4 / 255))
+    path = study / "pgd_at/seed0/evaluation.json"
+    write_diagnosis(diagnosis_of(path), replace(other, weights=read_record(path).weights, model=read_record(path).model))
+    assert [row[0][0] for row in page_of(study).table("Diagnoses of")[1:]] == ["ard", "ard"]  # of another radius
     (study / "ard/seed0/diagnosis.json").unlink()
     stale = diagnosis_for(replace(record, weights=replace(record.weights, sha256="b" * 64)))
     write_diagnosis(diagnosis_of(study / "ard/seed1/evaluation.json"), stale)

@@ -15,7 +15,7 @@ from ard.evaluation.recorded_calls import Copies
 from ard.evaluation.suites import Given
 from ard.evaluation.verdicts import Verdicts
 
-LIBRARY = [f"torchattacks.{name}" for name in ("Square", "Pixle", "OnePixel", "SPSA", "GN")]
+LIBRARY = [f"torchattacks.{name}" for name in ("Square", "SPSA")]
 BLIND = ("Square", "Squares", "Squares × 5,000", "Noise", *LIBRARY)  # attacks that use no gradient of the model
 SAMPLE = 100  # images for checks that run the model again
 

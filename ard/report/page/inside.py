@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from ard.artifacts.diagnosis import Curve, Diagnosis, DiagnosticResult, Plane, diagnosis_of, pictures_of, read_diagnosis
+from ard.artifacts.facts import fold_of
 from ard.core.errors import UserError
 from ard.core.files import open_regular
 from ard.core.text import DASH
@@ -48,9 +49,13 @@ class Group:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Students of one architecture, what was found in each beside its robust accuracy, and what the diagnostics tell."""
+    """Students of one architecture, what was found in each beside its robust accuracy, and what the diagnostics tell.
+
+    `measured` says on which images, attacked within which radius.
+    """
 
     architecture: str
+    measured: str
     table: Table
     results: list[DiagnosticResult]
 
@@ -70,14 +75,14 @@ def _inside(result: DiagnosticResult, pictures: Mapping[str, str], why: list[str
     return Inside(
         result=result,
         settings=", ".join(f"{key} {_number(value)}" for key, value in result.settings.items()),
-        layers=_layers(result),
+        layers=_layers(result, warning),
         charts=_charts(result, why, warning),
         images=[(key.partition("/")[2], uri) for key, uri in pictures.items() if key.partition("/")[0] == result.name],
     )
 
 
 def students_side_by_side(rows: Sequence[Row], differ: Sequence[str]) -> list[SideBySide]:
-    """The students of each architecture of which at least two were diagnosed: a line a run, no score.
+    """The students of each architecture of which at least two were diagnosed, and alike: a line a run, no score.
 
     `differ` names the settings in which their records differ, which then stand beside robust accuracy.
     """
@@ -86,8 +91,16 @@ def students_side_by_side(rows: Sequence[Row], differ: Sequence[str]) -> list[Si
         for member in row.members if not row.is_teacher else ():
             if (found := _diagnosis_of(member)) is not None:
                 model = member.record.model
-                groups.setdefault(f"{model.class_path} {model.init_args}", []).append((row, member, found))
+                alike = f"{model.class_path} {model.init_args} {_measured(found)}"
+                groups.setdefault(alike, []).append((row, member, found))
     return [_students(members, differ) for members in groups.values() if len(members) > 1]
+
+
+def _measured(diagnosis: Diagnosis) -> str:
+    """What must agree before numbers of two diagnoses stand in one table; of folds each is of other images."""
+    init_args = diagnosis.dataset.init_args
+    count = "a fold" if fold_of({"init_args": init_args}) is not None else f"{diagnosis.n} images"
+    return f"{count} of {diagnosis.dataset.name} {diagnosis.split}, {diagnosis.threat.words}"
 
 
 def _students(members: Sequence[tuple[Row, StoredRecord, Diagnosis]], differ: Sequence[str]) -> SideBySide:
@@ -114,7 +127,8 @@ def _students(members: Sequence[tuple[Row, StoredRecord, Diagnosis]], differ: Se
         )
     table = Table(["Method", "seed", "robust accuracy (%)", *differ, *names], lines)
     results = {result.name: result for _, _, found in members for result in found.results}
-    return SideBySide(members[0][1].record.model.architecture, table, list(results.values()))
+    (_, first, diagnosis), *_ = members
+    return SideBySide(first.record.model.architecture, _measured(diagnosis), table, list(results.values()))
 
 
 def _diagnosis_of(member: StoredRecord) -> Diagnosis | None:
@@ -145,10 +159,11 @@ def _is_under_attack(name: str) -> bool:
     return "robust" in name or "attacked" in name
 
 
-def _layers(result: DiagnosticResult) -> Table | None:
+def _layers(result: DiagnosticResult, warning: str) -> Table | None:
     if not result.layers:
         return None
-    names = list(dict.fromkeys(name for of in result.layers.values() for name in of))
+    every = dict.fromkeys(name for of in result.layers.values() for name in of)
+    names = [name for name in every if not (warning and _is_under_attack(name))]
     lines = [
         [Cell(layer), *(Cell.number(of[name]) if name in of else Cell(DASH) for name in names)]
         for layer, of in result.layers.items()
