@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pages import Page, diagnosis_for, shown_of, write_metrics, write_run
 from PIL import Image
-from small_records import check, full_record, unreliable, write
+from small_records import attack, check, full_record, unreliable, write
 from small_runs import cli, files_below
 from tiny import user_error
 
@@ -67,7 +67,17 @@ def test_the_commands_of_the_page_are_commands(folder):
     request = parse("evaluate", evaluate_weights, commands[1][2:])["request"]
     assert (request.suite, request.norm, request.eps, request.split, request.limit) == ("full", "L2", "0.5", "val", 100)
     assert request.eight_bit
-    assert parse("diagnose", diagnose_weights, commands[2][2:])["weights"] == ["again"]
+    look = parse("diagnose", diagnose_weights, commands[2][2:])
+    assert (look["weights"], look["only"], look["eps"], look["limit"]) == (["again"], "looked_at", "0.5", 10000)
+
+
+def test_what_was_given_to_an_evaluation_is_asked_for_again(folder):
+    given = {"teacher": "a" * 64, "transfer": {"x": "b" * 64, "y": "c" * 64}}
+    attacks = (attack("torchattacks.MIFGSM", 0.5317), attack("torchattacks.FFGSM", 0.5317))
+    write_run(folder, given=given, attacks=attacks, autoattack_acc=None)
+    assert "--seed 7 --attacks MIFGSM,FFGSM --teacher FILE --transfer FILE,FILE" in page_of(folder).text
+    (folder / "evaluation.json").rename(folder / "last.evaluation.json")
+    assert "ard evaluate again/last.safetensors --suite" in page_of(folder).text
 
 
 def test_weights_of_another_name_are_named_where_they_are_measured_again_and_no_table_is_of_them(folder, capsys):

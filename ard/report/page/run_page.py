@@ -1,11 +1,9 @@
 """The page of one run: what was trained, how it went, how robust it is, and why the numbers can be believed."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ard.artifacts.diagnosis import diagnosis_of
-from ard.artifacts.paths import weights_beside
 from ard.artifacts.record import REHEARSED, Record
 from ard.artifacts.record_parts import AttackResult
 from ard.core.statistics import wilson_interval
@@ -24,12 +22,12 @@ from ard.report.page.charts import Chart, Line, Look, PlacedMark, across, upward
 from ard.report.page.images import class_names, confusion, pictured
 from ard.report.page.inside import inside_of, spaced
 from ard.report.page.learning import curves_of_run
+from ard.report.page.reproduce import commands_again
 from ard.report.page.stored_run import StoredRun
 from ard.report.page.tables import Cell, Table, checks_table, classes_table
 from ard.report.table import setting_words
 
 HUGE = 1e6  # no radius: what a file says of itself may be any number
-AGAIN = "again"  # where the commands on the page write
 LINE, CLEAN = Look("t0"), Look("t1", "diamond")
 
 
@@ -45,7 +43,7 @@ def run_context(run: StoredRun) -> dict[str, Any]:
         "trained": _facts(run),
         "curves": charts,
         "config": run.config,
-        "commands": _commands(run),
+        "commands": list(commands_again(run.folder, run.first.path if run.first else None, run.record, run.diagnosis)),
         "warning": run.warning,
         **(_measured(run, record) if record else {"record": None}),
         **_images(run),
@@ -207,36 +205,6 @@ def _inside(run: StoredRun, missing: list[str]) -> dict[str, Any]:
     inside, why = inside_of(run.diagnosis, path, run.warning)
     missing += why
     return {"diagnosis": run.diagnosis, "inside": inside}
-
-
-def _commands(run: StoredRun) -> list[tuple[str, str]]:
-    """What to type where it was trained, and what it does."""
-    commands, record = [], run.record
-    if run.folder.config.is_file():
-        config = shlex.quote(run.folder.config.as_posix())
-        commands.append(("train it again", f"ard fit -c {config} --trainer.default_root_dir {AGAIN}"))
-    weights = AGAIN if commands else shlex.quote(_weights(run))
-    if record is not None:
-        options = {
-            "--suite": record.suite,
-            "--norm": record.threat.norm,
-            "--eps": radius(record.threat.eps),
-            "--split": record.split if record.split != "test" else None,
-            "--limit": record.limit,
-            "--seed": record.seed or None,
-        }
-        told = " ".join(f"{name} {shlex.quote(str(value))}" for name, value in options.items() if value is not None)
-        bits = " --eight-bit" if record.threat.eight_bit else ""
-        commands.append(("measure it again", f"ard evaluate {weights} {told}{bits}"))
-    if run.diagnosis is not None:
-        commands.append(("look inside again", f"ard diagnose {weights} --seed {run.diagnosis.seed}"))
-    return commands
-
-
-def _weights(run: StoredRun) -> str:
-    """Their folder, which stands for the student in it; their file where they have another name."""
-    own = weights_beside(run.first.path) if run.first and run.first.path != run.folder.records[0] else []
-    return (own[0] if own else run.folder.root).as_posix()
 
 
 def _words(key: str, value: object) -> str:
