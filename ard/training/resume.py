@@ -1,5 +1,6 @@
 """Resuming a run: from which checkpoint, and whether that checkpoint belongs to this run."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,19 @@ from ard.training.config_digest import RESUMED_WITH
 from ard.training.engine import Engine
 
 NAMES = (BEST, PREVIOUS, LAST)  # of the same step, the later one knows more
+# What a checkpoint's optimiser and scheduler hold.
+HELD = (
+    "lr",
+    "momentum",
+    "weight_decay",
+    "nesterov",
+    "optimizer",
+    "schedule",
+    "milestones",
+    "gamma",
+    "warmup",
+    "least_momentum",
+)
 MAY_CHANGE = ("data.init_args.workers", "data.init_args.root")  # and max_epochs may grow
 
 
@@ -131,7 +145,10 @@ def check_same(start: Start, run: dict[str, Any], *, engine: Engine, allow_chang
             )
     if longer := _longer(was, run):
         _check_length(start, longer[0], engine)
+        if engine.training_block.schedule == "multistep":
+            _tell(f"{longer[0]}: the learning rate falls after as many steps as it was to fall before")
     changed = [change.replace("init_args.", "") for change in changes(was, run)]  # as options name them
+    _check_held(start, changed)
     if changed and not allow_changes:
         raise UserError(
             f"{start.path} is of another run: {', '.join(changed)}; --allow_changes true resumes nevertheless, "
@@ -141,6 +158,16 @@ def check_same(start: Start, run: dict[str, Any], *, engine: Engine, allow_chang
         _tell(f"resuming with changes: {', '.join(changed)}")
     earlier = was["config"].get(RESUMED_WITH)
     return [*(earlier if isinstance(earlier, list) else []), *changed, *_longer(was, run)]
+
+
+def _check_held(start: Start, changed: list[str]) -> None:
+    """Raises UserError for a change that would be told and not come true: the optimiser goes on as the checkpoint has it."""
+    held = [change for change in changed if re.match(rf"model\.training\.({'|'.join(HELD)})\b", change)]
+    if held:
+        raise UserError(
+            f"{start.path} is of another run: {', '.join(held)}; optimiser and schedule go on as the checkpoint holds them: "
+            f"expected the same, or --init {start.path} --out DIR, which starts anew with its weights"
+        )
 
 
 def changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -54,7 +54,7 @@ def refused(capsys, run, *words):
     ("option", "difference"),
     [
         ("--data.init_args.batch_size=16", "data.batch_size: 32 -> 16"),
-        ("--model.init_args.training.lr=0.2", "model.training.lr: 0.1 -> 0.2"),
+        ("--model.init_args.training.label_smoothing=0.1", "model.training.label_smoothing: 0.0 -> 0.1"),
         ("--model.init_args.threat.init_args.eps=8/255", "model.threat.eps: 0.15 -> 8/255"),
         ("--seed_everything=1", "seed_everything: 0 -> 1"),
         ("--trainer.max_epochs=1", "trainer.max_epochs: 2 -> 1"),
@@ -64,6 +64,18 @@ def test_other_options_are_refused_by_name(command, capsys, run, option, differe
     line = refused(capsys, run, *command(run, "pgd_at", *OPTIONS, "--resume=auto", option))
     assert f"last.ckpt is of another run: {difference}; --allow_changes true resumes nevertheless" in line
     observed(f"exit 2: {line}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["lr=0.2", "weight_decay=0.001", "momentum=0.5", "gamma=0.5", "optimizer=torch.optim.AdamW", "milestones=[0.6]"],
+)
+def test_what_the_optimiser_of_the_checkpoint_holds_is_refused_even_where_changes_are_allowed(command, capsys, run, change):
+    """It would be told and recorded, and go on as it was."""
+    words = [*OPTIONS, "--resume=auto", "--allow_changes=true", f"--model.init_args.training.{change}"]
+    line = refused(capsys, run, *command(run, "pgd_at", *words))
+    assert f"last.ckpt is of another run: model.training.{change.partition('=')[0]}" in line
+    assert f"or --init {run / 'last.ckpt'} --out DIR, which starts anew with its weights" in line
 
 
 @pytest.mark.fault(45)
@@ -89,10 +101,12 @@ def test_the_number_of_processes_and_the_teacher_count():
 
 @pytest.mark.fault(45)
 def test_changes_that_are_allowed_are_told(command, capsys, run, observed):
-    words = command(run, "pgd_at", *OPTIONS, "--trainer.max_epochs=3", "--model.init_args.training.lr=0.2", "--resume=auto")
+    smoothed = "--model.init_args.training.label_smoothing=0.1"
+    words = command(run, "pgd_at", *OPTIONS, "--trainer.max_epochs=3", smoothed, "--resume=auto")
     status, _, err = cli(capsys, *words, "--allow_changes=true")
-    line = "ard: resuming with changes: model.training.lr: 0.1 -> 0.2"
-    assert (status, err.splitlines()[1]) == (0, line)
+    line = "ard: resuming with changes: model.training.label_smoothing: 0.0 -> 0.1"
+    assert (status, err.splitlines()[2]) == (0, line)
+    assert "trainer.max_epochs: 2 -> 3: the learning rate falls after as many steps as it was to fall before" in err
     observed(f"exit {status} with --allow_changes true: {line}")
 
 
@@ -144,7 +158,7 @@ def test_a_run_that_was_changed_under_way_is_not_taken_for_one_that_never_was(fi
     grown = digest_of_card(run)
     fit(tmp_path / "straight", "pgd_at", *longer)
     assert grown != digest_of_card(tmp_path / "straight")
-    changed = [OPTIONS[1], "--trainer.max_epochs=4", "--model.init_args.training.lr=0.2"]
+    changed = [OPTIONS[1], "--trainer.max_epochs=4", "--model.init_args.training.label_smoothing=0.1"]
     fit(run, "pgd_at", *changed, "--resume=auto", "--allow_changes=true")
     assert digest_of_card(run) not in (grown, digest_of_card(tmp_path / "straight"))
     longest = [*changed, "--trainer.max_epochs=5"]
