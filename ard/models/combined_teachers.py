@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ard.core.errors import UserError
-from ard.models.frozen import Frozen
+from ard.models.frozen import Frozen, teacher_of
 
 
 class Ensemble(Frozen):
@@ -23,10 +23,11 @@ class Ensemble(Frozen):
     """
 
     def __init__(self, *, members: Sequence[Frozen]) -> None:
-        super().__init__(weights=" + ".join(member.weights for member in members))
         if len(members) < 2:
             raise UserError(f"members: {len(members)} given; expected two teachers or more")
-        self._held = list(members)
+        teachers = [teacher_of(member) for member in members]
+        super().__init__(weights=" + ".join(teacher.weights for teacher in teachers))
+        self._held = list(teachers)
 
     def load(self, *, num_classes: int, input_shape: tuple[int, ...], option: str = "weights") -> Self:
         for place, member in enumerate(self._members):

@@ -121,3 +121,15 @@ class Frozen(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
+
+
+def teacher_of(given: Frozen | nn.Module | str | Path | None) -> Frozen:
+    """A teacher as methods of several take it: itself, a network of this program, its file; None: one to be named yet.
+
+    Raises UserError for anything else.
+    """
+    if given is None or isinstance(given, str | Path):
+        return Frozen(weights=str(given or ""))
+    if not isinstance(given, nn.Module):
+        raise UserError(f"teacher {given!r}: expected an nn.Module, a file of weights, or ard.models.Frozen")
+    return given if isinstance(given, Frozen) else Frozen.of(given)

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from ard.losses import attack_labels, kl
-from ard.models.frozen import Frozen
+from ard.models.frozen import Frozen, teacher_of
 from ard.objectives.base import Objective, Pair
 
 
@@ -56,7 +56,7 @@ class AKD2(Objective):
         self, *, natural_teacher: Frozen | None = None, alpha: float = 0.6, beta: float = 0.1, temperature: float = 2.0
     ) -> None:
         super().__init__()
-        self.natural_teacher = natural_teacher or Frozen()
+        self.natural_teacher = teacher_of(natural_teacher)
         self.alpha, self.beta, self.temperature = alpha, beta, temperature
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002

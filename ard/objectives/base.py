@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from ard import losses
 from ard.core.errors import UserError
 from ard.core.pixels import Labels
+from ard.core.ranges import of_kind
 from ard.models.building import passes_gradient, some_images
-from ard.objectives.own_networks import own_networks
+from ard.objectives.own_networks import going_on, own_networks
 from ard.objectives.returned import two_losses
 from ard.objectives.run_facts import RunFacts, Step
 
@@ -88,7 +89,7 @@ class Objective(nn.Module, ABC):
         """Change the student before training: whatever is around or inside this objective sees it changed in `setup`."""
 
     def setup(self, run: RunFacts) -> None:
-        """Get ready, once before training, and before a run that goes on reads its checkpoint."""
+        """Get ready before training, and before a run that goes on reads its checkpoint; a second fit keeps the buffers."""
 
     def after_step(self, terms: dict[str, Tensor], student: nn.Module) -> None:
         """Move state after an optimiser step.
@@ -141,7 +142,7 @@ class Objective(nn.Module, ABC):
         for part in self.parts():
             part.prepare(run)
         for part in self.parts():
-            with own_networks(part, run.student, run.teacher):
+            with own_networks(part, run.student, run.teacher), going_on(part, fitted_before=run.fitted_before):
                 part.setup(run)
 
     @final
@@ -234,6 +235,7 @@ class Composed(Objective):
 
     def __init__(self, base: Objective) -> None:
         super().__init__()
+        of_kind(Objective, "a method, such as RSLAD()", base=base)
         self.base = base
         self.needs_teacher, self.asks_only_x, self.labels = base.needs_teacher, base.asks_only_x, base.labels
 

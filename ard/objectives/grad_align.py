@@ -7,14 +7,15 @@ from torch import Tensor, nn
 from ard.core.ranges import at_least
 from ard.losses import attack_labels, cross_entropy
 from ard.objectives.base import Objective, Pair
+from ard.objectives.run_facts import RunFacts, ThreatBall
 
 
 class GradAlign(Objective):
     """GradAlign, Andriushchenko & Flammarion, NeurIPS 2020, arXiv:2007.02617.
 
     Attack loss: CE(S(x'), y).
-    Training loss: mean CE(S(x'), y) + λ (1 − cos(∇ℓ(x), ∇ℓ(x + η))), where ℓ = CE(S(·), y) and η is uniform in [−eps,
-    eps], the eps of the step. The first gradient is a constant.
+    Training loss: mean CE(S(x'), y) + λ (1 − cos(∇ℓ(x), ∇ℓ(x + η))), where ℓ = CE(S(·), y) and η is uniform in the
+    ball around 0 of the threat's norm, whose radius is the eps of the step. The first gradient is a constant.
 
     Args:
         strength: λ; the paper's 0.2 is for eps = 8/255.
@@ -28,9 +29,13 @@ class GradAlign(Objective):
         super().__init__()
         at_least(0, saturated=saturated)
         self.strength, self.saturated = strength, saturated
+        self.threat: ThreatBall | None = None  # of a loop of one's own: Linf
+
+    def setup(self, run: RunFacts) -> None:
+        self.threat = run.threat
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
-        eta = self.step.eps * (2 * torch.rand(x.shape, generator=self.generator, device=x.device, dtype=x.dtype) - 1)
+        eta = self._move(x)
 
         def training_loss(x_adv: Tensor) -> dict[str, Tensor]:
             here = _gradient(student, x, y).detach()
@@ -41,6 +46,12 @@ class GradAlign(Objective):
             return {"ce": self.hard_label(student(x_adv), y), "align": self.strength * bend.mean()}
 
         return attack_labels(student, y), training_loss
+
+    def _move(self, x: Tensor) -> Tensor:
+        """η, of x's shape."""
+        if self.threat is not None and self.threat.eps:
+            return self.threat.scaled(self.step.eps / self.threat.eps).uniform(x, self.generator)
+        return self.step.eps * (2 * torch.rand(x.shape, generator=self.generator, device=x.device, dtype=x.dtype) - 1)
 
 
 def _gradient(student: nn.Module, x: Tensor, y: Tensor, *, create_graph: bool = False) -> Tensor:

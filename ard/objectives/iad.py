@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from ard.losses import attack_labels, cross_entropy, kl
-from ard.models.frozen import Frozen
+from ard.models.frozen import Frozen, teacher_of
 from ard.objectives.base import Objective, Pair
 
 
@@ -117,7 +117,7 @@ class IADII(Objective):
         begin: float = 0.2,
     ) -> None:
         super().__init__()
-        self.natural_teacher = natural_teacher or Frozen()
+        self.natural_teacher = teacher_of(natural_teacher)
         self.alpha_1, self.alpha_2, self.beta = alpha_1, alpha_2, beta
         self.temperature, self.begins_at = temperature, begin
         self.follows_progress = begin > 0

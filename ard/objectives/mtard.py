@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ard.core.pixels import Labels
 from ard.core.ranges import at_least
 from ard.losses import attack_labels, kl, log_softmax
-from ard.models.frozen import Frozen
+from ard.models.frozen import Frozen, teacher_of
 from ard.objectives.base import Objective, Pair, RunFacts
 
 
@@ -33,7 +33,7 @@ class MTARD(Objective):
         self, *, natural_teacher: Frozen | None = None, rate: float = 0.025, mean_over_classes: bool = False
     ) -> None:
         super().__init__()
-        self.natural_teacher = natural_teacher or Frozen()
+        self.natural_teacher = teacher_of(natural_teacher)
         self.rate, self.scale = rate, 0.1 if mean_over_classes else 1.0
         self.weights = nn.Buffer(torch.full((2,), 0.5))  # of the robust and of the natural teacher's term
         self.first = nn.Buffer(torch.zeros(2))  # the two losses of the first step, 0 before it

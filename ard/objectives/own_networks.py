@@ -1,4 +1,4 @@
-"""The networks that an objective holds: its own, and made where a run that goes on can read them back."""
+"""What an objective holds: networks of its own, made where a run that goes on can read them back, and its buffers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +27,16 @@ def own_networks(part: Any, student: nn.Module, teacher: nn.Module | None) -> It
             f"{type(part).__name__}.setup made {', '.join(missing)}, which --resume would not look for: expected "
             f"`awaits = ({names},)` in the class, or to make it in `build`"
         )
+
+
+@contextmanager
+def going_on(part: nn.Module, *, fitted_before: bool) -> Iterator[None]:
+    """Around an objective's `setup`: of a second fit, the buffers that it fills anew are then as the first one left them."""
+    before = {name: value.clone() for name, value in part.named_buffers(recurse=False)} if fitted_before else {}
+    yield
+    for name, value in before.items():
+        if (now := getattr(part, name)).shape == value.shape:
+            now.copy_(value)
 
 
 def _check_lent(part: nn.Module, lent: list[nn.Module]) -> None:

@@ -7,6 +7,10 @@ from ard.training.step import Search, unattacked
 
 def attack_of(make: AttackFactory, threat: Ball, name: str) -> Attack:
     """The attack within the threat; raises UserError where `make`, called `name` by the user, does not make one."""
+    if "ball" in getattr(make, "keywords", {}):
+        raise UserError(
+            f"{name} has a ball of its own: expected it as the threat, threat=ard.L2(0.5), and none in the attack"
+        )
     makes = callable(make) and not isinstance(make, Attack)
     attack = make(ball=threat) if makes else make
     if not (makes and isinstance(attack, Attack)):

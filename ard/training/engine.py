@@ -107,6 +107,8 @@ class Engine(Validated):
     @property
     def ball(self) -> Ball:
         """The threat of the epoch under way: as `eps_ramp` has it, else the whole one."""
+        if self.training_block.eps_ramp is None:
+            return self.threat
         done = (self.trainer.current_epoch + 1) * self.steps_per_epoch / self.optimizer_steps
         return self.threat.scaled(self.training_block.radius_share(done))
 

@@ -19,6 +19,7 @@ from ard.core.radius import RadiusLike
 from ard.core.ranges import of_kind
 from ard.core.suggestions import did_you_mean, same_name
 from ard.models import Frozen, Network
+from ard.models.frozen import teacher_of
 from ard.objectives.base import Objective
 from ard.training.schedule import Training
 from ard.training.step import CleanPass
@@ -108,12 +109,10 @@ def threat_of(threat: Ball | None, eps: RadiusLike | None) -> Ball:
 
 def frozen_teacher(teacher: Frozen | nn.Module | Network | str | Path | None, num_classes: int | None) -> Frozen | None:
     """A teacher as engines take it: a network itself, what makes it once called with num_classes, or its file of weights."""
-    if teacher is None or isinstance(teacher, Frozen):
-        return teacher
-    if isinstance(teacher, str | Path):
-        return Frozen(weights=str(teacher))
-    if isinstance(teacher, nn.Module):
-        return Frozen.of(teacher)
+    if teacher is None:
+        return None
+    if isinstance(teacher, str | Path | nn.Module):
+        return teacher_of(teacher)
     if not callable(teacher):
         raise UserError(f"teacher = {teacher!r}: expected an nn.Module, what makes one, or a file of weights")
     if num_classes is None:

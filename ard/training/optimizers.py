@@ -18,6 +18,11 @@ class OptimizerFactory(Protocol):
 def check_optimizer(factory: OptimizerFactory, lr: float, weight_decay: float) -> None:
     """Raises UserError where this is no optimiser that can train networks of any shape with one gradient a step."""
     name = _name(factory)
+    if taken := {"lr", "weight_decay"} & getattr(factory, "keywords", {}).keys():
+        option = min(taken)
+        raise UserError(
+            f"optimizer {name} has a {option} of its own: expected it in the training block, Training({option}=…)"
+        )
     weights = [nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1, 1))]  # a bias, and a matrix
     try:
         made = factory(weights, lr=lr, weight_decay=weight_decay)

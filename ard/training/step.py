@@ -1,7 +1,7 @@
 """The training step, free of any trainer: training, the benchmark, plain loops and tests all call it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -123,10 +123,12 @@ def take(
     x_adv, undo = attacked.x_adv, _nothing
     if clean_pass == "before_loss":
         show_clean(student, x)
-    with listening(student, x_adv) as answers:
+    with listening(student, x_adv) as answers, ExitStack() as on_error:
         if weight_perturbation is not None and step.progress >= weight_perturbation.start:
             undo = weight_perturbation(student, lambda: total_loss(attacked.training_loss(x_adv)), objective)
+            on_error.callback(undo)
         learned = learn(student, objective, attacked, step)
+        on_error.pop_all()  # from here on it is the caller's
     if clean_pass == "after_loss":
         show_clean(student, x)
     heard = next(iter([*answers, *learned.answers]), None)

@@ -48,6 +48,22 @@ def told(objective, teacher, seen_through=lambda facts: facts):
     objective.setup_all(seen_through(run_facts(teacher=frozen)))
 
 
+@every_objective
+def test_a_second_fit_goes_on_with_what_the_first_one_left(kind):
+    objective, facts = kind(), run_facts(teacher=Frozen().of(some_teacher().float()))
+    facts.teacher.load(num_classes=4, input_shape=(1, 6, 6))
+    objective.build_all(student=another_student, num_classes=4)
+    objective.setup_all(facts)
+    parts = [part for part in objective.parts() if not isinstance(part, Frozen)]
+    buffers = {name: value for part in parts for name, value in part.named_buffers(recurse=False)}
+    for value in buffers.values():
+        value.copy_(torch.full_like(value, 3))
+    objective.setup_all(replace(facts, fitted_before=True))
+    after = {name: value for part in parts for name, value in part.named_buffers(recurse=False)}
+    assert after.keys() == buffers.keys()
+    assert all((value == 3).all() for value in after.values())
+
+
 class Scene:
     """One batch, a smooth student in eval mode, teachers of another kind whose parameters could take a gradient."""
 

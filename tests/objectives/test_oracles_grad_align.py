@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from logit_table import X_ADV, X, Y, pair
-from tiny import generator
+from tiny import generator, run_facts
 from torch import nn
 
-from ard.attacks import attacking
+from ard.attacks import L2, Linf, attacking
 from ard.objectives.base import Step
 from ard.objectives.grad_align import GradAlign
 
@@ -127,6 +127,23 @@ def test_no_grad_around_it_does_not_matter():
     with torch.no_grad():
         found = training_loss(X_ADV)
     assert {name: term.item() for name, term in found.items()} == {name: term.item() for name, term in expected.items()}
+
+
+def test_the_move_is_inside_the_ball_of_the_threat():
+    x = torch.rand(64, 1, 6, 6)
+    for threat, size in (
+        (Linf(eps=EPS), lambda eta: eta.abs().amax()),
+        (L2(eps=EPS), lambda eta: eta.flatten(1).norm(dim=1).amax()),
+    ):
+        made = objective()
+        made.setup(run_facts(threat=threat))
+        for share in (1, 0.5):
+            made.begin(Step(generator=generator(5), eps=share * EPS))
+            assert 0.9 * share * EPS < size(made._move(x)) <= share * EPS * (1 + 1e-6)
+    made.setup(run_facts(threat=Linf(eps=EPS)))
+    made.begin(Step(generator=generator(5), eps=EPS))
+    without = objective()
+    assert torch.equal(made._move(x), without._move(x))
 
 
 def test_the_radius_is_that_of_the_step():

@@ -26,11 +26,14 @@ from ard.attacks import FGSM, PGD
 from ard.core.files import sha256
 from ard.data import Digits
 from ard.data.foreign import ForeignData
-from ard.models import Frozen, Normalized
+from ard.models import Ensemble, Frozen, Normalized
 from ard.objectives.adr import ADR
+from ard.objectives.akd import AKD2
 from ard.objectives.cgard import CGARD
 from ard.objectives.fair_ard import FairARD
 from ard.objectives.head_scale import HeadScale
+from ard.objectives.iad import IADII
+from ard.objectives.igdm import IGDM
 from ard.objectives.ikl import IKLAT
 from ard.objectives.lbgat import LBGAT
 from ard.objectives.liet import LIET
@@ -39,6 +42,7 @@ from ard.objectives.peeraid import PeerAiD
 from ard.objectives.pgd_at import PGDAT
 from ard.objectives.rslad import RSLAD
 from ard.objectives.teacher_labels import TeacherLabels
+from ard.training.callbacks.guards import Guards
 from ard.training.schedule import Training
 
 pytestmark = PLAIN
@@ -501,6 +505,7 @@ def test_keys_of_training_win_also_where_they_say_what_is_the_default(engine):
             "makes a network: pass num_classes",
         ),
         ("Distillation", {"objective": "ard", "attack": PGD(ard.Linf(0.1))}, "attack is a PGD: expected what makes an"),
+        ("Distillation", {"objective": "ard", "attack": partial(PGD, ball=ard.L2(0.5))}, "attack has a ball of its own"),
         ("Distillation", {"objective": "ard", "attack": False}, "attack is a bool: expected what makes an"),
         ("FreeDistillation", {"objective": "fast_ard", "val_attack": 0}, "val_attack is a int: expected what makes an"),
         ("Distillation", {"objective": "ard", "seed": None}, "seed = None: expected an int, at least 0"),
@@ -520,6 +525,39 @@ def test_keys_of_training_win_also_where_they_say_what_is_the_default(engine):
 def test_mistakes_are_one_line(engine, options, message):
     with user_error(message):
         getattr(ard, engine)(**{"student": Net(), "teacher": Net(), **options})
+
+
+@pytest.mark.parametrize("kind", [AKD2, CIARD, IADII, MTARD])
+def test_a_second_teacher_may_be_a_network_or_a_file(kind, tmp_path):
+    """Frozen as the first one is: in eval mode, no part of the objective, of its checkpoints or of what is optimised."""
+    net, path = Net(), tmp_path / "net.safetensors"
+    objective = kind(natural_teacher=net)
+    assert (type(objective.natural_teacher), objective.natural_teacher.given) == (Frozen, [net])
+    assert [*objective.parameters()] == []
+    assert kind(natural_teacher=path).natural_teacher.weights == str(path)
+    with user_error("teacher 3: expected an nn.Module, a file of weights, or ard.models.Frozen"):
+        kind(natural_teacher=3)
+
+
+def test_the_members_of_an_ensemble_may_be_networks():
+    ensemble = Ensemble(members=[Net(), Frozen.of(Net())]).load(num_classes=10, input_shape=(1, 8, 8))
+    x = torch.rand(2, 1, 8, 8)
+    assert torch.allclose(ensemble(x).exp().sum(dim=1), torch.ones(2))
+
+
+def test_a_method_around_another_wants_a_method():
+    for base in ("ard", RSLAD):
+        with user_error(r"base = .*: expected a method, such as RSLAD\(\)"):
+            IGDM(base=base)
+
+
+@FOREIGN
+@pytest.mark.parametrize("objective", ["pgd_at", "natural"])
+def test_guards_let_a_validation_before_training_be(objective):
+    module = ard.Distillation(student=Net(), objective=objective, eps=0.1)
+    trainer = plain_trainer(1, callbacks=Guards().callbacks())
+    (metrics,) = trainer.validate(module, loader(64, 1), verbose=False)
+    assert {"val/clean_acc", "val/robust_acc"} <= metrics.keys()
 
 
 def test_files_of_weights_may_be_paths(tmp_path):

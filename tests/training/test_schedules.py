@@ -105,6 +105,7 @@ class Closed(torch.optim.SGD):
         ({"optimizer": dict}, "optimizer dict: .*such as AdamW"),
         ({"optimizer": Closed}, "optimizer Closed asks for"),
         ({"optimizer": partial(torch.optim.AdamW, betas=(0.9, 2.0))}, "optimizer AdamW: Invalid beta parameter"),
+        ({"optimizer": partial(torch.optim.AdamW, lr=1e-3)}, r"AdamW has a lr of its own: .* Training\(lr=…\)"),
         ({"optimizer": torch.optim.AdamW, "momentum": 0.8}, "momentum = 0.8: it is of SGD"),
         ({"optimizer": torch.optim.AdamW, "nesterov": True}, "nesterov = True: it is of SGD"),
         (

@@ -6,10 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import Callback
-from tiny import images, labels, tiny_net, user_error
+from tiny import generator, images, labels, tiny_net, user_error
 from torch import nn
 
+from ard.attacks import PGD, Linf
 from ard.models import load
+from ard.objectives.base import Step
+from ard.objectives.pgd_at import PGDAT
+from ard.training.step import take
 from ard.training.weight_perturbation import AWP
 
 
@@ -48,6 +52,31 @@ def test_all_comes_back_bit_by_bit():
     assert all(parameter.grad is None for parameter in net.parameters())
     restore()
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("restore", ["before_step", "after_step"])
+def test_an_error_in_the_training_loss_leaves_the_weights_at_home(restore):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    net, x, y = tiny_net().train(), images(16), labels(16)
+    before, attack = state(net), PGD(Linf(0.1), steps=1)
+    awp = AWP(gamma=0.1, restore=restore)
+    with pytest.raises(KeyboardInterrupt):
+        take(
+            net,
+            None,
+            PGDAT(),
+            attack,
+            x,
+            y,
+            Step(eps=0.1),
+            generator=generator(),
+            weight_perturbation=awp,
+            learn=interrupted,
+        )
+    weights = dict(net.named_parameters())
+    assert all(torch.allclose(weights[name], before[name], atol=1e-6) for name in weights)
 
 
 def test_a_network_that_learns_beside_does_not_see_the_pass_that_finds_the_way_up():

@@ -27,10 +27,11 @@ class Collapse(Guard):
         self._answers = torch.zeros(engine.num_classes, device=engine.device)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, engine: pl.LightningModule, outputs: Any, *_: Any) -> None:  # noqa: ARG002
-        self._answers += torch.bincount(outputs["predicted"], minlength=len(self._answers))
+        if self.is_of_an_epoch(trainer):
+            self._answers += torch.bincount(outputs["predicted"], minlength=len(self._answers))
 
     def on_validation_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:  # noqa: ARG002
-        if trainer.sanity_checking:
+        if not self.is_of_an_epoch(trainer):
             return
         answers, guessing = over_all(trainer, self._answers), math.log(len(self._answers))
         loss = float(trainer.callback_metrics["val/loss"])

@@ -147,7 +147,7 @@ class Finite(Guard):
 
     def on_validation_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
         assert isinstance(engine, Engine)
-        if trainer.sanity_checking:
+        if not self.is_of_an_epoch(trainer):
             return
         metrics = {name: trainer.callback_metrics.get(name) for name in ("val/loss", engine.training_block.monitor)}
         wrong = [

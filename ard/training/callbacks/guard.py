@@ -19,6 +19,11 @@ class Guard(pl.Callback):
         if stage == "fit" and trainer.global_step == 0:
             self.seen = {**self._nothing, "warnings": []}
 
+    @staticmethod
+    def is_of_an_epoch(trainer: pl.Trainer) -> bool:
+        """Whether the validation under way is one of training: neither a check before it nor `trainer.validate`."""
+        return trainer.state.fn == "fit" and not trainer.sanity_checking
+
     def state_dict(self) -> dict[str, Any]:
         return {**self.seen, "warnings": list(self.seen["warnings"])}
 

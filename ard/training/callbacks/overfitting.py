@@ -77,7 +77,7 @@ class CatastrophicOverfitting(Guard):
 
     def on_validation_batch_end(
         self,
-        trainer: pl.Trainer,  # noqa: ARG002
+        trainer: pl.Trainer,
         engine: pl.LightningModule,
         outputs: Any,
         batch: Any,  # noqa: ARG002
@@ -87,6 +87,8 @@ class CatastrophicOverfitting(Guard):
         assert isinstance(engine, Engine)
         x, y = outputs["x"][: self._left], outputs["y"][: self._left]
         self._left -= len(y)
+        if not self.is_of_an_epoch(trainer):
+            return
         if not len(y) or engine.training_block.monitor != "val/robust_acc" or engine.ball is not engine.threat:
             return
         generator = keyed_generator(engine.device, "guard", engine.seed, batch_idx, engine.global_rank)
@@ -103,7 +105,7 @@ class CatastrophicOverfitting(Guard):
 
     def on_validation_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:  # noqa: ARG002
         images, fgsm, pgd = over_all(trainer, self._counts).tolist()
-        if not images or trainer.sanity_checking:
+        if not images:
             return
         now = pgd / images, fgsm / images
         verdict = judged(*now, self.seen["pgd_best"], int(images), suspected=self.seen["suspected"])
@@ -147,7 +149,7 @@ class RobustOverfitting(Guard):
 
     def on_validation_end(self, trainer: pl.Trainer, engine: pl.LightningModule) -> None:
         assert isinstance(engine, Engine)
-        if trainer.sanity_checking:
+        if not self.is_of_an_epoch(trainer):
             return
         value = float(trainer.callback_metrics["val/robust_acc"])
         is_above = is_above_chance(trainer)
