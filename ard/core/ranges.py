@@ -22,6 +22,13 @@ def above(bound: float, **options: float | None) -> None:
             raise UserError(f"{name} = {value}: expected above {bound:g}")
 
 
+def share(**options: float | None) -> None:
+    """Raises UserError for the first option that is no share, from 0 to 1; None is no number, and passes."""
+    for name, value in options.items():
+        if value is not None and not 0 <= value <= 1:
+            raise UserError(f"{name} = {value}: expected a share, from 0 to 1")
+
+
 def whole(least: int, **options: int | None) -> None:
     """Raises UserError for the first option that is no int, or is below `least`; None is no number, and passes."""
     for name, value in options.items():

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ard.core.ranges import above, at_least, share
 from ard.losses import cross_entropy, kl
 from ard.objectives.base import Objective, Pair, RunFacts
 
@@ -41,6 +42,9 @@ class ABSLD(Objective):
         mean_over_classes: bool = False,
     ) -> None:
         super().__init__()
+        share(alpha=alpha)
+        above(0, coolest=coolest)
+        at_least(coolest, warmest=warmest)
         self.alpha, self.scale = alpha, 0.1 if mean_over_classes else 1.0
         self.temperature_step, self.coolest, self.warmest = step, coolest, warmest
         self.falls_first = falls_first

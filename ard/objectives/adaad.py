@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from ard.core.ranges import share
 from ard.losses import kl
 from ard.objectives.base import Objective, Pair
 
@@ -24,6 +25,7 @@ class AdaAD(Objective):
 
     def __init__(self, *, alpha: float = 1.0, mean_over_classes: bool = False) -> None:
         super().__init__()
+        share(alpha=alpha)
         self.alpha, self.mean_over_classes = alpha, mean_over_classes
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from ard.core.ranges import above, share
 from ard.losses import attack_labels, kl
 from ard.models.frozen import Frozen, teacher_of
 from ard.objectives.base import Objective, Pair
@@ -23,6 +24,8 @@ class AKD(Objective):
 
     def __init__(self, *, alpha: float = 0.6, temperature: float = 2.0) -> None:
         super().__init__()
+        share(alpha=alpha)
+        above(0, temperature=temperature)
         self.alpha, self.temperature = alpha, temperature
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002
@@ -57,6 +60,8 @@ class AKD2(Objective):
     ) -> None:
         super().__init__()
         self.natural_teacher = teacher_of(natural_teacher)
+        share(alpha=alpha, beta=beta, **{"alpha + beta": round(alpha + beta, 9)})
+        above(0, temperature=temperature)
         self.alpha, self.beta, self.temperature = alpha, beta, temperature
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ard.core.ranges import above
+from ard.core.ranges import above, share
 from ard.losses import attack_labels, kl
 from ard.objectives.base import Objective, Pair
 
@@ -35,7 +35,8 @@ class ARD(Objective):
         teacher_temperature: float | None = None,
     ) -> None:
         super().__init__()
-        above(0, teacher_temperature=teacher_temperature)
+        share(alpha=alpha)
+        above(0, temperature=temperature, teacher_temperature=teacher_temperature)
         self.alpha, self.temperature, self.mean_over_classes = alpha, temperature, mean_over_classes
         self.teacher_temperature = teacher_temperature
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ard.core.ranges import above, at_least, share
 from ard.losses import AttackLoss, cross_entropy, kl
 from ard.objectives.base import Objective, Pair, RunFacts
 
@@ -38,6 +39,9 @@ class FairARD(Objective):
         mean_over_classes: bool = False,
     ) -> None:
         super().__init__()
+        share(alpha=alpha)
+        above(0, temperature=temperature)
+        at_least(lightest, heaviest=heaviest)
         self.alpha, self.temperature, self.mean_over_classes = alpha, temperature, mean_over_classes
         self.beta, self.lightest, self.heaviest = beta, lightest, heaviest
         self.weights, self.survived, self.shown = (nn.Buffer(torch.empty(0)) for _ in range(3))

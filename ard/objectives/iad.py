@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from ard.core.ranges import above, share
 from ard.losses import attack_labels, cross_entropy, kl
 from ard.models.frozen import Frozen, teacher_of
 from ard.objectives.base import Objective, Pair
@@ -39,6 +40,8 @@ class IADI(Objective):
         as_released: bool = False,
     ) -> None:
         super().__init__()
+        share(alpha=alpha, begin=begin)
+        above(0, temperature=temperature)
         self.alpha, self.beta, self.temperature = alpha, beta, temperature
         self.begins_at, self.as_released = begin, as_released
         self.follows_progress = begin > 0
@@ -118,6 +121,8 @@ class IADII(Objective):
     ) -> None:
         super().__init__()
         self.natural_teacher = teacher_of(natural_teacher)
+        share(alpha_1=alpha_1, alpha_2=alpha_2, **{"alpha_1 + alpha_2": round(alpha_1 + alpha_2, 9)}, begin=begin)
+        above(0, temperature=temperature)
         self.alpha_1, self.alpha_2, self.beta = alpha_1, alpha_2, beta
         self.temperature, self.begins_at = temperature, begin
         self.follows_progress = begin > 0

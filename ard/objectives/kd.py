@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from ard.core.ranges import above, share
 from ard.losses import kl
 from ard.objectives.base import Objective, Pair
 
@@ -22,6 +23,8 @@ class KD(Objective):
 
     def __init__(self, *, alpha: float = 1.0, temperature: float = 30.0) -> None:
         super().__init__()
+        share(alpha=alpha)
+        above(0, temperature=temperature)
         self.alpha, self.temperature = alpha, temperature
         self.labels = "soft" if alpha < 1 else "none"
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ard.core.pixels import Labels
-from ard.core.ranges import at_least
+from ard.core.ranges import above, at_least, share
 from ard.losses import attack_labels, kl, log_softmax
 from ard.models.frozen import Frozen, teacher_of
 from ard.objectives.base import Objective, Pair, RunFacts
@@ -163,6 +163,8 @@ class CIARD(BMTARD):
             mean_over_classes=mean_over_classes,
         )
         at_least(0, freeze=freeze)
+        share(start=start)
+        above(0, push_temperature=push_temperature)
         self.push, self.push_temperature = push, push_temperature
         self.start, self.freeze, self.teacher_lr = start, freeze, teacher_lr
         self.follows_progress = start > 0 or freeze < 1

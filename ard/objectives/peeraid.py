@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ard.core.ranges import above
 from ard.losses import kl
 from ard.models.building import another_network, get_ready
 from ard.models.wrappers import Network
@@ -41,6 +42,7 @@ class PeerAiD(Objective):
         mean_over_classes: bool = False,
     ) -> None:
         super().__init__()
+        above(0, temperature=temperature, peer_temperature=peer_temperature)
         self.factory, self.lambdas, self.gammas = peer, lambdas, gammas
         self.temperature, self.peer_temperature = temperature, peer_temperature
         self.mean_over_classes = mean_over_classes

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from ard.core.ranges import share
 from ard.losses import kl
 from ard.objectives.base import Objective, Pair
 
@@ -24,6 +25,7 @@ class RSLAD(Objective):
 
     def __init__(self, *, alpha: float = 5 / 6, mean_over_classes: bool = False) -> None:
         super().__init__()
+        share(alpha=alpha)
         self.alpha, self.scale = alpha, 0.1 if mean_over_classes else 1.0
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:  # noqa: ARG002

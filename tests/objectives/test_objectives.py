@@ -3,6 +3,7 @@
 import copy
 import pickle
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
@@ -46,6 +47,28 @@ def told(objective, teacher, seen_through=lambda facts: facts):
     frozen = Frozen()
     frozen._held.append(copy.deepcopy(teacher).float())
     objective.setup_all(seen_through(run_facts(teacher=frozen)))
+
+
+@pytest.mark.parametrize(
+    ("module", "kind", "options", "found"),
+    [
+        ("iad", "IADI", {"begin": 60}, "begin = 60: expected a share, from 0 to 1"),  # the paper's epoch
+        ("iad", "IADII", {"alpha_1": 0.8, "alpha_2": 0.3}, "alpha_1 . alpha_2 = 1.1: expected a share"),
+        ("mtard", "CIARD", {"start": 50}, "start = 50: expected a share"),
+        ("rslad", "RSLAD", {"alpha": 5}, "alpha = 5: expected a share"),
+        ("ard", "ARD", {"temperature": 0}, "temperature = 0: expected above 0"),
+        ("kd", "KD", {"alpha": -0.1}, "alpha = -0.1: expected a share"),
+        ("adaad", "AdaAD", {"alpha": 2}, "alpha = 2: expected a share"),
+        ("absld", "ABSLD", {"coolest": 2, "warmest": 1}, "warmest = 1: expected at least 2"),
+        ("fair_ard", "FairARD", {"lightest": 3}, "heaviest = 2.5: expected at least 3"),
+        ("akd", "AKD", {"alpha": float("nan")}, "alpha = nan: expected a share"),
+        ("akd", "AKD2", {"alpha": 0.6, "beta": 0.5}, "alpha . beta = 1.1: expected a share"),
+        ("peeraid", "PeerAiD", {"peer_temperature": 0}, "peer_temperature = 0: expected above 0"),
+    ],
+)
+def test_numbers_of_which_the_formula_makes_no_sense_are_refused(module, kind, options, found):
+    with user_error(found):
+        getattr(import_module(f"ard.objectives.{module}"), kind)(**options)
 
 
 @every_objective
