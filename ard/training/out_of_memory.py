@@ -25,6 +25,8 @@ def explain_out_of_memory(trainer: pl.Trainer, engine: Engine) -> Iterator[None]
 def _message(trainer: pl.Trainer, engine: Engine) -> str:
     size, steps = engine.data.batch_size, engine.attack.steps
     attack = f"{type(engine.attack).__name__} of {steps} step{'s' * (steps != 1)}"
+    if engine.replays:
+        attack = f"{engine.replays} replays"
     place = f"{trainer.strategy.root_device} is out of memory in step {trainer.global_step}"
     ways = [] if "mixed" in str(trainer.precision) else ["--precision bf16-mixed"]
     if trainer.strategy.root_device.type == "cuda" and engine.cuda_graph:

@@ -41,7 +41,7 @@ class Training:
             multistep. null: it stays.
         label_smoothing: The share of a label that is spread over all classes.
         average: The decay of an exponential moving average of the student, which is then validated and selected (null:
-            none); warmed up as min(average, (1 + n) / (10 + n)) over steps n, so that short runs can use it.
+            none); warmed up as min(average, (1 + n) / (10 + n)) over steps n = 1, 2, …, so that short runs can use it.
         monitor: What the best epoch is selected by, on the validation split.
         eps_ramp: Between which shares of training the radius rises from 0 to that of the threat, [0.26, 0.76] or [0, 1],
             see `radius_share`; validation keeps the whole radius. null: it is whole throughout.
@@ -71,12 +71,15 @@ class Training:
         if not all(0 < milestone <= 1 for milestone in self.milestones):
             raise UserError(f"milestones = {list(self.milestones)}: expected fractions of training in (0, 1], such as 0.5")
         for name, most in {
+            "lr": inf,
             "momentum": 1,
             "weight_decay": inf,
             "gamma": inf,
             "warmup": 1,
             "label_smoothing": 1,
         }.items():
+            if not isinstance(getattr(self, name), int | float):
+                raise UserError(f"{name} = {getattr(self, name)}: expected a number")
             if not 0 <= getattr(self, name) <= most:
                 raise UserError(
                     f"{name} = {getattr(self, name)}: expected at least 0" + (f", at most {most}" if most == 1 else "")
@@ -101,6 +104,8 @@ class Training:
             )
         if self.least_momentum is not None and self.schedule == "multistep":
             raise UserError(f"least_momentum = {self.least_momentum}: multistep moves no momentum; expected null")
+        if self.warmup != Training.warmup and self.schedule == "multistep":
+            raise UserError(f"warmup = {self.warmup}: multistep has none; expected it with another schedule, such as cosine")
 
     def _check_ramp(self) -> None:
         shares = self.eps_ramp

@@ -188,7 +188,7 @@ def test_on_a_gpu_the_memory_of_graphs_is_a_way_out(graphs, kind):
     data, attack = SimpleNamespace(batch_size=32), SimpleNamespace(steps=7)
     strategy = SimpleNamespace(root_device=torch.device(kind))
     trainer = SimpleNamespace(strategy=strategy, global_step=2, world_size=1, precision="bf16-mixed")
-    said = out_of_memory._message(trainer, SimpleNamespace(data=data, attack=attack, cuda_graph=graphs))
+    said = out_of_memory._message(trainer, SimpleNamespace(data=data, attack=attack, replays=0, cuda_graph=graphs))
     assert ("--model.cuda_graph false" in said) == (graphs and kind == "cuda")
     assert not FreeDistillation.cuda_graph  # replays have no graphs to leave out
 
@@ -198,7 +198,7 @@ def test_half_a_batch_is_one_that_the_devices_can_share(size, devices, half):
     data, attack = SimpleNamespace(batch_size=size), SimpleNamespace(steps=7)
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     trainer = SimpleNamespace(strategy=strategy, global_step=2, world_size=devices, precision="32-true")
-    said = out_of_memory._message(trainer, SimpleNamespace(data=data, attack=attack))
+    said = out_of_memory._message(trainer, SimpleNamespace(data=data, attack=attack, replays=0))
     way = f"--batch-size {half} (another run: scale the learning rate with it), or " if half else ""
     assert said.endswith(f"precision 32-true; try --precision bf16-mixed, or {way}more devices")
 

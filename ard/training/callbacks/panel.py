@@ -104,7 +104,7 @@ def _teacher(trainer: pl.Trainer, place: str, teacher: Frozen) -> str:
 
 
 def _attack(attack: Attack) -> str:
-    length = f"{attack.step_size / attack.ball.eps:.2g} eps"
+    length = f"{attack.step_size / attack.ball.eps:.2g} eps" if attack.ball.eps else "nothing, as eps is 0"
     return f"{type(attack).__name__}, {attack.steps} step{'s' * (attack.steps != 1)} of {length}"
 
 
