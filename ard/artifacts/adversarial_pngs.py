@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ard.artifacts.adversarial import AdversarialImages, Claim, checked
 from ard.artifacts.paths import CLAIM
-from ard.artifacts.tensors import LARGEST, digest_of_tensors
+from ard.artifacts.tensors import LARGEST_FILE, digest_of_tensors
 from ard.artifacts.typed_json import from_tree, parsed, reason_of, to_tree
 from ard.core.errors import UserError
 from ard.core.files import discard, open_regular, or_user_error, small_text, sync_folder
@@ -117,8 +117,8 @@ def read_pngs(folder: Path) -> AdversarialImages:
 def _images(files: Sequence[Path]) -> Tensor:
     """All as the first, in size and colours, and together no more than a file of tensors may have."""
     first = _pixels(files[0])
-    if len(files) * first.nbytes > LARGEST:
-        raise ValueError(f"{len(files)} images of {tuple(first.shape)}: more than {LARGEST} bytes")
+    if len(files) * first.nbytes > LARGEST_FILE:
+        raise ValueError(f"{len(files)} images of {tuple(first.shape)}: more than {LARGEST_FILE} bytes")
     images = first.new_empty(len(files), *first.shape)
     for place, file in enumerate(files):
         images[place] = pixels = _pixels(file)

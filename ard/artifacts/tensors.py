@@ -19,7 +19,7 @@ from ard.core.files import readable
 from ard.core.text import first_line
 from ard.core.trees import check_size
 
-LARGEST = 8 * 2**30  # bytes of a file of weights: it is held in memory twice while it is read
+LARGEST_FILE = 8 * 2**30  # bytes of a file of weights: it is held in memory twice while it is read
 ZEROS = b"\nbytearray\n"  # which torch lets a pickle call, with as many as it likes
 PLAIN: list[Any] = [Namespace]  # the options in checkpoints of timm and torchvision: names and values, no code
 
@@ -28,8 +28,8 @@ def read_bytes(path: Path) -> bytes:
     """The content of a file of weights, read once, so that what is hashed is what is used."""
     with readable(path) as file:
         size = os.fstat(file.fileno()).st_size
-        if size > LARGEST:
-            raise UserError(f"{path}: {size} bytes; expected weights of a classifier, at most {LARGEST}")
+        if size > LARGEST_FILE:
+            raise UserError(f"{path}: {size} bytes; expected weights of a classifier, at most {LARGEST_FILE}")
         return file.read(size)
 
 

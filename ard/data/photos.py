@@ -78,9 +78,12 @@ class Photos(ImageFolder):
             split_seed=split_seed,
         )
         self.augmentation = augmentation
+        self.val_size, self._batch_idx = self._validation_count(), 0
+
+    def _validation_count(self) -> int:
+        """Of each class one at least, and never all."""
         count = sum(map(len, self.train_files.values()))
-        self.val_size = max(min(round(val_size * count), count - self.num_classes), self.num_classes)
-        self._batch_idx = 0
+        return max(min(round(self.val_share * count), count - self.num_classes), self.num_classes)
 
     @property
     def test_images_by(self) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """GradAlign: one-step adversarial training of a student that stays linear where the attack steps."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ard.core.ranges import at_least
 from ard.losses import attack_labels, cross_entropy
-from ard.objectives.base import Objective, Pair
-from ard.objectives.run_facts import RunFacts, ThreatBall
+from ard.objectives.base import Objective, Pair, RunFacts
 
 
 class GradAlign(Objective):
@@ -29,7 +30,7 @@ class GradAlign(Objective):
         super().__init__()
         at_least(0, saturated=saturated)
         self.strength, self.saturated = strength, saturated
-        self.threat: ThreatBall | None = None  # of a loop of one's own: Linf
+        self.threat: Any = None  # in a loop of one's own it is Linf
 
     def setup(self, run: RunFacts) -> None:
         self.threat = run.threat
@@ -50,7 +51,8 @@ class GradAlign(Objective):
     def _move(self, x: Tensor) -> Tensor:
         """η, of x's shape."""
         if self.threat is not None and self.threat.eps:
-            return self.threat.scaled(self.step.eps / self.threat.eps).uniform(x, self.generator)
+            eta: Tensor = self.threat.scaled(self.step.eps / self.threat.eps).uniform(x, self.generator)
+            return eta
         return self.step.eps * (2 * torch.rand(x.shape, generator=self.generator, device=x.device, dtype=x.dtype) - 1)
 
 

@@ -117,7 +117,7 @@ def test_a_changed_folder_is_refused(evaluated, tmp_path, capsys, damage, monkey
     elif damage == "another size":
         Image.new("L", (4000, 4000)).save(file)
     elif damage.startswith("more"):
-        monkeypatch.setattr("ard.artifacts.adversarial_pngs.LARGEST", 40 * 64 * 4 - 1)
+        monkeypatch.setattr("ard.artifacts.adversarial_pngs.LARGEST_FILE", 40 * 64 * 4 - 1)
     else:
         file.write_bytes(file.read_bytes()[:60])
     status, out, err = cli(capsys, "verify", folder, evaluated)
