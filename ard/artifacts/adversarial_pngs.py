@@ -121,9 +121,10 @@ def _images(files: Sequence[Path]) -> Tensor:
         raise ValueError(f"{len(files)} images of {tuple(first.shape)}: more than {LARGEST_FILE} bytes")
     images = first.new_empty(len(files), *first.shape)
     for place, file in enumerate(files):
-        images[place] = pixels = _pixels(file)
+        pixels = _pixels(file)
         if pixels.shape != first.shape:
             raise ValueError(f"{file.name} is {tuple(pixels.shape)}, {files[0].name} {tuple(first.shape)}")
+        images[place] = pixels
     return images
 
 

@@ -128,8 +128,23 @@ def check_fold(card: Card, path: str | Path, data: Any) -> None:
 
 def check_validation(card: Card, path: str | Path, data: Any) -> None:
     """Raises UserError where the weights at `path` may have learned the images that `data` keep for validation."""
-    ours = data.validation_images_by
-    _check_alike(path, {key: (their, ours[key]) for key, their in said(card.data, list(ours)).items()}, "validation")
+    ours, theirs = data.validation_images_by, said(card.data, [*data.validation_images_by])
+    if _kind(card.data) == type(innermost(data)).__name__:
+        _check_alike(path, {key: (their, ours[key]) for key, their in theirs.items()}, "validation")
+
+
+def innermost(data: Any) -> Any:
+    """The data set that others are made of."""
+    return innermost(data.base) if hasattr(data, "base") else data
+
+
+def _kind(section: Any) -> str:
+    """The class of the innermost data set in a `data:` section, which may hold anything."""
+    if not isinstance(section, dict):
+        return ""
+    arguments = section.get("init_args")
+    inside = arguments.get("base") if isinstance(arguments, dict) else None
+    return _kind(inside) if inside else str(section.get("class_path")).rpartition(".")[2]
 
 
 def _check_alike(path: str | Path, settings: Mapping[str, tuple[Any, Any]], purpose: str) -> None:

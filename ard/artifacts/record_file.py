@@ -13,7 +13,7 @@ from ard.core.bits import unpack
 from ard.core.errors import UserError
 from ard.core.files import small_text, write_whole
 
-LAST = "Square"  # of AutoAttack's attacks
+SQUARE = "Square"  # of AutoAttack's attacks
 
 
 def read_record(path: Path) -> Record:
@@ -74,9 +74,9 @@ def _checked(record: Record) -> Record:
     claimed = [("clean", "clean_acc", record.clean_acc), ("worst", "robust_acc", record.robust_acc)]
     claimed += [(attack.name, f"accuracy after {attack.name}", attack.accuracy) for attack in record.attacks]
     if record.autoattack_acc is not None:
-        if LAST not in names:
-            raise ValueError(f"autoattack_acc = {record.autoattack_acc}, but {LAST} is none of its attacks")
-        claimed += [(LAST, "autoattack_acc", record.autoattack_acc)]
+        if SQUARE not in names:
+            raise ValueError(f"autoattack_acc = {record.autoattack_acc}, but {SQUARE} is none of its attacks")
+        claimed += [(SQUARE, "autoattack_acc", record.autoattack_acc)]
     for name, what, accuracy in claimed:
         share = unpack(record.bits[name], record.n).mean()
         if abs(accuracy - share) > 1e-9:

@@ -91,9 +91,13 @@ def _check_entries(file: BinaryIO, size: int) -> None:
 
 def _check_pickle(file: BinaryIO) -> None:
     """Raises ValueError for a pickle that makes zeros, which a few bytes can ask for until no memory is left."""
-    if zipfile.is_zipfile(file):
+    file.seek(0)
+    packed = file.read(4) == b"PK\x03\x04"  # torch looks at the beginning, zipfile at the end
+    if packed != zipfile.is_zipfile(file):
+        raise ValueError("an archive at one end alone")
+    if packed:
         with zipfile.ZipFile(file) as archive:
-            pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
+            pickles = [archive.read(entry) for entry in archive.infolist() if entry.filename.lower().endswith("data.pkl")]
     else:
         file.seek(0)
         pickles = [file.read()]

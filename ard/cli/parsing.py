@@ -31,7 +31,7 @@ def parse(verb: str, function: Callable[..., Any], argv: list[str], usage: str =
     parser.add_function_arguments(function, fail_untyped=True, skip={*grouped, *needed})
     flags = [name for name, kind in kinds.items() if kind in (bool, bool | None)]
     _check_empty(argv, flags)
-    words = _options_first([_normalized_word(word, after, flags) for word, after in zip_longest(argv, argv[1:])])
+    words = _names_first([_normalized_word(word, after, flags) for word, after in zip_longest(argv, argv[1:])])
     try:
         given = written_out(parser.parse_args(words))
     except UserError as error:
@@ -51,17 +51,17 @@ def _check_empty(argv: list[str], flags: Collection[str]) -> None:
             raise UserError(f"{option} names nothing: expected a value, or leave it out")
 
 
-def _options_first(words: Sequence[str]) -> list[str]:
+def _names_first(words: Sequence[str]) -> list[str]:
     """Names may stand on both sides of an option, of which argparse would take the first ones alone."""
     options: list[str] = []
     names: list[str] = []
-    rest = list(words)
+    rest = [] if "--" in words else list(words)
     while rest:
         word = rest.pop(0)
-        (options if word.startswith("-") else names).append(word)
+        (options if word.startswith("--") else names).append(word)
         if word.startswith("--") and "=" not in word and rest and not rest[0].startswith("--"):
             options.append(rest.pop(0))
-    return [*options, *names]
+    return [*names, *options] or list(words)
 
 
 def _normalized_word(word: str, after: str | None, flags: Collection[str]) -> str:

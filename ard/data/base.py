@@ -79,7 +79,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self.padding_mode, self.rotation, self.cutmix = padding_mode, rotation, cutmix
         self.augmentation: str = augmentation
         self._check_switches()
-        self._passes = 0  # that were finished; without a trainer they are the epochs
+        self._passes = 0  # that came to their last batch; without a trainer they are the epochs
         self._shown: tuple[int, list[list[int]]] = (-1, [])
         self._resident: Tensor | None = None  # the pixels there
 

@@ -106,8 +106,8 @@ class Loader(DataLoader):
     """Batches of a global size, each rank its share; shuffled by (seed, epoch), and resumable inside an epoch.
 
     `epoch` is asked anew at every pass: Lightning's checkpoints hold no random state, so an order drawn from the global
-    generator would repeat the first epoch's after a resume. `ended` is called after it. With `seeded`, images are asked for
-    by index and seed.
+    generator would repeat the first epoch's after a resume. `ended` is called with its last batch. With `seeded`, images are
+    asked for by index and seed.
     """
 
     def __init__(
@@ -140,9 +140,9 @@ class Loader(DataLoader):
         self.place = {"epoch": epoch, "yielded": self.order.skip}
         for batch in super().__iter__():
             self.place["yielded"] += 1
+            if self.ended is not None and self.place["yielded"] == len(self.order):
+                self.ended()  # before the last batch is out: whoever counts batches asks for no more
             yield batch
-        if self.ended is not None:
-            self.ended()
 
     def state_dict(self) -> dict[str, int]:
         return dict(self.place)

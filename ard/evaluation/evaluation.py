@@ -220,6 +220,7 @@ class Evaluation:
         if start in self.blocks:
             return self.blocks[start]
         block = self.store.read(start) if self.store is not None else Block(start)
+        block.whole &= self.names <= block.correct.keys()
         return block.to(self.x.device) if block.fits(self.x[start : start + self.block_size]) else Block(start)
 
 

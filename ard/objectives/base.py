@@ -89,7 +89,10 @@ class Objective(nn.Module, ABC):
         """Change the student before training: whatever is around or inside this objective sees it changed in `setup`."""
 
     def setup(self, run: RunFacts) -> None:
-        """Get ready before training, and before a run that goes on reads its checkpoint; a second fit keeps the buffers."""
+        """Get ready before training, and before a run that goes on reads its checkpoint.
+
+        In a second fit of one module buffers are put back afterwards as the first one left them.
+        """
 
     def after_step(self, terms: dict[str, Tensor], student: nn.Module) -> None:
         """Move state after an optimiser step.

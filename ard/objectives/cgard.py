@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ard.core.ranges import share
 from ard.losses import AttackLoss, cross_entropy, kl
 from ard.objectives.base import Objective, Pair
 
@@ -24,6 +25,7 @@ class CGARD(Objective):
 
     def __init__(self, *, alpha: float = 0.7) -> None:
         super().__init__()
+        share(alpha=alpha)
         self.alpha = alpha
 
     def forward(self, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Pair:

@@ -35,7 +35,8 @@ def going_on(part: nn.Module, *, fitted_before: bool) -> Iterator[None]:
     before = {name: value.clone() for name, value in part.named_buffers(recurse=False)} if fitted_before else {}
     yield
     for name, value in before.items():
-        if (now := getattr(part, name)).shape == value.shape:
+        now = getattr(part, name, None)
+        if now is not None and now.shape == value.shape:
             now.copy_(value)
 
 

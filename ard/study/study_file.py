@@ -182,6 +182,8 @@ def _check_request(name: str, study: Study) -> None:
         for key in ("data", "network", "shard"):
             if key in study.evaluate:
                 raise UserError(f"{key}: expected none, each run has its own; `ard evaluate` takes another")
+        if study.request.norm and study.request.eps is None:
+            raise UserError(f"norm: {study.request.norm}: expected eps beside it, the radius in that norm")
         study.request.check()
         study.request.check_ball()
         study.request.check_attacks()

@@ -21,18 +21,8 @@ from ard.training.engine import Engine
 
 NAMES = (BEST, PREVIOUS, LAST)  # of the same step, the later one knows more
 # What a checkpoint's optimiser and scheduler hold.
-HELD = (
-    "lr",
-    "momentum",
-    "weight_decay",
-    "nesterov",
-    "optimizer",
-    "schedule",
-    "milestones",
-    "gamma",
-    "warmup",
-    "least_momentum",
-)
+HELD = r"training\.(lr|(least_)?momentum|nesterov|weight_decay|schedule|milestones|gamma|warmup): (?!not set)"
+HELD += r"|training\.optimizer\b|objective\.(.*\.)?teacher_lr: "
 MAY_CHANGE = ("data.init_args.workers", "data.init_args.root")  # and max_epochs may grow
 
 
@@ -162,7 +152,7 @@ def check_same(start: Start, run: dict[str, Any], *, engine: Engine, allow_chang
 
 def _check_held(start: Start, changed: list[str]) -> None:
     """Raises UserError for a change that would be told and not come true: the optimiser goes on as the checkpoint has it."""
-    held = [change for change in changed if re.match(rf"model\.training\.({'|'.join(HELD)})\b", change)]
+    held = [change for change in changed if re.match(rf"model\.({HELD})", change)]
     if held:
         raise UserError(
             f"{start.path} is of another run: {', '.join(held)}; optimiser and schedule go on as the checkpoint holds them: "

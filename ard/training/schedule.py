@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, inf
+from numbers import Real
 from typing import Any, Literal
 
 import torch
@@ -78,7 +79,7 @@ class Training:
             "warmup": 1,
             "label_smoothing": 1,
         }.items():
-            if not isinstance(getattr(self, name), int | float):
+            if not isinstance(getattr(self, name), Real):
                 raise UserError(f"{name} = {getattr(self, name)}: expected a number")
             if not 0 <= getattr(self, name) <= most:
                 raise UserError(
@@ -105,7 +106,7 @@ class Training:
         if self.least_momentum is not None and self.schedule == "multistep":
             raise UserError(f"least_momentum = {self.least_momentum}: multistep moves no momentum; expected null")
         if self.warmup != Training.warmup and self.schedule == "multistep":
-            raise UserError(f"warmup = {self.warmup}: multistep has none; expected it with another schedule, such as cosine")
+            raise UserError(f"warmup = {self.warmup}: multistep has none; expected another schedule, or {Training.warmup}")
 
     def _check_ramp(self) -> None:
         shares = self.eps_ramp

@@ -128,9 +128,9 @@ def take(
             undo = weight_perturbation(student, lambda: total_loss(attacked.training_loss(x_adv)), objective)
             on_error.callback(undo)
         learned = learn(student, objective, attacked, step)
+        if clean_pass == "after_loss":
+            show_clean(student, x)
         on_error.pop_all()  # from here on it is the caller's
-    if clean_pass == "after_loss":
-        show_clean(student, x)
     heard = next(iter([*answers, *learned.answers]), None)
     one_each = attacked.attack_loss is not None and len(x_adv) == len(x)  # a loss may have several points an image
     return Taken(terms=learned.terms, x_adv=x_adv, answers=heard if one_each else None, undo=undo)

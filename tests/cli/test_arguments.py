@@ -2,10 +2,12 @@
 
 import pytest
 from small_runs import ROOT, cli
+from tiny import user_error
 
 from ard.cli.parsing import parse
 from ard.commands.compare import compare_runs
 from ard.commands.evaluate import evaluate_weights
+from ard.commands.predict import predict_files
 
 FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/pgd_at.yaml"]
 
@@ -38,6 +40,16 @@ def test_names_may_stand_on_both_sides_of_an_option():
         arguments = parse("evaluate", evaluate_weights, words.split())
         assert arguments["weights"] == ["a", "b"]
         assert (arguments["request"].limit, arguments["request"].replace) == (5, True)
+    after_all = parse("predict", predict_files, ["w", "--", "-x.png", "y.png"])
+    assert (after_all["weights"], after_all["images"]) == ("w", ["-x.png", "y.png"])
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"), [("evaluate", "a b --teacher"), ("compare", "d1 d2 --out"), ("evaluate", "a --suite")]
+)
+def test_an_option_at_the_end_that_lacks_its_value_takes_no_name(verb, words):
+    with user_error("expected one argument"):
+        parse(verb, {"evaluate": evaluate_weights, "compare": compare_runs}[verb], words.split())
 
 
 @pytest.mark.parametrize(

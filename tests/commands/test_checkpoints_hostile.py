@@ -76,18 +76,27 @@ def test_a_malicious_pickle_runs_nowhere(command, capsys, place, checkpoint, obs
     observed(f"6 ways to load it, exit 2 each, nothing ran: refused, {min(lines)}")
 
 
-@pytest.mark.parametrize("packed", [True, False])
-def test_a_few_bytes_that_ask_for_much_memory_get_none(packed, tmp_path):
-    asked = 2**40
-    content = pickle.dumps(Zeros(asked), protocol=2)
+@pytest.mark.parametrize("name", ["", "data.pkl", "DATA.PKL"])
+def test_a_few_bytes_that_ask_for_much_memory_get_none(name, tmp_path):
+    content = pickle.dumps(Zeros(2**40), protocol=2)
     file = tmp_path / "zeros.pt"
     file.write_bytes(content)
-    if packed:
+    if name:
         with zipfile.ZipFile(file, "w") as archive:
-            archive.writestr("zeros/data.pkl", content)
+            archive.writestr(f"zeros/{name}", content)
             archive.writestr("zeros/version", "3")
     with user_error("zeros.pt: refused, not a plain file of weights .it asks for builtins.bytearray"):
         plain_from(file.read_bytes(), file)
+
+
+def test_a_file_that_is_an_archive_at_its_end_alone_is_refused(tmp_path):
+    """torch would read its beginning."""
+    file = tmp_path / "both.pt"
+    with zipfile.ZipFile(file, "w"):
+        pass
+    content = pickle.dumps(Zeros(2**40), protocol=2) + file.read_bytes()
+    with user_error("both.pt: refused, .*an archive at one end alone"):
+        plain_from(content, file)
 
 
 @pytest.mark.fault(12)

@@ -106,6 +106,10 @@ def test_without_a_trainer_every_pass_has_another_order() -> None:
     passes = [torch.cat([y for _, y in data.train_dataloader()]).tolist() for data in [Digits()] * 2 + [Digits()] * 2]
     assert passes[0] != passes[1]
     assert passes[:2] == passes[2:]
+    data = Digits()
+    length = len(data.train_dataloader())
+    counted = [torch.cat([y for _, (_, y) in zip(range(length), data.train_dataloader(), strict=False)]) for _ in range(2)]
+    assert [labels.tolist() for labels in counted] == passes[:2]  # as Lightning does, which asks for no batch too many
 
 
 def test_digits_sizes() -> None:

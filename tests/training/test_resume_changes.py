@@ -86,6 +86,13 @@ def test_another_objective_is_refused_by_name(command, capsys, run, observed):
     observed(f"exit 2: {line}")
 
 
+def test_a_setting_that_the_checkpoint_does_not_know_is_no_change_of_its_optimiser():
+    start = SimpleNamespace(path="last.ckpt")
+    resume._check_held(start, ["model.training.gamma: not set -> 0.1", "model.objective.alpha: 1.0 -> 0.5"])
+    with user_error("last.ckpt is of another run: model.objective.teacher_lr: 0.1 -> 0.2; optimiser and schedule go on"):
+        resume._check_held(start, ["model.objective.teacher_lr: 0.1 -> 0.2"])
+
+
 def test_the_precision_that_auto_stands_for_counts():
     """Pre-empted on a machine with bfloat16, resumed on one without."""
     was, now = ({"config": {"trainer": {"max_epochs": 2}}, "precision": kind} for kind in ("bf16-mixed", "32-true"))

@@ -114,7 +114,7 @@ class Closed(torch.optim.SGD):
         ),
         ({"least_momentum": 0.95, "schedule": "cosine"}, "expected from 0 to momentum"),
         ({"least_momentum": 0.8}, "multistep moves no momentum"),
-        ({"warmup": 0.05}, "warmup = 0.05: multistep has none; expected it with another schedule"),
+        ({"warmup": 0.05}, "warmup = 0.05: multistep has none; expected another schedule, or 0.3"),
         ({"lr": None}, "lr = None: expected a number"),
         ({"gamma": "0.1"}, "gamma = 0.1: expected a number"),
         ({"eps_ramp": (0.5, 0.2)}, r"eps_ramp = \[0.5, 0.2\]: expected two rising shares"),

@@ -11,6 +11,7 @@ from ard.core.text import radius
 
 AGAIN = "again"  # where the commands write
 FILE = "FILE"  # stands for weights of which a record has the digest alone
+TOLD = "KL at temperature "  # and at which
 LIBRARY = "torchattacks."
 
 
@@ -41,7 +42,15 @@ def _evaluation(record: Record) -> Mapping[str, object]:
         "attacks": ",".join(a.name.removeprefix(LIBRARY) for a in record.attacks if a.name.startswith(LIBRARY)) or None,
         **{name: FILE if digest else None for name, digest in given.items()},
         "transfer": ",".join(FILE for _ in record.given.transfer or ()) or None,
+        "temperature": _temperature(record),
     }
+
+
+def _temperature(record: Record) -> str | None:
+    """That of the attack through the teacher, beside 1."""
+    losses = [str(attack.settings.get("loss")) for attack in record.attacks]
+    told = [number for loss in losses if loss.startswith(TOLD) for number in loss.removeprefix(TOLD).split(" and ")]
+    return next((number for number in told if number != "1"), None)
 
 
 def _look(diagnosis: Diagnosis) -> Mapping[str, object]:
@@ -50,7 +59,7 @@ def _look(diagnosis: Diagnosis) -> Mapping[str, object]:
         "eps": radius(diagnosis.threat.eps),
         "limit": diagnosis.n,
         "seed": diagnosis.seed,
-        "teacher": FILE if diagnosis.teacher else None,
+        "teacher": ",".join(diagnosis.teacher.path.split(" + ")) if diagnosis.teacher else None,
     }
 
 
