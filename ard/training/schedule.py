@@ -71,16 +71,11 @@ class Training:
         one_of(Monitor, monitor=self.monitor)
         if not all(0 < milestone <= 1 for milestone in self.milestones):
             raise UserError(f"milestones = {list(self.milestones)}: expected fractions of training in (0, 1], such as 0.5")
-        for name, most in {
-            "lr": inf,
-            "momentum": 1,
-            "weight_decay": inf,
-            "gamma": inf,
-            "warmup": 1,
-            "label_smoothing": 1,
-        }.items():
+        largest = {"momentum": 1, "weight_decay": inf, "gamma": inf, "warmup": 1, "label_smoothing": 1}
+        for name in ("lr", *largest):
             if not isinstance(getattr(self, name), Real):
                 raise UserError(f"{name} = {getattr(self, name)}: expected a number")
+        for name, most in largest.items():
             if not 0 <= getattr(self, name) <= most:
                 raise UserError(
                     f"{name} = {getattr(self, name)}: expected at least 0" + (f", at most {most}" if most == 1 else "")

@@ -46,8 +46,11 @@ def test_a_record_of_a_rehearsal_is_no_answer_to_a_real_question_nor_the_other_w
 
 def test_a_record_of_another_temperature_or_published_number_is_no_answer():
     through = attack("KL to teacher", 0.5, settings={"loss": "KL at temperature 1 and 4"})
+    square = attack("Square", 0.5, group="AutoAttack")
     held = CheckResult(id="O16", value=0.25, threshold=0.1, verdict="warn", reason="")
-    record = full_record(attacks=(through,), checks=(held,), autoattack_acc=0.5, given=GivenFiles(teacher="0" * 64))
+    record = full_record(
+        attacks=(through, square), checks=(held,), autoattack_acc=0.5, robust_acc=0.5, given=GivenFiles(teacher="0" * 64)
+    )
     asked = {"suite": record.suite, "limit": record.limit, "seed": record.seed, "split": record.split}
 
     def answers(**options):

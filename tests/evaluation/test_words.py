@@ -50,7 +50,9 @@ def test_no_page_says_sound_without_autoattack(tmp_path):
     weights.write_bytes(b"weights")
     whole = full_record(suite="quick", autoattack_acc=None)
     old = replace(whole, schema=4, attacks=whole.attacks[:1], weights=replace(whole.weights, sha256=sha256(weights)))
-    old = replace(old, bits={name: old.bits[name] for name in ("clean", "PGD-20", "worst")})
+    (pgd,) = old.attacks
+    bits = {"clean": old.bits["clean"], "PGD-20": old.bits["PGD-20"], "worst": old.bits["PGD-20"]}
+    old = replace(old, bits=bits, robust_acc=pgd.accuracy)
     write_record(tmp_path / "evaluation.json", old)
     record = read_record(tmp_path / "evaluation.json")
     shown = [str(record), evidence_card(record), json.dumps(robustbench_entry(record))]

@@ -180,7 +180,12 @@ def test_the_images_that_were_validated_are_counted_also_where_they_are_a_part_o
     guard, engine = RobustOverfitting(), Distillation(student=tiny_net(), objective="pgd_at")
     metrics = {"val/robust_acc": torch.tensor(0.5)}
     trainer = SimpleNamespace(
-        datamodule=Digits(), sanity_checking=False, world_size=1, current_epoch=0, callback_metrics=metrics
+        state=SimpleNamespace(fn="fit"),
+        datamodule=Digits(),
+        sanity_checking=False,
+        world_size=1,
+        current_epoch=0,
+        callback_metrics=metrics,
     )
     engine._trainer, engine.validated_counts = trainer, torch.tensor([3, 4, 0, 9])
     guard.on_validation_end(trainer, engine)

@@ -476,7 +476,7 @@ def test_keys_of_training_win_also_where_they_say_what_is_the_default(engine):
     assert module.training_block == replace(kept, average=None, weight_decay=0.0)
     with user_error("training: unknown key 'averge'; did you mean 'average'"):
         engine(student=Net(), objective=objective, training={"averge": None})
-    with user_error("training = .*'lr': 'fast'"):
+    with user_error("lr = fast: expected a number"):
         engine(student=Net(), objective=objective, training={"lr": "fast"})
 
 
