@@ -129,7 +129,7 @@ def check_fold(card: Card, path: str | Path, data: Any) -> None:
 def check_validation(card: Card, path: str | Path, data: Any) -> None:
     """Raises UserError where the weights at `path` may have learned the images that `data` keep for validation."""
     ours, theirs = data.validation_images_by, said(card.data, [*data.validation_images_by])
-    if _kind(card.data) == type(innermost(data)).__name__:
+    if str(own_section(card.data).get("class_path")).rpartition(".")[2] == type(innermost(data)).__name__:
         _check_alike(path, {key: (their, ours[key]) for key, their in theirs.items()}, "validation")
 
 
@@ -138,13 +138,12 @@ def innermost(data: Any) -> Any:
     return innermost(data.base) if hasattr(data, "base") else data
 
 
-def _kind(section: Any) -> str:
-    """The class of the innermost data set in a `data:` section, which may hold anything."""
-    if not isinstance(section, dict):
-        return ""
+def own_section(section: Any) -> dict[str, Any]:
+    """The `data:` section of the data set itself, whatever is around it, of a card, which may hold anything; else empty."""
+    section = section if isinstance(section, dict) else {}
     arguments = section.get("init_args")
-    inside = arguments.get("base") if isinstance(arguments, dict) else None
-    return _kind(inside) if inside else str(section.get("class_path")).rpartition(".")[2]
+    base = arguments.get("base") if isinstance(arguments, dict) else None
+    return own_section(base) if base else section
 
 
 def _check_alike(path: str | Path, settings: Mapping[str, tuple[Any, Any]], purpose: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ard.artifacts.card import difference
+from ard.artifacts.card import difference, own_section
 from ard.artifacts.paths import RECORD, record_of
 from ard.artifacts.record_file import readable_record
 from ard.attacks import PGD, frozen_mode
@@ -106,18 +106,11 @@ def origin(run: PlannedRun, name: str, teacher: Frozen) -> Iterator[Advice]:
 
 def same_split(theirs: dict[str, Any] | None, section: dict[str, Any]) -> bool:
     """Whether a teacher's `data:` section, as its card has it, splits off the same validation images as another."""
-    theirs, ours = _own(theirs), _own(section)
+    theirs, ours = own_section(theirs), own_section(section)
     one, other = (_mapping(part.get("init_args")) for part in (theirs, ours))
     names = (Path(str(part.get("root") or "")).name for part in (one, other))
     kept = all(one.get(key) == other.get(key) for key in ("size", "grey", "val_size", "test_size", "split_seed", "fold"))
     return bool(theirs) and theirs.get("class_path") == ours.get("class_path") and len(set(names)) == 1 and kept
-
-
-def _own(section: Any) -> dict[str, Any]:
-    """The data set itself, whatever others its training images are mixed with."""
-    section = _mapping(section)
-    base = _mapping(section.get("init_args")).get("base")
-    return _own(base) if base else section
 
 
 def _mapping(value: Any) -> dict[str, Any]:
