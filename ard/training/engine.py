@@ -1,7 +1,6 @@
 """The engine, which both ways of training share: parts, optimiser, validation, averaging."""
 
 from dataclasses import replace
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from ard.objectives.returned import total_loss
 from ard.training import fit_checks
 from ard.training.attack_schedule import attack_of
 from ard.training.given_student import class_count, reads_channels_last, student_factory
+from ard.training.run_length import UNENDING, RunLength
 from ard.training.schedule import Training
 from ard.training.starting_weights import only_what_learns_moves, start_from
 from ard.training.step import accuracy
@@ -31,10 +31,8 @@ from ard.training.step_timer import StepTimer
 from ard.training.validation import Validated
 from ard.training.weight_perturbation import AWP
 
-UNENDING = 10**12  # steps, as the length of an epoch or a run that does not end
 
-
-class Engine(Validated):
+class Engine(Validated, RunLength):
     """A student, an objective, a threat, attacks for training and for validation, and perhaps a teacher: all complete.
 
     Args:
@@ -128,8 +126,7 @@ class Engine(Validated):
     def setup(self, stage: str) -> None:
         if stage != "fit":
             return
-        vars(self).pop("batches_per_epoch", None)  # of another trainer
-        vars(self).pop("optimizer_steps", None)
+        self.forget_length()  # of another trainer
         if isinstance(self.data, ForeignData):
             self.data.look(self.trainer)
         if self.batches_per_epoch >= UNENDING:
@@ -191,36 +188,6 @@ class Engine(Validated):
         optimizer = self.training_block.make_optimizer(groups)
         scheduler = self.training_block.scheduler(optimizer, self.optimizer_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    @cached_property
-    def batches_per_epoch(self) -> int:
-        """Of an epoch; of our own data not asked of the trainer, which would set up the loader too early for a resume."""
-        if not isinstance(self.data, DataModule):
-            return int(min(self.trainer.num_training_batches, UNENDING))
-        batches, limit = len(self.data.train_dataloader()), self.trainer.limit_train_batches
-        return int(batches * limit) if isinstance(limit, float) else min(batches, limit)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """How many times the optimiser steps in an epoch."""
-        return -(-self.batches_per_epoch // self.trainer.accumulate_grad_batches)
-
-    @cached_property
-    def optimizer_steps(self) -> int:
-        """How many times the optimiser will step in the whole run."""
-        epochs, most = self.trainer.max_epochs or 1, self.trainer.max_steps
-        steps = self.steps_per_epoch * (UNENDING if epochs < 0 else epochs)
-        steps = steps if most < 0 else min(steps, most)
-        if steps >= UNENDING:
-            length_known = self.batches_per_epoch < UNENDING
-            wanted = "max_epochs" if length_known else "limit_train_batches, as the loader has no length"
-            raise UserError(f"a run without an end has no schedule: expected {wanted}, or max_steps, in the trainer")
-        return steps
-
-    @property
-    def epochs(self) -> int:
-        """How many epochs the run has; `max_steps` may end it in the last of them."""
-        return -(-self.optimizer_steps // max(1, self.steps_per_epoch))
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         # Here and not at the epoch's start: Lightning skips that hook when it resumes, and keeps modules in eval mode.
