@@ -210,16 +210,23 @@ def test_weights_are_not_evaluated_on_validation_images_that_they_learned(tmp_pa
     assert "was trained with val_size = 200, and may have learned what is for validation with val_size = 100" in err
 
 
-def test_weights_of_another_fold_are_no_start_either(fit, tmp_path, teacher_file):
+@pytest.mark.parametrize(
+    ("base", "told"),
+    [
+        ({"fold": 2}, "was trained with fold = 2.*fold = null: expected weights of the same fold"),
+        ({"val_size": 100}, "was trained with val_size = 100.* for validation with val_size = 200: expected weights of the same"),
+    ],
+)
+def test_weights_that_know_images_for_test_or_validation_are_no_start_either(base, told, fit, tmp_path, teacher_file):
     network, card = load(teacher_file), card_of(teacher_file)
     start = tmp_path / "start.safetensors"
     data = {
         "class_path": "ard.data.KnownLabels",
-        "init_args": {"base": {"class_path": "ard.data.Digits", "init_args": {"fold": 2}}},
+        "init_args": {"base": {"class_path": "ard.data.Digits", "init_args": base}},
     }
     save_weights(start, network, replace(card, data=data))
     options = [f"--model.init={start}", "--model.student=ard.models.ResNet"]
-    with user_error("was trained with fold = 2.*fold = null: expected weights of the same fold"):
+    with user_error(told):
         fit(
             tmp_path / "run",
             "pgd_at",
