@@ -47,6 +47,8 @@ def prune_file(file: str, request: PruneRequest) -> None:
         smaller = cut_out(model, card, sight.images)
         state, card, sizes = smaller.state, smaller.card, f"{smaller.parameters:,} parameters, {smaller.nonzero:,} not zero"
         lines.append(f"without the channels that are zero: {sizes}, the same answers")
+    if request.data and not sight.looked_at:
+        raise UserError(f"--data has no effect with --how {request.how}: add --smaller or --how fanout, or leave it out")
     with or_user_error(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     save_weights(target, state, card)
@@ -81,6 +83,11 @@ class _Sight:
 
     def __init__(self, stored: StoredWeights, weights: Path, model: nn.Module, request: PruneRequest) -> None:
         self.stored, self.weights, self.model, self.request = stored, weights, model, request
+
+    @property
+    def looked_at(self) -> bool:
+        """Whether anything asked for the data."""
+        return "data" in vars(self)
 
     @cached_property
     def data(self) -> DataModule:

@@ -84,11 +84,13 @@ def test_nothing_is_overwritten_unasked_and_equal_words_write_equal_weights(plac
         (("--how=fanout", "--limit=1"), "--limit 1: expected at least 2 images"),
         (("--how=fanout", "--keep=0.1"), "of the weights are left; expected at least that"),
         (("--data=nope.yaml",), "nope.yaml"),
+        (("--data=digits.yaml",), "--data has no effect with --how magnitude: add --smaller or --how fanout"),
     ],
     ids=str,
 )
 @pytest.mark.usefixtures("run")
 def test_a_mistake_is_one_line_and_leaves_nothing(place, capsys, words, message):
+    (place / "digits.yaml").write_text("data: {class_path: ard.data.Digits}")
     write_weights(place / "other.safetensors", narrow(3), num_classes=3, classes=["a", "b", "c"], input_shape=[1, 8, 8])
     assert message in one_line(place, capsys, "prune", SEEDS, *words)
 
