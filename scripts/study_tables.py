@@ -78,6 +78,20 @@ REGIMES: dict[str, dict[str, str]] = {
     },
 }
 
+# Of students of each size under one teacher: PGD-AT, the same with smoothed labels, on the teacher's labels, and RSLAD.
+AT_RATES_OF_THEIR_OWN = ("pgd_at_ema", "pgd_at", "pgd_at_teacher_labels", "rslad")
+SIZES = {
+    "2,578": [f"student-sizes/3k/{method}" for method in AT_RATES_OF_THEIR_OWN],
+    "6,986": [
+        "teacher-or-tricks/pgd_at-label_smoothing-0",
+        "teacher-or-tricks/pgd_at-label_smoothing-0.4",
+        "teacher-or-tricks/pgd_at_teacher_labels",
+        "teacher-or-tricks/rslad",
+    ],
+    "23,690": [f"student-sizes/24k/{method}" for method in AT_RATES_OF_THEIR_OWN],
+    "122,122": [f"student-sizes/122k/{method}" for method in AT_RATES_OF_THEIR_OWN],
+}
+
 
 def results(folder: Path, place: Path) -> str:
     """What `ard compare` says of the records below a folder."""
@@ -204,6 +218,20 @@ def when_line(regime: dict[str, str]) -> list[str]:
     found = {column: row_of(path) for column, path in regime.items()}
     means = [f"{100 * found[column].mean('worst'):.1f}" if column in found else "–" for column in COLUMNS]
     return [*means, alone(found[RSLAD], found[HARD]) if HARD in found else "–"]
+
+
+def sizes() -> str:
+    """What RSLAD is above each control at each size of student, beside how far its teacher, as selected, is above PGD-AT."""
+    header = ["Student", "PGD-AT", "teacher − PGD-AT", *(f"RSLAD − {name}" for name in (ALONE, "smoothed PGD-AT", HARD))]
+    return f"\n{markdown_table(header, [[parameters, *size_line(paths)] for parameters, paths in SIZES.items()])}\n\n"
+
+
+def size_line(paths: Sequence[str]) -> list[str]:
+    """A cell for each column but the first."""
+    *controls, rslad = map(row_of, paths)
+    teacher = next(row for row in all_rows_of(*paths[0].split("/")[:-1]) if row.is_teacher and not row.is_last)
+    lead = teacher.mean("worst") - controls[0].mean("worst")
+    return [f"{100 * controls[0].mean('worst'):.1f}", in_points(lead), *(alone(rslad, control) for control in controls)]
 
 
 def row_of(path: str) -> Row:

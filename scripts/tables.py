@@ -14,7 +14,7 @@ import code_tables
 import measured_tables
 from method_table import methods
 from selection_noise import selection_noise
-from study_tables import last, published_tables, results, steps, when
+from study_tables import last, published_tables, results, sizes, steps, when
 
 from ard.evaluation.checks import CHECKS
 
@@ -51,6 +51,7 @@ def rewritten(text: str, place: Path = ROOT, *, grow: bool = False) -> str:
         "gpu-speed": measured_tables.gpu_speed,
         "steps": steps,
         "when": when,
+        "sizes": sizes,
         "inside": measured_tables.inside,
         "inside-time": measured_tables.inside_time,
     }
