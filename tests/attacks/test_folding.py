@@ -262,3 +262,24 @@ def test_batchnorm_of_several_processes_is_folded_like_any_other():
         found, _ = answer(network, x)
         assert counted(network, x, "norm") == 0
     assert torch.allclose(found, logits, rtol=1e-3, atol=1e-3)
+
+
+class Standardised(nn.Conv2d):
+    """Its answer is not linear in its weight, so that nothing can be folded into it."""
+
+    def forward(self, x):
+        weight = self.weight - self.weight.mean(dim=(1, 2, 3), keepdim=True)
+        weight = weight / (weight.std(dim=(1, 2, 3), keepdim=True) + 1e-5)
+        return nn.functional.conv2d(x, weight, self.bias, padding=self.padding)
+
+
+def test_what_cannot_be_folded_is_found_out_before_batch_norm_has_learned_anything():
+    network = nn.Sequential(Standardised(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(256, 3)).eval()
+    x = torch.rand(2, 3, 8, 8)
+    with folded(network):
+        network(x)
+    network[1].running_mean += 0.5
+    network[1].running_var *= 4
+    expected = network(x)
+    with folded(network):
+        torch.testing.assert_close(network(x), expected)
