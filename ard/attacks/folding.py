@@ -95,16 +95,16 @@ def _verified(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
 
 @contextmanager
 def _shaken(network: nn.Module) -> Iterator[None]:
-    """Parameters that are nearly 0, such as gates and layer scales, moved far from it; each comes back to the bit."""
+    """Parameters that are nearly 0, such as gates, and statistics moved far from where they are; each comes back to the bit."""
     generator = torch.Generator().manual_seed(0)
     home = [(parameter, parameter.data) for parameter in network.parameters() if _is_small(parameter)]
-    norms = [n for n in network.modules() if isinstance(n, NORMS) and n.track_running_stats and n.running_var is not None]
-    kept = [(n, n.running_mean, n.running_var) for n in norms]
+    norms = [norm for norm in network.modules() if isinstance(norm, NORMS)]
+    kept = [(norm, norm.running_mean, norm.running_var) for norm in norms]
     try:
-        for n in norms:  # a fresh one is the identity, with which any fold agrees
-            scale, shift = (torch.rand(n.running_var.shape, generator=generator).to(n.running_var) for _ in range(2))
-            n.running_var = n.running_var * (0.5 + scale)
-            n.running_mean = n.running_mean + shift * n.running_var.sqrt()
+        for norm, mean, var in kept:  # a fresh one is the identity, with which any fold agrees
+            if mean is not None and var is not None:
+                scale, shift = (torch.rand(var.shape, generator=generator).to(var) for _ in range(2))
+                norm.running_mean, norm.running_var = mean + shift * var.sqrt(), var * (0.5 + scale)
         for parameter, value in home:
             up = (0.5 + 0.5 * torch.rand(value.shape, generator=generator)).to(value)
             parameter.data = value + up / (value.numel() // len(value) if value.ndim > 1 else 1) ** 0.5
@@ -112,8 +112,8 @@ def _shaken(network: nn.Module) -> Iterator[None]:
     finally:
         for parameter, value in home:
             parameter.data = value
-        for n, mean, var in kept:
-            n.running_mean, n.running_var = mean, var
+        for norm, mean, var in kept:
+            norm.running_mean, norm.running_var = mean, var
 
 
 def _is_small(parameter: nn.Parameter) -> bool:
