@@ -95,7 +95,7 @@ def _verified(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
 
 @contextmanager
 def _shaken(network: nn.Module) -> Iterator[None]:
-    """Parameters that are nearly 0, such as gates, and statistics moved far from where they are; each comes back to the bit."""
+    """Parameters near 0, such as gates, and statistics moved far from where they are; each comes back to the bit."""
     generator = torch.Generator().manual_seed(0)
     home = [(parameter, parameter.data) for parameter in network.parameters() if _is_small(parameter)]
     norms = [norm for norm in network.modules() if isinstance(norm, NORMS)]
