@@ -20,7 +20,7 @@ STUDIES = ROOT / "configs" / "studies"
 RESULTS = ROOT / "docs" / "results"
 # Of comparisons that no study made.
 BASELINES = {
-    "digits-pruned": "ard",
+    "digits-pruned": "ard-then-ard",
     "cifar-unlabelled-autoattack": "pgd_at_teacher_labels-robust",
     "few-labels-autoattack": "pgd_at_teacher_labels",
     "wrong-labels-autoattack": "pgd_at_ema",

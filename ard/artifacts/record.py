@@ -198,7 +198,7 @@ class Record:
         return {
             "dataset": f"{self.dataset.name} ({self.dataset.digest[:8] if whole else 'folds'})",
             "split": self.split if whole else f"{self.split}, each image in one fold",
-            "n": str(self.n) if whole else "of a fold",
+            "n": str(self.n) if whole else "of a fold" if self.limit is None else f"{self.limit} of a fold",
             "threat": self.threat.words,
             "suite": self.suite,
         }

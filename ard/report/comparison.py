@@ -1,10 +1,12 @@
 """From records to a table, a list of differences and a picture; reads files only."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ard.artifacts.paths import StudyFolder, runs_without_record
+from ard.artifacts.record import Repetition
 from ard.core.errors import UserError
 from ard.core.files import or_user_error, write_whole
 from ard.core.text import first_few, one_line
@@ -193,10 +195,22 @@ def left_out_line(directories: Sequence[Path], stale: Sequence[Path] = ()) -> st
 
 
 def without_last_line(rows: Sequence[Row], kept: Sequence[Row]) -> str:
-    """Which methods are not among the kept rows of last epochs, since none of theirs was evaluated; empty without one."""
-    methods = {row.method for row in kept}
-    missing = dict.fromkeys(row.method for row in rows if row.method not in methods)
-    return f"Left out, without a record of the last epoch: {', '.join(missing)}." if missing else ""
+    """Which runs are not among the kept rows of last epochs, since theirs was not evaluated; empty without one."""
+    missing = {method: runs - _runs(kept)[method] for method, runs in _runs(rows).items()}
+    words = [_of_runs(method, len(of), len(_runs(rows)[method])) for method, of in missing.items() if of]
+    return f"Left out, without a record of the last epoch: {', '.join(words)}." if words else ""
+
+
+def _runs(rows: Sequence[Row]) -> defaultdict[str, set[Repetition]]:
+    """The runs of each method, whichever checkpoint of them has a record."""
+    found: defaultdict[str, set[Repetition]] = defaultdict(set)
+    for row in rows:
+        found[row.method] |= {record.repetition for record in row.records}
+    return found
+
+
+def _of_runs(method: str, some: int, all_of_them: int) -> str:
+    return method if some == all_of_them else f"{method} ({some} of {all_of_them} runs)"
 
 
 def _named(paths: Iterable[Path], what: str) -> str:

@@ -1,6 +1,6 @@
 """Paired differences between rows: which method is significantly best, and how far each is from a baseline."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ from ard.core.text import in_points, markdown_table, one_line
 from ard.report.rows import Kind, Row, by_one_checkpoint
 
 MEASURED: tuple[Kind, Kind] = ("worst", "clean")
-ONE_SEED, NOT_SIGNIFICANT, EQUAL, AT_CHANCE = "one seed", "n.s.", "equal", "at chance"
+ONE_SEED, NOT_SIGNIFICANT, EQUAL, AT_CHANCE, OTHER_EPOCH = "one seed", "n.s.", "equal", "at chance", "other epoch"
 COLUMNS = ("Worst", "Clean", "paired runs", "for 2 points")
 SAME, AIM = 0.01, 0.02  # within which rows are called equal; what methods are said to differ by
 EXPLANATION = (
@@ -23,7 +23,10 @@ EXPLANATION = (
     "apart, four times out of five, compared alone and not corrected."
 )
 
-CHANCE_EXPLAINED = "At chance: one of the two may name one class whatever it sees (O20), which no attack hurts; never bold."
+EXPLAINED = {
+    AT_CHANCE: "At chance: one of the two may name one class whatever it sees (O20), which no attack hurts; never bold.",
+    OTHER_EPOCH: "Other epoch: one of the two was selected, the other is the last, which they differ by, too; never bold.",
+}
 
 
 def difference_of(a: Row, b: Row, kind: Kind) -> Difference | None:
@@ -73,7 +76,8 @@ def leader(rows: Sequence[Row], kind: Kind) -> tuple[Row, str] | None:
     differences = [difference_of(first, other, kind) for other in others]
     # Of the runs that both have, which may not be all that are averaged.
     ahead = [difference is not None and difference.mean > 0 for difference in differences]
-    return first, "" if all(ahead) and all(significant(differences)) else doubt(differences[0])
+    alike = not any(_other_epoch(first, other) for other in others)
+    return first, "" if alike and all(ahead) and all(significant(differences)) else doubt(differences[0])
 
 
 @dataclass(frozen=True)
@@ -100,8 +104,9 @@ class DifferenceTable:
         verdict = (
             f"Above {reference.label} in the worst case, significantly: {', '.join(above) or 'none'} (of {len(others)})."
         )
-        chance = [CHANCE_EXPLAINED] if any(AT_CHANCE in line[1] for line in lines) else []
-        return cls([f"Method − {reference.label}", *COLUMNS], lines, [verdict, EXPLANATION, *chance])
+        measured = [cell for line in lines for cell in line[1:3]]
+        why = [words for kind, words in EXPLAINED.items() if any(cell.endswith(kind) for cell in measured)]
+        return cls([f"Method − {reference.label}", *COLUMNS], lines, [verdict, EXPLANATION, *why])
 
     @classmethod
     def of_ladders(cls, rows: Sequence[Row], ladders: Sequence[Sequence[str]]) -> "DifferenceTable":
@@ -139,16 +144,30 @@ def _lines(pairs: Sequence[tuple[str, Row, Row]]) -> tuple[list[list[str]], list
     """A line for each name and two rows, the first minus the second, and the names of those significantly above."""
     lines, above = [], []
     worst, clean = ([difference_of(row, other, kind) for _, row, other in pairs] for kind in MEASURED)
-    at_chance = ["" if row.is_above_chance and other.is_above_chance else AT_CHANCE for _, row, other in pairs]
-    in_doubt = [row.warning or other.warning or chance for (_, row, other), chance in zip(pairs, at_chance, strict=True)]
-    reliable = [None if doubted else one for doubted, one in zip(in_doubt, worst, strict=True)]
-    for (name, row, other), chance, robust, bold, plain, plain_bold in zip(
-        pairs, at_chance, worst, significant(reliable), clean, significant(clean), strict=True
+    epochs = [_other_epoch(row, other) for _, row, other in pairs]
+    doubts = [_at_chance(row, other) or epoch for (_, row, other), epoch in zip(pairs, epochs, strict=True)]
+    warnings = [row.warning or other.warning for _, row, other in pairs]
+    bolds = _significant(worst, map(any, zip(doubts, warnings, strict=True))), _significant(clean, map(bool, epochs))
+    for (name, row, other), warning, robust, bold, doubted, plain, plain_bold, epoch in zip(
+        pairs, warnings, worst, bolds[0], doubts, clean, bolds[1], epochs, strict=True
     ):
         above += [name] if bold and robust and robust.mean > 0 else []
-        shown = row.warning or other.warning or _points(robust, bold, chance)
-        lines.append([name, shown, _points(plain, plain_bold), str(len(_common(row, other))), needed(robust)])
+        shown = warning or _points(robust, bold, doubted)
+        lines.append([name, shown, _points(plain, plain_bold, epoch), str(len(_common(row, other))), needed(robust)])
     return lines, above
+
+
+def _significant(differences: Sequence[Difference | None], doubted: Iterable[bool]) -> list[bool]:
+    """Which are not 0 when corrected for all of them; none that is doubted for another reason."""
+    return significant([None if doubt else one for one, doubt in zip(differences, doubted, strict=True)])
+
+
+def _at_chance(a: Row, b: Row) -> str:
+    return "" if a.is_above_chance and b.is_above_chance else AT_CHANCE
+
+
+def _other_epoch(a: Row, b: Row) -> str:
+    return OTHER_EPOCH if a.is_last != b.is_last else ""
 
 
 def students(rows: Sequence[Row]) -> list[Row]:
@@ -159,12 +178,15 @@ def students(rows: Sequence[Row]) -> list[Row]:
 def reference_of(rows: Sequence[Row], baseline: str | None) -> Row | None:
     """The row that differences are taken to: that of the name, or the strongest reliable one without a teacher.
 
-    Raises UserError where no row has the baseline's name.
+    One that lacks runs which others have is none of these: its mean may be that of the easiest fold. Raises UserError where
+    no row has the baseline's name.
     """
     if baseline is not None:
         return _named(rows, baseline, "--baseline")
     undistilled = [row for row in students(rows) if row.teacher is None and row.is_above_chance and not row.warning]
-    return max(undistilled, key=lambda row: row.mean("worst"), default=None)
+    most = max((len(row.records) for row in undistilled), default=0)
+    whole = [row for row in undistilled if len(row.records) == most]
+    return max(whole, key=lambda row: row.mean("worst"), default=None)
 
 
 def _named(rows: Sequence[Row], name: str, option: str) -> Row:

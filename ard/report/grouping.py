@@ -99,10 +99,10 @@ def _order(record: Record) -> tuple[int, int]:
 
 
 def _experiment(stored: StoredRecord) -> Hashable:
-    """What runs of one name must share to be its seeds: their study, else their folder, network and objective."""
+    """What runs of one name must share to be its seeds: their study, else their folder, and network and objective."""
     record = stored.record
     alike = re.sub(r"'sha256': '\w+'", "", f"{record.model} {record.recipe}")  # each fold has teachers of its own
-    return stored.study or (stored.home, alike)
+    return stored.study or stored.home, alike
 
 
 def _taught_by(record: Record) -> list[str]:

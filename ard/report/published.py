@@ -193,7 +193,7 @@ def matches(rows: Iterable[Row], known: Sequence[Entry]) -> list[Match]:
 def met(found: Iterable[Match], rows: Sequence[Row]) -> list[Match]:
     """Those of them that are met; a teacher is known by its own record among the rows, or by the config of the run."""
     networks = {record.weights.sha256: record.model for row in rows for record in row.records}
-    return [pair for pair in found if pair.is_met(_teacher_of(pair.row.first, networks))]
+    return [pair for pair in found if all(pair.is_met(_teacher_of(record, networks)) for record in pair.row.records)]
 
 
 def _teacher_of(record: Record, networks: Mapping[str | None, NetworkSpec]) -> NetworkSpec | None:

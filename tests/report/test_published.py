@@ -210,10 +210,10 @@ def test_an_objective_with_other_arguments_is_not_the_papers(tmp_path: Path) -> 
         assert bool(pairs(tmp_path / str(beta), entry(recipes=["trades"]))) == fitting
 
 
-def test_each_seed_must_be_the_papers(tmp_path: Path) -> None:
+def test_seeds_of_other_arguments_are_another_row_and_not_the_papers(tmp_path: Path) -> None:
     for seed, beta in enumerate((6.0, 3.0)):
         ours(tmp_path, path=f"cifar/trades/seed{seed}/evaluation.json", recipe=recipe_of("trades", beta=beta))
-    assert pairs(tmp_path, entry(recipes=["trades"])) == []
+    assert [pair.row.records[0].training_seed for pair in pairs(tmp_path, entry(recipes=["trades"]))] == [0]
 
 
 def test_a_recipe_in_the_current_folder_is_not_the_papers(tmp_path: Path, monkeypatch) -> None:
@@ -322,6 +322,17 @@ def test_a_distilled_number_is_met_from_such_a_teacher_alone(tmp_path: Path, tea
         ours(tmp_path, path="cifar/teachers/robust/evaluation.json", weights=weights, model=teacher)
     assert len(pairs(tmp_path, number)) == 1
     assert published_cells(said(tmp_path, [number]), "ard")["Met"] == ("yes" if reached else "no")
+
+
+def test_each_seed_of_a_distilled_number_has_such_a_teacher(tmp_path: Path) -> None:
+    number = entry(recipes=["ard"], teacher="WideResNet-34-10 (TRADES; Zhang2019Theoretically)")
+    other = NetworkSpec(class_path="ard.models.WideResNet", init_args={"depth": 28, "widen": 10})
+    for seed, (sha256, network) in enumerate((("f" * 64, TEACHER), ("e" * 64, other))):
+        ours(tmp_path, path=f"cifar/ard/seed{seed}/evaluation.json", teacher=sha256)
+        weights = {"path": "student.safetensors", "sha256": sha256}
+        ours(tmp_path, path=f"cifar/teachers/robust{seed}/evaluation.json", weights=weights, model=network)
+    assert [len(pair.row.records) for pair in pairs(tmp_path, number)] == [2]
+    assert not any_met(tmp_path, number)
 
 
 @pytest.mark.parametrize(
