@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from operator import is_not
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -12,9 +13,18 @@ from ard.core.float32 import whole_float32
 from ard.core.flops import uncounted
 
 NORMS = nn.BatchNorm2d, nn.SyncBatchNorm  # the second is the first in eval mode
+HOOKS = "_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"
 ConvAndNorm = tuple[nn.Conv2d, nn.BatchNorm2d | nn.SyncBatchNorm]
 
-_known: "WeakKeyDictionary[nn.Module, list[ConvAndNorm]]" = WeakKeyDictionary()
+
+class Known(NamedTuple):
+    """The pairs of a network that consists of these modules; of another one, as where a layer was replaced, of none."""
+
+    modules: list[nn.Module]  # without the network itself, which these must not keep alive
+    pairs: list[ConvAndNorm]
+
+
+_known: "WeakKeyDictionary[nn.Module, Known]" = WeakKeyDictionary()
 
 
 @contextmanager
@@ -22,7 +32,9 @@ def folded(network: nn.Module) -> Iterator[None]:
     """BN(Wx + b) = (γ/σ)(Wx + b − μ) + β as one convolution: the same function up to rounding, in fewer passes.
 
     The pairs are found at the network's first forward, by watching which output is whose input, and used only if the
-    logits stay the same. Weights are folded once, at the first forward inside; all comes back at the end.
+    logits stay the same; they are looked for again where a module was added or replaced. Layers with hooks stay as they
+    are: who watches them, or computes their weights, sees what they are without. Weights are folded once, at the first
+    forward inside; all comes back at the end.
     """
     undo: list[Callable[[], None]] = []
 
@@ -30,10 +42,7 @@ def folded(network: nn.Module) -> Iterator[None]:
         if network.training:
             return  # an objective looked how it answers in train mode, where nothing can be folded
         handle.remove()
-        if network not in _known:
-            with uncounted():
-                _known[network] = _verified(network, inputs[0][:2].detach())
-        undo.extend(_fold(conv, norm) for conv, norm in _known[network])
+        undo.extend(_fold(conv, norm) for conv, norm in _pairs_of(network, inputs[0]))
 
     handle = network.register_forward_pre_hook(begin)
     try:
@@ -42,6 +51,16 @@ def folded(network: nn.Module) -> Iterator[None]:
         handle.remove()
         for restore in undo:
             restore()
+
+
+def _pairs_of(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
+    """Those that are known, or found now, and have no hooks."""
+    _, *modules = network.modules()
+    known = _known.get(network)
+    if known is None or len(known.modules) != len(modules) or any(map(is_not, known.modules, modules)):
+        with uncounted():
+            known = _known[network] = Known(modules, _verified(network, x[:2].detach()))
+    return [pair for pair in known.pairs if not any(getattr(module, kind) for module in pair for kind in HOOKS)]
 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | nn.SyncBatchNorm) -> Callable[[], None]:

@@ -48,10 +48,11 @@ def layers_of(network: nn.Module, x: Tensor) -> list[Layer]:
         found[names[module]] = _seen(names[module], module, inputs[0], output)
 
     with ExitStack() as hooks, torch.no_grad(), folded(network):
+        network(x)  # folds; a layer with a hook would not be
         for module in names:
             if isinstance(module, nn.Conv2d | nn.Linear | BATCH_NORMS):
                 hooks.enter_context(module.register_forward_hook(note))
-        network(x)  # finds what can be folded by passes of its own; the last one is folded, and is what stays noted
+        network(x)
     layers = [layer for layer in found.values() if layer is not None]
     if all(layer.norm for layer in layers):
         raise NotApplicableError("no Conv2d or Linear layer runs in this network")

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.utils.prune
 from tiny import generator
 from torch import nn
 
@@ -283,3 +284,66 @@ def test_what_cannot_be_folded_is_found_out_before_batch_norm_has_learned_anythi
     expected = network(x)
     with folded(network):
         torch.testing.assert_close(network(x), expected)
+
+
+def layer_for_another(network):
+    network.stem = nn.Sequential(network.stem, nn.Conv2d(8, 8, 1))
+
+
+def norm_for_another(network):
+    network.norm = nn.InstanceNorm2d(8, affine=True)
+
+
+def stem_and_norm(network):
+    network.stem, network.norm = nn.Conv2d(3, 8, 5, padding=2), nn.BatchNorm2d(8).eval()
+
+
+def computed_weight(network):
+    nn.utils.weight_norm(network.stem)
+
+
+def pruned_weight(network):
+    nn.utils.prune.l1_unstructured(network.stem, "weight", amount=0.5)
+
+
+def parametrised_weight(network):
+    nn.utils.parametrizations.weight_norm(network.stem)
+
+
+CHANGES = [layer_for_another, norm_for_another, stem_and_norm, computed_weight, pruned_weight, parametrised_weight]
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Linear(8, 5)
+        nn.init.normal_(self.norm.running_mean)
+
+    def forward(self, x):
+        return self.head(self.norm(self.stem(x)).relu().mean(dim=(2, 3)))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_network_that_was_changed_after_it_was_folded_is_looked_at_again(change):
+    network, x = Small().eval(), pixels()
+    with folded(network):
+        network(x)
+    change(network)
+    logits, gradient = answer(network, x)
+    with folded(network):
+        answer(network, x)
+        found, found_gradient = answer(network, x)
+    torch.testing.assert_close(found, logits, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found_gradient, gradient, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("layer", ["stem", "norm"])
+def test_who_watches_a_layer_sees_what_it_answers(layer):
+    network, x = Small().eval(), pixels()
+    seen = []
+    getattr(network, layer).register_forward_hook(lambda *args: seen.append(args[2].detach().clone()))
+    network(x)
+    with folded(network):
+        network(x)
+    torch.testing.assert_close(seen[-1], seen[0])
