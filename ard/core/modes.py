@@ -6,6 +6,11 @@ from contextlib import contextmanager
 from torch import nn
 
 
+def held_in_eval(network: nn.Module) -> list[nn.Module]:
+    """The modules that somebody put into eval mode inside a network in train mode; none of one that is whole in eval mode."""
+    return [module for module in network.modules() if not module.training] if network.training else []
+
+
 @contextmanager
 def in_mode(*networks: nn.Module, train: bool = False) -> Iterator[None]:
     """Every network in eval (or train) mode inside the block; every module's own mode comes back."""

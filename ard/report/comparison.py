@@ -25,6 +25,7 @@ from ard.report.pictures.tradeoff import draw_tradeoff
 from ard.report.published import Entry
 from ard.report.published_table import published_columns, published_part
 from ard.report.rows import Row, StoredRecord
+from ard.report.same_weights import same_weights_line
 from ard.report.table import (
     folders_line,
     main_table,
@@ -88,7 +89,7 @@ class Comparison:
         """What a reader has to know beside the settings."""
         rows, differ = self.rows, self.differ
         lines = [overestimation_line(rows, differ), upper_bounds_line(rows, differ), warnings_line(rows, differ)]
-        lines += [attack_sets_line(rows), folders_line(rows), self.left_out]
+        lines += [attack_sets_line(rows), "" if differ else same_weights_line(rows), folders_line(rows), self.left_out]
         return [line for line in lines if line]
 
     def to_markdown(self) -> str:

@@ -178,6 +178,10 @@ class Distillation(Engine):
         if moved is None or moved.restore == "before_step" or not self.in_optimizer_step:
             self._restore_weights()
 
+    def on_train_batch_end(self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._restore_weights()  # of a batch without a backward pass, as Lightning's averaging of weights ends with
+        super().on_train_batch_end(outputs, batch, batch_idx)
+
     def _restore_weights(self) -> None:
         if self.taken is not None:
             self.taken.undo()

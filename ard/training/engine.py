@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ard.attacks import AttackFactory, Ball, frozen_mode
 from ard.attacks.attacking import AttackMode
 from ard.core.errors import UserError
+from ard.core.modes import held_in_eval
 from ard.core.pixels import check_batch, check_known
 from ard.core.randomness import key_seed, keyed_generator
 from ard.core.ranges import one_of
@@ -94,6 +95,7 @@ class Engine(Validated, RunLength):
         self.augmented_by: dict[str, Any] = {}  # what a method that was named says of its images
         self.terms: dict[str, Tensor] = {}  # of the step under way
         self.measured: dict[str, Tensor] = {}  # the same two numbers for every method, of the step under way
+        self.held_in_eval: list[nn.Module] = []  # parts of the student that their owner keeps from learning statistics
         self.skipped = False  # a guard took the gradients of the step under way, whose terms say nothing
 
     @property
@@ -135,6 +137,8 @@ class Engine(Validated, RunLength):
         fit_checks.check_accumulation(self.objective, self.trainer)
         given = [one.given for teacher in self.teachers().values() for one in teacher.single_teachers]
         fit_checks.check_networks(self.student, chain.from_iterable(given))
+        self.held_in_eval = held_in_eval(self.student)
+        fit_checks.tell_held_in_eval(self.held_in_eval)
         fit_checks.check_own(self.objective, self)
         self.choose_memory_format(self.data.input_shape)
         self.num_classes = class_count(self.student, self.data.input_shape, self.num_classes or self.data.num_classes)
@@ -191,7 +195,10 @@ class Engine(Validated, RunLength):
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         # Here and not at the epoch's start: Lightning skips that hook when it resumes, and keeps modules in eval mode.
-        self.student.train()
+        if not self.student.training:
+            self.student.train()
+            for module in self.held_in_eval:
+                module.training = False
         self.objective.train()
         self.lr = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.timer.begin(self.device, exact=batch_idx % max(1, self.trainer.log_every_n_steps) == 0)  # type: ignore[attr-defined]

@@ -1,12 +1,16 @@
 """What a run refuses before its first step: methods, data and trainers that do not fit one another."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import GradientAccumulationScheduler
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from ard.core.errors import UserError
 from ard.core.ranges import whole
@@ -70,6 +74,14 @@ def check_augmentation(objective: Objective, data: Any, wanted: Mapping[str, Any
                 f"the method that was named trains on images with {key}={value!r}: expected a data module such as "
                 f"ard.data.CIFAR10({key}={value!r}), or another method"
             )
+
+
+def tell_held_in_eval(held: Sequence[nn.Module]) -> None:
+    """A warning that names what of the student stays in eval mode, as whoever made it may not know."""
+    kinds = Counter(type(module).__name__ for module in held if isinstance(module, _BatchNorm | _DropoutNd))
+    if kinds:
+        named = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        rank_zero_warn(f"the student keeps {named} in eval mode: call train() on them before, where that is not meant")
 
 
 def check_own(objective: Objective, engine: nn.Module) -> None:

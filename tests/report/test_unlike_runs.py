@@ -95,3 +95,14 @@ def test_some_images_of_a_fold_are_not_compared_with_a_whole_one(tmp_path: Path)
     assert len(group(load_records([tmp_path]))) == 2
     with pytest.raises(UserError, match="differ in n: 100 of a fold and of a fold"):
         compare_records([tmp_path], tmp_path / "out")
+
+
+def test_copies_of_one_file_are_no_runs_of_their_own(tmp_path: Path) -> None:
+    copied = {"path": "student.safetensors", "sha256": "c" * 64}
+    runs(tmp_path, "pgd_at", 0.7)
+    runs(tmp_path, "ard", 0.8, range(2), weights=copied)
+    runs(tmp_path, "ard", 0.8, range(1), name="last.", weights=copied)  # the best epoch may be the last
+    text = compare_records([tmp_path], tmp_path / "out")
+    assert "One and the same weights, which are no runs of their own: ard (seed 0) = ard (seed 1)." in text
+    runs(tmp_path, "ard", 0.8, range(1, 2))
+    assert "One and the same weights" not in compare_records([tmp_path], tmp_path / "out")

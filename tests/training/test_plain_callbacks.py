@@ -19,6 +19,7 @@ from ard.training.callbacks.guards import Guards
 from ard.training.callbacks.signals import Stop
 from ard.training.callbacks.teacher_accuracy import TeacherCheck
 from ard.training.checkpoints import AtomicCheckpointIO, best_and_last
+from ard.training.weight_perturbation import AWP
 
 pytestmark = PLAIN
 
@@ -155,3 +156,24 @@ def test_a_signal_in_validation_finds_its_step_saved_once_whoever_saves_epochs(k
     assert "SIGTERM after step 3: run/last.ckpt holds it" in capsys.readouterr().err
     assert torch.load("run/last.ckpt", weights_only=False)["global_step"] == 3
     assert not Path("run/previous.ckpt").exists(), "the step was saved twice"
+
+
+class Averaged(pl.callbacks.StochasticWeightAveraging):
+    """Keeps what the average of the weights was."""
+
+    def transfer_weights(self, average, module):
+        super().transfer_weights(average, module)
+        self.average = copy.deepcopy(dict(module.student.named_parameters()))
+
+
+@FOREIGN
+@pytest.mark.filterwarnings("ignore:SWA is currently only supported every epoch")
+@pytest.mark.filterwarnings("ignore:Swapping scheduler")
+@pytest.mark.parametrize("restore", ["before_step", "after_step"])
+def test_the_pass_in_which_averaged_weights_meet_batch_norm_moves_no_weight(restore):
+    """Lightning shows it all images once more, in training steps without a backward pass."""
+    averaged = Averaged(swa_lrs=0.1, swa_epoch_start=1)
+    module = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1, weight_perturbation=AWP(gamma=0.5, restore=restore))
+    plain_trainer(3, callbacks=[averaged]).fit(module, loader(96), loader(64, 1))
+    assert averaged.average
+    assert all(torch.equal(value, averaged.average[name]) for name, value in module.student.named_parameters())
