@@ -7,7 +7,7 @@ from torch import nn
 
 
 def held_in_eval(network: nn.Module) -> list[nn.Module]:
-    """The modules that somebody put into eval mode inside a network in train mode; none of one that is whole in eval mode."""
+    """The modules that somebody put into eval mode inside a network in train mode; none where all is in eval mode."""
     return [module for module in network.modules() if not module.training] if network.training else []
 
 

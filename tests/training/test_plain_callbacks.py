@@ -173,7 +173,8 @@ class Averaged(pl.callbacks.StochasticWeightAveraging):
 def test_the_pass_in_which_averaged_weights_meet_batch_norm_moves_no_weight(restore):
     """Lightning shows it all images once more, in training steps without a backward pass."""
     averaged = Averaged(swa_lrs=0.1, swa_epoch_start=1)
-    module = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1, weight_perturbation=AWP(gamma=0.5, restore=restore))
+    moved = AWP(gamma=0.5, restore=restore)
+    module = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1, weight_perturbation=moved)
     plain_trainer(3, callbacks=[averaged]).fit(module, loader(96), loader(64, 1))
     assert averaged.average
     assert all(torch.equal(value, averaged.average[name]) for name, value in module.student.named_parameters())
