@@ -229,9 +229,14 @@ def sizes() -> str:
 def size_line(paths: Sequence[str]) -> list[str]:
     """A cell for each column but the first."""
     *controls, rslad = map(row_of, paths)
+    differences = [alone(rslad, control) for control in controls]
+    return [f"{100 * controls[0].mean('worst'):.1f}", in_points(lead_of(paths)), *differences]
+
+
+def lead_of(paths: Sequence[str]) -> float:
+    """How far the teacher, as selected, is above the first row of a size, PGD-AT."""
     teacher = next(row for row in all_rows_of(*paths[0].split("/")[:-1]) if row.is_teacher and not row.is_last)
-    lead = teacher.mean("worst") - controls[0].mean("worst")
-    return [f"{100 * controls[0].mean('worst'):.1f}", in_points(lead), *(alone(rslad, control) for control in controls)]
+    return teacher.mean("worst") - row_of(paths[0]).mean("worst")
 
 
 def row_of(path: str) -> Row:

@@ -16,7 +16,7 @@ from ard.report.grouping import differing, group, load_records
 from ard.report.knobs import knobs_of
 from ard.report.pictures.formats import PNG
 from ard.report.pictures.frontier import draw_frontier, matched_table
-from ard.report.pictures.gains import draw_gains, taught_by_several
+from ard.report.pictures.gains import draw_gains, gains_of, taught_by_several
 from ard.report.pictures.ladders import draw_ladders, reliable
 from ard.report.pictures.marks import caption
 from ard.report.pictures.ranking import draw_ranking
@@ -148,7 +148,8 @@ class Comparison:
         if baseline is None or baseline.teacher is not None or baseline.warning or not taught:
             return ""
         pictures = [StudyFolder(output).picture("gains", kind) for kind in formats]
-        draw_gains(taught, baseline, *pictures)
+        drawn, over = [row for pairs in taught.values() for row, _ in pairs], f"− {baseline.label}"
+        draw_gains(gains_of(taught, baseline), drawn, f"the teacher {over}", f"the student {over}", *pictures)
         return f"\nWhat each teacher is worth: {', '.join(map(str, pictures))}.\n"
 
     __str__ = _repr_markdown_ = to_markdown
