@@ -91,9 +91,9 @@ def test_every_recipe_trains_to_the_same_bits_or_says_why_it_is_not_captured(rec
                 eager.objective.on_epoch_end_all()
                 graph.objective.on_epoch_end_all()
     assert_same_state(graph, eager)
-    assert graph.attack_batch.reason == NOT_CAPTURED.get(recipe.stem)
+    assert graph.attack_batch.reason == NOT_CAPTURED.get(recipe.stem), "NOT_CAPTURED of this file has the reason"
     assert graph.attack_batch.captures == (recipe.stem not in NOT_CAPTURED)
-    assert graph.attack_batch.training_reason == NOT_LEARNED.get(recipe.stem)
+    assert graph.attack_batch.training_reason == NOT_LEARNED.get(recipe.stem), "NOT_LEARNED of this file has the reason"
     learned = graph.attack_batch._now is not None and graph.attack_batch._now.lesson is not None
     assert learned == (recipe.stem not in NOT_CAPTURED | NOT_LEARNED)
     reasons = [graph.attack_batch.reason, graph.attack_batch.training_reason]
