@@ -13,11 +13,14 @@ def held_in_eval(network: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def in_mode(*networks: nn.Module, train: bool = False) -> Iterator[None]:
-    """Every network in eval (or train) mode inside the block; every module's own mode comes back."""
+    """Every network in eval (or train) mode inside the block, but for what is held in eval mode; each mode comes back."""
     modes = {module: module.training for network in networks for module in network.modules()}
     try:
         for network in networks:
+            held = held_in_eval(network)
             network.train(train)
+            for module in held:
+                module.training = False
         yield
     finally:
         for module, training in modes.items():

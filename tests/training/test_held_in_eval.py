@@ -18,9 +18,10 @@ class Held(pl.Callback):
 
 
 @FOREIGN
+@pytest.mark.parametrize("attack_mode", ["eval", "train"])
 @pytest.mark.parametrize("by", ["its owner", "a callback"])
 @pytest.mark.filterwarnings("ignore:the student keeps 1 BatchNorm2d in eval mode")
-def test_a_batch_norm_that_was_put_into_eval_mode_learns_no_statistics(by):
+def test_a_batch_norm_that_was_put_into_eval_mode_learns_no_statistics(by, attack_mode):
     """Nor after a validation in the middle of an epoch, after which Lightning brings modes back."""
     student = Net()
     if by == "its owner":
@@ -28,7 +29,8 @@ def test_a_batch_norm_that_was_put_into_eval_mode_learns_no_statistics(by):
     before, weight = student.norm.running_mean.clone(), student.norm.weight.detach().clone()
     callbacks = [Held()] if by == "a callback" else []
     trainer = plain_trainer(2, callbacks=callbacks, val_check_interval=1, num_sanity_val_steps=1)
-    fitted(ard.Distillation(student=student, objective="pgd_at", eps=0.1), trainer=trainer)
+    module = ard.Distillation(student=student, objective="pgd_at", eps=0.1, attack_mode=attack_mode)
+    fitted(module, trainer=trainer)
     assert torch.equal(student.norm.running_mean, before)
     assert not torch.equal(student.norm.weight, weight)
 
