@@ -17,7 +17,7 @@ from ard.training.captured import Graphs
 from ard.training.engine import Engine
 from ard.training.method import Method, frozen_teacher, network_named, threat_of
 from ard.training.schedule import Training
-from ard.training.step import Attacked, CleanPass, Learned, Taken, attack_batch, learn, show_clean, take
+from ard.training.step import Attacked, CleanPass, Learned, Taken, as_it_is, attack_batch, learn, show_clean, take
 from ard.training.weight_perturbation import AWP
 
 
@@ -150,6 +150,7 @@ class Distillation(Engine):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = self.images(batch, batch_idx)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # of float16
         self.taken = take(
             self.student,
             self.objective.wanted_teacher(self.teacher),
@@ -162,6 +163,7 @@ class Distillation(Engine):
             mode=self.attack_mode,
             clean_pass=self.clean_pass,
             weight_perturbation=self.weight_perturbation,
+            scaled=as_it_is if scaler is None else scaler.scale,
             watch=self.timer.attack(),
             attack_batch=self.attack_batch,
             learn=self.learn,

@@ -77,6 +77,11 @@ def attack_batch(
     return Attacked(attack_loss, training_loss, x_adv)
 
 
+def as_it_is(loss: Tensor) -> Tensor:
+    """The loss, where nothing has to scale it."""
+    return loss
+
+
 def learn(student: nn.Module, objective: Objective, attacked: Attacked, step: Step) -> Learned:  # noqa: ARG001
     """The training loss of one step; arguments as of take."""
     return Learned(attacked.training_loss(attacked.x_adv), [])
@@ -95,6 +100,7 @@ def take(
     mode: AttackMode = "eval",
     clean_pass: CleanPass | None = None,
     weight_perturbation: AWP | None = None,
+    scaled: Callable[[Tensor], Tensor] = as_it_is,
     watch: AbstractContextManager[Any] | None = None,
     attack_batch: Callable[..., Attacked] = attack_batch,
     learn: Callable[..., Learned] = learn,
@@ -114,6 +120,7 @@ def take(
         clean_pass: When BatchNorm sees the clean images once more: after the attack, and before or after the forward passes
             of the training loss. A pass after the optimiser's step is the caller's: see show_clean.
         weight_perturbation: Moves the student's weights before the training loss, once its share of training is over.
+        scaled: What multiplies the loss that it asks for the way up, as gradients in float16 need it to be more than 0.
         watch: Entered around the attack and all that prepares it.
         attack_batch: Does all that; training.captured.Graphs does it faster on CUDA.
         learn: Computes the training loss; Graphs.learn does it faster on CUDA.
@@ -125,7 +132,7 @@ def take(
         show_clean(student, x)
     with listening(student, x_adv) as answers, ExitStack() as on_error:
         if weight_perturbation is not None and step.progress >= weight_perturbation.start:
-            undo = weight_perturbation(student, lambda: total_loss(attacked.training_loss(x_adv)), objective)
+            undo = weight_perturbation(student, lambda: scaled(total_loss(attacked.training_loss(x_adv))), objective)
             on_error.callback(undo)
         learned = learn(student, objective, attacked, step)
         if clean_pass == "after_loss":

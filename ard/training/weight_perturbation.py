@@ -59,7 +59,10 @@ class AWP:
         with torch.no_grad():
             for weight, gradient in zip(weights, gradients, strict=True):
                 size = self.gamma * weight.norm() / gradient.norm().clamp_min(torch.finfo(gradient.dtype).tiny)
-                weight.add_(size * gradient)
+                move = size * gradient
+                weight.add_(
+                    torch.where(move.isfinite(), move, 0)
+                )  # else a gradient that overflows would be a loss that does
         torch.clear_autocast_cache()  # a cast that it remembers is of the weights before
         moved = [weight.detach().clone() for weight in weights] if self.restore == "after_step" else None
 

@@ -10,6 +10,7 @@ from pytorch_lightning.plugins import MixedPrecision
 from tiny import user_error
 
 from ard.artifacts.metrics import read_metrics
+from ard.training.weight_perturbation import AWP
 
 FREE = ["--model.init_args.replays=2", "--model.init_args.threat=ard.attacks.L2", "--model.init_args.threat.init_args.eps=1"]
 
@@ -66,3 +67,21 @@ def test_a_loss_that_is_not_finite_is_no_overflow(fit, tmp_path):
 
     with user_error("^step 8 .*the loss is nan"):
         fit(tmp_path, "pgd_at", "--trainer.limit_train_batches=9", callbacks=[Float16(256.0), Poison()])
+
+
+def test_weights_move_in_float16_as_far_as_in_float32(fit, tmp_path, monkeypatch):
+    """Though the loss is so small that none of its gradients is more than 0 in float16."""
+    small, moves, first = 1e-7, [], AWP.__call__
+
+    def watched(awp, network, loss, beside=None):
+        before = [weight.detach().clone() for weight in network.parameters()]
+        undo = first(awp, network, lambda: small * loss(), beside)
+        pairs = zip(network.parameters(), before, strict=True)
+        moves.append(sum(float((now - old).detach().norm()) for now, old in pairs))
+        return undo
+
+    monkeypatch.setattr(AWP, "__call__", watched)
+    options = ["--model.init_args.weight_perturbation.gamma=0.01", "--trainer.limit_train_batches=2"]
+    fit(tmp_path / "half", "pgd_at", *options, callbacks=[Float16(2.0**16)])
+    fit(tmp_path / "whole", "pgd_at", *options)
+    assert moves[0] == pytest.approx(moves[2], rel=0.02)
