@@ -62,7 +62,7 @@ class AWP:
                 move = size * gradient
                 weight.add_(
                     torch.where(move.isfinite(), move, 0)
-                )  # else a gradient that overflows would be a loss that does
+                )  # an overflow is no move
         torch.clear_autocast_cache()  # a cast that it remembers is of the weights before
         moved = [weight.detach().clone() for weight in weights] if self.restore == "after_step" else None
 
