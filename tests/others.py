@@ -92,3 +92,32 @@ class Extra(Plain):
 
     def set_extra_state(self, state):
         pass
+
+
+class WithoutGradient(Plain):
+    def forward(self, x):
+        with torch.no_grad():
+            return super().forward(x)
+
+
+class WithoutBackbone(Plain):
+    """Its last layer alone learns."""
+
+    def forward(self, x):
+        with torch.no_grad():
+            features = self.norm(self.conv(x)).relu().flatten(1)
+        return self.head(features)
+
+
+class Auxiliary(Plain):
+    """More than logits in train mode, as Inception has them: in a tuple, or as `kind` makes of them."""
+
+    def __init__(self, *, num_classes: int = 10, kind: type = tuple):
+        super().__init__(num_classes=num_classes)
+        self.kind = kind
+
+    def forward(self, x):
+        logits = super().forward(x)
+        if not self.training:
+            return logits
+        return (logits, logits) if self.kind is tuple else self.kind(logits=logits)

@@ -9,6 +9,7 @@ from ard.core.text import radius
 
 SWITCHES = ("augmentation", "padding_mode", "rotation", "cutmix")  # of the data; a config holds those that differ from plain
 LABELS = ("labelled", "unlabelled", "wrong", "wrong_as")  # of labels; likewise
+OF_DATA = {"extra augmentation": SWITCHES, "labels": LABELS}  # settings of which only a config says anything
 NO_EPOCH = "none"  # `selected_by` of weights that stand for a best epoch where none is above chance
 
 
@@ -114,7 +115,7 @@ class TrainingFacts:
     def settings(self) -> dict[str, Any]:
         """What the table compares between rows: training block, precision, epochs, and what is not as usual."""
         known = {**self.block, "precision": self.precision, "epochs": self.epochs}
-        for name, keys in (("extra augmentation", SWITCHES), ("labels", LABELS)):
+        for name, keys in OF_DATA.items():
             if found := said((self.config or {}).get("data"), keys):
                 known[name] = ", ".join(f"{key} {value}" for key, value in found.items()).replace("augmentation ", "")
         if self.resumed_with:

@@ -120,14 +120,18 @@ def ascent(loss: Loss, x: Tensor) -> tuple[Tensor, Tensor]:
     precision, turns the gradients of confident examples into exact zeros.
 
     Raises:
-        UserError: Under inference mode.
+        UserError: Under inference mode, and where the loss has no gradient in x.
     """
     if torch.is_inference_mode_enabled() or x.is_inference():
         raise UserError("an attack under inference mode has no gradient: use Trainer(inference_mode=False) or no_grad")
     with torch.enable_grad(), _no_float16(x.device.type):
         x = x.detach().requires_grad_()
         value = loss(x)
-        (gradient,) = torch.autograd.grad(value.sum(), x)
+        (gradient,) = torch.autograd.grad(value.sum(), x, allow_unused=True) if value.requires_grad else (None,)
+    if gradient is None:
+        raise UserError(
+            "an attack finds no gradient in the images: expected no torch.no_grad() or detach() in the network's forward"
+        )
     return value.detach(), gradient
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ard.artifacts.paths import RECORD, RunFolder
 from ard.artifacts.record import Record
+from ard.calls.arguments import known_arguments
 from ard.calls.fitting import FitResult
 from ard.core.errors import UserError
 from ard.report.comparison import Comparison
@@ -17,6 +18,7 @@ from ard.report.rows import StoredRecord
 Compared = str | Path | FitResult | Record
 
 
+@known_arguments
 def compare(
     runs: Compared | Sequence[Compared] | Mapping[str, Compared],
     *,

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from ard.artifacts.paths import record_of
 from ard.artifacts.record import Record
 from ard.attacks import Ball
+from ard.calls.arguments import known_arguments
 from ard.calls.fitting import FitResult, weights_of, written_radius
 from ard.commands.display import summary
 from ard.commands.evaluate_file import recorded
@@ -34,6 +35,7 @@ Pairs = tuple[Tensor, Tensor]
 BATCH = 256  # images of a Dataset that are read at once
 
 
+@known_arguments
 def evaluate(
     network: nn.Module | str | Path | FitResult,
     data: str | Path | pl.LightningDataModule | Dataset[Any] | Iterable[Any] | None = None,

@@ -13,6 +13,7 @@ from torch import nn
 from ard.artifacts.metrics import read_validations
 from ard.artifacts.paths import RunFolder, weights_file
 from ard.artifacts.weights import card_of
+from ard.calls.arguments import known_arguments
 from ard.cli.messages import quiet
 from ard.cli.short_words import run_folder
 from ard.commands.fit import fit_student
@@ -53,6 +54,7 @@ class FitResult:
         return cls(folder, weights, {"clean": chosen[0].clean_acc, "robust": chosen[0].robust_acc} if chosen else {})
 
 
+@known_arguments
 def fit(
     method: str,
     *,

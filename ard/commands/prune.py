@@ -22,7 +22,7 @@ class PruneRequest:
         seed: of what is drawn: weights by random, places of images by dpp.
         data: a config with a `data:` section; by default what the weights were trained on.
         network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
-        limit: look at this many images of training, equally many a class; where there are fewer, at all.
+        limit: look at this many images of training, equally many a class; by default 1000; where there are fewer, at all.
         replace: overwrite a file that is there.
         allow_mismatch: allow other classes or sizes than the weights name.
     """
@@ -35,7 +35,7 @@ class PruneRequest:
     seed: int = 0
     data: str | None = None
     network: str | None = None
-    limit: int = 1000
+    limit: int | None = None
     replace: bool = False
     allow_mismatch: bool = False
 
@@ -48,7 +48,7 @@ class PruneRequest:
             )
         if self.teacher is not None and self.how != "fanout":
             raise UserError(f"--teacher has no effect with --how {self.how}: add --how fanout")
-        if self.limit < 2:
+        if self.limit is not None and self.limit < 2:
             raise UserError(f"--limit {self.limit}: expected at least 2 images")
 
 

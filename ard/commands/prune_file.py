@@ -31,6 +31,8 @@ from ard.pruning.cutting import cut_out
 from ard.pruning.prunable import Left, Prunable, prunable_weights
 from ard.pruning.pruning import nonzero, prune_network
 
+LOOKED_AT = 1000  # images, where nobody says how many
+
 
 def prune_file(file: str, request: PruneRequest) -> None:
     """Prune the network of one file of weights, and write it to another."""
@@ -47,8 +49,9 @@ def prune_file(file: str, request: PruneRequest) -> None:
         smaller = cut_out(model, card, sight.images)
         state, card, sizes = smaller.state, smaller.card, f"{smaller.parameters:,} parameters, {smaller.nonzero:,} not zero"
         lines.append(f"without the channels that are zero: {sizes}, the same answers")
-    if request.data and not sight.looked_at:
-        raise UserError(f"--data has no effect with --how {request.how}: add --smaller or --how fanout, or leave it out")
+    unused = next((name for name in ("data", "limit") if getattr(request, name) is not None), None)
+    if unused and not sight.looked_at:
+        raise UserError(f"--{unused} has no effect with --how {request.how}: add --smaller or --how fanout, or leave it out")
     with or_user_error(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     save_weights(target, state, card)
@@ -103,7 +106,7 @@ class _Sight:
     def images(self) -> Tensor:
         """Pixels (n, C, H, W) of the training split, equally many a class."""
         check_answers(self.model, self.data.input_shape, None, str(self.weights), batch=2)
-        levels, _ = balanced_images(self.data.splits[0], self.request.limit)
+        levels, _ = balanced_images(self.data.splits[0], self.request.limit or LOOKED_AT)
         return to_pixels(levels).contiguous()
 
     def teacher(self, stored: StoredWeights) -> nn.Module:

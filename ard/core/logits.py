@@ -46,7 +46,9 @@ def check_logits(logits: Tensor, count: int, name: str, num_classes: int | None 
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != count:
         returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         classes = f"; data has {num_classes} classes" if num_classes is not None else ""
-        raise UserError(f"{name} returns {returned} for {count} images; expected one logit a class for each image{classes}")
+        alone = "" if isinstance(logits, Tensor) else ", as a tensor and nothing beside it"
+        wanted = f"expected one logit a class for each image{alone}{classes}"
+        raise UserError(f"{name} returns {returned} for {count} images; {wanted}")
     if num_classes is not None and logits.shape[1] != num_classes:
         raise UserError(f"{name} answers with {logits.shape[1]} classes, data has {num_classes} classes")
     return logits

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Sequence, Sized
+from itertools import chain, islice
 from typing import Any
 
 import pytorch_lightning as pl
@@ -43,8 +44,11 @@ class ForeignData:
         loader: Any = trainer.train_dataloader
         if loader is None:
             raise UserError("limit_train_batches = 0: nothing to train on; expected a batch or more")
-        with torch.random.fork_rng([]):  # a loader draws on the CPU
-            x, y = self.received(next(iter(loader)), 0)
+        check_one_loader(loader, "training")
+        if trainer.enable_validation:
+            trainer.fit_loop.epoch_loop.val_loop.setup_data()  # which is not done again
+            check_one_loader(trainer.val_dataloaders, "validation")
+        x, y = self.received(_first_batch(trainer), 0)
         self.few, self.input_shape = (x, y), tuple(x.shape[1:])
         self.batch_size = len(y) * trainer.world_size
         dataset = getattr(loader, "dataset", None)
@@ -77,6 +81,28 @@ class ForeignData:
     def image_indices(self, batch_idx: int) -> None:  # noqa: ARG002
         """Nobody knows which images of which data set they show."""
         return
+
+
+def check_one_loader(loaders: Any, name: str) -> None:
+    """Raises UserError where there are several loaders, in a list, or as Lightning's CombinedLoader has them."""
+    if isinstance(loaders, list | tuple | dict) and len(loaders) > 1:
+        raise UserError(
+            f"{len(loaders)} {name} loaders: expected one, such as DataLoader(torch.utils.data.ConcatDataset([...])) of the "
+            "images of all"
+        )
+
+
+def _first_batch(trainer: pl.Trainer) -> Any:
+    """The batch that training will begin with: a second pass over a stream would take one away from it."""
+    fetcher: Any = trainer.fit_loop._data_fetcher
+    if not fetcher.batches:  # Lightning holds one already where a loader has no length
+        fetched = list(islice(fetcher.iterator, 1))
+        fetcher.iterator = chain(fetched, fetcher.iterator)
+    else:
+        fetched = fetcher.batches[:1]
+    if not fetched:
+        raise UserError("the training loader gives no batch; expected one or more")
+    return fetched[0][0]
 
 
 def _check_range(x: Tensor) -> None:

@@ -24,7 +24,7 @@ class MovingAverage(AveragedModel):
     def __init__(self, model: nn.Module, decay: float, *, warmup: bool = True) -> None:
         super().__init__(copyable(model), use_buffers=True)
         self.decay, self.warmup = decay, warmup
-        self.steps: int | None = 0  # n_averaged on the host; None: restored, to be read once
+        self._steps: int | None = 0  # n_averaged on the host; None: restored, to be read once
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:  # noqa: ARG002
@@ -32,7 +32,7 @@ class MovingAverage(AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        step = int(self.n_averaged) if self.steps is None else self.steps
+        step = int(self.n_averaged) if self._steps is None else self._steps
         keep = self._warmed_up(step) if self.warmup else self.decay
         pairs = list(zip(_tensors(self.module), _tensors(model), strict=True))
         moving = [(average, current) for average, current in pairs if average.is_floating_point()]
@@ -41,14 +41,14 @@ class MovingAverage(AveragedModel):
         if counted:
             torch._foreach_copy_([average for average, _ in counted], [current for _, current in counted])
         self.n_averaged += 1
-        self.steps = step + 1
+        self._steps = step + 1
 
     def _warmed_up(self, step: int) -> float:
         return min((1 + step) / (10 + step), self.decay) if step else 0.0
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self.steps = None
+        self._steps = None
 
 
 def _tensors(network: nn.Module) -> list[torch.Tensor]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ard.artifacts.check_names import by_number, with_name
+from ard.artifacts.facts import OF_DATA
+from ard.artifacts.record import Record
 from ard.core.statistics import known_mean, mean_and_spread
 from ard.core.text import DASH, duration, in_points, markdown_table
 from ard.report.differences import leader
@@ -16,6 +18,7 @@ from ard.report.rows import Kind, Row, by_one_checkpoint, from_to
 AUTOATTACK = "AA"
 # What a setting of training is that nobody set, if not none.
 UNSET = {"optimizer": "SGD", "labels": "all", "processes": "1 or not said"}
+NOT_SAID = "not said"
 Leaders = dict[Kind, tuple[Row, str] | None]
 
 
@@ -208,8 +211,15 @@ def differing_training(rows: Sequence[Row]) -> list[str]:
 
 def training_value(row: Row, key: str) -> str:
     """One setting of a row's training; several where its seeds do not agree, a dash where training is not known."""
-    values = [block.get(key) for block in _training_blocks(row)]
-    return "/".join(dict.fromkeys(setting_words(key, value) for value in values)) or DASH
+    return "/".join(dict.fromkeys(_words_of(record, key) for record in row.records if record.training)) or DASH
+
+
+def _words_of(record: Record, key: str) -> str:
+    """A record without a config is older than the settings of the data, unless it is of weights that were pruned."""
+    training = record.training
+    if training is None or (record.pruned and training.config is None and key in OF_DATA):
+        return NOT_SAID
+    return setting_words(key, training.settings.get(key))
 
 
 def setting_words(key: str, value: Any) -> str:

@@ -23,6 +23,7 @@ from ard.objectives.base import Objective, RunFacts, Step
 from ard.objectives.returned import total_loss
 from ard.training import fit_checks
 from ard.training.attack_schedule import attack_of
+from ard.training.explained import check_gradients
 from ard.training.given_student import class_count, reads_channels_last, student_factory
 from ard.training.run_length import UNENDING, RunLength
 from ard.training.schedule import Training
@@ -126,6 +127,7 @@ class Engine(Validated, RunLength):
         return self.student if self.average is None else self.average.module
 
     def setup(self, stage: str) -> None:
+        fit_checks.check_precision(self.trainer)
         if stage != "fit":
             return
         self.forget_length()  # of another trainer
@@ -142,6 +144,7 @@ class Engine(Validated, RunLength):
         fit_checks.check_own(self.objective, self)
         self.choose_memory_format(self.data.input_shape)
         self.num_classes = class_count(self.student, self.data.input_shape, self.num_classes or self.data.num_classes)
+        self._try_student()
         if isinstance(self.data, DataModule):  # all at once: a batch may be hours away
             check_known(self.data.training_labels, self.num_classes, self.objective.labels)
         for place, teacher in self.teachers().items():
@@ -149,6 +152,10 @@ class Engine(Validated, RunLength):
             teacher.load(num_classes=self.num_classes, input_shape=self.data.input_shape, option=option).to(self.device)
         if isinstance(self.teacher, Cached):
             self._remember(self.teacher)
+        self._setup_objective()
+
+    def _setup_objective(self) -> None:
+        shapes = fit_checks.state_shapes(self.objective)
         self.objective.setup_all(
             RunFacts(
                 student=self.student,
@@ -162,8 +169,14 @@ class Engine(Validated, RunLength):
                 fitted_before=self.fitted_before,
             )
         )
+        fit_checks.check_averaging(self.objective, self.trainer, shapes)
         self.fitted_before = True
         fit_checks.now_owned(self.objective, self)
+
+    def _try_student(self) -> None:
+        if not any(isinstance(part, nn.SyncBatchNorm) for part in self.student.modules()):  # that wants a GPU in train mode
+            share = max(1, self.data.batch_size // self.trainer.world_size)
+            check_gradients(self.student, self.data.input_shape, min(2, share), together=False)
 
     def choose_memory_format(self, input_shape: tuple[int, ...]) -> None:
         """Bring the student into the memory format in which it reads images of this shape."""
@@ -203,6 +216,7 @@ class Engine(Validated, RunLength):
         self.lr = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.timer.begin(self.device, exact=batch_idx % max(1, self.trainer.log_every_n_steps) == 0)  # type: ignore[attr-defined]
         if batch_idx == 0:
+            fit_checks.check_epoch_length(self.trainer, self.batches_per_epoch, str(self.training_block.schedule))
             check_batch(*self.received(batch, batch_idx), num_classes=self.num_classes, labels=self.objective.labels)
         torch.manual_seed(key_seed("dropout", *self.step_key(batch_idx)))
 

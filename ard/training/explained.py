@@ -7,14 +7,17 @@ import torch
 from torch import nn
 
 from ard.core.errors import UserError
+from ard.core.logits import logits_of
 from ard.core.text import first_few, first_line
 from ard.losses import cross_entropy
-from ard.models.building import copyable
+from ard.models.building import copyable, some_images
 
 UNUSED = "parameters that have no part in its answer, which several processes would wait for"
 FIND_UNUSED = "--trainer.strategy ddp_find_unused_parameters_true, or --devices 1"
 KNOWN = {
     r"not used in producing the loss": f"a network has {UNUSED}: expected none; {FIND_UNUSED}",
+    r"does not require grad and does not have a grad_fn": "nothing of the network would be trained, as its answer has no "
+    "gradient: expected no torch.no_grad() or detach() around all of its layers",
     r"modified by an inplace operation": "a layer of the network writes over numbers that another one's gradient needs: "
     "expected no `inplace=True` there, such as of a Dropout behind a ReLU",
     r"shared memory|</?torch_\d|Bus error": "there is too little shared memory (/dev/shm) for processes that load images: "
@@ -32,14 +35,16 @@ def explained(error: BaseException) -> UserError | None:
 
 
 def check_gradients(network: nn.Module, shape: tuple[int, ...], batch: int, *, together: bool) -> None:
-    """Raises UserError where a network in train mode has no gradient on `batch` black images.
+    """Raises UserError where a student in train mode has no logits, or no gradient, for `batch` images.
 
     With `together`, for several processes that do not look for it, also where one of its parameters has none.
     """
     tried = copy.deepcopy(copyable(network)).train()
+    x = some_images(tried, batch, shape)
     try:
-        with torch.random.fork_rng([]), torch.enable_grad():
-            cross_entropy(tried(torch.zeros(batch, *shape)), torch.zeros(batch, dtype=torch.long)).mean().backward()
+        with torch.random.fork_rng({x.device} if x.is_cuda else {}), torch.enable_grad():
+            logits = logits_of(tried, x, "the student in train mode")
+            cross_entropy(logits, x.new_zeros(batch, dtype=torch.long)).mean().backward()
     except RuntimeError as error:
         raise explained(error) or UserError(f"the student cannot be trained: {first_line(error)}") from error
     unused = [name for name, part in tried.named_parameters() if part.requires_grad and part.grad is None]

@@ -6,17 +6,19 @@ from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import GradientAccumulationScheduler
+from pytorch_lightning.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging, WeightAveraging
 from pytorch_lightning.utilities import rank_zero_warn
-from torch import nn
+from torch import Size, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from ard.core.errors import UserError
 from ard.core.ranges import whole
 from ard.objectives.base import Objective
+from ard.training.run_length import UNENDING
 from ard.training.schedule import Training
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # in which weights are float32, as validation reads them
 _OWNERS: WeakKeyDictionary[Objective, "ref[nn.Module]"] = WeakKeyDictionary()  # the module that trained with each
 
 
@@ -53,6 +55,43 @@ def check_accumulation(objective: Objective, trainer: pl.Trainer) -> None:
     if batches > 1 and objective.moves_after_step:
         name = type(objective).__name__
         raise UserError(f"accumulate_grad_batches = {batches}: {name} looks at every batch of a step; expected 1")
+
+
+def check_precision(trainer: pl.Trainer) -> None:
+    """Raises UserError where the weights would not be in float32."""
+    if trainer.precision not in PRECISIONS:
+        raise UserError(f"precision = {trainer.precision}: expected weights in float32, as with {', '.join(PRECISIONS)}")
+
+
+def check_epoch_length(trainer: pl.Trainer, planned: int, schedule: str) -> None:
+    """Raises UserError where an epoch has not as many batches as were planned, and epochs say when a schedule ends.
+
+    multistep has no end. Lightning's averaging of weights has a schedule of its own, and a batch more in its last epoch.
+    """
+    averaged = any(isinstance(one, StochasticWeightAveraging) for one in trainer.callbacks)  # type: ignore[attr-defined]
+    if averaged or schedule == "multistep":
+        return
+    batches = min(trainer.num_training_batches, UNENDING)
+    if batches != planned and (trainer.max_epochs or 0) >= 0:
+        raise UserError(
+            f"epoch {trainer.current_epoch} has {batches} batches, and the schedule is planned for {planned} in each: "
+            "expected loaders that stay as long, or limit_train_batches=N, or max_epochs=-1 and max_steps=N, in the trainer"
+        )
+
+
+def state_shapes(objective: Objective) -> list[Size]:
+    """Of all that a copy of the method would follow."""
+    return [value.shape for value in (*objective.parameters(), *objective.buffers())]
+
+
+def check_averaging(objective: Objective, trainer: pl.Trainer, shapes: list[Size]) -> None:
+    """Raises UserError where Lightning averages a copy that it took before `setup` gave the method its state."""
+    averaging = [one for one in trainer.callbacks if isinstance(one, WeightAveraging)]  # type: ignore[attr-defined]
+    if averaging and state_shapes(objective) != shapes:
+        raise UserError(
+            f"{type(averaging[0]).__name__} among the callbacks: it takes its copy of {type(objective).__name__} before "
+            'that knows the run; expected training={"average": 0.9995} in the module, which averages the student'
+        )
 
 
 def check_augmentation(objective: Objective, data: Any, wanted: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from ard.attacks.folding import folded
 from ard.core.pixels import check_labels
 from ard.core.randomness import keyed_generator
 from ard.core.statistics import chance_level
-from ard.data.foreign import outside_inference
+from ard.data.foreign import check_one_loader, outside_inference
 from ard.losses import attack_labels, cross_entropy
 from ard.models import Frozen
 from ard.training.callbacks.ranks import over_all
@@ -47,6 +47,7 @@ class Validated(pl.LightningModule, ABC):
         """Pixels and labels of a batch."""
 
     def on_validation_epoch_start(self) -> None:
+        check_one_loader(self.trainer.val_dataloaders, "validation")
         self.validated_counts = torch.zeros((), device=self.device)
         self.share_buffers()  # all measure the network that is saved
 
@@ -56,8 +57,11 @@ class Validated(pl.LightningModule, ABC):
             for buffer in self.buffers():
                 torch.distributed.broadcast(buffer, 0)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """Accuracies on clean and attacked images; what it returns is for the guards. Wrong labels are refused."""
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:  # noqa: ARG002
+        """Accuracies on clean and attacked images; what it returns is for the guards. Wrong labels are refused.
+
+        Without a `dataloader_idx` Lightning refuses several loaders in words of its own.
+        """
         x, y = outside_inference(*self.received(batch, batch_idx))
         network = self.selected
         generator = keyed_generator(self.device, "val_attack", self.seed, batch_idx, self.global_rank)

@@ -60,9 +60,7 @@ class AWP:
             for weight, gradient in zip(weights, gradients, strict=True):
                 size = self.gamma * weight.norm() / gradient.norm().clamp_min(torch.finfo(gradient.dtype).tiny)
                 move = size * gradient
-                weight.add_(
-                    torch.where(move.isfinite(), move, 0)
-                )  # an overflow is no move
+                weight.add_(torch.where(move.isfinite(), move, 0))  # an overflow is no move
         torch.clear_autocast_cache()  # a cast that it remembers is of the weights before
         moved = [weight.detach().clone() for weight in weights] if self.restore == "after_step" else None
 

@@ -117,6 +117,12 @@ def test_mistakes_of_a_run_are_one_line(arguments, message, place):  # noqa: ARG
         ard.fit(**arguments)
 
 
+@pytest.mark.parametrize(("call", "given"), [("fit", ["pgd_at"]), ("evaluate", [None]), ("compare", [[]])])
+def test_an_argument_that_a_call_does_not_have_is_one_line(call, given):
+    with user_error(f"ard.{call} has no argument 'attack': expected one of .*; parts of a method.* of ard.Distillation"):
+        getattr(ard, call)(*given, attack=lambda ball: ball)
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     return write_weights(tmp_path_factory.mktemp("weights") / "student.safetensors")

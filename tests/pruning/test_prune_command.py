@@ -84,6 +84,7 @@ def test_nothing_is_overwritten_unasked_and_equal_words_write_equal_weights(plac
         (("--how=fanout", "--limit=1"), "--limit 1: expected at least 2 images"),
         (("--how=fanout", "--keep=0.1"), "of the weights are left; expected at least that"),
         (("--data=nope.yaml",), "nope.yaml"),
+        (("--limit=50",), "--limit has no effect with --how magnitude: add --smaller or --how fanout, or leave it out"),
         (("--data=digits.yaml",), "--data has no effect with --how magnitude: add --smaller or --how fanout"),
     ],
     ids=str,

@@ -21,7 +21,7 @@ from small_records import (
     write_study,
 )
 
-from ard.artifacts.facts import TrainingFacts
+from ard.artifacts.facts import Pruned, TrainingFacts
 from ard.report.comparison import compare_records
 from ard.report.evidence_card import evidence_card
 
@@ -130,7 +130,11 @@ def test_augmentation_is_shown_where_it_differs_and_rows_stay_comparable(study: 
     write(study / "kd/seed0/evaluation.json", first(0.9), first(0.1), training=augmented(rotation=15))
     text = compare_records([study], study / "out")
     assert cells(text, "kd")["Training"] == "extra augmentation rotation 15, cutmix 1.0"
-    assert cells(text, "ard")["Training"] == "extra augmentation none"
+    assert cells(text, "ard")["Training"] == "extra augmentation none"  # of a time when there was none
+    pruned = Pruned(how="magnitude", keep=0.5, of="0" * 64, nonzero=6000, seed=0)
+    write(study / "ard/seed0/evaluation.json", first(0.9), first(0.1), pruned=pruned)
+    text = compare_records([study], study / "out")
+    assert cells(text, "magnitude-0.5-then-ard")["Training"] == "extra augmentation not said"
     write(study / "kd/seed0/evaluation.json", first(0.9), first(0.1), training=augmented(augmentation="idbh_weak"))
     assert cells(compare_records([study], study / "out"), "kd")["Training"] == "extra augmentation idbh_weak, cutmix 1.0"
 

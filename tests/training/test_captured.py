@@ -16,6 +16,7 @@ from ard.attacks import PGD, Linf
 from ard.core.flops import count_flops
 from ard.losses import AttackLoss, cross_entropy
 from ard.models import Cached
+from ard.models.average import MovingAverage
 from ard.objectives.ard import ARD
 from ard.objectives.base import Objective, Step
 from ard.training import recording
@@ -271,6 +272,17 @@ def test_a_network_that_counts_its_calls_is_said_to_be_no_graph():
         for number in range(MOST + 4):
             recipe(number, *batch(number))
     assert [line.partition(": ")[2] for line in lines] == [f"batches, weights or settings changed {MOST} times"]
+
+
+def test_an_average_that_a_method_keeps_is_no_setting_that_changes():
+    """It counts its updates, on which nothing that a graph holds depends."""
+    steps, lines = Steps(ARD_RECIPE, graphs()), []
+    steps.objective.average = MovingAverage(steps.student, 0.9)
+    with said(lines):
+        for number in range(MOST + 4):
+            steps(number, *batch(number))
+            steps.objective.average.update_parameters(steps.student)
+    assert (lines, steps.attack_batch.captures) == ([], 1)
 
 
 def test_a_capture_that_fails_is_said_once_and_costs_nothing():

@@ -1,6 +1,7 @@
 """Networks as people write them, as students, teachers, peers and subjects: they work, or are refused before training."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import others
 import pytest
@@ -22,6 +23,7 @@ from ard.models import Cached, Ensemble, Frozen, load
 from ard.models.average import MovingAverage
 from ard.models.building import another, choose_memory_format
 from ard.objectives.peeraid import PeerAiD
+from ard.objectives.pgd_at import PGDAT
 
 pytestmark = pytest.mark.usefixtures("short_attacks")
 
@@ -230,3 +232,38 @@ def test_old_weight_normalisation_can_be_copied():
     network(pixels()).sum().backward()
     assert type(another(network)) is type(network)
     assert torch.equal(Frozen.of(network).load(**KNOWN).learner()(pixels()), network(pixels()))
+
+
+@pytest.mark.parametrize("engine", [ard.Distillation, partial(ard.FreeDistillation, replays=1)], ids=["attack", "replays"])
+@pytest.mark.parametrize(
+    ("student", "told"),
+    [
+        (
+            others.WithoutGradient(),
+            "nothing of the network would be trained, as its answer has no gradient: expected no torch.no",
+        ),
+        (others.WithoutBackbone(), "an attack finds no gradient in the images: expected no torch.no_grad"),
+        (Plain().requires_grad_(False), "no parameter of the student can learn"),
+        (
+            others.Auxiliary(),
+            "the student in train mode returns tuple for 2 images; expected one logit a class .* as a tensor",
+        ),
+        (others.Auxiliary(kind=dict), "the student in train mode returns dict for 2 images"),
+        (others.Auxiliary(kind=SimpleNamespace), "the student in train mode returns SimpleNamespace for 2 images"),
+    ],
+)
+def test_a_student_that_could_not_be_trained_is_refused_before_the_first_step(engine, student, told):
+    module = engine(student=student, objective="pgd_at" if engine is ard.Distillation else PGDAT(), eps=0.1)
+    trainer = pl.Trainer(max_epochs=1, accelerator="cpu", enable_checkpointing=False, logger=False)
+    with user_error(told):
+        trainer.fit(module, datamodule=Digits())
+    assert trainer.global_step == 0
+
+
+def test_the_trial_of_a_student_moves_no_statistics_and_draws_nothing():
+    student, before = Plain(), torch.get_rng_state()
+    state = {name: value.clone() for name, value in student.state_dict().items()}
+    module = ard.Distillation(student=student, objective="pgd_at", eps=0.1)
+    pl.Trainer(max_epochs=0, accelerator="cpu", enable_checkpointing=False, logger=False).fit(module, datamodule=Digits())
+    assert all(torch.equal(value, state[name]) for name, value in student.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), before)

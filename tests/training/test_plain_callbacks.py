@@ -9,6 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from plain_runs import FOREIGN, PLAIN, Net, digits, loader, plain_trainer
+from pytorch_lightning.callbacks import EMAWeightAveraging, WeightAveraging
 from tiny import user_error
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -44,6 +45,20 @@ def test_what_our_own_trainer_adds_can_be_added_by_hand(tmp_path):
 def short_run(callbacks, epochs=1, **options):
     trainer = plain_trainer(epochs, enable_checkpointing=True, callbacks=callbacks, log_every_n_steps=1, **options)
     trainer.fit(ard.Distillation(student=Net(), objective="pgd_at", eps=0.1), loader(shuffle=True), loader(64, 1))
+
+
+@FOREIGN
+@pytest.mark.parametrize("averaging", [EMAWeightAveraging, WeightAveraging])
+@pytest.mark.parametrize("objective", ["adr", "absld", "fair_ard", "liet"])
+def test_lightning_averages_no_method_that_learns_of_the_run_after_it_was_copied(averaging, objective):
+    module = ard.Distillation(student=Net(), teacher=Net(), objective=objective, eps=0.1)
+    with user_error(rf"{averaging.__name__} among the callbacks: .* expected training=.\"average\": 0.9995. in the module"):
+        plain_trainer(callbacks=[averaging()]).fit(module, loader(), loader(64, 1))
+
+
+@FOREIGN
+def test_lightning_averages_a_method_that_has_its_state_from_the_beginning():
+    short_run([EMAWeightAveraging()])
 
 
 @FOREIGN

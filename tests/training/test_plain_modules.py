@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from plain_runs import FOREIGN, PLAIN, Net, Sized, digits, fitted, loader, plain_trainer
 from pytorch_lightning import Callback
+from pytorch_lightning.utilities import CombinedLoader
 from tiny import user_error
 from torch import nn
 from torch.utils.data import (
@@ -105,6 +106,72 @@ def test_any_lightning_data_module_and_validation_alone():
     plain_trainer().fit(module, datamodule=Shapes())
     (found,) = plain_trainer().validate(module, loader(64, 1), verbose=False)
     assert set(found) == {"val/clean_acc", "val/robust_acc", "val/chance", "val/loss"}
+
+
+class Several(Shapes):
+    """Loaders as they are handed over: for training, and for validation."""
+
+    def __init__(self, *loaders):
+        super().__init__()
+        self.train_dataloader, self.val_dataloader = ((lambda given=given: given) for given in loaders)
+
+
+ONE, TWO = loader(), [loader(), loader()]
+
+
+@FOREIGN
+@pytest.mark.parametrize(
+    "many", [TWO, CombinedLoader(TWO, "max_size"), {"a": ONE, "b": ONE}], ids=["list", "combined", "dict"]
+)
+@pytest.mark.parametrize("sanity", [0, 1])
+def test_several_loaders_are_refused_before_training(many, sanity):
+    for kind, loaders in (("training", (many, ONE)), ("validation", (ONE, many))):
+        module, trainer = (
+            ard.Distillation(student=Net(), objective="pgd_at", eps=0.1),
+            plain_trainer(num_sanity_val_steps=sanity),
+        )
+        with user_error(f"^2 {kind} loaders: expected one, such as DataLoader.torch.utils.data.ConcatDataset"):
+            trainer.fit(module, datamodule=Several(*loaders))
+        assert trainer.global_step == 0
+
+
+def test_several_loaders_are_refused_for_validation_alone_and_one_in_a_list_is_fine():
+    module = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1)
+    with user_error("2 validation loaders"):
+        plain_trainer().validate(module, TWO, verbose=False)
+    assert plain_trainer().validate(module, [ONE], verbose=False)
+
+
+class Changing(Shapes):
+    """As many batches more in every epoch."""
+
+    def __init__(self, more):
+        super().__init__()
+        self.more = more
+
+    def train_dataloader(self):
+        return loader(96 + 32 * self.more * self.trainer.current_epoch)
+
+
+@FOREIGN
+@pytest.mark.parametrize("more", [1, -1])
+@pytest.mark.parametrize("schedule", ["one_cycle", "triangular"])
+def test_epochs_of_other_lengths_than_the_schedule_knows_are_refused(more, schedule):
+    module = ard.Distillation(student=Net(), objective="natural", training={"schedule": schedule})
+    trainer = plain_trainer(3, reload_dataloaders_every_n_epochs=1)
+    with user_error(f"epoch 1 has {3 + more} batches, and the schedule is planned for 3 in each"):
+        trainer.fit(module, datamodule=Changing(more))
+
+
+@FOREIGN
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "steps"), [("one_cycle", -1, 9), ("multistep", 3, -1)], ids=["so many steps", "no end"]
+)
+def test_epochs_may_have_any_length_where_they_do_not_say_when_a_schedule_ends(schedule, epochs, steps):
+    module = ard.Distillation(student=Net(), objective="natural", training={"schedule": schedule})
+    trainer = plain_trainer(epochs, max_steps=steps, reload_dataloaders_every_n_epochs=1)
+    trainer.fit(module, datamodule=Changing(1))
+    assert trainer.global_step == (steps if steps > 0 else 3 + 4 + 5)
 
 
 @FOREIGN
@@ -314,6 +381,48 @@ def test_a_loader_without_a_length_does_not_say_when_epochs_end(objective, train
         plain_trainer(2, max_steps=steps).fit(module, DataLoader(Stream(128), batch_size=32), loader(32, 1))
 
 
+class Once(IterableDataset):
+    """A stream that is gone once it was read."""
+
+    def __init__(self, count):
+        self.left = iter(list(zip(*digits(count), strict=True)))
+
+    def __iter__(self):
+        return self.left
+
+
+class OnceWithALength(Once):
+    def __len__(self):
+        return 96
+
+
+class Heard(Callback):
+    """The labels of the batches that training sees."""
+
+    def __init__(self):
+        self.labels = []
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):  # noqa: ARG002
+        self.labels += batch[1].tolist()
+
+
+@FOREIGN
+@pytest.mark.filterwarnings("ignore:Your `IterableDataset` has `__len__` defined")
+@pytest.mark.parametrize("stream", [Once, OnceWithALength])
+def test_no_batch_of_a_stream_is_lost_to_a_look_at_it(stream):
+    trainer = plain_trainer(1, callbacks=[heard := Heard()], limit_train_batches=3)
+    module = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1)
+    trainer.fit(module, DataLoader(stream(96), batch_size=32), loader(32, 1))
+    assert heard.labels == digits(96)[1].tolist()
+
+
+@FOREIGN
+def test_a_loader_that_gives_nothing_is_refused():
+    module = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1)
+    with user_error("the training loader gives no batch"):
+        plain_trainer(1, limit_train_batches=3).fit(module, DataLoader(Once(0), batch_size=32), loader(32, 1))
+
+
 @FOREIGN
 def test_an_epoch_without_batches_is_refused_where_its_images_would_say_what_they_are():
     module = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1)
@@ -363,8 +472,9 @@ def test_batches_of_another_form_are_refused():
 
 
 def test_the_batch_size_is_that_of_all_processes_together():
-    data, loop = ForeignData(), SimpleNamespace(setup_data=lambda: None)
-    about = {"num_training_batches": 3, "world_size": 2, "is_global_zero": False}
+    fetcher = SimpleNamespace(batches=[], iterator=((batch, place, 0) for place, batch in enumerate(loader())))
+    data, loop = ForeignData(), SimpleNamespace(setup_data=lambda: None, _data_fetcher=fetcher)
+    about = {"num_training_batches": 3, "world_size": 2, "is_global_zero": False, "enable_validation": False}
     data.look(SimpleNamespace(fit_loop=loop, train_dataloader=loader(), **about))
     assert (data.batch_size, data.image_count) == (64, 96)
 

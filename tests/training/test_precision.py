@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from plain_runs import Net, plain_trainer
 from pytorch_lightning import Callback
 from pytorch_lightning.plugins import MixedPrecision
 from recipe_steps import Steps
 from shipped_recipes import CONFIGS, parts, spread
-from tiny import images, labels
+from tiny import images, labels, user_error
 
+import ard
+from ard.data import Digits
 from ard.objectives.returned import total_loss
 from ard.training.engine import Engine
 
@@ -96,3 +99,11 @@ def test_a_cache_of_casts_changes_nothing_where_weights_move_inside_a_step(recip
         monkeypatch.setattr(MixedPrecision, "autocast_context_manager", context)
         found.append(fit(tmp_path / str(cache), recipe, *few).model.student.state_dict())
     assert [name for name, value in found[0].items() if not torch.equal(value, found[1][name])] == []
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
+def test_weights_stay_in_float32(precision):
+    module = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1)
+    for verb in ("fit", "validate"):
+        with user_error(f"precision = {precision}: expected weights in float32, as with 32-true, bf16-mixed, 16-mixed"):
+            getattr(plain_trainer(precision=precision), verb)(module, datamodule=Digits())

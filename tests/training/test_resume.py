@@ -185,4 +185,4 @@ def test_a_resumed_bf16_run_of_a_trained_network_folds_all_of_it_and_ends_with_t
     resumed = fit(tmp_path / "killed", "nfgsm", *options, "--ckpt_path=last", **few).model
     assert_same_state(alone, resumed)
     norms = [module for module in resumed.student.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    assert len(folding._known[resumed.student]) == len(norms) == 12
+    assert len(folding._known[resumed.student].pairs) == len(norms) == 12
