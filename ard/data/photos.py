@@ -163,4 +163,4 @@ def _transforms(augmentation: str, size: int) -> Any:
 
 def _share(digest: str, seed: int) -> float:
     """Where a digest lies in [0, 1)."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {digest}".encode()).digest()[:6]) / 2**48
+    return int.from_bytes(hashlib.sha256(f"{seed} {digest}".encode()).digest()[:6], "big") / 2**48

@@ -77,10 +77,12 @@ def _data(engine: Engine) -> str:
         return f"{count} training images, {engine.num_classes} classes"
     train, val = data.splits
     switches = "".join(f"; {name} {value}" for name, value in data.switches.items())
-    counts = f"{len(train):,} training and {len(val):,} validation images"
-    if data.image_files is not None:
-        counts = f"{len(train):,} training, {len(val):,} validation and {len(data.image_files.test):,} test images"
-    return f"{data.title}: {counts}, {data.num_classes} classes ({first_few(data.classes)}){switches}"
+    if data.image_files is None:
+        return (
+            f"{data.title}: {len(train):,} training and {len(val):,} validation images, {data.num_classes} classes{switches}"
+        )
+    counts = f"{len(train):,} training, {len(val):,} validation and {len(data.image_files.test):,} test images"
+    return f"{data.title}: {counts}{switches}\n{data.num_classes} classes: {first_few(data.classes)}"
 
 
 def _network(network: nn.Module) -> str:
