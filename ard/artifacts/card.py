@@ -4,6 +4,7 @@ It is in the metadata of a safetensors file under "model", and in a checkpoint u
 """
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -13,6 +14,7 @@ from typing import Any
 from ard.artifacts.facts import Pruned, Recipe, Threat, TrainingFacts, hashes, said
 from ard.artifacts.typed_json import OMITTED, Count, Fraction, from_tree, parsed, reason_of, to_tree
 from ard.core.errors import UserError
+from ard.core.text import first_few
 from ard.core.trees import check_size
 
 
@@ -31,6 +33,7 @@ class Card:
         threat: what the network was trained against.
         clean_acc: the clean accuracy that is declared for a network from elsewhere.
         pruned: how weights were pruned, of these weights or of those that their training began with.
+        learned: short digests of the files of images that training and selection have seen, where these are files.
     """
 
     class_path: str | None = field(default=None, metadata=OMITTED)
@@ -47,6 +50,7 @@ class Card:
     training: TrainingFacts | None = field(default=None, metadata=OMITTED)
     clean_acc: Fraction | None = field(default=None, metadata=OMITTED)
     pruned: Pruned | None = field(default=None, metadata=OMITTED)
+    learned: tuple[str, ...] | None = field(default=None, metadata=OMITTED)
 
     @property
     def network(self) -> dict[str, Any] | None:
@@ -124,6 +128,32 @@ def check_fold(card: Card, path: str | Path, data: Any) -> None:
     drawn = "test_size" in theirs  # else another kind of data set, whose other settings mean something else
     asked = [key for key in ours if card.data and (key == "fold" or drawn)]
     _check_alike(path, {key: (theirs.get(key), ours[key]) for key in asked}, "test")
+
+
+def check_unseen(card: Card, path: str | Path, data: Any, *, allow_mismatch: bool) -> None:
+    """Raises UserError where the weights at `path` have learned images that `data` keep for test.
+
+    Warns of images that a data set has in both parts, and where nobody can know it: earlier versions chose photographs for
+    test by their names, and wrote no digests.
+    """
+    files = getattr(data, "image_files", None)
+    if allow_mismatch or files is None:
+        return
+    learned, training = set(card.learned or ()), set(files.learned or ())
+    if seen := files.tested(learned - training):
+        raise UserError(
+            f"{path} has learned {len(seen)} of the {len(files.test)} test images of {data.title} "
+            f"({first_few(seen, 3)}): expected images it has not seen, or --allow-mismatch"
+        )
+    if both := files.tested(learned & training):
+        warnings.warn(
+            f"{len(both)} of the {len(files.test)} test images of {data.title} are among its training images, too "
+            f"({first_few(both, 3)}): delete one of each",
+            stacklevel=2,
+        )
+    photographs = "test_size" in data.test_images_by and said(card.data, ["test_size"])
+    if photographs and card.learned is None and files.learned is not None:
+        warnings.warn(f"{path} does not say which photographs it has learned: test images may be among them", stacklevel=2)
 
 
 def check_validation(card: Card, path: str | Path, data: Any) -> None:

@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 import ard.attacks
-from ard.artifacts.card import card_from, check_images_of, check_validation
+from ard.artifacts.card import card_from, check_images_of, check_unseen, check_validation
 from ard.artifacts.paths import RunFolder
 from ard.cli.config_option import default_folder, with_files
 from ard.cli.short_words import expanded, split_words
@@ -200,13 +200,16 @@ class CLI(LightningCLI):
         card = card_from(start.content.get("ard", {}), start.path)
         allow_mismatch = self._get(self.config_init, "allow_mismatch")
         check_images_of(card, start.path, self.datamodule, allow_mismatch=allow_mismatch)
+        if fits:
+            check_unseen(card, start.path, self.datamodule, allow_mismatch=allow_mismatch)
         if not fits and not allow_mismatch and isinstance(self.datamodule, DataModule):
             check_validation(card, start.path, self.datamodule)
         if files is not None:
-            resume.check_fits(start, self.model, files.run(trainer))
+            run = files.run(trainer, self.datamodule)
+            resume.check_fits(start, self.model, run)
         if files is not None and fits:
             allowed = self.config.fit.allow_changes
-            files.resumed_with(resume.check_same(start, files.run(trainer), engine=self.model, allow_changes=allowed))
+            files.resumed_with(resume.check_same(start, run, engine=self.model, allow_changes=allowed), card)
         self.config_init[self.subcommand]["ckpt_path"] = str(start.path)
 
     def _watchers(self, config: dict[str, Any]) -> list[pl.Callback]:

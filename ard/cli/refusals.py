@@ -20,6 +20,7 @@ from ard.core.class_folders import check_images
 from ard.core.errors import UserError
 from ard.core.files import existing
 from ard.core.suggestions import did_you_mean, nearest
+from ard.core.user_paths import written_out
 
 GUARDS = "ard.training.callbacks.guards.Guards"
 PARTS = ("config", "seed_everything", "trainer", "model", "data", "guards")
@@ -52,9 +53,14 @@ def check_run(words: Sequence[str]) -> "RunKeys":
 def check_files(keys: "RunKeys") -> None:
     """Raises UserError where a file of weights that the command names is not there, or files of images are none."""
     check_weights(*keys.files.values())
+    check_image_files(keys)
+
+
+def check_image_files(keys: "RunKeys") -> None:
+    """Raises UserError that names all files of images that are none."""
     data = keys.data.get("base", keys.data) if isinstance(keys.data, dict) else {}
     if isinstance(data, dict) and str(data.get("class_path")).rpartition(".")[2] in IN_FOLDERS and data.get("root"):
-        check_images(Path(str(data["root"])))
+        check_images(Path(str(written_out(data["root"]))))
 
 
 def check_weights(*files: str | None) -> None:

@@ -12,6 +12,7 @@ def diagnose_weights(
     weights: list[str],
     teacher: str = "",
     data: str | None = None,
+    data_dir: str | None = None,
     network: str | None = None,
     only: str = "",
     other: str | None = None,
@@ -28,6 +29,7 @@ def diagnose_weights(
         weights: folders of runs, or files of weights; students of one architecture are shown side by side.
         teacher: weights to compare with; several, comma-separated, are an ensemble.
         data: a config with a `data:` section; by default what the weights were trained on.
+        data_dir: the folder of the images, where they have moved.
         network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
         only: names of diagnostics or groups, comma-separated, or all; by default the quick ones.
         other: a config with a `data:` section of images of another kind, for diagnostics that need them.
@@ -41,7 +43,9 @@ def diagnose_weights(
     names = named(split_commas(only)) if only else None
     if limit < 2:
         raise UserError(f"--limit {limit}: expected at least 2 images")
-    request = Request(data=data, network=network, eps=eps, seed=seed, replace=replace, allow_mismatch=allow_mismatch)
+    request = Request(
+        data=data, data_dir=data_dir, network=network, eps=eps, seed=seed, replace=replace, allow_mismatch=allow_mismatch
+    )
     request.check()
     teachers = [weights_file(path) for path in split_commas(teacher)]
     check_weights(*weights, *teachers)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from ard.cli.messages import show
 from ard.cli.quick_imports import quick_imports
-from ard.cli.refusals import check_run
+from ard.cli.refusals import check_image_files, check_run
 from ard.cli.short_words import expanded, named_as_typed, split_words
 from ard.core.terminal import say
 from ard.doctor.advice import Advice, advice_table
@@ -33,7 +33,7 @@ def doctor(words: Sequence[str]) -> int:
         return 0
     if options:
         options = expanded(["fit", *options])[1:]
-        check_run(["fit", *options])
+        check_image_files(check_run(["fit", *options]))
     with quick_imports():
         from ard.doctor.machine import examine_machine
         from ard.doctor.preflight import preflight

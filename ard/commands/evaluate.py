@@ -32,6 +32,7 @@ def evaluate_weights(weights: list[str], request: Request) -> int:
 def quick_test(
     weights: list[str],
     data: str | None = None,
+    data_dir: str | None = None,
     network: str | None = None,
     limit: int | None = None,
     eps: str | None = None,
@@ -43,11 +44,14 @@ def quick_test(
     Args:
         weights: folders of runs, or files of weights.
         data: a config with a `data:` section; by default what the weights were trained on.
+        data_dir: the folder of the images, where they have moved.
         network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
         limit: evaluate on this many images, equally many a class.
         eps: radius such as 8/255; by default the one the weights were trained against.
         replace: write over a record of these weights that says more, or something else.
         allow_mismatch: allow other classes or sizes than the weights name.
     """
-    request = Request(data=data, network=network, limit=limit, eps=eps, replace=replace, allow_mismatch=allow_mismatch)
+    request = Request(
+        data=data, data_dir=data_dir, network=network, limit=limit, eps=eps, replace=replace, allow_mismatch=allow_mismatch
+    )
     return evaluate_weights(weights, request)

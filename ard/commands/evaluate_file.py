@@ -81,7 +81,7 @@ def _verify(weights: Path, request: Request) -> list[str]:
     files = RecordFiles(record_of(weights))
     kept = files.adversarial_pngs if request.eight_bit else files.adversarial
     words = ["verify", str(kept), str(weights)]
-    for option, value in {"--data": request.data, "--network": request.network}.items():
+    for option, value in {"--data": request.data, "--data-dir": request.data_dir, "--network": request.network}.items():
         words += [option, value] if value else []
     return [*words, "--allow-mismatch"] if request.allow_mismatch else words
 

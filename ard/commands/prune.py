@@ -21,6 +21,7 @@ class PruneRequest:
         out: a folder, or a .safetensors file; by default a folder beside the run's.
         seed: of what is drawn: weights by random, places of images by dpp.
         data: a config with a `data:` section; by default what the weights were trained on.
+        data_dir: the folder of the images, where they have moved.
         network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
         limit: look at this many images of training, equally many a class; by default 1000; where there are fewer, at all.
         replace: overwrite a file that is there.
@@ -34,6 +35,7 @@ class PruneRequest:
     out: str | None = None
     seed: int = 0
     data: str | None = None
+    data_dir: str | None = None
     network: str | None = None
     limit: int | None = None
     replace: bool = False

@@ -8,15 +8,14 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ard.artifacts.card import Card, check_images_of
+from ard.artifacts.card import Card, check_images_of, check_unseen
 from ard.artifacts.facts import Pruned
 from ard.artifacts.paths import STUDENT, RunFolder, run_home, weights_file
 from ard.artifacts.run_name import run_of
 from ard.artifacts.weights import StoredWeights, read_stored, save_weights
 from ard.cli.network_option import named_network
-from ard.commands.card_data import located
 from ard.commands.prune import PruneRequest
-from ard.commands.subject import data_section
+from ard.commands.subject import data_sections
 from ard.configs.building import build
 from ard.core.errors import UserError
 from ard.core.files import or_user_error
@@ -95,9 +94,10 @@ class _Sight:
     @cached_property
     def data(self) -> DataModule:
         """Raises UserError for other classes or sizes than the weights name."""
-        section = data_section(self.stored.card, Request(data=self.request.data), self.weights)
+        asked = Request(data=self.request.data, data_dir=self.request.data_dir)
+        _, here = data_sections(self.stored.card, asked, self.weights)
         with nullcontext() if self.request.data else nothing_fetched():
-            data: DataModule = build(DataModule, section if self.request.data else located(section, self.weights))
+            data: DataModule = build(DataModule, here)
             _ = data.splits
         check_images_of(self.stored.card, self.weights, data, allow_mismatch=self.request.allow_mismatch)
         return data
@@ -113,6 +113,7 @@ class _Sight:
         """A teacher for the same images; raises UserError for one of other classes."""
         path = weights_file(str(self.request.teacher))
         check_images_of(stored.card, path, self.data, allow_mismatch=self.request.allow_mismatch)
+        check_unseen(stored.card, path, self.data, allow_mismatch=self.request.allow_mismatch)
         model = network_with(stored, path, None)
         check_answers(model, self.data.input_shape, self.data.num_classes, path, batch=2)
         return model

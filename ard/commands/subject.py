@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 import ard.data
-from ard.artifacts.card import Card, check_images_of, check_validation
+from ard.artifacts.card import Card, check_images_of, check_unseen, check_validation
 from ard.artifacts.class_paths import check_classes, exported_classes
 from ard.artifacts.facts import NetworkSpec
 from ard.artifacts.record_parts import DatasetSpec, WeightsFile
 from ard.artifacts.weights import StoredWeights, read_stored
 from ard.attacks import Ball
 from ard.cli.network_option import named_network
-from ard.commands.card_data import located
+from ard.commands.card_data import card_section, with_folder
 from ard.configs.building import build
 from ard.configs.files import read_data
 from ard.core.devices import gpu_or_cpu
@@ -55,7 +55,7 @@ class Subject:
     x: Tensor
     y: Tensor
     ball: Ball
-    allow_mismatch: bool
+    request: Request
 
     @classmethod
     def of(cls, weights: Path, request: Request, *, at_most: int | None = None) -> "Subject":
@@ -70,11 +70,11 @@ class Subject:
         _check_all_known(weights, stored.card, request)
         network = named_network(request.network)
         ball = _ball(card, request)
-        section = data_section(card, request, weights)
+        section, here = data_sections(card, request, weights)
         with nullcontext() if request.data else nothing_fetched():
-            data: DataModule = build(DataModule, section if request.data else located(section, weights))
+            data: DataModule = build(DataModule, here)
             levels, y = _images(data, request, at_most)
-        model = _network_for(data, stored, weights, network, allow_mismatch=request.allow_mismatch)
+        model = _network_for(data, stored, weights, network, request)
         if request.split == "val" and not request.allow_mismatch:
             check_validation(card, weights, data)
         device = gpu_or_cpu()
@@ -89,7 +89,7 @@ class Subject:
             x=to_pixels(levels).to(device),
             y=y.to(device),
             ball=ball,
-            allow_mismatch=request.allow_mismatch,
+            request=request,
         )
 
     def other(self, path: str) -> "Other":
@@ -97,7 +97,7 @@ class Subject:
         stored = read_stored(path)
         if stored.card.network is None:
             raise UserError(f"{path} does not say which network it is for: expected weights of ours (.safetensors)")
-        model = _network_for(self.data, stored, path, None, allow_mismatch=self.allow_mismatch)
+        model = _network_for(self.data, stored, path, None, self.request)
         return Other(path, model.to(self.x.device), stored.sha256)
 
     @property
@@ -128,13 +128,16 @@ def short_path(path: str | Path) -> str:
 
 
 def _network_for(
-    data: DataModule, stored: StoredWeights, path: str | Path, network: Network | None, *, allow_mismatch: bool
+    data: DataModule, stored: StoredWeights, path: str | Path, network: Network | None, request: Request
 ) -> nn.Module:
-    """The network of weights that were read; raises UserError where it does not answer these images, or others than them."""
+    """The network of weights that were read; raises UserError where it does not answer these images, or others than them,
+    or has learned them."""
     model = network_with(stored, str(path), network, num_classes=data.num_classes)
     choose_memory_format(model, data.input_shape)
     check_answers(model, data.input_shape, data.num_classes, str(path), batch=2)
-    check_images_of(stored.card, path, data, allow_mismatch=allow_mismatch)
+    check_images_of(stored.card, path, data, allow_mismatch=request.allow_mismatch)
+    if request.split == "test":
+        check_unseen(stored.card, path, data, allow_mismatch=request.allow_mismatch)
     return model
 
 
@@ -165,7 +168,15 @@ def _ball(card: Card, request: Request) -> Ball:
     return ball
 
 
-def data_section(card: Card, request: Request, weights: Path) -> dict[str, Any]:
+def data_sections(card: Card, request: Request, weights: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The `data:` section of the images that are asked for, and the same with paths that lead there from this folder."""
+    section = _section(card, request, weights)
+    if request.data_dir is not None:
+        section = with_folder(section, request.data_dir)
+    return section, section if request.data or request.data_dir else card_section(section, weights)
+
+
+def _section(card: Card, request: Request, weights: Path) -> dict[str, Any]:
     """The `data:` section of the request's config, else that of the card; raises UserError where there is none of ours."""
     if request.data:
         return read_data(request.data)

@@ -19,6 +19,7 @@ def verify_images(
     file: str,
     weights: str,
     data: str | None = None,
+    data_dir: str | None = None,
     network: str | None = None,
     public_key: str | None = None,
     allow_mismatch: bool = False,
@@ -30,6 +31,7 @@ def verify_images(
             whole and of these weights.
         weights: the weights they were made for, a file or a run's folder.
         data: a config with a `data:` section; by default what the weights were trained on.
+        data_dir: the folder of the images, where they have moved.
         network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
         public_key: minisign.pub, or the key in it: FILE.minisig beside the file must be a signature of it by this key, and
             the file names the weights by their SHA-256.
@@ -38,7 +40,7 @@ def verify_images(
     check_weights(weights)
     if (record := Path(file) / RECORD).is_file() and not (Path(file) / CLAIM).is_file():
         file = str(record)  # a run's folder
-    request = Request(data=data, network=network, allow_mismatch=allow_mismatch)
+    request = Request(data=data, data_dir=data_dir, network=network, allow_mismatch=allow_mismatch)
     if public_key is None:  # an empty one is a mistake, not a wish to do without
         status = _verify(file, weights, request)
         if Path(f"{file}.minisig").exists():

@@ -19,6 +19,7 @@ LEFT_BY_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir"
 SIDECARS = {".xmp", ".aae", ".thm", ".pp3", ".dop", ".ini", ".lnk", ".url", ".part", ".crdownload", ".tmp"}
 MOST_CHECKED = 50_000  # images
 SHOWN = 5  # names in a line of ours
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation"}
 HEIC = {".heic", ".heif", ".hif"}
 
 
@@ -71,11 +72,26 @@ def check_same_classes(root: Path, train: Sequence[str], test: Sequence[str]) ->
         raise UserError(f"{root}: {names} only in one of train/ and test/; expected the same classes in both")
 
 
+def check_spelling(root: Path) -> None:
+    """Raises UserError where folders are train/ and test/ in another spelling, which would become classes of that name.
+
+    A class may be called "test", and "train", where it holds no folders.
+    """
+    if not root.is_dir() or (root / "train").is_dir():
+        return
+    names = [name for name in _visible(root) if (root / name).is_dir()]
+    if names not in ([], ["test"]) and all(name.lower() in SPLITS and _folders_below(root / name) for name in names):
+        raise UserError(
+            f"{root} holds {first_few(names)}; expected train/ and test/ (lower case), or a folder a class: rename them"
+        )
+
+
 def check_images(root: Path) -> None:
     """Raises UserError that names all files of train/ and test/, or of the class folders, that do not begin as images do.
 
     Pixels are not decoded; of very many images none is looked at, as it would take minutes.
     """
+    check_spelling(root)
     parts = [root / name for name in ("train", "test") if (root / name).is_dir()] if is_split(root) else [root]
     folders = [class_folders(part, at_least=1).files for part in parts]
     paths = [path for files in folders for members in files.values() for path in members]
@@ -86,7 +102,11 @@ def check_images(root: Path) -> None:
 def is_split(root: Path) -> bool:
     """Whether a folder holds train/<class>/*: "train" may be the name of a class, whose images it holds itself."""
     train = root / "train"
-    return train.is_dir() and any((train / name).is_dir() for name in _visible(train))
+    return train.is_dir() and _folders_below(train)
+
+
+def _folders_below(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in _visible(folder))
 
 
 def files_of_images(names: Sequence[str]) -> list[str]:

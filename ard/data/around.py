@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from ard.data.augmentation import Augmentation
 from ard.data.base import DataModule
+from ard.data.image_files import ImageFiles
 from ard.data.loading import Images, Subset
 
 AS_BASE = ("batch_size", "val_size", "crop_padding", "flip", "workers", "padding_mode", "rotation", "augmentation", "cutmix")
@@ -33,6 +34,10 @@ class Around(DataModule):
     @property
     def title(self) -> str:
         return self.base.title
+
+    @property
+    def image_files(self) -> ImageFiles | None:  # type: ignore[override]
+        return self.base.image_files
 
     @property
     def test_images_by(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from ard.data.augmentation import (
 )
 from ard.data.cutmix import cutmix
 from ard.data.idbh import ERASED, Redrawn, check_shape
+from ard.data.image_files import ImageFiles
 from ard.data.loading import Batch, Images, Loader, MemoryImages, Mixture, Subset
 from ard.data.splitting import stratified_split
 
@@ -51,6 +52,7 @@ class DataModule(pl.LightningDataModule, ABC):
     input_shape: tuple[int, int, int]
     additional: bool = False  # whether training sees more than this data set
     fold: int | None = None  # which part of all images is for test, where a study tests each of them once
+    image_files: ImageFiles | None = None  # of a folder of images
 
     def __init__(
         self,

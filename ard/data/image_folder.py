@@ -6,6 +6,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Literal
@@ -15,15 +16,25 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from ard.core.class_folders import ClassFolders, check_same_classes, class_folders, formats, is_split, not_an_image
+from ard.core.class_folders import (
+    ClassFolders,
+    check_same_classes,
+    check_spelling,
+    class_folders,
+    formats,
+    is_split,
+    not_an_image,
+)
+from ard.core.content_digests import ContentDigests
 from ard.core.errors import UserError
 from ard.core.files import open_regular
 from ard.core.ranges import at_least
 from ard.core.terminal import say
-from ard.core.text import printable
+from ard.core.text import first_few, printable
 from ard.core.user_paths import written_out
 from ard.data.augmentation import Augmentation, PaddingMode
 from ard.data.base import DataModule
+from ard.data.image_files import ImageFiles
 from ard.data.loading import Batch, Images, MemoryImages
 
 LARGEST = Image.MAX_IMAGE_PIXELS or 2**26  # pixels of an image; Pillow only warns of more
@@ -86,7 +97,7 @@ class ImageFolder(DataModule):
         check_side(size, size, name="size")
         at_least(0, memory_limit_mb=memory_limit_mb, workers=workers)
         self.root, self.memory_limit_mb = Path(written_out(root)), memory_limit_mb
-        self.label = name or self.root.name
+        self.label, self.digests = name or self.root.name, ContentDigests()
         self.input_shape = (1 if grey else 3, size, size)
         self._find_files()
         super().__init__(
@@ -104,15 +115,26 @@ class ImageFolder(DataModule):
         )
 
     def _find_files(self) -> None:
+        check_spelling(self.root)
         self.folders = self._folders("train")
         self.train_files = self.folders.files
         self.classes = tuple(self.train_files)
-        if (self.root / "test").is_dir():  # nobody wants to hear of it when the training is over
+        if self._has_test:  # nobody wants to hear of it when the training is over
             self._test_files()
 
     @property
     def title(self) -> str:
         return self.label
+
+    @cached_property
+    def image_files(self) -> ImageFiles:  # type: ignore[override]
+        """All of them; without a test folder none is for test."""
+        test = self._test_files() if self._has_test else {}
+        return ImageFiles(self.root, self._in_order(self.train_files), self._in_order(test), self.digests)
+
+    @property
+    def _has_test(self) -> bool:
+        return (self.root / "test").is_dir()
 
     def training_images(self) -> Images:
         self.folders.tell(self.root)
@@ -124,10 +146,13 @@ class ImageFolder(DataModule):
         return self._open(self._test_files())
 
     def _tell_of_the_split(self) -> None:
-        if not (self.root / "test").is_dir():
+        if not self._has_test:
             say(printable(f"{self.root} has no test/: evaluation wants one, or other images with --data"))
         if (self.root / "val").is_dir():
             say(printable(f"{self.root}/val is not read: the images of validation are taken from train/"))
+        if both := self.image_files.tested({*(self.image_files.learned or ())}):
+            count = f"{len(both)} of the {len(self.image_files.test)} test images are among the training images, too"
+            say(printable(f"{self.root}: {count} ({first_few(both, 3)}): delete one of each"))
 
     def _folders(self, split: Literal["train", "test"]) -> ClassFolders:
         return class_folders(self.root / split, at_least=2 if split == "train" else 1)  # 2: one to train, one to validate on
@@ -137,8 +162,11 @@ class ImageFolder(DataModule):
         check_same_classes(self.root, self.classes, list(files))
         return files
 
+    def _in_order(self, files: dict[str, list[str]]) -> list[str]:
+        return [path for name in self.classes for path in files.get(name, ())]
+
     def _open(self, files: dict[str, list[str]]) -> Images:
-        paths = [path for name in self.classes for path in files[name]]
+        paths = self._in_order(files)
         counts = torch.tensor([len(files[name]) for name in self.classes])
         labels = torch.arange(self.num_classes).repeat_interleave(counts)
         images = DiskImages(paths, labels, self.input_shape)

@@ -1,7 +1,7 @@
 """Own photographs: ordinary folders, few images, and augmentation as it is used for fine-tuning."""
 
 import hashlib
-from pathlib import Path
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -21,8 +21,11 @@ SCALE = (0.4, 1.0)  # of an image's area that a random crop shows
 class Photos(ImageFolder):
     """root/<class>/*, of which a part is kept for the test; or root/train/<class>/* and root/test/<class>/*.
 
-    Which images are for the test depends on their names alone: photographs that are added move hardly any of the others. Of
-    a burst of nearly equal ones some may end on each side; put such series into test/ and train/ yourself.
+    Which images are for the test depends on what is in their files: names do not matter, exact copies lie on one side, and
+    photographs that are added or deleted move none of the others. Only of a class of so few that none would be for the test,
+    or fewer than two for training, one may move; weights know which images they learned, and are refused on them. Of a burst
+    of nearly equal ones some may end on each side; put such series into test/ and train/ yourself. A file that is edited is
+    another image.
     Training shows a random crop of 40 % to all of an image, resized, perhaps mirrored, its brightness, contrast, saturation
     and hue changed a little (torchvision's transforms v2), drawn for each image and epoch.
     Raises UserError as ImageFolder does, and for a class with fewer than three images where there is no test folder.
@@ -31,7 +34,8 @@ class Photos(ImageFolder):
         root: The folder that holds the class folders, or train/ and test/.
         size: The side of the images in pixels; larger and smaller ones are resized, and cropped to a square.
         val_size: Which share of the training images is kept for validation; of each class one at least, and never all.
-        test_size: Which share of each class is kept for the test, where there is no test folder.
+        test_size: Which share of the images is kept for the test, of each class about as large a one, where there is no test
+            folder.
         augmentation: crop, as described; trivial, the same with one operation of TrivialAugment (Müller and Hutter, ICCV
             2021) in place of the change of colours; none.
         grey: Whether images become grey, of one channel.
@@ -98,17 +102,30 @@ class Photos(ImageFolder):
     def _folders(self, split: Literal["train", "test"]) -> ClassFolders:
         if is_split(self.root):
             return super()._folders(split)
-        folders = class_folders(self.root, at_least=3)  # one to train on, to validate on, to test on
-        kept = {name: self._for_test(files) for name, files in folders.files.items()}
-        if split == "test":
-            return ClassFolders(kept, folders.skipped)
-        rest = {name: [file for file in files if file not in kept[name]] for name, files in folders.files.items()}
-        return ClassFolders(rest, folders.skipped)
+        return self._drawn[split]
 
-    def _for_test(self, files: list[str]) -> list[str]:
-        """Those whose names have the smallest digests: nobody's choice, and the same tomorrow."""
-        count = min(max(1, round(self.test_size * len(files))), len(files) - 2)
-        return sorted(sorted(files, key=lambda file: _digest(Path(file).relative_to(self.root), self.split_seed))[:count])
+    @property
+    def _has_test(self) -> bool:
+        return not is_split(self.root) or super()._has_test
+
+    @cached_property
+    def _drawn(self) -> dict[Literal["train", "test"], ClassFolders]:
+        """Both parts of an ordinary folder, sorted by content: a name decides nothing, not even what is for validation."""
+        folders = class_folders(self.root, at_least=3)  # one to train on, to validate on, to test on
+        self.digests.of([file for files in folders.files.values() for file in files])  # all at once, which is faster
+        parts: tuple[dict[str, list[str]], dict[str, list[str]]] = {}, {}
+        for name, files in folders.files.items():
+            parts[0][name], parts[1][name] = self._parted(files)
+        return {"train": ClassFolders(parts[0], folders.skipped), "test": ClassFolders(parts[1], folders.skipped)}
+
+    def _parted(self, files: list[str]) -> tuple[list[str], list[str]]:
+        """The files of a class for training and for the test: nobody's choice, and the same tomorrow."""
+        found = {file: _share(digest, self.split_seed) for file, digest in zip(files, self.digests.of(files), strict=True)}
+        files = sorted(files, key=lambda file: (found[file], file))
+        count = min(max(sum(share < self.test_size for share in found.values()), 1), len(files) - 2)
+        copies = sum(found[file] <= found[files[count - 1]] for file in files)  # of the last one, exact ones
+        count = copies if copies <= len(files) - 2 else count
+        return files[count:], files[:count]
 
     @property
     def view_count(self) -> int:
@@ -144,5 +161,6 @@ def _transforms(augmentation: str, size: int) -> Any:
     return v2.Compose([v2.RandomResizedCrop(size, scale=SCALE, antialias=True), v2.RandomHorizontalFlip(), colours])
 
 
-def _digest(file: Path, seed: int) -> str:
-    return hashlib.sha256(f"{seed} {file.as_posix()}".encode(errors="surrogateescape")).hexdigest()
+def _share(digest: str, seed: int) -> float:
+    """Where a digest lies in [0, 1)."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {digest}".encode()).digest()[:6], "big") / 2**48

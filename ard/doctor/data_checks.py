@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from ard.attacks import Ball
 from ard.core.pixels import check_batch, levels_of
-from ard.core.text import radius
+from ard.core.text import first_few, radius
 from ard.data import to_pixels
 from ard.data.loading import Images, Loader, Subset
 from ard.diagnostics.opposite_class import balls_meet, nearest_of_another_class
@@ -28,15 +28,24 @@ def sizes(run: PlannedRun) -> Iterator[Advice]:
     if "test" not in splits:
         yield Advice("test split", "cannot be opened: training needs none, evaluation does", "warning")
     message = ", ".join(f"{len(images):,} {name}" for name, images in splits.items())
-    yield Advice("splits", f"{run.data.title}: {message}; {run.data.num_classes} classes")
+    classes = f"{run.data.num_classes} classes ({first_few(run.data.classes)})"
+    yield Advice("splits", f"{run.data.title}: {message}; {classes}")
 
 
 def twice(run: PlannedRun) -> Iterator[Advice]:
     """Images that are in two splits."""
-    splits = run.splits
-    yield shared(
-        {name: read_levels(images) for name, images in splits.items()}, {name: len(s) for name, s in splits.items()}
-    )
+    levels = {name: read_levels(images) for name, images in run.splits.items()}
+    yield shared(levels, {name: len(images) for name, images in run.splits.items()}, _names(run))
+
+
+def _names(run: PlannedRun) -> dict[str, list[str]]:
+    """The files of each split of a folder of images, in the order of the images."""
+    files = run.data.image_files
+    if files is None:
+        return {}
+    train, val = ([files.training[place] for place in part.indices.tolist()] for part in run.data.splits)
+    splits: dict[str, Sequence[str]] = {"train": train, "val": val, "test": files.test}
+    return {name: [files.below_root(path) for path in paths] for name, paths in splits.items()}
 
 
 def labels(run: PlannedRun) -> Iterator[Advice]:

@@ -23,6 +23,7 @@ class Request:
 
     Args:
         data: a config with a `data:` section; by default what the weights were trained on.
+        data_dir: the folder of the images, where they have moved.
         network: a network that is not ours: its class path, a YAML file {class_path, init_args}, or a run's config.yaml.
         split: images to evaluate on.
         limit: evaluate on this many images, equally many a class, chosen by a fixed seed.
@@ -30,7 +31,7 @@ class Request:
         eps: radius such as 8/255; by default the one the weights were trained against.
         norm: by default the one the weights were trained against.
         seed: of the attacks' random starts.
-        attacks: more attacks, names of torchattacks such as MIFGSM,DIFGSM.
+        attacks: more attacks of torchattacks, such as MIFGSM,DIFGSM.
         transfer: weights to attack through, comma-separated (suite full).
         teacher: weights of the teacher, which a student should not surpass; full attacks the distillation loss too.
         temperature: of that loss, beside 1.
@@ -46,6 +47,7 @@ class Request:
     """
 
     data: str | None = None
+    data_dir: str | None = None
     network: str | None = None
     split: Literal["test", "val"] = "test"
     limit: int | None = None
@@ -78,9 +80,9 @@ class Request:
         _ = self.part
         if self.limit is not None and not hasattr(self.limit, "__index__"):  # in Python nobody has looked yet
             raise UserError(f"limit = {self.limit!r}: expected a whole number")
-        for option in ("data", "network", "teacher", "undefended"):
+        for option in ("data", "data_dir", "network", "teacher", "undefended"):
             if getattr(self, option) == "":
-                raise UserError(f"--{option} names nothing: expected a value, or leave it out")
+                raise UserError(f"--{option.replace('_', '-')} names nothing: expected a value, or leave it out")
         needs = {"transfer": ("full",), "teacher": ("standard", "full"), "published": ("standard", "full")}
         for option, suites in needs.items():
             if getattr(self, option) not in (None, "") and self.suite not in suites:

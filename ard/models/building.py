@@ -75,8 +75,24 @@ def check_answers(network: nn.Module, shape: Sequence[int], num_classes: int | N
         raise
     except UserError:  # a teacher may refuse to have a gradient; any other reason comes once more
         pass
-    with torch.no_grad():
-        return logits_of(network, x, name, num_classes).shape[1]
+    try:
+        with torch.no_grad():
+            return logits_of(network, x, name, num_classes).shape[1]
+    except WritingError:
+        raise
+    except UserError as error:
+        raise UserError(f"{error}{_for_other_channels(network, shape)}") from error
+
+
+def _for_other_channels(network: nn.Module, shape: Sequence[int]) -> str:
+    """What to do about a network that would read the images, were they of colours in place of grey, or the reverse."""
+    channels, other = shape[0], {1: 3, 3: 1}.get(shape[0])
+    if other is None or any(_reads(network, shape, form) for form in (torch.contiguous_format, torch.channels_last)):
+        return ""
+    if not _reads(network, (other, *shape[1:]), torch.contiguous_format):
+        return ""
+    grey = str(other == 1).lower()
+    return f"; it reads {other} channels: --data.grey {grey} of a folder of images, or a network of in_channels {channels}"
 
 
 def is_steady(network: nn.Module, shape: Sequence[int]) -> bool:

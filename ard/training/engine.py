@@ -90,7 +90,7 @@ class Engine(Validated, RunLength):
             raise UserError(
                 f"{type(objective).__name__} needs a teacher: add --model.teacher.weights FILE, or in Python teacher=net"
             )
-        self.start, self.pruned = start_from(init, self.student)
+        self.start, self.pruned, self.learned_before = start_from(init, self.student)
         self.average = training.averaged(self.student)
         self.foreign, self.timer = ForeignData(), StepTimer()
         self.augmented_by: dict[str, Any] = {}  # what a method that was named says of its images

@@ -138,6 +138,7 @@ def check_same(start: Start, run: dict[str, Any], *, engine: Engine, allow_chang
         if engine.training_block.schedule == "multistep":
             _tell(f"{longer[0]}: the learning rate falls after as many steps as it was to fall before")
     changed = [change.replace("init_args.", "") for change in changes(was, run)]  # as options name them
+    changed += other_images(was, run)
     _check_held(start, changed)
     if changed and not allow_changes:
         raise UserError(
@@ -172,6 +173,15 @@ def changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
+def other_images(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """In words, where a folder holds other training images than that of the first run, whose checkpoint says it."""
+    before, after = was.get("images"), now.get("images")
+    if not isinstance(before, dict) or not after or before == after:
+        return []
+    same = " others, or in another order" if before.get("count") == after["count"] else ""
+    return [f"images for training and validation: {before.get('count')} -> {after['count']}{same}"]
+
+
 def _check_length(start: Start, longer: str, engine: Engine) -> None:
     """Raises UserError for a run made longer in which something moves to its end, and would go back."""
     block, weights = engine.training_block, engine.weight_perturbation
@@ -194,10 +204,12 @@ def _longer(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [f"{epochs}: {before} -> {after}"] if grew else []
 
 
-def describe(config: dict[str, Any], trainer: pl.Trainer) -> dict[str, Any]:
+def describe(config: dict[str, Any], trainer: pl.Trainer, data: Any) -> dict[str, Any]:
     """The description of a run that its checkpoints hold, in plain values."""
     versions = {"torch": str(torch.__version__), "pytorch_lightning": pl.__version__}
-    return {"config": config, "processes": trainer.world_size, "precision": str(trainer.precision), "versions": versions}
+    run = {"config": config, "processes": trainer.world_size, "precision": str(trainer.precision), "versions": versions}
+    images = data.image_files.identity if getattr(data, "image_files", None) else None
+    return run | ({"images": images} if images else {})
 
 
 def check_schedule(trainer: pl.Trainer, engine: Engine) -> None:

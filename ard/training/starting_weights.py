@@ -14,16 +14,17 @@ from ard.artifacts.weights import read_stored
 from ard.models.loading import fill
 
 
-def start_from(init: str | Path | None, student: nn.Module) -> tuple[dict[str, str], Pruned | None]:
+def start_from(init: str | Path | None, student: nn.Module) -> tuple[dict[str, str], Pruned | None, set[str]]:
     """Fill a student from a file of weights, whose last layer may be for other classes.
 
-    Returns the SHA-256 of the file by its path, nothing where there is none, and how the file was pruned.
+    Returns the SHA-256 of the file by its path, nothing where there is none, how the file was pruned, and the digests of the
+    images that it has learned.
     """
     if init is None:
-        return {}, None
+        return {}, None, set()
     stored = read_stored(init)
     fill(student, stored.state, stored.card, init, any_head=True)
-    return {weights_file(init): stored.sha256}, keep_zeros(student, stored.card)
+    return {weights_file(init): stored.sha256}, keep_zeros(student, stored.card), set(stored.card.learned or ())
 
 
 def keep_zeros(student: nn.Module, card: Card) -> Pruned | None:

@@ -1,4 +1,4 @@
-"""Own photographs: ordinary folders are split by name, and shown in crops that depend on seed, epoch and image alone."""
+"""Own photographs: folders are split by what the files hold, and crops depend on seed, epoch and image alone."""
 
 import shutil
 from types import SimpleNamespace
@@ -9,7 +9,8 @@ from image_files import image_folder
 from tiny import generator, user_error
 
 from ard.core.class_folders import check_images
-from ard.data import Photos
+from ard.core.content_digests import PART, content_digest
+from ard.data import ImageFolder, Photos
 from ard.models import Torchvision
 
 
@@ -29,22 +30,94 @@ def of_the_test(data):
     return {file for files in data._folders("test").files.values() for file in files}
 
 
+def digests(paths):
+    return {content_digest(str(path)) for path in paths}
+
+
 def test_an_ordinary_folder_is_split_into_three(folder):
     data = photos(folder)
     train, val = data.splits
-    assert (data.classes, len(train), len(val), len(data.test_images())) == (("cat", "dog", "owl"), 43, 8, 9)
-    assert torch.bincount(data.test_images().labels).tolist() == [3, 3, 3]
+    assert (data.classes, len(train), len(val), len(data.test_images())) == (("cat", "dog", "owl"), 42, 7, 11)
+    assert torch.bincount(data.test_images().labels).min() >= 1
     assert not of_the_test(data) & {file for files in data.train_files.values() for file in files}
 
 
-def test_the_test_images_are_chosen_by_name_and_stay(folder, tmp_path):
+def test_the_test_images_are_chosen_by_what_they_hold_and_stay(folder, tmp_path):
     before = of_the_test(photos(folder))
     assert of_the_test(photos(folder, size=8, seed=5)) == before != of_the_test(photos(folder, split_seed=1))
+    before = digests(before)
     shutil.copytree(folder, tmp_path / "moved")
-    moved = {file.replace(str(tmp_path / "moved"), str(folder)) for file in of_the_test(photos(tmp_path / "moved"))}
-    assert moved == before
-    shutil.copy(folder / "cat" / "0.png", folder / "cat" / "later.png")
-    assert len(before ^ of_the_test(photos(folder))) <= 2
+    for place, file in enumerate(sorted((tmp_path / "moved").glob("*/*"))):
+        file.rename(file.with_name(f"é{(7 * place) % 60}.png"))
+    data = photos(tmp_path / "moved")
+    assert digests(of_the_test(data)) == before
+    assert [digests([path]) for path in data.image_files.training] == [
+        digests([path]) for path in photos(folder).image_files.training
+    ]  # and so are those for validation, and their order
+
+
+def test_added_and_deleted_photographs_move_no_other(folder, tmp_path):
+    before = digests(of_the_test(photos(folder)))
+    image_folder(tmp_path / "more", per_class=40)
+    for file in sorted((tmp_path / "more" / "train").glob("*/*")):
+        shutil.copy(file, folder / file.parent.name / f"later{file.name}")
+    assert digests(of_the_test(photos(folder))) & digests(folder.glob("*/?.png")) <= before
+    for file in sorted(folder.glob("*/*"))[::3]:
+        file.unlink()
+    assert digests(of_the_test(photos(folder))) & before == digests(folder.glob("*/*")) & before
+
+
+def test_exact_copies_lie_on_one_side(folder):
+    for file in sorted(folder.glob("*/*")):
+        shutil.copy(file, folder / "owl" / f"copy-of-{file.parent.name}-{file.name}")
+    data = photos(folder)
+    assert not digests(data.image_files.test) & set(data.image_files.learned)
+
+
+def test_the_shares_of_a_large_folder_are_nearly_those_that_were_asked_for(folder, monkeypatch):
+    files = [str(folder / f"{i}.png") for i in range(4000)]
+    data = photos(folder)
+    monkeypatch.setattr(data.digests, "_known", {file: f"{i:012x}" for i, file in enumerate(files)})
+    train, test = data._parted(files)
+    assert (len(train) + len(test), abs(len(test) / 4000 - 0.15) < 0.02) == (4000, True)
+
+
+def test_a_file_is_told_by_its_size_beginning_and_middle(tmp_path):
+    dark = bytes(3 * PART)
+    contents = {"a": dark, "copy": dark, "longer": dark + b"0", "middle": dark[:PART] + b"1" * PART + dark[:PART]}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    found = {name: content_digest(str(tmp_path / name)) for name in contents}
+    assert found["a"] == found["copy"]
+    assert len(set(found.values())) == 3
+    with user_error("none: not a readable image .No such file or directory.; replace or delete it"):
+        content_digest(str(tmp_path / "none"))
+
+
+def test_copies_in_train_and_test_are_told_before_training(tmp_path, capsys):
+    image_folder(tmp_path)
+    shutil.copy(tmp_path / "train" / "cat" / "0.png", tmp_path / "test" / "owl" / "other.png")
+    _ = photos(tmp_path).splits
+    told = "1 of the 13 test images are among the training images, too (test/owl/other.png): delete one of each"
+    assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", [("Train", "Test"), ("training", "testing"), ("TRAIN", "val"), ("test", "validation")])
+def test_splits_in_another_spelling_are_no_classes(tmp_path, names):
+    image_folder(tmp_path)
+    for old, new in zip(("train", "test"), names, strict=True):
+        (tmp_path / old).rename(tmp_path / f"{new}-")
+    for new in names:
+        (tmp_path / f"{new}-").rename(tmp_path / new)
+    told = f"holds {', '.join(sorted(names))}; expected train/ and test/ .lower case., or a folder a class: rename them"
+    for asked in (lambda: photos(tmp_path), lambda: ImageFolder(root=str(tmp_path), size=8), lambda: check_images(tmp_path)):
+        with user_error(told):
+            asked()
+
+
+def test_a_class_may_be_called_test(folder):
+    (folder / "cat").rename(folder / "test")
+    assert photos(folder).classes == ("dog", "owl", "test")
 
 
 def test_a_folder_with_train_and_test_is_taken_as_it_is(tmp_path):

@@ -1,15 +1,17 @@
 """What the doctor says of images: nothing of healthy ones, and what is wrong with others."""
 
 import re
+import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
+from image_files import image_folder
 from scipy.spatial.distance import cdist
 from tiny import user_error
 
 from ard.attacks import Linf
-from ard.data import Digits, to_pixels
+from ard.data import Digits, ImageFolder, to_pixels
 from ard.data.loading import MemoryImages
 from ard.doctor import data_checks
 from ard.doctor.duplicates import duplicates, shared
@@ -56,7 +58,7 @@ def test_nothing_is_wrong_with_digits(check):
 
 def test_sizes():
     (finding,) = said(data_checks.sizes, Digits())
-    assert finding.message == "Digits: 1,197 train, 200 val, 400 test; 10 classes"
+    assert finding.message == "Digits: 1,197 train, 200 val, 400 test; 10 classes (0, 1, 2, 3, 4, …)"
 
 
 def test_a_test_split_that_cannot_be_opened_is_no_error():
@@ -177,6 +179,16 @@ def test_a_validation_image_in_training(observed):
     observed(f"error: {finding.message}")
 
 
+def test_files_in_two_splits_are_named(tmp_path):
+    image_folder(tmp_path)
+    for name in ("a", "b"):
+        shutil.copy(tmp_path / "train" / "cat" / f"{len(name)}.png", tmp_path / "test" / "owl" / f"{name}.png")
+    shutil.copy(tmp_path / "train" / "dog" / "5.png", tmp_path / "test" / "dog" / "c.png")
+    (finding,) = said(data_checks.twice, ImageFolder(root=str(tmp_path), size=8, val_size=3))
+    assert "test images are in train (test/" in finding.message
+    assert finding.verdict == "error"
+
+
 def test_a_few_among_thousands_cannot_be_mended():
     many = torch.randint(256, (3000, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     few = torch.cat([many[:3], 255 - many[3:2000]])
@@ -190,8 +202,8 @@ def test_near_is_two_levels_anywhere_and_no_more():
     wide = many[:40].clone()
     wide[:20] += 2
     wide[20:, :, 3, 3] += 3
-    assert duplicates(wide, many) == (0, 20)
-    assert duplicates(many[:7], many) == (7, 0)
+    assert duplicates(wide, many) == ([], list(range(20)))
+    assert duplicates(many[:7], many) == (list(range(7)), [])
 
 
 def test_large_collections_are_looked_at_as_long_as_there_is_time(monkeypatch):

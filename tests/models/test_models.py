@@ -13,7 +13,7 @@ from torchvision.models.googlenet import GoogLeNetOutputs
 
 import ard.models
 from ard.models import MobileNetV2, Normalized, ResNet, Timm, Torchvision, WideResNet
-from ard.models.building import choose_memory_format
+from ard.models.building import check_answers, choose_memory_format
 
 # A network is what takes a number of classes; small arguments where the defaults are slow, names where there is none.
 NETWORKS = [kind for kind in concrete(ard.models, nn.Module) if "num_classes" in inspect.signature(kind).parameters]
@@ -165,3 +165,14 @@ def test_a_narrow_strided_convolution_is_not_trained_in_channels_last(make):
 def test_other_networks_stay_in_channels_last():
     assert choose_memory_format(ResNet(num_classes=4, width=8, blocks=(1, 1)), (3, 32, 32))
     assert choose_memory_format(nn.Conv2d(8, 8, 1, 2), (8, 32, 32))
+
+
+@pytest.mark.parametrize(("channels", "grey"), [(1, "true"), (3, "false")])
+def test_a_network_for_other_channels_says_what_to_change(channels, grey):
+    network, other = nn.Sequential(nn.Conv2d(channels, 2, 3), nn.Flatten(), nn.LazyLinear(3)), 4 - channels
+    network(torch.rand(1, channels, 8, 8))
+    told = f"; it reads {channels} channels: --data.grey {grey} of a folder of images, or a network of in_channels {other}$"
+    with user_error(told):
+        check_answers(network, (other, 8, 8), 3, "the student")
+    with user_error("cannot read images of shape .3, 9, 9., 1 at a time: [^;]*$"):
+        check_answers(network, (3, 9, 9), 3, "the student")

@@ -15,7 +15,7 @@ from small_runs import cli, write_weights
 from tiny import generator, user_error
 from torch import nn
 
-from ard.artifacts.card import Card, check_fold, check_validation
+from ard.artifacts.card import Card, check_fold, check_unseen, check_validation
 from ard.artifacts.weights import card_of, save_weights
 from ard.cli.lightning import resolve_config
 from ard.commands.trained_config import training_with_config
@@ -242,3 +242,23 @@ def test_of_a_teacher_a_checkpoint_holds_the_digest_alone(fit, tmp_path, teacher
     assert content["ard"]["teacher"] == sha256(teacher_file)
     assert content["state_dict"].keys() == {f"student.{name}" for name in student.state_dict()}
     observed("a teacher in safetensors trains; its student's checkpoint holds the teacher's SHA-256 and only own tensors")
+
+
+def test_weights_that_have_learned_test_images_are_told(tmp_path):
+    data = Photos(root=str(image_folder(tmp_path / "made") / "train"), size=16)
+    seen = data.image_files.digests.of(data.image_files.test[:1])
+    about = {"class_path": "ard.data.Photos", "init_args": PHOTOS}
+    knows = Card(data=about, learned=tuple(seen))
+    check_unseen(
+        Card(data=about, learned=tuple(data.image_files.learned)), "student.safetensors", data, allow_mismatch=False
+    )
+    check_unseen(knows, "student.safetensors", data, allow_mismatch=True)
+    for around in (data, KnownLabels(base=data)):
+        with user_error(
+            r"student.safetensors has learned 1 of the . test images of train \(cat/.*png\): expected images it"
+        ):
+            check_unseen(knows, "student.safetensors", around, allow_mismatch=False)
+    check_unseen(knows, "student.safetensors", Digits(), allow_mismatch=False)
+    with pytest.warns(UserWarning, match="does not say which photographs it has learned"):
+        check_unseen(Card(data=about), "student.safetensors", data, allow_mismatch=False)
+    check_unseen(Card(), "teacher.pt", data, allow_mismatch=False)

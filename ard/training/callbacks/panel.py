@@ -16,7 +16,7 @@ from ard.artifacts.paths import record_of
 from ard.artifacts.record_file import readable_record
 from ard.attacks import Attack
 from ard.core.devices import device_name
-from ard.core.text import percent, radius
+from ard.core.text import first_few, percent, radius
 from ard.data import DataModule
 from ard.models.frozen import Frozen
 from ard.training.callbacks.about import network_name, run_files, run_name
@@ -77,7 +77,12 @@ def _data(engine: Engine) -> str:
         return f"{count} training images, {engine.num_classes} classes"
     train, val = data.splits
     switches = "".join(f"; {name} {value}" for name, value in data.switches.items())
-    return f"{data.title}: {len(train):,} training and {len(val):,} validation images, {data.num_classes} classes{switches}"
+    if data.image_files is None:
+        return (
+            f"{data.title}: {len(train):,} training and {len(val):,} validation images, {data.num_classes} classes{switches}"
+        )
+    counts = f"{len(train):,} training, {len(val):,} validation and {len(data.image_files.test):,} test images"
+    return f"{data.title}: {counts}{switches}\n{data.num_classes} classes: {first_few(data.classes)}"
 
 
 def _network(network: nn.Module) -> str:

@@ -41,6 +41,7 @@ class RunFiles(SaveConfigCallback):
         self.method = method_of(base_and_method(self.configs), objective)
         self.changes: list[str] = []  # those that the run has been through, where it was resumed with other options
         self.read: dict[str, str] = {}  # the SHA-256 of the files that teachers and start were read from, by path
+        self.learned_before: set[str] | None = set()  # digests of images, as the checkpoint says that the run goes on from
         self.work = WorkDone()
         self.status = 0  # of the command, once the run has ended
 
@@ -56,15 +57,16 @@ class RunFiles(SaveConfigCallback):
         changed = {RESUMED_WITH: self.changes} if self.changes else {}
         return essentials(self.resolved, self.read) | changed
 
-    def resumed_with(self, changes: list[str]) -> None:
+    def resumed_with(self, changes: list[str], card: Card) -> None:
         """From now on the run is one that began otherwise: its digest is not that of a run with these options throughout."""
+        self.learned_before = None if card.learned is None else set(card.learned)
         if changes:
             vars(self)["essentials"] = {**self.essentials, RESUMED_WITH: changes}
             self.changes = changes
 
-    def run(self, trainer: pl.Trainer) -> dict[str, Any]:
+    def run(self, trainer: pl.Trainer, data: Any) -> dict[str, Any]:
         """The description of the run that checkpoints hold."""
-        return describe(self.essentials, trainer)
+        return describe(self.essentials, trainer, data)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Engine)
@@ -147,7 +149,7 @@ class RunFiles(SaveConfigCallback):
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         training = self.training(trainer, pl_module, "checkpoint", trainer.current_epoch)
         checkpoint["ard"] = self.card(pl_module, training).tree
-        checkpoint["run"] = self.run(trainer)
+        checkpoint["run"] = self.run(trainer, pl_module.data)
 
     def card(self, engine: pl.LightningModule, training: TrainingFacts) -> Card:
         """The card of the weights: network, data, recipe, teacher, training block."""
@@ -173,7 +175,16 @@ class RunFiles(SaveConfigCallback):
             threat=Threat(norm=engine.threat.norm, eps=engine.threat.eps),
             training=training,
             pruned=engine.pruned,
+            learned=self.learned(engine),
         )
+
+    def learned(self, engine: Engine) -> tuple[str, ...] | None:
+        """The digests of all images that the weights have seen: in this run and before; None where nobody knows them all."""
+        files = getattr(engine.data, "image_files", None)
+        own = files.learned if files else None
+        if own is None or self.learned_before is None:
+            return None
+        return tuple(sorted({*own, *self.learned_before, *engine.learned_before}))
 
     def training(self, trainer: pl.Trainer, engine: pl.LightningModule, selected_by: str, epoch: int) -> TrainingFacts:
         """How the run went up to now."""

@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
-from ard.artifacts.card import Card, check_fold, check_images_of, check_validation
+from ard.artifacts.card import Card, check_fold, check_images_of, check_unseen, check_validation
 from ard.artifacts.weights import card_of
 from ard.core.errors import UserError
 from ard.core.statistics import wilson_interval
@@ -69,7 +69,8 @@ class TeacherCheck(pl.Callback):
     """Warns when training begins with a teacher whose accuracy is not above chance; `found` are the accuracies by place.
 
     A teacher of other classes, or of the same in another order, is refused, and so are weights to begin with that may have
-    learned images for test or validation, unless `allow_mismatch` says that they agree.
+    learned images for test or validation, and a teacher that has learned test images, unless `allow_mismatch` says that they
+    agree.
     """
 
     def __init__(self, *, allow_mismatch: bool = False) -> None:
@@ -80,11 +81,14 @@ class TeacherCheck(pl.Callback):
         assert isinstance(pl_module, Engine)
         for path in () if self.allow_mismatch else pl_module.start:
             check_fold(_card(path), path, pl_module.data)
+            check_unseen(_card(path), path, pl_module.data, allow_mismatch=False)
             if isinstance(pl_module.data, DataModule):
                 check_validation(_card(path), path, pl_module.data)
         for teacher in pl_module.teachers().values():
             for path in filter(os.path.isfile, teacher.files):
-                check_images_of(_card(path), path, pl_module.data, allow_mismatch=self.allow_mismatch)
+                card = _card(path)
+                check_images_of(card, path, pl_module.data, allow_mismatch=self.allow_mismatch)
+                check_unseen(card, path, pl_module.data, allow_mismatch=self.allow_mismatch)
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
