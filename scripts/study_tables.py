@@ -18,14 +18,18 @@ from ard.report.rows import Row, StoredRecord
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "configs" / "studies"
 RESULTS = ROOT / "docs" / "results"
-# Of comparisons that no study made.
-BASELINES = {
-    "digits-pruned": "ard-then-ard",
-    "cifar-unlabelled-autoattack": "pgd_at_teacher_labels-robust",
-    "few-labels-autoattack": "pgd_at_teacher_labels",
-    "wrong-labels-autoattack": "pgd_at_ema",
-    "inherited-autoattack": "natural",
-    "inherited-ladder-autoattack": "kd-robust",
+# Of comparisons that no study made, what `ard compare` is told.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "digits-pruned": {"baseline": "ard-then-ard"},
+    "cifar-unlabelled-autoattack": {"baseline": "pgd_at_teacher_labels-robust"},
+    "few-labels-autoattack": {"baseline": "pgd_at_teacher_labels"},
+    "few-labels-whole": {
+        "baseline": "pgd_at_teacher_labels",
+        "ladders": [["pgd_at_teacher_labels", "rslad"], ["trades_teacher_labels", "rslad"]],
+    },
+    "wrong-labels-autoattack": {"baseline": "pgd_at_ema"},
+    "inherited-autoattack": {"baseline": "natural"},
+    "inherited-ladder-autoattack": {"baseline": "kd-robust"},
 }
 # Steps of a study that were named when its runs were there, about predictions made before.
 NAMED_LATER = {
@@ -123,7 +127,7 @@ def in_words(folder: Path, **more: Any) -> str:
 def comparison(folder: Path, **more: Any) -> Comparison:
     """Of the records below a folder, or of those of a condition with those under none."""
     of = {ROOT / study.get("results", ""): study for study in studies().values()}
-    study = of.get(folder) or of.get(folder.parent) or {"baseline": BASELINES.get(folder.name)}  # of its conditions
+    study = of.get(folder) or of.get(folder.parent) or OPTIONS.get(folder.name, {})  # of its conditions
     options = {key: study[key] for key in ("baseline", "ladders", "last") if key in study} | more
     folders = [folder] if folder in of or folder.parent not in of else of_condition(folder, study["conditions"])
     return Comparison.of(records_of(folders), folders=folders, **options)

@@ -1,5 +1,6 @@
 """`ard doctor` with the options of a run: a table, a status, and nothing on disk has changed."""
 
+import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from types import SimpleNamespace
@@ -76,7 +77,8 @@ def test_a_healthy_run(doctor, tmp_path, teacher, observed):
 def test_a_run_of_one_step(doctor, tmp_path):
     status, table = doctor(tmp_path / "run", "natural", "--trainer.max_epochs=1", "--data.init_args.batch_size=1000")
     assert (status, wrong(table)) == (0, {})
-    assert ": 1 step, 1 validation" in table["the whole run"][0]
+    # a busy machine tries smaller batches, of which there are several, and counts the passes of the second
+    assert re.search(r": 1 step( of student 1 F \+ 1 B passes)?, 1 validation$", table["the whole run"][0])
 
 
 @pytest.mark.parametrize("recipe", ["natural", "free_at"])
