@@ -2,13 +2,13 @@
 
 import math
 import warnings
-from collections.abc import Sequence, Sized
-from itertools import chain, islice
+from collections.abc import Iterator, Sequence, Sized
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
 
 from ard.core.errors import UserError
 from ard.core.pixels import check_pixels
@@ -93,16 +93,37 @@ def check_one_loader(loaders: Any, name: str) -> None:
 
 
 def _first_batch(trainer: pl.Trainer) -> Any:
-    """The batch that training will begin with: a second pass over a stream would take one away from it."""
-    fetcher: Any = trainer.fit_loop._data_fetcher
-    if not fetcher.batches:  # Lightning holds one already where a loader has no length
-        fetched = list(islice(fetcher.iterator, 1))
-        fetcher.iterator = chain(fetched, fetcher.iterator)
+    """A batch as training begins with; of a stream, of which a second pass may take one away, that very batch."""
+    loader: Any = trainer.train_dataloader
+    try:
+        if isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset):
+            with torch.random.fork_rng([]):  # a loader draws on the CPU
+                batch = next(iter(loader))
+                if loader.persistent_workers:  # which have one pass, that of training, too: it begins anew
+                    iter(loader)
+                return batch
+        return _first_fetched(trainer.fit_loop._data_fetcher)
+    except StopIteration:
+        raise UserError("the training loader gives no batch; expected one or more") from None
+
+
+def _first_fetched(fetcher: Any) -> Any:
+    """The first batch of Lightning's own pass, which goes on with it; raises StopIteration where there is none."""
+    if not fetcher.batches:  # it holds one already where a loader has no length
+        first, rest = next(fetcher.iterator), fetcher.iterator
+        fetcher.iterator = _with_first(first, rest)
     else:
-        fetched = fetcher.batches[:1]
-    if not fetched:
-        raise UserError("the training loader gives no batch; expected one or more")
-    return fetched[0][0]
+        first = fetcher.batches[0]
+    return first[0]
+
+
+def _with_first(first: Any, rest: Any) -> Iterator[Any]:
+    yield first
+    while True:  # without iter(rest), which would begin it anew
+        try:
+            yield next(rest)
+        except StopIteration:
+            return
 
 
 def _check_range(x: Tensor) -> None:

@@ -15,6 +15,7 @@ from tiny import user_error
 from torch import nn
 from torch.utils.data import (
     DataLoader,
+    DistributedSampler,
     IterableDataset,
     TensorDataset,
     WeightedRandomSampler,
@@ -414,6 +415,39 @@ def test_no_batch_of_a_stream_is_lost_to_a_look_at_it(stream):
     module = ard.Distillation(student=Net(), objective="pgd_at", eps=0.1)
     trainer.fit(module, DataLoader(stream(96), batch_size=32), loader(32, 1))
     assert heard.labels == digits(96)[1].tolist()
+
+
+@FOREIGN
+@pytest.mark.parametrize(
+    "data",
+    [
+        loader(96),
+        DataLoader(Stream(96), batch_size=32),
+        loader(96, num_workers=1, persistent_workers=True),
+    ],
+    ids=["images", "stream", "workers"],
+)
+def test_every_epoch_shows_every_batch_once_and_in_its_order(data):
+    trainer = plain_trainer(2, callbacks=[heard := Heard()], limit_train_batches=3)
+    trainer.fit(ard.Distillation(student=Net(), objective="natural"), data, loader(32, 1))
+    assert heard.labels == 2 * digits(96)[1].tolist()
+
+
+@FOREIGN
+def test_a_resumed_epoch_has_the_order_of_its_sampler(tmp_path):
+    """Which Lightning tells the epoch, after a look at the first batch."""
+
+    def run(epochs, **start):
+        x, y = digits(96)
+        sampler = DistributedSampler(TensorDataset(x, y), num_replicas=1, rank=0, shuffle=True)
+        trainer = plain_trainer(epochs, callbacks=[heard := Heard()])
+        data = DataLoader(sampler.dataset, batch_size=32, sampler=sampler)
+        trainer.fit(ard.Distillation(student=Net(), objective="natural"), data, loader(32, 1), **start)
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+        return heard.labels
+
+    whole, first = run(2), run(1)
+    assert (whole[:96], whole[96:]) == (first, run(2, ckpt_path=tmp_path / "last.ckpt"))
 
 
 @FOREIGN
