@@ -41,7 +41,7 @@ from ard.artifacts.paths import RunFolder  # noqa: E402
 from ard.artifacts.record_file import read_record  # noqa: E402
 from ard.artifacts.run_name import RunName, read_run_name, write_run_name  # noqa: E402
 from ard.artifacts.weights import read_weights, save_weights  # noqa: E402
-from ard.commands.subject import data_section  # noqa: E402
+from ard.commands.subject import data_sections  # noqa: E402
 from ard.configs.building import build  # noqa: E402
 from ard.configs.files import read_yaml  # noqa: E402
 from ard.core.errors import LONGEST, UserError  # noqa: E402
@@ -124,7 +124,7 @@ class Readers:
         section = mutated(nested(draw, DATA), draw) if draw.randint(0, 1) else nested(draw, DATA)
         card = card_from(json.dumps({"data": section}), "odd")
         with nothing_fetched():
-            return build(DataModule, data_section(card, Request(), Path("odd")))
+            return build(DataModule, data_sections(card, Request(), Path("odd"))[0])
 
     def safetensors(self, draw: Draw) -> Any:
         data = self.files["w.safetensors"]

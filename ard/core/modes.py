@@ -17,7 +17,7 @@ def in_mode(*networks: nn.Module, train: bool = False) -> Iterator[None]:
     modes = {module: module.training for network in networks for module in network.modules()}
     try:
         for network in networks:
-            held = held_in_eval(network)
+            held = held_in_eval(network) if train else []  # to eval mode a network may be deaf, which is to be seen
             network.train(train)
             for module in held:
                 module.training = False
