@@ -18,10 +18,13 @@ ConvAndNorm = tuple[nn.Conv2d, nn.BatchNorm2d | nn.SyncBatchNorm]
 
 
 class Known(NamedTuple):
-    """The pairs of a network that consists of these modules; of another one, as where a layer was replaced, of none."""
+    """The pairs of a network that consists of these modules; of another one, as where a layer was replaced, of none.
+
+    Each pair with the modules whose answers a fold changes: the two, and what only one of them is inside.
+    """
 
     modules: list[nn.Module]  # without the network itself, which these must not keep alive
-    pairs: list[ConvAndNorm]
+    pairs: list[tuple[ConvAndNorm, list[nn.Module]]]
 
 
 _known: "WeakKeyDictionary[nn.Module, Known]" = WeakKeyDictionary()
@@ -32,9 +35,9 @@ def folded(network: nn.Module) -> Iterator[None]:
     """BN(Wx + b) = (γ/σ)(Wx + b − μ) + β as one convolution: the same function up to rounding, in fewer passes.
 
     The pairs are found at the network's first forward, by watching which output is whose input, and used only if the
-    logits stay the same; they are looked for again where a module was added or replaced. Layers with hooks stay as they
-    are: who watches them, or computes their weights, sees what they are without. Weights are folded once, at the first
-    forward inside; all comes back at the end.
+    logits stay the same; they are looked for again where a module was added or replaced. Layers with hooks, or a forward of
+    their own, stay as they are: who watches them, or computes their weights, sees what they are without. Weights are folded
+    once, at the first forward inside; all comes back at the end.
     """
     undo: list[Callable[[], None]] = []
 
@@ -59,8 +62,16 @@ def _pairs_of(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
     known = _known.get(network)
     if known is None or len(known.modules) != len(modules) or any(map(is_not, known.modules, modules)):
         with uncounted():
-            known = _known[network] = Known(modules, _verified(network, x[:2].detach()))
-    return [pair for pair in known.pairs if not any(getattr(module, kind) for module in pair for kind in HOOKS)]
+            pairs = _verified(network, x[:2].detach())
+        inside = [(module, set(module.modules())) for module in modules]
+        changed = [[module for module, parts in inside if (pair[0] in parts) != (pair[1] in parts)] for pair in pairs]
+        known = _known[network] = Known(modules, list(zip(pairs, changed, strict=True)))
+    return [pair for pair, changed in known.pairs if not any(map(_is_watched, changed))]
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether somebody would see that it answers otherwise, or has given it another forward."""
+    return "forward" in vars(module) or any(getattr(module, kind) for kind in HOOKS)
 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | nn.SyncBatchNorm) -> Callable[[], None]:

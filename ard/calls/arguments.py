@@ -12,15 +12,14 @@ R = TypeVar("R")
 
 
 def known_arguments(call: Callable[P, R]) -> Callable[P, R]:
-    """The call, which raises UserError for an argument that it does not have, such as a part of a method."""
+    """The call, which raises UserError for an argument that it does not have."""
     known = [*inspect.signature(call).parameters]
 
     @wraps(call)
     def checked(*args: P.args, **options: P.kwargs) -> R:
         unknown = next((key for key in options if key not in known), None)
         if unknown is not None:
-            parts = "parts of a method, such as an attack, are arguments of ard.Distillation"
-            raise UserError(f"ard.{call.__name__} has no argument {unknown!r}: expected one of {', '.join(known)}; {parts}")
+            raise UserError(f"ard.{call.__name__} has no argument {unknown!r}: expected one of {', '.join(known)}")
         return call(*args, **options)
 
     return checked

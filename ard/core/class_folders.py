@@ -77,12 +77,17 @@ def check_spelling(root: Path) -> None:
 
     A class may be called "test", and "train", where it holds no folders.
     """
-    if not root.is_dir() or (root / "train").is_dir():
+    if not root.is_dir() or ((root / "train").is_dir() and (root / "test").is_dir()):
         return
-    names = [name for name in _visible(root) if (root / name).is_dir()]
-    if names not in ([], ["test"]) and all(name.lower() in SPLITS and _folders_below(root / name) for name in names):
+    folders = [name for name in _visible(root) if (root / name).is_dir()]
+    splits = [name for name in folders if name.lower() in SPLITS and _folders_below(root / name)]
+    if "train" in splits:  # then others of these are not read
+        wrong = any(name.lower() in ("test", "testing") for name in splits)
+    else:
+        wrong = splits != ["test"] and (len(splits) > 1 or 0 < len(splits) == len(folders))
+    if wrong:
         raise UserError(
-            f"{root} holds {first_few(names)}; expected train/ and test/ (lower case), or a folder a class: rename them"
+            f"{root} holds {first_few(splits)}; expected train/ and test/ (lower case), or a folder a class: rename them"
         )
 
 

@@ -34,8 +34,8 @@ class Photos(ImageFolder):
         root: The folder that holds the class folders, or train/ and test/.
         size: The side of the images in pixels; larger and smaller ones are resized, and cropped to a square.
         val_size: Which share of the training images is kept for validation; of each class one at least, and never all.
-        test_size: Which share of the images is kept for the test, of each class about as large a one, where there is no test
-            folder.
+        test_size: Which share of the images is kept for the test, where there is no test folder; drawn for each image, so
+            that small classes differ in it.
         augmentation: crop, as described; trivial, the same with one operation of TrivialAugment (Müller and Hutter, ICCV
             2021) in place of the change of colours; none.
         grey: Whether images become grey, of one channel.

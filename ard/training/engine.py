@@ -96,7 +96,7 @@ class Engine(Validated, RunLength):
         self.augmented_by: dict[str, Any] = {}  # what a method that was named says of its images
         self.terms: dict[str, Tensor] = {}  # of the step under way
         self.measured: dict[str, Tensor] = {}  # the same two numbers for every method, of the step under way
-        self.held_in_eval: list[nn.Module] = []  # parts of the student that their owner keeps from learning statistics
+        self.held_in_eval = set[str]()  # parts of the student that their owner keeps from learning statistics
         self.skipped = False  # a guard took the gradients of the step under way, whose terms say nothing
 
     @property
@@ -139,8 +139,10 @@ class Engine(Validated, RunLength):
         fit_checks.check_accumulation(self.objective, self.trainer)
         given = [one.given for teacher in self.teachers().values() for one in teacher.single_teachers]
         fit_checks.check_networks(self.student, chain.from_iterable(given))
-        self.held_in_eval = held_in_eval(self.student)
-        fit_checks.tell_held_in_eval(self.held_in_eval)
+        if self.student.training:  # else it was used since the last fit, and what was held is not seen
+            held = held_in_eval(self.student)
+            self.held_in_eval = set(held)
+            fit_checks.tell_held_in_eval(held.values())
         fit_checks.check_own(self.objective, self)
         self.choose_memory_format(self.data.input_shape)
         self.num_classes = class_count(self.student, self.data.input_shape, self.num_classes or self.data.num_classes)
@@ -210,8 +212,8 @@ class Engine(Validated, RunLength):
         # Here and not at the epoch's start: Lightning skips that hook when it resumes, and keeps modules in eval mode.
         if not self.student.training:
             self.student.train()
-            for module in self.held_in_eval:
-                module.training = False
+            for name in self.held_in_eval:
+                self.student.get_submodule(name).training = False
         self.objective.train()
         self.lr = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.timer.begin(self.device, exact=batch_idx % max(1, self.trainer.log_every_n_steps) == 0)  # type: ignore[attr-defined]

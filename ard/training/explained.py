@@ -8,6 +8,7 @@ from torch import nn
 
 from ard.core.errors import UserError
 from ard.core.logits import logits_of
+from ard.core.modes import in_mode
 from ard.core.text import first_few, first_line
 from ard.losses import cross_entropy
 from ard.models.building import copyable, some_images
@@ -39,10 +40,13 @@ def check_gradients(network: nn.Module, shape: tuple[int, ...], batch: int, *, t
 
     With `together`, for several processes that do not look for it, also where one of its parameters has none.
     """
-    tried = copy.deepcopy(copyable(network)).train()
+    try:
+        tried = copy.deepcopy(copyable(network))
+    except Exception:  # locks, files, loggers: each refuses in its own way, and the first step will show what is wrong
+        return
     x = some_images(tried, batch, shape)
     try:
-        with torch.random.fork_rng({x.device} if x.is_cuda else {}), torch.enable_grad():
+        with in_mode(tried, train=True), torch.random.fork_rng({x.device} if x.is_cuda else {}), torch.enable_grad():
             logits = logits_of(tried, x, "the student in train mode")
             cross_entropy(logits, x.new_zeros(batch, dtype=torch.long)).mean().backward()
     except RuntimeError as error:

@@ -1,7 +1,7 @@
 """What a run refuses before its first step: methods, data and trainers that do not fit one another."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
@@ -115,7 +115,7 @@ def check_augmentation(objective: Objective, data: Any, wanted: Mapping[str, Any
             )
 
 
-def tell_held_in_eval(held: Sequence[nn.Module]) -> None:
+def tell_held_in_eval(held: Iterable[nn.Module]) -> None:
     """A warning that names what of the student stays in eval mode, as whoever made it may not know."""
     kinds = Counter(type(module).__name__ for module in held if isinstance(module, _BatchNorm | _DropoutNd))
     if kinds:

@@ -8,23 +8,25 @@ import torch
 from torch import Tensor, nn
 
 from ard.artifacts.card import Card
-from ard.artifacts.facts import Pruned
+from ard.artifacts.facts import Pruned, said
 from ard.artifacts.paths import weights_file
 from ard.artifacts.weights import read_stored
 from ard.models.loading import fill
 
 
-def start_from(init: str | Path | None, student: nn.Module) -> tuple[dict[str, str], Pruned | None, set[str]]:
+def start_from(init: str | Path | None, student: nn.Module) -> tuple[dict[str, str], Pruned | None, set[str] | None]:
     """Fill a student from a file of weights, whose last layer may be for other classes.
 
     Returns the SHA-256 of the file by its path, nothing where there is none, how the file was pruned, and the digests of the
-    images that it has learned.
+    images that it has learned, None where it does not say which.
     """
     if init is None:
         return {}, None, set()
     stored = read_stored(init)
     fill(student, stored.state, stored.card, init, any_head=True)
-    return {weights_file(init): stored.sha256}, keep_zeros(student, stored.card), set(stored.card.learned or ())
+    card = stored.card
+    unsaid = card.learned is None and said(card.data, ["test_size"])  # of photographs, as earlier versions wrote it
+    return {weights_file(init): stored.sha256}, keep_zeros(student, card), None if unsaid else set(card.learned or ())
 
 
 def keep_zeros(student: nn.Module, card: Card) -> Pruned | None:

@@ -310,7 +310,13 @@ def parametrised_weight(network):
     nn.utils.parametrizations.weight_norm(network.stem)
 
 
-CHANGES = [layer_for_another, norm_for_another, stem_and_norm, computed_weight, pruned_weight, parametrised_weight]
+def another_forward(network):
+    layer, forward = network.norm, network.norm.forward
+    layer.forward = lambda x: 2 * forward(x)
+
+
+REPLACED = [another_forward, layer_for_another, norm_for_another, stem_and_norm]
+CHANGES = [*REPLACED, computed_weight, pruned_weight, parametrised_weight]
 
 
 class Small(nn.Module):
@@ -336,11 +342,14 @@ def test_a_network_that_was_changed_after_it_was_folded_is_looked_at_again(chang
         found, found_gradient = answer(network, x)
     torch.testing.assert_close(found, logits, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(found_gradient, gradient, rtol=1e-3, atol=1e-4)
+    assert ("forward" in vars(network.norm)) == (change is another_forward)
 
 
-@pytest.mark.parametrize("layer", ["stem", "norm"])
+@pytest.mark.parametrize("layer", ["stem", "norm", "a block around the first"])
 def test_who_watches_a_layer_sees_what_it_answers(layer):
     network, x = Small().eval(), pixels()
+    if layer.startswith("a block"):
+        network.stem, layer = nn.Sequential(nn.ZeroPad2d(0), network.stem), "stem"
     seen = []
     getattr(network, layer).register_forward_hook(lambda *args: seen.append(args[2].detach().clone()))
     network(x)

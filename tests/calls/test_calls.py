@@ -119,7 +119,7 @@ def test_mistakes_of_a_run_are_one_line(arguments, message, place):  # noqa: ARG
 
 @pytest.mark.parametrize(("call", "given"), [("fit", ["pgd_at"]), ("evaluate", [None]), ("compare", [[]])])
 def test_an_argument_that_a_call_does_not_have_is_one_line(call, given):
-    with user_error(f"ard.{call} has no argument 'attack': expected one of .*; parts of a method.* of ard.Distillation"):
+    with user_error(f"ard.{call} has no argument 'attack': expected one of "):
         getattr(ard, call)(*given, attack=lambda ball: ball)
 
 

@@ -102,9 +102,16 @@ def test_copies_in_train_and_test_are_told_before_training(tmp_path, capsys):
     assert told in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("names", [("Train", "Test"), ("training", "testing"), ("TRAIN", "val"), ("test", "validation")])
-def test_splits_in_another_spelling_are_no_classes(tmp_path, names):
+SPELLINGS = ["Train Test", "training testing", "TRAIN val", "test validation", "train Test", "test val"]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("names", SPELLINGS)
+def test_splits_in_another_spelling_are_no_classes(tmp_path, names, beside):
+    names = names.split()
     image_folder(tmp_path)
+    if beside:
+        shutil.copytree(tmp_path / "test" / "cat", tmp_path / "docs")
     for old, new in zip(("train", "test"), names, strict=True):
         (tmp_path / old).rename(tmp_path / f"{new}-")
     for new in names:
@@ -118,6 +125,11 @@ def test_splits_in_another_spelling_are_no_classes(tmp_path, names):
 def test_a_class_may_be_called_test(folder):
     (folder / "cat").rename(folder / "test")
     assert photos(folder).classes == ("dog", "owl", "test")
+
+
+def test_images_of_validation_beside_train_are_no_other_spelling_of_it(tmp_path):
+    (image_folder(tmp_path) / "test").rename(tmp_path / "validation")
+    assert ImageFolder(root=str(tmp_path), size=8).classes == ("cat", "dog", "owl")
 
 
 def test_a_folder_with_train_and_test_is_taken_as_it_is(tmp_path):

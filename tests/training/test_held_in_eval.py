@@ -1,9 +1,13 @@
 """Layers of a student that their owner keeps in eval mode stay in it; a student that is whole in eval mode trains."""
 
+from threading import Lock
+
 import pytest
 import pytorch_lightning as pl
 import torch
-from plain_runs import FOREIGN, PLAIN, Net, fitted, plain_trainer
+from plain_runs import FOREIGN, PLAIN, Net, digits, fitted, loader, plain_trainer
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import ard
 
@@ -45,3 +49,32 @@ def test_what_stays_in_eval_mode_is_said_and_a_network_that_is_whole_in_it_train
     before = whole.norm.running_mean.clone()
     fitted(ard.Distillation(student=whole, objective="natural"))
     assert not torch.equal(whole.norm.running_mean, before)
+
+
+@FOREIGN
+@pytest.mark.filterwarnings("ignore:the student keeps 1 BatchNorm2d in eval mode")
+def test_a_second_fit_after_the_network_was_used_knows_what_was_held():
+    module = ard.Distillation(student=Net(), objective="natural")
+    module.student.norm.eval()
+    before = module.student.norm.running_mean.clone()
+    fitted(module)
+    module.eval()
+    fitted(module)
+    assert torch.equal(module.student.norm.running_mean, before)
+
+
+@FOREIGN
+@pytest.mark.filterwarnings("ignore:the student keeps 1 BatchNorm1d in eval mode")
+def test_batches_of_one_are_fine_where_batch_norm_is_held():
+    student = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Linear(16, 10))
+    student[2].eval()
+    module, data = ard.Distillation(student=student, objective="natural"), TensorDataset(*digits(3))
+    plain_trainer().fit(module, DataLoader(data, batch_size=1), loader(32, 1))
+    assert module.trainer.global_step == 3
+
+
+@FOREIGN
+def test_a_student_that_cannot_be_copied_trains():
+    student = Net()
+    student.lock = Lock()
+    assert fitted(ard.Distillation(student=student, objective="natural")).global_step == 3

@@ -21,8 +21,9 @@ from ard.cli.lightning import resolve_config
 from ard.commands.trained_config import training_with_config
 from ard.core.files import sha256
 from ard.data import Digits, KnownLabels, Photos
-from ard.models import Ensemble, Frozen, RobustBench, load
+from ard.models import Ensemble, Frozen, ResNet, RobustBench, load
 from ard.training.config_digest import config_digest
+from ard.training.starting_weights import start_from
 
 FIT = ["fit", "-c", "configs/digits.yaml", "-c", "configs/methods/ard.yaml"]
 SHAPE = {"num_classes": 10, "input_shape": (1, 8, 8)}
@@ -262,3 +263,12 @@ def test_weights_that_have_learned_test_images_are_told(tmp_path):
     with pytest.warns(UserWarning, match="does not say which photographs it has learned"):
         check_unseen(Card(data=about), "student.safetensors", data, allow_mismatch=False)
     check_unseen(Card(), "teacher.pt", data, allow_mismatch=False)
+
+
+@pytest.mark.parametrize("learned", [None, ("aa",), ()])
+def test_what_begins_with_weights_that_do_not_say_what_they_learned_does_not_know_it_either(tmp_path, learned):
+    network = {"class_path": "ard.models.ResNet", "init_args": {"width": 4, "blocks": [1]}}
+    student = ResNet(num_classes=3, width=4, blocks=[1])
+    card = Card(**network, num_classes=3, data={"class_path": "ard.data.Photos", "init_args": PHOTOS}, learned=learned)
+    save_weights(tmp_path / "old.safetensors", student.state_dict(), card)
+    assert start_from(tmp_path / "old.safetensors", student)[2] == (None if learned is None else set(learned))

@@ -182,7 +182,7 @@ class RunFiles(SaveConfigCallback):
         """The digests of all images that the weights have seen: in this run and before; None where nobody knows them all."""
         files = getattr(engine.data, "image_files", None)
         own = files.learned if files else None
-        if own is None or self.learned_before is None:
+        if own is None or self.learned_before is None or engine.learned_before is None:
             return None
         return tuple(sorted({*own, *self.learned_before, *engine.learned_before}))
 

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pytorch_lightning as pl
@@ -77,8 +78,12 @@ class TeacherCheck(pl.Callback):
         self.found: dict[str, Accuracy] = {}
         self.allow_mismatch = allow_mismatch
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Engine)
+        with nullcontext() if trainer.is_global_zero else warnings.catch_warnings(action="ignore"):
+            self._check_cards(pl_module)
+
+    def _check_cards(self, pl_module: Engine) -> None:
         for path in () if self.allow_mismatch else pl_module.start:
             check_fold(_card(path), path, pl_module.data)
             check_unseen(_card(path), path, pl_module.data, allow_mismatch=False)
