@@ -54,9 +54,12 @@ def test_attacks_of_one_name_are_told_apart_by_their_lengths(tmp_path: Path) -> 
     runs(tmp_path, "pgd_at", 0.7, **of_length(steps=20))
     runs(tmp_path, "ard", 0.7, **of_length(steps=100))
     text = compare_records([tmp_path], tmp_path / "out")
-    assert "APGD-CE of 100 steps" in text
+    assert "APGD-CE is not as long in all runs: 100 steps (ard); 20 steps (pgd_at)." in text
+    assert "Attacked by more" not in text
     runs(tmp_path, "ard", 0.7, **of_length(steps=20))
-    assert "Attacked by more" not in compare_records([tmp_path], tmp_path / "out")
+    assert "as long in all runs" not in compare_records([tmp_path], tmp_path / "out")
+    runs(tmp_path, "ard", 0.7, **of_length())
+    assert "as long in all runs" not in compare_records([tmp_path], tmp_path / "out")  # not said
 
 
 def test_last_epochs_name_runs_that_have_none(tmp_path: Path) -> None:
