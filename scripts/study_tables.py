@@ -18,15 +18,16 @@ from ard.report.rows import Row, StoredRecord
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "configs" / "studies"
 RESULTS = ROOT / "docs" / "results"
+LABELLER_OR_ANSWERS = {
+    "baseline": "pgd_at_teacher_labels",
+    "ladders": [["pgd_at_teacher_labels", "rslad"], ["trades_teacher_labels", "rslad"]],
+}
 # Of comparisons that no study made, what `ard compare` is told.
 OPTIONS: dict[str, dict[str, Any]] = {
     "digits-pruned": {"baseline": "ard-then-ard"},
     "cifar-unlabelled-autoattack": {"baseline": "pgd_at_teacher_labels-robust"},
     "few-labels-autoattack": {"baseline": "pgd_at_teacher_labels"},
-    "few-labels-whole": {
-        "baseline": "pgd_at_teacher_labels",
-        "ladders": [["pgd_at_teacher_labels", "rslad"], ["trades_teacher_labels", "rslad"]],
-    },
+    "few-labels-again": {"last": True} | LABELLER_OR_ANSWERS,
     "wrong-labels-autoattack": {"baseline": "pgd_at_ema"},
     "inherited-autoattack": {"baseline": "natural"},
     "inherited-ladder-autoattack": {"baseline": "kd-robust"},
