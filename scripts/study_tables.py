@@ -28,6 +28,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "cifar-unlabelled-autoattack": {"baseline": "pgd_at_teacher_labels-robust"},
     "few-labels-autoattack": {"baseline": "pgd_at_teacher_labels"},
     "few-labels-again": {"last": True} | LABELLER_OR_ANSWERS,
+    "few-labels-whole": LABELLER_OR_ANSWERS,
     "wrong-labels-autoattack": {"baseline": "pgd_at_ema"},
     "inherited-autoattack": {"baseline": "natural"},
     "inherited-ladder-autoattack": {"baseline": "kd-robust"},
