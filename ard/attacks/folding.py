@@ -66,7 +66,12 @@ def _pairs_of(network: nn.Module, x: Tensor) -> list[ConvAndNorm]:
         inside = [(module, set(module.modules())) for module in modules]
         changed = [[module for module, parts in inside if (pair[0] in parts) != (pair[1] in parts)] for pair in pairs]
         known = _known[network] = Known(modules, list(zip(pairs, changed, strict=True)))
-    return [pair for pair, changed in known.pairs if not any(map(_is_watched, changed))]
+    return [pair for pair, changed in known.pairs if _is_fixed(pair[1]) and not any(map(_is_watched, changed))]
+
+
+def _is_fixed(norm: nn.BatchNorm2d | nn.SyncBatchNorm) -> bool:
+    """Whether it still answers by statistics that it holds, which who adapts a network to other images takes away."""
+    return norm.running_mean is not None and not norm.training
 
 
 def _is_watched(module: nn.Module) -> bool:

@@ -212,8 +212,8 @@ class Engine(Validated, RunLength):
         # Here and not at the epoch's start: Lightning skips that hook when it resumes, and keeps modules in eval mode.
         if not self.student.training:
             self.student.train()
-            for name in self.held_in_eval:
-                self.student.get_submodule(name).training = False
+            for name, module in self.student.named_modules():
+                module.training = name not in self.held_in_eval and module.training
         self.objective.train()
         self.lr = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.timer.begin(self.device, exact=batch_idx % max(1, self.trainer.log_every_n_steps) == 0)  # type: ignore[attr-defined]

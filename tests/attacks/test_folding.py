@@ -315,8 +315,17 @@ def another_forward(network):
     layer.forward = lambda x: 2 * forward(x)
 
 
+def statistics_of_each_batch(network):
+    network.norm.track_running_stats, network.norm.running_mean, network.norm.running_var = False, None, None
+
+
+def norm_in_train_mode(network):
+    network.norm.train()
+
+
 REPLACED = [another_forward, layer_for_another, norm_for_another, stem_and_norm]
-CHANGES = [*REPLACED, computed_weight, pruned_weight, parametrised_weight]
+ADAPTED = [statistics_of_each_batch, norm_in_train_mode]
+CHANGES = [*REPLACED, *ADAPTED, computed_weight, pruned_weight, parametrised_weight]
 
 
 class Small(nn.Module):
